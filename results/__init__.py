@@ -1,0 +1,1 @@
+"""Rows become pandas tables, tests of significance and figures."""

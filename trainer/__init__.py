@@ -1,0 +1,1 @@
+"""One recipe in, one record out: trains, compresses and scores a small language model under hard budgets."""

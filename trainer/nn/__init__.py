@@ -1,0 +1,1 @@
+"""The model: pure PyTorch, no files, no environment, no process group."""

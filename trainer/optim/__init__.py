@@ -1,0 +1,1 @@
+"""Muon, Adam, the learning-rate schedule and weight averaging."""

@@ -1,0 +1,1 @@
+"""Weights to counted bytes and back."""

@@ -1,0 +1,83 @@
+"""Who am I among how many: the one file that knows torch.distributed.
+
+With one rank nothing is initialised and every collective is the identity, so the same code runs inline, over gloo
+and over NCCL. Rooms receive a `Ranks`; none of them asks the process group.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among its equals."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @classmethod
+    def from_process_group(cls, device: torch.device) -> Ranks:
+        """The ranks of the initialised default process group, or a single one without it."""
+        if not dist.is_initialized():
+            return cls(device=device)
+        return cls(dist.get_rank(), dist.get_world_size(), device)
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def span(self, count: int) -> tuple[int, int]:
+        """This rank's contiguous share of `count` items, as [start, end)."""
+        return count * self.rank // self.size, count * (self.rank + 1) // self.size
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        """Sum over ranks, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
+        return tensor
+
+    def max_(self, tensor: Tensor) -> Tensor:
+        """Maximum over ranks, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        return tensor
+
+    def broadcast_(self, tensor: Tensor) -> Tensor:
+        """The first rank's values on every rank, in place."""
+        if self.size > 1:
+            dist.broadcast(tensor, src=0)
+        return tensor
+
+    def broadcast_object(self, value: Any) -> Any:
+        """The first rank's small Python value on every rank."""
+        if self.size == 1:
+            return value
+        box = [value if self.is_first else None]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Every rank's small Python value, on every rank, in rank order."""
+        if self.size == 1:
+            return [value]
+        box: list[Any] = [None] * self.size
+        dist.all_gather_object(box, value)
+        return box
+
+    def any(self, flag: bool) -> bool:
+        """Whether any rank says yes; every rank gets the same answer."""
+        if self.size == 1:
+            return flag
+        return bool(self.max_(torch.tensor([int(flag)], device=self.device)).item())
+
+    def barrier(self) -> None:
+        """Returns once every rank is here."""
+        if self.size > 1:
+            dist.barrier()

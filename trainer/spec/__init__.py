@@ -1,0 +1,1 @@
+"""The ground floor of paper: everything that can be said without a GPU, without torch."""

@@ -1,0 +1,206 @@
+"""Presets and overrides become a validated recipe, or one error that names every problem at once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from trainer.spec.errors import ProblemsError, RecipeError, did_you_mean
+from trainer.spec.recipe import FIELDS, Recipe
+from trainer.spec.yaml_text import YamlText, parse_value
+
+HEADER_KEYS = ("description", "extends", "source", "parameters", "published")
+SECTIONS = tuple(Recipe.model_fields)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named recipe file: what it is for, where it comes from, what it published."""
+
+    name: str
+    description: str
+    recipe: Recipe
+    source: str = ""
+    parameters: int | None = None
+    """Weights the model must have; checked when it is built."""
+    published: Mapping[str, Any] = field(default_factory=dict)
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that ship with the package."""
+    folder = resources.files("trainer.spec") / "presets"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_preset(name: str, overrides: Mapping[str, Any] | None = None) -> Preset:
+    """A shipped preset by name, or a preset file by path; `overrides` are dotted keys.
+
+    Raises RecipeError with every complaint: unknown keys (nearest known one offered), types, ranges, contradictions.
+    """
+    tree, header, text = _read(name, seen=())
+    problems = _apply(tree, overrides or {}, source="override")
+    recipe = _validate(tree, text, problems)
+    return Preset(
+        name=Path(name).stem if name.endswith(".yaml") else name,
+        description=str(header.get("description", "")),
+        recipe=recipe,
+        source=str(header.get("source", "")),
+        parameters=header.get("parameters"),
+        published=header.get("published") or {},
+    )
+
+
+def with_values(recipe: Recipe, values: Mapping[str, Any], source: str) -> Recipe:
+    """The same recipe with some dotted keys changed; RecipeError names every value that does not fit."""
+    tree = recipe.model_dump(mode="json")
+    problems = _apply(tree, values, source)
+    return _validate(tree, YamlText("{}", source), problems)
+
+
+def parse_overrides(assignments: Sequence[str], source: str = "--set") -> dict[str, Any]:
+    """`['ttt.lr=1e-3', 'ttt.mode=score_first']` → values by dotted key; RecipeError for what has no `=`."""
+    values: dict[str, Any] = {}
+    problems = []
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            problems.append(f"'{text}' is not KEY=VALUE; for example: ttt.lr=1e-3")
+            continue
+        if key.strip() in values:
+            problems.append(f"'{key.strip()}' is set twice")
+        values[key.strip()] = parse_value(value, f"{source} {key.strip()}")
+    if problems:
+        raise RecipeError(source, problems)
+    return values
+
+
+def unknown_key(key: str) -> str:
+    """The complaint about a key that no recipe has."""
+    return f"{key} is no recipe key{did_you_mean(key, FIELDS)}"
+
+
+def _read(name: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any], YamlText]:
+    text = YamlText(*_text_of(name, seen))
+    if not isinstance(text.value, dict):
+        raise RecipeError(text.source, ["the file holds no mapping of recipe sections"])
+    header = {key: text.value[key] for key in HEADER_KEYS if key in text.value}
+    changes = {key: value for key, value in text.value.items() if key not in HEADER_KEYS}
+    if parent := header.get("extends"):
+        if parent in seen or parent == name:
+            raise RecipeError(text.source, [f"extends = '{parent}' leads back to itself"])
+        tree, _, _ = _read(str(parent), (*seen, name))
+        return _merge(tree, changes), header, text
+    return changes, header, text
+
+
+def _text_of(name: str, seen: tuple[str, ...]) -> tuple[str, str]:
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise RecipeError(name, ["there is no such preset file"])
+        return path.read_text(encoding="utf-8"), name
+    known = preset_names()
+    if name not in known:
+        where = f"preset '{seen[-1]}'" if seen else "the request"
+        listing = ", ".join(known)
+        raise RecipeError(where, [f"preset '{name}' is unknown{did_you_mean(name, known)}; known: {listing}"])
+    return _shipped(name), f"preset {name}"
+
+
+@cache
+def _shipped(name: str) -> str:
+    return (resources.files("trainer.spec") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = copy.deepcopy(dict(below))
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if both else copy.deepcopy(value)
+    return merged
+
+
+def _apply(tree: dict[str, Any], values: Mapping[str, Any], source: str) -> list[str]:
+    problems = []
+    for key, value in values.items():
+        if key not in FIELDS:
+            section = key in SECTIONS or any(known.startswith(f"{key}.") for known in FIELDS)
+            problems.append(f"{key} is a section, not a key; set one of its keys" if section else unknown_key(key))
+            continue
+        *sections, leaf = key.split(".")
+        node = tree
+        for section_name in sections:
+            child = node.get(section_name)
+            node = node.setdefault(section_name, {}) if isinstance(child, dict | None) else {}
+        node[leaf] = value
+    return [f"{source}: {problem}" for problem in problems] if problems and source == "override" else problems
+
+
+def _validate(tree: dict[str, Any], text: YamlText, problems: list[str]) -> Recipe:
+    try:
+        recipe = Recipe.model_validate(tree)
+    except ValidationError as error:
+        for item in error.errors(include_url=False):
+            problems += _complaints(item, text)
+        raise RecipeError(text.source, problems) from None
+    if problems:
+        raise RecipeError(text.source, problems)
+    return recipe
+
+
+def _complaints(item: Mapping[str, Any], text: YamlText) -> list[str]:
+    path = tuple(part for part in item["loc"] if isinstance(part, int) or not _is_union_branch(part))
+    key = ".".join(str(part) for part in path)
+    place = text.where(path)
+    at = f" ({place})" if ":" in place else ""
+    if item["type"] == "extra_forbidden":
+        return [unknown_key(key) + at]
+    if item["type"] == "missing":
+        return [f"{key} is missing{at}"]
+    if item["type"] == "value_error":
+        lines = str(item["ctx"]["error"]).split("\n")
+        return [f"{key}.{line}{at}" if key else f"{line}{at}" for line in lines]
+    return [f"{key} = {item['input']!r} {_expectation(key, item)}{at}"]
+
+
+def _is_union_branch(part: Any) -> bool:
+    return isinstance(part, str) and (part.startswith(("literal[", "constrained-", "tuple[", "function-"))
+                                      or part in {"int", "float", "none", "str"})
+
+
+def _expectation(key: str, item: Mapping[str, Any]) -> str:
+    limits = item.get("ctx") or {}
+    words = {
+        "greater_than": "must be greater than {gt}",
+        "greater_than_equal": "must be at least {ge}",
+        "less_than": "must be less than {lt}",
+        "less_than_equal": "must be at most {le}",
+    }
+    if item["type"] in words:
+        return words[item["type"]].format(**limits)
+    field_info = FIELDS.get(key)
+    if item["type"] == "literal_error" and field_info:
+        known = field_info.type_name.split(" | ")
+        return f"is unknown{did_you_mean(str(item['input']), known)}; known: {', '.join(known)}"
+    if field_info is None:
+        return f"must be a section of keys, not {type(item['input']).__name__}"
+    hint = ""
+    if isinstance(item["input"], str) and field_info.type_name in ("number", "integer"):
+        hint = "; it is text, so remove the quotes"
+    return f"must be {_article(field_info.type_name)}{hint}"
+
+
+def _article(type_name: str) -> str:
+    if "|" in type_name:
+        return f"one of: {type_name}"
+    return f"{'an' if type_name[0] in 'aeiou' else 'a'} {type_name}" if type_name != "text" else "text"
+
+
+__all__ = ["Preset", "ProblemsError", "load_preset", "parse_overrides", "preset_names", "unknown_key", "with_values"]

@@ -1,0 +1,438 @@
+"""The recipe: everything that changes the answer, and nothing else.
+
+A recipe cannot be constructed with a bad value. Each field carries its sentence (the docstring below it), its unit,
+the earliest stage it touches and the switch that makes it irrelevant. Dotted keys (`ttt.lr`, `model.rope_base`) are
+the one way to name a field: in search spaces, in `--set`, in column names, in messages.
+
+How and where a run was executed (world size, device, attention back end, library versions) is not here: it is
+recorded, never hashed.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+from pydantic import Field as PydanticField
+
+
+@dataclass(frozen=True)
+class Knob:
+    """What a field declares beside its type: the stages that read it, its unit, and what makes it irrelevant."""
+
+    stages: str
+    """Names of the stages that read the field, separated by spaces."""
+    unit: str = ""
+    """Unit for people and column heads; empty for switches and counts."""
+    unless: Mapping[str, Any] = field(default_factory=dict)
+    """Dotted switches and the value at which this field has no effect."""
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, strict, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+
+    def complaints(self) -> Iterator[str]:
+        """What fields say together that they may not; 'KEY = VALUE ...' relative to this section."""
+        return iter(())
+
+    @model_validator(mode="after")
+    def _hold_together(self) -> Section:
+        found = list(self.complaints())
+        if found:
+            raise ValueError("\n".join(found))
+        return self
+
+
+Fraction = Annotated[float, PydanticField(ge=0, le=1)]
+Layers = Annotated[tuple[NonNegativeInt, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
+NO_BIGRAM = {"model.bigram_buckets": 0}
+NO_TTT = {"ttt.mode": "off"}
+NO_SWA = {"averaging.swa_every": 0}
+
+
+class Model(Section):
+    """Shape of the GPT (recipe notes 2.1-2.9)."""
+
+    num_layers: Annotated[PositiveInt, Knob("train", "layers")] = 11
+    """Transformer blocks; the first half feeds skips to the second."""
+    model_dim: Annotated[PositiveInt, Knob("train")] = 512
+    """Width of the residual stream."""
+    num_heads: Annotated[PositiveInt, Knob("train")] = 8
+    """Query heads."""
+    num_kv_heads: Annotated[PositiveInt, Knob("train")] = 4
+    """Key and value heads; consecutive query heads share one."""
+    mlp_hidden: Annotated[PositiveInt, Knob("train")] = 1536
+    """Hidden width of each MLP."""
+    activation: Annotated[Literal["relu2", "leaky_relu2"], Knob("train")] = "relu2"
+    """MLP non-linearity: squared ReLU, or squared leaky ReLU with slope 0.5."""
+    tie_embeddings: Annotated[bool, Knob("train")] = True
+    """Whether the output head is the token embedding."""
+    embed_init_std: Annotated[PositiveFloat, Knob("train")] = 0.005
+    """Standard deviation of the token embedding at the start."""
+    logit_softcap: Annotated[PositiveFloat, Knob("train")] = 30.0
+    """Logits are c * tanh(z / c) with this c."""
+    qk_gain_init: Annotated[PositiveFloat, Knob("train")] = 1.5
+    """Start value of the learned gain on each query head."""
+    rope_base: Annotated[PositiveFloat, Knob("train")] = 10_000.0
+    """Base of the rotary angles."""
+    rope_dims: Annotated[NonNegativeInt, Knob("train")] = 0
+    """Rotated dimensions of each head; 0 rotates all."""
+    rope_native_tokens: Annotated[NonNegativeInt, Knob("train", "tokens")] = 0
+    """Length the rotary base is meant for; longer inputs get the NTK rescale. 0 never rescales."""
+    xsa_layers: Annotated[Layers, Knob("train")] = ()
+    """Layers with exclusive self-attention, counted from 0."""
+    ln_scale: Annotated[bool, Knob("train")] = False
+    """Whether block i scales its normed inputs by 1/sqrt(i+1)."""
+    smear_gate: Annotated[Literal["off", "vector"], Knob("train")] = "vector"
+    """Learned blend of each token's embedding with its predecessor's."""
+    bigram_buckets: Annotated[NonNegativeInt, Knob("train")] = 2048
+    """Rows of the hashed bigram table; 0 leaves it out."""
+    bigram_dim: Annotated[PositiveInt, Knob("train", unless=NO_BIGRAM)] = 128
+    """Width of the bigram table, projected to the model width unless equal to it."""
+    bigram_first: Annotated[Literal["reserved", "zero"], Knob("train", unless=NO_BIGRAM)] = "reserved"
+    """Bucket of position 0: the reserved last one, or the hash with a zero predecessor (PR #150's checkpoints)."""
+    init: Annotated[Literal["default", "orthogonal"], Knob("train")] = "orthogonal"
+    """Start of the linear weights that are not zero: framework default, or orthogonal."""
+    compute_dtype: Annotated[Literal["float32", "bfloat16"], Knob("train")] = "bfloat16"
+    """Arithmetic of activations in training and scoring; weights are float32 masters."""
+
+    def complaints(self) -> Iterator[str]:
+        if self.model_dim % self.num_heads:
+            yield f"num_heads = {self.num_heads} does not divide model_dim = {self.model_dim}"
+        if self.num_heads % self.num_kv_heads:
+            yield f"num_kv_heads = {self.num_kv_heads} does not divide num_heads = {self.num_heads}"
+        head_dim = self.model_dim // self.num_heads
+        rotated = self.rope_dims or head_dim
+        if rotated % 2 or rotated > head_dim:
+            yield f"rope_dims = {self.rope_dims} must be even and at most the head width, {head_dim}"
+        if self.bigram_buckets == 1:
+            yield "bigram_buckets = 1 leaves no bucket to hash into; use 0 (off) or at least 2"
+        if any(layer >= self.num_layers for layer in self.xsa_layers):
+            yield f"xsa_layers = {list(self.xsa_layers)} names a layer beyond num_layers - 1 = {self.num_layers - 1}"
+        if len(set(self.xsa_layers)) != len(self.xsa_layers):
+            yield f"xsa_layers = {list(self.xsa_layers)} names a layer twice"
+
+
+class Data(Section):
+    """Which text, cut how (recipe notes 1.5 and 3.3)."""
+
+    source: Annotated[Literal["stdlib", "shards"], Knob("train_text val_text")] = "stdlib"
+    """The Python standard library's own text, or a folder of shards in the challenge's format."""
+    folder: Annotated[str, Knob("", unless={"data.source": "stdlib"})] = ""
+    """Folder of `fineweb_train_*.bin` and `fineweb_val_*.bin`; what it holds is hashed, not where it lies."""
+    tokenizer: Annotated[str, Knob("", unless={"data.source": "stdlib"})] = ""
+    """SentencePiece model of the shards; what it holds is hashed, not where it lies."""
+    vocab_size: Annotated[PositiveInt, PydanticField(le=65_536), Knob("train_text val_text", "tokens")] = 1024
+    """Pieces of the tokenizer; trained to this size from the train text when the source is `stdlib`."""
+    val_bytes: Annotated[
+        NonNegativeInt, Knob("val_text", "bytes", unless={"data.source": "shards"})
+    ] = 0
+    """Most UTF-8 bytes of validation text, cut at a document's end (at least one document); 0 takes all of it."""
+    loader: Annotated[Literal["sequential", "shuffled"], Knob("train")] = "sequential"
+    """Order of the training rows: as the shards hold them, or shuffled."""
+    order_seed: Annotated[NonNegativeInt | Literal["lineage"] | None, Knob("train")] = None
+    """Seed of the data order; null takes the run's seed, `lineage` ignores seeds as the originals did."""
+    train_seq_len: Annotated[PositiveInt, Knob("train", "tokens")] = 2048
+    """Length of a training row."""
+    train_batch_tokens: Annotated[PositiveInt, Knob("train", "tokens")] = 786_432
+    """Tokens of one optimiser step, over all ranks."""
+    micro_batches: Annotated[PositiveInt, Knob("train")] = 8
+    """Equal parts of a step's batch, accumulated; the number of ranks must divide it."""
+
+    def complaints(self) -> Iterator[str]:
+        if self.source == "shards":
+            for name in ("folder", "tokenizer"):
+                if not getattr(self, name):
+                    yield f"{name} = '' must name a path while source is 'shards'"
+        elif self.vocab_size < 300:
+            yield f"vocab_size = {self.vocab_size} is too small for the {256 + 4} byte and control pieces; usual: 1024"
+        if self.train_batch_tokens % (self.micro_batches * self.train_seq_len):
+            yield (
+                f"train_batch_tokens = {self.train_batch_tokens} is no multiple of "
+                f"micro_batches x train_seq_len = {self.micro_batches} x {self.train_seq_len}"
+            )
+
+
+class Muon(Section):
+    """The matrix optimiser (recipe notes 3.1)."""
+
+    lr: Annotated[PositiveFloat, Knob("train")] = 0.025
+    """Learning rate of matrix parameters before the schedule's multiplier."""
+    weight_decay: Annotated[NonNegativeFloat, Knob("train")] = 0.04
+    """Decoupled decay, multiplied by the scheduled learning rate."""
+    momentum: Annotated[Fraction, Knob("train")] = 0.99
+    """Momentum after its warm-up (a sum, not a mean)."""
+    momentum_start: Annotated[Fraction, Knob("train", unless={"optimizer.muon.momentum_warmup_steps": 0})] = 0.92
+    """Momentum at step 0."""
+    momentum_warmup_steps: Annotated[NonNegativeInt, Knob("train", "steps")] = 1500
+    """Steps from the start momentum to the final one, linearly."""
+    ns_steps: Annotated[PositiveInt, PydanticField(le=5), Knob("train")] = 5
+    """Newton-Schulz iterations."""
+    ns_coefficients: Annotated[Literal["fixed", "polar_express"], Knob("train")] = "fixed"
+    """One triple for every iteration, or the Polar-Express triple of each."""
+    ns_dtype: Annotated[Literal["bfloat16", "float32"], Knob("train")] = "bfloat16"
+    """Arithmetic of the Newton-Schulz iterations."""
+    row_normalize: Annotated[bool, Knob("train")] = False
+    """Whether each row of the update is normalised first (MuonEq-R)."""
+
+
+class Adam(Section):
+    """The optimiser of embeddings, scalars and the head (recipe notes 3.2)."""
+
+    embed_lr: Annotated[PositiveFloat, Knob("train")] = 0.035
+    """Learning rate of the token embedding and the bigram table."""
+    scalar_lr: Annotated[PositiveFloat, Knob("train")] = 0.025
+    """Learning rate of everything with fewer than two dimensions and of the control tensors."""
+    head_lr: Annotated[PositiveFloat, Knob("train", unless={"model.tie_embeddings": True})] = 0.008
+    """Learning rate of an untied head."""
+    beta1: Annotated[Fraction, Knob("train")] = 0.9
+    """Decay of the first moment."""
+    beta2: Annotated[Fraction, Knob("train")] = 0.95
+    """Decay of the second moment."""
+    eps: Annotated[PositiveFloat, Knob("train")] = 1e-8
+    """Added to the root of the second moment."""
+    embed_weight_decay: Annotated[NonNegativeFloat, Knob("train")] = 0.0
+    """Decoupled decay of the embedding group."""
+    scalar_weight_decay: Annotated[NonNegativeFloat, Knob("train")] = 0.0
+    """Decoupled decay of the scalar group."""
+
+
+class Optimizer(Section):
+    """Muon for matrices, Adam for the rest."""
+
+    muon: Muon = Muon()
+    """The matrix optimiser."""
+    adam: Adam = Adam()
+    """The optimiser of embeddings, scalars and the head."""
+    grad_clip: Annotated[NonNegativeFloat, Knob("train")] = 0.3
+    """Largest global gradient norm, after accumulation and reduction; 0 never clips."""
+
+
+class Schedule(Section):
+    """Learning-rate multiplier over the run (recipe notes 3.4)."""
+
+    form: Annotated[Literal["iterations", "fraction"], Knob("train")] = "iterations"
+    """Whether the warm-down is counted in steps or as a fraction of the budget."""
+    warmdown_steps: Annotated[NonNegativeInt, Knob("train", "steps", unless={"schedule.form": "fraction"})] = 3000
+    """Last steps over which the multiplier falls linearly."""
+    warmdown_fraction: Annotated[Fraction, Knob("train", unless={"schedule.form": "iterations"})] = 0.667
+    """Last part of the budget over which the multiplier falls linearly."""
+    min_multiplier: Annotated[Fraction, Knob("train")] = 0.0
+    """Floor of the multiplier."""
+
+
+class Averaging(Section):
+    """Averages of the weights along the run (recipe notes 3.6)."""
+
+    use: Annotated[Literal["none", "swa", "ema"], Knob("export")] = "swa"
+    """Which weights are exported: the last ones, the mean of snapshots, or the moving average."""
+    swa_every: Annotated[NonNegativeInt, Knob("train", "steps")] = 50
+    """Steps between snapshots; 0 keeps none."""
+    swa_below: Annotated[Fraction, Knob("train", unless=NO_SWA)] = 0.5
+    """Snapshots are taken while the learning-rate multiplier is below this."""
+    swa_min_step: Annotated[NonNegativeInt, Knob("train", "steps", unless=NO_SWA)] = 20
+    """No snapshot before this step, whatever the multiplier says."""
+    ema_decay: Annotated[Fraction, Knob("train")] = 0.0
+    """Decay of the moving average per step; 0 keeps none."""
+
+    def complaints(self) -> Iterator[str]:
+        if self.use == "swa" and self.swa_every == 0:
+            yield "use = 'swa' needs snapshots, but swa_every = 0; usual: 50"
+        if self.use == "ema" and self.ema_decay == 0:
+            yield "use = 'ema' needs a moving average, but ema_decay = 0; usual: 0.997"
+        if self.ema_decay == 1:
+            yield "ema_decay = 1 never moves; usual: 0.997"
+
+
+class Quantization(Section):
+    """From weights to counted bytes (recipe notes 4). All of it belongs to training too once `qat` is on."""
+
+    matrix_bits: Annotated[int, PydanticField(ge=5, le=8), Knob("export", "bits")] = 6
+    """Bits per weight of large matrices, one scale per row."""
+    embedding: Annotated[Literal["float16", "int8"], Knob("export")] = "float16"
+    """How the token embedding is stored."""
+    min_elements: Annotated[NonNegativeInt, Knob("export", "weights")] = 65_536
+    """Float tensors with more weights than this become integers; smaller ones are float16, controls float32."""
+    zstd_level: Annotated[int, PydanticField(ge=1, le=22), Knob("export")] = 22
+    """Compression level of the artifact."""
+    qat: Annotated[Literal["off", "always", "late"], Knob("train")] = "off"
+    """Whether training sees the quantised weights: never, from the first step, or late."""
+    qat_late_below: Annotated[
+        Fraction, Knob("train", unless={"quantization.qat": ("off", "always")})
+    ] = 0.1
+    """Late QAT starts when the learning-rate multiplier falls below this."""
+
+
+class Evaluation(Section):
+    """Scoring of the validation text (recipe notes 5.1, 5.2)."""
+
+    window_tokens: Annotated[PositiveInt, Knob("evaluate adapt diagnose", "tokens")] = 2048
+    """Length of a scoring window."""
+    stride_tokens: Annotated[PositiveInt, Knob("evaluate adapt", "tokens")] = 64
+    """New tokens each window scores; the rest is context."""
+    batch_windows: Annotated[PositiveInt, Knob("evaluate adapt diagnose", "windows")] = 32
+    """Windows of one forward pass."""
+    diagnose: Annotated[bool, Knob("")] = False
+    """Whether to score the weights before and after quantisation as well, outside every budget."""
+
+    def complaints(self) -> Iterator[str]:
+        if self.stride_tokens > self.window_tokens:
+            yield (
+                f"stride_tokens = {self.stride_tokens} exceeds "
+                f"evaluation.window_tokens = {self.window_tokens}; usual: 64"
+            )
+
+
+class TTT(Section):
+    """Test-time training: learning from validation tokens that were already scored (recipe notes 5.3)."""
+
+    mode: Annotated[Literal["off", "score_first"], Knob("adapt")] = "off"
+    """Off, or chunk by chunk: score first, then learn."""
+    lr: Annotated[PositiveFloat, Knob("adapt", unless=NO_TTT)] = 0.002
+    """SGD learning rate of the first chunk, decayed by a cosine over the chunks."""
+    epochs: Annotated[PositiveInt, Knob("adapt", unless=NO_TTT)] = 3
+    """Passes over each scored chunk."""
+    momentum: Annotated[Fraction, Knob("adapt", unless=NO_TTT)] = 0.9
+    """SGD momentum; its buffers persist over chunks."""
+    chunk_tokens: Annotated[PositiveInt, Knob("adapt", "tokens", unless=NO_TTT)] = 32_768
+    """Tokens scored before the model may learn from them."""
+    batch_rows: Annotated[PositiveInt, Knob("adapt", "rows", unless=NO_TTT)] = 256
+    """Rows of one TTT step, over all ranks."""
+    frozen_blocks: Annotated[NonNegativeInt, Knob("adapt", "layers", unless=NO_TTT)] = 0
+    """First blocks that do not learn."""
+    grad_clip: Annotated[NonNegativeFloat, Knob("adapt", unless=NO_TTT)] = 1.0
+    """Largest global gradient norm of a TTT step; 0 never clips."""
+
+
+class Budget(Section):
+    """Hard limits: what is over them does not count."""
+
+    train_steps: Annotated[PositiveInt | None, Knob("train", "steps")] = None
+    """Optimiser steps; the same bits on every CPU of a kind."""
+    train_s: Annotated[PositiveFloat | None, Knob("train export", "s")] = None
+    """Seconds of training, warm-up excluded; the question then includes the hardware."""
+    eval_s: Annotated[PositiveFloat, PydanticField(le=600), Knob("", "s")] = 600.0
+    """Seconds of the scoring stage behind the headline."""
+    artifact_bytes: Annotated[PositiveInt, PydanticField(le=16_000_000), Knob("", "bytes")] = 16_000_000
+    """Code and compressed model together."""
+
+    def complaints(self) -> Iterator[str]:
+        if self.train_steps is None and self.train_s is None:
+            yield "train_steps = null and train_s = null leave training without an end; usual: train_s = 600"
+
+
+class Recipe(Section):
+    """One way to train, compress and score a model; with a seed, one run."""
+
+    model: Model = Model()
+    """Shape of the network."""
+    data: Data = Data()
+    """Text and batches."""
+    optimizer: Optimizer = Optimizer()
+    """Muon and Adam."""
+    schedule: Schedule = Schedule()
+    """Learning rate over the run."""
+    averaging: Averaging = Averaging()
+    """SWA and EMA."""
+    quantization: Quantization = Quantization()
+    """Integers and compression."""
+    evaluation: Evaluation = Evaluation()
+    """Sliding-window scoring."""
+    ttt: TTT = TTT()
+    """Test-time training."""
+    budget: Budget
+    """Bytes, steps and seconds."""
+    seed: Annotated[NonNegativeInt, PydanticField(lt=2**31), Knob("train export adapt")] = 1337
+    """The one source of randomness of a run."""
+
+    def complaints(self) -> Iterator[str]:
+        if self.ttt.frozen_blocks > self.model.num_layers:
+            yield (
+                f"ttt.frozen_blocks = {self.ttt.frozen_blocks} exceeds model.num_layers = {self.model.num_layers}"
+            )
+
+
+@dataclass(frozen=True)
+class FieldInfo:
+    """One leaf of the recipe as people see it; `FIELDS` holds them all by dotted key."""
+
+    key: str
+    sentence: str
+    type_name: str
+    default: Any
+    stages: tuple[str, ...]
+    unit: str
+    unless: Mapping[str, Any]
+
+
+def _leaves(section: type[Section], prefix: str = "") -> Iterator[FieldInfo]:
+    for name, info in section.model_fields.items():
+        key = f"{prefix}{name}"
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
+            yield from _leaves(info.annotation, f"{key}.")
+            continue
+        knob = next((item for item in info.metadata if isinstance(item, Knob)), None)
+        assert knob is not None, f"{key} declares no Knob"
+        yield FieldInfo(
+            key=key,
+            sentence=info.description or "",
+            type_name=_type_name(info.annotation),
+            default=None if info.is_required() else info.default,
+            stages=tuple(knob.stages.split()),
+            unit=knob.unit,
+            unless=knob.unless,
+        )
+
+
+def _type_name(annotation: Any) -> str:
+    if annotation is type(None):
+        return "null"
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return " | ".join(str(arg) for arg in args)
+    if origin is Annotated:
+        return _type_name(args[0])
+    if origin is tuple:
+        return "list of integers"
+    if args:
+        return " | ".join(_type_name(arg) for arg in args)
+    return {int: "integer", float: "number", str: "text", bool: "true | false"}.get(annotation, str(annotation))
+
+
+FIELDS: Mapping[str, FieldInfo] = {leaf.key: leaf for leaf in _leaves(Recipe)}
+
+
+def value_at(recipe: Recipe, key: str) -> Any:
+    """The value under a dotted key, e.g. `value_at(recipe, 'optimizer.muon.lr')`."""
+    node: Any = recipe
+    for part in key.split("."):
+        node = getattr(node, part)
+    return node
+
+
+def flat(recipe: Recipe) -> dict[str, Any]:
+    """Every leaf by its dotted key, in the order of the file."""
+    return {key: value_at(recipe, key) for key in FIELDS}
+
+
+def disabled_by(recipe: Recipe, key: str) -> tuple[str, Any] | None:
+    """The switch and its value that take all effect from `key`, or None while it has an effect."""
+    for switch, off in FIELDS[key].unless.items():
+        value = value_at(recipe, switch)
+        if value in off if isinstance(off, tuple) else value == off:
+            return switch, value
+    return None

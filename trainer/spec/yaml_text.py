@@ -1,0 +1,66 @@
+"""YAML 1.2 in, plain values and line numbers out: `1e-4` is a number, `on` is not a boolean, nothing is executed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from trainer.spec.errors import ProblemsError, UserError
+
+
+class YamlText:
+    """A parsed document that still knows where each key stood.
+
+    value:   plain dicts, lists and scalars
+    where:   `where(('parameters', 'ttt.lr'))` → 'FILE:12:3', the nearest enclosing key when the path is not written
+    """
+
+    def __init__(self, text: str, source: str):
+        loader = YAML(typ="rt", pure=True)
+        loader.version = (1, 2)  # type: ignore[assignment]
+        try:
+            self._tree = loader.load(io.StringIO(text))
+        except MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
+            what = ' '.join(str(error.problem or error.context or 'not readable').split())
+            raise ProblemsError(source, [f"{place}: not valid YAML: {what}"]) from None
+        self.source = source
+        self.value = _plain(self._tree)
+
+    def where(self, path: tuple[str | int, ...]) -> str:
+        """File, line and column of the key at `path`, both counted from 1."""
+        node, place = self._tree, self.source
+        for part in path:
+            try:
+                position = node.lc.key(part) if isinstance(node, Mapping) else node.lc.item(part)
+                place = f"{self.source}:{position[0] + 1}:{position[1] + 1}"
+                node = node[part]
+            except (AttributeError, KeyError, IndexError, TypeError):
+                break
+        return place
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {_plain(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_plain(item) for item in node]
+    if isinstance(node, bool) or node is None:
+        return node
+    for kind in (int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node
+
+
+def parse_value(text: str, source: str) -> Any:
+    """One YAML 1.2 value, as written behind `--set key=`."""
+    value = YamlText(text, source).value
+    if isinstance(value, Mapping):
+        raise UserError(f"{source}: a mapping cannot be a value; set its dotted keys one by one")
+    return value

@@ -1,0 +1,1 @@
+"""Verbs of the pipeline; each leaves one folder, keyed by its fingerprint."""
