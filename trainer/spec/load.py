@@ -171,8 +171,9 @@ def _complaints(item: Mapping[str, Any], text: YamlText) -> list[str]:
 
 
 def _is_union_branch(part: Any) -> bool:
-    return isinstance(part, str) and (part.startswith(("literal[", "constrained-", "tuple[", "function-"))
-                                      or part in {"int", "float", "none", "str"})
+    return isinstance(part, str) and (
+        part.startswith(("literal[", "constrained-", "tuple[", "function-")) or part in {"int", "float", "none", "str"}
+    )
 
 
 def _expectation(key: str, item: Mapping[str, Any]) -> str:

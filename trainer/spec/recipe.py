@@ -138,9 +138,7 @@ class Data(Section):
     """SentencePiece model of the shards; what it holds is hashed, not where it lies."""
     vocab_size: Annotated[PositiveInt, PydanticField(le=65_536), Knob("train_text val_text", "tokens")] = 1024
     """Pieces of the tokenizer; trained to this size from the train text when the source is `stdlib`."""
-    val_bytes: Annotated[
-        NonNegativeInt, Knob("val_text", "bytes", unless={"data.source": "shards"})
-    ] = 0
+    val_bytes: Annotated[NonNegativeInt, Knob("val_text", "bytes", unless={"data.source": "shards"})] = 0
     """Most UTF-8 bytes of validation text, cut at a document's end (at least one document); 0 takes all of it."""
     loader: Annotated[Literal["sequential", "shuffled"], Knob("train")] = "sequential"
     """Order of the training rows: as the shards hold them, or shuffled."""
@@ -271,9 +269,7 @@ class Quantization(Section):
     """Compression level of the artifact."""
     qat: Annotated[Literal["off", "always", "late"], Knob("train")] = "off"
     """Whether training sees the quantised weights: never, from the first step, or late."""
-    qat_late_below: Annotated[
-        Fraction, Knob("train", unless={"quantization.qat": ("off", "always")})
-    ] = 0.1
+    qat_late_below: Annotated[Fraction, Knob("train", unless={"quantization.qat": ("off", "always")})] = 0.1
     """Late QAT starts when the learning-rate multiplier falls below this."""
 
 
@@ -361,9 +357,7 @@ class Recipe(Section):
 
     def complaints(self) -> Iterator[str]:
         if self.ttt.frozen_blocks > self.model.num_layers:
-            yield (
-                f"ttt.frozen_blocks = {self.ttt.frozen_blocks} exceeds model.num_layers = {self.model.num_layers}"
-            )
+            yield (f"ttt.frozen_blocks = {self.ttt.frozen_blocks} exceeds model.num_layers = {self.model.num_layers}")
 
 
 @dataclass(frozen=True)

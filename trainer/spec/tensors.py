@@ -1,8 +1,8 @@
 """Names of the model's tensors that several rooms must agree on (the lineage's checkpoint names).
 
-    tok_emb.weight  head.weight  bigram.{embed.weight, proj.weight, scale}  smear.gate  skip_weights
-    blocks.I.{attn_scale, mlp_scale, resid_mix}  blocks.I.attn.{q_gain, c_q.weight, c_k.weight, c_v.weight, proj.weight}
-    blocks.I.mlp.{fc.weight, proj.weight}
+tok_emb.weight  head.weight  bigram.{embed.weight, proj.weight, scale}  smear.gate  skip_weights
+blocks.I.{attn_scale, mlp_scale, resid_mix}  blocks.I.attn.{q_gain, c_q.weight, c_k.weight, c_v.weight, proj.weight}
+blocks.I.mlp.{fc.weight, proj.weight}
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class YamlText:
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
-            what = ' '.join(str(error.problem or error.context or 'not readable').split())
+            what = " ".join(str(error.problem or error.context or "not readable").split())
             raise ProblemsError(source, [f"{place}: not valid YAML: {what}"]) from None
         self.source = source
         self.value = _plain(self._tree)

@@ -1,0 +1,83 @@
+"""What a run wrote: one frozen value, from the outcomes of its stages, written once as `run.json`.
+
+Assembling a record needs no torch: a run whose stages are all in the store is finished by reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from trainer.spec.budget import check_artifact_bytes, check_eval_s
+from trainer.spec.errors import BudgetExceeded
+from trainer.spec.recipe import Recipe
+from trainer.spec.stage_table import headline_stage
+
+Metric = float | int | str | bool | None
+
+
+class StageOutcome(BaseModel):
+    """What one stage left, as its folder's `result.json` says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: str
+    fingerprint: str
+    seconds: float
+    """Wall-clock seconds of the stage when it was computed."""
+    started_at: str
+    """UTC, ISO 8601."""
+    host: str
+    metrics: Mapping[str, Metric]
+    """Numbers of the stage by name, units in the names."""
+
+
+class Record(BaseModel):
+    """One run: a recipe with its seed, what came out, and where."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: str
+    preset: str
+    seed: int
+    status: Literal["done", "failed", "stopped"]
+    recipe: Mapping[str, Any]
+    """The full recipe as nested sections, enough to run it again."""
+    headline: str
+    """The stage behind `val_bpb`."""
+    stages: Mapping[str, StageOutcome] = Field(default_factory=dict)
+    stages_run: tuple[str, ...] = ()
+    """Stages this run computed itself; the others were in the store."""
+    within_budget: bool | None = None
+    error: str = ""
+    started_at: str
+    commit: str
+    hardware: str
+    versions: str
+    num_ranks: int = 1
+
+    def metric(self, stage: str, name: str) -> Metric:
+        """A stage's number, or None when the stage did not run."""
+        outcome = self.stages.get(stage)
+        return None if outcome is None else outcome.metrics.get(name)
+
+
+def budget_complaint(recipe: Recipe, stages: Mapping[str, StageOutcome]) -> str:
+    """Why a run is over its limits, or the empty string. Limits are checked here, on the row, never hashed."""
+    try:
+        if "export" in stages:
+            check_artifact_bytes(int(stages["export"].metrics["model_bytes"] or 0), recipe.budget)
+        headline = headline_stage(recipe)
+        if headline in stages:
+            check_eval_s(float(stages[headline].metrics["eval_s"] or 0.0), recipe.budget)
+    except BudgetExceeded as error:
+        return str(error)
+    return ""
+
+
+def now() -> str:
+    """The present in UTC, ISO 8601 with seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,84 @@
+"""Which stage stands on which, and which fields of the recipe each one reads.
+
+    train_text ──► train ──► export ──► evaluate      (headline while ttt.mode is off)
+        │            │          ├─────► adapt         (headline otherwise)
+        └► val_text ─┼──────────┴─────► evaluate, adapt, diagnose
+                     └────────────────► diagnose
+
+`prepare` in the design is two stages here, so that training runs where no validation text exists.
+A stage's `version` is raised on purpose, when its arithmetic or the content of its folder changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.spec.recipe import FIELDS, Recipe, disabled_by, flat
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One verb of the pipeline."""
+
+    name: str
+    stands_on: tuple[str, ...]
+    version: int
+    leaves: str
+
+
+STAGES: Mapping[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage("train_text", (), 1, "tokenizer and training shards"),
+        Stage("val_text", ("train_text",), 1, "validation shards and the text's yardsticks"),
+        Stage("train", ("train_text",), 1, "weights, averages and the learning curve"),
+        Stage("export", ("train",), 1, "the artifact: the counted bytes"),
+        Stage("evaluate", ("export", "val_text"), 1, "sliding-window score and per-token nats"),
+        Stage("adapt", ("export", "val_text"), 1, "score with test-time training, and the ledger's digest"),
+        Stage("diagnose", ("train", "export", "val_text"), 1, "scores before and after quantisation"),
+    )
+}
+
+
+def stages_of(recipe: Recipe) -> list[str]:
+    """The stages this recipe needs, in the order they run.
+
+    The plain score is computed beside test-time training as well: it is shared by every TTT setting of one artifact.
+    """
+    names = ["train_text", "val_text", "train", "export", "evaluate"]
+    if recipe.ttt.mode != "off":
+        names.append("adapt")
+    if recipe.evaluation.diagnose:
+        names.append("diagnose")
+    return names
+
+
+def headline_stage(recipe: Recipe) -> str:
+    """The stage whose score is `val_bpb`."""
+    return "evaluate" if recipe.ttt.mode == "off" else "adapt"
+
+
+def fields_read(recipe: Recipe, stage: str) -> dict[str, Any]:
+    """The fields that can change what `stage` leaves, by dotted key; switched-off fields are not among them."""
+    values = flat(recipe)
+    return {
+        key: values[key]
+        for key, info in FIELDS.items()
+        if (stage in info.stages or _trained_with(recipe, stage, key)) and disabled_by(recipe, key) is None
+    }
+
+
+def _trained_with(recipe: Recipe, stage: str, key: str) -> bool:
+    """Quantisation-aware training sees every rule of the export."""
+    return stage == "train" and recipe.quantization.qat != "off" and key.startswith("quantization.")
+
+
+def stages_below(stage: str) -> set[str]:
+    """`stage` and everything that stands on it, directly or not."""
+    below = {stage}
+    for other in STAGES.values():  # the table is in running order, so one pass is enough
+        if below.intersection(other.stands_on):
+            below.add(other.name)
+    return below
