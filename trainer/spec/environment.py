@@ -14,19 +14,27 @@ RECORDED_PACKAGES = ("torch", "ray", "optuna", "sentencepiece", "zstandard", "sa
 
 
 @cache
+def _gpu_names() -> tuple[str, ...]:
+    if not shutil.which("nvidia-smi"):
+        return ()
+    listed = subprocess.run(
+        ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return tuple(line.strip() for line in listed.stdout.splitlines() if line.strip()) if not listed.returncode else ()
+
+
+def num_gpus() -> int:
+    """GPUs of this machine."""
+    return len(_gpu_names())
+
+
 def hardware() -> str:
     """Device model and count, e.g. '8x NVIDIA H100 80GB HBM3' or 'CPU Intel Xeon ... (2 cores)'."""
-    if shutil.which("nvidia-smi"):
-        listed = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],  # noqa: S607
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        names = [line.strip() for line in listed.stdout.splitlines() if line.strip()]
-        if listed.returncode == 0 and names:
-            return f"{len(names)}x {names[0]}"
-    return f"CPU {_cpu_model()} ({os.cpu_count()} cores)"
+    names = _gpu_names()
+    return f"{len(names)}x {names[0]}" if names else f"CPU {_cpu_model()} ({os.cpu_count()} cores)"
 
 
 def _cpu_model() -> str:

@@ -39,14 +39,14 @@ def preset_names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_preset(name: str, overrides: Mapping[str, Any] | None = None) -> Preset:
-    """A shipped preset by name, or a preset file by path; `overrides` are dotted keys.
+def load_preset(name: str, overrides: Mapping[str, Any] | None = None, source: str = "--set") -> Preset:
+    """A shipped preset by name, or a preset file by path; `overrides` are dotted keys, told by `source`.
 
     Raises RecipeError with every complaint: unknown keys (nearest known one offered), types, ranges, contradictions.
     """
     tree, header, text = _read(name, seen=())
-    problems = _apply(tree, overrides or {}, source="override")
-    recipe = _validate(tree, text, problems)
+    problems = _apply(tree, overrides or {}, source)
+    recipe = _validate(tree, text, problems, dict.fromkeys(overrides or {}, source))
     return Preset(
         name=Path(name).stem if name.endswith(".yaml") else name,
         description=str(header.get("description", "")),
@@ -61,7 +61,7 @@ def with_values(recipe: Recipe, values: Mapping[str, Any], source: str) -> Recip
     """The same recipe with some dotted keys changed; RecipeError names every value that does not fit."""
     tree = recipe.model_dump(mode="json")
     problems = _apply(tree, values, source)
-    return _validate(tree, YamlText("{}", source), problems)
+    return _validate(tree, YamlText("{}", source), problems, {})
 
 
 def parse_overrides(assignments: Sequence[str], source: str = "--set") -> dict[str, Any]:
@@ -140,26 +140,29 @@ def _apply(tree: dict[str, Any], values: Mapping[str, Any], source: str) -> list
             child = node.get(section_name)
             node = node.setdefault(section_name, {}) if isinstance(child, dict | None) else {}
         node[leaf] = value
-    return [f"{source}: {problem}" for problem in problems] if problems and source == "override" else problems
+    return [f"{problem} ({source})" for problem in problems]
 
 
-def _validate(tree: dict[str, Any], text: YamlText, problems: list[str]) -> Recipe:
+def _validate(tree: dict[str, Any], text: YamlText, problems: list[str], overridden: Mapping[str, str]) -> Recipe:
     try:
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
         for item in error.errors(include_url=False):
-            problems += _complaints(item, text)
+            told = _complaints(item, text, overridden)
+            problems += [line for line in told if line.split(" = ")[0] not in {old.split(" = ")[0] for old in problems}]
         raise RecipeError(text.source, problems) from None
     if problems:
         raise RecipeError(text.source, problems)
     return recipe
 
 
-def _complaints(item: Mapping[str, Any], text: YamlText) -> list[str]:
+def _complaints(item: Mapping[str, Any], text: YamlText, overridden: Mapping[str, str]) -> list[str]:
     path = tuple(part for part in item["loc"] if isinstance(part, int) or not _is_union_branch(part))
+    while path and isinstance(path[-1], int):
+        path = path[:-1]  # an item of a list is told with its list
     key = ".".join(str(part) for part in path)
-    place = text.where(path)
-    at = f" ({place})" if ":" in place else ""
+    place = overridden.get(key) or text.where(path)
+    at = f" ({place})" if place != text.source else ""
     if item["type"] == "extra_forbidden":
         return [unknown_key(key) + at]
     if item["type"] == "missing":
@@ -193,9 +196,17 @@ def _expectation(key: str, item: Mapping[str, Any]) -> str:
     if field_info is None:
         return f"must be a section of keys, not {type(item['input']).__name__}"
     hint = ""
-    if isinstance(item["input"], str) and field_info.type_name in ("number", "integer"):
+    if field_info.type_name in ("number", "integer") and _reads_as_number(item["input"]):
         hint = "; it is text, so remove the quotes"
     return f"must be {_article(field_info.type_name)}{hint}"
+
+
+def _reads_as_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return isinstance(value, str)
 
 
 def _article(type_name: str) -> str:

@@ -356,6 +356,9 @@ class Recipe(Section):
     """The one source of randomness of a run."""
 
     def complaints(self) -> Iterator[str]:
+        steps, first = self.budget.train_steps, self.averaging.swa_min_step
+        if self.averaging.use == "swa" and steps is not None and first >= steps:
+            yield f"averaging.swa_min_step = {first} leaves no snapshot within budget.train_steps = {steps}"
         if self.ttt.frozen_blocks > self.model.num_layers:
             yield (f"ttt.frozen_blocks = {self.ttt.frozen_blocks} exceeds model.num_layers = {self.model.num_layers}")
 

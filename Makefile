@@ -1,0 +1,30 @@
+# The daily verbs; CI runs the same ones. `make demo` and `make test` need nothing but Python 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/.installed  ## install, then the main job: a TTT sweep on real text
+	$(BIN)/orchestrator plan search_spaces/ttt.yaml
+	$(BIN)/orchestrator sweep search_spaces/ttt.yaml
+
+test: $(VENV)/.installed  ## lint and every test this machine can run
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed  ## the figures of the README, as ratios from one run
+	$(BIN)/python -m pytest -m bench tests/benchmarks -s
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs

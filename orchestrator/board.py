@@ -1,0 +1,174 @@
+"""The board: runs wait here, slots pull. A plain class; the driver makes it an actor.
+
+Knows neither torch nor Ray. Everything is idempotent, so a caller that is unsure whether its last call arrived may call
+again. Results are not kept here: a finished run is a record on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_KILLS = 2
+"""A run that took its worker group down this often is failed."""
+MAX_BARREN_STARTS = 3
+"""A slot that started this often without finishing a run is closed."""
+
+
+@dataclass
+class SlotState:
+    """What a slot holds now, and how its life went."""
+
+    generation: int = 0
+    holds: str = ""
+    barren_starts: int = 0
+    closed: bool = False
+
+
+@dataclass
+class RunState:
+    """A run between its submission and its end."""
+
+    request: Mapping[str, Any]
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    progress: Mapping[str, Any] | None = None
+    cancelled: bool = False
+    kills: int = 0
+    lost: str = ""
+    """Why no record will come, if so."""
+
+
+class Board:
+    """Pending runs, what each slot holds, progress and cancel flags."""
+
+    def __init__(self, num_slots: int):
+        self._slots = {slot: SlotState() for slot in range(num_slots)}
+        self._runs: dict[str, RunState] = {}
+        self._pending: list[str] = []
+        self._changed = asyncio.Condition()
+        self._closing = False
+
+    async def submit(self, request: Mapping[str, Any]) -> None:
+        """Puts a run on the board; a run that is already there stays as it is."""
+        run_id = request["run_id"]
+        if run_id in self._runs:
+            return
+        self._runs[run_id] = RunState(request)
+        self._pending.append(run_id)
+        await self._tell_slots()
+
+    async def open_slot(self, slot: int) -> int:
+        """A worker group started. Returns its generation; calls of earlier ones are void from now on."""
+        state = self._slots[slot]
+        state.generation += 1
+        state.barren_starts += 1
+        if state.holds:
+            self._give_back(state)
+        if state.barren_starts > MAX_BARREN_STARTS:
+            state.closed = True
+            if all(other.closed for other in self._slots.values()):
+                self._lose_all(f"no worker group survived: {MAX_BARREN_STARTS} starts in a row ended without a run")
+        await self._tell_slots()
+        return state.generation
+
+    async def take(self, slot: int, generation: int, wait_s: float) -> Mapping[str, Any] | str | None:
+        """The slot's next run; None when there is none within `wait_s`; 'close' when the slot should end."""
+        state = self._slots[slot]
+        deadline = asyncio.get_running_loop().time() + wait_s
+        async with self._changed:
+            while True:
+                if self._closing or state.closed or generation != state.generation:
+                    return "close"
+                if self._pending:
+                    state.holds = self._pending.pop(0)
+                    return self._runs[state.holds].request
+                left_s = deadline - asyncio.get_running_loop().time()
+                if left_s <= 0:
+                    return None
+                try:
+                    await asyncio.wait_for(self._changed.wait(), left_s)
+                except TimeoutError:
+                    return None
+
+    async def progress(self, run_id: str, told: Mapping[str, Any] | None) -> bool:
+        """Keeps what a run is doing; returns whether it should stop."""
+        run = self._runs[run_id]
+        run.progress = told or run.progress
+        return run.cancelled or self._closing
+
+    async def finish(self, slot: int, run_id: str) -> None:
+        """The slot is done with the run: its record is on disk, or it was told to stop."""
+        state = self._slots[slot]
+        state.barren_starts = 0
+        if state.holds == run_id:
+            state.holds = ""
+        self._runs[run_id].ended.set()
+
+    async def cancel(self, run_id: str) -> None:
+        """Asks a run to stop; one that still waits ends at once. Unknown runs are ignored."""
+        run = self._runs.get(run_id)
+        if run is None:
+            return
+        run.cancelled = True
+        if run_id in self._pending:
+            self._pending.remove(run_id)
+            run.ended.set()
+
+    async def wait(self, run_id: str, wait_s: float) -> Mapping[str, Any]:
+        """Up to `wait_s` seconds for a run's end: {ended, fraction, lost}."""
+        run = self._runs[run_id]
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(run.ended.wait(), wait_s)
+        fraction = run.progress["fraction"] if run.progress else 0.0
+        return {"ended": run.ended.is_set(), "fraction": fraction, "lost": run.lost}
+
+    async def close(self) -> None:
+        """Ends every slot at its next look at the board."""
+        self._closing = True
+        await self._tell_slots()
+
+    async def picture(self) -> dict[str, Any]:
+        """What everybody is doing, for the screen."""
+        slots = []
+        for slot, state in self._slots.items():
+            run = self._runs.get(state.holds)
+            doing = run.progress if run else None
+            slots.append(
+                {
+                    "slot": slot,
+                    "started": state.generation > 0,
+                    "closed": state.closed,
+                    "run_id": state.holds,
+                    "progress": dict(doing) if doing else None,
+                }
+            )
+        return {"slots": slots, "pending": list(self._pending)}
+
+    def _give_back(self, state: SlotState) -> None:
+        run_id, state.holds = state.holds, ""
+        run = self._runs[run_id]
+        if run.ended.is_set():
+            return
+        run.kills += 1
+        if run.kills >= MAX_KILLS:
+            self._lose(run, f"the worker group died {run.kills} times while it held this run")
+        else:
+            self._pending.insert(0, run_id)
+
+    def _lose_all(self, reason: str) -> None:
+        for run in self._runs.values():
+            if not run.ended.is_set():
+                self._lose(run, reason)
+        self._pending.clear()
+
+    @staticmethod
+    def _lose(run: RunState, reason: str) -> None:
+        run.lost = reason
+        run.ended.set()
+
+    async def _tell_slots(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()

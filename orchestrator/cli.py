@@ -1,0 +1,259 @@
+"""`orchestrator`: plan a sweep, run it, look at it, compare it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from orchestrator.overview import LIVE_FILE
+from orchestrator.space import SearchSpace, load_space
+from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people
+from trainer.spec.errors import UserError
+from trainer.spec.load import parse_overrides
+from trainer.spec.units import human_seconds
+from trainer.stages.cache import StageStore
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+Space = Annotated[Path, typer.Argument(help="A search space file.", metavar="SPACE.yaml")]
+Name = Annotated[str, typer.Argument(help="A sweep's name; see `orchestrator list`.")]
+Preset = Annotated[str | None, typer.Option(help="Put the question to this preset.")]
+Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the preset.")]
+Seeds = Annotated[str | None, typer.Option(help="Seeds, e.g. 1,2,3.")]
+Trials = Annotated[int | None, typer.Option(help="Configurations, the baseline not counted.")]
+Slots = Annotated[int | None, typer.Option(help="Worker groups; default: as many as fit.")]
+Workers = Annotated[int | None, typer.Option(help="Workers of a slot; default: 1 on CPU, a node's GPUs.")]
+Address = Annotated[str | None, typer.Option(help="Ray cluster, e.g. auto; default: a local one.")]
+Inline = Annotated[bool, typer.Option("--inline", help="One run after another in this process, without Ray.")]
+Store = Annotated[Path, typer.Option("--store", help="Folder of sweeps and finished stages.")]
+TextOrJson = Annotated[Literal["text", "json"], typer.Option("--format", help="json: rows on stdout, nothing else.")]
+TableFormat = Annotated[Literal["text", "csv", "json", "parquet", "md"], typer.Option("--format")]
+RUNS = Path("runs")
+
+
+@app.command(epilog="Example: orchestrator plan search_spaces/ttt.yaml")
+def plan(
+    space: Space,
+    preset: Preset = None,
+    overrides: Sets = [],  # noqa: B006 - typer reads the default, nobody changes it
+    seeds: Seeds = None,
+    trials: Trials = None,
+    workers: Workers = None,
+    store: Store = RUNS,
+    format: TextOrJson = "text",
+) -> None:
+    """What a sweep would run, what is in the store already, seconds and cost. Starts neither torch nor Ray."""
+    from orchestrator.plan import make_plan, plan_rows, plan_text
+    from orchestrator.slot import expected_ranks
+    from trainer.data.corpus import text_digests
+    from trainer.spec.environment import environment
+
+    question = _question(space, preset, overrides, seeds, trials)
+    made = make_plan(
+        question, StageStore(store), text_digests(question.base.data), environment(expected_ranks(workers))
+    )
+    if format == "json":
+        print(json.dumps(plan_rows(made), indent=1))
+    else:
+        Console(highlight=False).print(plan_text(made))
+
+
+@app.command(epilog="Example: orchestrator sweep search_spaces/ttt.yaml --seeds 1,2,3")
+def sweep(
+    space: Space,
+    preset: Preset = None,
+    overrides: Sets = [],  # noqa: B006
+    seeds: Seeds = None,
+    trials: Trials = None,
+    slots: Slots = None,
+    workers: Workers = None,
+    address: Address = None,
+    inline: Inline = False,
+    name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
+    store: Store = RUNS,
+    format: TextOrJson = "text",
+) -> None:
+    """Run a sweep, or what is missing of it, and end in a table, a verdict and a figure."""
+    from orchestrator.driver import DriveOptions
+    from orchestrator.journal import open_sweep
+
+    question = _question(space, preset, overrides, seeds, trials)
+    options = DriveOptions(slots=slots, workers=workers, address=address, inline=inline)
+    _drive(open_sweep(store, question, name=name), options, store, format)
+
+
+@app.command(epilog="Example: orchestrator resume ttt")
+def resume(
+    name: Name,
+    slots: Slots = None,
+    workers: Workers = None,
+    address: Address = None,
+    inline: Inline = False,
+    store: Store = RUNS,
+    format: TextOrJson = "text",
+) -> None:
+    """Go on with a sweep that was interrupted or killed; nothing finished is run again."""
+    from orchestrator.driver import DriveOptions
+    from orchestrator.journal import find_sweep
+
+    options = DriveOptions(slots=slots, workers=workers, address=address, inline=inline)
+    _drive(find_sweep(store, name), options, store, format)
+
+
+@app.command(epilog="Example: orchestrator status ttt")
+def status(
+    name: Annotated[str | None, typer.Argument(help="A sweep's name; default: the newest.")] = None,
+    store: Store = RUNS,
+    format: TextOrJson = "text",
+) -> None:
+    """Where a sweep stands; works from another terminal while it runs."""
+    from orchestrator.journal import find_sweep, list_sweeps
+
+    sweeps = list_sweeps(store)
+    if name is None and not sweeps:
+        raise UserError(f"{store}: no sweeps yet; start one with: orchestrator sweep search_spaces/ttt.yaml")
+    found = find_sweep(store, name) if name else sweeps[-1]
+    facts = _standing(found)
+    if format == "json":
+        print(json.dumps([facts], indent=1))
+        return
+    from orchestrator.screen import panel, picture_from
+
+    console = Console(highlight=False)
+    live = facts.pop("live")
+    if live and facts["state"] == "running":
+        console.print(panel(picture_from(live)))
+    console.print(f"{facts['sweep']}: {facts['state']}, {facts['recorded']} of {facts['runs']} runs recorded")
+
+
+@app.command("list", epilog="Example: orchestrator list --format json")
+def list_(store: Store = RUNS, format: TextOrJson = "text") -> None:
+    """All sweeps of the store."""
+    from orchestrator.journal import list_sweeps
+
+    rows = [_standing(found) for found in list_sweeps(store)]
+    for row in rows:
+        row.pop("live")
+    if format == "json":
+        print(json.dumps(rows, indent=1))
+        return
+    console = Console(highlight=False)
+    if not rows:
+        console.print(f"{store}: no sweeps yet; start one with: orchestrator sweep search_spaces/ttt.yaml")
+    for row in rows:
+        console.print(
+            f"{row['sweep']:<16} {row['state']:<12} {row['recorded']:>4} of {row['runs']:<4} runs  "
+            f"{row['created_at']}  {row['description']}",
+            soft_wrap=True,
+        )
+
+
+@app.command(epilog="Example: orchestrator table ttt --per run --format csv > rows.csv")
+def table(
+    name: Name,
+    per: Annotated[Literal["run", "config"], typer.Option(help="A row per run, or per configuration.")] = "config",
+    format: TableFormat = "text",
+    store: Store = RUNS,
+) -> None:
+    """The rows of a sweep, per run or per configuration: n, mean, sd, 95% interval, best."""
+    from orchestrator.conclude import print_table
+    from orchestrator.journal import find_sweep
+
+    print_table(find_sweep(store, name), per, format)
+
+
+@app.command(epilog="Example: orchestrator compare ttt --baseline record:1413 --margin 0.005")
+def compare(
+    name: Name,
+    baseline: Annotated[
+        str | None, typer.Option(help="A configuration, sweep:NAME, or record:PR; default: the space's baseline.")
+    ] = None,
+    margin: Annotated[float | None, typer.Option(help="Gain that counts, in the unit; default: the space's.")] = None,
+    unit: Annotated[Literal["nats", "bpb"] | None, typer.Option(help="Unit of the margin.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Largest probability of a false 'better'.")] = None,
+    format: TextOrJson = "text",
+    store: Store = RUNS,
+) -> None:
+    """Is it really better? Every configuration against a baseline, with a test of significance."""
+    from orchestrator.conclude import print_comparison
+    from orchestrator.journal import find_sweep
+
+    print_comparison(find_sweep(store, name), store, baseline, margin, unit, alpha, format)
+
+
+@app.command(epilog="Example: orchestrator schema space > space.schema.json")
+def schema(what: Annotated[Literal["space", "recipe"], typer.Argument(help="Which files the schema checks.")]) -> None:
+    """JSON Schema for editors: completes and checks search spaces and recipes."""
+    from orchestrator.space_schema import schema_of_space
+    from trainer.spec.schema import schema_of_recipe
+
+    print(json.dumps(schema_of_space() if what == "space" else schema_of_recipe(), indent=1))
+
+
+def _question(
+    path: Path, preset: str | None, overrides: list[str], seeds: str | None, trials: int | None
+) -> SearchSpace:
+    return load_space(
+        path, preset=preset, overrides=parse_overrides(overrides), seeds=_seeds(seeds), trials=trials
+    )
+
+
+def _seeds(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"--seeds {text} is not a list of whole numbers; for example: --seeds 1337,42,2025") from None
+
+
+def _drive(found: Any, options: Any, store: Path, format: str) -> None:
+    from orchestrator.conclude import conclude
+    from orchestrator.driver import drive
+    from orchestrator.run_queue import queue_of
+
+    console = Console(stderr=format == "json", highlight=False)
+    if found.note:
+        console.print(found.note, soft_wrap=True)
+    with found.lock():
+        queue = queue_of(found, options.slots)
+        complete = drive(found, queue, StageStore(store), options, console)
+    if not complete:
+        where = "" if store == RUNS else f" --store {store}"
+        console.print(
+            f"interrupted: {len(queue.records)} of {queue.total_runs} runs are kept. "
+            f"Go on with:\n  orchestrator resume {found.name}{where}",
+            soft_wrap=True,
+        )
+        raise typer.Exit(EXIT_INTERRUPTED)
+    conclude(found, queue, console, format)
+    if any(record.status == "failed" for record in queue.records.values()):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _standing(found: Any) -> dict[str, Any]:
+    """One sweep as a row: what `status` and `list` say of it."""
+    recorded = len(found.records())
+    busy = found.is_locked()
+    live_path = found.folder / LIVE_FILE
+    live = json.loads(live_path.read_text(encoding="utf-8")) if busy and live_path.exists() else None
+    total = found.total_runs
+    return {
+        "sweep": found.name,
+        "state": "running" if busy else "complete" if recorded >= total else "interrupted",
+        "recorded": recorded,
+        "runs": total,
+        "created_at": found.created_at,
+        "description": found.space.description,
+        "live": live,
+    }
+
+
+def main() -> None:
+    """Entry point: people's mistakes end in a message and exit status 2."""
+    exit_for_people(app)

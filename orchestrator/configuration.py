@@ -1,0 +1,70 @@
+"""What is asked and what comes of it: a configuration, and its outcome over all its seeds."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from orchestrator.question import SearchSpace
+from trainer.spec.fingerprint import configuration_id
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One set of values, as the journal keeps it; index 0 is the baseline."""
+
+    index: int
+    id: str
+    values: Mapping[str, Any]
+    is_baseline: bool = False
+
+    def run_id(self, seed: int) -> str:
+        """Name of its run with this seed. Equal configurations have equal runs."""
+        return f"{self.id}-s{seed}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a configuration over all its seeds."""
+
+    score: float | None
+    """Mean of the metric, or None when a seed has none: a failed seed is never averaged over."""
+    violations: Mapping[str, float] = field(default_factory=dict)
+    """How far the worst seed is outside the limits of each constrained column; 0 inside."""
+
+
+def identify(space: SearchSpace, index: int, values: Mapping[str, Any], is_baseline: bool = False) -> Configuration:
+    """A configuration with the identity of its recipe. Raises RecipeError if the values do not go together."""
+    return Configuration(index, configuration_id(space.recipe(values)), dict(values), is_baseline)
+
+
+def baseline_of(space: SearchSpace) -> Configuration:
+    """What every other configuration is compared with."""
+    return identify(space, 0, space.compare.baseline, is_baseline=True)
+
+
+def grid_of(space: SearchSpace) -> list[Configuration]:
+    """Every configuration that a grid asks for, in order, the baseline not among them."""
+    chosen = itertools.islice(space.combinations(), space.num_configurations)
+    return [identify(space, index, values) for index, values in enumerate(chosen, start=1)]
+
+
+def total_runs(space: SearchSpace, asked: Sequence[Configuration] = ()) -> int:
+    """Runs of the whole sweep: exact for a grid, at most this many while a sampler may still propose a known one."""
+    known = {item.id for item in [baseline_of(space), *asked]}
+    if space.method == "grid":
+        return len(known | {item.id for item in grid_of(space)}) * len(space.seeds)
+    left = (space.num_configurations or 0) - sum(not item.is_baseline for item in asked)
+    return (len(known) + left) * len(space.seeds)
+
+
+def outcome_of(space: SearchSpace, rows: Sequence[Mapping[str, Any]]) -> Outcome:
+    """The outcome of a configuration from the rows of its seeds, in the order of the seeds."""
+    columns = [space.metric.name, *space.constraints]
+    if any(row["status"] != "done" or any(row[name] is None for name in columns) for row in rows):
+        return Outcome(None)
+    violations = {name: max(limit.violation(row[name]) for row in rows) for name, limit in space.constraints.items()}
+    return Outcome(fmean(row[space.metric.name] for row in rows), violations)

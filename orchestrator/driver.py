@@ -1,0 +1,197 @@
+"""Drives one sweep to its end: reads what is finished, then runs the rest inline or on Ray.
+
+Neither torch nor Ray is imported before something must be computed. Ctrl-C and SIGTERM set a flag; runs then stop at
+their next look at it, everything finished is kept, and `resume` goes on from there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from orchestrator.feed import Feed
+from orchestrator.journal import Sweep
+from orchestrator.overview import Overview
+from orchestrator.ray_session import output_to, ray_session
+from orchestrator.run_queue import FINISHED, RunQueue
+from orchestrator.screen import Screen, SlotPicture, make_screen
+from orchestrator.slot import SlotPlan, SlotThread, expected_ranks, plan_slots
+from trainer.spec.errors import UserError
+from trainer.stages.assemble import RunRequest
+from trainer.stages.cache import StageStore
+
+LOOK_EVERY_S = 0.25
+CLOSE_WAIT_S = 20.0
+RAY_LOG = "ray.log"
+
+
+@dataclass(frozen=True)
+class DriveOptions:
+    """How a sweep is executed; none of it changes what is asked."""
+
+    slots: int | None = None
+    workers: int | None = None
+    address: str | None = None
+    inline: bool = False
+
+
+def drive(sweep: Sweep, queue: RunQueue, store: StageStore, options: DriveOptions, console: Console) -> bool:
+    """Runs what is missing. Returns whether the sweep is complete; False means interrupted, with everything kept."""
+    feed = Feed(sweep, queue, store, expected_ranks(options.workers))
+    if feed.peek_finished():
+        return True
+    stop = threading.Event()
+    overview = Overview(sweep, queue)
+    if options.inline:
+        with stop_on_signals(stop), make_screen(console) as screen:
+            run_inline(feed, store, overview, screen, stop)
+    else:
+        run_on_ray(feed, sweep, store, options, overview, stop, console)
+    return queue.next_run() is FINISHED
+
+
+def run_inline(feed: Feed, store: StageStore, overview: Overview, screen: Screen, stop: threading.Event) -> None:
+    """One run after another in this process, without a cluster."""
+    from trainer.stages.context import Interrupted, Progress  # late: starts torch
+    from trainer.stages.pipeline import run_pipeline
+
+    while isinstance(request := feed.next(), RunRequest):
+
+        def report(progress: Progress) -> None:
+            overview.show(screen, (describe(0, asdict(progress)),))
+
+        try:
+            run_pipeline(request, store, report=report, stopping=stop.is_set)
+        except Interrupted:
+            return
+        feed.ended(request.run_id)
+        if stop.is_set():
+            return
+
+
+def run_on_ray(
+    feed: Feed,
+    sweep: Sweep,
+    store: StageStore,
+    options: DriveOptions,
+    overview: Overview,
+    stop: threading.Event,
+    console: Console,
+) -> None:
+    """Slots pull from the board, Tune puts runs on it; this thread sits in Tune."""
+    console.print("[dim]starting Ray ...[/dim]")
+    with (
+        output_to(sweep.folder / RAY_LOG) as terminal,
+        os.fdopen(os.dup(terminal), "w") as out,
+        ray_session(options.address),
+        stop_on_signals(stop),  # after ray.init, which takes SIGTERM for itself
+        make_screen(Console(file=out, force_terminal=console.is_terminal, width=console.width)) as screen,
+    ):
+        _run_slots(feed, store, options, overview, stop, screen)
+
+
+def _run_slots(
+    feed: Feed, store: StageStore, options: DriveOptions, overview: Overview, stop: threading.Event, screen: Screen
+) -> None:
+    import ray  # late: only a sweep that computes something pays for Ray and torch
+
+    from orchestrator.board import Board
+    from orchestrator.tuner import run_trials
+    from trainer.worker_group import serve
+
+    offered = ray.cluster_resources()
+    plan = plan_slots(offered.get("CPU", 0), offered.get("GPU", 0), overview.runs_left, options.slots, options.workers)
+    board_name = f"fairway-{os.getpid()}-{time.time_ns()}"
+    board: Any = ray.remote(Board).options(num_cpus=0, max_concurrency=1000, name=board_name).remote(plan.num_slots)
+    scratch = Path(tempfile.mkdtemp(prefix="fairway-"))
+    slots = [
+        SlotThread(slot, lambda slot: serve(board, slot, store.root, scratch, plan.workers_per_slot, plan.use_gpu))
+        for slot in range(plan.num_slots)
+    ]
+    try:
+        for thread in slots:
+            thread.start()
+        with watching(board, overview, screen, plan, slots):
+            run_trials(feed, board, board_name, plan.in_flight, scratch, stop)
+        ray.get(board.close.remote())
+        deadline = time.monotonic() + (CLOSE_WAIT_S if not stop.is_set() else 2.0)
+        for thread in slots:
+            thread.join(max(deadline - time.monotonic(), 0))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    faults = [thread.fault for thread in slots if thread.fault]
+    if len(faults) == len(slots):
+        raise UserError("no slot could be started; the first one said:\n" + "\n".join(faults[0].splitlines()[-5:]))
+
+
+@contextmanager
+def watching(board: Any, overview: Overview, screen: Screen, plan: SlotPlan, slots: list[SlotThread]) -> Iterator[None]:
+    """Looks at the board a few times a second, from a thread of its own, and draws what it sees."""
+    import ray
+
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(LOOK_EVERY_S):
+            try:
+                picture = ray.get(board.picture.remote(), timeout=5)
+            except Exception:  # noqa: S112 - a busy board is asked again; a dead one ends the trials themselves
+                continue
+            pictures = tuple(_slot_picture(state) for state in picture["slots"])
+            overview.show(screen, pictures)
+
+    thread = threading.Thread(target=look, name="screen", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _slot_picture(state: dict[str, Any]) -> SlotPicture:
+    if state["closed"]:
+        return SlotPicture(state["slot"], "closed: its worker group kept dying")
+    if not state["started"]:
+        return SlotPicture(state["slot"], "starting a worker group (about 20 s)")
+    if not state["run_id"]:
+        return SlotPicture(state["slot"], "waiting for a run")
+    return describe(state["slot"], state["progress"] or {"run_id": state["run_id"], "stage": "", "fraction": 0.0})
+
+
+def describe(slot: int, progress: dict[str, Any]) -> SlotPicture:
+    """'train 3f2a...-s42  step 120  loss 3.214', with its bar."""
+    parts = [progress.get("stage", ""), progress["run_id"], progress.get("detail", "")]
+    return SlotPicture(slot, "  ".join(part for part in parts if part), progress["fraction"])
+
+
+@contextmanager
+def stop_on_signals(stop: threading.Event) -> Iterator[None]:
+    """First SIGINT or SIGTERM raises the flag; a second one acts as usual."""
+    before: dict[int, Any] = {}
+
+    def raise_flag(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(number, before[number] or signal.SIG_DFL)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, raise_flag)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)

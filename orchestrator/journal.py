@@ -1,0 +1,247 @@
+"""A sweep's folder: the question, the configurations asked, the records of its runs. All that a restart needs.
+
+    STORE/sweeps/NAME/space.yaml      the question as it was asked
+    STORE/sweeps/NAME/journal.jsonl   the question resolved, then each configuration in the order it was asked
+    STORE/sweeps/NAME/runs/ID.json    one record per run, written once
+
+The journal is only ever appended to, by one driver at a time; anybody may read.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from ruamel.yaml import YAML
+
+from orchestrator.configuration import Configuration, total_runs
+from orchestrator.question import NAME_PATTERN, SearchSpace
+from trainer.spec.environment import commit
+from trainer.spec.errors import StoreError, did_you_mean
+from trainer.spec.record import Record, now
+from trainer.stages.cache import write_once
+
+JOURNAL = "journal.jsonl"
+LOCK_TIMEOUT_S = 0.5
+"""Longer than a look at the lock takes, shorter than a person notices."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A question on disk, and what has become of it."""
+
+    name: str
+    folder: Path
+    space: SearchSpace
+    """The question as it was asked first; it stands for the sweep's whole life."""
+    question_digest: str
+    sweep_seed: int
+    lag: int
+    created_at: str
+    commit: str
+    note: str = ""
+    """What a person should know about how this sweep was found or made; empty when there is nothing."""
+
+    @property
+    def preset(self) -> str:
+        """The preset the question is put to."""
+        return self.space.preset
+
+    @property
+    def total_runs(self) -> int:
+        """Runs of the whole sweep; at most this many while an adaptive search still chooses."""
+        return total_runs(self.space, self.asked())
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the sweep for one driver. Raises StoreError naming the other one. A killed driver blocks nobody."""
+        lock, pid_file = FileLock(self._lock_path), self.folder / "driver.pid"
+        try:
+            lock.acquire(timeout=LOCK_TIMEOUT_S)
+        except Timeout:
+            who = pid_file.read_text().strip() if pid_file.exists() else "another process"
+            raise StoreError(
+                f"sweep '{self.name}' is being driven by {who}; wait for it, or stop it there with Ctrl-C; "
+                f"to watch it: orchestrator status {self.name}"
+            ) from None
+        try:
+            pid_file.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+            _cut_torn_line(self.folder / JOURNAL)
+            yield
+        finally:
+            pid_file.unlink(missing_ok=True)
+            lock.release()
+
+    def is_locked(self) -> bool:
+        """Whether a driver is at work on it now."""
+        lock = FileLock(self._lock_path)
+        try:
+            with lock.acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.folder / "driver.lock"
+
+    def asked(self) -> list[Configuration]:
+        """Every configuration asked so far, the baseline first."""
+        return [Configuration(**entry) for entry in _entries(self.folder / JOURNAL)[1:]]
+
+    def append(self, configuration: Configuration) -> None:
+        """Remembers one more configuration for good. Only under the `lock`."""
+        line = json.dumps(asdict(configuration)) + "\n"
+        with (self.folder / JOURNAL).open("ab") as file:
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def record_path(self, run_id: str) -> Path:
+        """Where a run's record appears, whole and once."""
+        return self.folder / "runs" / f"{run_id}.json"
+
+    def record(self, run_id: str) -> Record | None:
+        """A run's record, or None while it has none. Raises StoreError if it cannot be read."""
+        path = self.record_path(run_id)
+        return _record(path) if path.exists() else None
+
+    def records(self) -> dict[str, Record]:
+        """The records of finished runs by run id. Raises StoreError for one that cannot be read."""
+        return {path.stem: _record(path) for path in sorted((self.folder / "runs").glob("*.json"))}
+
+
+def open_sweep(store: Path, space: SearchSpace, name: str | None = None, *, sweep_seed: int = 0, lag: int = 1) -> Sweep:
+    """The sweep that asks this question under this name, continued or created.
+
+    sweep_seed, lag:  of a new sweep; one that exists keeps its own
+    A name that is taken by another question is not: the sweep becomes NAME-2, NAME-3, ... and `note` says why.
+    """
+    wanted = name or space.name
+    if not re.fullmatch(NAME_PATTERN, wanted):
+        raise StoreError(f"'{wanted}' cannot name a sweep: it names a folder; use letters, digits, '.', '_' or '-'")
+    taken = ""
+    for candidate in _names_from(wanted):
+        folder = store / "sweeps" / candidate
+        created = _create(folder, space.model_copy(update={"name": candidate}), sweep_seed, lag)
+        sweep = _read(folder)
+        difference = sweep.space.difference(space)
+        if not difference:
+            return replace(sweep, note=_note(sweep, space, taken, created))
+        taken = taken or f"the question differs from sweep '{candidate}' in: {difference}"
+    raise AssertionError("unreachable")
+
+
+def same_question(store: Path, space: SearchSpace) -> Sweep | None:
+    """The sweep that `open_sweep` would continue, or None if it would create one."""
+    known = _names(store)
+    for candidate in _names_from(space.name):
+        if candidate not in known:
+            return None
+        sweep = _read(store / "sweeps" / candidate)
+        if not sweep.space.difference(space):
+            return sweep
+    raise AssertionError("unreachable")
+
+
+def find_sweep(store: Path, name: str) -> Sweep:
+    """The sweep of this name. Raises StoreError offering the nearest name there is."""
+    known = _names(store)
+    if name not in known:
+        listing = f"known: {', '.join(known)}" if known else "there is none yet; start one: orchestrator sweep FILE"
+        raise StoreError(f"{store}: no sweep '{name}'{did_you_mean(name, known)}; {listing}")
+    return _read(store / "sweeps" / name)
+
+
+def list_sweeps(store: Path) -> list[Sweep]:
+    """All sweeps of a store, oldest first."""
+    sweeps = [_read(store / "sweeps" / name) for name in _names(store)]
+    return sorted(sweeps, key=lambda sweep: (sweep.created_at, sweep.name))
+
+
+def _names(store: Path) -> list[str]:
+    return sorted(path.parent.name for path in (store / "sweeps").glob(f"*/{JOURNAL}"))
+
+
+def _names_from(wanted: str) -> Iterator[str]:
+    return (wanted if number == 1 else f"{wanted}-{number}" for number in itertools.count(1))
+
+
+def _create(folder: Path, space: SearchSpace, sweep_seed: int, lag: int) -> bool:
+    """Writes the question unless the folder holds one; whoever comes first wins. Returns whether this call did."""
+    if (folder / JOURNAL).exists():
+        return False
+    header = {
+        "question_digest": space.question_digest(),
+        "sweep_seed": sweep_seed,
+        "lag": lag,
+        "created_at": now(),
+        "commit": commit(),
+        "space": space.model_dump(mode="json"),
+    }
+    write_once(folder / "space.yaml", _as_yaml(space))
+    return write_once(folder / JOURNAL, (json.dumps(header) + "\n").encode())
+
+
+def _as_yaml(space: SearchSpace) -> bytes:
+    plain: dict[str, Any] = space.model_dump(mode="json", exclude={"base", "overrides"}, exclude_none=True)
+    text = io.StringIO()
+    for key, value in space.overrides.items():
+        text.write(f"# --set {key}={value}\n")
+    YAML(typ="safe", pure=True).dump(plain, text)
+    return text.getvalue().encode()
+
+
+def _read(folder: Path) -> Sweep:
+    try:
+        header = _entries(folder / JOURNAL)[0]
+        space = SearchSpace.model_validate_json(json.dumps(header.pop("space")))
+        return Sweep(name=folder.name, folder=folder, space=space, **header)
+    except StoreError:
+        raise
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise StoreError(f"{folder / JOURNAL}: cannot be read ({reason}); move the folder away to start anew") from None
+
+
+def _note(sweep: Sweep, space: SearchSpace, taken: str, created: bool) -> str:
+    lines = [f"{taken}; this is {'a new sweep' if created else 'sweep'} '{sweep.name}'"] if taken else []
+    if sweep.space.compare != space.compare:
+        kept = sweep.space.compare
+        lines.append(
+            f"sweep '{sweep.name}' keeps the thresholds it was asked with: "
+            f"margin {kept.margin:g} {kept.unit}, alpha {kept.alpha:g}"
+        )
+    return "\n".join(lines)
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    """The journal's whole lines; a torn last one was never acted upon."""
+    *whole, _torn = path.read_bytes().split(b"\n")
+    try:
+        return [json.loads(line) for line in whole]
+    except ValueError:
+        raise StoreError(f"{path}: is damaged; move the sweep's folder away to start anew") from None
+
+
+def _cut_torn_line(path: Path) -> None:
+    with path.open("r+b") as file:
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
+
+
+def _record(path: Path) -> Record:
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except ValueError:
+        raise StoreError(f"{path}: is no record of this version; delete it to have the run done again") from None

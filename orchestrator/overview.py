@@ -1,0 +1,109 @@
+"""Where a sweep stands, from its queue and records: for the screen, and for `status` in another terminal."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections import deque
+from dataclasses import asdict
+from pathlib import Path
+
+from orchestrator.journal import Sweep
+from orchestrator.run_queue import Configuration, RunQueue
+from orchestrator.screen import Screen, SlotPicture, SweepPicture
+
+LIVE_FILE = "live.json"
+WRITE_EVERY_S = 1.0
+
+
+class Overview:
+    """Counts, best so far and time left of one sweep while it runs."""
+
+    def __init__(self, sweep: Sweep, queue: RunQueue):
+        self._sweep, self._queue = sweep, queue
+        self._started_s = time.monotonic()
+        self._done_before = len(queue.records)
+        self._ends_s: deque[float] = deque(maxlen=12)
+        self._seen = self._done_before
+        self._written_s = 0.0
+
+    @property
+    def runs_left(self) -> int:
+        return self._queue.total_runs - len(self._queue.records)
+
+    def show(self, screen: Screen, slots: tuple[SlotPicture, ...]) -> None:
+        """Draws the sweep as it stands, and leaves the same picture for other terminals."""
+        picture = self.picture(slots)
+        screen.show(picture)
+        if time.monotonic() - self._written_s > WRITE_EVERY_S:
+            self._written_s = time.monotonic()
+            write_live(self._sweep.folder, picture)
+
+    def picture(self, slots: tuple[SlotPicture, ...]) -> SweepPicture:
+        records = dict(self._queue.records)
+        now_s = time.monotonic()
+        if len(records) != self._seen:
+            self._ends_s.extend([now_s] * (len(records) - self._seen))
+            self._seen = len(records)
+        complete = [
+            (scores, configuration)
+            for configuration in list(self._queue.configurations)
+            if (scores := self._scores(configuration)) is not None
+        ]
+        baseline = next((spread(scores) for scores, which in complete if which.is_baseline), "not complete yet")
+        best = min(complete, key=lambda item: statistics.mean(item[0]), default=None)
+        return SweepPicture(
+            name=self._sweep.name,
+            runs_done=len(records),
+            runs_total=self._queue.total_runs,
+            runs_failed=sum(record.status == "failed" for record in records.values()),
+            best=f"{spread(best[0])}  {label(best[1])}" if best else "no configuration complete yet",
+            baseline=baseline,
+            slots=slots,
+            elapsed_s=now_s - self._started_s,
+            left_s=self._left_s(now_s),
+        )
+
+    def _scores(self, configuration: Configuration) -> list[float] | None:
+        """The headline of every seed, or None while one is missing or failed."""
+        scores = []
+        for seed in self._queue.seeds:
+            record = self._queue.records.get(f"{configuration.id}-s{seed}")
+            value = record.metric(record.headline, "val_bpb") if record and record.status == "done" else None
+            if value is None:
+                return None
+            scores.append(float(value))
+        return scores
+
+    def _left_s(self, now_s: float) -> float | None:
+        """Pace of the newest runs times what is left; None before two runs ended."""
+        if len(self._ends_s) < 2:
+            return None
+        span_s = now_s - self._ends_s[0]
+        return span_s / len(self._ends_s) * self.runs_left
+
+
+def spread(scores: list[float]) -> str:
+    """'2.3456 ± 0.0012 bits per byte (n = 3)': mean and standard deviation over seeds."""
+    sd = f" ± {statistics.stdev(scores):.4f}" if len(scores) > 1 else ""
+    return f"{statistics.mean(scores):.4f}{sd} bits per byte (n = {len(scores)})"
+
+
+def label(configuration: Configuration) -> str:
+    """'ttt.lr=0.00312 ttt.epochs=3', or 'baseline'."""
+    if configuration.is_baseline:
+        return "baseline"
+    return " ".join(f"{key}={short(value)}" for key, value in configuration.values.items())
+
+
+def short(value: object) -> str:
+    """A value as people write it: four significant digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def write_live(folder: Path, picture: SweepPicture) -> None:
+    """Leaves the picture beside the records; readers never see half of it."""
+    aside = folder / f".{LIVE_FILE}"
+    aside.write_text(json.dumps(asdict(picture) | {"written_at_s": time.time()}), encoding="utf-8")
+    aside.replace(folder / LIVE_FILE)

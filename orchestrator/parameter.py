@@ -1,0 +1,162 @@
+"""One knob of a search space: the set of its values, in W&B's vocabulary.
+
+Knows nothing of recipes: whether the values fit the knob is asked where the space is read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, model_serializer
+from pydantic import Field as PydanticField
+
+from trainer.spec.recipe import Section
+
+Distribution = Literal["constant", "categorical", "uniform", "int_uniform", "q_uniform", "log_uniform_values"]
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        hint = "; it is text, so remove the quotes" if isinstance(value, str) and reads_as_number(value) else ""
+        raise ValueError(f"= {value!r} must be a number{hint}")
+    return value
+
+
+def reads_as_number(text: str) -> bool:
+    """Whether the text would be a number without its quotes."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+Number = Annotated[int | float, BeforeValidator(_number)]
+
+
+class Parameter(Section):
+    """The values one recipe key may take: one value, a list of them, or everything between two ends."""
+
+    value: Annotated[Any, PydanticField(description="The one value the key has in every configuration.")] = None
+    values: list[Any] | None = None
+    """The values to choose from."""
+    min: Number | None = None
+    """Lower end, included. Two integers draw integers, two numbers with a point draw numbers."""
+    max: Number | None = None
+    """Upper end, included."""
+    q: Annotated[Number, PydanticField(gt=0)] | None = None
+    """Step of `q_uniform`, counted from `min`."""
+    distribution: Distribution | None = None
+    """How values are drawn; follows from the other keys when it is left out."""
+    when: Mapping[str, Any] = {}
+    """The parameter exists only while another key has this value, or one of this list of values."""
+
+    @model_serializer
+    def _as_written(self) -> dict[str, Any]:
+        return {key: getattr(self, key) for key in type(self).model_fields if key in self.model_fields_set}
+
+    @property
+    def between(self) -> bool:
+        """Whether the values lie between two ends, not in a list."""
+        return self.min is not None and self.max is not None
+
+    @property
+    def integer(self) -> bool:
+        """Whether only integers are drawn."""
+        ends = (self.min, self.max, self.q or 0)
+        return self.between and all(isinstance(end, int) for end in ends)
+
+    @property
+    def log(self) -> bool:
+        """Whether equal ratios are equally likely."""
+        return self.distribution == "log_uniform_values"
+
+    @property
+    def choices(self) -> Sequence[Any] | None:
+        """Every value in order, or None when there is no end of them."""
+        if self.values is not None:
+            return self.values
+        if not self.between:
+            return (self.value,)
+        if self.integer:
+            return range(self.min, self.max + 1, self.q or 1)
+        if self.q:
+            return [round(self.min + step * self.q, 12) for step in range(round((self.max - self.min) / self.q) + 1)]
+        return (self.min,) if self.min == self.max else None
+
+    @property
+    def varies(self) -> bool:
+        """Whether the parameter takes more than one value."""
+        return self.choices is None or len(self.choices) > 1
+
+    @property
+    def probes(self) -> Sequence[Any]:
+        """Values that stand for all of them: each one of a list, else both ends."""
+        return (self.min, self.max) if self.between else self.choices
+
+    def active(self, values: Mapping[str, Any]) -> bool:
+        """Whether its `when` holds among the values of other keys."""
+        return all(values[key] in wanted_values(wanted) for key, wanted in self.when.items())
+
+    def __str__(self) -> str:
+        if not self.varies:
+            return _short(self.choices[0])
+        if not self.between:
+            return " | ".join(_short(value) for value in self.values)
+        kind = self.distribution or ("int_uniform" if self.integer else "uniform")
+        return f"{self.min:g} .. {self.max:g} ({kind}{f', step {self.q:g}' if self.q else ''})"
+
+    def complaints(self) -> Iterator[str]:
+        given = [name for name in ("value", "values") if name in self.model_fields_set]
+        given += ["min/max"] if self.model_fields_set & {"min", "max"} else []
+        if not given:
+            yield "declares no values; give it value, values, or min and max"
+        elif len(given) > 1:
+            yield f"declares its values twice: {' and '.join(given)}; keep one"
+        elif given == ["min/max"]:
+            yield from self._complaints_between()
+        elif self.values is not None:
+            yield from self._complaints_of_values()
+        if len(given) == 1 and self.distribution is not None:
+            yield from self._complaints_of_distribution(given[0])
+
+    def _complaints_between(self) -> Iterator[str]:
+        if self.min is None or self.max is None:
+            yield f"{'min' if self.min is None else 'max'} is missing beside {'max' if self.min is None else 'min'}"
+            return
+        if self.min > self.max:
+            yield f"min = {self.min} exceeds max = {self.max}"
+        if self.log and self.min <= 0:
+            yield f"min = {self.min} must be greater than 0, for {self.distribution} draws the logarithm"
+        steps = (self.max - self.min) / self.q if self.q else 0.0
+        if abs(steps - round(steps)) > 1e-6:
+            yield f"q = {self.q} does not divide max - min = {self.max - self.min:g}"
+
+    def _complaints_of_values(self) -> Iterator[str]:
+        if not self.values:
+            yield "values = [] is empty; give at least one value"
+        spelled = [json.dumps(value, sort_keys=True, default=str) for value in self.values or ()]
+        for text in sorted({text for text in spelled if spelled.count(text) > 1}):
+            yield f"values names {text} twice"
+        if any(isinstance(value, float) and not math.isfinite(value) for value in self.values or ()):
+            yield "values holds a number that is not finite"
+
+    def _complaints_of_distribution(self, given: str) -> Iterator[str]:
+        needs = {"constant": "value", "categorical": "values"}.get(str(self.distribution), "min/max")
+        if given != needs:
+            yield f"distribution = {self.distribution} needs {needs}, not {given}"
+        if self.distribution == "int_uniform" and self.between and not self.integer:
+            yield f"distribution = int_uniform needs integers, not {self.min} and {self.max}"
+        if (self.distribution == "q_uniform") != (self.q is not None):
+            yield "distribution = q_uniform and q, its step, belong together"
+
+
+def wanted_values(wanted: Any) -> list[Any]:
+    """The values a `when` accepts: its list, or its one value."""
+    return wanted if isinstance(wanted, list) else [wanted]
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

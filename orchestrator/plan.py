@@ -1,0 +1,252 @@
+"""The price before the run: what a sweep would compute, what the store has already, seconds, GPU-hours, bytes on disk.
+
+Reads fingerprints and the store alone; starts neither torch nor Ray. Seconds are means over earlier runs in this store
+and so an estimate: they know nothing of this machine's load or of a larger preset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+from orchestrator.configuration import Configuration, baseline_of, grid_of, identify, total_runs
+from orchestrator.journal import same_question
+from orchestrator.question import SearchSpace
+from trainer.spec.fingerprint import TextDigests, fingerprints
+from trainer.spec.stage_table import STAGES
+from trainer.stages.cache import StageStore
+
+SAMPLED_FOLDERS = 20
+"""Newest folders of a stage whose size is taken as typical."""
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage over the whole sweep."""
+
+    stage: str
+    needed: int
+    """Distinct fingerprints; an upper bound unless `exact`."""
+    exact: bool
+    cached: int
+    """Of these, finished in the store; configurations not yet chosen count as missing."""
+    seconds_each: float | None
+    """Expected seconds of one; None while the store has no experience."""
+    bytes_each: float | None
+    """Expected bytes on disk of one."""
+
+    @property
+    def missing(self) -> int:
+        """What must be computed."""
+        return self.needed - self.cached
+
+    @property
+    def seconds(self) -> float | None:
+        """Expected seconds of all that is missing."""
+        return _times(self.missing, self.seconds_each)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep would run, and what it would cost."""
+
+    space: SearchSpace
+    total_runs: int
+    recorded_runs: int
+    """Runs that have their record already, from an earlier life of the same sweep."""
+    configurations: tuple[Configuration, ...]
+    """Baseline and grid; of a sampled search only the baseline is known."""
+    stages: tuple[StagePlan, ...]
+    gpus_per_run: int
+    test: Literal["paired", "welch", "none"]
+    test_reason: str
+
+    @property
+    def exact(self) -> bool:
+        """Whether the counts hold, or are upper bounds."""
+        return all(stage.exact for stage in self.stages)
+
+    @property
+    def seconds(self) -> float | None:
+        """Expected seconds of everything missing, one after another; None while a stage is unknown."""
+        return _total(stage.seconds for stage in self.stages)
+
+    @property
+    def gpu_hours(self) -> float | None:
+        """Expected GPU-hours; 0 without a GPU."""
+        return _times(self.gpus_per_run / 3600, self.seconds)
+
+    @property
+    def usd(self) -> float | None:
+        """Expected cost; None while hours or price are unknown."""
+        price = self.space.budget.usd_per_gpu_hour
+        return None if price is None else _times(price, self.gpu_hours)
+
+    @property
+    def disk_bytes(self) -> float | None:
+        """Expected growth of the store."""
+        return _total(_times(stage.missing, stage.bytes_each) for stage in self.stages)
+
+    @property
+    def over_budget(self) -> bool:
+        """Whether more GPU-hours are expected than `budget.gpu_hours` has left."""
+        limit, hours = self.space.budget.gpu_hours, self.gpu_hours
+        return limit is not None and hours is not None and hours > limit
+
+
+def make_plan(
+    space: SearchSpace, store: StageStore, texts: TextDigests, environment: str, gpus_per_run: int = 0
+) -> Plan:
+    """What the sweep would run against this store.
+
+    texts:         identities of train and validation text of the space's recipe
+    environment:   what a wall-clock budget hashes
+    gpus_per_run:  GPUs that a run holds while it computes
+    """
+    sweep = same_question(store.root, space)
+    asked = sweep.asked() if sweep else []
+    marks = _Marks(space, texts, environment)
+    test, reason = _test(space, marks)
+    known = {item.id: item for item in [baseline_of(space), *(grid_of(space) if space.method == "grid" else asked)]}
+    return Plan(
+        space=space,
+        total_runs=total_runs(space, asked),
+        recorded_runs=len(sweep.records()) if sweep else 0,
+        configurations=tuple(known.values()),
+        stages=tuple(_plan_stages(space, store, marks, list(known.values()))),
+        gpus_per_run=gpus_per_run,
+        test=test,
+        test_reason=reason,
+    )
+
+
+class _Marks:
+    """Fingerprints of runs, computed once each."""
+
+    def __init__(self, space: SearchSpace, texts: TextDigests, environment: str):
+        self._space, self._texts, self._environment = space, texts, environment
+        self._known: dict[tuple[str, int], dict[str, str]] = {}
+        probes = [identify(space, 0, values) for values in space.probes()]
+        self.probes: Sequence[Configuration] = list({probe.id: probe for probe in probes}.values())
+
+    def of(self, configuration: Configuration, seed: int) -> Mapping[str, str]:
+        """Fingerprint of each stage of a run."""
+        key = configuration.id, seed
+        if key not in self._known:
+            recipe = self._space.recipe(configuration.values, seed)
+            self._known[key] = fingerprints(recipe, self._texts, self._environment)
+        return self._known[key]
+
+    def distinct(self, configurations: Iterable[Configuration], stage: str, seeds: Sequence[int]) -> set[str]:
+        """Distinct fingerprints of one stage over configurations and seeds."""
+        found = (self.of(item, seed).get(stage) for item in configurations for seed in seeds)
+        return {mark for mark in found if mark is not None}
+
+    def touched(self, stage: str) -> bool:
+        """Whether a swept key changes the stage, seeds held fixed."""
+        return len({self.of(probe, self._space.seeds[0]).get(stage) for probe in self.probes}) > 1
+
+
+def _plan_stages(
+    space: SearchSpace, store: StageStore, marks: _Marks, known: Sequence[Configuration]
+) -> Iterable[StagePlan]:
+    searched = sum(not item.is_baseline for item in known)
+    unknown = (space.num_configurations or 0) - searched if space.method != "grid" else 0
+    for stage in STAGES:
+        open_ended = unknown > 0 and marks.touched(stage)
+        representatives = known if unknown == 0 or open_ended else [*known, *marks.probes[:1]]
+        needed = marks.distinct(representatives, stage, space.seeds)
+        if not needed and not open_ended:
+            continue
+        yield StagePlan(
+            stage=stage,
+            needed=len(needed) + (unknown * len(space.seeds) if open_ended else 0),
+            exact=not open_ended,
+            cached=sum(store.find(stage, mark) is not None for mark in needed),
+            seconds_each=_seconds_each(space, store, stage),
+            bytes_each=_bytes_each(store, stage),
+        )
+
+
+def _seconds_each(space: SearchSpace, store: StageStore, stage: str) -> float | None:
+    """A wall-clock budget is used up; anything else is as long as it was."""
+    if stage == "train" and space.base.budget.train_s is not None:
+        return space.base.budget.train_s
+    history = store.history(stage)
+    return fmean(history) if history else None
+
+
+def _bytes_each(store: StageStore, stage: str) -> float | None:
+    folders = [folder for folder in (store.root / "stages" / stage).glob("[!.]*") if folder.is_dir()]
+    newest = sorted(folders, key=lambda folder: folder.stat().st_mtime)[-SAMPLED_FOLDERS:]
+    return fmean(_folder_bytes(folder) for folder in newest) if newest else None
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _test(space: SearchSpace, marks: _Marks) -> tuple[Literal["paired", "welch", "none"], str]:
+    """The plan picks the test, not the data: runs pair when they share the trained artifact, seed by seed."""
+    baseline = baseline_of(space)
+    others = [probe for probe in marks.probes if probe.id != baseline.id]
+    if not others:
+        return "none", "the baseline alone is run: its spread over seeds is the answer"
+    artifacts = {marks.of(item, space.seeds[0])["export"] for item in [baseline, *others]}
+    if len(artifacts) == 1:
+        return "paired", "every configuration scores the same trained artifact of each seed"
+    return "welch", "configurations train or export differently, so runs of one seed number share nothing"
+
+
+def plan_rows(plan: Plan) -> list[dict[str, Any]]:
+    """One flat row per stage, and one named 'total'; unknown numbers are None."""
+    rows = []
+    for stage in plan.stages:
+        gpu_hours = _times(plan.gpus_per_run / 3600, stage.seconds)
+        price = plan.space.budget.usd_per_gpu_hour
+        rows.append(
+            {
+                "sweep": plan.space.name,
+                **{key: value for key, value in asdict(stage).items() if key != "bytes_each"},
+                "missing": stage.missing,
+                "seconds": stage.seconds,
+                "gpu_hours": gpu_hours,
+                "usd": None if price is None else _times(price, gpu_hours),
+                "disk_bytes": _times(stage.missing, stage.bytes_each),
+            }
+        )
+    return [*rows, _total_row(plan)]
+
+
+def _total_row(plan: Plan) -> dict[str, Any]:
+    return {
+        "sweep": plan.space.name,
+        "stage": "total",
+        "needed": sum(stage.needed for stage in plan.stages),
+        "exact": plan.exact,
+        "cached": sum(stage.cached for stage in plan.stages),
+        "seconds_each": None,
+        "missing": sum(stage.missing for stage in plan.stages),
+        "seconds": plan.seconds,
+        "gpu_hours": plan.gpu_hours,
+        "usd": plan.usd,
+        "disk_bytes": plan.disk_bytes,
+        "total_runs": plan.total_runs,
+        "recorded_runs": plan.recorded_runs,
+        "test": plan.test,
+    }
+
+
+def _times(count: float, each: float | None) -> float | None:
+    """0 of something unknown is 0."""
+    if count == 0:
+        return 0.0
+    return None if each is None else count * each
+
+
+def _total(parts: Iterable[float | None]) -> float | None:
+    known = list(parts)
+    return None if None in known else sum(part for part in known if part is not None)

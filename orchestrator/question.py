@@ -1,0 +1,242 @@
+"""The search space: one question, put to one recipe, over declared seeds.
+
+A frozen value that prints well. Reading one from a file, with its complaints, is `orchestrator.space`; choosing
+configurations is `orchestrator.searcher`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from graphlib import TopologicalSorter
+from typing import Any, Literal
+
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+
+from orchestrator.parameter import Number, Parameter
+from trainer.spec.errors import ProblemsError
+from trainer.spec.fingerprint import digest
+from trainer.spec.load import with_values
+from trainer.spec.recipe import Recipe, Section, flat, value_at
+
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+"""A sweep's name names its folder."""
+MOST_COUNTED = 100_000
+"""Finite spaces are counted up to here; larger ones are as good as endless."""
+MOST_PROBES = 1000
+"""Configurations tried when a space is checked."""
+
+
+class SpaceError(ProblemsError):
+    """A search space that is no question, or one that cannot be answered."""
+
+
+class Metric(Section):
+    """The number the question is about."""
+
+    name: str = "val_bpb"
+    """A numeric column of the row."""
+    goal: Literal["minimize", "maximize"] = "minimize"
+    """Which way is better."""
+
+
+class Compare(Section):
+    """What the winner is compared with, and what counts as better."""
+
+    baseline: Mapping[str, Any] = {}
+    """Values that turn the preset into the baseline; empty is the preset itself."""
+    margin: float = 0.005
+    """Gain to be shown beyond noise."""
+    unit: Literal["nats", "bpb"] = "nats"
+    """Unit of the margin: nats per token, or bits per byte."""
+    alpha: float = 0.01
+    """Largest p-value that counts as shown."""
+
+    def complaints(self) -> Iterator[str]:
+        if not 0 < self.alpha < 1:
+            yield f"alpha = {self.alpha:g} must lie between 0 and 1; usual: 0.01"
+        if self.margin < 0:
+            yield f"margin = {self.margin:g} must be at least 0; usual: 0.005"
+
+
+class Limit(Section):
+    """Bounds of a column; a configuration outside is infeasible, however good its score."""
+
+    max: Number | None = None
+    """Largest value allowed."""
+    min: Number | None = None
+    """Smallest value allowed."""
+
+    def complaints(self) -> Iterator[str]:
+        if self.max is None and self.min is None:
+            yield "max or min is missing; for example: {max: 600}"
+
+    def violation(self, value: float) -> float:
+        """How far a value is outside; 0 inside, so that measured noise inside steers nothing."""
+        above = value - self.max if self.max is not None else 0.0
+        below = self.min - value if self.min is not None else 0.0
+        return max(above, below, 0.0)
+
+
+class Spending(Section):
+    """What the sweep may cost; the plan is held against it."""
+
+    gpu_hours: PositiveFloat | None = None
+    """GPU-hours that are left."""
+    usd_per_gpu_hour: PositiveFloat | None = None
+    """Price of one GPU for one hour."""
+
+
+class SearchSpace(Section):
+    """A question: which values, put to whom, judged how, on which seeds."""
+
+    name: str
+    """Name of the sweep."""
+    description: str = ""
+    """The question in a sentence."""
+    preset: str
+    """The recipe the question is put to."""
+    overrides: Mapping[str, Any] = {}
+    """Keys of the preset changed for this question."""
+    base: Recipe
+    """Preset and overrides, resolved."""
+    method: Literal["grid", "random", "tpe", "cmaes", "gp"]
+    """How configurations are chosen."""
+    metric: Metric = Metric()
+    """The number the question is about."""
+    parameters: Mapping[str, Parameter] = {}
+    """The swept keys."""
+    seeds: tuple[NonNegativeInt, ...]
+    """Seeds of every configuration, the baseline included."""
+    run_cap: PositiveInt | None = None
+    """Most configurations, the baseline not counted."""
+    compare: Compare = Compare()
+    """What the winner is compared with."""
+    constraints: Mapping[str, Limit] = {}
+    """Bounds of columns."""
+    budget: Spending = Spending()
+    """What it may cost."""
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether results steer the choice of configurations."""
+        return self.method in ("tpe", "cmaes", "gp")
+
+    @cached_property
+    def ordered(self) -> tuple[tuple[str, Parameter], ...]:
+        """The parameters, each behind those its `when` names. Raises graphlib.CycleError if they wait in a circle."""
+        waits = {
+            key: [other for other in item.when if other in self.parameters] for key, item in self.parameters.items()
+        }
+        return tuple((key, self.parameters[key]) for key in TopologicalSorter(waits).static_order())
+
+    @cached_property
+    def size(self) -> int | None:
+        """Number of configurations there are, or None when there is no end of them."""
+        if any(item.choices is None for item in self.parameters.values()):
+            return None
+        counted = sum(1 for _ in itertools.islice(self.combinations(), MOST_COUNTED + 1))
+        return counted if counted <= MOST_COUNTED else None
+
+    @property
+    def num_configurations(self) -> int | None:
+        """Most configurations the sweep asks for, the baseline not counted; None only for a space without an end."""
+        ends = [end for end in (self.size, self.run_cap) if end is not None]
+        return min(ends, default=None)
+
+    def combinations(
+        self, pick: Callable[[Parameter], Sequence[Any]] = lambda item: item.choices or ()
+    ) -> Iterator[dict[str, Any]]:
+        """Every combination of the picked values, the last parameter changing fastest; inactive ones left out."""
+
+        def extend(chosen: dict[str, Any], position: int) -> Iterator[dict[str, Any]]:
+            if position == len(self.ordered):
+                yield chosen
+                return
+            key, item = self.ordered[position]
+            options = pick(item) if self.active(item, chosen) else None
+            if options is None:
+                yield from extend(chosen, position + 1)
+                return
+            for value in options:
+                yield from extend({**chosen, key: value}, position + 1)
+
+        return extend({}, 0)
+
+    def active(self, item: Parameter, chosen: Mapping[str, Any]) -> bool:
+        """Whether a parameter exists beside the chosen values; keys not chosen have the preset's value."""
+        return item.active({key: chosen[key] if key in chosen else value_at(self.base, key) for key in item.when})
+
+    def probes(self) -> list[dict[str, Any]]:
+        """Configurations that stand for all of them: every combination of the values or ends, or many of them."""
+        if math.prod(len(item.probes) for item in self.parameters.values()) <= MOST_PROBES:
+            return list(self.combinations(lambda item: item.probes))
+        dice = random.Random(0)  # noqa: S311 - not a secret
+        drawn = (next(self.combinations(lambda item: [dice.choice(item.probes)])) for _ in range(MOST_PROBES))
+        return list({digest(values): values for values in drawn}.values())
+
+    def recipe(self, values: Mapping[str, Any], seed: int | None = None) -> Recipe:
+        """The recipe of a configuration, with a run's seed. Raises RecipeError if the values do not go together."""
+        seeded = {} if seed is None else {"seed": seed}
+        return with_values(self.base, {**values, **seeded}, f"sweep {self.name}")
+
+    @cached_property
+    def swept_keys(self) -> tuple[str, ...]:
+        """Keys that differ between configurations, or between them and the baseline."""
+        return tuple(key for key in dict.fromkeys([*self.parameters, *self.compare.baseline]) if self._differs(key))
+
+    def _differs(self, key: str) -> bool:
+        base = value_at(self.base, key)
+        item = self.parameters.get(key)
+        searched = [base] if item is None else ([base] if item.when else []) + list(item.probes)
+        spelled = {json.dumps(value) for value in [*searched, self.compare.baseline.get(key, base)]}
+        return len(spelled) > 1
+
+    def question(self) -> dict[str, Any]:
+        """What makes this question another one; names, prices and thresholds do not."""
+        recipe = {key: value for key, value in flat(self.base).items() if key != "seed"}
+        return {
+            "recipe": recipe,
+            "parameters": {key: item.model_dump() for key, item in self.parameters.items()},
+            "method": self.method,
+            "seeds": list(self.seeds),
+            "run_cap": self.run_cap,
+            "metric": self.metric.model_dump(),
+            "constraints": {key: limit.model_dump() for key, limit in self.constraints.items()},
+            "baseline": dict(self.compare.baseline),
+        }
+
+    def question_digest(self) -> str:
+        """Identity of the question: the same one is the same sweep, continued."""
+        return digest(self.question())
+
+    def difference(self, other: SearchSpace) -> str:
+        """The parts in which another question differs, in words; empty when it is the same question."""
+        mine, theirs = self.question(), other.question()
+        parts = []
+        for part in mine:
+            if mine[part] == theirs[part]:
+                continue
+            keys = dict.fromkeys([*mine[part], *theirs[part]]) if part in ("recipe", "parameters") else ()
+            changed = [key for key in keys if mine[part].get(key) != theirs[part].get(key)]
+            parts.append(f"{part} ({', '.join(changed)})" if changed else part)
+        return ", ".join(parts)
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {self.description}" if self.description else self.name]
+        lines.append(f"  asked of {self.preset}, {self.method}, {_how_many(self)}, seeds {list(self.seeds)}")
+        for key, item in self.parameters.items():
+            when = " and ".join(f"{other} is {wanted}" for other, wanted in item.when.items())
+            lines.append(f"  {key}: {item}" + (f"  when {when}" if when else ""))
+        baseline = ", ".join(f"{key} = {value}" for key, value in self.compare.baseline.items()) or "the preset itself"
+        lines.append(f"  against {baseline}, judged by {self.metric.name} ({self.metric.goal})")
+        return "\n".join(lines)
+
+
+def _how_many(space: SearchSpace) -> str:
+    count = space.num_configurations
+    return f"{count} configuration{'s' if count != 1 else ''}"

@@ -1,0 +1,157 @@
+"""Which run next? The state machine that the inline rung and the Ray rung drive alike.
+
+Pure but for the journal: no clock, no process, no Ray. Configurations are asked in order, the baseline first, and each
+runs on every seed. An adaptive search hears of a configuration only once all that may steer it are complete, and of
+exactly those: so the list of configurations depends neither on timing, nor on the rung, nor on a crash.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+from orchestrator.configuration import Configuration, Outcome, baseline_of, identify, outcome_of, total_runs
+from orchestrator.journal import Sweep
+from orchestrator.question import SearchSpace
+from results.row import row_of
+from trainer.spec.recipe import Recipe
+from trainer.spec.record import Record
+
+
+class Pause(Enum):
+    """Why there is no next run."""
+
+    WAIT = "only the end of a run in flight can bring one"
+    FINISHED = "every run has its record"
+
+
+WAIT, FINISHED = Pause.WAIT, Pause.FINISHED
+
+
+@dataclass(frozen=True)
+class Run:
+    """A configuration with one seed: what a slot is given."""
+
+    run_id: str
+    configuration: Configuration
+    seed: int
+    recipe: Recipe
+
+
+class Asks(Protocol):
+    """A searcher as the queue sees it."""
+
+    def ask(self, earlier: Sequence[Mapping[str, Any]], told: Mapping[int, Outcome]) -> dict[str, Any] | None: ...
+
+
+class Journal(Protocol):
+    """Where asked configurations survive a crash."""
+
+    def asked(self) -> list[Configuration]: ...
+
+    def append(self, configuration: Configuration) -> None: ...
+
+
+def default_lag(space: SearchSpace, slots: int | None) -> int:
+    """Incomplete configurations to run side by side, so that `slots` slots have work; 1 while their number is open.
+
+    To be called when a sweep is created, never later: the machine at hand must not change what is asked.
+    """
+    return max(1, math.ceil((slots + 1) / len(space.seeds)) if slots else 1)
+
+
+class RunQueue:
+    """Hands out runs until every configuration has a record for every seed.
+
+    records:  finished runs by run id, from earlier lives
+    lag:      an adaptive search asks for configuration k once all up to k - 1 - lag are complete. Fixed when the sweep
+              is created: another lag would be another list
+    """
+
+    def __init__(self, space: SearchSpace, searcher: Asks, journal: Journal, records: Mapping[str, Record], lag: int):
+        self._space, self._searcher, self._journal, self._lag = space, searcher, journal, lag
+        self._records = dict(records)
+        self._handed_out: set[str] = set()
+        self._exhausted = False
+        self._configurations = list(journal.asked())
+        if not self._configurations:
+            self._add(baseline_of(space))
+        self._most_runs = total_runs(space, self._configurations)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of every configuration."""
+        return self._space.seeds
+
+    @property
+    def configurations(self) -> tuple[Configuration, ...]:
+        """All configurations asked so far, the baseline first."""
+        return tuple(self._configurations)
+
+    @property
+    def records(self) -> Mapping[str, Record]:
+        """Records by run id, as far as the queue has heard of them."""
+        return self._records
+
+    @property
+    def total_runs(self) -> int:
+        """Runs of the whole sweep; at most this many while configurations are still to be asked."""
+        if not self._exhausted:
+            return self._most_runs
+        return len({configuration.id for configuration in self._configurations}) * len(self.seeds)
+
+    def next_run(self) -> Run | Pause:
+        """A run that nobody has; WAIT while only other runs' ends can bring one; FINISHED when there is none left."""
+        while True:
+            for run_id, configuration, seed in self._missing():
+                if run_id not in self._handed_out:
+                    self._handed_out.add(run_id)
+                    return Run(run_id, configuration, seed, self._space.recipe(configuration.values, seed))
+            if not self._ask():
+                return WAIT if next(self._missing(), None) else FINISHED
+
+    def finished(self, run_id: str, record: Record) -> None:
+        """A run has its record; telling it twice changes nothing. The first record stands."""
+        self._records.setdefault(run_id, record)
+
+    def _missing(self) -> Iterator[tuple[str, Configuration, int]]:
+        """Runs without a record, configuration by configuration, seed by seed."""
+        for configuration in self._configurations:
+            for seed in self.seeds:
+                run_id = configuration.run_id(seed)
+                if run_id not in self._records:
+                    yield run_id, configuration, seed
+
+    def _ask(self) -> bool:
+        """One more configuration; False when there is none, or none yet."""
+        steering = self._configurations[: max(0, len(self._configurations) - self._lag)] if self._space.adaptive else []
+        if self._exhausted or not all(self._complete(configuration) for configuration in steering):
+            return False
+        searched = [item.values for item in self._configurations if not item.is_baseline]
+        told = {item.index - 1: self._outcome(item) for item in steering if not item.is_baseline}
+        values = self._searcher.ask(searched, told)
+        self._exhausted = values is None
+        if values is not None:
+            self._add(identify(self._space, len(self._configurations), values))
+        return values is not None
+
+    def _add(self, configuration: Configuration) -> None:
+        self._journal.append(configuration)
+        self._configurations.append(configuration)
+
+    def _complete(self, configuration: Configuration) -> bool:
+        return all(configuration.run_id(seed) in self._records for seed in self.seeds)
+
+    def _outcome(self, configuration: Configuration) -> Outcome:
+        records = [self._records[configuration.run_id(seed)] for seed in self.seeds]
+        return outcome_of(self._space, [row_of(record.model_dump(mode="json"), "", ()) for record in records])
+
+
+def queue_of(sweep: Sweep) -> RunQueue:
+    """The queue of a sweep on disk, standing where the last driver left it. Its journal grows, so hold its lock."""
+    from orchestrator.searcher import Searcher  # late: Optuna, which only a driver pays for
+
+    return RunQueue(sweep.space, Searcher(sweep.space, sweep.sweep_seed), sweep, sweep.records(), sweep.lag)

@@ -1,0 +1,143 @@
+"""Chooses configurations: a grid in order, or Optuna by ask and tell.
+
+Configuration k is a pure function of the space, the sweep's seed, the k values chosen before it and the outcomes told.
+For every answer a study is built afresh in memory; nothing survives a call, so nothing can be lost. Method gp brings
+torch into this process, the others do not.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from orchestrator.configuration import Outcome
+from orchestrator.parameter import Parameter
+from orchestrator.question import SearchSpace
+from trainer.spec.errors import RecipeError
+from trainer.spec.fingerprint import digest
+
+ATTEMPTS = 10
+"""Proposals of the method before chance takes over: some methods insist on what they have seen."""
+RANDOM_ATTEMPTS = 1000
+
+
+class Searcher:
+    """Answers 'which configuration next?' for one space."""
+
+    def __init__(self, space: SearchSpace, sweep_seed: int):
+        self._space = space
+        self._sweep_seed = sweep_seed
+
+    def ask(self, earlier: Sequence[Mapping[str, Any]], told: Mapping[int, Outcome]) -> dict[str, Any] | None:
+        """Values of the next configuration, or None when the cap is reached or the space is exhausted.
+
+        earlier:  the values chosen so far, in order; their number is the index of the next
+        told:     outcomes by index into `earlier`; whoever is missing still runs
+        Never the same values twice, and never values that the recipe refuses.
+        """
+        index, end = len(earlier), self._space.num_configurations
+        if end is not None and index >= end:
+            return None
+        if self._space.method == "grid":
+            return next(itertools.islice(self._space.combinations(), index, None), None)
+        seen = {digest(values) for values in earlier}
+        for values in self._proposals(earlier, told):
+            if digest(values) not in seen and self._holds_together(values):
+                return values
+        return None
+
+    def _proposals(self, earlier: Sequence[Mapping[str, Any]], told: Mapping[int, Outcome]) -> Iterator[dict[str, Any]]:
+        """What the method proposes, then chance, then whatever a finite space still has."""
+        seeds = (self._seed(len(earlier), attempt) for attempt in itertools.count())
+        for seed in itertools.islice(seeds, ATTEMPTS):
+            yield self._propose(earlier, told, self._space.method, seed)
+        if self._space.size is None:
+            for seed in itertools.islice(seeds, RANDOM_ATTEMPTS):
+                yield self._propose((), {}, "random", seed)
+        else:
+            left = list(self._space.combinations())
+            random.Random(next(seeds)).shuffle(left)  # noqa: S311 - not a secret
+            yield from left
+
+    def _seed(self, index: int, attempt: int) -> int:
+        return int(digest([self._sweep_seed, index, attempt])[:8], 16)
+
+    def _holds_together(self, values: Mapping[str, Any]) -> bool:
+        try:
+            self._space.recipe(values)
+        except RecipeError:
+            return False
+        return True
+
+    def _propose(
+        self, earlier: Sequence[Mapping[str, Any]], told: Mapping[int, Outcome], method: str, seed: int
+    ) -> dict[str, Any]:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # experimental features are chosen knowingly
+            study = optuna.create_study(direction=self._space.metric.goal)
+            for index, values in enumerate(earlier):
+                # CMA-ES keeps its state in the trials it was asked for, so it must be asked again; others need not.
+                study.sampler = self._sampler(method if method == "cmaes" else "random", self._seed(index, 0))
+                self._replay(study, values, told.get(index))
+            study.sampler = self._sampler(method, seed)
+            return self._suggest(study.ask())
+
+    def _sampler(self, method: str, seed: int) -> optuna.samplers.BaseSampler:
+        cap = self._space.num_configurations or RANDOM_ATTEMPTS
+        num_random = max(2, min(10, cap // 3))  # the usual 10 would make a small sweep all chance
+        if method == "tpe":
+            joint = not any(item.when for item in self._space.parameters.values())
+            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=num_random, multivariate=joint)
+        if method == "cmaes":
+            return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+        if method == "gp":
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=num_random, warn_independent_sampling=False)
+        return optuna.samplers.RandomSampler(seed=seed)
+
+    def _replay(self, study: optuna.Study, values: Mapping[str, Any], outcome: Outcome | None) -> None:
+        encoded = {key: _encoded(self._space.parameters[key], value) for key, value in values.items()}
+        study.enqueue_trial(encoded)
+        trial = study.ask()
+        self._suggest(trial)
+        if outcome is None:
+            return
+        if outcome.score is None:
+            study.tell(trial, state=TrialState.FAIL)
+            return
+        for name, violation in outcome.violations.items():
+            trial.set_constraint(name, violation)
+        study.tell(trial, outcome.score)
+
+    def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
+        """Defines the space by running through it: a parameter whose `when` does not hold is not asked for."""
+        values: dict[str, Any] = {}
+        for key, item in self._space.ordered:
+            if self._space.active(item, values):
+                values[key] = _suggest_one(trial, key, item)
+        return values
+
+
+def _suggest_one(trial: optuna.Trial, key: str, item: Parameter) -> Any:
+    if not item.varies:
+        return item.choices[0]
+    if not item.between:
+        return item.values[trial.suggest_categorical(key, range(len(item.values)))]
+    if item.integer:
+        return trial.suggest_int(key, item.min, item.max, log=item.log, step=item.q or 1)
+    if item.q:
+        return item.choices[trial.suggest_int(key, 0, len(item.choices) - 1)]
+    return trial.suggest_float(key, item.min, item.max, log=item.log)
+
+
+def _encoded(item: Parameter, value: Any) -> Any:
+    """The value as Optuna knows it: values of a list, and steps, by their position."""
+    if item.between and not (item.q and not item.integer):
+        return value
+    return list(item.choices).index(value)

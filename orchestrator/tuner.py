@@ -1,0 +1,136 @@
+"""Ray Tune on top of the feed and the board: the one file that knows Tune.
+
+One run is one trial. A trial owns nothing: it puts its run on the board and waits there, so the slots decide the pace.
+Tune's own files are scratch; each life of a driver has a fresh Tuner, and what was finished is known from the records.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from orchestrator.feed import Feed
+from orchestrator.run_queue import FINISHED
+from trainer.stages.assemble import RunRequest
+
+HEARTBEAT_S = 0.5
+TRIAL_MEMORY_BYTES = 1_000_000
+"""Tune refuses an empty request, and any share of a CPU can hang when the slots hold them all."""
+
+
+class RunTrial(tune.Trainable):
+    """Waits on the board for one run after another; the process is reused."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._board = ray.get_actor(config["board"])
+        self._submit(config["request"])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._cancel()
+        self._submit(new_config["request"])
+        return True
+
+    def step(self) -> dict[str, Any]:
+        told = ray.get(self._board.wait.remote(self._run_id, HEARTBEAT_S))
+        return {"fraction": told["fraction"], "lost": told["lost"], "done": told["ended"]}
+
+    def cleanup(self) -> None:
+        self._cancel()
+
+    def _submit(self, request: dict[str, Any]) -> None:
+        self._run_id = request["run_id"]
+        ray.get(self._board.submit.remote(request))
+
+    def _cancel(self) -> None:
+        """An ended run ignores it; one that Tune stopped early must not go on."""
+        self._board.cancel.remote(self._run_id)
+
+
+class FeedSearcher(Searcher):
+    """Hands Tune the feed's runs, and the feed the ends of Tune's trials."""
+
+    def __init__(self, feed: Feed, board_name: str):
+        super().__init__(metric="fraction", mode="max")
+        self._feed, self._board_name = feed, board_name
+        self._run_ids: dict[str, str] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        request = self._feed.next()
+        if request is FINISHED:
+            return Searcher.FINISHED
+        if not isinstance(request, RunRequest):
+            return None
+        self._run_ids[trial_id] = request.run_id
+        return {"request": request.as_dict(), "board": self._board_name}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        lost = (result or {}).get("lost") or ("the trial's process died" if error else "")
+        self._feed.ended(self._run_ids.pop(trial_id), lost)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the records are the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a new driver reads the records."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class StopOnRequest(tune.Stopper):
+    """Ends all trials once the flag is up."""
+
+    def __init__(self, flag: threading.Event):
+        self._flag = flag
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._flag.is_set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class CancelEnded(tune.Callback):
+    """Tells the board about trials that Tune ended: a reused process is not asked to clean up."""
+
+    def __init__(self, cancel: Callable[[str], None]):
+        self._cancel = cancel
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._cancel(trial.config["request"]["run_id"])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._cancel(trial.config["request"]["run_id"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def run_trials(feed: Feed, board: Any, board_name: str, in_flight: int, scratch: Path, stop: threading.Event) -> None:
+    """Runs the whole feed through Tune; returns when it is finished or `stop` is set."""
+    tune.Tuner(
+        tune.with_resources(RunTrial, {"memory": TRIAL_MEMORY_BYTES}),
+        tune_config=tune.TuneConfig(
+            search_alg=FeedSearcher(feed, board_name),
+            num_samples=-1,
+            max_concurrent_trials=in_flight,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(scratch),
+            stop=StopOnRequest(stop),
+            callbacks=[CancelEnded(lambda run_id: board.cancel.remote(run_id))],
+            verbose=0,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    ).fit()

@@ -1,0 +1,135 @@
+"""A table as text for a terminal, or as CSV, JSON, Markdown or Parquet for programs.
+
+Text is rounded and cut to the terminal's width and says so; the other formats hold every column in full precision.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import shutil
+from typing import Any, Literal, get_args
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from trainer.spec.errors import UserError, did_you_mean
+
+Format = Literal["text", "csv", "json", "md", "parquet"]
+NEEDED = ("rank", "config", "seed", "status", "val_bpb", "n", "mean", "ci95_low", "ci95_high")
+BETWEEN = 3
+"""Characters between two columns."""
+
+
+def render(frame: pd.DataFrame, format: str = "text", width: int | None = None) -> str | bytes:
+    """The table in a format: bytes for `parquet`, else text.
+
+    width:  columns of the terminal, for `text`; by default those of this one
+    JSON is a list of rows; what is empty, NaN or infinite there is null. Raises UserError for an unknown format.
+    """
+    if format not in get_args(Format):
+        known = ", ".join(get_args(Format))
+        raise UserError(f"--format {format} is unknown{did_you_mean(format, get_args(Format))}; known: {known}")
+    match format:
+        case "csv":
+            return frame.to_csv(index=False)
+        case "json":
+            rows = [{name: _json_cell(cell) for name, cell in row.items()} for row in frame.to_dict("records")]
+            return json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False)
+        case "md":
+            return _markdown(frame)
+        case "parquet":
+            return _parquet(frame)
+        case _:
+            return _text(frame, width or shutil.get_terminal_size().columns)
+
+
+def shown(name: str, cell: Any) -> str:
+    """A cell as people read it: scores to five decimals, counts with thousands, nothing for an empty one."""
+    if _is_empty(cell):
+        return ""
+    if isinstance(cell, bool) or pd.api.types.is_bool(cell):
+        return "yes" if cell else "no"
+    if name == "seed" or isinstance(cell, str):
+        return str(cell)
+    if pd.api.types.is_integer(cell):
+        return f"{cell:,}"
+    if name in {"val_loss", "mean", "sd", "ci95_low", "ci95_high", "best"} or name.endswith("_bpb"):
+        return f"{cell:.5f}"
+    return f"{cell:,.1f}" if name.endswith(("_s", "_per_s")) else f"{cell:.4g}"
+
+
+def _is_empty(cell: Any) -> bool:
+    return cell is None or bool(pd.isna(cell))
+
+
+def _json_cell(cell: Any) -> Any:
+    if _is_empty(cell) or (isinstance(cell, float) and not math.isfinite(cell)):
+        return None
+    return cell.item() if hasattr(cell, "item") else cell
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    """A swept key may hold numbers and words at once; Parquet columns may not, so such a one becomes words."""
+    mixed = [name for name in frame if pd.api.types.infer_dtype(frame[name], skipna=True).startswith("mixed")]
+    words = {name: frame[name].map(str, na_action="ignore") for name in mixed}
+    plain = frame.assign(**words)
+    plain.attrs = {}
+    return plain.to_parquet(index=False)
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
+
+    rows = [line([shown(name, cell) for name, cell in row.items()]) for row in frame.to_dict("records")]
+    return "\n".join([line(list(frame)), line(["---"] * len(frame.columns)), *rows]) + "\n"
+
+
+def _text(frame: pd.DataFrame, width: int) -> str:
+    cells = {name: [shown(name, cell) for cell in frame[name]] for name in frame.columns if _worth_showing(frame[name])}
+    fitting = _fitting(cells, width)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for name in fitting:
+        words = pd.api.types.is_string_dtype(frame[name].dtype)
+        table.add_column(name, justify="left" if words else "right", no_wrap=True)
+    for row in zip(*(cells[name] for name in fitting), strict=True):
+        table.add_row(*row)
+    text = io.StringIO()
+    Console(file=text, width=width, highlight=False, markup=False, emoji=False).print(table)
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    return "\n".join([*lines, *_below(frame, len(cells) - len(fitting))]) + "\n"
+
+
+def _worth_showing(column: pd.Series[Any]) -> bool:
+    """Not what is empty throughout, nor the sweep that the reader named, nor errors, which stand below."""
+    if column.name == "sweep":
+        return column.nunique() > 1
+    return column.name != "error" and (column.empty or bool(column.notna().any()))
+
+
+def _fitting(cells: dict[str, list[str]], width: int) -> list[str]:
+    """The columns that fit side by side: first those a reader cannot do without, then the others as they come."""
+    left, fitting = width, set()
+    for name in sorted(cells, key=lambda name: name not in NEEDED):
+        needs = max(len(text) for text in [name, *cells[name]]) + BETWEEN
+        if needs <= left:
+            left -= needs
+            fitting.add(name)
+    return [name for name in cells if name in fitting]
+
+
+def _below(frame: pd.DataFrame, num_hidden: int) -> list[str]:
+    """What the table itself cannot show: why runs failed, and how to see the columns that did not fit."""
+    lines = []
+    if "error" in frame:
+        told = frame[frame["error"].fillna("") != ""]
+        for config, seed, error in zip(told["config"], told["seed"], told["error"], strict=True):
+            lines.append(f"{config} seed {seed}: {error.strip().splitlines()[-1]}")
+    if num_hidden:
+        columns = "1 column does" if num_hidden == 1 else f"{num_hidden} columns do"
+        lines.append(f"{columns} not fit; --format csv has all")
+    return lines

@@ -1,0 +1,93 @@
+"""The rows of a sweep as a table, read from its folder at any time, also while the sweep runs.
+
+Records appear whole or not at all; a file that cannot be read all the same is left out and named in
+`frame.attrs['unreadable']`. Nothing here writes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from results.row import COLUMN_TYPES, LEADING, MEASURED, ColumnType, Row, columns, row_of
+from trainer.spec.errors import StoreError
+
+DTYPES: Mapping[ColumnType, str] = {"text": "str", "integer": "Int64", "number": "float64", "boolean": "boolean"}
+
+
+def read_rows(sweep_folder: Path, swept_keys: Sequence[str], config_order: Sequence[str] = ()) -> pd.DataFrame:
+    """One row per record in `sweep_folder`/runs.
+
+    config_order:  configurations as they were asked; those it does not name follow by name. Seeds ascend.
+    Raises StoreError when there is no such sweep; one without records yet is an empty table.
+    """
+    if not sweep_folder.is_dir():
+        raise StoreError(f"{sweep_folder}: no such sweep; `orchestrator list` shows those there are")
+    rows: list[Row] = []
+    unreadable: list[str] = []
+    for path in _record_files(sweep_folder / "runs"):
+        try:
+            with open(path, "rb") as file:  # noqa: PTH123  a Path each doubles the time of 10,000 records
+                rows.append(row_of(json.loads(file.read()), sweep_folder.name, swept_keys))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            unreadable.append(f"{path}: {type(error).__name__}: {error}")
+    frame = frame_of(rows, swept_keys, config_order)
+    frame.attrs["unreadable"] = unreadable
+    return frame
+
+
+def _record_files(folder: Path) -> list[str]:
+    if not folder.exists():
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(entry.path for entry in entries if entry.name.endswith(".json"))
+
+
+def frame_of(rows: Sequence[Row], swept_keys: Sequence[str], config_order: Sequence[str] = ()) -> pd.DataFrame:
+    """Rows as a table with the types of their columns, in the order of `read_rows`."""
+    place = {config: position for position, config in enumerate(config_order)}
+    ordered = sorted(rows, key=lambda row: (place.get(row["config"], len(place)), row["config"], row["seed"]))
+    return pd.DataFrame({name: _column(ordered, name) for name in columns(swept_keys)})
+
+
+def _column(rows: Sequence[Row], name: str) -> pd.Series[Any]:
+    cells = [row[name] for row in rows]
+    if name in COLUMN_TYPES:
+        return pd.Series(cells, dtype=DTYPES[COLUMN_TYPES[name]])
+    return pd.Series(cells) if cells else pd.Series(cells, dtype="object")
+
+
+def tables_equal(a: pd.DataFrame, b: pd.DataFrame) -> bool:
+    """Whether two tables say the same, whatever the clock measured."""
+    return not differences(a, b)
+
+
+def differences(a: pd.DataFrame, b: pd.DataFrame, at_most: int = 5) -> list[str]:
+    """What two tables disagree about, measured columns apart; the first few cells by name. Order of rows matters."""
+    kept_a, kept_b = (frame.drop(columns=[name for name in MEASURED if name in frame]) for frame in (a, b))
+    if list(kept_a) != list(kept_b):
+        return [f"columns: {list(kept_a)} against {list(kept_b)}"]
+    if len(a) != len(b):
+        return [f"rows: {len(a)} against {len(b)}"]
+    told: list[str] = []
+    for name in kept_a:
+        for position, (left, right) in enumerate(zip(kept_a[name], kept_b[name], strict=True)):
+            if not _same(left, right):
+                told.append(f"{_which(a, position)}: {name} = {left!r} against {right!r}")
+    return told if len(told) <= at_most else [*told[:at_most], f"and {len(told) - at_most} more"]
+
+
+def _same(left: Any, right: Any) -> bool:
+    if pd.isna(left) or pd.isna(right):
+        return bool(pd.isna(left) and pd.isna(right))
+    return bool(left == right)
+
+
+def _which(frame: pd.DataFrame, position: int) -> str:
+    named = [f"{name} {frame[name].iloc[position]}" for name in LEADING if name in frame and name != "status"]
+    return " ".join([f"row {position}", *named])

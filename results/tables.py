@@ -1,0 +1,103 @@
+"""Tables for people and programs: one row per run, or one per configuration over its seeds.
+
+Nothing is averaged over a missing seed: a configuration with a failed seed is failed and has no mean, an incomplete one
+is running. Over-budget and illegal configurations are never ranked. Which difference is significant is asked in
+`compare`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from results.row import COLUMNS
+
+STATUS_ORDER = ("done", "running", "stopped", "failed")
+
+
+def per_run(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows in their order, each configuration and seed once: a finished row before any other, then the first."""
+    finished_first = frame.assign(_later=~is_finished(frame)).sort_values("_later", kind="stable")
+    return frame.loc[finished_first.drop_duplicates(["config", "seed"]).index.sort_values()].reset_index(drop=True)
+
+
+def is_finished(frame: pd.DataFrame, metric: str = "val_bpb") -> pd.Series[bool]:
+    """Which rows hold a result: done, with a finite score. A run that ended in NaN or infinity does not."""
+    return (frame["status"] == "done") & np.isfinite(frame[metric].astype("float64"))
+
+
+def swept_keys_of(frame: pd.DataFrame) -> list[str]:
+    """The columns of a table of rows that are dotted keys of this sweep."""
+    return [name for name in frame.columns if name not in COLUMNS]
+
+
+def per_configuration(
+    frame: pd.DataFrame, metric: str = "val_bpb", baseline: str = "", seeds: Iterable[int] | None = None
+) -> pd.DataFrame:
+    """One row per configuration, ranked by the mean of `metric` over seeds, lower first.
+
+    baseline:  the configuration that others are measured against
+    seeds:     those every configuration must have finished; by default all that occur in the table
+    Columns: rank (1 is best; empty unless done, legal and within budget), config, is_baseline, status, swept values,
+    n (finished seeds), failed, mean, sd (n - 1), ci95_low, ci95_high (t interval; empty below two seeds), best,
+    total_bytes and eval_s (largest), within_budget and legal (of every finished seed; unknown counts as no).
+    """
+    runs = _judged(per_run(frame), metric, seeds)
+    grouped = runs.groupby("config", sort=False)
+    table = grouped[swept_keys_of(frame)].first()
+    table.insert(0, "status", _status(grouped, runs.attrs["num_seeds"]))
+    table["n"] = grouped["score"].count()
+    table["failed"] = grouped["broken"].sum()
+    table = table.join(_spread(grouped["score"], table["status"] == "done"))
+    table["best"] = grouped["score"].min()
+    for name in ("total_bytes", "eval_s"):
+        table[name] = grouped[name].max()
+    for name in ("within_budget", "legal"):
+        table[name] = grouped[name].all().astype("boolean").where(table["n"] > 0)
+    table = table.reset_index()
+    table.insert(1, "is_baseline", table["config"] == baseline)
+    return _ranked(table)
+
+
+def _judged(runs: pd.DataFrame, metric: str, seeds: Iterable[int] | None) -> pd.DataFrame:
+    """Rows with what the table counts: the finished score, whether the run broke, whether its seed was asked for."""
+    wanted = set(runs["seed"]) if seeds is None else set(seeds)
+    finished = is_finished(runs, metric)
+    judged = runs.assign(
+        score=runs[metric].astype("float64").where(finished),
+        broken=(runs["status"] == "failed") | ((runs["status"] == "done") & ~finished),
+        stopped=runs["status"] == "stopped",
+        asked=finished & runs["seed"].isin(wanted),
+        within_budget=runs["within_budget"].fillna(False) | ~finished,
+        legal=runs["legal"].fillna(False) | ~finished,
+    )
+    judged.attrs["num_seeds"] = len(wanted)
+    return judged
+
+
+def _status(grouped: Any, num_seeds: int) -> pd.Series[str]:
+    status = (grouped["asked"].sum() < num_seeds).map({True: "running", False: "done"})
+    return status.mask(grouped["stopped"].any(), "stopped").mask(grouped["broken"].any(), "failed")
+
+
+def _spread(scores: Any, done: pd.Series[bool]) -> pd.DataFrame:
+    """Mean, standard deviation and t interval of each complete configuration."""
+    n, mean, sd = scores.count(), scores.mean(), scores.std()
+    half = sd / np.sqrt(n) * stats.t.ppf(0.975, (n - 1).where(n > 1))
+    spread = pd.DataFrame({"mean": mean, "sd": sd, "ci95_low": mean - half, "ci95_high": mean + half})
+    return spread.where(done)
+
+
+def _ranked(table: pd.DataFrame) -> pd.DataFrame:
+    legal, within = table["legal"].fillna(False), table["within_budget"].fillna(False)
+    eligible = (table["status"] == "done") & legal & within
+    keys = {"status": table["status"].map(STATUS_ORDER.index), "illegal": ~legal, "over": ~within}
+    order = pd.DataFrame(keys | {"mean": table["mean"]}).sort_values([*keys, "mean"], kind="stable").index
+    eligible = eligible.loc[order].reset_index(drop=True)
+    ranked = table.loc[order].reset_index(drop=True)
+    ranked.insert(0, "rank", eligible.astype("Int64").cumsum().where(eligible))
+    return ranked

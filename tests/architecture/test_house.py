@@ -1,0 +1,120 @@
+"""The house has floors: who may import whom, and what importing may cost."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("nn", "optim", "data", "quant", "scoring")
+TORCH_FREE = ("trainer.stages.cache", "trainer.stages.assemble", "trainer.data.corpus")
+LATE = ("trainer.stages.pipeline", "trainer.stages.context", "trainer.worker_group", "trainer.cli")
+
+
+def modules(*folders: str) -> list[Path]:
+    return [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names a file imports anywhere, top of the file or inside a function."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module}
+    return found
+
+
+def of(names: set[str], *packages: str) -> set[str]:
+    return {name for name in names if any(name == package or name.startswith(f"{package}.") for package in packages)}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_do_not_import_each_other(room):
+    allowed = ("trainer.spec", "trainer.ranks", f"trainer.{room}")
+    for path in modules(f"trainer/{room}"):
+        ours = of(imports(path), "trainer", "orchestrator", "results")
+        assert ours == of(ours, *allowed), f"{path} reaches outside its room"
+
+
+def test_the_ground_floor_knows_nobody_above_it():
+    for path in modules("trainer/spec"):
+        names = imports(path)
+        assert of(names, "trainer", "orchestrator", "results") == of(names, "trainer.spec"), path
+        assert not of(names, "torch", "ray"), path
+
+
+def test_trainer_never_imports_upwards():
+    for path in modules("trainer"):
+        assert not of(imports(path), "orchestrator", "results"), path
+
+
+def test_results_stand_on_paper_alone():
+    for path in modules("results"):
+        names = imports(path)
+        assert of(names, "trainer", "orchestrator") == of(names, "trainer.spec"), path
+        assert not of(names, "torch", "ray"), path
+
+
+def test_the_orchestrator_reaches_the_trainer_by_few_doors():
+    for path in modules("orchestrator"):
+        names = imports(path)
+        doors = ("trainer.spec", *TORCH_FREE, *LATE)
+        assert of(names, "trainer") == of(names, *doors), path
+        assert not of(names, "torch"), path
+
+
+@pytest.mark.parametrize(
+    ("package", "owner"),
+    [
+        ("ray.tune", "orchestrator/tuner.py"),
+        ("ray.train", "trainer/worker_group.py"),
+        ("torch.distributed", "trainer/ranks.py"),
+    ],
+)
+def test_one_file_knows_it(package, owner):
+    knowing = {
+        str(path.relative_to(ROOT))
+        for path in modules("trainer", "orchestrator", "results")
+        if of(imports(path), package) or (package == "ray.tune" and "from ray import tune" in path.read_text())
+    }
+    assert knowing == {owner}
+
+
+def test_only_the_ledger_opens_validation_shards():
+    opening = {
+        str(path.relative_to(ROOT))
+        for path in modules("trainer", "orchestrator", "results")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "id", getattr(node.func, "attr", "")) in {"read_split", "read_shard"}
+        and any(isinstance(argument, ast.Constant) and argument.value == "val" for argument in node.args)
+    }
+    assert opening == {"trainer/scoring/legality.py"}
+
+
+@pytest.mark.parametrize(
+    "module", ["orchestrator.cli", "orchestrator.driver", "results.row", "trainer.cli", *TORCH_FREE]
+)
+def test_importing_starts_neither_torch_nor_ray(module):
+    code = f"import sys, {module}; print(sorted({{'torch', 'ray', 'optuna', 'matplotlib'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_knob_is_read_from_the_environment():
+    for path in modules("trainer", "results"):
+        assert "os.environ" not in path.read_text(encoding="utf-8"), path
+        assert "getenv" not in path.read_text(encoding="utf-8"), path
+
+
+def test_files_stay_readable_in_one_sitting():
+    long = {
+        str(path): n
+        for path in modules("trainer", "orchestrator", "results", "tests")
+        if (n := len(path.read_text(encoding="utf-8").splitlines())) > 420
+    }
+    assert not long

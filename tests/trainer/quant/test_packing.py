@@ -1,0 +1,97 @@
+"""Which tensor is stored how, and that training, export and loading mean the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trainer.quant.fake_quant import dequantize_rows, quantize_rows
+from trainer.quant.packing import pack, storage_of, unpack, weight_transform
+from trainer.spec.errors import ArtifactError
+from trainer.spec.recipe import Quantization
+
+SMALL = Quantization(min_elements=32)
+
+
+def small_state() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    shapes = {
+        "tok_emb.weight": (16, 4),
+        "bigram.embed.weight": (12, 4),
+        "bigram.scale": (),
+        "skip_weights": (5, 8),
+        "blocks.0.attn.c_q.weight": (8, 8),
+        "blocks.0.attn.c_k.weight": (4, 8),
+        "blocks.0.resid_mix": (2, 64),
+    }
+    return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "expected"),
+    [
+        ("blocks.3.mlp.fc.weight", (1536, 512), "int6"),
+        ("blocks.3.attn.c_k.weight", (128, 512), "float16"),  # 65,536 weights are not more than 65,536
+        ("blocks.3.attn.c_v.weight", (129, 512), "int6"),
+        ("bigram.embed.weight", (2048, 128), "int6"),
+        ("head.weight", (1024, 512), "int6"),
+        ("tok_emb.weight", (1024, 512), "float16"),
+        ("blocks.3.resid_mix", (2, 65_536), "float32"),
+        ("some.large.vector", (100_000,), "float32"),
+    ],
+)
+def test_storage_of_the_tensors_of_pr150(name, shape, expected):
+    assert storage_of(name, shape, Quantization()) == expected
+
+
+def test_the_embedding_follows_its_own_switch_whatever_its_size():
+    assert storage_of("tok_emb.weight", (4, 4), Quantization(embedding="int8")) == "int8"
+    assert storage_of("tok_emb.weight", (4096, 512), Quantization(embedding="float16")) == "float16"
+
+
+def test_unpacking_gives_the_rounded_weights_exactly():
+    state = small_state()
+    loaded = unpack(pack(state, SMALL))
+    assert set(loaded) == set(state)
+    assert torch.equal(loaded["skip_weights"], state["skip_weights"])
+    assert torch.equal(loaded["tok_emb.weight"], state["tok_emb.weight"].half().float())
+    rounded = dequantize_rows(*quantize_rows(state["blocks.0.attn.c_q.weight"], 6))
+    assert torch.equal(loaded["blocks.0.attn.c_q.weight"], rounded)
+    assert all(tensor.dtype == torch.float32 and tensor.shape == state[name].shape for name, tensor in loaded.items())
+
+
+@pytest.mark.parametrize("embedding", ["float16", "int8"])
+def test_training_rounds_exactly_the_tensors_that_export_makes_integer(embedding):
+    quantization = Quantization(min_elements=32, embedding=embedding)
+    state, stored = small_state(), pack(small_state(), quantization)
+    loaded, transform = unpack(stored), weight_transform(quantization)
+    for name, weight in state.items():
+        is_integer = stored[name].dtype == torch.int8
+        assert torch.equal(transform(name, weight), loaded[name] if is_integer else weight), name
+    assert sum(tensor.dtype == torch.int8 for tensor in stored.values()) == (3 if embedding == "int8" else 2)
+
+
+def test_packing_what_was_unpacked_changes_nothing():
+    once = pack(small_state(), SMALL)
+    again = pack(unpack(once), SMALL)
+    assert all(torch.equal(tensor, again[name]) for name, tensor in once.items())
+
+
+@pytest.mark.parametrize(
+    ("tensor", "complaint"),
+    [
+        (torch.ones(3, 3, dtype=torch.int64), r"w\.weight: torch.int64 cannot be stored"),
+        (torch.full((3, 3), 1e6), r"w\.weight: reaches 1e\+06; float16 allows at most 65504"),
+        (torch.full((3,), float("nan")), r"w\.weight: reaches nan"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_by_name(tensor, complaint):
+    with pytest.raises(ArtifactError, match=complaint):
+        pack({"w.weight": tensor}, SMALL)
+
+
+def test_codes_without_scales_are_refused():
+    stored = pack(small_state(), SMALL)
+    del stored["blocks.0.attn.c_q.weight.row_scale"]
+    with pytest.raises(ArtifactError, match="one scale per row"):
+        unpack(stored)

@@ -1,0 +1,165 @@
+"""The text that is already on every machine, and the identity of whichever text a recipe names.
+
+The embedded corpus is the source of the Python standard library beside the interpreter: no download, and the same
+documents for everybody with the same Python version. This module reads and hashes text; it tokenizes nothing and
+needs neither numpy nor torch, so that a plan can be priced without starting them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import sysconfig
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.data.shard_files import split_files
+from trainer.spec.errors import DataError
+from trainer.spec.recipe import Data
+
+SKIPPED_FOLDERS = frozenset(
+    {"test", "tests", "idle_test", "site-packages", "dist-packages", "lib-dynload", "__pycache__"}
+)
+SKIPPED_MODULES = ("config-", "_sysconfigdata", "sitecustomize", "usercustomize")
+"""Starts of top-level names that differ from machine to machine under the same Python version."""
+
+VAL_ONE_IN = 18
+"""One top-level module in so many is validation text: about 8 % of the bytes on Python 3.11 and 3.12, since `asyncio`
+and `logging` fall there; the generated tables of `encodings` and `pydoc_data` are train text."""
+
+SAMPLE_BYTES = 64 * 1024
+"""Read from each end of a shard for its identity; a shard of 200 MB is not hashed whole."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text and the name it is known by: its path below the corpus folder, with forward slashes."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Disjoint documents to train on and to score, each in a fixed shuffled order."""
+
+    train: tuple[Document, ...]
+    val: tuple[Document, ...]
+
+
+@dataclass(frozen=True)
+class TextDigests:
+    """Content identities (hex sha256) of the train and validation text; where the text lies does not enter."""
+
+    train: str
+    val: str
+
+
+@functools.cache
+def read_stdlib() -> Corpus:
+    """The standard library of this interpreter, also from inside a virtual environment; read once per process."""
+    return read_corpus(Path(sysconfig.get_path("stdlib")))
+
+
+def read_corpus(folder: Path) -> Corpus:
+    """All UTF-8 `.py` files with text below `folder`, but for test packages, installed packages and build records.
+
+    A hash of the top-level module decides the split, so siblings (`encodings/cp*` are near copies) stay together.
+    Documents come in the order of a hash of their names: alphabetical order would teach one package at a time.
+    Raises DataError if either split is empty (a zipped or stripped standard library).
+    """
+    documents = sorted(_documents(folder), key=lambda document: _hash(document.name))
+    corpus = Corpus(
+        train=tuple(document for document in documents if not _is_validation(document.name)),
+        val=tuple(document for document in documents if _is_validation(document.name)),
+    )
+    if not corpus.train or not corpus.val:
+        raise DataError(
+            f"found {len(corpus.train)} train and {len(corpus.val)} validation documents below {folder}; expected the "
+            ".py files of the standard library (use a Python that is not zipped, or data.source = 'shards')"
+        )
+    return corpus
+
+
+def val_documents(documents: Sequence[Document], val_bytes: int) -> tuple[Document, ...]:
+    """Whole documents in order until the next would pass `val_bytes` of UTF-8; at least one, and 0 takes all."""
+    if val_bytes == 0:
+        return tuple(documents)
+    held = 0
+    for count, document in enumerate(documents):
+        held += len(document.text.encode())
+        if held > val_bytes:
+            return tuple(documents[: max(count, 1)])
+    return tuple(documents)
+
+
+def text_digests(data: Data) -> TextDigests:
+    """Content identity of the text a recipe names, for fingerprints; nothing is tokenized.
+
+    stdlib: names and contents of all documents of the split (`data.val_bytes` is hashed as a field, not here).
+    shards: names, sizes and both ends of the split's shards; the train text includes the tokenizer's bytes.
+    Raises DataError if a folder or file is missing.
+    """
+    if data.source == "stdlib":
+        corpus = read_stdlib()
+        return TextDigests(_digest(_contents(corpus.train)), _digest(_contents(corpus.val)))
+    train, val = (split_files(data.folder, split) for split in ("train", "val"))
+    tokenizer = _tokenizer_bytes(Path(data.tokenizer))
+    return TextDigests(_digest([tokenizer, *_samples(train)]), _digest(_samples(val)))
+
+
+def _documents(folder: Path) -> Iterator[Document]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in SKIPPED_FOLDERS]
+        for name in files:
+            path = Path(parent, name)
+            relative = path.relative_to(folder).as_posix()
+            if path.suffix != ".py" or relative.startswith(SKIPPED_MODULES):
+                continue
+            with contextlib.suppress(UnicodeDecodeError):  # another encoding: its UTF-8 bytes could not be counted
+                if text := path.read_bytes().decode():
+                    yield Document(relative, text)
+
+
+def _is_validation(name: str) -> bool:
+    top_level = name.split("/", 1)[0].removesuffix(".py")
+    return int.from_bytes(_hash(top_level)) % VAL_ONE_IN == 0
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
+
+
+def _contents(documents: Iterable[Document]) -> Iterator[bytes]:
+    for document in documents:
+        yield document.name.encode()
+        yield document.text.encode()
+
+
+def _samples(shards: Iterable[Path]) -> Iterator[bytes]:
+    for path in shards:
+        size = path.stat().st_size
+        yield path.name.encode()
+        yield str(size).encode()
+        with path.open("rb") as file:
+            yield file.read(SAMPLE_BYTES)
+            file.seek(max(size - SAMPLE_BYTES, 0))
+            yield file.read(SAMPLE_BYTES)
+
+
+def _tokenizer_bytes(path: Path) -> bytes:
+    if not path.is_file():
+        raise DataError(f"data.tokenizer = '{path}' is no file; expected the SentencePiece model of the shards")
+    return path.read_bytes()
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    """Hash of a sequence of byte strings; lengths enter, so that moving a border between parts changes it."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(len(part).to_bytes(8))
+        total.update(part)
+    return total.hexdigest()

@@ -1,0 +1,42 @@
+"""Which files of a folder are the shards of a split: names only, nothing is opened.
+
+Needs neither numpy nor torch, so that fingerprints can be planned without them.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from trainer.spec.errors import DataError
+
+Split = Literal["train", "val"]
+
+
+def shard_name(split: Split, index: int) -> str:
+    """The challenge's name of a split's shard."""
+    return f"fineweb_{split}_{index:06d}.bin"
+
+
+def present_shards(folder: Path, split: Split) -> list[Path]:
+    """The split's shards in name order, possibly none; the `fineweb_val_bytes_*` side-cars are not among them."""
+    pattern = re.compile(rf"fineweb_{split}_\d+\.bin")
+    return sorted(path for path in folder.glob(f"fineweb_{split}_*.bin") if pattern.fullmatch(path.name))
+
+
+def split_files(folder: Path | str, split: Split) -> list[Path]:
+    """The split's shards in name order. Raises DataError if the folder is missing or holds none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"data.folder = '{folder}' is no folder; {HOW_TO_GET_SHARDS}")
+    found = present_shards(folder, split)
+    if not found:
+        raise DataError(f"data.folder = '{folder}' holds no {shard_name(split, 0)} or later; {HOW_TO_GET_SHARDS}")
+    return found
+
+
+HOW_TO_GET_SHARDS = (
+    "expected shards in the challenge's format: `python -m trainer data fetch` downloads FineWeb, "
+    "`python -m trainer data build` makes them from your own text, or choose data.source = 'stdlib'"
+)

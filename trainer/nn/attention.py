@@ -1,0 +1,52 @@
+"""Causal self-attention with normed and gained queries, rotary positions and shared key and value heads.
+
+The kernel is handed in; this file knows shapes and order of operations.
+"""
+
+# B batch · T positions · D width · H query heads · G key and value heads · K head width · Q query heads of one G
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer.nn.attention_backend import AttentionFn
+from trainer.nn.linear import Linear
+from trainer.nn.norm import rms_norm
+from trainer.nn.rotary import RotaryTables, rotate
+from trainer.spec import recipe
+
+
+class Attention(nn.Module):
+    """Self-attention of one block (recipe notes 2.5)."""
+
+    def __init__(self, model: recipe.Model, exclusive: bool, attention: AttentionFn):
+        super().__init__()
+        self.head_dim = model.model_dim // model.num_heads
+        self.exclusive = exclusive
+        self.attention = attention
+        kv_dim = model.num_kv_heads * self.head_dim
+        self.c_q = Linear(model.model_dim, model.model_dim)
+        self.c_k = Linear(model.model_dim, kv_dim)
+        self.c_v = Linear(model.model_dim, kv_dim)
+        self.proj = Linear(model.model_dim, model.model_dim)
+        self.q_gain = nn.Parameter(torch.zeros(model.num_heads))
+
+    def forward(self, x_BTD: Tensor, rotary: RotaryTables) -> Tensor:
+        heads = (-1, self.head_dim)
+        q_BTHK = rotate(rms_norm(self.c_q(x_BTD).unflatten(-1, heads)), rotary)
+        k_BTGK = rotate(rms_norm(self.c_k(x_BTD).unflatten(-1, heads)), rotary)
+        v_BTGK = self.c_v(x_BTD).unflatten(-1, heads)
+        q_BTHK = q_BTHK * self.q_gain.to(q_BTHK.dtype)[:, None]
+        y_BTHK = self.attention(q_BTHK, k_BTGK, v_BTGK, causal=True)
+        if self.exclusive:
+            y_BTHK = without_own_value(y_BTHK, v_BTGK)
+        return self.proj(y_BTHK.flatten(-2))
+
+
+def without_own_value(y_BTHK: Tensor, v_BTGK: Tensor) -> Tensor:
+    """Exclusive self-attention (XSA): each head's output less its component along its own position's value."""
+    y_BTGQK = y_BTHK.unflatten(2, (v_BTGK.size(2), -1))
+    along_BTG1K = F.normalize(v_BTGK, dim=-1, eps=1e-12).unsqueeze(-2)
+    amount_BTGQ1 = (y_BTGQK * along_BTG1K).sum(-1, keepdim=True)
+    return (y_BTGQK - amount_BTGQ1 * along_BTG1K).flatten(2, 3)

@@ -1,0 +1,74 @@
+"""Which kernel computes softmax attention here: FlashAttention 3, FlashAttention 2, else PyTorch's own.
+
+The choice is part of the environment, never of the recipe: callers record its name. Nothing is imported before it is
+asked for, so a machine without the extensions, or without a GPU, works.
+"""
+
+# B batch · T positions · H query heads · G key and value heads · K head width
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class AttentionFn:
+    """Scaled dot-product attention by one back end.
+
+    Takes q (B,T,H,K), k and v (B,T,G,K) and whether to mask the future; returns (B,T,H,K).
+    Query head h reads key and value head floor(h * G / H): consecutive query heads share one.
+    """
+
+    name: str
+    kernel: Callable[[Tensor, Tensor, Tensor, bool], Tensor]
+
+    def __call__(self, q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor, causal: bool) -> Tensor:
+        return self.kernel(q_BTHK, k_BTGK, v_BTGK, causal)
+
+
+def _sdpa(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor, causal: bool) -> Tensor:
+    q_BHTK, k_BGTK, v_BGTK = (tensor.transpose(1, 2) for tensor in (q_BTHK, k_BTGK, v_BTGK))
+    shared = q_BHTK.size(1) != k_BGTK.size(1)
+    y_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BGTK, v_BGTK, is_causal=causal, enable_gqa=shared)
+    return y_BHTK.transpose(1, 2)
+
+
+SDPA = AttentionFn("sdpa", _sdpa)
+"""PyTorch's own attention; runs everywhere."""
+
+
+def flash_attention(name: str, module_name: str) -> AttentionFn:
+    """An adapter to `flash_attn_func` of an installed extension; ImportError without it."""
+    flash_attn_func = importlib.import_module(module_name).flash_attn_func
+
+    def kernel(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor, causal: bool) -> Tensor:
+        found = flash_attn_func(q_BTHK, k_BTGK, v_BTGK, causal=causal)
+        return found[0] if isinstance(found, tuple) else found  # some versions add the log-sum-exp
+
+    return AttentionFn(name, kernel)
+
+
+def attention_backend(device: torch.device, dtype: torch.dtype) -> AttentionFn:
+    """The fastest back end that this device and dtype allow and that is installed."""
+    if device.type == "cuda" and dtype in (torch.float16, torch.bfloat16):
+        for name, module_name in _flash_modules(torch.cuda.get_device_capability(device)):
+            try:
+                return flash_attention(name, module_name)
+            except ImportError:
+                continue
+    return SDPA
+
+
+def _flash_modules(capability: tuple[int, int]) -> list[tuple[str, str]]:
+    """Names and modules of the extensions built for this generation of GPUs, fastest first."""
+    modules = []
+    if capability[0] == 9:  # version 3 is written for Hopper alone
+        modules.append(("flash_attention_3", "flash_attn_interface"))
+    if capability[0] >= 8:
+        modules.append(("flash_attention_2", "flash_attn"))
+    return modules

@@ -1,0 +1,51 @@
+"""One transformer block: attention and MLP around a residual stream that remembers the embedding."""
+
+# B batch · T positions · D width
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer.nn.attention import Attention
+from trainer.nn.attention_backend import AttentionFn
+from trainer.nn.linear import Linear
+from trainer.nn.norm import rms_norm
+from trainer.nn.rotary import RotaryTables
+from trainer.spec import recipe
+
+
+class MLP(nn.Module):
+    """Two linear maps around a squared (leaky) ReLU."""
+
+    def __init__(self, model: recipe.Model):
+        super().__init__()
+        self.negative_slope = {"relu2": 0.0, "leaky_relu2": 0.5}[model.activation]
+        self.fc = Linear(model.model_dim, model.mlp_hidden)
+        self.proj = Linear(model.mlp_hidden, model.model_dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.proj(F.leaky_relu(self.fc(x_BTD), self.negative_slope).square())
+
+
+class Block(nn.Module):
+    """Mixes the stream with the embedding, then adds scaled attention and a scaled MLP (recipe notes 2.7)."""
+
+    def __init__(self, model: recipe.Model, layer: int, attention: AttentionFn):
+        super().__init__()
+        self.input_scale = (layer + 1) ** -0.5 if model.ln_scale else 1.0
+        self.attn = Attention(model, exclusive=layer in model.xsa_layers, attention=attention)
+        self.mlp = MLP(model)
+        self.attn_scale = nn.Parameter(torch.zeros(model.model_dim))
+        self.mlp_scale = nn.Parameter(torch.zeros(model.model_dim))
+        self.resid_mix = nn.Parameter(torch.zeros(2, model.model_dim))
+
+    def forward(self, x_BTD: Tensor, x0_BTD: Tensor, rotary: RotaryTables) -> Tensor:
+        keep_D, recall_D = self.resid_mix.to(x_BTD.dtype)
+        x_BTD = keep_D * x_BTD + recall_D * x0_BTD
+        x_BTD = x_BTD + self.attn_scale.to(x_BTD.dtype) * self.attn(self._normed(x_BTD), rotary)
+        return x_BTD + self.mlp_scale.to(x_BTD.dtype) * self.mlp(self._normed(x_BTD))
+
+    def _normed(self, x_BTD: Tensor) -> Tensor:
+        normed_BTD = rms_norm(x_BTD)
+        return normed_BTD if self.input_scale == 1.0 else normed_BTD * self.input_scale

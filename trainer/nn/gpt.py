@@ -1,0 +1,103 @@
+"""The language model: token ids in, capped logits out.
+
+Pure PyTorch: reads no file and no environment, starts no process group, draws from no global generator, and does not
+know about quantisation, which enters as a transform of its weights.
+"""
+
+# B batch · T positions · D width · V vocabulary
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer.nn.attention_backend import SDPA, AttentionFn
+from trainer.nn.block import Block
+from trainer.nn.embedding import BigramHash, SmearGate
+from trainer.nn.init import initial_value
+from trainer.nn.linear import Embedding, Linear, Master
+from trainer.nn.norm import rms_norm
+from trainer.nn.rotary import RotaryTables, ntk_base, rotary_tables
+from trainer.spec import recipe
+
+WeightTransform = Callable[[str, Tensor], Tensor]
+"""(parameter name, float32 weight) → the weight to compute with."""
+
+
+def num_parameters(module: nn.Module) -> int:
+    """Weights of a module, each counted once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+class GPT(nn.Module):
+    """The decoder of the recipe's `model` section (recipe notes 2).
+
+    Parameters are float32 masters under the lineage's checkpoint names, all zero until `init_weights` or
+    `load_state_dict`; activations are in `model.compute_dtype`.
+    """
+
+    def __init__(self, model: recipe.Model, vocab_size: int, attention: AttentionFn | None = None):
+        super().__init__()
+        self.model = model
+        self.dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[model.compute_dtype]
+        self.num_skips = model.num_layers // 2
+        self.skip_weights = nn.Parameter(torch.zeros(self.num_skips, model.model_dim))
+        self.tok_emb = Embedding(vocab_size, model.model_dim, self.dtype)
+        self.bigram = BigramHash(model, self.dtype) if model.bigram_buckets else None
+        self.smear = SmearGate(model.model_dim) if model.smear_gate == "vector" else None
+        self.blocks = nn.ModuleList(Block(model, layer, attention or SDPA) for layer in range(model.num_layers))
+        self.head = None if model.tie_embeddings else Linear(model.model_dim, vocab_size)
+
+    @torch.no_grad()
+    def init_weights(self, generator: torch.Generator) -> None:
+        """Sets every parameter to its start value, drawn from `generator` in the order of the names."""
+        for name, parameter in self.named_parameters():
+            parameter.copy_(initial_value(name, parameter.shape, self.model, generator))
+
+    def set_weight_transform(self, transform: WeightTransform | None) -> None:
+        """Passes every linear weight and embedding table through `transform` from the next forward on; None stops."""
+        for name, module in self.named_modules():
+            if isinstance(module, Master):
+                module.transform = partial(transform, f"{name}.weight") if transform else None
+
+    def forward(self, ids_BT: Tensor) -> Tensor:
+        """Float32 logits (B,T,V) of the token after each position; ids are int64."""
+        return self.logits(self.hidden(ids_BT))
+
+    def hidden(self, ids_BT: Tensor) -> Tensor:
+        """The normed state (B,T,D) that the head reads; position t depends on ids up to t alone."""
+        x_BTD = x0_BTD = self._embedded(ids_BT)
+        rotary = self._rotary(ids_BT)
+        skips_BTD: list[Tensor] = []
+        for layer, block in enumerate(self.blocks):
+            if layer >= self.num_skips and skips_BTD:
+                skip_D = self.skip_weights[layer - self.num_skips].to(self.dtype)
+                x_BTD = x_BTD + skip_D * skips_BTD.pop()
+            x_BTD = block(x_BTD, x0_BTD, rotary)
+            if layer < self.num_skips:
+                skips_BTD.append(x_BTD)
+        return rms_norm(x_BTD)
+
+    def logits(self, h_BTD: Tensor) -> Tensor:
+        """Capped logits of normed states, in float32 from before the cap: bfloat16 is too coarse near it."""
+        head = self.tok_emb if self.head is None else self.head
+        z_BTV = F.linear(h_BTD, head.used_weight().to(h_BTD.dtype)).float()
+        cap = self.model.logit_softcap
+        return cap * z_BTV.div_(cap).tanh_()  # in place: logits are the largest tensor there is
+
+    def _embedded(self, ids_BT: Tensor) -> Tensor:
+        x_BTD = self.tok_emb(ids_BT)
+        if self.bigram is not None:
+            x_BTD = x_BTD + self.bigram(ids_BT)
+        x_BTD = rms_norm(x_BTD)
+        return x_BTD if self.smear is None else self.smear(x_BTD)
+
+    def _rotary(self, ids_BT: Tensor) -> RotaryTables:
+        """Tables for this length, made once per forward: a few small operations, and no cache to keep right."""
+        num_tokens = ids_BT.size(1)
+        num_dims = self.model.rope_dims or self.model.model_dim // self.model.num_heads
+        base = ntk_base(self.model.rope_base, num_tokens, self.model.rope_native_tokens, num_dims)
+        return rotary_tables(num_tokens, num_dims, base, ids_BT.device, self.dtype)

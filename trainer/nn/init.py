@@ -1,0 +1,50 @@
+"""The start value of every parameter, by name; the one place that says how the model begins.
+
+Values come from an explicit generator and on its device: the same seed gives the same bits on every device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from trainer.spec import recipe
+from trainer.spec.tensors import BIGRAM_TABLE, EMBEDDING, HEAD, is_control
+
+ORTHOGONAL_MIN_DIM = 64
+"""Linear weights narrower than this keep the framework's default even under `init: orthogonal`."""
+
+
+def initial_value(name: str, shape: Sequence[int], model: recipe.Model, generator: torch.Generator) -> Tensor:
+    """The float32 start value of parameter `name` (recipe notes 2.3-2.9)."""
+    if is_control(name):
+        return _control(name, shape, model)
+    if name == EMBEDDING:
+        return torch.randn(shape, generator=generator, device=generator.device) * model.embed_init_std
+    if name in (BIGRAM_TABLE, HEAD) or name.endswith((".attn.proj.weight", ".mlp.proj.weight")):
+        return torch.zeros(shape)
+    if name == "bigram.proj.weight":
+        # Its table starts at zero: were the projection zero too, no gradient would ever reach either (PR #150).
+        return _orthogonal(shape, generator) * (2 * model.num_layers) ** -0.5
+    if model.init == "orthogonal" and min(shape) >= ORTHOGONAL_MIN_DIM:
+        return _orthogonal(shape, generator)
+    return _uniform(shape, generator)
+
+
+def _control(name: str, shape: Sequence[int], model: recipe.Model) -> Tensor:
+    leaf = name.rsplit(".", 1)[-1]
+    if leaf == "resid_mix":
+        return torch.stack([torch.ones(shape[1]), torch.zeros(shape[1])])
+    start = {"attn_scale": 1.0, "mlp_scale": 1.0, "skip_weights": 1.0, "gate": 0.0, "scale": 0.05}
+    return torch.full(tuple(shape), start.get(leaf, model.qk_gain_init))
+
+
+def _orthogonal(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    return torch.nn.init.orthogonal_(torch.empty(shape, device=generator.device), generator=generator)
+
+
+def _uniform(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    bound = shape[1] ** -0.5
+    return torch.empty(shape, device=generator.device).uniform_(-bound, bound, generator=generator)

@@ -1,0 +1,47 @@
+"""Float32 master matrices and the two ways of using one: as a linear map and as a table of rows.
+
+A master is cast where it is used, so no autocast state is needed. An optional transform stands between master and
+use (quantisation-aware training); what it does is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Master(nn.Module):
+    """A float32 matrix; zero until it is initialised or loaded."""
+
+    def __init__(self, num_rows: int, num_columns: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(num_rows, num_columns, dtype=torch.float32))
+        self.transform: Callable[[Tensor], Tensor] | None = None
+
+    def used_weight(self) -> Tensor:
+        """The float32 weight as computation sees it."""
+        return self.weight if self.transform is None else self.transform(self.weight)
+
+
+class Linear(Master):
+    """y = x W^T without bias, in the dtype of x; the weight is stored (out, in)."""
+
+    def __init__(self, in_dim: int, out_dim: int):
+        super().__init__(out_dim, in_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.used_weight().to(x.dtype))
+
+
+class Embedding(Master):
+    """Rows of a table by integer key, cast after the look-up so that gradients gather in float32."""
+
+    def __init__(self, num_rows: int, width: int, dtype: torch.dtype):
+        super().__init__(num_rows, width)
+        self.dtype = dtype
+
+    def forward(self, keys: Tensor) -> Tensor:
+        return F.embedding(keys, self.used_weight()).to(self.dtype)

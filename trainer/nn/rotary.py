@@ -1,0 +1,47 @@
+"""Rotary position embedding in halves with a negative angle, as the lineage's checkpoints expect it.
+
+Scores are those of the usual sign, since queries and keys turn alike; rotated vectors are not.
+"""
+
+# B batch · T positions · H heads · K head width · M rotated dimensions, the first of K
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RotaryTables:
+    """Cosines and signed sines of every position, the halves already laid side by side."""
+
+    cos_TM: Tensor
+    sin_TM: Tensor
+
+
+def ntk_base(base: float, num_tokens: int, native_tokens: int, num_dims: int) -> float:
+    """The rotary base at this length: raised beyond the native length, unchanged within it; 0 is never exceeded."""
+    if not native_tokens or num_tokens <= native_tokens or num_dims <= 2:  # two dimensions turn at any base alike
+        return base
+    return base * (num_tokens / native_tokens) ** (num_dims / (num_dims - 2))
+
+
+def rotary_tables(
+    num_tokens: int, num_dims: int, base: float, device: torch.device, dtype: torch.dtype
+) -> RotaryTables:
+    """Tables for positions 0..num_tokens-1; angles in float32, cast to `dtype` last."""
+    exponents_m = torch.arange(0, num_dims, 2, dtype=torch.float32, device=device) / num_dims
+    positions_T = torch.arange(num_tokens, dtype=torch.float32, device=device)
+    angles_Tm = torch.outer(positions_T, base**-exponents_m)
+    cos_Tm, sin_Tm = angles_Tm.cos().to(dtype), angles_Tm.sin().to(dtype)
+    return RotaryTables(torch.cat([cos_Tm, cos_Tm], dim=-1), torch.cat([sin_Tm, -sin_Tm], dim=-1))
+
+
+def rotate(x_BTHK: Tensor, tables: RotaryTables) -> Tensor:
+    """Turns the first M dimensions of every head: (a, b) becomes (a cos + b sin, b cos - a sin)."""
+    num_dims = tables.cos_TM.size(-1)
+    head, rest = x_BTHK[..., :num_dims], x_BTHK[..., num_dims:]
+    swapped = head.roll(num_dims // 2, dims=-1)
+    turned = head * tables.cos_TM[:, None] + swapped * tables.sin_TM[:, None]
+    return torch.cat([turned, rest], dim=-1) if rest.size(-1) else turned

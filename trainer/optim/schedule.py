@@ -1,0 +1,58 @@
+"""What changes along a run, as pure functions of step and clock: the learning-rate multiplier and Muon's momentum.
+
+No clock is read here and no rank is asked: the caller measures on the first rank and hands the answer round.
+"""
+
+from __future__ import annotations
+
+from trainer.spec.recipe import Budget, Muon, Schedule
+
+
+def multiplier(schedule: Schedule, budget: Budget, step: int, elapsed_s: float, step_s: float | None) -> float:
+    """Factor on every learning rate for the step about to be taken (recipe notes 3.4).
+
+    step:       steps done so far
+    elapsed_s:  training time so far
+    step_s:     a robust duration of one step, such as the median of recent ones, so that a single slow step does not
+                look like a slow machine; None before any was measured
+    Under two budgets the one nearer its end decides.
+    """
+    by_form = {"iterations": _remaining_over_warmdown, "fraction": _remaining_over_fraction}
+    shares = by_form[schedule.form](schedule, budget, step, elapsed_s, step_s)
+    return max(min([1.0, *shares]), schedule.min_multiplier)
+
+
+def muon_momentum(muon: Muon, step: int) -> float:
+    """Muon's momentum for the step about to be taken: linear from its start to its final value."""
+    if muon.momentum_warmup_steps == 0:
+        return muon.momentum
+    warmed = min(step / muon.momentum_warmup_steps, 1.0)
+    return (1 - warmed) * muon.momentum_start + warmed * muon.momentum
+
+
+def _remaining_over_warmdown(
+    schedule: Schedule, budget: Budget, step: int, elapsed_s: float, step_s: float | None
+) -> list[float]:
+    """What is left of each budget, in lengths of the warm-down."""
+    if schedule.warmdown_steps == 0:
+        return []
+    shares = []
+    if budget.train_steps is not None:
+        shares.append(max(budget.train_steps - step, 0) / schedule.warmdown_steps)
+    if budget.train_s is not None and step_s:
+        shares.append(max(budget.train_s - elapsed_s, 0.0) / (schedule.warmdown_steps * step_s))
+    return shares
+
+
+def _remaining_over_fraction(
+    schedule: Schedule, budget: Budget, step: int, elapsed_s: float, step_s: float | None
+) -> list[float]:
+    """What is left of each budget, in lengths of the warm-down; needs no duration of a step."""
+    if schedule.warmdown_fraction == 0:
+        return []
+    used = []
+    if budget.train_steps is not None:
+        used.append(step / budget.train_steps)
+    if budget.train_s is not None:
+        used.append(elapsed_s / budget.train_s)
+    return [max(1.0 - part, 0.0) / schedule.warmdown_fraction for part in used]

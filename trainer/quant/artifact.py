@@ -1,0 +1,96 @@
+"""The artifact: the counted bytes of a model, and all that scoring may start from.
+
+    b"FAIRWAY" · version (1 byte) · one zstd frame with size and checksum, around
+    a safetensors file: the stored tensors, and one metadata entry with the model section and the vocabulary
+
+Deterministic (same weights, same bytes) and without pickle: reading it executes nothing. It knows neither the
+tokenizer nor the budget; whoever counts bytes counts `len(artifact)`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import safetensors.torch
+import zstandard
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from torch import Tensor
+
+from trainer.quant.packing import pack, unpack
+from trainer.spec.errors import ArtifactError
+from trainer.spec.recipe import Model, Quantization
+from trainer.spec.units import human_bytes
+
+MAGIC = b"FAIRWAY"
+VERSION = 1
+METADATA_KEY = "fairway"
+"""The only metadata key: safetensors keeps no order between several."""
+LARGEST_CONTENT_BYTES = 2**30
+"""A 16 MB artifact that claims more than this is an attack or an accident."""
+
+
+@dataclass(frozen=True, eq=False)
+class Artifact:
+    """A model as scoring receives it."""
+
+    model: Model
+    vocab_size: int
+    state: dict[str, Tensor]
+    """float32 tensors by name, on the CPU."""
+
+
+def encode_artifact(state: Mapping[str, Tensor], model: Model, vocab_size: int, quantization: Quantization) -> bytes:
+    """The artifact of trained weights.  Raises ArtifactError for weights that cannot be stored."""
+    header = {"model": model.model_dump(mode="json"), "vocab_size": vocab_size}
+    metadata = {METADATA_KEY: json.dumps(header, sort_keys=True)}
+    content = safetensors.torch.save(pack(state, quantization), metadata)
+    compressor = zstandard.ZstdCompressor(
+        level=quantization.zstd_level, write_checksum=True, write_content_size=True, threads=0
+    )
+    return MAGIC + bytes([VERSION]) + compressor.compress(content)
+
+
+def decode_artifact(data: bytes) -> Artifact:
+    """The model behind an artifact's bytes.
+
+    Raises ArtifactError for bytes that are not ours, of another version, truncated, damaged, or absurdly large.
+    """
+    content = _decompressed(_frame(data))
+    try:
+        header = _header(content)
+        stored = safetensors.torch.load(content)
+        model, vocab_size = Model.model_validate(header["model"]), int(header["vocab_size"])
+    except (SafetensorError, ValidationError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"the artifact's content is not a model of this version: {error}") from error
+    return Artifact(model, vocab_size, unpack(stored))
+
+
+def _frame(data: bytes) -> bytes:
+    if not data.startswith(MAGIC):
+        raise ArtifactError(f"no artifact: the bytes start with {data[: len(MAGIC)]!r}, expected {MAGIC!r}")
+    version = data[len(MAGIC) : len(MAGIC) + 1]
+    if version != bytes([VERSION]):
+        found = version[0] if version else "none"
+        raise ArtifactError(f"artifact version {found} found, this program reads version {VERSION}")
+    return data[len(MAGIC) + 1 :]
+
+
+def _decompressed(frame: bytes) -> bytes:
+    try:
+        claimed = zstandard.frame_content_size(frame)
+        if not 0 <= claimed <= LARGEST_CONTENT_BYTES:
+            size = human_bytes(claimed) if claimed >= 0 else "no size"
+            raise ArtifactError(f"the artifact claims {size}; at most {human_bytes(LARGEST_CONTENT_BYTES)} are read")
+        return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise ArtifactError(f"the artifact is truncated or damaged: {error}") from error
+
+
+def _header(content: bytes) -> dict[str, Any]:
+    # safetensors: 8 bytes little-endian length, then JSON; its bytes API does not hand out the metadata
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(json.loads(content[8 : 8 + length])["__metadata__"][METADATA_KEY])

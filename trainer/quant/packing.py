@@ -1,0 +1,94 @@
+"""Which tensor is stored how, and the round trip between a state dict and the stored tensors.
+
+Training with fake quantisation, export and loading all ask `storage_of`, so their lists cannot differ.
+It compresses nothing and writes no file: that is `artifact`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from trainer.quant.fake_quant import dequantize_rows, fake_quantize, quantize_rows
+from trainer.spec.errors import ArtifactError
+from trainer.spec.recipe import Quantization
+from trainer.spec.tensors import EMBEDDING, is_control
+
+ROW_SCALE = ".row_scale"
+"""Suffix of the tensor that holds the scales of an integer tensor."""
+
+
+def storage_of(name: str, shape: Sequence[int], quantization: Quantization) -> str:
+    """How a float tensor is stored: 'float32', 'float16', or 'int5' to 'int8' (one code per byte, scales beside it).
+
+    Controls and everything below two dimensions stay float32; the token embedding follows its own switch; other
+    matrices with more than `min_elements` weights become integers, the rest float16.
+    Source: recipe notes 4.1, PR #150.
+    """
+    if is_control(name) or len(shape) < 2:
+        return "float32"
+    if name == EMBEDDING:
+        return quantization.embedding
+    if len(shape) == 2 and shape[0] * shape[1] > quantization.min_elements:
+        return f"int{quantization.matrix_bits}"
+    return "float16"
+
+
+def pack(state: Mapping[str, Tensor], quantization: Quantization) -> dict[str, Tensor]:
+    """The stored tensors of a state dict, by sorted name, on the CPU.
+
+    Raises ArtifactError for a tensor that is no float, not finite, or too large for float16.
+    """
+    stored: dict[str, Tensor] = {}
+    for name in sorted(state):
+        storage = storage_of(name, state[name].shape, quantization)
+        stored |= _stored(name, state[name].detach().cpu(), storage)
+    return stored
+
+
+def unpack(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The float32 state dict behind stored tensors.  Raises ArtifactError for codes without scales."""
+    state: dict[str, Tensor] = {}
+    for name, tensor in stored.items():
+        if name.endswith(ROW_SCALE):
+            continue
+        if tensor.dtype != torch.int8:
+            state[name] = tensor.float()
+        elif (scales := stored.get(name + ROW_SCALE)) is not None and scales.shape == tensor.shape[:1]:
+            state[name] = dequantize_rows(tensor, scales)
+        else:
+            raise ArtifactError(f"{name}: integer codes need one scale per row in '{name}{ROW_SCALE}'")
+    return state
+
+
+def weight_transform(quantization: Quantization) -> Callable[[str, Tensor], Tensor]:
+    """What training with fake quantisation does to each weight: `transform(name, weight)`.
+
+    Exactly the tensors that `pack` makes integer are fake-quantised, with the same rule; others come back as they are.
+    """
+
+    def transform(name: str, weight: Tensor) -> Tensor:
+        bits = _integer_bits(storage_of(name, weight.shape, quantization))
+        return weight if bits is None else fake_quantize(weight, bits)
+
+    return transform
+
+
+def _stored(name: str, tensor: Tensor, storage: str) -> dict[str, Tensor]:
+    if not tensor.is_floating_point():
+        raise ArtifactError(f"{name}: {tensor.dtype} cannot be stored; expected a float tensor")
+    if (bits := _integer_bits(storage)) is not None:
+        codes, scales = quantize_rows(tensor, bits, name)
+        return {name: codes.contiguous(), name + ROW_SCALE: scales}
+    dtype = {"float16": torch.float16, "float32": torch.float32}[storage]
+    floats = tensor.to(dtype).contiguous()
+    if not floats.isfinite().all():
+        largest = tensor.abs().max().item()
+        raise ArtifactError(f"{name}: reaches {largest:g}; {storage} allows at most {torch.finfo(dtype).max:g}")
+    return {name: floats}
+
+
+def _integer_bits(storage: str) -> int | None:
+    return int(storage.removeprefix("int")) if storage.startswith("int") else None

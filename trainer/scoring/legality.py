@@ -1,0 +1,260 @@
+"""The ledger: it holds the validation text, and gives tokens for learning only once they were scored.
+
+The only code that opens validation shards. A scorer receives windows, hands back logits, and never a probability; it
+receives training rows of a chunk only when every target in it was scored exactly once, on whichever rank. Conditions
+E1-E6, E12 and E13 of recipe notes 1.4.
+
+Inside a window causality is the model's own: the ledger cannot see it, a perturbation test can.
+
+    P positions (position p reads token p and is scored on token p + 1) · N scored positions of a batch
+    B windows · T window positions · V vocabulary · Q rows of T tokens
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer.ranks import Ranks
+from trainer.scoring.bits_per_byte import bits_per_byte, mean_nats
+from trainer.spec.errors import LegalityError
+
+
+class ByteCounter(Protocol):
+    """Counts the text behind tokens."""
+
+    def count(self, targets_N: Tensor, previous_N: Tensor) -> Tensor:
+        """UTF-8 bytes of each target after its predecessor; all int64, on the CPU."""
+
+
+class Window(NamedTuple):
+    """Positions [start, end) seen by the model at once; those from `first_scored` on are scored."""
+
+    start: int
+    end: int
+    first_scored: int
+
+
+@dataclass(frozen=True, eq=False)
+class Issue:
+    """Windows handed out for scoring, to be committed before the next."""
+
+    windows: tuple[Window, ...]
+    ids_BT: Tensor
+    """int64 inputs, short windows padded on the right."""
+    parameters: Tensor
+    """Digest of the model's parameters when the windows were issued."""
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """The verdict over the whole text, the same on every rank."""
+
+    val_loss: float
+    """Nats per token."""
+    val_bpb: float
+    """Bits per byte, the headline."""
+    num_tokens: int
+    num_bytes: int
+    nll_P: Tensor
+    """float32, nats of each position's target, on the CPU."""
+
+
+def parameter_digest(model: nn.Module) -> Tensor:
+    """A checksum of every bit of the parameters and buffers: int64, one element, on their device.
+
+    A sum of 32-bit words times odd weights 1, 3, 5, ... modulo 2^64: one changed bit and two swapped words always
+    show, since neither difference can be a multiple of 2^64. It guards against accidents and honest mistakes.
+    """
+    words_N = torch.cat([_words(tensor) for tensor in (*model.parameters(), *model.buffers())])
+    weights_N = torch.arange(1, 2 * len(words_N), 2, device=words_N.device)
+    return (words_N * weights_N).sum()
+
+
+class Ledger:
+    """One evaluation of one text.
+
+    tokens:      1-D, any integer dtype; P + 1 of them
+    byte_table:  counts the bytes of each target
+    vocab_size:  V, the width of the logits
+    ranks:       who shares the evaluation; each rank has its own ledger and all must make the same collective calls,
+                 `training_rows` and `close`
+    """
+
+    def __init__(self, tokens: Tensor, byte_table: ByteCounter, vocab_size: int, ranks: Ranks):
+        self._tokens = tokens.to(torch.int32)
+        self._byte_table = byte_table
+        self._vocab_size = vocab_size
+        self._ranks = ranks
+        self.num_positions = max(len(self._tokens) - 1, 0)
+        self._coverage_P = torch.zeros(self.num_positions, dtype=torch.uint8)
+        self._nll_P = torch.zeros(self.num_positions, dtype=torch.float32)
+        self._bytes_P = torch.zeros(self.num_positions, dtype=torch.int32)
+        self._num_scored = 0
+        self._open_issue: Issue | None = None
+        self._expected_parameters: int | None = None
+        self._chain = hashlib.sha256(b"fairway ledger").hexdigest()
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        read_split: Callable[[Path, Literal["val"], int], Tensor],
+        byte_table: ByteCounter,
+        vocab_size: int,
+        ranks: Ranks,
+    ) -> Ledger:
+        """The ledger over the validation split in `folder`; `read_split(folder, 'val', vocab_size)` reads it.
+
+        Raises what `read_split` raises for shards that are missing or damaged.
+        """
+        return cls(read_split(folder, "val", vocab_size), byte_table, vocab_size, ranks)
+
+    @property
+    def digest(self) -> str:
+        """Hash chain over every issue, commit, grant and close so far; after `close` it covers all ranks."""
+        return self._chain
+
+    def issue(self, model: nn.Module, windows: Sequence[Window]) -> Issue:
+        """The inputs of some windows, to be scored by `model` as it is now.
+
+        Raises LegalityError while an earlier issue is not committed, so nobody reads ahead of what is scored.
+        """
+        if self._open_issue is not None:
+            raise LegalityError("windows were issued while earlier ones are not committed; commit them first")
+        for window in windows:
+            if not 0 <= window.start <= window.first_scored < window.end <= self.num_positions:
+                raise LegalityError(f"{window} scores nothing or leaves the text of {self.num_positions} positions")
+        positions_BT, inside_BT, _ = _layout(windows)
+        ids_BT = self._tokens[positions_BT.where(inside_BT, 0)].where(inside_BT, 0).to(torch.int64)
+        issue = Issue(tuple(windows), ids_BT.to(self._ranks.device), parameter_digest(model))
+        self._open_issue = issue
+        self._record("issue", *map(tuple, windows))
+        return issue
+
+    def commit(self, issue: Issue, model: nn.Module, logits_BTV: Tensor) -> None:
+        """Scores the windows of the open issue, for good.
+
+        logits_BTV:  float; the ledger itself applies log-softmax in float32 and picks the targets
+        Raises LegalityError if the model changed since the issue, or since the last commit without training rows
+        being granted in between; if a position has a score; if the logits have another shape; if a score is not finite.
+        """
+        if issue is not self._open_issue:
+            raise LegalityError("this issue is not open: it was committed before, or another ledger made it")
+        parameters = self._unchanged_parameters(issue, model)
+        expected = (*issue.ids_BT.shape, self._vocab_size)
+        if tuple(logits_BTV.shape) != expected:
+            raise LegalityError(f"logits have shape {tuple(logits_BTV.shape)}, expected {expected}")
+        positions_BT, _, scored_BT = _layout(issue.windows)
+        positions_N = positions_BT[scored_BT]
+        self._refuse_scored(positions_N)
+        targets_N = self._tokens[positions_N + 1].to(torch.int64)
+        logits_NV = logits_BTV[tuple(index.to(logits_BTV.device) for index in scored_BT.nonzero(as_tuple=True))]
+        nll_N = F.cross_entropy(logits_NV.detach().float(), targets_N.to(logits_NV.device), reduction="none").cpu()
+        if not nll_N.isfinite().all():
+            position = int(positions_N[~nll_N.isfinite()][0])
+            raise LegalityError(f"the score of position {position} is not finite; the model's logits overflow")
+        self._coverage_P[positions_N] = 1
+        self._num_scored += len(positions_N)
+        self._nll_P[positions_N] = nll_N
+        previous_N = self._tokens[positions_N].to(torch.int64)
+        self._bytes_P[positions_N] = self._byte_table.count(targets_N, previous_N).to(torch.int32)
+        self._expected_parameters = parameters
+        self._open_issue = None
+        self._record("commit", parameters, hashlib.sha256(nll_N.numpy().tobytes()).hexdigest())
+
+    def training_rows(self, chunk_start: int, chunk_end: int, row_tokens: int) -> tuple[Tensor, Tensor]:
+        """Inputs and targets, each int64 (Q, row_tokens), of positions [chunk_start, chunk_end), all scored before.
+
+        Whole rows only; the remainder is left out. The same rows on every rank, since the coverage is summed over
+        ranks first. After this call, and only after it, the model may change.
+        Raises LegalityError for learning before scoring, and for learning once nothing is left to score.
+        """
+        if self._open_issue is not None:
+            raise LegalityError("training rows were asked for while issued windows are not committed")
+        self._same_on_every_rank(chunk_start, chunk_end, row_tokens)
+        own = [self._coverage_P[chunk_start:chunk_end].to(torch.int64), torch.tensor([self._num_scored])]
+        counts = self._over_ranks(torch.cat(own))
+        if (wrong := (counts[:-1] != 1).nonzero()).numel():
+            where = chunk_start + int(wrong[0])
+            raise LegalityError(
+                f"learning before scoring: position {where} of chunk [{chunk_start}, {chunk_end}) was scored "
+                f"{int(counts[where - chunk_start])} times over all ranks; it may be learned from once that is 1"
+            )
+        if int(counts[-1]) == self.num_positions:
+            raise LegalityError("nothing is left to score, so learning could not matter; training rows are refused")
+        self._expected_parameters = None
+        self._record("train", chunk_start, chunk_end, row_tokens)
+        num_rows = (chunk_end - chunk_start) // row_tokens
+        span = self._tokens[chunk_start : chunk_start + num_rows * row_tokens + 1].to(self._ranks.device, torch.int64)
+        return span[:-1].view(num_rows, row_tokens), span[1:].view(num_rows, row_tokens)
+
+    def close(self) -> Score:
+        """The score of the whole text, summed over ranks.
+
+        Raises LegalityError unless every position was scored exactly once and every issue was committed;
+        NothingScored for a text without a scored token or byte.
+        """
+        if self._open_issue is not None:
+            raise LegalityError("the ledger was closed while issued windows are not committed")
+        coverage_P = self._over_ranks(self._coverage_P)
+        if (wrong := (coverage_P != 1).nonzero()).numel():
+            where = int(wrong[0])
+            raise LegalityError(
+                f"{len(wrong)} of {self.num_positions} positions were not scored exactly once; "
+                f"the first is {where}, scored {int(coverage_P[where])} times"
+            )
+        # Each position has one owner and zeros elsewhere: the sum over ranks is exact, whatever their number.
+        nll_P, bytes_P = self._over_ranks(self._nll_P), self._over_ranks(self._bytes_P)
+        self._record("close", *self._ranks.gather_objects(self._chain))
+        return Score(mean_nats(nll_P), bits_per_byte(nll_P, bytes_P), len(nll_P), int(bytes_P.sum()), nll_P)
+
+    def _unchanged_parameters(self, issue: Issue, model: nn.Module) -> int:
+        parameters = int(parameter_digest(model))
+        if parameters != int(issue.parameters):
+            raise LegalityError("the model's parameters or buffers changed between issue and commit")
+        if self._expected_parameters not in (None, parameters):
+            raise LegalityError("the model changed between two commits, though no training rows were granted")
+        return parameters
+
+    def _refuse_scored(self, positions_N: Tensor) -> None:
+        seen = self._coverage_P[positions_N].bool()
+        if seen.any():
+            raise LegalityError(f"position {int(positions_N[seen][0])} was scored before; the first score is final")
+        if len(positions_N.unique()) != len(positions_N):
+            raise LegalityError("the windows of one issue overlap in what they score; each position is scored once")
+
+    def _same_on_every_rank(self, *request: int) -> None:
+        own = torch.tensor(request)
+        largest, negated_smallest = self._ranks.max_(torch.stack([own, -own]).to(self._ranks.device)).cpu()
+        if not largest.equal(-negated_smallest):
+            raise LegalityError(f"ranks ask for different training rows, this one for {request}; all must ask alike")
+
+    def _over_ranks(self, tensor: Tensor) -> Tensor:
+        return self._ranks.sum_(tensor.to(self._ranks.device, copy=True)).cpu()
+
+    def _record(self, event: str, *facts: object) -> None:
+        # A rank's chain starts from its previous link; closing hashes all ranks' chains, equal on every rank.
+        previous = "" if event == "close" else self._chain
+        self._chain = hashlib.sha256(f"{previous} {event} {facts}".encode()).hexdigest()
+
+
+def _layout(windows: Sequence[Window]) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions of each cell of a batch, whether the cell is inside its window, and whether it is scored."""
+    starts_B1, ends_B1, firsts_B1 = torch.tensor(windows).view(-1, 3).unsqueeze(-1).unbind(1)
+    positions_BT = starts_B1 + torch.arange(int((ends_B1 - starts_B1).max()))
+    inside_BT = positions_BT < ends_B1
+    return positions_BT, inside_BT, inside_BT & (positions_BT >= firsts_B1)
+
+
+def _words(tensor: Tensor) -> Tensor:
+    whole = {1: torch.int8, 2: torch.int16}.get(tensor.element_size(), torch.int32)
+    return tensor.detach().contiguous().view(-1).view(whole).to(torch.int32)

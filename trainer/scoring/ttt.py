@@ -1,0 +1,107 @@
+"""Test-time training, legally: score a chunk, then learn from it, and only if something is left to score.
+
+The ledger hands out a chunk's tokens once all ranks have scored them, so the order cannot be got wrong here. The
+optimiser is handed in; the model's own forward is used as it is, in evaluation mode.
+
+    Q rows of a chunk · R rows of a step · T row tokens · V vocabulary
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_left
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from trainer.ranks import Ranks
+from trainer.scoring.legality import Ledger
+from trainer.scoring.sliding import Progress, Scorer, Stop, Windows
+from trainer.spec.recipe import TTT, Evaluation
+
+MakeOptimizer = Callable[[list[nn.Parameter], float, float], torch.optim.Optimizer]
+"""`make_optimizer(parameters, lr, momentum)`: SGD with momentum, no decay."""
+
+BLOCK = re.compile(r"(?:^|\.)blocks\.(\d+)\.")
+
+
+def score_first(
+    ledger: Ledger,
+    model: nn.Module,
+    ttt: TTT,
+    evaluation: Evaluation,
+    make_optimizer: MakeOptimizer,
+    ranks: Ranks,
+    stop: Stop | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Commits every score of the ledger's text by a model that learns from each chunk after scoring it.
+
+    model:  ids_BT int64 → logits_BTV float32, causal; its weights change, the same bits on every rank
+    The caller closes the ledger. Momentum persists over chunks; a chunk shorter than one row teaches nothing.
+    Raises BudgetExceeded when `stop` says so.  Source: recipe notes 5.3.
+    """
+    model.eval()
+    windows = Windows(ledger.num_positions, evaluation.window_tokens, evaluation.stride_tokens)
+    scorer = Scorer(ledger, model, windows, evaluation.batch_windows, ranks, stop, progress)
+    optimizer = make_optimizer(learning_parameters(model, ttt.frozen_blocks), ttt.lr, ttt.momentum)
+    num_chunks = math.ceil(ledger.num_positions / ttt.chunk_tokens)
+    num_scored_windows = 0
+    for chunk in range(num_chunks):
+        start, end = chunk * ttt.chunk_tokens, min((chunk + 1) * ttt.chunk_tokens, ledger.num_positions)
+        next_chunk_window = bisect_left(windows, end, key=lambda window: window.first_scored)
+        scorer.score(num_scored_windows, next_chunk_window)
+        num_scored_windows = next_chunk_window
+        if num_scored_windows == len(windows):  # the last chunk, or nothing but scored positions behind this one
+            break
+        inputs_QT, targets_QT = ledger.training_rows(start, end, evaluation.window_tokens)
+        for group in optimizer.param_groups:
+            group["lr"] = chunk_lr(ttt.lr, chunk, num_chunks)
+        for _ in range(ttt.epochs if len(inputs_QT) else 0):
+            for ids_RT, targets_RT in zip(
+                inputs_QT.split(ttt.batch_rows), targets_QT.split(ttt.batch_rows), strict=True
+            ):
+                scorer.check_time()
+                _step(model, optimizer, ids_RT, targets_RT, ttt.grad_clip, ranks)
+
+
+def chunk_lr(lr: float, chunk: int, num_chunks: int) -> float:
+    """Learning rate on chunk 0, 1, ...: a cosine from `lr` to zero over the chunks."""
+    return lr * 0.5 * (1 + math.cos(math.pi * chunk / max(num_chunks - 1, 1)))
+
+
+def learning_parameters(model: nn.Module, frozen_blocks: int) -> list[nn.Parameter]:
+    """The parameters outside the first `frozen_blocks` blocks, by the name `blocks.I.`."""
+    found = ((BLOCK.search(name), parameter) for name, parameter in model.named_parameters())
+    return [parameter for block, parameter in found if block is None or int(block[1]) >= frozen_blocks]
+
+
+def _step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ids_RT: Tensor,
+    targets_RT: Tensor,
+    grad_clip: float,
+    ranks: Ranks,
+) -> None:
+    """One optimiser step on rows cut globally: each rank its share, the gradient of the mean over all tokens."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    first, last = ranks.span(len(ids_RT))
+    gradients: list[Tensor | None] = [None] * len(parameters)
+    if first < last:  # an idle rank brings zeros, so that all ranks meet in the same collective
+        logits_RTV = model(ids_RT[first:last])
+        summed = F.cross_entropy(logits_RTV.flatten(0, 1).float(), targets_RT[first:last].flatten(), reduction="sum")
+        gradients = list(torch.autograd.grad(summed / targets_RT.numel(), parameters, allow_unused=True))
+    pairs = zip(parameters, gradients, strict=True)
+    flat = torch.cat([torch.zeros_like(p).flatten() if g is None else g.flatten() for p, g in pairs])
+    ranks.sum_(flat)
+    for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = gradient.view_as(parameter)
+    if grad_clip > 0:
+        clip_grad_norm_(parameters, grad_clip)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,45 @@
+"""Adapt: the artifact scored while it learns from what was already scored (test-time training).
+
+Reads ttt, evaluation and seed, stands on export and val_text. Leaves the score, `nll.safetensors` and the ledger's
+digest. Starts again when a TTT setting, the artifact or the text changes; training does not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from trainer.scoring.ttt import score_first
+from trainer.spec.errors import BudgetExceeded
+from trainer.spec.record import Metric
+from trainer.stages.context import StageContext
+from trainer.stages.evaluate import keep_score, load_artifact, open_ledger
+
+
+def adapt(context: StageContext, folder: Path) -> dict[str, Metric]:
+    """Runs on every rank; the first one writes."""
+    recipe = context.recipe
+    started_s = context.clock()
+    torch.manual_seed(recipe.seed)
+    model, ledger = load_artifact(context), open_ledger(context)
+    try:
+        score_first(
+            ledger,
+            model,
+            recipe.ttt,
+            recipe.evaluation,
+            make_sgd,
+            context.ranks,
+            context.eval_stop(started_s),
+            lambda fraction: context.tell("adapt", fraction),
+        )
+    except BudgetExceeded:
+        context.check_interrupted()
+        raise
+    return keep_score(context, folder, ledger, started_s)
+
+
+def make_sgd(parameters: list[torch.nn.Parameter], lr: float, momentum: float) -> torch.optim.Optimizer:
+    """Plain SGD with momentum and no decay, as the lineage adapts."""
+    return torch.optim.SGD(parameters, lr=lr, momentum=momentum)

@@ -1,0 +1,143 @@
+"""The stage store: one folder per stage and fingerprint, computed once, for every run and sweep.
+
+A folder appears atomically (written aside, then renamed); half a stage does not exist. A claim is a lock that the
+operating system drops with its holder, so a killed claimer blocks nobody. Importing this needs no torch: a plan, or a
+sweep with nothing missing, only reads here.
+
+    STORE/stages/STAGE/FINGERPRINT/            what the stage left, and `result.json`
+    STORE/stages/STAGE/FINGERPRINT.exceeded    seconds at which the stage was cut short
+    STORE/stages/STAGE/FINGERPRINT.claim       lock of whoever computes it now
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from trainer.spec.errors import StoreError
+from trainer.spec.record import Metric, StageOutcome
+
+RESULT = "result.json"
+
+
+class StageStore:
+    """Finished stages under `root`/stages."""
+
+    def __init__(self, root: Path):
+        self.root = Path(root).absolute()
+        self._stages = self.root / "stages"
+
+    def folder(self, stage: str, fingerprint: str) -> Path:
+        """Where the stage's files lie once it is finished."""
+        return self._stages / stage / fingerprint
+
+    def find(self, stage: str, fingerprint: str) -> StageOutcome | None:
+        """What the stage left, or None while nobody has finished it. A damaged result counts as missing."""
+        path = self.folder(stage, fingerprint) / RESULT
+        try:
+            return StageOutcome.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            return None
+
+    def history(self, stage: str, newest: int = 50) -> list[float]:
+        """Seconds that the stage took in the newest finished folders, for estimates."""
+        results = sorted(self._stages.glob(f"{stage}/*/{RESULT}"), key=lambda path: path.stat().st_mtime)
+        return [json.loads(path.read_bytes())["seconds"] for path in results[-newest:]]
+
+    def claim(self, stage: str, fingerprint: str) -> FileLock | None:
+        """The held lock of whoever computes the stage, to be released; None while somebody else holds it."""
+        path = self._stages / stage / f"{fingerprint}.claim"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return None
+        return lock
+
+    @contextmanager
+    def writing(self, stage: str, fingerprint: str) -> Iterator[Path]:
+        """A folder aside to fill; `publish` makes it appear. Whatever was not published is removed."""
+        parent = self._stages / stage
+        parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{fingerprint}-{socket.gethostname()}-", dir=parent))
+        try:
+            yield aside
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def publish(
+        self, aside: Path, stage: str, fingerprint: str, seconds: float, started_at: str, metrics: dict[str, Metric]
+    ) -> StageOutcome:
+        """Turns a filled folder into the finished stage; the first one to publish wins."""
+        outcome = StageOutcome(
+            stage=stage,
+            fingerprint=fingerprint,
+            seconds=seconds,
+            started_at=started_at,
+            host=socket.gethostname(),
+            metrics=metrics,
+        )
+        write_synced(aside / RESULT, outcome.model_dump_json(indent=1).encode())
+        target = self.folder(stage, fingerprint)
+        if target.exists() and self.find(stage, fingerprint) is None:
+            shutil.rmtree(target)
+        try:
+            aside.rename(target)
+        except OSError:
+            earlier = self.find(stage, fingerprint)
+            if earlier is None:
+                raise StoreError(f"{target}: cannot be written; is the store full or read-only?") from None
+            return earlier
+        self._exceeded(stage, fingerprint).unlink(missing_ok=True)
+        return outcome
+
+    def exceeded_s(self, stage: str, fingerprint: str) -> float | None:
+        """The limit at which the stage was cut short, or None; it is worth another try only under a larger one."""
+        try:
+            return float(self._exceeded(stage, fingerprint).read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def mark_exceeded(self, stage: str, fingerprint: str, limit_s: float) -> None:
+        """Remembers that the stage did not end within `limit_s` seconds."""
+        path = self._exceeded(stage, fingerprint)
+        write_synced(path.with_suffix(".exceeded-aside"), f"{limit_s!r}\n".encode())
+        path.with_suffix(".exceeded-aside").rename(path)
+
+    def _exceeded(self, stage: str, fingerprint: str) -> Path:
+        return self._stages / stage / f"{fingerprint}.exceeded"
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Writes a file and waits until the disk holds it."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_once(path: Path, content: bytes) -> bool:
+    """Makes `path` appear whole, unless it exists: the first writer wins. Returns whether this call was the first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    os.close(handle)
+    aside = Path(name)
+    try:
+        write_synced(aside, content)
+        os.link(aside, path)
+    except FileExistsError:
+        return False
+    finally:
+        aside.unlink(missing_ok=True)
+    return True

@@ -1,0 +1,34 @@
+"""Diagnose: what quantisation cost. Outside every budget, off in record runs.
+
+Reads the length of the windows, stands on train, export and val_text. Leaves two scores over non-overlapping windows:
+the weights before quantisation, and the same weights back from the artifact.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainer.nn.gpt import GPT
+from trainer.scoring.sliding import score
+from trainer.spec.record import Metric
+from trainer.stages.context import StageContext
+from trainer.stages.evaluate import load_artifact, open_ledger
+from trainer.stages.export import averaged_weights
+from trainer.stages.weights import load_weights
+
+
+def diagnose(context: StageContext, folder: Path) -> dict[str, Metric]:
+    """Runs on every rank; `folder` stays empty but for the result."""
+    model = load_artifact(context)
+    roundtrip_bpb = _rows_bpb(context, model)
+    model.load_state_dict(load_weights(averaged_weights(context), context.ranks.device))
+    context.tell("diagnose", 0.5)
+    return {"pre_quant_bpb": _rows_bpb(context, model), "roundtrip_bpb": roundtrip_bpb}
+
+
+def _rows_bpb(context: StageContext, model: GPT) -> float:
+    evaluation = context.recipe.evaluation
+    rows = evaluation.model_copy(update={"stride_tokens": evaluation.window_tokens})
+    ledger = open_ledger(context)
+    score(ledger, model, rows, context.ranks, lambda: context.ranks.is_first and context.stopping())
+    return ledger.close().val_bpb

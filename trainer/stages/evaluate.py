@@ -1,0 +1,84 @@
+"""Evaluate: the artifact's bytes on disk, scored by sliding windows behind the ledger.
+
+Reads the evaluation section, stands on export and val_text; weights in memory are never scored. Leaves the score and
+`nll.safetensors`, the nats of every validation token. Starts again when the artifact, the text or the windows change.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.data.byte_counts import ByteTable
+from trainer.data.shard_files import Split
+from trainer.data.shards import read_split
+from trainer.nn.gpt import GPT
+from trainer.quant.artifact import decode_artifact
+from trainer.scoring.legality import Ledger, Score
+from trainer.scoring.sliding import score
+from trainer.spec.errors import BudgetExceeded
+from trainer.spec.record import Metric
+from trainer.stages.context import StageContext
+from trainer.stages.export import ARTIFACT
+from trainer.stages.prepare import TOKENIZER
+from trainer.stages.weights import build_model, save_weights
+
+NLL = "nll.safetensors"
+
+
+def evaluate(context: StageContext, folder: Path) -> dict[str, Metric]:
+    """Runs on every rank; the first one writes."""
+    started_s = context.clock()
+    model, ledger = load_artifact(context), open_ledger(context)
+    stop = context.eval_stop(started_s)
+    try:
+        score(ledger, model, context.recipe.evaluation, context.ranks, stop, lambda f: context.tell("evaluate", f))
+    except BudgetExceeded:
+        context.check_interrupted()
+        raise
+    return keep_score(context, folder, ledger, started_s)
+
+
+def load_artifact(context: StageContext) -> GPT:
+    """The model that the exported bytes hold."""
+    artifact = decode_artifact((context.folder("export") / ARTIFACT).read_bytes())
+    model = build_model(artifact.model, artifact.vocab_size, context.ranks.device)
+    model.load_state_dict(artifact.state)
+    return model.eval()
+
+
+def open_ledger(context: StageContext) -> Ledger:
+    """The validation tokens, behind the one object that may hold them."""
+    vocab_size = context.recipe.data.vocab_size
+    return Ledger.open(
+        context.text_folder("val_text"),
+        read_split=read_tokens,
+        byte_table=ByteTable.from_tokenizer(context.folder("train_text") / TOKENIZER, vocab_size),
+        vocab_size=vocab_size,
+        ranks=context.ranks,
+    )
+
+
+def read_tokens(folder: Path, split: Split, vocab_size: int) -> Tensor:
+    """All tokens of a split as one uint16 tensor."""
+    return torch.from_numpy(np.concatenate(read_split(folder, split, vocab_size)))
+
+
+def keep_score(context: StageContext, folder: Path, ledger: Ledger, started_s: float) -> dict[str, Metric]:
+    """Closes the ledger, writes the nats of each token and returns the numbers of the score."""
+    result: Score = ledger.close()
+    eval_s = context.clock() - started_s
+    if context.ranks.is_first:
+        save_weights(folder / NLL, {"nll": result.nll_P})
+    return {
+        "val_loss": result.val_loss,
+        "val_bpb": result.val_bpb,
+        "num_tokens": result.num_tokens,
+        "num_bytes": result.num_bytes,
+        "eval_s": eval_s,
+        "legal": True,
+        "ledger_digest": ledger.digest,
+    }

@@ -1,0 +1,172 @@
+"""The pipeline: every stage a recipe needs, each one found in the store or computed and kept.
+
+The same code runs inline on one rank and inside a worker group on many. All ranks walk in step: the first rank looks
+things up, claims and writes, and tells the others what it decided.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+
+from trainer.ranks import Ranks
+from trainer.spec.errors import BudgetExceeded, StoreError, UserError
+from trainer.spec.record import Metric, Record, StageOutcome, now
+from trainer.stages.adapt import adapt
+from trainer.stages.assemble import RunRequest, fingerprints_of, keep_record, make_record
+from trainer.stages.cache import StageStore
+from trainer.stages.context import Interrupted, Progress, StageContext
+from trainer.stages.diagnose import diagnose
+from trainer.stages.evaluate import evaluate
+from trainer.stages.export import export
+from trainer.stages.prepare import prepare_train_text, prepare_val_text
+from trainer.stages.train import train
+
+StageFunction = Callable[[StageContext, Path], dict[str, Metric]]
+WORK: Mapping[str, StageFunction] = {
+    "train_text": prepare_train_text,
+    "val_text": prepare_val_text,
+    "train": train,
+    "export": export,
+    "evaluate": evaluate,
+    "adapt": adapt,
+    "diagnose": diagnose,
+}
+FIRST_RANK_ONLY = frozenset({"train_text", "val_text", "export"})
+BUDGETED = frozenset({"evaluate", "adapt"})
+POLL_S = 0.2
+
+
+def run_pipeline(
+    request: RunRequest,
+    store: StageStore,
+    ranks: Ranks | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Record:
+    """Runs what is missing of a run and writes its record; returns it on every rank.
+
+    A mistake that a person can mend becomes a failed record, with the message. Raises Interrupted when `stopping` says
+    so: then no record is written. With several ranks any other exception leaves here, since its peers would wait for
+    ever; with one rank it becomes a failed record too.
+    """
+    ranks = ranks or Ranks()
+    torch.manual_seed(0)  # nothing draws from it; a slot's second run must not see the first one's state
+    started_at = now()
+    recipe = request.load_recipe()
+    outcomes: dict[str, StageOutcome] = {}
+    stages_run: list[str] = []
+    error = ""
+    try:
+        context = StageContext(
+            recipe,
+            request.run_id,
+            store,
+            fingerprints_of(recipe, ranks.size),
+            ranks,
+            report,
+            stopping,
+            outcomes=outcomes,
+        )
+        for stage in context.fingerprints:
+            outcomes[stage], computed = _obtain(context, stage)
+            if computed:
+                stages_run.append(stage)
+    except Interrupted:
+        raise
+    except UserError as mistake:
+        error = str(mistake)
+    except Exception as fault:
+        if ranks.size > 1:
+            raise
+        traceback.print_exc()
+        error = f"{type(fault).__name__}: {fault}"
+    record = make_record(request, recipe, outcomes, stages_run, started_at, ranks.size, error)
+    if ranks.is_first:
+        keep_record(request, record)
+    return record
+
+
+def _obtain(context: StageContext, stage: str) -> tuple[StageOutcome, bool]:
+    """The stage's outcome, and whether this run computed it."""
+    mark = context.fingerprints[stage]
+    while True:
+        context.check_interrupted()
+        found, claim = _look(context, stage, mark)
+        kind, outcome = context.ranks.broadcast_object(_decision(context, stage, found, claim))
+        try:
+            if kind == "found":
+                return outcome, False
+            if kind == "exceeded":
+                raise BudgetExceeded(f"{stage}: did not end within budget.eval_s = {outcome:g} s in an earlier run")
+            if kind == "mine":
+                return _compute(context, stage, mark), True
+        finally:
+            if claim:
+                claim.release()
+        context.tell(stage, 0.0, "waiting for another run that computes this stage")
+        time.sleep(POLL_S)
+
+
+def _look(context: StageContext, stage: str, mark: str) -> tuple[StageOutcome | None, FileLock | None]:
+    if not context.ranks.is_first:
+        return None, None
+    found = context.store.find(stage, mark)
+    if found:
+        return found, None
+    claim = context.store.claim(stage, mark)
+    return context.store.find(stage, mark), claim  # looked up again: it may have been finished in between
+
+
+def _decision(
+    context: StageContext, stage: str, found: StageOutcome | None, claim: FileLock | None
+) -> tuple[str, StageOutcome | float | None]:
+    if found:
+        return "found", found
+    exceeded_s = context.store.exceeded_s(stage, context.fingerprints[stage]) if stage in BUDGETED else None
+    if exceeded_s is not None and exceeded_s >= context.recipe.budget.eval_s:
+        return "exceeded", exceeded_s
+    return ("mine" if claim else "wait"), None
+
+
+def _compute(context: StageContext, stage: str, mark: str) -> StageOutcome:
+    context.tell(stage, 0.0)
+    started_at, started_s = now(), context.clock()
+    with context.store.writing(stage, mark) as aside:
+        metrics = _work(context, stage, mark, aside)
+        outcome: StageOutcome | str = ""
+        if context.ranks.is_first:
+            try:
+                seconds = context.clock() - started_s
+                outcome = context.store.publish(aside, stage, mark, seconds, started_at, metrics)
+            except (OSError, StoreError) as fault:
+                outcome = f"{stage}: its folder cannot be kept: {fault}"
+        outcome = context.ranks.broadcast_object(outcome)
+    if isinstance(outcome, str):
+        raise StoreError(outcome)
+    return outcome
+
+
+def _work(context: StageContext, stage: str, mark: str, aside: Path) -> dict[str, Metric]:
+    if stage not in FIRST_RANK_ONLY:
+        try:
+            return WORK[stage](context, aside)
+        except BudgetExceeded:
+            if stage in BUDGETED and context.ranks.is_first:
+                context.store.mark_exceeded(stage, mark, context.recipe.budget.eval_s)
+            raise
+    metrics: dict[str, Metric] | str = {}
+    if context.ranks.is_first:
+        try:
+            metrics = WORK[stage](context, aside)
+        except UserError as mistake:
+            metrics = str(mistake)
+    metrics = context.ranks.broadcast_object(metrics)
+    if isinstance(metrics, str):
+        raise UserError(metrics)
+    return metrics

@@ -1,0 +1,68 @@
+"""Prepare: text becomes a tokenizer and shards in the challenge's format, training and validation apart.
+
+train_text reads the data section's `train_text` fields and the corpus; leaves `tokenizer.model` and training shards.
+val_text stands on train_text (its tokenizer, nothing else of it) and leaves validation shards and, for scale, what
+trivial codes need on the same text. With `data.source = shards` the shards stay where they are.
+Starts again when: the corpus, the vocabulary or the cut of the validation text changes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from trainer.data.corpus import Document, read_stdlib, val_documents
+from trainer.data.scale import yardsticks
+from trainer.data.shard_files import Split, split_files
+from trainer.data.shards import HEADER_BYTES, read_split, write_split
+from trainer.data.tokenizer import Tokenizer, train_tokenizer
+from trainer.spec.record import Metric
+from trainer.stages.context import StageContext
+
+TOKENIZER = "tokenizer.model"
+
+
+def prepare_train_text(context: StageContext, folder: Path) -> dict[str, Metric]:
+    """Tokenizer and training shards; runs on the first rank alone."""
+    data = context.recipe.data
+    if data.source == "shards":
+        shutil.copyfile(data.tokenizer, folder / TOKENIZER)
+        return {"num_tokens": _num_tokens(Path(data.folder), "train")}
+    documents = read_stdlib().train
+    context.tell("train_text", 0.1, f"training a tokenizer of {data.vocab_size} pieces")
+    model = train_tokenizer([document.text for document in documents], data.vocab_size)
+    (folder / TOKENIZER).write_bytes(model)
+    context.tell("train_text", 0.5, f"encoding {len(documents)} documents")
+    return _write(folder, "train", documents, Tokenizer(model))
+
+
+def prepare_val_text(context: StageContext, folder: Path) -> dict[str, Metric]:
+    """Validation shards and the text's yardsticks; runs on the first rank alone."""
+    data = context.recipe.data
+    if data.source == "shards":
+        return {"num_tokens": _num_tokens(Path(data.folder), "val")}
+    documents = val_documents(read_stdlib().val, data.val_bytes)
+    tokenizer = Tokenizer(context.folder("train_text") / TOKENIZER)
+    metrics = _write(folder, "val", documents, tokenizer)
+    context.tell("val_text", 0.5, "measuring trivial codes")
+    train_tokens = np.concatenate(read_split(context.text_folder("train_text"), "train", data.vocab_size))
+    val_tokens = np.concatenate([[tokenizer.bos_id, *tokenizer.encode(document.text)] for document in documents])
+    text = "".join(document.text for document in documents).encode()
+    return metrics | yardsticks(train_tokens, val_tokens, data.vocab_size, text)
+
+
+def _write(folder: Path, split: str, documents: tuple[Document, ...], tokenizer: Tokenizer) -> dict[str, Metric]:
+    encoded = [tokenizer.encode(document.text) for document in documents]
+    write_split(folder, split, encoded, tokenizer.bos_id, tokenizer.vocab_size)
+    return {
+        "num_documents": len(documents),
+        "num_tokens": sum(len(ids) + 1 for ids in encoded),
+        "num_bytes": sum(len(document.text.encode()) for document in documents),
+    }
+
+
+def _num_tokens(folder: Path, split: Split) -> int:
+    """Tokens of foreign shards by the size of their files; reading them refuses what is damaged."""
+    return sum((path.stat().st_size - HEADER_BYTES) // 2 for path in split_files(folder, split))

@@ -1,0 +1,173 @@
+"""Train: from training shards to weights, averages and a learning curve.
+
+Reads model, optimizer, schedule, seed, the training budget, what averaging tracks, and the training text. Validation
+text does not exist here. Leaves `last.safetensors`, `swa.safetensors` or `ema.safetensors` where tracked, and
+`curve.csv`. Starts again when any of those fields, the text, or (under a wall clock) the environment changes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import statistics
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainer.data.loader import make_loader
+from trainer.data.shards import read_shard, split_files
+from trainer.nn.gpt import GPT
+from trainer.optim.averaging import EMA, SWA, takes_snapshot
+from trainer.optim.optimizers import clip_gradients, make_optimizers
+from trainer.optim.schedule import multiplier
+from trainer.quant.packing import weight_transform
+from trainer.ranks import Ranks
+from trainer.spec.budget import training_ends
+from trainer.spec.recipe import Recipe
+from trainer.spec.record import Metric
+from trainer.stages.context import StageContext
+from trainer.stages.weights import build_model, save_weights
+
+LAST, SWA_FILE, EMA_FILE, CURVE = "last.safetensors", "swa.safetensors", "ema.safetensors", "curve.csv"
+REPORT_EVERY_STEPS = 10
+
+
+@dataclass
+class TrainingClock:
+    """Seconds of training alone, and a step estimate that one slow step cannot move."""
+
+    elapsed_s: float = 0.0
+    recent_step_s: deque[float] = field(default_factory=lambda: deque(maxlen=21))
+
+    def add(self, step_s: float) -> None:
+        self.elapsed_s += step_s
+        self.recent_step_s.append(step_s)
+
+    @property
+    def step_s(self) -> float | None:
+        """Median of the recent steps, or None before the first."""
+        return statistics.median(self.recent_step_s) if self.recent_step_s else None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the first rank decided for the coming step; every rank follows it."""
+
+    ends: bool
+    multiplier: float
+
+    @classmethod
+    def of(cls, recipe: Recipe, step: int, clock: TrainingClock, ranks: Ranks) -> Decision:
+        ends = training_ends(recipe.budget, step, clock.elapsed_s, clock.step_s)
+        lr_multiplier = multiplier(recipe.schedule, recipe.budget, step, clock.elapsed_s, clock.step_s)
+        if ranks.size == 1:
+            return cls(ends, lr_multiplier)
+        told = ranks.broadcast_(torch.tensor([float(ends), lr_multiplier], dtype=torch.float64, device=ranks.device))
+        return cls(bool(told[0].item()), float(told[1].item()))
+
+
+def train(context: StageContext, folder: Path) -> dict[str, Metric]:
+    """Runs on every rank; the first one writes."""
+    recipe, ranks = context.recipe, context.ranks
+    model = build_model(recipe.model, recipe.data.vocab_size, ranks.device)
+    model.init_weights(torch.Generator(device="cpu").manual_seed(recipe.seed))
+    model.train()
+    optimizers = make_optimizers(dict(model.named_parameters()), recipe.optimizer, ranks)
+    shards = [
+        read_shard(path, recipe.data.vocab_size) for path in split_files(context.text_folder("train_text"), "train")
+    ]
+    loader = make_loader(recipe.data, recipe.seed, shards, ranks, ranks.device)
+    averaging = recipe.averaging
+    swa = SWA() if averaging.swa_every else None
+    ema = EMA(averaging.ema_decay) if averaging.ema_decay else None
+    fake_quantize = weight_transform(recipe.quantization) if recipe.quantization.qat != "off" else None
+    clock, curve = TrainingClock(), ["step,train_loss,multiplier,elapsed_s"]
+    loss = float("nan")
+
+    for step in itertools.count():
+        context.check_interrupted()
+        decision = Decision.of(recipe, step, clock, ranks)
+        if decision.ends:
+            break
+        started_s = context.clock()
+        if fake_quantize and _sees_quantized(recipe, decision.multiplier):
+            model.set_weight_transform(fake_quantize)
+        loss = accumulate_gradients(model, loader, recipe.data.micro_batches // ranks.size, ranks)
+        clip_gradients(model.parameters(), recipe.optimizer.grad_clip)
+        optimizers.step(decision.multiplier, step)
+        optimizers.zero_grad()
+        if swa and takes_snapshot(averaging, step, decision.multiplier):
+            swa.update(model.named_parameters())
+        if ema:
+            ema.update(model.named_parameters())
+        clock.add(context.clock() - started_s)
+
+        curve.append(f"{step},{loss:.6f},{decision.multiplier:.6f},{clock.elapsed_s:.3f}")
+        if step % REPORT_EVERY_STEPS == 0:
+            context.tell("train", _done(recipe, step, clock), f"step {step}  loss {loss:.3f}")
+
+    if ranks.is_first:
+        save_weights(folder / LAST, dict(model.named_parameters()))
+        if swa and swa.count:
+            save_weights(folder / SWA_FILE, swa.average())
+        if ema:
+            save_weights(folder / EMA_FILE, ema.average())
+        (folder / CURVE).write_text("\n".join(curve) + "\n", encoding="utf-8")
+    steps = len(curve) - 1
+    return {
+        "steps": steps,
+        "train_s": clock.elapsed_s,
+        "train_loss": loss,
+        "tokens_per_s": steps * recipe.data.train_batch_tokens / max(clock.elapsed_s, 1e-9),
+        "swa_snapshots": swa.count if swa else 0,
+        "peak_memory_bytes": peak_memory_bytes(ranks.device),
+        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
+def accumulate_gradients(model: GPT, loader: object, num_micro_steps: int, ranks: Ranks) -> float:
+    """Mean gradient of one step's batch on every rank, and the mean loss of the batch in nats per token.
+
+    Each micro-batch weighs the same; sums over ranks happen once, in one flat buffer.
+    """
+    num_micro_batches = num_micro_steps * ranks.size
+    total = torch.zeros((), dtype=torch.float32, device=ranks.device)
+    for _ in range(num_micro_steps):
+        x_BT, y_BT = loader.next_micro_batch()  # type: ignore[attr-defined]
+        loss = functional.cross_entropy(model(x_BT).flatten(0, 1), y_BT.flatten()) / num_micro_batches
+        loss.backward()
+        total += loss.detach()
+    _sum_gradients([parameter for parameter in model.parameters() if parameter.grad is not None], ranks)
+    return float(ranks.sum_(total).item())
+
+
+def _sum_gradients(parameters: list[torch.nn.Parameter], ranks: Ranks) -> None:
+    if ranks.size == 1:
+        return
+    gradients: list[Tensor] = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    summed = ranks.sum_(torch.cat([gradient.flatten() for gradient in gradients]))
+    for gradient, part in zip(gradients, summed.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def _sees_quantized(recipe: Recipe, lr_multiplier: float) -> bool:
+    quantization = recipe.quantization
+    return quantization.qat == "always" or lr_multiplier < quantization.qat_late_below
+
+
+def _done(recipe: Recipe, step: int, clock: TrainingClock) -> float:
+    budget = recipe.budget
+    by_steps = (step + 1) / budget.train_steps if budget.train_steps else 0.0
+    by_clock = clock.elapsed_s / budget.train_s if budget.train_s else 0.0
+    return min(max(by_steps, by_clock), 1.0)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Most memory this process ever held: on the GPU where there is one, else resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

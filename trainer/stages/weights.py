@@ -1,0 +1,31 @@
+"""Weights on disk as safetensors, and the model they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from trainer.nn.attention_backend import attention_backend
+from trainer.nn.gpt import GPT
+from trainer.spec.recipe import Model
+
+
+def build_model(section: Model, vocab_size: int, device: torch.device) -> GPT:
+    """An uninitialised model on `device`, with the best attention this machine has."""
+    dtype = torch.bfloat16 if section.compute_dtype == "bfloat16" else torch.float32
+    model = GPT(section, vocab_size, attention_backend(device, dtype))
+    return model.to(device)
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Writes float32 tensors by name; the same tensors give the same bytes."""
+    save_file({name: weights[name].detach().cpu().contiguous() for name in sorted(weights)}, path)
+
+
+def load_weights(path: Path, device: torch.device) -> dict[str, Tensor]:
+    """Reads what `save_weights` wrote; nothing in the file is executed."""
+    return load_file(path, device=str(device))

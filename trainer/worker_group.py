@@ -1,0 +1,112 @@
+"""A warm worker group that pulls runs: the one file that knows Ray Train.
+
+A slot is a Ray Train worker group that lives as long as the sweep. Its first rank takes run after run from the board
+and tells its peers; the process group, the loaded code and, on GPUs, the kernels stay warm between runs. Nothing of one
+run reaches the next. Ray restarts a group whose worker died; the board then hands it its unfinished run again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+
+from trainer.ranks import Ranks
+from trainer.stages.assemble import RunRequest
+from trainer.stages.cache import StageStore
+from trainer.stages.context import Interrupted, Progress
+from trainer.stages.pipeline import run_pipeline
+
+COLLECTIVE_TIMEOUT_S = 1800
+TAKE_WAIT_S = 30
+"""The board answers a `take` with nothing after this long, well before waiting ranks time out in their broadcast."""
+REPORT_EVERY_S = 0.25
+
+
+def serve(board: Any, slot: int, store: Path, scratch: Path, num_workers: int, use_gpu: bool) -> None:
+    """Runs one slot until the board closes it; blocks, so give it a thread.
+
+    board:    handle of the board actor
+    scratch:  folder for Ray Train's own files, which nobody reads again
+    """
+    per_worker = {"CPU": 1.0} | ({"GPU": 1.0} if use_gpu else {})
+    TorchTrainer(
+        serve_rank,
+        train_loop_config={"board": board, "slot": slot, "store": str(store)},
+        scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu, resources_per_worker=per_worker),
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo", timeout_s=COLLECTIVE_TIMEOUT_S),
+        run_config=RunConfig(
+            name=f"slot-{slot}",
+            storage_path=str(scratch),
+            failure_config=FailureConfig(max_failures=-1),  # the board counts failures, per run and per slot
+        ),
+    ).fit()
+
+
+def serve_rank(config: dict[str, Any]) -> None:
+    """One rank of a slot: takes runs until told to close."""
+    ranks = Ranks.from_process_group(get_device())
+    board, slot, store = config["board"], config["slot"], StageStore(Path(config["store"]))
+    warm_up(ranks)
+    generation = ray.get(board.open_slot.remote(slot)) if ranks.is_first else 0
+    while True:
+        order = ranks.broadcast_object(
+            ray.get(board.take.remote(slot, generation, TAKE_WAIT_S)) if ranks.is_first else None
+        )
+        if order is None:
+            continue
+        if order == "close":
+            return
+        request = RunRequest(**order)
+        line = BoardLine(board, request.run_id)
+        with contextlib.suppress(Interrupted):
+            run_pipeline(request, store, ranks, line.report, line.stopping)
+        if ranks.is_first:
+            ray.get(board.finish.remote(slot, request.run_id))
+
+
+def warm_up(ranks: Ranks) -> None:
+    """One optimiser step and one collective, so that a run's clock meets neither for the first time."""
+    weight = torch.nn.Parameter(torch.ones(8, 8, device=ranks.device))
+    weight.square().sum().backward()
+    torch.optim.AdamW([weight]).step()
+    ranks.sum_(torch.ones(1, device=ranks.device))
+
+
+class BoardLine:
+    """Talks to the board about one run without ever waiting for it: each call reads the previous answer."""
+
+    def __init__(self, board: Any, run_id: str):
+        self._board, self._run_id = board, run_id
+        self._latest: Progress | None = None
+        self._answer: Any = None
+        self._cancelled = False
+        self._called_s = 0.0
+
+    def report(self, progress: Progress) -> None:
+        self._latest = progress
+        self._exchange()
+
+    def stopping(self) -> bool:
+        self._exchange()
+        return self._cancelled
+
+    def _exchange(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._called_s < REPORT_EVERY_S:
+            return
+        if self._answer is not None:
+            ready, _ = ray.wait([self._answer], timeout=0)
+            if not ready:
+                return
+            self._cancelled = ray.get(self._answer)
+        self._called_s = now_s
+        told = asdict(self._latest) if self._latest else None
+        self._answer = self._board.progress.remote(self._run_id, told)
