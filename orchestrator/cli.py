@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,11 +10,11 @@ import typer
 from rich.console import Console
 
 from orchestrator.overview import LIVE_FILE
-from orchestrator.space import SearchSpace, load_space
+from orchestrator.question import SearchSpace
+from orchestrator.space import load_space
 from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people
 from trainer.spec.errors import UserError
 from trainer.spec.load import parse_overrides
-from trainer.spec.units import human_seconds
 from trainer.stages.cache import StageStore
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -81,10 +80,13 @@ def sweep(
     """Run a sweep, or what is missing of it, and end in a table, a verdict and a figure."""
     from orchestrator.driver import DriveOptions
     from orchestrator.journal import open_sweep
+    from orchestrator.run_queue import default_lag
+    from orchestrator.slot import expected_slots
 
     question = _question(space, preset, overrides, seeds, trials)
     options = DriveOptions(slots=slots, workers=workers, address=address, inline=inline)
-    _drive(open_sweep(store, question, name=name), options, store, format)
+    lag = default_lag(question, slots or expected_slots(workers))
+    _drive(open_sweep(store, question, name=name, lag=lag), options, store, format)
 
 
 @app.command(epilog="Example: orchestrator resume ttt")
@@ -198,9 +200,7 @@ def schema(what: Annotated[Literal["space", "recipe"], typer.Argument(help="Whic
 def _question(
     path: Path, preset: str | None, overrides: list[str], seeds: str | None, trials: int | None
 ) -> SearchSpace:
-    return load_space(
-        path, preset=preset, overrides=parse_overrides(overrides), seeds=_seeds(seeds), trials=trials
-    )
+    return load_space(path, preset=preset, overrides=parse_overrides(overrides), seeds=_seeds(seeds), trials=trials)
 
 
 def _seeds(text: str | None) -> list[int] | None:
@@ -221,7 +221,7 @@ def _drive(found: Any, options: Any, store: Path, format: str) -> None:
     if found.note:
         console.print(found.note, soft_wrap=True)
     with found.lock():
-        queue = queue_of(found, options.slots)
+        queue = queue_of(found)
         complete = drive(found, queue, StageStore(store), options, console)
     if not complete:
         where = "" if store == RUNS else f" --store {store}"

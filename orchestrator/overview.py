@@ -9,8 +9,9 @@ from collections import deque
 from dataclasses import asdict
 from pathlib import Path
 
+from orchestrator.configuration import Configuration
 from orchestrator.journal import Sweep
-from orchestrator.run_queue import Configuration, RunQueue
+from orchestrator.run_queue import RunQueue
 from orchestrator.screen import Screen, SlotPicture, SweepPicture
 
 LIVE_FILE = "live.json"

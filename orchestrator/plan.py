@@ -7,7 +7,7 @@ and so an estimate: they know nothing of this machine's load or of a larger pres
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -46,7 +46,12 @@ class StagePlan:
     @property
     def seconds(self) -> float | None:
         """Expected seconds of all that is missing."""
-        return _times(self.missing, self.seconds_each)
+        return times(self.missing, self.seconds_each)
+
+    @property
+    def disk_bytes(self) -> float | None:
+        """Expected bytes on disk of all that is missing."""
+        return times(self.missing, self.bytes_each)
 
 
 @dataclass(frozen=True)
@@ -77,18 +82,18 @@ class Plan:
     @property
     def gpu_hours(self) -> float | None:
         """Expected GPU-hours; 0 without a GPU."""
-        return _times(self.gpus_per_run / 3600, self.seconds)
+        return times(self.gpus_per_run / 3600, self.seconds)
 
     @property
     def usd(self) -> float | None:
         """Expected cost; None while hours or price are unknown."""
         price = self.space.budget.usd_per_gpu_hour
-        return None if price is None else _times(price, self.gpu_hours)
+        return None if price is None else times(price, self.gpu_hours)
 
     @property
     def disk_bytes(self) -> float | None:
         """Expected growth of the store."""
-        return _total(_times(stage.missing, stage.bytes_each) for stage in self.stages)
+        return _total(stage.disk_bytes for stage in self.stages)
 
     @property
     def over_budget(self) -> bool:
@@ -110,7 +115,9 @@ def make_plan(
     asked = sweep.asked() if sweep else []
     marks = _Marks(space, texts, environment)
     test, reason = _test(space, marks)
-    known = {item.id: item for item in [baseline_of(space), *(grid_of(space) if space.method == "grid" else asked)]}
+    known: dict[str, Configuration] = {}
+    for item in [baseline_of(space), *(grid_of(space) if space.method == "grid" else asked)]:
+        known.setdefault(item.id, item)
     return Plan(
         space=space,
         total_runs=total_runs(space, asked),
@@ -166,15 +173,16 @@ def _plan_stages(
             needed=len(needed) + (unknown * len(space.seeds) if open_ended else 0),
             exact=not open_ended,
             cached=sum(store.find(stage, mark) is not None for mark in needed),
-            seconds_each=_seconds_each(space, store, stage),
+            seconds_each=_seconds_each(marks.probes[0].values, space, store, stage),
             bytes_each=_bytes_each(store, stage),
         )
 
 
-def _seconds_each(space: SearchSpace, store: StageStore, stage: str) -> float | None:
-    """A wall-clock budget is used up; anything else is as long as it was."""
-    if stage == "train" and space.base.budget.train_s is not None:
-        return space.base.budget.train_s
+def _seconds_each(values: Mapping[str, Any], space: SearchSpace, store: StageStore, stage: str) -> float | None:
+    """A wall-clock budget is used up; anything else takes as long as it took."""
+    train_s = space.recipe(values).budget.train_s
+    if stage == "train" and train_s is not None:
+        return train_s
     history = store.history(stage)
     return fmean(history) if history else None
 
@@ -201,46 +209,7 @@ def _test(space: SearchSpace, marks: _Marks) -> tuple[Literal["paired", "welch",
     return "welch", "configurations train or export differently, so runs of one seed number share nothing"
 
 
-def plan_rows(plan: Plan) -> list[dict[str, Any]]:
-    """One flat row per stage, and one named 'total'; unknown numbers are None."""
-    rows = []
-    for stage in plan.stages:
-        gpu_hours = _times(plan.gpus_per_run / 3600, stage.seconds)
-        price = plan.space.budget.usd_per_gpu_hour
-        rows.append(
-            {
-                "sweep": plan.space.name,
-                **{key: value for key, value in asdict(stage).items() if key != "bytes_each"},
-                "missing": stage.missing,
-                "seconds": stage.seconds,
-                "gpu_hours": gpu_hours,
-                "usd": None if price is None else _times(price, gpu_hours),
-                "disk_bytes": _times(stage.missing, stage.bytes_each),
-            }
-        )
-    return [*rows, _total_row(plan)]
-
-
-def _total_row(plan: Plan) -> dict[str, Any]:
-    return {
-        "sweep": plan.space.name,
-        "stage": "total",
-        "needed": sum(stage.needed for stage in plan.stages),
-        "exact": plan.exact,
-        "cached": sum(stage.cached for stage in plan.stages),
-        "seconds_each": None,
-        "missing": sum(stage.missing for stage in plan.stages),
-        "seconds": plan.seconds,
-        "gpu_hours": plan.gpu_hours,
-        "usd": plan.usd,
-        "disk_bytes": plan.disk_bytes,
-        "total_runs": plan.total_runs,
-        "recorded_runs": plan.recorded_runs,
-        "test": plan.test,
-    }
-
-
-def _times(count: float, each: float | None) -> float | None:
+def times(count: float, each: float | None) -> float | None:
     """0 of something unknown is 0."""
     if count == 0:
         return 0.0

@@ -20,6 +20,11 @@ QUIET = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+LOCAL = {
+    "RAY_AUTH_MODE": "token",
+    # Ray's own switch for "this machine only": its node address, and so what it listens on, is then loopback.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
 
 
 @contextmanager
@@ -31,7 +36,7 @@ def ray_session(address: str | None, num_cpus: int | None = None) -> Iterator[No
     """
     os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
     if address is None:
-        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.update(LOCAL)
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     import ray  # late: it takes seconds, and a sweep with nothing missing never starts it
 
@@ -42,7 +47,6 @@ def ray_session(address: str | None, num_cpus: int | None = None) -> Iterator[No
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level="ERROR",
-                _node_ip_address="127.0.0.1",
             )
         else:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")

@@ -192,10 +192,10 @@ def _complaints(item: Mapping[str, Any]) -> list[str]:
     if item["type"] == "value_error":
         return [_joined(key, line) for line in str(item["ctx"]["error"]).split("\n")]
     if item["type"] == "literal_error":
-        known = re.findall(r"'([^']*)'", item["ctx"]["expected"])
-        return [
-            f"{key} = {item['input']!r} is unknown{did_you_mean(str(item['input']), known)}; known: {', '.join(known)}"
-        ]
+        known, found = re.findall(r"'([^']*)'", item["ctx"]["expected"]), str(item["input"])
+        longer = [name for name in known if name.startswith(found)]  # W&B's log_uniform is log_uniform_values here
+        near = f"; did you mean '{longer[0]}'?" if found and longer else did_you_mean(found, known)
+        return [f"{key} = {item['input']!r} is unknown{near}; known: {', '.join(known)}"]
     if item["type"] == "model_type" and loc[0] == "parameters":
         kind = "values" if isinstance(item["input"], list) else "value"
         return [f"{key} = {item['input']!r} must be a mapping; for example: {{{kind}: {item['input']}}}"]

@@ -19,8 +19,13 @@ from results.row import COLUMNS
 STATUS_ORDER = ("done", "running", "stopped", "failed")
 
 
-def per_run(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows in their order, each configuration and seed once: a finished row before any other, then the first."""
+def per_run(frame: pd.DataFrame, seeds: Iterable[int] | None = None) -> pd.DataFrame:
+    """The rows in their order, each configuration and seed once: a finished row before any other, then the first.
+
+    seeds:  only these; by default all
+    """
+    if seeds is not None:
+        frame = frame[frame["seed"].isin(set(seeds))]
     finished_first = frame.assign(_later=~is_finished(frame)).sort_values("_later", kind="stable")
     return frame.loc[finished_first.drop_duplicates(["config", "seed"]).index.sort_values()].reset_index(drop=True)
 
@@ -41,15 +46,16 @@ def per_configuration(
     """One row per configuration, ranked by the mean of `metric` over seeds, lower first.
 
     baseline:  the configuration that others are measured against
-    seeds:     those every configuration must have finished; by default all that occur in the table
+    seeds:     those that count, and that every configuration must have finished; by default all in the table
     Columns: rank (1 is best; empty unless done, legal and within budget), config, is_baseline, status, swept values,
     n (finished seeds), failed, mean, sd (n - 1), ci95_low, ci95_high (t interval; empty below two seeds), best,
     total_bytes and eval_s (largest), within_budget and legal (of every finished seed; unknown counts as no).
     """
-    runs = _judged(per_run(frame), metric, seeds)
-    grouped = runs.groupby("config", sort=False)
+    runs = per_run(frame, seeds)
+    num_seeds = len(set(runs["seed"] if seeds is None else seeds))
+    grouped = _judged(runs, metric).groupby("config", sort=False)
     table = grouped[swept_keys_of(frame)].first()
-    table.insert(0, "status", _status(grouped, runs.attrs["num_seeds"]))
+    table.insert(0, "status", _status(grouped, num_seeds))
     table["n"] = grouped["score"].count()
     table["failed"] = grouped["broken"].sum()
     table = table.join(_spread(grouped["score"], table["status"] == "done"))
@@ -63,24 +69,20 @@ def per_configuration(
     return _ranked(table)
 
 
-def _judged(runs: pd.DataFrame, metric: str, seeds: Iterable[int] | None) -> pd.DataFrame:
-    """Rows with what the table counts: the finished score, whether the run broke, whether its seed was asked for."""
-    wanted = set(runs["seed"]) if seeds is None else set(seeds)
+def _judged(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Rows with what the table counts: the finished score, and whether the run broke or was stopped."""
     finished = is_finished(runs, metric)
-    judged = runs.assign(
+    return runs.assign(
         score=runs[metric].astype("float64").where(finished),
         broken=(runs["status"] == "failed") | ((runs["status"] == "done") & ~finished),
         stopped=runs["status"] == "stopped",
-        asked=finished & runs["seed"].isin(wanted),
         within_budget=runs["within_budget"].fillna(False) | ~finished,
         legal=runs["legal"].fillna(False) | ~finished,
     )
-    judged.attrs["num_seeds"] = len(wanted)
-    return judged
 
 
 def _status(grouped: Any, num_seeds: int) -> pd.Series[str]:
-    status = (grouped["asked"].sum() < num_seeds).map({True: "running", False: "done"})
+    status = (grouped["score"].count() < num_seeds).map({True: "running", False: "done"})
     return status.mask(grouped["stopped"].any(), "stopped").mask(grouped["broken"].any(), "failed")
 
 

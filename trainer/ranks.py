@@ -7,6 +7,8 @@ and over NCCL. Rooms receive a `Ranks`; none of them asks the process group.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,11 +25,21 @@ class Ranks:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @classmethod
-    def from_process_group(cls, device: torch.device) -> Ranks:
-        """The ranks of the initialised default process group, or a single one without it."""
-        if not dist.is_initialized():
-            return cls(device=device)
-        return cls(dist.get_rank(), dist.get_world_size(), device)
+    def join(cls, device: torch.device, rank: int, size: int, meeting: Path, timeout_s: float = 1800.0) -> Ranks:
+        """This process as `rank` of `size`, once all of them are here; alone it needs no process group.
+
+        meeting:  a file that does not exist yet, on a disk all ranks share; over it they find each other
+        NCCL between GPUs, gloo otherwise.
+        """
+        if size > 1:
+            dist.init_process_group(
+                "nccl" if device.type == "cuda" else "gloo",
+                init_method=f"file://{meeting.absolute()}",
+                rank=rank,
+                world_size=size,
+                timeout=timedelta(seconds=timeout_s),
+            )
+        return cls(rank, size, device)
 
     @property
     def is_first(self) -> bool:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import time
+import uuid
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import ray
 import torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
+from ray.train.backend import Backend
+from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from trainer.ranks import Ranks
@@ -30,6 +33,14 @@ TAKE_WAIT_S = 30
 REPORT_EVERY_S = 0.25
 
 
+class OwnProcessGroup(TorchConfig):
+    """Leaves the process group to `join`: the one that Ray makes listens on every interface of the machine."""
+
+    @property
+    def backend_cls(self) -> type[Backend]:
+        return Backend
+
+
 def serve(board: Any, slot: int, store: Path, scratch: Path, num_workers: int, use_gpu: bool) -> None:
     """Runs one slot until the board closes it; blocks, so give it a thread.
 
@@ -39,9 +50,9 @@ def serve(board: Any, slot: int, store: Path, scratch: Path, num_workers: int, u
     per_worker = {"CPU": 1.0} | ({"GPU": 1.0} if use_gpu else {})
     TorchTrainer(
         serve_rank,
-        train_loop_config={"board": board, "slot": slot, "store": str(store)},
+        train_loop_config={"board": board, "slot": slot, "store": str(store), "scratch": str(scratch)},
+        torch_config=OwnProcessGroup(),
         scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu, resources_per_worker=per_worker),
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo", timeout_s=COLLECTIVE_TIMEOUT_S),
         run_config=RunConfig(
             name=f"slot-{slot}",
             storage_path=str(scratch),
@@ -52,7 +63,7 @@ def serve(board: Any, slot: int, store: Path, scratch: Path, num_workers: int, u
 
 def serve_rank(config: dict[str, Any]) -> None:
     """One rank of a slot: takes runs until told to close."""
-    ranks = Ranks.from_process_group(get_device())
+    ranks = join(Path(config["scratch"]))
     board, slot, store = config["board"], config["slot"], StageStore(Path(config["store"]))
     warm_up(ranks)
     generation = ray.get(board.open_slot.remote(slot)) if ranks.is_first else 0
@@ -70,6 +81,15 @@ def serve_rank(config: dict[str, Any]) -> None:
             run_pipeline(request, store, ranks, line.report, line.stopping)
         if ranks.is_first:
             ray.get(board.finish.remote(slot, request.run_id))
+
+
+def join(scratch: Path) -> Ranks:
+    """This worker among the ranks of its group; they meet at a new file of the node they share."""
+    context = get_context()
+    meeting = broadcast_from_rank_zero(str(scratch / f"meet-{uuid.uuid4().hex}"))
+    return Ranks.join(
+        get_device(), context.get_world_rank(), context.get_world_size(), Path(meeting), COLLECTIVE_TIMEOUT_S
+    )
 
 
 def warm_up(ranks: Ranks) -> None:

@@ -19,21 +19,21 @@ from trainer.spec import recipe
 
 
 class Optimizers:
-    """Steps every parameter by the optimiser of its group."""
+    """Steps every parameter by the optimiser of its group; made by `make_optimizers`."""
 
-    def __init__(self, muon: Muon, adam: torch.optim.AdamW, settings: recipe.Muon):
+    def __init__(self, muon: Muon, adam: torch.optim.AdamW, muon_settings: recipe.Muon):
         self.muon = muon
         self.adam = adam
-        self._settings = settings
-        self._base_lrs = [(group, group["lr"]) for group in (*muon.param_groups, *adam.param_groups)]
+        self.muon_settings = muon_settings
+        for group in (*muon.param_groups, *adam.param_groups):
+            group["initial_lr"] = group["lr"]
 
     def step(self, multiplier: float, step: int) -> None:
-        """One update with every learning rate at `multiplier` times its base; `step` counts updates done before."""
-        for optimizer in (self.muon, self.adam):
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * multiplier
+        """One update, every learning rate at `multiplier` times its base; `step` is the number of updates before."""
+        for group in (*self.muon.param_groups, *self.adam.param_groups):
+            group["lr"] = group["initial_lr"] * multiplier
         for group in self.muon.param_groups:
-            group["momentum"] = muon_momentum(self._settings, step)
+            group["momentum"] = muon_momentum(self.muon_settings, step)
         self.muon.step()
         self.adam.step()
 
@@ -43,8 +43,56 @@ class Optimizers:
         self.adam.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, Any]:
+        """Moments and momenta; the same on every rank."""
         return {"muon": self.muon.state_dict(), "adam": self.adam.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues from a `state_dict` of the same parameters."""
         self.muon.load_state_dict(state["muon"])
         self.adam.load_state_dict(state["adam"])
+
+
+def make_optimizers(
+    named_parameters: Mapping[str, Tensor], optimizer: recipe.Optimizer, ranks: Ranks | None = None
+) -> Optimizers:
+    """Muon for the matrices and AdamW for the rest, grouped by name and shape (recipe notes 3.2)."""
+    groups = parameter_groups({name: parameter.shape for name, parameter in named_parameters.items()})
+    of_group = {group: [named_parameters[name] for name in names] for group, names in groups.items()}
+    return Optimizers(_muon(of_group["matrix"], optimizer.muon, ranks), _adam(of_group, optimizer.adam), optimizer.muon)
+
+
+def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> float:
+    """Scales all gradients together to a global norm of at most `max_norm`, 0 never; returns the norm before.
+
+    To be called after reduction over ranks, so that every rank scales by the same number.
+    """
+    parameters = list(parameters)
+    return float(torch.nn.utils.clip_grad_norm_(parameters, max_norm or float("inf")))
+
+
+def _muon(matrices: list[Tensor], settings: recipe.Muon, ranks: Ranks | None) -> Muon:
+    return Muon(
+        matrices,
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        momentum=muon_momentum(settings, 0),
+        ns_steps=settings.ns_steps,
+        ns_coefficients=settings.ns_coefficients,
+        ns_dtype={"bfloat16": torch.bfloat16, "float32": torch.float32}[settings.ns_dtype],
+        row_normalize=settings.row_normalize,
+        ranks=ranks,
+    )
+
+
+def _adam(of_group: Mapping[str, list[Tensor]], settings: recipe.Adam) -> torch.optim.AdamW:
+    rates = {
+        "embed": (settings.embed_lr, settings.embed_weight_decay),
+        "scalar": (settings.scalar_lr, settings.scalar_weight_decay),
+        "head": (settings.head_lr, 0.0),
+    }
+    groups = [
+        {"params": of_group[group], "lr": lr, "weight_decay": weight_decay}
+        for group, (lr, weight_decay) in rates.items()
+        if of_group[group]
+    ]
+    return torch.optim.AdamW(groups, betas=(settings.beta1, settings.beta2), eps=settings.eps, fused=True)

@@ -57,6 +57,8 @@ def run_pipeline(
     """
     ranks = ranks or Ranks()
     torch.manual_seed(0)  # nothing draws from it; a slot's second run must not see the first one's state
+    if ranks.device.type == "cpu":
+        torch.set_num_threads(1)  # sums then add up in one order: the bits do not depend on the number of cores
     started_at = now()
     recipe = request.load_recipe()
     outcomes: dict[str, StageOutcome] = {}

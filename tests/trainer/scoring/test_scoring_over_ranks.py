@@ -89,8 +89,8 @@ def _both_ranks_score_the_same(ranks: Ranks) -> str:
 
 def _worker(rank: int, size: int, folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=size)
-    torch.save(findings(Ranks.from_process_group(torch.device("cpu"))), Path(folder) / f"{rank}.pt")
+    ranks = Ranks.join(torch.device("cpu"), rank, size, Path(folder) / "rendezvous")
+    torch.save(findings(ranks), Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 
 

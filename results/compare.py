@@ -1,0 +1,179 @@
+"""Is a configuration better than the baseline by more than a margin? One verdict per configuration.
+
+The rules, fixed before anybody looks at the numbers:
+- A configuration and seed counts once: a finished run before any other, then the first.
+- A failed, missing or non-finite seed is never averaged over; nor is an illegal score compared: 'cannot say'.
+- Arms that share trained artifacts (the same export fingerprint) are paired over those; else Welch's test. Sharing a
+  seed number pairs nothing. Against a published mean taken as exact: the one-sample test, when asked for.
+- p-values are corrected over all configurations of the sweep (Holm); one that cannot be tested counts as p = 1.
+- The test is made in the unit of the margin. Nats are per token: between tokenizers only bits per byte compare.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import pandas as pd
+from statsmodels.stats.multitest import multipletests
+
+from results.stats import NoVerdict, TTest, one_sample_t, paired_t, welch_t
+from results.tables import is_finished, per_run
+from results.verdict import Effect, Verdict
+from trainer.spec.errors import UserError, did_you_mean
+from trainer.spec.units import bits_per_byte_to_nats, nats_to_bits_per_byte
+
+Unit = Literal["nats", "bpb"]
+SCORE_IN: dict[Unit, str] = {"nats": "val_loss", "bpb": "val_bpb"}
+SAME_TOKENIZER = 0.01
+"""Tokens per byte may differ by this part: exports of one tokenizer do by 0.003, tokenizers by 0.05 and more."""
+
+
+def compare(
+    frame: pd.DataFrame,
+    baseline: str | pd.DataFrame,
+    margin: float = 0.0,
+    unit: Unit = "bpb",
+    alpha: float = 0.01,
+    exploratory: bool = False,
+    correction: Literal["holm", "none"] = "holm",
+    seeds: Iterable[int] | None = None,
+    exact_baseline: bool = False,
+) -> list[Verdict]:
+    """A verdict for every configuration of the sweep but the baseline, in the order of the table.
+
+    baseline:        a configuration of `frame`, or rows of one configuration from elsewhere (another sweep, a record)
+    margin, unit:    least gain that counts, in nats per token or bits per byte
+    seeds:           those of `frame` that count, and that every configuration must have finished; by default all
+    exact_baseline:  test against the baseline's mean as if it were exact (the challenge's rule), which is weaker proof
+    Raises UserError for an unknown baseline, or rows of several configurations.
+    """
+    runs = per_run(frame, seeds)
+    arms = {str(config): rows for config, rows in runs.groupby("config", sort=False)}
+    name, reference = _reference(arms, baseline)
+    wanted = set(runs["seed"] if seeds is None else seeds)
+    if isinstance(baseline, str):
+        arms.pop(name)
+    plan = _Plan(unit, margin, alpha, exploratory, wanted, exact_baseline)
+    own_seeds = wanted if isinstance(baseline, str) else set(reference["seed"])
+    flaw = _flaw(reference, unit, own_seeds, "the baseline")
+    verdicts = [_judge(config, rows, name, reference, flaw, plan) for config, rows in arms.items()]
+    return _corrected(verdicts, correction)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    unit: Unit
+    margin: float
+    alpha: float
+    exploratory: bool
+    wanted: set[int]
+    exact_baseline: bool
+
+
+def _reference(arms: dict[str, pd.DataFrame], baseline: str | pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    if isinstance(baseline, str):
+        if baseline not in arms:
+            known = ", ".join(list(arms)[:5]) or "none"
+            raise UserError(
+                f"no configuration '{baseline}' in this sweep{did_you_mean(baseline, arms)}; known: {known}"
+            )
+        return baseline, arms[baseline]
+    names = list(baseline["config"].unique())
+    if len(names) != 1:
+        raise UserError(f"a baseline is one configuration, but these rows hold {len(names)}: {', '.join(names[:5])}")
+    return str(names[0]), per_run(baseline)
+
+
+def _judge(
+    config: str, rows: pd.DataFrame, name: str, reference: pd.DataFrame, baseline_flaw: str, plan: _Plan
+) -> Verdict:
+    verdict = Verdict(config, name, "cannot say", plan.alpha, plan.exploratory)
+    flaw = baseline_flaw or _flaw(rows, plan.unit, plan.wanted, "the configuration")
+    density, baseline_density = tokens_per_byte(rows), tokens_per_byte(reference)
+    same_tokens = math.isclose(density, baseline_density, rel_tol=SAME_TOKENIZER)
+    if not flaw and plan.unit == "nats" and not same_tokens:
+        flaw = "the arms have different tokenizers, and nats are per token; give the margin in bits per byte"
+    if flaw:
+        return replace(verdict, reason=flaw)
+    rows, reference = (arm[is_finished(arm, SCORE_IN[plan.unit])] for arm in (rows, reference))
+    try:
+        found, num_candidate, num_baseline = _tested(rows, reference, plan)
+    except NoVerdict as error:
+        return replace(verdict, reason=str(error))
+    return replace(
+        verdict,
+        test=found.name,
+        assumption=found.assumption,
+        n_candidate=num_candidate,
+        n_baseline=num_baseline,
+        nats=_effect(found, plan, "nats", density) if same_tokens else None,
+        bpb=_effect(found, plan, "bpb", density),
+        t=found.t,
+        df=found.df,
+        p=found.p,
+        correlation=found.correlation,
+    )
+
+
+def _flaw(rows: pd.DataFrame, unit: Unit, wanted: set[int], who: str) -> str:
+    """Why these rows may not be compared, or the empty string."""
+    finished = is_finished(rows, SCORE_IN[unit])
+    broken = rows.loc[~finished & rows["status"].isin(["done", "failed"]), "seed"]
+    missing = wanted - set(rows.loc[finished, "seed"])
+    if len(broken):
+        return f"{who} has no score for seed {_listed(broken)}, and a failed seed is never averaged over"
+    if (rows["status"] == "stopped").any():
+        return f"{who} was stopped early"
+    if missing:
+        return f"{who} has yet to finish seed {_listed(missing)}"
+    if not rows.loc[finished, "legal"].fillna(False).all():
+        return f"{who} was scored by an evaluation that is not known to be legal"
+    return ""
+
+
+def _tested(rows: pd.DataFrame, reference: pd.DataFrame, plan: _Plan) -> tuple[TTest, int, int]:
+    """The test the data's origin calls for, and how many runs of each arm entered it."""
+    score = SCORE_IN[plan.unit]
+    if plan.exact_baseline:
+        return one_sample_t(rows[score], reference[score].mean(), plan.margin), len(rows), len(reference)
+    ours, theirs = (arm.dropna(subset="artifact").groupby("artifact")[score].mean() for arm in (rows, reference))
+    shared = ours.index.intersection(theirs.index).sort_values()
+    if len(shared):
+        return paired_t(ours[shared], theirs[shared], plan.margin), len(shared), len(shared)
+    return welch_t(rows[score], reference[score], plan.margin), len(rows), len(reference)
+
+
+def tokens_per_byte(rows: pd.DataFrame) -> float:
+    """Scored tokens per counted byte, by val_bpb = val_loss / ln 2 x this; NaN when no row has both scores."""
+    return float((rows["val_bpb"] * math.log(2) / rows["val_loss"]).median())
+
+
+def _effect(found: TTest, plan: _Plan, unit: Unit, density: float) -> Effect:
+    numbers = (found.difference, found.low, found.high, plan.margin)
+    if unit == plan.unit:
+        return Effect(*numbers)
+    convert = nats_to_bits_per_byte if unit == "bpb" else bits_per_byte_to_nats
+    return Effect(*(convert(number, density) for number in numbers))
+
+
+def _corrected(verdicts: Sequence[Verdict], correction: str) -> list[Verdict]:
+    if not verdicts:
+        return []
+    raw = [1.0 if verdict.p is None else verdict.p for verdict in verdicts]
+    corrected = multipletests(raw, method="holm")[1] if correction == "holm" else raw
+    family = len(verdicts) if correction == "holm" else 1
+    return [_concluded(verdict, float(p), family) for verdict, p in zip(verdicts, corrected, strict=True)]
+
+
+def _concluded(verdict: Verdict, p_corrected: float, num_comparisons: int) -> Verdict:
+    if verdict.p is None:
+        return verdict
+    conclusion: Literal["better", "not shown"] = "better" if p_corrected < verdict.alpha else "not shown"
+    return replace(verdict, conclusion=conclusion, p_corrected=p_corrected, num_comparisons=num_comparisons)
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    return ", ".join(str(seed) for seed in sorted(seeds))

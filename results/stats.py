@@ -1,0 +1,107 @@
+"""One-sided t-tests for 'better by more than a margin', on plain numbers. Lower is better throughout.
+
+Every difference is candidate minus baseline, so an improvement is negative, and so is its t. Numbers that carry no test
+(fewer than two, no spread, not finite) raise `NoVerdict` and never become a p-value. Which rows enter, and what a
+verdict means, is decided in `compare`.
+Source: challenge README, "record acceptance"; Welch 1947; scipy.stats for the arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from trainer.spec.errors import UserError
+
+Numbers = Sequence[float] | NDArray[np.float64]
+
+ROUNDING = 1e-12
+"""A spread below this part of the numbers themselves is rounding: such runs are copies of each other."""
+
+
+class NoVerdict(UserError):
+    """Numbers that no t-test can judge; the message says why and what would help."""
+
+
+@dataclass(frozen=True)
+class TTest:
+    """What a one-sided t-test found, in the unit of the numbers it was given."""
+
+    name: str
+    assumption: str
+    difference: float
+    """Mean of candidate minus baseline; negative is better."""
+    low: float
+    high: float
+    """Ends of the two-sided 95 % interval of `difference`; the margin does not shift it."""
+    t: float
+    df: float
+    p: float
+    """Chance of so low a t if the candidate were better by exactly the margin."""
+    correlation: float | None = None
+    """Between the paired arms; None when unpaired."""
+
+
+def paired_t(candidate: Numbers, baseline: Numbers, margin: float = 0.0) -> TTest:
+    """Whether pairs (same trained artifact, two evaluations) differ by more than `margin`; pairs stand in order."""
+    scores, reference = _finite(candidate, "the candidate"), _finite(baseline, "the baseline")
+    if len(scores) != len(reference):
+        raise ValueError(f"{len(scores)} scores cannot be paired with {len(reference)}")
+    _demand_spread(scores - reference, scores, "the differences between the pairs")
+    one_sided = stats.ttest_rel(scores, reference - margin, alternative="less")
+    assumption = "differences between pairs are normal and independent; pairs share the trained artifact"
+    constant = min(np.ptp(scores), np.ptp(reference)) == 0
+    correlation = None if constant else float(np.corrcoef(scores, reference)[0, 1])
+    return _found("paired t-test", assumption, one_sided, stats.ttest_rel(scores, reference), correlation)
+
+
+def welch_t(candidate: Numbers, baseline: Numbers, margin: float = 0.0) -> TTest:
+    """Whether the mean of independently trained runs is lower by more than `margin`; variances may differ."""
+    scores, reference = _finite(candidate, "the candidate"), _finite(baseline, "the baseline")
+    _demand_spread(scores, scores, "the candidate's scores")
+    _demand_spread(reference, reference, "the baseline's scores")
+    one_sided = stats.ttest_ind(scores, reference - margin, equal_var=False, alternative="less")
+    assumption = "scores of each arm are normal; every run was trained independently"
+    return _found("Welch's t-test", assumption, one_sided, stats.ttest_ind(scores, reference, equal_var=False))
+
+
+def one_sample_t(candidate: Numbers, baseline_mean: float, margin: float = 0.0) -> TTest:
+    """Whether the mean is lower than a published number by more than `margin`: the challenge's own test."""
+    scores = _finite(candidate, "the candidate")
+    _finite([baseline_mean], "the baseline")
+    _demand_spread(scores, scores, "the candidate's scores")
+    one_sided = stats.ttest_1samp(scores, baseline_mean - margin, alternative="less")
+    assumption = "scores are normal and independent; the baseline's mean is taken as exact"
+    return _found(
+        "one-sample t-test", assumption, one_sided, stats.ttest_1samp(scores, baseline_mean), None, baseline_mean
+    )
+
+
+def _found(
+    name: str, assumption: str, one_sided: Any, two_sided: Any, correlation: float | None = None, shift: float = 0.0
+) -> TTest:
+    """shift: what scipy's interval has yet to be measured from"""
+    interval = two_sided.confidence_interval(0.95)
+    low, high = float(interval.low) - shift, float(interval.high) - shift
+    t, df, p = float(one_sided.statistic), float(one_sided.df), float(one_sided.pvalue)
+    return TTest(name, assumption, (low + high) / 2, low, high, t, df, p, correlation)
+
+
+def _finite(numbers: Numbers, whose: str) -> NDArray[np.float64]:
+    array = np.asarray(numbers, dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise NoVerdict(f"{whose} has scores that are not finite numbers; look at its runs")
+    return array
+
+
+def _demand_spread(values: NDArray[np.float64], scale: NDArray[np.float64], what: str) -> None:
+    if len(values) < 2:
+        found = "is only 1" if len(values) == 1 else "are none"
+        raise NoVerdict(f"there {found} of {what}, and a spread needs at least 2; run more seeds")
+    if np.ptp(values) <= ROUNDING * np.abs(scale).max():
+        raise NoVerdict(f"{what} are all the same ({len(values)} of them), so chance cannot be judged; use other seeds")

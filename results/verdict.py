@@ -1,0 +1,81 @@
+"""What can be said about a configuration, as a frozen value and as a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Candidate minus baseline in one unit; negative is better."""
+
+    difference: float
+    low: float
+    high: float
+    """Ends of the two-sided 95 % interval."""
+    margin: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What can be said about one configuration against the baseline, and on what evidence."""
+
+    config: str
+    baseline: str
+    conclusion: Literal["better", "not shown", "cannot say"]
+    alpha: float
+    exploratory: bool
+    """The same seeds chose the configuration, so p is no proof; confirm on fresh seeds."""
+    reason: str = ""
+    """Why nothing can be said; then everything below is empty."""
+    test: str = ""
+    assumption: str = ""
+    n_candidate: int | None = None
+    n_baseline: int | None = None
+    nats: Effect | None = None
+    """Per token; None when the arms' tokenizers differ or nats are not known."""
+    bpb: Effect | None = None
+    t: float | None = None
+    df: float | None = None
+    p: float | None = None
+    p_corrected: float | None = None
+    num_comparisons: int = 1
+    correlation: float | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words for somebody who never heard of a t-test."""
+        if self.bpb is None:
+            return f"{self.config} against {self.baseline}: cannot say, {self.reason}."
+        gain = -self.bpb.difference
+        direction = "better" if gain >= 0 else "worse"
+        measured = f"{self.config} scores {_amount(self, abs(gain))} {direction} than {self.baseline}"
+        interval = f"95 % interval of the gain {-self.bpb.high:.5f} to {-self.bpb.low:.5f} bits per byte"
+        claim = f"a gain of more than {_margin(self)}" if self.bpb.margin else "a gain"
+        found = {"better": "suggested" if self.exploratory else "shown"}.get(self.conclusion, "not shown")
+        told = f"{measured} ({interval}). At alpha = {self.alpha:g} {claim} is {found}: {_evidence(self)}."
+        warning = " Exploratory: these seeds also chose the configuration; settle it with `orchestrator confirm`."
+        return told + (warning if self.exploratory else "")
+
+
+def _amount(verdict: Verdict, bpb: float) -> str:
+    nats = "" if verdict.nats is None else f" ({abs(verdict.nats.difference):.5f} nats per token)"
+    return f"{bpb:.5f} bits per byte{nats}"
+
+
+def _margin(verdict: Verdict) -> str:
+    assert verdict.bpb is not None
+    nats = "" if verdict.nats is None else f" ({verdict.nats.margin:.4g} nats)"
+    return f"{verdict.bpb.margin:.4g} bits per byte{nats}"
+
+
+def _evidence(verdict: Verdict) -> str:
+    """'paired t-test over 3 shared artifacts, p = 0.0007'."""
+    runs = f"on {verdict.n_candidate} against {verdict.n_baseline} runs"
+    if verdict.test == "paired t-test":
+        runs = f"over {verdict.n_candidate} shared artifacts"
+    corrected = ""
+    if verdict.num_comparisons > 1:
+        corrected = f", {verdict.p_corrected:.2g} after correction for {verdict.num_comparisons} comparisons"
+    return f"{verdict.test} {runs}, p = {verdict.p:.2g}{corrected}"

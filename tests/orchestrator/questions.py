@@ -1,0 +1,64 @@
+"""Questions and made-up runs for the tests of the orchestrator."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from orchestrator.question import SearchSpace
+from orchestrator.run_queue import Run
+from orchestrator.space import load_space
+from trainer.spec.fingerprint import TextDigests
+from trainer.spec.record import Record, StageOutcome
+
+TEXTS = TextDigests("train text", "validation text")
+TTT = """
+name: ttt
+preset: tiny
+method: tpe
+run_cap: 5
+seeds: [1, 2]
+parameters:
+  ttt.mode: {value: score_first}
+  ttt.lr: {distribution: log_uniform_values, min: 5e-4, max: 2e-2}
+  ttt.epochs: {values: [1, 2, 3]}
+compare: {baseline: {ttt.mode: off}}
+"""
+
+
+def space_of(folder: Path, text: str, **said: Any) -> SearchSpace:
+    """The space a file with this text holds."""
+    path = folder / "space.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_space(path, **said)
+
+
+def score(run: Run) -> float:
+    """A bowl over the learning rate, with noise that depends on the seed alone."""
+    return 2.0 + 0.01 * math.log(run.recipe.ttt.lr / 0.004) ** 2 + 1e-3 * (run.seed % 7)
+
+
+def record_of(run: Run, status: str = "done", val_bpb: float | None = None) -> Record:
+    """What a run would have written."""
+    metrics = {"val_bpb": score(run) if val_bpb is None else val_bpb, "val_loss": 3.0, "eval_s": 1.0, "legal": True}
+
+    def outcome(stage: str, **values: Any) -> StageOutcome:
+        return StageOutcome(
+            stage=stage, fingerprint=f"{stage}-{run.run_id}", seconds=1.0, started_at="", host="", metrics=values
+        )
+
+    return Record(
+        run_id=run.run_id,
+        preset="tiny",
+        seed=run.seed,
+        status=status,
+        recipe=run.recipe.model_dump(mode="json"),
+        headline="evaluate",
+        stages={"export": outcome("export", model_bytes=250_000), "evaluate": outcome("evaluate", **metrics)},
+        error="" if status == "done" else "it broke",
+        started_at="",
+        commit="",
+        hardware="",
+        versions="",
+    )

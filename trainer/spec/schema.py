@@ -1,0 +1,37 @@
+"""JSON Schema of recipes and preset files, with the unit and the stages of every field, so that editors help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from trainer.spec.load import HEADER_KEYS
+from trainer.spec.recipe import FIELDS, Recipe, Section
+
+
+def schema_of_recipe() -> dict[str, Any]:
+    """The schema of a preset file: all sections, none required since a preset may build on another, and its header."""
+    schema = Recipe.model_json_schema()
+    for prefix, section in _sections(Recipe):
+        properties = schema["properties"] if section is Recipe else schema["$defs"][section.__name__]["properties"]
+        for name in properties:
+            if info := FIELDS.get(f"{prefix}{name}"):
+                properties[name] |= {"x-unit": info.unit, "x-stages": list(info.stages)}
+    header = {
+        "description": {"type": "string", "description": "What the preset is for."},
+        "extends": {"type": "string", "description": "The preset this one builds on."},
+        "source": {"type": "string", "description": "Where the recipe comes from."},
+        "parameters": {"type": ["integer", "null"], "description": "Weights the model must have."},
+        "published": {"type": ["object", "null"], "description": "What its author reported."},
+    }
+    assert set(header) == set(HEADER_KEYS)
+    schema["properties"] |= header
+    schema.pop("required", None)
+    return schema
+
+
+def _sections(section: type[Section], prefix: str = "") -> Iterator[tuple[str, type[Section]]]:
+    yield prefix, section
+    for name, info in section.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
+            yield from _sections(info.annotation, f"{prefix}{name}.")
