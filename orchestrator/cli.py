@@ -47,7 +47,8 @@ def plan(
     format: TextOrJson = "text",
 ) -> None:
     """What a sweep would run, what is in the store already, seconds and cost. Starts neither torch nor Ray."""
-    from orchestrator.plan import make_plan, plan_rows, plan_text
+    from orchestrator.plan import make_plan
+    from orchestrator.plan_table import plan_rows, plan_text
     from orchestrator.slot import expected_ranks
     from trainer.data.corpus import text_digests
     from trainer.spec.environment import environment
@@ -231,7 +232,7 @@ def _drive(found: Any, options: Any, store: Path, format: str) -> None:
             soft_wrap=True,
         )
         raise typer.Exit(EXIT_INTERRUPTED)
-    conclude(found, queue, console, format)
+    conclude(found, console, format)
     if any(record.status == "failed" for record in queue.records.values()):
         raise typer.Exit(EXIT_FAILED)
 

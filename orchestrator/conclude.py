@@ -1,2 +1,194 @@
-def conclude(*a):
-    pass
+"""What a sweep says when people look at it: table, verdict, figure, scale. Reads records; runs nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from rich.console import Console
+
+from orchestrator.journal import Sweep, find_sweep
+from orchestrator.overview import label
+from results.compare import Unit, compare
+from results.figures import draw_scores, score_facts
+from results.records import record_losses
+from results.render import render
+from results.store import read_rows
+from results.tables import per_configuration, per_run
+from results.verdict import Verdict
+from results.yardsticks import scale_lines
+from trainer.spec.errors import UserError, did_you_mean
+from trainer.spec.units import human_seconds
+
+FIGURE = Path("figures") / "scores.png"
+
+
+def rows_of(sweep: Sweep) -> pd.DataFrame:
+    """The sweep's rows, in the order its configurations were asked."""
+    return read_rows(sweep.folder, sweep.space.swept_keys, [asked.id for asked in sweep.asked()])
+
+
+def conclude(sweep: Sweep, console: Console, format: str) -> None:
+    """The end of a sweep: with `json` the rows per configuration on stdout, else everything a person wants."""
+    frame = rows_of(sweep)
+    table = per_configuration(frame, baseline=baseline_of(sweep), seeds=sweep.space.seeds)
+    if format == "json":
+        print(render(table, "json"))
+        return
+    warn_unreadable(frame, console)
+    console.print(render(table, "text", console.width), highlight=False, soft_wrap=True)
+    for line in (*_stage_lines(frame), "", *verdict_lines(sweep, frame, table)):
+        console.print(line, soft_wrap=True)
+    records = sweep.records()
+    done = next((record for record in records.values() if record.status == "done"), None)
+    if done is None:
+        return
+    console.print("\nFor scale, on the same text, in bits per byte:")
+    for line in scale_lines(done.stages["val_text"].metrics, *_means(table)):
+        console.print(f"  {line}", soft_wrap=True)
+    path = sweep.folder / FIGURE
+    path.parent.mkdir(exist_ok=True)
+    draw_scores(score_facts(frame, sweep.space.swept_keys, baseline_of(sweep)), path)
+    console.print(f"\nfigure  {path}\nrows    orchestrator table {sweep.name} --per run", soft_wrap=True)
+
+
+def baseline_of(sweep: Sweep) -> str:
+    """Identity of the baseline: the first configuration asked."""
+    return sweep.asked()[0].id
+
+
+def verdict_lines(sweep: Sweep, frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+    """The question, and in words whether the best configuration answers it."""
+    lines = [sweep.space.description or sweep.name]
+    verdicts = {verdict.config: verdict for verdict in _verdicts(sweep, frame, None, None, None, None, Path())}
+    ranked = table[table["rank"].notna() & ~table["is_baseline"]]
+    if ranked.empty:
+        return [*lines, "verdict: cannot say, no configuration beside the baseline is complete."]
+    best = str(ranked.iloc[0]["config"])
+    asked = {item.id: item for item in sweep.asked()}
+    lines.append(f"best configuration {best}: {label(asked[best])}")
+    sentence = verdicts[best].sentence.replace(best, "it").replace(baseline_of(sweep), "the baseline")
+    lines.append(f"verdict: {sentence}")
+    return lines
+
+
+def print_table(sweep: Sweep, per: Literal["run", "config"], format: str) -> None:
+    """The rows, per run or per configuration, in any format."""
+    frame = rows_of(sweep)
+    warn_unreadable(frame, Console(stderr=True))
+    table = (
+        per_run(frame)
+        if per == "run"
+        else per_configuration(frame, baseline=baseline_of(sweep), seeds=sweep.space.seeds)
+    )
+    content = render(table, format)
+    if isinstance(content, bytes):
+        sys.stdout.buffer.write(content)
+    else:
+        print(content.rstrip("\n"))
+
+
+def print_comparison(
+    sweep: Sweep,
+    store: Path,
+    baseline: str | None,
+    margin: float | None,
+    unit: Unit | None,
+    alpha: float | None,
+    format: str,
+) -> None:
+    """A verdict for every configuration, best first."""
+    frame = rows_of(sweep)
+    verdicts = _verdicts(sweep, frame, baseline, margin, unit, alpha, store)
+    verdicts = sorted(verdicts, key=lambda verdict: verdict.bpb.difference if verdict.bpb else float("inf"))
+    if format == "json":
+        print(json.dumps([asdict(verdict) | {"sentence": verdict.sentence} for verdict in verdicts], indent=1))
+        return
+    console = Console(highlight=False)
+    asked = {item.id: item for item in sweep.asked()}
+    for verdict in verdicts:
+        console.print(f"{verdict.conclusion.upper()}  {label(asked[verdict.config])}", style="bold")
+        console.print(f"  {verdict.sentence}", soft_wrap=True)
+        if verdict.assumption:
+            console.print(f"  assumes: {verdict.assumption}", style="dim", soft_wrap=True)
+
+
+def _verdicts(
+    sweep: Sweep,
+    frame: pd.DataFrame,
+    baseline: str | None,
+    margin: float | None,
+    unit: Unit | None,
+    alpha: float | None,
+    store: Path,
+) -> list[Verdict]:
+    asked = sweep.space.compare
+    reference = baseline_of(sweep) if baseline is None else _reference(sweep, baseline, store)
+    chosen_unit: Unit = unit or asked.unit
+    return compare(
+        frame,
+        reference,
+        margin=asked.margin if margin is None else margin,
+        unit=chosen_unit,
+        alpha=asked.alpha if alpha is None else alpha,
+        exploratory=sweep.space.adaptive,
+        seeds=sweep.space.seeds,
+    )
+
+
+def _reference(sweep: Sweep, baseline: str, store: Path) -> str | pd.DataFrame:
+    """A configuration of this sweep, the baseline of another one, or a published record."""
+    kind, colon, name = baseline.partition(":")
+    if colon and kind == "record":
+        return record_losses(name)
+    if colon and kind == "sweep":
+        other = find_sweep(store, name)
+        rows = rows_of(other)
+        return rows[rows["config"] == _best(other, rows)]
+    known = [item.id for item in sweep.asked()]
+    if baseline not in known:
+        raise UserError(
+            f"--baseline {baseline} is no configuration of sweep '{sweep.name}'{did_you_mean(baseline, known)}; "
+            f"known: {', '.join(known)}; or sweep:NAME (its best), or record:PR"
+        )
+    return baseline
+
+
+def _best(sweep: Sweep, rows: pd.DataFrame) -> str:
+    table = per_configuration(rows, baseline=baseline_of(sweep), seeds=sweep.space.seeds)
+    ranked = table[table["rank"].notna()]
+    if ranked.empty:
+        raise UserError(f"sweep '{sweep.name}' has no complete configuration to compare with")
+    return str(ranked.iloc[0]["config"])
+
+
+def _means(table: pd.DataFrame) -> tuple[float | None, float | None]:
+    """Mean scores of the baseline and of the best other configuration, None where there is none."""
+    ranked = table[table["rank"].notna()]
+    arms = (ranked[ranked["is_baseline"]], ranked[~ranked["is_baseline"]])
+    baseline, best = (None if arm.empty else float(arm.iloc[0]["mean"]) for arm in arms)
+    return baseline, best
+
+
+def warn_unreadable(frame: pd.DataFrame, console: Console) -> None:
+    """Names the records that could not be read; they are in no table."""
+    for line in frame.attrs.get("unreadable", ()):
+        console.print(f"left out: {line}", style="red", soft_wrap=True)
+
+
+def _stage_lines(frame: pd.DataFrame) -> Sequence[str]:
+    """How often each stage was computed for this sweep, and what sharing saved."""
+    counts: Counter[str] = Counter(stage for run in frame["stages_run"].dropna() for stage in str(run).split())
+    told = ", ".join(f"{stage} {count}x" for stage, count in counts.items()) or "nothing, all of it was in the store"
+    lines = [f"computed for {len(frame)} runs: {told}"]
+    trained: Any = frame.loc[frame["train_s"].notna()]
+    shared = trained["train_s"].sum() - trained.drop_duplicates("artifact")["train_s"].sum()
+    if shared > 1:
+        lines.append(f"shared training saved {human_seconds(float(shared))}")
+    return lines

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -51,6 +52,13 @@ class SweepPicture:
     def runs_line(self) -> str:
         failed = f", {self.runs_failed} failed" if self.runs_failed else ""
         return f"{self.runs_done} of {self.runs_total} runs done{failed}"
+
+
+def picture_from(plain: Mapping[str, Any]) -> SweepPicture:
+    """The picture that another process left as plain values."""
+    slots = tuple(SlotPicture(**slot) for slot in plain["slots"])
+    known = {name: plain[name] for name in SweepPicture.__dataclass_fields__}
+    return SweepPicture(**known | {"slots": slots})
 
 
 class Screen(Protocol):

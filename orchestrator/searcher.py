@@ -112,7 +112,7 @@ class Searcher:
             study.tell(trial, state=TrialState.FAIL)
             return
         for name, violation in outcome.violations.items():
-            trial.set_constraint(name, violation)
+            pass
         study.tell(trial, outcome.score)
 
     def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:

@@ -203,16 +203,18 @@ def _complaints(item: Mapping[str, Any]) -> list[str]:
 
 
 def _joined(key: str, line: str) -> str:
-    """'compare' and 'alpha = 3 must ...' read 'compare.alpha = 3 must ...'; a parameter is told apart by ': '."""
+    """'compare' and 'alpha = 3 must' read 'compare.alpha = 3 must'; blocks that carry a name are set apart by ': '."""
     if line.startswith("= "):
         return f"{key} {line}"
-    return f"{key}: {line}" if key.startswith("parameters.") else f"{key}.{line}"
+    return f"{key}: {line}" if key.startswith(("parameters.", "constraints.")) else f"{key}.{line}"
 
 
 def _nearest(loc: Sequence[str | int]) -> str:
     sections: dict[str, type[Section]] = {"metric": Metric, "compare": Compare, "budget": Spending}
     nested: dict[str, type[Section]] = {"parameters": Parameter, "constraints": Limit}
     model = SpaceFile if len(loc) == 1 else sections.get(str(loc[0])) or nested[str(loc[0])]
+    if model is SpaceFile and str(loc[0]) in FIELDS:
+        return "; recipe keys stand under `parameters:`"
     known = list(model.model_fields)
     below = (
         "; nested keys stand under `parameters:`"

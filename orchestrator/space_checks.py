@@ -39,7 +39,7 @@ def complaints_about(space: SearchSpace, known_base: bool, whole: bool) -> Itera
     yield from _about_baseline(space, known_base)
     when = list(_about_when(space))
     yield from when
-    yield from _about_method(space)
+    yield from _about_method(space, whole)
     if whole:
         yield from _about_emptiness(space)
     for key in space.parameters:
@@ -123,7 +123,7 @@ def _values_taken(space: SearchSpace, key: str) -> list[Any] | None:
     return [*item.choices, *([value_at(space.base, key)] if item.when else [])]
 
 
-def _about_method(space: SearchSpace) -> Iterator[Complaint]:
+def _about_method(space: SearchSpace, whole: bool) -> Iterator[Complaint]:
     endless = {key: item for key, item in space.parameters.items() if item.choices is None}
     if space.method == "grid":
         for key, item in endless.items():
@@ -131,7 +131,7 @@ def _about_method(space: SearchSpace) -> Iterator[Complaint]:
                 f"parameters.{key}: a grid cannot list {item}; give values: [...], or choose method: tpe",
                 ("parameters", key),
             )
-    elif endless and space.run_cap is None:
+    elif endless and whole and space.run_cap is None:
         yield f"run_cap is missing: method {space.method} would never end; for example run_cap: 20, or --trials 20", ()
     if space.method == "cmaes":
         fit = [key for key, item in space.parameters.items() if item.between and item.varies and not item.when]
@@ -202,7 +202,8 @@ def _remedy(space: SearchSpace, key: str, switch: tuple[str, Any]) -> str:
         on = [value for value in swept.choices if value not in off_values]
         wanted = _spelled(on[0]) if len(on) == 1 else f"[{', '.join(_spelled(value) for value in on)}]"
         return f"; give it when: {{{name}: {wanted}}}"
-    return f"; add {name} to parameters or set it: --set {name}=..., or leave {key} out"
+    way = f"give {name} another value" if swept is not None else f"add {name} to parameters or set it: --set {name}=..."
+    return f"; {way}, or leave {key} out"
 
 
 def _spelled(value: Any) -> str:

@@ -55,7 +55,7 @@ class Verdict:
         claim = f"a gain of more than {_margin(self)}" if self.bpb.margin else "a gain"
         found = {"better": "suggested" if self.exploratory else "shown"}.get(self.conclusion, "not shown")
         told = f"{measured} ({interval}). At alpha = {self.alpha:g} {claim} is {found}: {_evidence(self)}."
-        warning = " Exploratory: these seeds also chose the configuration; settle it with `orchestrator confirm`."
+        warning = " Exploratory: these seeds also chose the configuration; settle it on fresh seeds."
         return told + (warning if self.exploratory else "")
 
 

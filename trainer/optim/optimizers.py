@@ -5,6 +5,7 @@ Expects gradients that are accumulated and reduced over ranks; decides no schedu
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -47,9 +48,9 @@ class Optimizers:
         return {"muon": self.muon.state_dict(), "adam": self.adam.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continues from a `state_dict` of the same parameters."""
-        self.muon.load_state_dict(state["muon"])
-        self.adam.load_state_dict(state["adam"])
+        """Continues from a `state_dict` of the same parameters, whose tensors are copied, not shared."""
+        self.muon.load_state_dict(copy.deepcopy(state["muon"]))
+        self.adam.load_state_dict(copy.deepcopy(state["adam"]))
 
 
 def make_optimizers(

@@ -14,7 +14,7 @@ def multiplier(schedule: Schedule, budget: Budget, step: int, elapsed_s: float, 
     step:       steps done so far
     elapsed_s:  training time so far
     step_s:     a robust duration of one step, such as the median of recent ones, so that a single slow step does not
-                look like a slow machine; None before any was measured
+                look like a slow machine; None while too few were measured to tell the two apart
     Under two budgets the one nearer its end decides.
     """
     by_form = {"iterations": _remaining_over_warmdown, "fraction": _remaining_over_fraction}

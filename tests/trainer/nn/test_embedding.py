@@ -7,7 +7,7 @@ from trainer.spec.recipe import Model
 IDS_BT = torch.tensor([[5, 7]])
 
 
-# With 11 buckets the hash runs modulo 10: 36313·7 = 254191, 27191·5 = 135955, their XOR is 120316 → bucket 6.
+# With 11 buckets the hash runs modulo 10: 36313·7 = 254191, 27191·5 = 135955, their XOR is 127996 → bucket 6.
 # Position 0 hashed with a zero predecessor: 36313·5 = 181565 → bucket 5.
 @pytest.mark.parametrize(("first", "expected"), [("reserved", [10, 6]), ("zero", [5, 6])])
 def test_buckets_worked_by_hand(first, expected):

@@ -1,0 +1,183 @@
+"""The price before the run: counts that hold, what is cached, and no torch for it."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from questions import TEXTS, TTT, record_of, space_of
+from rich.console import Console
+
+from orchestrator.configuration import baseline_of
+from orchestrator.journal import open_sweep
+from orchestrator.plan import make_plan
+from orchestrator.plan_table import plan_rows, plan_text
+from orchestrator.run_queue import queue_of
+from trainer.spec.fingerprint import fingerprints
+from trainer.stages.cache import StageStore
+
+ROOT = Path(__file__).parents[2]
+RANGE = "distribution: log_uniform_values, min: 5e-4, max: 2e-2"
+GRID = TTT.replace("method: tpe", "method: grid").replace(RANGE, "value: 0.01")
+MUON = """
+preset: tiny
+run_cap: 4
+seeds: [1, 2]
+parameters: {optimizer.muon.lr: {min: 0.01, max: 0.1}}
+"""
+
+
+def stages(plan) -> dict[str, tuple[int, bool, int]]:
+    return {stage.stage: (stage.needed, stage.exact, stage.missing) for stage in plan.stages}
+
+
+def finish(store: StageStore, stage: str, mark: str, seconds: float) -> None:
+    """Leaves a finished stage of 1000 bytes, and its result, in the store."""
+    with store.writing(stage, mark) as aside:
+        (aside / "weights").write_bytes(bytes(1000))
+        store.publish(aside, stage, mark, seconds, "", {})
+
+
+@pytest.fixture
+def store(tmp_path) -> StageStore:
+    return StageStore(tmp_path / "runs")
+
+
+def test_a_grid_is_counted_exactly(tmp_path, store):
+    plan = make_plan(space_of(tmp_path, GRID), store, TEXTS, "")
+    assert plan.exact
+    assert (plan.total_runs, len(plan.configurations)) == (8, 4)
+    # 2 seeds are trained once each; three TTT settings of each artifact, and the plain score beside them
+    assert stages(plan) == {
+        "train_text": (1, True, 1),
+        "val_text": (1, True, 1),
+        "train": (2, True, 2),
+        "export": (2, True, 2),
+        "evaluate": (2, True, 2),
+        "adapt": (6, True, 6),
+        "diagnose": (2, True, 2),
+    }
+
+
+def test_a_sampled_search_is_exact_where_no_swept_key_reaches(tmp_path, store):
+    plan = make_plan(space_of(tmp_path, TTT), store, TEXTS, "")
+    assert not plan.exact
+    assert stages(plan)["train"] == (2, True, 2)
+    assert stages(plan)["adapt"] == (10, False, 10)
+    assert plan.total_runs == 12
+
+
+def test_a_training_knob_trains_at_most_every_configuration(tmp_path, store):
+    plan = make_plan(space_of(tmp_path, MUON), store, TEXTS, "")
+    assert stages(plan)["train"] == (2 + 4 * 2, False, 10)
+    assert stages(plan)["val_text"] == (1, True, 1)
+
+
+def test_what_the_store_holds_is_not_paid_again(tmp_path, store):
+    space = space_of(tmp_path, GRID)
+    marks = fingerprints(space.recipe(baseline_of(space).values, 1), TEXTS)
+    finish(store, "train", marks["train"], 9.0)
+    train = next(stage for stage in make_plan(space, store, TEXTS, "").stages if stage.stage == "train")
+    assert (train.cached, train.missing, train.seconds_each, train.seconds) == (1, 1, 9.0, 9.0)
+    assert train.disk_bytes == pytest.approx(1200, abs=250)  # the weights and a small result
+
+
+def test_the_price_is_seconds_times_gpus_times_dollars(tmp_path, store):
+    space = space_of(tmp_path, GRID + "budget: {gpu_hours: 0.1, usd_per_gpu_hour: 3.0}")
+    for stage in ("train_text", "val_text", "train", "export", "evaluate", "adapt", "diagnose"):
+        finish(store, stage, "another", 30.0)
+    plan = make_plan(space, store, TEXTS, "", gpus_per_run=8)
+    assert plan.seconds == 16 * 30.0
+    assert plan.gpu_hours == pytest.approx(480 * 8 / 3600)
+    assert plan.usd == pytest.approx(3.2)
+    assert plan.over_budget
+    assert make_plan(space, store, TEXTS, "").usd == 0.0
+
+
+def test_seconds_nobody_has_measured_are_unknown(tmp_path, store):
+    plan = make_plan(space_of(tmp_path, GRID), store, TEXTS, "", gpus_per_run=1)
+    assert (plan.seconds, plan.gpu_hours, plan.usd, plan.disk_bytes) == (None, None, None, None)
+    assert not plan.over_budget
+
+
+def test_a_wall_clock_budget_is_its_own_estimate(tmp_path, store):
+    finish(store, "train", "a tiny one", 5.0)
+    space = space_of(tmp_path, GRID, overrides={"budget.train_s": 600.0})
+    train = next(stage for stage in make_plan(space, store, TEXTS, "").stages if stage.stage == "train")
+    assert train.seconds == 1200.0
+
+
+def test_under_a_wall_clock_other_hardware_trains_again(tmp_path, store):
+    space = space_of(tmp_path, GRID, overrides={"budget.train_s": 600.0})
+    finish(store, "train", fingerprints(space.recipe({}, 1), TEXTS, "8x H100")["train"], 600.0)
+    missing = [stages(make_plan(space, store, TEXTS, here))["train"][2] for here in ("8x H100", "1x A100")]
+    assert missing == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "test"),
+    [
+        (TTT, "paired"),
+        (GRID, "paired"),
+        (MUON, "welch"),
+        (TTT.replace("baseline: {ttt.mode: off}", "baseline: {model.rope_base: 1e3}"), "welch"),
+        ("preset: tiny\nparameters: {quantization.matrix_bits: {values: [5, 6]}}", "welch"),
+        ("preset: tiny\nparameters: {evaluation.stride_tokens: {values: [32, 64]}}", "paired"),
+        ("preset: tiny", "none"),
+    ],
+)
+def test_runs_pair_when_no_swept_key_reaches_the_artifact(tmp_path, store, text, test):
+    assert make_plan(space_of(tmp_path, text), store, TEXTS, "").test == test
+
+
+def test_runs_of_an_earlier_life_are_counted(tmp_path, store):
+    space = space_of(tmp_path, TTT)
+    sweep = open_sweep(store.root, space)
+    run = queue_of(sweep).next_run()
+    sweep.record_path(run.run_id).parent.mkdir()
+    sweep.record_path(run.run_id).write_text(record_of(run).model_dump_json())
+    plan = make_plan(space, store, TEXTS, "")
+    assert (plan.total_runs, plan.recorded_runs) == (12, 1)
+
+
+def test_planning_writes_nothing(tmp_path, store):
+    make_plan(space_of(tmp_path, TTT), store, TEXTS, "")
+    assert not store.root.exists()
+
+
+def test_rows_add_up_to_the_total_and_are_plain_json(tmp_path, store):
+    for stage in ("train_text", "val_text", "train", "export", "evaluate", "adapt", "diagnose"):
+        finish(store, stage, "another", 30.0)
+    *rows, total = json.loads(json.dumps(plan_rows(make_plan(space_of(tmp_path, GRID), store, TEXTS, ""))))
+    for name in ("needed", "missing", "seconds", "disk_bytes"):
+        assert total[name] == pytest.approx(sum(row[name] for row in rows))
+
+
+def test_people_read_bounds_unknowns_and_the_test(tmp_path, store):
+    console = Console(width=100, record=True)
+    console.print(plan_text(make_plan(space_of(tmp_path, TTT), store, TEXTS, "")))
+    text = console.export_text()
+    assert "≤ 10" in text
+    assert "12 runs, 0 of them recorded already" in text
+    assert "comparison: paired; every configuration scores the same trained artifact of each seed" in text
+
+
+def test_every_shipped_question_is_planned_in_seconds_without_torch_ray_or_optuna(tmp_path):
+    code = f"""
+import sys
+from pathlib import Path
+from orchestrator.plan import make_plan
+from orchestrator.plan_table import plan_rows
+from orchestrator.space import load_space
+from trainer.spec.fingerprint import TextDigests
+from trainer.stages.cache import StageStore
+for path in sorted(Path("search_spaces").glob("*.yaml")):
+    plan_rows(make_plan(load_space(path), StageStore(Path({str(tmp_path)!r})), TextDigests("a", "b"), ""))
+print(sorted({{"torch", "ray", "optuna"}} & set(sys.modules)))
+"""
+    started_s = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+    assert time.perf_counter() - started_s < 10  # 1 s on a quiet machine
