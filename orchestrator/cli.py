@@ -51,11 +51,16 @@ def plan(
     from orchestrator.plan_table import plan_rows, plan_text
     from orchestrator.slot import expected_ranks
     from trainer.data.corpus import text_digests
-    from trainer.spec.environment import environment
+    from trainer.spec.environment import environment, num_gpus
 
     question = _question(space, preset, overrides, seeds, trials)
+    ranks = expected_ranks(workers)
     made = make_plan(
-        question, StageStore(store), text_digests(question.base.data), environment(expected_ranks(workers))
+        question,
+        StageStore(store),
+        text_digests(question.base.data),
+        environment(ranks),
+        gpus_per_run=ranks if num_gpus() else 0,
     )
     if format == "json":
         print(json.dumps(plan_rows(made), indent=1))
@@ -82,12 +87,11 @@ def sweep(
     from orchestrator.driver import DriveOptions
     from orchestrator.journal import open_sweep
     from orchestrator.run_queue import default_lag
-    from orchestrator.slot import expected_slots
 
     question = _question(space, preset, overrides, seeds, trials)
     options = DriveOptions(slots=slots, workers=workers, address=address, inline=inline)
-    lag = default_lag(question, slots or expected_slots(workers))
-    _drive(open_sweep(store, question, name=name, lag=lag), options, store, format)
+    found = open_sweep(store, question, name=name, lag=default_lag(question, slots))
+    _drive(found, options, store, format)
 
 
 @app.command(epilog="Example: orchestrator resume ttt")
@@ -227,7 +231,7 @@ def _drive(found: Any, options: Any, store: Path, format: str) -> None:
     if not complete:
         where = "" if store == RUNS else f" --store {store}"
         console.print(
-            f"interrupted: {len(queue.records)} of {queue.total_runs} runs are kept. "
+            f"interrupted: {len(found.records())} of {queue.total_runs} runs are kept. "
             f"Go on with:\n  orchestrator resume {found.name}{where}",
             soft_wrap=True,
         )

@@ -63,6 +63,11 @@ class Parameter(Section):
         return self.min is not None and self.max is not None
 
     @property
+    def ends(self) -> tuple[Any, Any]:
+        """Lower and upper end, both included."""
+        return self.min, self.max
+
+    @property
     def integer(self) -> bool:
         """Whether only integers are drawn."""
         ends = (self.min, self.max, self.q or 0)
@@ -80,11 +85,12 @@ class Parameter(Section):
             return self.values
         if not self.between:
             return (self.value,)
+        low, high = self.ends
         if self.integer:
-            return range(self.min, self.max + 1, self.q or 1)
+            return range(low, high + 1, int(self.q or 1))
         if self.q:
-            return [round(self.min + step * self.q, 12) for step in range(round((self.max - self.min) / self.q) + 1)]
-        return (self.min,) if self.min == self.max else None
+            return [round(low + step * self.q, 12) for step in range(round((high - low) / self.q) + 1)]
+        return (low,) if low == high else None
 
     @property
     def varies(self) -> bool:
@@ -94,22 +100,21 @@ class Parameter(Section):
     @property
     def probes(self) -> Sequence[Any]:
         """Values that stand for all of them: each one of a list, else both ends."""
-        return (self.min, self.max) if self.between else self.choices
+        return self.ends if self.between else self.choices or ()
 
     def active(self, values: Mapping[str, Any]) -> bool:
         """Whether its `when` holds among the values of other keys."""
         return all(values[key] in wanted_values(wanted) for key, wanted in self.when.items())
 
     def __str__(self) -> str:
-        if not self.varies:
-            return _short(self.choices[0])
         if not self.between:
-            return " | ".join(_short(value) for value in self.values)
+            return " | ".join(_short(value) for value in self.choices or ())
+        low, high = (_short(end) for end in self.ends)
         kind = self.distribution or ("int_uniform" if self.integer else "uniform")
-        return f"{self.min:g} .. {self.max:g} ({kind}{f', step {self.q:g}' if self.q else ''})"
+        return f"{low} .. {high} ({kind}{f', step {_short(self.q)}' if self.q else ''})" if self.varies else low
 
     def complaints(self) -> Iterator[str]:
-        given = [name for name in ("value", "values") if name in self.model_fields_set]
+        given: list[str] = [name for name in ("value", "values") if name in self.model_fields_set]
         given += ["min/max"] if self.model_fields_set & {"min", "max"} else []
         if not given:
             yield "declares no values; give it value, values, or min and max"

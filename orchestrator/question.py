@@ -19,9 +19,10 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from orchestrator.parameter import Number, Parameter
 from trainer.spec.errors import ProblemsError
+from trainer.spec.fields import flat, value_at
 from trainer.spec.fingerprint import digest
 from trainer.spec.load import with_values
-from trainer.spec.recipe import Recipe, Section, flat, value_at
+from trainer.spec.recipe import Recipe, Section
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 """A sweep's name names its folder."""
@@ -48,7 +49,8 @@ class Compare(Section):
     """What the winner is compared with, and what counts as better."""
 
     baseline: Mapping[str, Any] = {}
-    """Values that turn the preset into the baseline; empty is the preset itself."""
+    """Values that turn the preset into the baseline; empty is the preset itself. What `parameters` fixes is not part of
+    it: what shall hold for both is said of the preset, by `--set`."""
     margin: float = 0.005
     """Gain to be shown beyond noise."""
     unit: Literal["nats", "bpb"] = "nats"

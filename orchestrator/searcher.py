@@ -105,6 +105,7 @@ class Searcher:
         encoded = {key: _encoded(self._space.parameters[key], value) for key, value in values.items()}
         study.enqueue_trial(encoded)
         trial = study.ask()
+        _ = trial.relative_params  # has the sampler asked, which Optuna puts off as long as values are given
         self._suggest(trial)
         if outcome is None:
             return
@@ -112,7 +113,7 @@ class Searcher:
             study.tell(trial, state=TrialState.FAIL)
             return
         for name, violation in outcome.violations.items():
-            pass
+            trial.set_constraint(name, violation)
         study.tell(trial, outcome.score)
 
     def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
@@ -125,19 +126,19 @@ class Searcher:
 
 
 def _suggest_one(trial: optuna.Trial, key: str, item: Parameter) -> Any:
-    if not item.varies:
+    low, high = item.ends
+    if item.choices is None:
+        return trial.suggest_float(key, low, high, log=item.log)
+    if len(item.choices) == 1:
         return item.choices[0]
     if not item.between:
-        return item.values[trial.suggest_categorical(key, range(len(item.values)))]
-    if item.integer:
-        return trial.suggest_int(key, item.min, item.max, log=item.log, step=item.q or 1)
-    if item.q:
-        return item.choices[trial.suggest_int(key, 0, len(item.choices) - 1)]
-    return trial.suggest_float(key, item.min, item.max, log=item.log)
+        return item.choices[trial.suggest_categorical(key, list(range(len(item.choices))))]
+    if item.log:
+        return trial.suggest_int(key, low, high, log=True)
+    return item.choices[trial.suggest_int(key, 0, len(item.choices) - 1)]
 
 
 def _encoded(item: Parameter, value: Any) -> Any:
-    """The value as Optuna knows it: values of a list, and steps, by their position."""
-    if item.between and not (item.q and not item.integer):
-        return value
-    return list(item.choices).index(value)
+    """The value as Optuna knows it: by its position among the choices, but for ranges that have none or are
+    logarithmic."""
+    return value if item.choices is None or item.log else item.choices.index(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import traceback
 from collections.abc import Callable
@@ -53,11 +52,6 @@ def plan_slots(
 def expected_ranks(workers: int | None) -> int:
     """Ranks of a slot on this machine, known before Ray is: what a wall-clock budget's fingerprint needs."""
     return workers or min(GPUS_PER_NODE, num_gpus()) or 1
-
-
-def expected_slots(workers: int | None) -> int:
-    """Slots that fit on this machine, known before Ray is."""
-    return max((num_gpus() or os.cpu_count() or 1) // expected_ranks(workers), 1)
 
 
 class SlotThread(threading.Thread):

@@ -19,8 +19,9 @@ from orchestrator.parameter import Parameter
 from orchestrator.question import Compare, Limit, Metric, SearchSpace, SpaceError, Spending
 from orchestrator.space_checks import complaints_about
 from trainer.spec.errors import ProblemsError, RecipeError, did_you_mean
+from trainer.spec.fields import FIELDS
 from trainer.spec.load import load_preset
-from trainer.spec.recipe import FIELDS, Recipe, Section
+from trainer.spec.recipe import Recipe, Section
 from trainer.spec.yaml_text import YamlText
 
 DEFAULT_SEEDS = (1337, 42, 2025)
@@ -262,7 +263,7 @@ def _complaint_about_key(key: str, item: Parameter) -> Iterator[str]:
     elif item.integer and item.distribution is None and FIELDS[key].type_name == "number":
         yield (
             f"parameters.{key}: min = {item.min} and max = {item.max} would draw integers alone, but the key is "
-            f"a number; write {float(item.min)} and {float(item.max)}, or distribution: int_uniform"
+            f"a number; write {item.min}.0 and {item.max}.0, or distribution: int_uniform"
         )
 
 
@@ -278,7 +279,7 @@ def _resolved(
     file: SpaceFile, path: Path, parameters: dict[str, Parameter], base: Recipe | None, overrides: dict[str, Any]
 ) -> SearchSpace:
     finite = all(item.choices is not None for item in parameters.values())
-    method = {"bayes": "tpe", None: "grid" if finite else "tpe"}.get(file.method, file.method)
+    method: Any = {"bayes": "tpe", None: "grid" if finite else "tpe"}.get(file.method, file.method)
     return SearchSpace(
         name=file.name or path.stem,
         description=file.description,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.space import SpaceFile
-from trainer.spec.recipe import FIELDS, FieldInfo
+from trainer.spec.fields import FIELDS, FieldInfo
 
 
 def schema_of_space() -> dict[str, Any]:

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from trainer.spec.errors import RecipeError, UserError, did_you_mean
+from trainer.spec.fields import FIELDS, FieldInfo
 from trainer.spec.fingerprint import configuration_id
 from trainer.spec.load import load_preset, parse_overrides
-from trainer.spec.recipe import FIELDS, FieldInfo
 from trainer.spec.record import Record
 from trainer.spec.units import human_bytes, human_seconds
 

@@ -1,5 +1,7 @@
 """Which run next: whatever the timing, the crash or the rung, the same configurations in the same order."""
 
+import random
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -151,9 +153,10 @@ def test_the_default_lag_keeps_the_asked_for_slots_busy(tmp_path):
     assert [default_lag(space, slots) for slots in (None, 1, 2, 8)] == [1, 1, 2, 5]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(dice=st.randoms(use_true_random=False), lag=st.integers(0, 3), slots=st.integers(1, 6))
-def test_the_asked_configurations_depend_neither_on_timing_nor_on_crashes(tmp_path, dice, lag, slots):
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10**6), lag=st.integers(0, 3), slots=st.integers(1, 6))
+def test_the_asked_configurations_depend_neither_on_timing_nor_on_crashes(tmp_path, seed, lag, slots):
+    dice = random.Random(seed)
     space = space_of(tmp_path, TTT)
     calm = Memory()
     drained(space, calm, lag)

@@ -12,7 +12,7 @@ from orchestrator.searcher import Searcher
 
 PLANE = """
 preset: tiny
-run_cap: 24
+run_cap: 30
 seeds: [1]
 parameters:
   optimizer.muon.lr: {distribution: log_uniform_values, min: 1e-3, max: 1e-1}
@@ -37,7 +37,10 @@ parameters:
 
 
 def bowl(values) -> float:
-    return math.log(values["optimizer.muon.lr"] / 0.01) ** 2 + (10 * values["optimizer.muon.weight_decay"] - 1) ** 2
+    """Best near a corner of the plane, where a search that learns nothing does not go."""
+    return (math.log(values["optimizer.muon.lr"] / 0.08) / 2) ** 2 + (
+        10 * values["optimizer.muon.weight_decay"] - 1.9
+    ) ** 2
 
 
 def asked(space, count, outcome=lambda values: Outcome(bowl(values)), sweep_seed=0, lag=0):
@@ -52,7 +55,7 @@ def asked(space, count, outcome=lambda values: Outcome(bowl(values)), sweep_seed
 @pytest.mark.parametrize("method", ["random", "tpe", "cmaes"])
 def test_the_same_search_asks_the_same_configurations(tmp_path, method):
     space = space_of(tmp_path, PLANE + f"method: {method}")
-    assert asked(space, 12, lag=1) == asked(space, 12, lag=1)
+    assert asked(space, 8, lag=1) == asked(space, 8, lag=1)
     assert asked(space, 3, sweep_seed=1) != asked(space, 3)
 
 
@@ -66,10 +69,10 @@ def test_a_search_that_starts_again_goes_on_as_if_it_had_not_stopped(tmp_path, m
 
 @pytest.mark.parametrize("method", ["tpe", "cmaes"])
 def test_results_pull_an_adaptive_search_towards_the_better_values(tmp_path, method):
-    adaptive = asked(space_of(tmp_path, PLANE + f"method: {method}"), 24)
-    chance = asked(space_of(tmp_path, PLANE + "method: random"), 24)
-    late_mean, chance_mean = (sum(map(bowl, values[12:])) / 12 for values in (adaptive, chance))
-    assert late_mean < 0.7 * chance_mean
+    adaptive = asked(space_of(tmp_path, PLANE + f"method: {method}"), 30)
+    chance = asked(space_of(tmp_path, PLANE + "method: random"), 30)
+    late_mean, chance_mean = (sum(map(bowl, values[20:])) / 10 for values in (adaptive, chance))
+    assert late_mean < 0.5 * chance_mean, (late_mean, chance_mean)
 
 
 @pytest.mark.parametrize("method", ["tpe", "cmaes"])
@@ -135,6 +138,11 @@ def test_values_the_recipe_refuses_are_never_proposed(tmp_path):
     assert all(dim % 2 == 0 for dim in dims)
 
 
-def test_only_gp_starts_torch():
+def test_gp_asks_the_same_configurations_too(tmp_path):
+    space = space_of(tmp_path, PLANE + "method: gp", trials=6)  # of which two are chance
+    assert asked(space, 4) == asked(space, 4)
+
+
+def test_the_other_methods_start_no_torch():
     code = "import sys, orchestrator.searcher; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

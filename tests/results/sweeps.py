@@ -15,8 +15,11 @@ TOKENS_PER_BYTE = 0.5
 LN2 = 0.6931471805599453
 
 
-def record(config: str = "aaaa", seed: int = 1, val_bpb: float = 2.0, *, ttt: bool = False, **changes: Any) -> dict[str, Any]:
+def record(
+    config: str = "aaaa", seed: int = 1, val_bpb: float = 2.0, *, ttt: bool = False, **changes: Any
+) -> dict[str, Any]:
     """A record as the trainer writes it; with `ttt` the headline is 0.1 below the sliding score."""
+
     def outcome(stage: str, seconds: float, **metrics: Any) -> dict[str, Any]:
         return {
             "stage": stage, "fingerprint": f"{stage}-{config}-{seed}", "seconds": seconds,
@@ -60,7 +63,13 @@ def row(config: str, seed: int, val_bpb: float | None, *, lr: float = 0.01, **ch
     """A finished, legal row within budget, on an artifact of its own."""
     scores = {} if val_bpb is None else scored(val_bpb)
     made = unfinished_row("demo", config, seed, "done", {"ttt.lr": lr})
-    made |= {"legal": True, "within_budget": True, "artifact": f"{config}-{seed}", "total_bytes": 300_000, "eval_s": 3.0}
+    made |= {
+        "legal": True,
+        "within_budget": True,
+        "artifact": f"{config}-{seed}",
+        "total_bytes": 300_000,
+        "eval_s": 3.0,
+    }
     return made | scores | changes
 
 

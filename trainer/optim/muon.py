@@ -76,7 +76,7 @@ class Muon(torch.optim.Optimizer):
         self.ranks = ranks or Ranks()
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # nothing here re-evaluates a loss
         """Decays, then steps, every matrix that has a gradient."""
         for group in self.param_groups:
             matrices = [parameter for parameter in group["params"] if parameter.grad is not None]

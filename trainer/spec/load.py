@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from trainer.spec.errors import ProblemsError, RecipeError, did_you_mean
-from trainer.spec.recipe import FIELDS, Recipe
+from trainer.spec.fields import FIELDS
+from trainer.spec.recipe import Recipe
 from trainer.spec.yaml_text import YamlText, parse_value
 
 HEADER_KEYS = ("description", "extends", "source", "parameters", "published")

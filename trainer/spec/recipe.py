@@ -10,7 +10,6 @@ recorded, never hashed.
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -361,75 +360,3 @@ class Recipe(Section):
             yield f"averaging.swa_min_step = {first} leaves no snapshot within budget.train_steps = {steps}"
         if self.ttt.frozen_blocks > self.model.num_layers:
             yield (f"ttt.frozen_blocks = {self.ttt.frozen_blocks} exceeds model.num_layers = {self.model.num_layers}")
-
-
-@dataclass(frozen=True)
-class FieldInfo:
-    """One leaf of the recipe as people see it; `FIELDS` holds them all by dotted key."""
-
-    key: str
-    sentence: str
-    type_name: str
-    default: Any
-    stages: tuple[str, ...]
-    unit: str
-    unless: Mapping[str, Any]
-
-
-def _leaves(section: type[Section], prefix: str = "") -> Iterator[FieldInfo]:
-    for name, info in section.model_fields.items():
-        key = f"{prefix}{name}"
-        if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
-            yield from _leaves(info.annotation, f"{key}.")
-            continue
-        knob = next((item for item in info.metadata if isinstance(item, Knob)), None)
-        assert knob is not None, f"{key} declares no Knob"
-        yield FieldInfo(
-            key=key,
-            sentence=info.description or "",
-            type_name=_type_name(info.annotation),
-            default=None if info.is_required() else info.default,
-            stages=tuple(knob.stages.split()),
-            unit=knob.unit,
-            unless=knob.unless,
-        )
-
-
-def _type_name(annotation: Any) -> str:
-    if annotation is type(None):
-        return "null"
-    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Literal:
-        return " | ".join(str(arg) for arg in args)
-    if origin is Annotated:
-        return _type_name(args[0])
-    if origin is tuple:
-        return "list of integers"
-    if args:
-        return " | ".join(_type_name(arg) for arg in args)
-    return {int: "integer", float: "number", str: "text", bool: "true | false"}.get(annotation, str(annotation))
-
-
-FIELDS: Mapping[str, FieldInfo] = {leaf.key: leaf for leaf in _leaves(Recipe)}
-
-
-def value_at(recipe: Recipe, key: str) -> Any:
-    """The value under a dotted key, e.g. `value_at(recipe, 'optimizer.muon.lr')`."""
-    node: Any = recipe
-    for part in key.split("."):
-        node = getattr(node, part)
-    return node
-
-
-def flat(recipe: Recipe) -> dict[str, Any]:
-    """Every leaf by its dotted key, in the order of the file."""
-    return {key: value_at(recipe, key) for key in FIELDS}
-
-
-def disabled_by(recipe: Recipe, key: str) -> tuple[str, Any] | None:
-    """The switch and its value that take all effect from `key`, or None while it has an effect."""
-    for switch, off in FIELDS[key].unless.items():
-        value = value_at(recipe, switch)
-        if value in off if isinstance(off, tuple) else value == off:
-            return switch, value
-    return None

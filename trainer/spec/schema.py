@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from trainer.spec.fields import FIELDS
 from trainer.spec.load import HEADER_KEYS
-from trainer.spec.recipe import FIELDS, Recipe, Section
+from trainer.spec.recipe import Recipe, Section
 
 
 def schema_of_recipe() -> dict[str, Any]:

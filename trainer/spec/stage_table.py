@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.spec.recipe import FIELDS, Recipe, disabled_by, flat
+from trainer.spec.fields import FIELDS, disabled_by, flat
+from trainer.spec.recipe import Recipe
 
 
 @dataclass(frozen=True)

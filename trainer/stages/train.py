@@ -34,6 +34,7 @@ from trainer.stages.weights import build_model, save_weights
 
 LAST, SWA_FILE, EMA_FILE, CURVE = "last.safetensors", "swa.safetensors", "ema.safetensors", "curve.csv"
 REPORT_EVERY_STEPS = 10
+MIN_TIMED_STEPS = 3
 
 
 @dataclass
@@ -49,8 +50,8 @@ class TrainingClock:
 
     @property
     def step_s(self) -> float | None:
-        """Median of the recent steps, or None before the first."""
-        return statistics.median(self.recent_step_s) if self.recent_step_s else None
+        """Median of the recent steps, or None while the first few could mislead it."""
+        return statistics.median(self.recent_step_s) if len(self.recent_step_s) >= MIN_TIMED_STEPS else None
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ def train(context: StageContext, folder: Path) -> dict[str, Metric]:
     averaging = recipe.averaging
     swa = SWA() if averaging.swa_every else None
     ema = EMA(averaging.ema_decay) if averaging.ema_decay else None
+    if ema:
+        ema.update(model.named_parameters())  # it starts from the initial weights
     fake_quantize = weight_transform(recipe.quantization) if recipe.quantization.qat != "off" else None
     clock, curve = TrainingClock(), ["step,train_loss,multiplier,elapsed_s"]
     loss = float("nan")

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from trainer.spec.errors import RecipeError
+from trainer.spec.fields import FIELDS, value_at
 from trainer.spec.fingerprint import TextDigests, configuration_id, fingerprints
 from trainer.spec.load import load_preset, with_values
-from trainer.spec.recipe import FIELDS, Recipe, value_at
+from trainer.spec.recipe import Recipe
 from trainer.spec.stage_table import STAGES, stages_below
 
 TEXTS = TextDigests("train text", "validation text")

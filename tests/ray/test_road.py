@@ -1,0 +1,155 @@
+"""The road on a real local Ray: interrupted, killed, resumed, and the table is the undisturbed one.
+
+The undisturbed table comes from the inline rung, so the two rungs are held against each other as well.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orchestrator.conclude import rows_of
+from orchestrator.journal import find_sweep
+from results.store import differences
+
+pytestmark = pytest.mark.ray
+SPACE = """
+name: road
+description: Does TTT help, and can anything be lost?
+preset: tiny
+method: tpe
+run_cap: 3
+seeds: [1, 2]
+parameters:
+  ttt.mode: {value: score_first}
+  ttt.lr: {distribution: log_uniform_values, min: 5e-4, max: 2e-2}
+  ttt.epochs: {values: [1, 2]}
+compare: {baseline: {ttt.mode: off}}
+"""
+SMALL = ("budget.train_steps=30", "schedule.warmdown_steps=10", "averaging.use=none", "data.val_bytes=20000")
+PATIENCE_S = 150
+
+
+class Sweeps:
+    """Command lines over one folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        (folder / "road.yaml").write_text(SPACE)
+
+    def start(self, *words: str) -> subprocess.Popen:
+        command = [sys.executable, "-c", "from orchestrator.cli import main; main()", *words]
+        return subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def run(self, *words: str) -> tuple[int, str]:
+        process = self.start(*words)
+        out, _ = process.communicate(timeout=PATIENCE_S)
+        return process.returncode, out
+
+    def sweep(self, store: str, *options: str) -> tuple[str, ...]:
+        return ("sweep", "road.yaml", "--store", store, *options, *(w for s in SMALL for w in ("--set", s)))
+
+    def rows(self, store: str):
+        return rows_of(find_sweep(self.folder / store, "road"))
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def listeners_beyond_loopback(pid: int) -> list[str]:
+    """Addresses that the processes of a driver's session listen on, loopback left out."""
+    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    found = [c for member in family for c in member.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN]
+    assert found
+    return [f"{c.laddr.ip}:{c.laddr.port}" for c in found if not re.match(r"(::ffff:)?127\.|::1$", c.laddr.ip)]
+
+
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory) -> Sweeps:
+    return Sweeps(tmp_path_factory.mktemp("road"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(sweeps):
+    code, out = sweeps.run(*sweeps.sweep("inline", "--inline"))
+    assert code == 0, out
+    assert "verdict:" in out
+    return sweeps.rows("inline")
+
+
+@pytest.fixture(scope="module")
+def disturbed(sweeps, undisturbed):
+    """The same sweep on Ray: stopped by Ctrl-C, resumed, killed, resumed."""
+    records = sweeps.folder / "ray" / "sweeps" / "road" / "runs"
+    first = sweeps.start(*sweeps.sweep("ray"))
+    wait_for(lambda: list(records.glob("*.json")), first)
+    beyond = listeners_beyond_loopback(first.pid)
+    family = psutil.Process(first.pid).children(recursive=True)
+    first.send_signal(signal.SIGINT)
+    out, _ = first.communicate(timeout=60)
+    _, alive = psutil.wait_procs(family, timeout=20)
+    kept = len(list(records.glob("*.json")))
+
+    second = sweeps.start("resume", "road", "--store", "ray")
+    wait_for(lambda: len(list(records.glob("*.json"))) > kept, second)
+    os.kill(second.pid, signal.SIGKILL)
+    second.communicate()
+    code, last = sweeps.run("resume", "road", "--store", "ray")
+    assert code == 0, last
+    return {"code": first.returncode, "out": out, "alive": alive, "kept": kept, "beyond": beyond, "last": last}
+
+
+def test_ctrl_c_keeps_everything_and_prints_the_line_to_resume(disturbed):
+    assert disturbed["code"] == 130
+    assert f"{disturbed['kept']} of 8 runs are kept" in disturbed["out"]
+    assert "orchestrator resume road --store ray" in disturbed["out"]
+    assert disturbed["alive"] == []
+
+
+def test_nothing_listens_beyond_loopback(disturbed):
+    assert disturbed["beyond"] == []
+
+
+def test_the_table_after_ctrl_c_and_kill_9_is_the_undisturbed_one(sweeps, undisturbed, disturbed):
+    assert differences(undisturbed, sweeps.rows("ray")) == []
+    assert len(undisturbed) == 8
+    assert not undisturbed.duplicated(["config", "seed"]).any()
+
+
+def test_each_seed_was_trained_once(sweeps, disturbed):
+    stages = sweeps.folder / "ray" / "stages"
+    assert len(list(stages.glob("train/*/result.json"))) == 2
+    assert sweeps.rows("ray")["artifact"].nunique() == 2
+    assert not list(stages.glob("*/.*"))  # what the killed driver wrote aside is swept away
+
+
+def test_the_same_sweep_again_starts_neither_ray_nor_torch(sweeps, disturbed):
+    code = (
+        "import sys; from orchestrator.cli import main\n"
+        f"sys.argv = ['orchestrator', *{list(sweeps.sweep('ray'))!r}]\n"
+        "try: main()\nfinally: print(sorted({'ray', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=sweeps.folder, capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")
+    shared = disturbed["last"].split("computed for")[0]
+    assert shared.split("rank")[1] in done.stdout  # the identical table
+
+
+def test_plan_and_json_say_the_same(sweeps, disturbed):
+    options = [word for word in sweeps.sweep("ray")[1:]]
+    _, out = sweeps.run("plan", *options, "--format", "json")
+    rows = {row["stage"]: row for row in json.loads(out)}
+    assert (rows["train"]["needed"], rows["train"]["cached"]) == (2, 2)

@@ -1,0 +1,58 @@
+"""A small recipe and a store with its text prepared once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from trainer.spec.load import load_preset
+from trainer.spec.recipe import Recipe
+from trainer.spec.record import Record
+from trainer.stages.assemble import RunRequest
+from trainer.stages.cache import StageStore
+from trainer.stages.pipeline import run_pipeline
+
+SMALL = {
+    "budget.train_steps": 6,
+    "schedule.warmdown_steps": 3,
+    "averaging.swa_every": 1,
+    "averaging.swa_min_step": 0,
+    "averaging.swa_below": 0.9,
+    "data.val_bytes": 1,  # one document, the first
+    "ttt.chunk_tokens": 1024,
+    "evaluation.diagnose": False,
+}
+TTT = {"ttt.mode": "score_first", "ttt.lr": 0.01, "ttt.epochs": 1}
+
+
+def small(**changes: object) -> Recipe:
+    """The tiny preset, cut down to a second; dots in keys are written as double underscores."""
+    return load_preset("tiny", SMALL | {key.replace("__", "."): value for key, value in changes.items()}).recipe
+
+
+def run(store: Path, recipe: Recipe, name: str = "run", **hooks: object) -> Record:
+    request = RunRequest.of(name, "tiny", recipe, store / "records" / f"{name}.json")
+    return run_pipeline(request, StageStore(store), **hooks)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def text_store(tmp_path_factory) -> Path:
+    """A store that holds the text of the small recipe and one finished run of it."""
+    folder = tmp_path_factory.mktemp("store")
+    record = run(folder, small(), "first")
+    assert record.status == "done", record.error
+    return folder
+
+
+@pytest.fixture
+def fresh_store(text_store, tmp_path) -> Callable[[str], Path]:
+    """Makes stores that hold the prepared text and nothing else."""
+
+    def make(name: str) -> Path:
+        store = tmp_path / name
+        (store / "stages").mkdir(parents=True)
+        for stage in ("train_text", "val_text"):
+            (store / "stages" / stage).symlink_to(text_store / "stages" / stage)
+        return store
+
+    return make

@@ -1,0 +1,86 @@
+import multiprocessing
+
+from trainer.stages.cache import StageStore, write_once
+
+
+def publish(store: StageStore, content: str = "x", mark: str = "abc"):
+    with store.writing("train", mark) as aside:
+        (aside / "weights").write_text(content)
+        return store.publish(aside, "train", mark, 1.5, "now", {"steps": 3})
+
+
+def test_a_stage_is_found_once_it_is_published(tmp_path):
+    store = StageStore(tmp_path)
+    assert store.find("train", "abc") is None
+    publish(store)
+    assert store.find("train", "abc").metrics == {"steps": 3}
+    assert (store.folder("train", "abc") / "weights").read_text() == "x"
+
+
+def test_half_a_stage_does_not_exist(tmp_path):
+    store = StageStore(tmp_path)
+    with store.writing("train", "abc") as aside:
+        (aside / "weights").write_text("half")
+    assert store.find("train", "abc") is None
+    assert list((tmp_path / "stages" / "train").iterdir()) == []
+
+
+def test_the_first_to_publish_wins(tmp_path):
+    store = StageStore(tmp_path)
+    publish(store, "first")
+    publish(store, "second")
+    assert (store.folder("train", "abc") / "weights").read_text() == "first"
+
+
+def test_a_damaged_result_counts_as_missing_and_is_replaced(tmp_path):
+    store = StageStore(tmp_path)
+    publish(store, "old")
+    (store.folder("train", "abc") / "result.json").write_text("{")
+    assert store.find("train", "abc") is None
+    publish(store, "new")
+    assert (store.folder("train", "abc") / "weights").read_text() == "new"
+
+
+def hold(root, held, release):
+    claim = StageStore(root).claim("train", "abc")
+    held.put(claim is not None)
+    release.wait()
+
+
+def test_a_claim_excludes_others_and_dies_with_its_holder(tmp_path):
+    store = StageStore(tmp_path)
+    context = multiprocessing.get_context("spawn")
+    held, release = context.Queue(), context.Event()
+    holder = context.Process(target=hold, args=(tmp_path, held, release))
+    holder.start()
+    assert held.get(timeout=30)
+    assert store.claim("train", "abc") is None
+    holder.kill()
+    holder.join()
+    claim = store.claim("train", "abc")
+    assert claim is not None
+    claim.release()
+
+
+def test_a_stage_cut_short_remembers_its_limit_until_it_succeeds(tmp_path):
+    store = StageStore(tmp_path)
+    publish(store, mark="other")
+    store.mark_exceeded("train", "abc", 600.0)
+    assert store.exceeded_s("train", "abc") == 600.0
+    publish(store)
+    assert store.exceeded_s("train", "abc") is None
+
+
+def test_history_tells_how_long_a_stage_takes(tmp_path):
+    store = StageStore(tmp_path)
+    publish(store)
+    publish(store, mark="other")
+    assert store.history("train") == [1.5, 1.5]
+    assert store.history("adapt") == []
+
+
+def test_a_file_is_written_once(tmp_path):
+    assert write_once(tmp_path / "a" / "run.json", b"1")
+    assert not write_once(tmp_path / "a" / "run.json", b"2")
+    assert (tmp_path / "a" / "run.json").read_bytes() == b"1"
+    assert len(list((tmp_path / "a").iterdir())) == 1

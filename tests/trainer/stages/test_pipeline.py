@@ -1,0 +1,198 @@
+"""A whole run, from text to record, on one rank."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.trainer.stages.conftest import TTT, run, small
+from trainer.spec.recipe import Recipe
+from trainer.stages.assemble import RunRequest, adopt, fingerprints_of
+from trainer.stages.cache import StageStore
+from trainer.stages.context import Interrupted
+
+
+def files(store, stage: str) -> dict[str, bytes]:
+    """What a stage left, without the clock's part of it."""
+    (folder,) = [path for path in (store / "stages" / stage).iterdir() if path.is_dir()]
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".safetensors", ".bin")}
+
+
+def test_a_run_ends_in_a_record_of_all_its_stages(text_store):
+    record = run(text_store, small(), "again")
+    assert list(record.stages) == ["train_text", "val_text", "train", "export", "evaluate"]
+    assert record.metric("evaluate", "val_bpb") < record.metric("val_text", "uniform_bpb")
+    assert record.within_budget is True
+    assert record.metric("evaluate", "legal") is True
+
+
+def test_counted_bytes_are_the_utf8_length_of_the_validation_text(text_store):
+    record = run(text_store, small(), "again")
+    assert record.metric("evaluate", "num_bytes") == record.metric("val_text", "num_bytes")
+    assert record.metric("evaluate", "num_tokens") == record.metric("val_text", "num_tokens") - 1
+
+
+def test_the_counted_size_is_the_size_on_disk(text_store):
+    record = run(text_store, small(), "again")
+    folder = StageStore(text_store).folder("export", record.stages["export"].fingerprint)
+    assert record.metric("export", "model_bytes") == (folder / "artifact.bin").stat().st_size
+
+
+def test_same_recipe_and_seed_give_the_same_bits(fresh_store):
+    stores = [fresh_store("one"), fresh_store("two")]
+    records = [
+        run(store, small(**{"seed": 5}, **{k.replace(".", "__"): v for k, v in TTT.items()})) for store in stores
+    ]
+    for stage in ("train", "export", "evaluate", "adapt"):
+        assert files(stores[0], stage) == files(stores[1], stage), stage
+    assert [records[0].metric("adapt", name) for name in ("val_bpb", "ledger_digest")] == [
+        records[1].metric("adapt", name) for name in ("val_bpb", "ledger_digest")
+    ]
+
+
+def test_a_run_after_another_equals_the_run_alone(fresh_store):
+    alone, after = fresh_store("alone"), fresh_store("after")
+    run(after, small(seed=1), "before")
+    torch.rand(3)  # somebody else's use of the global generator
+    run(alone, small(seed=2))
+    run(after, small(seed=2))
+    mark = fingerprints_of(small(seed=2), 1)["train"]
+    left = [load_file(store / "stages" / "train" / mark / "last.safetensors") for store in (alone, after)]
+    assert all(torch.equal(left[0][name], left[1][name]) for name in left[0])
+
+
+def test_another_seed_gives_other_weights(fresh_store):
+    store = fresh_store("seeds")
+    losses = [run(store, small(seed=seed), f"s{seed}").metric("train", "train_loss") for seed in (1, 2)]
+    assert losses[0] != losses[1]
+
+
+def test_a_ttt_setting_reuses_the_trained_artifact(text_store):
+    changes = {key.replace(".", "__"): value for key, value in TTT.items()}
+    record = run(text_store, small(**changes), "ttt")
+    assert record.stages_run == ("adapt",)
+    assert record.headline == "adapt"
+
+
+def test_the_score_comes_from_the_bytes_on_disk(fresh_store, text_store):
+    store = fresh_store("other-bytes")
+    first = run(text_store, small(), "again")
+    recipe = small()
+    for stage in ("train", "export"):
+        mark = first.stages[stage].fingerprint
+        (store / "stages" / stage).mkdir()
+        source = text_store / "stages" / stage / mark
+        target = store / "stages" / stage / mark
+        target.mkdir()
+        for path in source.iterdir():
+            (target / path.name).write_bytes(path.read_bytes())
+    other = run(fresh_store("donor"), small(seed=9), "donor")
+    donor = fresh_store("donor2").parent / "donor" / "stages" / "export" / other.stages["export"].fingerprint
+    (store / "stages" / "export" / first.stages["export"].fingerprint / "artifact.bin").write_bytes(
+        (donor / "artifact.bin").read_bytes()
+    )
+    assert run(store, recipe).metric("evaluate", "val_bpb") == other.metric("evaluate", "val_bpb")
+
+
+def test_training_needs_no_validation_text(fresh_store):
+    from trainer.stages.context import StageContext
+    from trainer.stages.train import train
+
+    store = fresh_store("no-val")
+    (store / "stages" / "val_text").unlink()
+    recipe = small()
+    context = StageContext(recipe, "run", StageStore(store), fingerprints_of(recipe, 1))
+    assert train(context, store)["steps"] == 6
+
+
+def test_a_finished_run_is_adopted_without_computing(text_store):
+    request = RunRequest.of("adopted", "tiny", small(), text_store / "records" / "adopted.json")
+    record = adopt(request, StageStore(text_store), 1)
+    assert record is not None
+    assert record.stages_run == ()
+    assert adopt(RunRequest.of("x", "tiny", small(seed=77), text_store / "x.json"), StageStore(text_store), 1) is None
+
+
+def test_an_artifact_over_the_limit_is_a_failed_row_with_its_numbers(text_store):
+    record = run(text_store, small(budget__artifact_bytes=70_000), "fat")
+    assert record.status == "failed"
+    assert "exceeds budget.artifact_bytes = 70,000" in record.error
+    assert record.within_budget is False
+    assert record.metric("export", "model_bytes") > 0
+
+
+def test_an_evaluation_over_its_budget_is_cut_short_and_tried_again_only_under_a_larger_one(fresh_store, text_store):
+    store = fresh_store("slow")
+    slow = small(budget__eval_s=1e-9)
+    assert "time is used up" in run(store, slow, "slow").error
+    assert "did not end within" in run(store, slow, "slow-again").error
+    assert run(store, small(), "patient").status == "done"
+
+
+def test_a_corrupt_shard_is_a_failed_row_that_names_the_file(fresh_store, tmp_path):
+    store = fresh_store("corrupt")
+    source = store / "stages" / "train_text"
+    copied = {path.name: path.read_bytes() for path in source.glob("*/*")}
+    mark = next(path.name for path in source.iterdir() if path.is_dir())
+    source.unlink()
+    (source / mark).mkdir(parents=True)
+    copied["fineweb_train_000000.bin"] = b"\0" * 4 + copied["fineweb_train_000000.bin"][4:]
+    for name, content in copied.items():
+        (source / mark / name).write_bytes(content)
+    record = run(store, small())
+    assert record.status == "failed"
+    assert "fineweb_train_000000.bin has magic number 0; expected 20240520" in record.error
+
+
+def test_no_snapshot_is_a_failed_row_that_says_what_to_change(fresh_store):
+    record = run(fresh_store("none"), small(averaging__swa_below=0.0))
+    assert record.status == "failed"
+    assert "raise swa_below, or set averaging.use to none" in record.error
+
+
+def test_an_interrupted_run_leaves_no_record_but_its_finished_stages(fresh_store):
+    store = fresh_store("stopped")
+    asked = []
+
+    def stopping() -> bool:
+        asked.append(1)
+        return (store / "stages" / "train").exists() and len(
+            list((store / "stages" / "train").glob("*/result.json"))
+        ) > 0
+
+    with pytest.raises(Interrupted):
+        run(store, small(), "stopped", stopping=stopping)
+    assert not (store / "records" / "stopped.json").exists()
+    assert run(store, small(), "stopped").stages_run == ("export", "evaluate")
+
+
+def test_the_first_record_stands(text_store):
+    path = text_store / "records" / "kept.json"
+    first = run(text_store, small(), "kept")
+    run(text_store, small(), "kept")
+    assert json.loads(path.read_bytes())["started_at"] == first.started_at
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"averaging.use": "ema", "averaging.ema_decay": 0.5},
+        {"quantization.qat": "always"},
+        {"data.loader": "sequential"},
+        {"model.tie_embeddings": False},
+        {"optimizer.muon.ns_coefficients": "polar_express", "optimizer.muon.row_normalize": True},
+        {"model.compute_dtype": "bfloat16"},
+    ],
+    ids=str,
+)
+def test_every_switch_runs_to_a_score(fresh_store, changes):
+    record = run(fresh_store("switch"), small(**{key.replace(".", "__"): value for key, value in changes.items()}))
+    assert record.status == "done", record.error
+
+
+def test_a_request_travels_as_plain_values():
+    recipe = small()
+    request = RunRequest.of("x", "tiny", recipe, "x.json")
+    assert RunRequest(**json.loads(json.dumps(request.as_dict()))).load_recipe() == recipe
+    assert isinstance(request.load_recipe(), Recipe)
