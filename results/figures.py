@@ -93,7 +93,7 @@ def _word(value: Any) -> str:
 def draw_scores(facts: pd.DataFrame, path: Path) -> None:
     """Draws the facts as PNG or SVG, by the ending of `path`: one panel per key, 1200 pixels wide."""
     panels = [panel for _, panel in facts.groupby("key", sort=False)]
-    num_columns = min(PANELS_PER_ROW, max(1, len(panels)))
+    num_columns = 2 if len(panels) == 4 else min(PANELS_PER_ROW, max(1, len(panels)))
     num_rows = max(1, math.ceil(len(panels) / num_columns))
     figure = Figure(figsize=(WIDTH_IN, ROW_IN * num_rows), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)

@@ -67,9 +67,14 @@ class StageStore:
 
     @contextmanager
     def writing(self, stage: str, fingerprint: str) -> Iterator[Path]:
-        """A folder aside to fill; `publish` makes it appear. Whatever was not published is removed."""
+        """A folder aside to fill; `publish` makes it appear. Whatever was not published is removed.
+
+        Only under the stage's claim: what an earlier holder, killed, had left aside is removed first.
+        """
         parent = self._stages / stage
         parent.mkdir(parents=True, exist_ok=True)
+        for left_over in parent.glob(f".{fingerprint}-*"):
+            shutil.rmtree(left_over, ignore_errors=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{fingerprint}-{socket.gethostname()}-", dir=parent))
         try:
             yield aside

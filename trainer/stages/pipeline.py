@@ -6,6 +6,7 @@ things up, claims and writes, and tells the others what it decided.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -139,7 +140,8 @@ def _decision(
 def _compute(context: StageContext, stage: str, mark: str) -> StageOutcome:
     context.tell(stage, 0.0)
     started_at, started_s = now(), context.clock()
-    with context.store.writing(stage, mark) as aside:
+    writing = context.store.writing(stage, mark) if context.ranks.is_first else contextlib.nullcontext(Path())
+    with writing as aside:
         metrics = _work(context, stage, mark, aside)
         outcome: StageOutcome | str = ""
         if context.ranks.is_first:

@@ -25,6 +25,14 @@ def test_half_a_stage_does_not_exist(tmp_path):
     assert list((tmp_path / "stages" / "train").iterdir()) == []
 
 
+def test_what_a_killed_holder_left_aside_is_swept_away(tmp_path):
+    store = StageStore(tmp_path)
+    left_over = tmp_path / "stages" / "train" / ".abc-host-1"
+    left_over.mkdir(parents=True)
+    publish(store)
+    assert not left_over.exists()
+
+
 def test_the_first_to_publish_wins(tmp_path):
     store = StageStore(tmp_path)
     publish(store, "first")
