@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from trainer.spec.budget import total_bytes
+from trainer.spec.fields import disabled_by, value_at
 
 Status = Literal["planned", "running", "done", "failed", "stopped"]
 ColumnType = Literal["text", "integer", "number", "boolean"]
@@ -67,13 +68,14 @@ def row_of(record: Mapping[str, Any], sweep: str, swept_keys: Sequence[str]) -> 
     """The row of a run that ended.
 
     record:      a `trainer.spec.record.Record` as parsed JSON
-    swept_keys:  dotted recipe keys; a list becomes its JSON text
+    swept_keys:  dotted recipe keys; a list becomes its JSON text, one that a switch disables is empty
     Scores are empty unless the run is done: what a failed run scored on the way is no result of its configuration.
     Raises KeyError or TypeError when the record lacks what every record has.
     """
     metrics = {stage: outcome["metrics"] for stage, outcome in record["stages"].items()}
     headline = metrics.get(record["headline"], {})
-    swept_values = {key: _value_at(record["recipe"], key) for key in swept_keys}
+    recipe = record["recipe"]
+    swept_values = {key: None if disabled_by(recipe, key) else value_at(recipe, key) for key in swept_keys}
     filled: Row = {
         **unfinished_row(sweep, record["run_id"].rsplit("-s", 1)[0], record["seed"], record["status"], swept_values),
         **_of_training(metrics.get("train", {})),
@@ -123,13 +125,6 @@ def _of_artifact(export: Mapping[str, Any]) -> Row:
 def _fingerprint(record: Mapping[str, Any], stage: str) -> str | None:
     outcome = record["stages"].get(stage)
     return None if outcome is None else outcome["fingerprint"]
-
-
-def _value_at(recipe: Mapping[str, Any], key: str) -> Any:
-    node: Any = recipe
-    for part in key.split("."):
-        node = node[part]
-    return node
 
 
 def _cell(value: Any) -> Any:

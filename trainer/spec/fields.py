@@ -63,11 +63,11 @@ def _type_name(annotation: Any) -> str:
 FIELDS: Mapping[str, FieldInfo] = {leaf.key: leaf for leaf in _leaves(Recipe)}
 
 
-def value_at(recipe: Recipe, key: str) -> Any:
-    """The value under a dotted key, e.g. `value_at(recipe, 'optimizer.muon.lr')`."""
+def value_at(recipe: Recipe | Mapping[str, Any], key: str) -> Any:
+    """The value under a dotted key, e.g. `value_at(recipe, 'optimizer.muon.lr')`; plain nested sections do as well."""
     node: Any = recipe
     for part in key.split("."):
-        node = getattr(node, part)
+        node = node[part] if isinstance(node, Mapping) else getattr(node, part)
     return node
 
 
@@ -76,7 +76,7 @@ def flat(recipe: Recipe) -> dict[str, Any]:
     return {key: value_at(recipe, key) for key in FIELDS}
 
 
-def disabled_by(recipe: Recipe, key: str) -> tuple[str, Any] | None:
+def disabled_by(recipe: Recipe | Mapping[str, Any], key: str) -> tuple[str, Any] | None:
     """The switch and its value that take all effect from `key`, or None while it has an effect."""
     for switch, off in FIELDS[key].unless.items():
         value = value_at(recipe, switch)
