@@ -1,14 +1,16 @@
-"""One-sided t-tests for 'better by more than a margin', on plain numbers. Lower is better throughout.
+"""One-sided t-tests for 'better by more than a margin' and 'no worse than', on plain numbers. Lower is better.
 
 Every difference is candidate minus baseline, so an improvement is negative, and so is its t. Numbers that carry no test
 (fewer than two, no spread, not finite) raise `NoVerdict` and never become a p-value. Which rows enter, and what a
-verdict means, is decided in `compare`.
-Source: challenge README, "record acceptance"; Welch 1947; scipy.stats for the arithmetic.
+verdict means, is decided in `compare`; tests without the normal assumption are in `resampling`.
+Source: challenge README, "record acceptance"; Welch 1947; Schuirmann 1987 (two one-sided tests); scipy.stats for the
+arithmetic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,12 @@ Numbers = Sequence[float] | NDArray[np.float64]
 
 ROUNDING = 1e-12
 """A spread below this part of the numbers themselves is rounding: such runs are copies of each other."""
+
+
+LEAST_POOLED_DF = 10
+"""Degrees of freedom from which a sweep's pooled variance is trusted more than the two arms' own."""
+NOISIER = 0.05
+"""An arm whose variance exceeds the pooled one at this level of the F-test is judged by its own noise."""
 
 
 class NoVerdict(UserError):
@@ -46,6 +54,11 @@ class TTest:
     correlation: float | None = None
     """Between the paired arms; None when unpaired."""
 
+    @property
+    def standard_error(self) -> float:
+        """Of `difference`, whatever margin was tested."""
+        return (self.high - self.difference) / float(stats.t.ppf(0.975, self.df))
+
 
 def paired_t(candidate: Numbers, baseline: Numbers, margin: float = 0.0) -> TTest:
     """Whether pairs (same trained artifact, two evaluations) differ by more than `margin`; pairs stand in order."""
@@ -68,6 +81,68 @@ def welch_t(candidate: Numbers, baseline: Numbers, margin: float = 0.0) -> TTest
     one_sided = stats.ttest_ind(scores, reference - margin, equal_var=False, alternative="less")
     assumption = "scores of each arm are normal; every run was trained independently"
     return _found("Welch's t-test", assumption, one_sided, stats.ttest_ind(scores, reference, equal_var=False))
+
+
+@dataclass(frozen=True)
+class PooledVariance:
+    """The variance between seeds that all arms of a sweep are taken to share."""
+
+    variance: float
+    df: int
+
+    @classmethod
+    def of(cls, arms: Iterable[Numbers]) -> PooledVariance:
+        """From every arm with at least two finite scores; without any such arm, of no degree of freedom."""
+        finite = [array[np.isfinite(array)] for array in (np.asarray(arm, dtype=np.float64) for arm in arms)]
+        spread = [array for array in finite if len(array) > 1]
+        df = sum(len(array) - 1 for array in spread)
+        squares = sum(float(np.square(array - array.mean()).sum()) for array in spread)
+        return cls(squares / df if df else math.nan, df)
+
+    def fits(self, *arms: Numbers) -> bool:
+        """Whether there are degrees of freedom enough and no arm is noisier than the sweep."""
+        if self.df < LEAST_POOLED_DF or not self.variance > 0:
+            return False
+        own = ((float(np.var(arm, ddof=1)), len(arm) - 1) for arm in arms if len(arm) > 1)
+        return all(stats.f.sf(variance / self.variance, df, self.df) >= NOISIER for variance, df in own)
+
+
+def pooled_t(candidate: Numbers, baseline: Numbers, pooled: PooledVariance, margin: float = 0.0) -> TTest:
+    """Whether the mean is lower by more than `margin`, with the spread between seeds taken from the whole sweep.
+
+    Three seeds an arm say little about their spread; twenty arms of three say much. Either arm may be a single run.
+    """
+    scores, reference = _finite(candidate, "the candidate"), _finite(baseline, "the baseline")
+    if not len(scores) or not len(reference):
+        raise NoVerdict("an arm has no score at all; run it first")
+    if pooled.df < 1 or not math.sqrt(pooled.variance) > ROUNDING * np.abs(scores).max():
+        raise NoVerdict("the sweep's runs are all the same, so chance cannot be judged; use other seeds")
+    difference = float(scores.mean() - reference.mean())
+    error = math.sqrt(pooled.variance * (1 / len(scores) + 1 / len(reference)))
+    t = (difference + margin) / error
+    half = float(stats.t.ppf(0.975, pooled.df)) * error
+    p = float(stats.t.cdf(t, pooled.df))
+    return TTest(
+        "t-test with pooled variance",
+        f"scores are normal with the spread that all arms of the sweep share ({pooled.df} degrees of freedom)",
+        difference,
+        difference - half,
+        difference + half,
+        t,
+        pooled.df,
+        p,
+    )
+
+
+def no_worse_p(found: TTest, margin: float) -> float:
+    """p of 'no worse than the baseline by `margin`': small when a loss that large can be excluded."""
+    return float(stats.t.cdf((found.difference - margin) / found.standard_error, found.df))
+
+
+def equivalence_p(found: TTest, margin: float) -> float:
+    """p of 'equal to the baseline within `margin`', the larger of two one-sided tests (TOST)."""
+    not_better = float(stats.t.sf((found.difference + margin) / found.standard_error, found.df))
+    return max(no_worse_p(found, margin), not_better)
 
 
 def one_sample_t(candidate: Numbers, baseline_mean: float, margin: float = 0.0) -> TTest:
