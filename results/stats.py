@@ -28,8 +28,9 @@ ROUNDING = 1e-12
 
 LEAST_POOLED_DF = 10
 """Degrees of freedom from which a sweep's pooled variance is trusted more than the two arms' own."""
-NOISIER = 0.05
-"""An arm whose variance exceeds the pooled one at this level of the F-test is judged by its own noise."""
+NOISIER = 0.001
+"""An arm whose variance exceeds the others' at this level of the F-test is left out of the pool and judged by its own
+noise: an unstable configuration is no evidence about the others. So rare a chance costs no power."""
 
 
 class NoVerdict(UserError):
@@ -92,19 +93,28 @@ class PooledVariance:
 
     @classmethod
     def of(cls, arms: Iterable[Numbers]) -> PooledVariance:
-        """From every arm with at least two finite scores; without any such arm, of no degree of freedom."""
+        """From every arm with at least two finite scores that is not noisier than the others; possibly from none."""
         finite = [array[np.isfinite(array)] for array in (np.asarray(arm, dtype=np.float64) for arm in arms)]
-        spread = [array for array in finite if len(array) > 1]
-        df = sum(len(array) - 1 for array in spread)
-        squares = sum(float(np.square(array - array.mean()).sum()) for array in spread)
+        pool = sorted((array for array in finite if len(array) > 1), key=np.var)
+        while len(pool) > 1 and cls._over(pool[:-1])._is_exceeded_by(pool[-1]):
+            pool.pop()
+        return cls._over(pool)
+
+    @classmethod
+    def _over(cls, arms: Sequence[NDArray[np.float64]]) -> PooledVariance:
+        df = sum(len(array) - 1 for array in arms)
+        squares = sum(float(np.square(array - array.mean()).sum()) for array in arms)
         return cls(squares / df if df else math.nan, df)
 
-    def fits(self, *arms: Numbers) -> bool:
-        """Whether there are degrees of freedom enough and no arm is noisier than the sweep."""
-        if self.df < LEAST_POOLED_DF or not self.variance > 0:
+    def _is_exceeded_by(self, arm: Numbers) -> bool:
+        if len(arm) < 2 or not self.variance > 0:
             return False
-        own = ((float(np.var(arm, ddof=1)), len(arm) - 1) for arm in arms if len(arm) > 1)
-        return all(stats.f.sf(variance / self.variance, df, self.df) >= NOISIER for variance, df in own)
+        return bool(stats.f.sf(np.var(arm, ddof=1) / self.variance, len(arm) - 1, self.df) < NOISIER)
+
+    def fits(self, *arms: Numbers) -> bool:
+        """Whether there are degrees of freedom enough and none of these arms is noisier than the pool."""
+        enough = self.df >= LEAST_POOLED_DF and self.variance > 0
+        return enough and not any(self._is_exceeded_by(arm) for arm in arms)
 
 
 def pooled_t(candidate: Numbers, baseline: Numbers, pooled: PooledVariance, margin: float = 0.0) -> TTest:

@@ -32,7 +32,7 @@ def verdicts() -> pd.DataFrame:
 
 
 def test_the_verdicts_of_all_consecutive_records_stand():
-    """Accept a change: python -c "from tests.results.test_policies import *; verdicts().to_csv(GOLDEN, index=False)"."""
+    """Accept a change: python -c 'from tests.results.test_policies import *; verdicts().to_csv(GOLDEN, index=False)'"""
     golden = pd.read_csv(GOLDEN, dtype=str, keep_default_na=False)
     changed = verdicts().astype(str).compare(golden)
     assert changed.empty, f"{changed}\n{test_the_verdicts_of_all_consecutive_records_stand.__doc__}"
@@ -58,7 +58,7 @@ def test_of_the_sp8192_steps_one_passes_the_written_rule():
 @pytest.mark.parametrize(("record", "previous", "p"), [(1514, 1493, 0.020), (1769, 1736, 0.0625)])
 def test_the_frontier_rule_gives_the_published_p_values(record, previous, p):
     told = accept(POLICIES["pg-frontier-p25"], record_losses(record), record_losses(previous))
-    assert (told.answer, told.p) == ("accepted", pytest.approx(p, abs=1e-4))
+    assert (told.answer, told.p) == ("accepted", pytest.approx(p, abs=5e-4))
 
 
 def test_the_seed_documents_entry_beats_the_naive_baseline_and_not_the_record_of_the_day_before():

@@ -146,8 +146,10 @@ def test_a_noisier_arm_is_not_judged_by_the_others_calm():
     calm = [np.array([2.0, 2.001, 1.999])] * 8
     pooled = PooledVariance.of(calm)
     assert pooled.fits(calm[0], calm[1])
-    assert not pooled.fits(np.array([2.0, 2.01, 1.99]), calm[0])
     assert not PooledVariance.of(calm[:4]).fits(*calm[:2])  # 8 degrees of freedom are too few
+    wild = np.array([2.0, 2.1, 1.9])
+    assert PooledVariance.of([*calm, wild]) == pooled
+    assert not pooled.fits(wild, calm[0])
 
 
 def test_without_any_spread_nothing_is_pooled():
