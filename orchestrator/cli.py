@@ -43,10 +43,11 @@ def plan(
     seeds: Seeds = None,
     trials: Trials = None,
     workers: Workers = None,
+    gain: Annotated[float | None, typer.Option(help="How many seeds show this gain? Bits per byte.")] = None,
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
-    """What a sweep would run, what is in the store already, seconds and cost. Starts neither torch nor Ray."""
+    """What a sweep would run, cost and prove, and what is in the store already. Starts neither torch nor Ray."""
     from orchestrator.plan import make_plan
     from orchestrator.plan_table import plan_rows, plan_text
     from orchestrator.slot import expected_ranks
@@ -65,7 +66,7 @@ def plan(
     if format == "json":
         print(json.dumps(plan_rows(made), indent=1))
     else:
-        Console(highlight=False).print(plan_text(made))
+        Console(highlight=False).print(plan_text(made, gain))
 
 
 @app.command(epilog="Example: orchestrator sweep search_spaces/ttt.yaml --seeds 1,2,3")

@@ -95,25 +95,23 @@ def design_of(paired: bool, num_configurations: int, n: int, sd: float, alpha: f
 
 
 def seeds_needed(
-    gain: float, paired: bool, num_configurations: int, sd: float, alpha: float, power: float = 0.8
+    gain: float,
+    paired: bool,
+    num_configurations: int,
+    sd: float,
+    alpha: float,
+    power: float = 0.8,
+    adaptive: bool = False,
 ) -> int | None:
     """Seeds per configuration from which a gain beyond the margin is shown with this power; None beyond a thousand."""
-    if gain <= 0:
-        return None
-    enough = (n for n in _growing() if design_of(paired, num_configurations, n, sd, alpha).power(gain) >= power)
-    upper = next(enough, None)
-    if upper is None:
-        return None
-    lower = upper // 2
-    return next(
-        n
-        for n in range(max(2, lower), upper + 1)
-        if design_of(paired, num_configurations, n, sd, alpha).power(gain) >= power
-    )
 
+    def enough(n: int) -> bool:
+        return design_of(paired, num_configurations, n, sd, alpha, adaptive).power(gain) >= power
 
-def _growing() -> list[int]:
-    return [2**k for k in range(1, 10)] + [MOST_SEEDS]
+    if gain <= 0 or not enough(MOST_SEEDS):
+        return None
+    upper = next(n for n in (2**k for k in range(1, 11)) if enough(n))
+    return next(n for n in range(max(2, upper // 2), upper + 1) if enough(n))
 
 
 @functools.lru_cache(maxsize=64)
