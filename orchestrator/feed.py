@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections import deque
 
+from orchestrator.configuration import config_of
 from orchestrator.journal import Sweep
 from orchestrator.run_queue import FINISHED, WAIT, Run, RunQueue
+from results.ledger import Ledger
 from trainer.spec.record import Record, now
 from trainer.stages.assemble import RunRequest, adopt, keep_record, make_record
 from trainer.stages.cache import StageStore
@@ -21,6 +23,9 @@ class Feed:
         self._sweep, self._queue, self._store, self._num_ranks = sweep, queue, store, num_ranks
         self._out: dict[str, tuple[RunRequest, str]] = {}
         self._waiting: deque[RunRequest] = deque()
+        self._ledger = Ledger(sweep.store)
+        for run_id, record in queue.records.items():
+            self._note_end(run_id, record)  # a crash may have come between the record and the ledger
 
     def next(self) -> RunRequest | object:
         """A run to compute; WAIT while none may be asked yet; FINISHED when the sweep is complete."""
@@ -32,12 +37,13 @@ class Feed:
                 return run
             assert isinstance(run, Run)
             request = RunRequest.of(run.run_id, self._sweep.preset, run.recipe, self._sweep.record_path(run.run_id))
+            self._ledger.start(self._sweep.name, run.configuration.id, run.seed)
             record = adopt(request, self._store, self._num_ranks)
             if record is None:
                 self._out[run.run_id] = (request, now())
                 return request
             keep_record(request, record)
-            self._queue.finished(run.run_id, self._sweep.record(run.run_id))
+            self._finish(run.run_id, self._sweep.record(run.run_id) or record)
 
     def peek_finished(self) -> bool:
         """Whether nothing is left to compute. The run this finds, if any, is handed out by the coming `next`."""
@@ -58,6 +64,13 @@ class Feed:
             keep_record(request, make_record(request, recipe, {}, (), started_at, self._num_ranks, lost))
             record = self._sweep.record(run_id)
         if record is not None:
-            self._queue.finished(run_id, record)
+            self._finish(run_id, record)
             del self._out[run_id]
         return record
+
+    def _finish(self, run_id: str, record: Record) -> None:
+        self._note_end(run_id, record)
+        self._queue.finished(run_id, record)
+
+    def _note_end(self, run_id: str, record: Record) -> None:
+        self._ledger.end(self._sweep.name, config_of(run_id), record.seed, record.status)

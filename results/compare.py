@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -47,6 +48,8 @@ def compare(
     correction: Literal["holm", "none"] = "holm",
     seeds: Iterable[int] | None = None,
     exact_baseline: bool = False,
+    objections: Mapping[str, str] = MappingProxyType({}),
+    looked_at: Collection[str] = (),
 ) -> list[Verdict]:
     """A verdict for every configuration of the sweep but the baseline, in the order of the table.
 
@@ -54,6 +57,8 @@ def compare(
     margin, unit:    least gain that counts, in nats per token or bits per byte
     seeds:           those of `frame` that count, and that every configuration must have finished; by default all
     exact_baseline:  test against the baseline's mean as if it were exact (the challenge's rule), which is weaker proof
+    objections:      why the seeds of a configuration (or of the baseline) prove nothing, from the seed ledger
+    looked_at:       configurations whose seeds were added to after a look: exploratory
     Raises UserError for an unknown baseline, or rows of several configurations.
     """
     runs = per_run(frame, seeds)
@@ -64,10 +69,13 @@ def compare(
     if isinstance(baseline, str):
         pooled = PooledVariance.of([rows[SCORE_IN[unit]] for rows in arms.values()])
         arms.pop(name)
-    plan = _Plan(unit, margin, alpha, exploratory, wanted, exact_baseline, pooled)
+    plan = _Plan(unit, margin, alpha, wanted, exact_baseline, pooled)
     own_seeds = wanted if isinstance(baseline, str) else set(reference["seed"])
-    flaw = flaw_of(reference, unit, own_seeds, "the baseline")
-    verdicts = [_judge(config, rows, name, reference, flaw, plan) for config, rows in arms.items()]
+    flaw = objections.get(name, "") or flaw_of(reference, unit, own_seeds, "the baseline")
+    verdicts = [
+        _judge(config, rows, name, reference, flaw or objections.get(config, ""), plan) for config, rows in arms.items()
+    ]
+    verdicts = [replace(verdict, exploratory=exploratory or verdict.config in looked_at) for verdict in verdicts]
     return _corrected(verdicts, correction)
 
 
@@ -76,7 +84,6 @@ class _Plan:
     unit: Unit
     margin: float
     alpha: float
-    exploratory: bool
     wanted: set[int]
     exact_baseline: bool
     pooled: PooledVariance
@@ -97,11 +104,11 @@ def _reference(arms: dict[str, pd.DataFrame], baseline: str | pd.DataFrame) -> t
 
 
 def _judge(
-    config: str, rows: pd.DataFrame, name: str, reference: pd.DataFrame, baseline_flaw: str, plan: _Plan
+    config: str, rows: pd.DataFrame, name: str, reference: pd.DataFrame, known_flaw: str, plan: _Plan
 ) -> Verdict:
     sweep = str(rows["sweep"].iloc[0]) if "sweep" in rows else ""
-    verdict = Verdict(config, name, "cannot say", plan.alpha, plan.exploratory, sweep)
-    flaw = baseline_flaw or flaw_of(rows, plan.unit, plan.wanted, "the configuration")
+    verdict = Verdict(config, name, "cannot say", plan.alpha, exploratory=False, sweep=sweep)
+    flaw = known_flaw or flaw_of(rows, plan.unit, plan.wanted, "the configuration")
     density, baseline_density = tokens_per_byte(rows), tokens_per_byte(reference)
     same_tokens = math.isclose(density, baseline_density, rel_tol=SAME_TOKENIZER)
     if not flaw and plan.unit == "nats" and not same_tokens:

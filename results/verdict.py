@@ -26,7 +26,7 @@ class Verdict:
     conclusion: Literal["better", "not shown", "cannot say"]
     alpha: float
     exploratory: bool
-    """The same seeds chose the configuration, so p is no proof; confirm on fresh seeds."""
+    """The same seeds chose the configuration, or more were added after a look: p is no proof; confirm on fresh ones."""
     sweep: str = ""
     """The sweep of the configuration, where it has one."""
     reason: str = ""
@@ -65,7 +65,7 @@ class Verdict:
         found = {"better": "suggested" if self.exploratory else "shown"}.get(self.conclusion, "not shown")
         told = f"{measured} ({interval}). At alpha = {self.alpha:g} {claim} is {found}: {_evidence(self)}."
         told += _no_worse(self)
-        warning = " Exploratory: these seeds also chose the configuration; settle it with: "
+        warning = " Exploratory: the choice was made on these very seeds; settle it with: "
         warning += f"orchestrator confirm {self.sweep or 'NAME'}"
         return told + (warning if self.exploratory else "")
 
