@@ -15,14 +15,16 @@ from rich.console import Console
 
 from orchestrator.journal import Sweep, find_sweep
 from orchestrator.overview import label
-from results.compare import Unit, compare
+from orchestrator.racing import is_paired, rule_of
+from results.compare import compare
 from results.figures import draw_scores, score_facts
 from results.ledger import Ledger
+from results.race_verdict import race_verdicts
 from results.records import record_losses
 from results.render import render
 from results.store import read_rows
 from results.tables import per_configuration, per_run
-from results.verdict import Verdict
+from results.verdict import Unit, Verdict
 from results.yardsticks import scale_lines
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.units import human_seconds
@@ -38,7 +40,7 @@ def rows_of(sweep: Sweep) -> pd.DataFrame:
 def conclude(sweep: Sweep, console: Console, format: str) -> None:
     """The end of a sweep: with `json` the rows per configuration on stdout, else everything a person wants."""
     frame = rows_of(sweep)
-    table = per_configuration(frame, baseline=baseline_of(sweep), seeds=sweep.space.seeds)
+    table = table_of(sweep, frame)
     if format == "json":
         print(render(table, "json"))
         return
@@ -64,6 +66,12 @@ def baseline_of(sweep: Sweep) -> str:
     return sweep.asked()[0].id
 
 
+def table_of(sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
+    """The sweep per configuration; in a race each needs the seeds of its rounds alone."""
+    enough = sweep.race().seeds if sweep.space.stopping else {}
+    return per_configuration(frame, baseline=baseline_of(sweep), seeds=sweep.space.seeds, enough=enough)
+
+
 def verdict_lines(sweep: Sweep, frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     """The question, and in words whether the best configuration answers it."""
     lines = [sweep.space.description or sweep.name]
@@ -84,11 +92,7 @@ def print_table(sweep: Sweep, per: Literal["run", "config"], format: str) -> Non
     """The rows, per run or per configuration, in any format."""
     frame = rows_of(sweep)
     warn_unreadable(frame, Console(stderr=True))
-    table = (
-        per_run(frame)
-        if per == "run"
-        else per_configuration(frame, baseline=baseline_of(sweep), seeds=sweep.space.seeds)
-    )
+    table = per_run(frame) if per == "run" else table_of(sweep, frame)
     content = render(table, format)
     if isinstance(content, bytes):
         sys.stdout.buffer.write(content)
@@ -132,6 +136,10 @@ def _verdicts(
     store: Path,
 ) -> list[Verdict]:
     asked = sweep.space.compare
+    if sweep.space.stopping and baseline is None and margin is None and unit is None and alpha is None:
+        rule = rule_of(sweep.space, is_paired(sweep.space, sweep.asked(), sweep.records()))
+        objections = _from_ledger(sweep)["objections"]
+        return race_verdicts(frame, sweep.race(), baseline_of(sweep), rule, asked.unit, sweep.space.seeds, objections)
     reference = baseline_of(sweep) if baseline is None else _reference(sweep, baseline, store)
     chosen_unit: Unit = unit or asked.unit
     return compare(
@@ -184,7 +192,7 @@ def _reference(sweep: Sweep, baseline: str, store: Path) -> str | pd.DataFrame:
 
 
 def _best(sweep: Sweep, rows: pd.DataFrame) -> str:
-    table = per_configuration(rows, baseline=baseline_of(sweep), seeds=sweep.space.seeds)
+    table = table_of(sweep, rows)
     ranked = table[table["rank"].notna()]
     if ranked.empty:
         raise UserError(f"sweep '{sweep.name}' has no complete configuration to compare with")

@@ -67,9 +67,9 @@ class Overview:
         )
 
     def _scores(self, configuration: Configuration) -> list[float] | None:
-        """The headline of every seed, or None while one is missing or failed."""
+        """The headline of every seed it needs, or None while one is missing or failed."""
         scores = []
-        for seed in self._queue.seeds:
+        for seed in self._queue.seeds_of(configuration):
             record = self._queue.records.get(f"{configuration.id}-s{seed}")
             value = record.metric(record.headline, "val_bpb") if record and record.status == "done" else None
             if value is None:

@@ -28,12 +28,10 @@ from statsmodels.stats.multitest import multipletests
 from results.resampling import bootstrap_interval, sign_flip_p
 from results.stats import NoVerdict, PooledVariance, TTest, no_worse_p, one_sample_t, paired_t, pooled_t, welch_t
 from results.tables import is_finished, per_run, swept_keys_of
-from results.verdict import Effect, Verdict
+from results.verdict import SCORE_IN, Effect, Unit, Verdict
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.units import bits_per_byte_to_nats, nats_to_bits_per_byte
 
-Unit = Literal["nats", "bpb"]
-SCORE_IN: dict[Unit, str] = {"nats": "val_loss", "bpb": "val_bpb"}
 SAME_TOKENIZER = 0.01
 """Tokens per byte may differ by this part: exports of one tokenizer do by 0.003, tokenizers by 0.05 and more."""
 

@@ -7,7 +7,8 @@ is running. Over-budget and illegal configurations are never ranked. Which diffe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -42,12 +43,17 @@ def swept_keys_of(frame: pd.DataFrame) -> list[str]:
 
 
 def per_configuration(
-    frame: pd.DataFrame, metric: str = "val_bpb", baseline: str = "", seeds: Iterable[int] | None = None
+    frame: pd.DataFrame,
+    metric: str = "val_bpb",
+    baseline: str = "",
+    seeds: Iterable[int] | None = None,
+    enough: Mapping[str, int] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """One row per configuration, ranked by the mean of `metric` over seeds, lower first.
 
     baseline:  the configuration that others are measured against
     seeds:     those that count, and that every configuration must have finished; by default all in the table
+    enough:    numbers of seeds that suffice for single configurations: a race gives more to some than to others
     Columns: rank (1 is best; empty unless done, legal and within budget), config, is_baseline, status, swept values,
     n (finished seeds), failed, mean, sd (n - 1), ci95_low, ci95_high (t interval; empty below two seeds), best,
     total_bytes and eval_s (largest), within_budget and legal (of every finished seed; unknown counts as no).
@@ -56,7 +62,7 @@ def per_configuration(
     num_seeds = len(set(runs["seed"] if seeds is None else seeds))
     grouped = _judged(runs, metric).groupby("config", sort=False)
     table = grouped[swept_keys_of(frame)].first()
-    table.insert(0, "status", _status(grouped, num_seeds))
+    table.insert(0, "status", _status(grouped, num_seeds, enough))
     table["n"] = grouped["score"].count()
     table["failed"] = grouped["broken"].sum()
     table = table.join(_spread(grouped["score"], table["status"] == "done"))
@@ -82,8 +88,10 @@ def _judged(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     )
 
 
-def _status(grouped: Any, num_seeds: int) -> pd.Series[str]:
-    status = (grouped["score"].count() < num_seeds).map({True: "running", False: "done"})
+def _status(grouped: Any, num_seeds: int, enough: Mapping[str, int]) -> pd.Series[str]:
+    counts = grouped["score"].count()
+    needed = [enough.get(str(config), num_seeds) for config in counts.index]
+    status = (counts < needed).map({True: "running", False: "done"})
     return status.mask(grouped["stopped"].any(), "stopped").mask(grouped["broken"].any(), "failed")
 
 
