@@ -138,9 +138,9 @@ def _verdicts(
     asked = sweep.space.compare
     if sweep.space.stopping and baseline is None and margin is None and unit is None and alpha is None:
         rule = rule_of(sweep.space, is_paired(sweep.space, sweep.asked(), sweep.records()))
-        objections = _from_ledger(sweep)["objections"]
+        objections = ledger_says(sweep)["objections"]
         return race_verdicts(frame, sweep.race(), baseline_of(sweep), rule, asked.unit, sweep.space.seeds, objections)
-    reference = baseline_of(sweep) if baseline is None else _reference(sweep, baseline, store)
+    reference = baseline_of(sweep) if baseline is None else reference_of(sweep, baseline, store)
     chosen_unit: Unit = unit or asked.unit
     return compare(
         frame,
@@ -150,11 +150,11 @@ def _verdicts(
         alpha=asked.alpha if alpha is None else alpha,
         exploratory=sweep.space.adaptive,
         seeds=sweep.space.seeds,
-        **_from_ledger(sweep),
+        **ledger_says(sweep),
     )
 
 
-def _from_ledger(sweep: Sweep) -> dict[str, Any]:
+def ledger_says(sweep: Sweep) -> dict[str, Any]:
     """What the seed ledger has against the seeds of each configuration."""
     ledger, configs = Ledger(sweep.store), [item.id for item in sweep.asked()]
     objections = {config: ledger.objection(sweep.name, config) for config in configs}
@@ -173,7 +173,7 @@ def seed_line(sweep: Sweep, config: str) -> str:
     return "; ".join([f"seeds: {own}", *(f"in sweep {name}: {', '.join(seeds)}" for name, seeds in by_sweep.items())])
 
 
-def _reference(sweep: Sweep, baseline: str, store: Path) -> str | pd.DataFrame:
+def reference_of(sweep: Sweep, baseline: str, store: Path) -> str | pd.DataFrame:
     """A configuration of this sweep, the baseline of another one, or a published record."""
     kind, colon, name = baseline.partition(":")
     if colon and kind == "record":
@@ -186,7 +186,7 @@ def _reference(sweep: Sweep, baseline: str, store: Path) -> str | pd.DataFrame:
     if baseline not in known:
         raise UserError(
             f"--baseline {baseline} is no configuration of sweep '{sweep.name}'{did_you_mean(baseline, known)}; "
-            f"known: {', '.join(known)}; or sweep:NAME (its best), or record:PR"
+            f"known: {', '.join(known)}; or sweep:NAME (its best), record:PR, or record:frontier"
         )
     return baseline
 
