@@ -25,6 +25,15 @@ LADDER = (2, 3, 5, 8, 12, 20)
 """Numbers of seeds whose smallest provable gain is shown beside the planned one."""
 
 
+TESTS = {
+    "paired": "paired t-test",
+    "pooled": "t-test with pooled variance",
+    "welch": "Welch's t-test",
+    "race": "race, Welch's t-test after every seed",
+    "paired race": "race, paired t-test after every seed",
+}
+
+
 @dataclass(frozen=True)
 class Spread:
     """Standard deviation between seeds, or between pairs on one artifact, and where it is known from."""
@@ -42,6 +51,8 @@ class Evidence:
     paired: bool
     num_configurations: int
     adaptive: bool
+    first_look: int | None = None
+    """Of a race, if it is one."""
 
     @property
     def smallest_gain_bpb(self) -> float | None:
@@ -51,13 +62,22 @@ class Evidence:
     def with_seeds(self, n: int) -> Design:
         """The same comparison over another number of seeds."""
         design = self.design
-        return design_of(self.paired, self.num_configurations, n, design.sd, design.alpha, self.adaptive)
+        return design_of(
+            self.paired, self.num_configurations, n, design.sd, design.alpha, self.adaptive, self.first_look
+        )
 
     def seeds_for(self, gain_bpb: float) -> int | None:
         """Seeds of each configuration that show such a gain beyond the margin with the usual power."""
         design = self.design
         return seeds_needed(
-            gain_bpb, self.paired, self.num_configurations, design.sd, design.alpha, POWER, self.adaptive
+            gain_bpb,
+            self.paired,
+            self.num_configurations,
+            design.sd,
+            design.alpha,
+            POWER,
+            self.adaptive,
+            self.first_look,
         )
 
 
@@ -68,8 +88,11 @@ def evidence_of(space: SearchSpace, paired: bool, store: Path) -> Evidence:
     """
     spread = spread_of(space, paired, store)
     num = max(1, space.num_configurations or 1)
-    design = design_of(paired, num, len(space.seeds), spread.sd_bpb, space.compare.alpha, space.adaptive)
-    return Evidence(design, spread, paired, num, space.adaptive)
+    race = space.stopping
+    alpha = space.compare.alpha if race is None or race.alpha is None else race.alpha
+    first_look = race.first_look if race else None
+    design = design_of(paired, num, len(space.seeds), spread.sd_bpb, alpha, space.adaptive, first_look)
+    return Evidence(design, spread, paired, num, space.adaptive, first_look)
 
 
 def spread_of(space: SearchSpace, paired: bool, store: Path) -> Spread:
@@ -111,7 +134,7 @@ def _listed(names: Sequence[str]) -> str:
 def evidence_lines(evidence: Evidence, gain_bpb: float | None = None) -> list[str]:
     """What the planned seeds can prove, what more would, and how many a wanted gain takes."""
     design, smallest = evidence.design, evidence.smallest_gain_bpb
-    test = {"paired": "paired t-test", "pooled": "t-test with pooled variance", "welch": "Welch's t-test"}[design.test]
+    test = TESTS[design.test]
     correction = f", corrected for {design.num_comparisons} comparisons" if design.num_comparisons > 1 else ""
     lines = [
         f"spread: sd {design.sd:.5f} bits per byte between "
@@ -124,6 +147,8 @@ def evidence_lines(evidence: Evidence, gain_bpb: float | None = None) -> list[st
             f"{design.n} seeds can prove a gain of {smallest:.4f} bits per byte beyond the margin "
             f"({test}, alpha {design.alpha:g}{correction}, power {POWER:.0%})"
         )
+    if evidence.first_look is not None:
+        lines.append("  a race stops as soon as it knows: all of these seeds are the most it may take")
     others = [(n, evidence.with_seeds(n).smallest_gain(POWER)) for n in LADDER if n != design.n]
     lines.append("  " + "; ".join(f"{n} seeds: {gain:.4f}" for n, gain in others if gain is not None))
     if evidence.adaptive:

@@ -181,6 +181,21 @@ def test_the_planned_power_is_the_power():
             shown += int((p < design.level).sum())
         print(f"| {test} | {n} | {num} | {gain:.2f} | 80.0% | {shown / 20 / CHUNK:.1%} |")
         assert shown / 20 / CHUNK == pytest.approx(0.8, abs=0.02)
+    for last, num in itertools.product((5, 10, 20), (1, 10)):
+        gain = Design("race", last, 1.0, 0.01, num).smallest_gain(0.8)
+        shown = race_shown(gain, num, last, random)
+        print(f"| race | {last} | {num} | {gain:.2f} | 80.0% | {shown:.1%} |")
+        assert shown == pytest.approx(0.8, abs=0.02)
+
+
+def race_shown(gain: float, num_candidates: int, last: int, random: np.random.Generator) -> float:
+    """How often a race shows the one candidate that is better, among others that are not."""
+    scores = random.normal(size=(20_000, num_candidates + 1, last))
+    scores[:, 1] -= gain
+    heats = Heats.start(RaceRule(0.0, 0.01, Looks(last)), *scores.shape[:2])
+    for n in range(heats.rule.looks.first, last + 1):
+        heats.look(scores[..., :n])
+    return float(heats.better_SA[:, 1].mean())
 
 
 NUM_RACERS, MARGIN, ALPHA = 20, 0.002, 0.01
