@@ -34,7 +34,8 @@ class YamlText:
 
     def where(self, path: tuple[str | int, ...]) -> str:
         """File, line and column of the key at `path`, both counted from 1."""
-        node, place = self._tree, self.source
+        node: Any = self._tree
+        place = self.source
         for part in path:
             try:
                 position = node.lc.key(part) if isinstance(node, Mapping) else node.lc.item(part)
