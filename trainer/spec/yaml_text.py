@@ -38,7 +38,8 @@ class YamlText:
         place = self.source
         for part in path:
             try:
-                position = node.lc.key(part) if isinstance(node, Mapping) else node.lc.item(part)
+                marks: Any = node.lc
+                position = marks.key(part) if isinstance(node, Mapping) else marks.item(part)
                 place = f"{self.source}:{position[0] + 1}:{position[1] + 1}"
                 node = node[part]
             except (AttributeError, KeyError, IndexError, TypeError):
