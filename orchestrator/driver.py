@@ -91,12 +91,13 @@ def run_on_ray(
 ) -> None:
     """Slots pull from the board, Tune puts runs on it; this thread sits in Tune."""
     console.print("[dim]starting Ray ...[/dim]")
+    is_terminal, width = console.is_terminal, console.width  # asked before the descriptors are turned away
     with (
         output_to(sweep.folder / RAY_LOG) as terminal,
         os.fdopen(os.dup(terminal), "w") as out,
         ray_session(options.address),
         stop_on_signals(stop),  # after ray.init, which takes SIGTERM for itself
-        make_screen(Console(file=out, force_terminal=console.is_terminal, width=console.width)) as screen,
+        make_screen(Console(file=out, force_terminal=is_terminal, width=width)) as screen,
     ):
         _run_slots(feed, store, options, overview, stop, screen)
 
