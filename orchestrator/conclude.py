@@ -80,7 +80,7 @@ def verdict_lines(sweep: Sweep, frame: pd.DataFrame, table: pd.DataFrame) -> lis
         return [*lines, "verdict: cannot say, no configuration beside the baseline is complete."]
     best = str(ranked.iloc[0]["config"])
     asked = {item.id: item for item in sweep.asked()}
-    lines.append(f"best configuration {best}: {label(asked[best])}")
+    lines.append(f"best configuration {best}: {label(asked[best], sweep.space)}")
     sentence = verdicts[best].sentence.replace(best, "it").replace(baseline_of(sweep), "the baseline")
     lines.append(f"verdict: {sentence}")
     return lines
@@ -122,7 +122,7 @@ def print_comparison(
     console = Console(highlight=False)
     asked = {item.id: item for item in sweep.asked()}
     for verdict in verdicts:
-        console.print(f"{verdict.conclusion.upper()}  {label(asked[verdict.config])}", style="bold")
+        console.print(f"{verdict.conclusion.upper()}  {label(asked[verdict.config], sweep.space)}", style="bold")
         console.print(f"  {verdict.sentence}", soft_wrap=True)
         if verdict.assumption:
             console.print(f"  assumes: {verdict.assumption}", style="dim", soft_wrap=True)

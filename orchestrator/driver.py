@@ -69,7 +69,7 @@ def run_inline(feed: Feed, store: StageStore, overview: Overview, screen: Screen
     while isinstance(request := feed.next(), RunRequest):
 
         def report(progress: Progress) -> None:
-            overview.show(screen, (describe(0, asdict(progress)),))
+            overview.show(screen, (describe(0, asdict(progress), overview),))
 
         try:
             run_pipeline(request, store, report=report, stopping=stop.is_set)
@@ -149,7 +149,7 @@ def watching(board: Any, overview: Overview, screen: Screen, plan: SlotPlan, slo
                 picture = ray.get(board.picture.remote(), timeout=5)
             except Exception:  # noqa: S112 - a busy board is asked again; a dead one ends the trials themselves
                 continue
-            pictures = tuple(_slot_picture(state) for state in picture["slots"])
+            pictures = tuple(_slot_picture(state, overview) for state in picture["slots"])
             overview.show(screen, pictures)
 
     thread = threading.Thread(target=look, name="screen", daemon=True)
@@ -161,19 +161,20 @@ def watching(board: Any, overview: Overview, screen: Screen, plan: SlotPlan, slo
         thread.join()
 
 
-def _slot_picture(state: dict[str, Any]) -> SlotPicture:
+def _slot_picture(state: dict[str, Any], overview: Overview) -> SlotPicture:
     if state["closed"]:
         return SlotPicture(state["slot"], "closed: its worker group kept dying")
     if not state["started"]:
         return SlotPicture(state["slot"], "starting a worker group (about 20 s)")
     if not state["run_id"]:
         return SlotPicture(state["slot"], "waiting for a run")
-    return describe(state["slot"], state["progress"] or {"run_id": state["run_id"], "stage": "", "fraction": 0.0})
+    beginning = {"run_id": state["run_id"], "stage": "begin", "fraction": 0.0}
+    return describe(state["slot"], state["progress"] or beginning, overview)
 
 
-def describe(slot: int, progress: dict[str, Any]) -> SlotPicture:
-    """'train 3f2a...-s42  step 120  loss 3.214', with its bar."""
-    parts = [progress.get("stage", ""), progress["run_id"], progress.get("detail", "")]
+def describe(slot: int, progress: dict[str, Any], overview: Overview) -> SlotPicture:
+    """'train  ttt.lr=0.003  seed 42  step 120  loss 3.214', with its bar."""
+    parts = [f"{progress['stage']:<8}", overview.name(progress["run_id"]), progress.get("detail", "")]
     return SlotPicture(slot, "  ".join(part for part in parts if part), progress["fraction"])
 
 
