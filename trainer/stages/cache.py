@@ -7,6 +7,7 @@ sweep with nothing missing, only reads here.
     STORE/stages/STAGE/FINGERPRINT/            what the stage left, and `result.json`
     STORE/stages/STAGE/FINGERPRINT.exceeded    seconds at which the stage was cut short
     STORE/stages/STAGE/FINGERPRINT.claim       lock of whoever computes it now
+    STORE/stages/STAGE/FINGERPRINT.snapshot    where an unfinished stage would go on
 """
 
 from __future__ import annotations
@@ -105,7 +106,13 @@ class StageStore:
                 raise StoreError(f"{target}: cannot be written; is the store full or read-only?") from None
             return earlier
         self._exceeded(stage, fingerprint).unlink(missing_ok=True)
+        for left_over in target.parent.glob(f"{fingerprint}.snapshot*"):
+            left_over.unlink(missing_ok=True)
         return outcome
+
+    def snapshot_path(self, stage: str, fingerprint: str) -> Path:
+        """Where whoever holds the claim keeps a snapshot; it goes when the stage is published."""
+        return self._stages / stage / f"{fingerprint}.snapshot"
 
     def exceeded_s(self, stage: str, fingerprint: str) -> float | None:
         """The limit at which the stage was cut short, or None; it is worth another try only under a larger one."""
