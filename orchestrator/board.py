@@ -1,7 +1,8 @@
 """The board: runs wait here, slots pull. A plain class; the driver makes it an actor.
 
 Knows neither torch nor Ray. Everything is idempotent, so a caller that is unsure whether its last call arrived may call
-again. Results are not kept here: a finished run is a record on disk.
+again. Results are not kept here: a finished run is a record on disk. A board that was restarted has forgotten all, and
+hears it again: trials name their whole run in every `wait`, slots open anew when `take` asks them to.
 """
 
 from __future__ import annotations
@@ -75,13 +76,18 @@ class Board:
         return state.generation
 
     async def take(self, slot: int, generation: int, wait_s: float) -> Mapping[str, Any] | str | None:
-        """The slot's next run; None when there is none within `wait_s`; 'close' when the slot should end."""
+        """The slot's next run; None when there is none within `wait_s`; 'close' when the slot should end.
+
+        'reopen' when this board does not know the group, having been restarted: `open_slot` again, and go on.
+        """
         state = self._slots[slot]
         deadline = asyncio.get_running_loop().time() + wait_s
         async with self._changed:
             while True:
-                if self._closing or state.closed or generation != state.generation:
+                if self._closing or state.closed or generation < state.generation:
                     return "close"
+                if generation > state.generation:
+                    return "reopen"
                 if self._pending:
                     state.holds = self._pending.pop(0)
                     return self._runs[state.holds].request
@@ -95,7 +101,9 @@ class Board:
 
     async def progress(self, run_id: str, told: Mapping[str, Any] | None) -> bool:
         """Keeps what a run is doing; returns whether it should stop."""
-        run = self._runs[run_id]
+        run = self._runs.get(run_id)
+        if run is None:
+            return self._closing
         run.progress = told or run.progress
         return run.cancelled or self._closing
 
@@ -105,7 +113,10 @@ class Board:
         state.barren_starts = 0
         if state.holds == run_id:
             state.holds = ""
-        self._runs[run_id].ended.set()
+        if run_id in self._runs:
+            self._runs[run_id].ended.set()
+        if run_id in self._pending:
+            self._pending.remove(run_id)
 
     async def cancel(self, run_id: str) -> None:
         """Asks a run to stop; one that still waits ends at once. Unknown runs are ignored."""
@@ -117,9 +128,10 @@ class Board:
             self._pending.remove(run_id)
             run.ended.set()
 
-    async def wait(self, run_id: str, wait_s: float) -> Mapping[str, Any]:
-        """Up to `wait_s` seconds for a run's end: {ended, fraction, lost}."""
-        run = self._runs[run_id]
+    async def wait(self, request: Mapping[str, Any], wait_s: float) -> Mapping[str, Any]:
+        """Up to `wait_s` seconds for the end of a run, submitted if need be: {ended, fraction, lost}."""
+        await self.submit(request)
+        run = self._runs[request["run_id"]]
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(run.ended.wait(), wait_s)
         fraction = run.progress["fraction"] if run.progress else 0.0

@@ -29,6 +29,7 @@ Slots = Annotated[int | None, typer.Option(help="Worker groups; default: as many
 Workers = Annotated[int | None, typer.Option(help="Workers of a slot; default: 1 on CPU, a node's GPUs.")]
 Address = Annotated[str | None, typer.Option(help="Ray cluster, e.g. auto; default: a local one.")]
 Inline = Annotated[bool, typer.Option("--inline", help="One run after another in this process, without Ray.")]
+SnapshotEvery = Annotated[float, typer.Option(help="Seconds of training that a kill may cost at most.")]
 Store = Annotated[Path, typer.Option("--store", help="Folder of sweeps and finished stages.")]
 TextOrJson = Annotated[Literal["text", "json"], typer.Option("--format", help="json: rows on stdout, nothing else.")]
 TableFormat = Annotated[Literal["text", "csv", "json", "parquet", "md"], typer.Option("--format")]
@@ -79,6 +80,7 @@ def sweep(
     workers: Workers = None,
     address: Address = None,
     inline: Inline = False,
+    snapshot_every_s: SnapshotEvery = 60.0,
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
     store: Store = RUNS,
     format: TextOrJson = "text",
@@ -89,7 +91,7 @@ def sweep(
     from orchestrator.run_queue import default_lag
 
     question = _question(space, preset, overrides, seeds, trials)
-    options = DriveOptions(slots=slots, workers=workers, address=address, inline=inline)
+    options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
     found = open_sweep(store, question, name=name, lag=default_lag(question, slots))
     _drive(found, options, store, format)
 
@@ -101,6 +103,7 @@ def resume(
     workers: Workers = None,
     address: Address = None,
     inline: Inline = False,
+    snapshot_every_s: SnapshotEvery = 60.0,
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
@@ -108,7 +111,7 @@ def resume(
     from orchestrator.driver import DriveOptions
     from orchestrator.journal import find_sweep
 
-    options = DriveOptions(slots=slots, workers=workers, address=address, inline=inline)
+    options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
     _drive(find_sweep(store, name), options, store, format)
 
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from trainer.stages.cache import StageStore
 LOOK_EVERY_S = 0.25
 CLOSE_WAIT_S = 20.0
 RAY_LOG = "ray.log"
+BOARD = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": -1, "max_task_retries": -1}
+"""A board that dies starts again empty; trials and slots tell it what it forgot."""
 
 
 @dataclass(frozen=True)
@@ -44,24 +47,27 @@ class DriveOptions:
     workers: int | None = None
     address: str | None = None
     inline: bool = False
+    snapshot_every_s: float = 60.0
 
 
 def drive(sweep: Sweep, queue: RunQueue, store: StageStore, options: DriveOptions, console: Console) -> bool:
     """Runs what is missing. Returns whether the sweep is complete; False means interrupted, with everything kept."""
     feed = Feed(sweep, queue, store, expected_ranks(options.workers))
-    if feed.peek_finished():
+    if feed.is_finished():
         return True
     stop = threading.Event()
     overview = Overview(sweep, queue)
     if options.inline:
         with stop_on_signals(stop), make_screen(console) as screen:
-            run_inline(feed, store, overview, screen, stop)
+            run_inline(feed, store, options, overview, screen, stop)
     else:
         run_on_ray(feed, sweep, store, options, overview, stop, console)
     return queue.next_run() is FINISHED
 
 
-def run_inline(feed: Feed, store: StageStore, overview: Overview, screen: Screen, stop: threading.Event) -> None:
+def run_inline(
+    feed: Feed, store: StageStore, options: DriveOptions, overview: Overview, screen: Screen, stop: threading.Event
+) -> None:
     """One run after another in this process, without a cluster."""
     from trainer.stages.context import Interrupted, Progress  # late: starts torch
     from trainer.stages.pipeline import run_pipeline
@@ -72,7 +78,7 @@ def run_inline(feed: Feed, store: StageStore, overview: Overview, screen: Screen
             overview.show(screen, (describe(0, asdict(progress)),))
 
         try:
-            run_pipeline(request, store, report=report, stopping=stop.is_set)
+            run_pipeline(request, store, report=report, stopping=stop.is_set, snapshot_every_s=options.snapshot_every_s)
         except Interrupted:
             return
         feed.ended(request.run_id)
@@ -108,15 +114,17 @@ def _run_slots(
 
     from orchestrator.board import Board
     from orchestrator.tuner import run_trials
+    from trainer.stages.pipeline import run_pipeline
     from trainer.worker_group import serve
 
+    work = partial(run_pipeline, store=store, snapshot_every_s=options.snapshot_every_s)
     offered = ray.cluster_resources()
     plan = plan_slots(offered.get("CPU", 0), offered.get("GPU", 0), overview.runs_left, options.slots, options.workers)
     board_name = f"fairway-{os.getpid()}-{time.time_ns()}"
-    board: Any = ray.remote(Board).options(num_cpus=0, max_concurrency=1000, name=board_name).remote(plan.num_slots)
+    board: Any = ray.remote(Board).options(**BOARD, name=board_name).remote(plan.num_slots)
     scratch = Path(tempfile.mkdtemp(prefix="fairway-"))
     slots = [
-        SlotThread(slot, lambda slot: serve(board, slot, store.root, scratch, plan.workers_per_slot, plan.use_gpu))
+        SlotThread(slot, lambda slot: serve(board, slot, work, scratch, plan.workers_per_slot, plan.use_gpu))
         for slot in range(plan.num_slots)
     ]
     try:

@@ -12,7 +12,6 @@ from trainer.spec.recipe import Recipe
 from trainer.spec.record import StageOutcome
 from trainer.stages.cache import StageStore
 
-
 SNAPSHOT_EVERY_S = 60.0
 
 

@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
 
 from tests.fakes import HandClock
 from tests.trainer.stages.conftest import run, small
