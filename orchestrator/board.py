@@ -26,6 +26,8 @@ class SlotState:
     generation: int = 0
     holds: str = ""
     barren_starts: int = 0
+    fruitful: bool = False
+    """Whether it finished a run since its trainer was started."""
     closed: bool = False
 
 
@@ -69,11 +71,17 @@ class Board:
         if state.holds:
             self._give_back(state)
         if state.barren_starts > MAX_BARREN_STARTS:
-            state.closed = True
-            if all(other.closed for other in self._slots.values()):
-                self._lose_all(f"no worker group survived: {MAX_BARREN_STARTS} starts in a row ended without a run")
+            self._close_slot(state)
         await self._tell_slots()
         return state.generation
+
+    async def try_again(self, slot: int) -> bool:
+        """A slot's trainer gave up. Whether to start another one: only if the last one finished a run."""
+        state = self._slots[slot]
+        fruitful, state.fruitful = state.fruitful, False
+        if not fruitful:
+            self._close_slot(state)
+        return fruitful and not self._closing
 
     async def take(self, slot: int, generation: int, wait_s: float) -> Mapping[str, Any] | str | None:
         """The slot's next run; None when there is none within `wait_s`; 'close' when the slot should end.
@@ -110,7 +118,7 @@ class Board:
     async def finish(self, slot: int, run_id: str) -> None:
         """The slot is done with the run: its record is on disk, or it was told to stop."""
         state = self._slots[slot]
-        state.barren_starts = 0
+        state.barren_starts, state.fruitful = 0, True
         if state.holds == run_id:
             state.holds = ""
         if run_id in self._runs:
@@ -169,6 +177,13 @@ class Board:
             self._lose(run, f"the worker group died {run.kills} times while it held this run")
         else:
             self._pending.insert(0, run_id)
+
+    def _close_slot(self, state: SlotState) -> None:
+        state.closed = True
+        if state.holds:
+            self._give_back(state)
+        if all(other.closed for other in self._slots.values()):
+            self._lose_all(f"no worker group survived: {MAX_BARREN_STARTS} starts in a row ended without a run")
 
     def _lose_all(self, reason: str) -> None:
         for run in self._runs.values():

@@ -124,7 +124,11 @@ def _run_slots(
     board: Any = ray.remote(Board).options(**BOARD, name=board_name).remote(plan.num_slots)
     scratch = Path(tempfile.mkdtemp(prefix="fairway-"))
     slots = [
-        SlotThread(slot, lambda slot: serve(board, slot, work, scratch, plan.workers_per_slot, plan.use_gpu))
+        SlotThread(
+            slot,
+            lambda slot: serve(board, slot, work, scratch, plan.workers_per_slot, plan.use_gpu),
+            lambda slot: ray.get(board.try_again.remote(slot)),
+        )
         for slot in range(plan.num_slots)
     ]
     try:

@@ -30,6 +30,8 @@ COLLECTIVE_TIMEOUT_S = 1800
 TAKE_WAIT_S = 30
 """The board answers a `take` with nothing after this long, well before waiting ranks time out in their broadcast."""
 REPORT_EVERY_S = 0.25
+MAX_FAILURES = 3
+"""Deaths of worker groups after which the trainer gives up, so that a group that never even opens its slot ends."""
 
 
 class OwnProcessGroup(TorchConfig):
@@ -54,7 +56,7 @@ class Work(Protocol):
 
 
 def serve(board: Any, slot: int, work: Work, scratch: Path, num_workers: int, use_gpu: bool) -> None:
-    """Runs one slot until the board closes it; blocks, so give it a thread.
+    """Runs one slot until the board closes it; blocks, so give it a thread. Raises when too many groups died.
 
     board:    handle of the board actor
     work:     done once per run; may raise Interrupted once `stopping` says so
@@ -69,7 +71,7 @@ def serve(board: Any, slot: int, work: Work, scratch: Path, num_workers: int, us
         run_config=RunConfig(
             name=f"slot-{slot}",
             storage_path=str(scratch),
-            failure_config=FailureConfig(max_failures=-1),  # the board counts failures, per run and per slot
+            failure_config=FailureConfig(max_failures=MAX_FAILURES),
         ),
     ).fit()
 

@@ -74,6 +74,19 @@ def test_a_slot_that_never_finishes_anything_is_closed_and_its_runs_are_lost():
     on_board(scene)
 
 
+def test_a_trainer_that_gave_up_is_started_again_only_if_it_finished_a_run():
+    async def scene(board: Board) -> None:
+        await board.submit(request("a"))
+        await board.submit(request("b"))
+        await board.take(0, await board.open_slot(0), 0)
+        await board.finish(0, "a")
+        assert await board.try_again(0)
+        assert not await board.try_again(0)
+        assert "no worker group survived" in (await board.wait(request("b"), 0))["lost"]
+
+    on_board(scene)
+
+
 def test_cancelling_ends_a_waiting_run_and_flags_a_running_one():
     async def scene(board: Board) -> None:
         generation = await board.open_slot(0)
