@@ -182,14 +182,6 @@ class Board:
         state.closed = True
         if state.holds:
             self._give_back(state)
-        if all(other.closed for other in self._slots.values()):
-            self._lose_all(f"no worker group survived: {MAX_BARREN_STARTS} starts in a row ended without a run")
-
-    def _lose_all(self, reason: str) -> None:
-        for run in self._runs.values():
-            if not run.ended.is_set():
-                self._lose(run, reason)
-        self._pending.clear()
 
     @staticmethod
     def _lose(run: RunState, reason: str) -> None:

@@ -27,7 +27,7 @@ from orchestrator.overview import Overview
 from orchestrator.ray_session import output_to, ray_session
 from orchestrator.run_queue import FINISHED, RunQueue
 from orchestrator.screen import Screen, SlotPicture, make_screen
-from orchestrator.slot import SlotPlan, SlotThread, expected_ranks, plan_slots
+from orchestrator.slot import SlotThread, expected_ranks, plan_slots
 from trainer.spec.errors import UserError
 from trainer.stages.assemble import RunRequest
 from trainer.stages.cache import StageStore
@@ -134,28 +134,39 @@ def _run_slots(
     try:
         for thread in slots:
             thread.start()
-        with watching(board, overview, screen, plan, slots):
+        with watching(board, overview, screen, slots, stop):
             run_trials(feed, board, board_name, plan.in_flight, scratch, stop)
+        dead = not any(thread.is_alive() for thread in slots)
         ray.get(board.close.remote())
         deadline = time.monotonic() + (CLOSE_WAIT_S if not stop.is_set() else 2.0)
         for thread in slots:
             thread.join(max(deadline - time.monotonic(), 0))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    faults = [thread.fault for thread in slots if thread.fault]
-    if len(faults) == len(slots):
-        raise UserError("no slot could be started; the first one said:\n" + "\n".join(faults[0].splitlines()[-5:]))
+    if dead:
+        fault = next((thread.fault for thread in slots if thread.fault), "")
+        raise UserError(
+            "every worker group died; what is finished is kept, `orchestrator resume` goes on. The first one said:\n"
+            + "\n".join(fault.splitlines()[-5:])
+        )
 
 
 @contextmanager
-def watching(board: Any, overview: Overview, screen: Screen, plan: SlotPlan, slots: list[SlotThread]) -> Iterator[None]:
-    """Looks at the board a few times a second, from a thread of its own, and draws what it sees."""
+def watching(
+    board: Any, overview: Overview, screen: Screen, slots: list[SlotThread], stop: threading.Event
+) -> Iterator[None]:
+    """Looks at the board a few times a second, from a thread of its own, and draws what it sees.
+
+    Raises the flag when no slot is left: trials would wait for ever.
+    """
     import ray
 
     done = threading.Event()
 
     def look() -> None:
         while not done.wait(LOOK_EVERY_S):
+            if not any(thread.is_alive() for thread in slots):
+                stop.set()
             try:
                 picture = ray.get(board.picture.remote(), timeout=5)
             except Exception:  # noqa: S112 - a busy board is asked again; a dead one ends the trials themselves
@@ -200,8 +211,8 @@ def stop_on_signals(stop: threading.Event) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, raise_flag)
+    for listened in (signal.SIGINT, signal.SIGTERM):
+        before[listened] = signal.signal(listened, raise_flag)
     try:
         yield
     finally:

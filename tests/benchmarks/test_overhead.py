@@ -73,12 +73,12 @@ def slots(count: int, work: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_() -> Iterator[None]:
-    from ray import cloudpickle
-
     from orchestrator.ray_session import ray_session
 
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a file of tests
     with ray_session(None):
+        import ray  # after its settings are made
+
+        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a file of tests
         yield
 
 
