@@ -1,10 +1,11 @@
 """The stage store: one folder per stage and fingerprint, computed once, for every run and sweep.
 
-A folder appears atomically (written aside, then renamed); half a stage does not exist. A claim is a lock that the
+A folder appears atomically (written aside, then renamed); half a stage does not exist, and a damaged one counts as
+missing: its seal tells. A claim is a lock that the
 operating system drops with its holder, so a killed claimer blocks nobody. Importing this needs no torch: a plan, or a
 sweep with nothing missing, only reads here.
 
-    STORE/stages/STAGE/FINGERPRINT/            what the stage left, and `result.json`
+    STORE/stages/STAGE/FINGERPRINT/            what the stage left, `result.json` and the seal `files.json`
     STORE/stages/STAGE/FINGERPRINT.exceeded    seconds at which the stage was cut short
     STORE/stages/STAGE/FINGERPRINT.claim       lock of whoever computes it now
     STORE/stages/STAGE/FINGERPRINT.snapshot    where an unfinished stage would go on
@@ -12,6 +13,7 @@ sweep with nothing missing, only reads here.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -25,6 +27,7 @@ from filelock import FileLock, Timeout
 
 from trainer.spec.errors import StoreError
 from trainer.spec.record import Metric, StageOutcome
+from trainer.stages.seal import SEAL, damaged_files, looks_whole, seal
 
 RESULT = "result.json"
 
@@ -41,14 +44,23 @@ class StageStore:
         return self._stages / stage / fingerprint
 
     def find(self, stage: str, fingerprint: str) -> StageOutcome | None:
-        """What the stage left, or None while nobody has finished it. A damaged result counts as missing."""
-        path = self.folder(stage, fingerprint) / RESULT
+        """What the stage left, or None while nobody has finished it. A folder that is not whole counts as missing."""
+        folder = self.folder(stage, fingerprint)
+        if not looks_whole(folder):
+            return None
         try:
-            return StageOutcome.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
+            return StageOutcome.model_validate_json((folder / RESULT).read_bytes())
+        except (OSError, ValueError):
             return None
-        except ValueError:
+
+    def find_intact(self, stage: str, fingerprint: str) -> StageOutcome | None:
+        """As `find`, with every byte held against the seal: for whoever builds on the stage. Counts as a use."""
+        found, folder = self.find(stage, fingerprint), self.folder(stage, fingerprint)
+        if found is None or damaged_files(folder):
             return None
+        with contextlib.suppress(OSError):  # a store that may only be read is fine
+            os.utime(folder)
+        return found
 
     def history(self, stage: str, newest: int = 50) -> list[float]:
         """Seconds that the stage took in the newest finished folders, for estimates."""
@@ -97,7 +109,8 @@ class StageStore:
         )
         write_synced(aside / RESULT, outcome.model_dump_json(indent=1).encode())
         target = self.folder(stage, fingerprint)
-        if target.exists() and self.find(stage, fingerprint) is None:
+        write_synced(aside / SEAL, seal(aside))
+        if target.exists() and self.find_intact(stage, fingerprint) is None:
             shutil.rmtree(target)
         try:
             aside.rename(target)

@@ -121,11 +121,11 @@ def _obtain(context: StageContext, stage: str) -> tuple[StageOutcome, bool]:
 def _look(context: StageContext, stage: str, mark: str) -> tuple[StageOutcome | None, FileLock | None]:
     if not context.ranks.is_first:
         return None, None
-    found = context.store.find(stage, mark)
+    found = context.store.find_intact(stage, mark)
     if found:
         return found, None
     claim = context.store.claim(stage, mark)
-    return context.store.find(stage, mark), claim  # looked up again: it may have been finished in between
+    return context.store.find_intact(stage, mark), claim  # looked up again: it may have been finished in between
 
 
 def _decision(
