@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -127,6 +128,34 @@ class StageStore:
     def snapshot_path(self, stage: str, fingerprint: str) -> Path:
         """Where whoever holds the claim keeps a snapshot; it goes when the stage is published."""
         return self._stages / stage / f"{fingerprint}.snapshot"
+
+    def fingerprints(self, stage: str) -> list[str]:
+        """Every fingerprint of which the store holds anything, finished or not."""
+        names = (path.name for path in (self._stages / stage).glob("*"))
+        known = {re.split(r"[.-]", name.lstrip("."), maxsplit=1)[0] for name in names if not name.endswith(".claim")}
+        return sorted(known)
+
+    def damage(self, stage: str, fingerprint: str) -> list[str]:
+        """Files of a finished stage that are not what they were."""
+        return damaged_files(self.folder(stage, fingerprint))
+
+    def left_over(self, stage: str, fingerprint: str) -> list[Path]:
+        """What an unfinished computation of the stage left: snapshots, and folders aside."""
+        parent = self._stages / stage
+        return [*parent.glob(f"{fingerprint}.snapshot*"), *parent.glob(f".{fingerprint}-*")]
+
+    def remove(self, stage: str, fingerprint: str) -> bool:
+        """Takes the stage and its left-overs away, whole; False while somebody computes it."""
+        claim = self.claim(stage, fingerprint)
+        if claim is None:
+            return False
+        folder = self.folder(stage, fingerprint)
+        if folder.exists():
+            folder.rename(folder.with_name(f".{fingerprint}-removed"))  # at once, so that nobody finds half of it
+        for path in self.left_over(stage, fingerprint):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        claim.release()
+        return True
 
     def exceeded_s(self, stage: str, fingerprint: str) -> float | None:
         """The limit at which the stage was cut short, or None; it is worth another try only under a larger one."""
