@@ -45,10 +45,11 @@ def plan(
     seeds: Seeds = None,
     trials: Trials = None,
     workers: Workers = None,
+    gain: Annotated[float | None, typer.Option(help="How many seeds show this gain? Bits per byte.")] = None,
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
-    """What a sweep would run, what is in the store already, seconds and cost. Starts neither torch nor Ray."""
+    """What a sweep would run, cost and prove, and what is in the store already. Starts neither torch nor Ray."""
     from orchestrator.plan import make_plan
     from orchestrator.plan_table import plan_rows, plan_text
     from orchestrator.slot import expected_ranks
@@ -67,7 +68,7 @@ def plan(
     if format == "json":
         print(json.dumps(plan_rows(made), indent=1))
     else:
-        Console(highlight=False).print(plan_text(made))
+        Console(highlight=False).print(plan_text(made, gain))
 
 
 @app.command(epilog="Example: orchestrator sweep search_spaces/ttt.yaml --seeds 1,2,3")
@@ -114,6 +115,38 @@ def resume(
 
     options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
     _drive(find_sweep(store, name), options, store, format)
+
+
+@app.command(epilog="Example: orchestrator confirm ttt")
+def confirm(
+    name: Name,
+    config: Annotated[str | None, typer.Option(help="A configuration; default: the best of the sweep.")] = None,
+    num_seeds: Annotated[
+        int | None, typer.Option(help="Fresh seeds; default: enough for the gain seen.", min=2)
+    ] = None,
+    slots: Slots = None,
+    workers: Workers = None,
+    address: Address = None,
+    inline: Inline = False,
+    store: Store = RUNS,
+    format: TextOrJson = "text",
+) -> None:
+    """Run the winner and the baseline again, on fresh seeds declared beforehand: what they say is a proof."""
+    from orchestrator.conclude import rows_of
+    from orchestrator.confirm import confirmation_of, num_seeds_for, winner_of
+    from orchestrator.driver import DriveOptions
+    from orchestrator.journal import find_sweep, open_sweep
+
+    chosen_in = find_sweep(store, name)
+    frame = rows_of(chosen_in)
+    winner = winner_of(chosen_in, frame, config)
+    question = confirmation_of(chosen_in, winner, num_seeds or num_seeds_for(chosen_in, frame, winner))
+    found = open_sweep(store, question, purpose="confirm")
+    seeds = ", ".join(str(seed) for seed in found.space.seeds)
+    Console(stderr=format == "json", highlight=False).print(
+        f"sweep {found.name}: {winner.id} and the baseline on fresh seeds {seeds}", soft_wrap=True
+    )
+    _drive(found, DriveOptions(slots=slots, workers=workers, address=address, inline=inline), store, format)
 
 
 @app.command(epilog="Example: orchestrator status ttt")
