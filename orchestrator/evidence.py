@@ -1,0 +1,96 @@
+"""Fills in what results need to know of a sweep, from its folder. Reads; runs nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.conclude import baseline_of, rows_of
+from orchestrator.journal import Sweep
+from orchestrator.overview import label
+from orchestrator.plan_table import read_plan
+from results.compare import compare
+from results.evidence import Evidence
+from results.store import read_outcomes
+
+
+def evidence_of(sweep: Sweep) -> Evidence:
+    """Everything a report or a notebook tells of the sweep as it stands now."""
+    space, asked, frame = sweep.space, sweep.asked(), rows_of(sweep)
+    terms = space.compare
+    verdicts = compare(
+        frame,
+        baseline_of(sweep),
+        margin=terms.margin,
+        unit=terms.unit,
+        alpha=terms.alpha,
+        exploratory=space.adaptive,
+        seeds=space.seeds,
+    )
+    evidence = Evidence(
+        name=sweep.name,
+        question=space.description or sweep.name,
+        frame=frame,
+        baseline=baseline_of(sweep),
+        verdicts=verdicts,
+        labels={item.id: label(item) for item in asked},
+        swept_keys=space.swept_keys,
+        seeds=space.seeds,
+        terms=_terms(sweep),
+        total_runs=sweep.total_runs,
+        adaptive=space.adaptive,
+        outcomes=read_outcomes(sweep.folder),
+        planned=read_plan(sweep.folder),
+        stages_folder=_store(sweep) / "stages",
+        commands=_commands(sweep),
+        space_text=(sweep.folder / "space.yaml").read_text(encoding="utf-8"),
+    )
+    return evidence.with_example(_example(sweep, evidence))
+
+
+def _terms(sweep: Sweep) -> Mapping[str, str]:
+    space, terms = sweep.space, sweep.space.compare
+    baseline = ", ".join(f"{key} = {value}" for key, value in terms.baseline.items()) or "the preset itself"
+    changed = ", ".join(f"{key} = {value}" for key, value in space.overrides.items())
+    found = {
+        "Preset": f"{space.preset}{f', with {changed}' if changed else ''}",
+        "Search": f"{space.method}, {space.num_configurations} configurations beside the baseline",
+        "Swept": "; ".join(f"{key}: {item}" for key, item in space.parameters.items()),
+        "Seeds": ", ".join(str(seed) for seed in space.seeds),
+        "Baseline": baseline,
+        "Judged by": f"{space.metric.name} ({space.metric.goal})",
+        "Counts as better": f"a gain of more than {terms.margin:g} {terms.unit} at alpha = {terms.alpha:g}",
+        "Limits": "; ".join(f"{name}: {_limit(limit)}" for name, limit in space.constraints.items()),
+        "Asked": f"{sweep.created_at}, at commit {sweep.commit or 'unknown'}",
+    }
+    return {name: words for name, words in found.items() if words}
+
+
+def _limit(limit: Any) -> str:
+    bounds = (("at least", limit.min), ("at most", limit.max))
+    return ", ".join(f"{words} {value:,}" for words, value in bounds if value is not None)
+
+
+def _store(sweep: Sweep) -> Path:
+    return sweep.folder.parent.parent
+
+
+def _commands(sweep: Sweep) -> tuple[str, ...]:
+    """The sweep once more, elsewhere; `space.yaml` is its file, and stands in the report."""
+    changed = "".join(f" --set {key}={json.dumps(value)}" for key, value in sweep.space.overrides.items())
+    checkout = (f"git checkout {sweep.commit.rstrip('+')}",) if sweep.commit else ()
+    return (*checkout, f"orchestrator sweep space.yaml{changed}", f"orchestrator report {sweep.name}")
+
+
+def _example(sweep: Sweep, evidence: Evidence) -> Mapping[str, Any] | None:
+    """A finished run of the best configuration, else of any."""
+    frame = evidence.frame
+    finished = frame[frame["status"] == "done"]
+    best = finished[finished["config"] == (evidence.best or evidence.baseline)]
+    chosen = best if len(best) else finished if len(finished) else frame
+    if chosen.empty:
+        return None
+    record = sweep.record(f"{chosen.iloc[0]['config']}-s{chosen.iloc[0]['seed']}")
+    return None if record is None else record.model_dump(mode="json")
