@@ -244,7 +244,10 @@ def _drive(found: Any, options: Any, store: Path, format: str) -> None:
         console.print(found.note, soft_wrap=True)
     with found.lock():
         queue = queue_of(found)
-        complete = drive(found, queue, StageStore(store), options, console)
+        try:
+            complete = drive(found, queue, StageStore(store), options, console)
+        except KeyboardInterrupt:  # before the driver listens, or a second Ctrl-C
+            complete = False
     if not complete:
         where = "" if store == RUNS else f" --store {store}"
         console.print(

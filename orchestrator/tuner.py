@@ -70,8 +70,10 @@ class FeedSearcher(Searcher):
         return {"request": request.as_dict(), "board": self._board_name}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        lost = (result or {}).get("lost") or ("the trial's process died" if error else "")
-        self._feed.ended(self._run_ids.pop(trial_id), lost)
+        """Tune may say it twice when it stops everything; the second time changes nothing."""
+        run_id = self._run_ids.pop(trial_id, None)
+        if run_id is not None:
+            self._feed.ended(run_id, (result or {}).get("lost") or ("the trial's process died" if error else ""))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the records are the truth."""
