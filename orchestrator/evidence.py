@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator.conclude import baseline_of, rows_of
+from orchestrator.configuration import Configuration
 from orchestrator.journal import Sweep
 from orchestrator.overview import label
 from orchestrator.plan_table import read_plan
@@ -35,7 +38,7 @@ def evidence_of(sweep: Sweep) -> Evidence:
         frame=frame,
         baseline=baseline_of(sweep),
         verdicts=verdicts,
-        labels={item.id: label(item) for item in asked},
+        labels=_labels(asked),
         swept_keys=space.swept_keys,
         seeds=space.seeds,
         terms=_terms(sweep),
@@ -48,6 +51,18 @@ def evidence_of(sweep: Sweep) -> Evidence:
         space_text=(sweep.folder / "space.yaml").read_text(encoding="utf-8"),
     )
     return evidence.with_example(_example(sweep, evidence))
+
+
+def _labels(asked: Sequence[Configuration]) -> dict[str, str]:
+    """What people call each configuration: the values in which the searched ones differ from each other."""
+    searched = [item for item in asked if not item.is_baseline]
+    spelled = {key: {json.dumps(item.values.get(key)) for item in searched} for item in searched for key in item.values}
+    telling = {key for key, values in spelled.items() if len(values) > 1}
+    labels = {}
+    for item in asked:
+        values = {key: value for key, value in item.values.items() if key in telling}
+        labels[item.id] = label(replace(item, values=values) if values else item)
+    return labels
 
 
 def _terms(sweep: Sweep) -> Mapping[str, str]:
@@ -79,9 +94,17 @@ def _store(sweep: Sweep) -> Path:
 
 def _commands(sweep: Sweep) -> tuple[str, ...]:
     """The sweep once more, elsewhere; `space.yaml` is its file, and stands in the report."""
-    changed = "".join(f" --set {key}={json.dumps(value)}" for key, value in sweep.space.overrides.items())
+    spelled = (
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in sweep.space.overrides.items()
+    )
+    changed = "".join(f" --set {shlex.quote(assignment)}" for assignment in spelled)
     checkout = (f"git checkout {sweep.commit.rstrip('+')}",) if sweep.commit else ()
     return (*checkout, f"orchestrator sweep space.yaml{changed}", f"orchestrator report {sweep.name}")
+
+
+def _assignment(key: str, value: Any) -> str:
+    return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
 
 
 def _example(sweep: Sweep, evidence: Evidence) -> Mapping[str, Any] | None:

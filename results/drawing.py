@@ -79,10 +79,10 @@ def as_svg(figure: Figure, name: str, title: str, description: str) -> str:
 
 
 def _in_page_style(body: str, name: str) -> str:
-    body = re.sub(r"<!--.*?-->\n?", "", body)
+    body = re.sub(r"<!--.*?-->\n?|<style.*?</style>", "", body, flags=re.DOTALL)
     body = re.sub(r'(?<= id=")|(?<=href="#)|(?<=url\(#)', f"{name}-", body)
     body = body.replace("xlink:href", "href")  # the prefix is declared on the element that is left out
-    body = re.sub(r"font: ([0-9.]+px)[^;\"]*", r"font-size: \1", body)
+    body = re.sub(r"; font-family: [^;\"]*", "", body)
     for colour, variable in PAGE_COLOURS.items():
         body = re.sub(rf"(?<=: ){colour}\b", f"var({variable})", body, flags=re.IGNORECASE)
     return re.sub(r"\n\s*", "\n", body)

@@ -1,0 +1,294 @@
+"""What a report says, chapter by chapter: evidence in, words, tables and figures out.
+
+Each chapter says what it left out, and why it has nothing to show when it has not. Nothing is computed here that is not
+a count: numbers come from the facts of figures and from tables.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from results.curves import curve_facts, curve_figure
+from results.drawing import as_svg
+from results.evidence import Evidence
+from results.figures import score_facts, score_figure
+from results.importance import importance_facts, importance_figure
+from results.page import Callout, Chapter, Code, Part, Plot, Table, Text, table_of
+from results.ranking import gain_facts, gain_figure, ranking_facts, ranking_figure
+from results.spending import in_words, limit_facts, stage_facts, use_facts, use_figure
+from results.tables import is_finished, per_run
+from results.yardsticks import scale_lines
+from trainer.spec.units import human_seconds
+
+MOST_SCATTERED = 300
+"""Configurations drawn as points; more are a cloud, and a slow page."""
+SAVED = "a stage that several runs need is computed once"
+TONES = {"better": "good", "not shown": "plain", "cannot say": "bad"}
+
+
+def verdict(evidence: Evidence) -> Chapter:
+    """The answer in words, for the best configuration, and how many others could be told apart."""
+    best = evidence.best
+    found = evidence.verdict_of(best)
+    if best is None or found is None:
+        words = "No configuration beside the baseline is complete, legal and within budget, so nothing can be compared."
+        return Chapter("verdict", "Verdict", [Callout("bad", "Cannot say", words)])
+    counts = pd.Series([item.conclusion for item in evidence.verdicts]).value_counts()
+    told = ", ".join(f"{counts.get(conclusion, 0):,} {conclusion}" for conclusion in TONES)
+    parts: list[Part] = [
+        Text(f"Best configuration: {evidence.label(best)} ({best})."),
+        Callout(TONES[found.conclusion], found.conclusion.capitalize(), in_people_s_words(evidence, found.sentence)),
+    ]
+    if found.assumption:
+        parts.append(Text(f"The test assumes: {found.assumption}."))
+    parts.append(Text(f"Of all {len(evidence.verdicts):,} configurations compared: {told}."))
+    if evidence.adaptive:
+        parts.append(Text("The search was steered by these very scores, so p-values here are exploratory."))
+    return Chapter("verdict", "Verdict", parts)
+
+
+def in_people_s_words(evidence: Evidence, sentence: str) -> str:
+    """A verdict's sentence with what people call the configurations."""
+    known = {word.strip(".,:;") for word in sentence.split()} & {*evidence.labels, evidence.baseline}
+    for config in known:
+        sentence = sentence.replace(config, "the baseline" if config == evidence.baseline else evidence.label(config))
+    return sentence[:1].upper() + sentence[1:]
+
+
+def question(evidence: Evidence) -> Chapter:
+    """What was asked, of whom, and what would count as an answer."""
+    rows = [[name, words] for name, words in evidence.terms.items()]
+    table = Table("How the question was asked, before anybody saw a number.", ["What", "How"], rows, [False, False])
+    parts: list[Part] = [Text(evidence.question)] + ([table] if rows else [])
+    if evidence.space_text:
+        parts.append(Code("The search space file, space.yaml", evidence.space_text, folded=True))
+    return Chapter("question", "Question", parts)
+
+
+def plan(evidence: Evidence) -> Chapter:
+    """What was expected against what was computed, stage by stage and run by run."""
+    facts = stage_facts(evidence)
+    if facts.empty:
+        return Chapter("plan", "Plan against actual", [Text("No run of ours stands behind these numbers.")])
+    saved_s = facts["unshared_s"].sum() - facts["spent_s"].sum()
+    shown = facts.assign(
+        planned=[_expected(row["planned"], row["exact"], str) for row in facts.to_dict("records")],
+        planned_s=[_expected(row["planned_s"], row["exact"], human_seconds) for row in facts.to_dict("records")],
+        spent_s=facts["spent_s"].map(human_seconds),
+        unshared_s=facts["unshared_s"].map(human_seconds),
+    )
+    heads = {
+        "stage": "stage", "runs": "runs that need it", "distinct": "distinct", "planned": "planned to compute",
+        "computed": "computed", "planned_s": "planned time", "spent_s": "time spent", "unshared_s": "if never shared",
+    }  # fmt: skip
+    unplanned = "" if evidence.planned else " No plan was kept when this sweep began."
+    caption = f"Stages: {SAVED}; ≤ marks an upper bound, ? what the store had no experience of.{unplanned}"
+    spent = human_seconds(float(facts["spent_s"].sum()))
+    runs = _runs_in_words(evidence)
+    words = f"{runs} They took {spent} of computing; sharing stages saved {human_seconds(float(saved_s))}."
+    return Chapter("plan", "Plan against actual", [Text(words), table_of(shown, heads, caption)])
+
+
+def _expected(value: float | None, exact: bool, words: Callable[[float], str]) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "?"
+    return f"{'' if exact else '≤ '}{words(value)}"
+
+
+def _runs_in_words(evidence: Evidence) -> str:
+    recorded, total = len(per_run(evidence.frame)), evidence.total_runs
+    return f"{recorded:,} runs are recorded." if total is None else f"{recorded:,} of {total:,} runs are recorded."
+
+
+def ranking(evidence: Evidence) -> Chapter:
+    """The configurations in their order, with intervals."""
+    facts = ranking_facts(evidence)
+    if facts.empty:
+        return Chapter("ranking", "Ranking", [Text("No configuration is complete, legal and within budget yet.")])
+    caption = f"Configurations by their mean over seeds; the dashed line is the baseline.{left_out(facts)}"
+    heads = {
+        "rank": "rank", "status": "status", "label": "configuration", "n": "seeds", "mean": "mean (bits per byte)",
+        "sd": "sd", "ci95_low": "95 % from", "ci95_high": "to", "total_bytes": "bytes", "eval_s": "scoring (s)",
+    }  # fmt: skip
+    table = evidence.table.assign(label=evidence.table["config"].map(evidence.label))
+    parts: list[Part] = [
+        plot("ranking", "Ranking", ranking_figure(facts), caption),
+        table_of(table, heads, "Every configuration with its spread over seeds."),
+    ]
+    metrics = ((evidence.example or {}).get("stages", {}).get("val_text") or {}).get("metrics")
+    if metrics:
+        means = table.set_index("config")["mean"]
+        lines = scale_lines(metrics, means.get(evidence.baseline), means.get(evidence.best))
+        parts.append(Code("For scale, the same text under codes that need no model:", "\n".join(lines)))
+    return Chapter("ranking", "Ranking", parts)
+
+
+def differences(evidence: Evidence) -> Chapter:
+    """Gains over the baseline with their intervals and tests."""
+    facts = gain_facts(evidence)
+    if facts.empty:
+        return Chapter("differences", "Differences", [Text("Nothing was compared: there is only one configuration.")])
+    caption = (
+        "Gain over what each is compared with, 95 % interval; small dots are pairs that share a trained artifact. "
+        f"◆ shown, ● not shown.{left_out(facts)}"
+    )
+    heads = {
+        "label": "configuration", "conclusion": "verdict", "gain": "gain (bits per byte)", "low": "95 % from",
+        "high": "to", "margin": "margin", "n": "n", "test": "test", "p": "p", "p_corrected": "p, corrected",
+        "reason": "reason",
+    }  # fmt: skip
+    signed = {name: facts[name].map("{:+.5f}".format).replace("+nan", "") for name in ("gain", "low", "high")}
+    table = table_of(facts.assign(**signed), heads, "Each difference with the test behind its verdict.")
+    return Chapter("differences", "Differences", [plot("gains", "Gains", gain_figure(facts), caption), table])
+
+
+def importance(evidence: Evidence) -> Chapter:
+    """Which knobs told the best configurations from the rest."""
+    facts, reason = importance_facts(evidence)
+    if reason:
+        return Chapter("importance", "Parameter importance", [Text(f"Not shown: {reason}.")])
+    above = [str(key) for key in facts.loc[facts["above_chance"], "key"]]
+    told = f"{', '.join(above)} matter more than chance explains." if above else "No key stands out from chance."
+    percent = facts.assign(share=facts["share"].map("{:.0%}".format), by_chance=facts["by_chance"].map("{:.0%}".format))
+    heads = {"key": "key", "share": "share", "by_chance": "by chance", "above_chance": "above chance"}
+    caption = "PED-ANOVA: which keys tell the best configurations from the rest; grey bars are within chance."
+    figure = plot("importance", "Parameter importance", importance_figure(facts), caption, table_of(percent, heads, ""))
+    return Chapter("importance", "Parameter importance", [Text(told), figure])
+
+
+def scatter(evidence: Evidence) -> Chapter:
+    """Every run over the values of each swept key, and every declared run with what became of it."""
+    table = evidence.table
+    drawable = table.loc[(table["status"] == "done") & table["legal"].fillna(False), "config"]
+    every = max(1, math.ceil(len(drawable) / MOST_SCATTERED))
+    kept = {*drawable.iloc[::every], evidence.baseline}
+    frame = evidence.frame[evidence.frame["config"].isin(kept)]
+    facts = score_facts(frame, evidence.swept_keys, evidence.baseline)
+    if facts.empty:
+        nothing = Text("No configuration beside the baseline is complete.")
+        return Chapter("seeds", "Seeds", [nothing, outcomes(evidence)])
+    thinned = f" Drawn: {len(kept):,} of {len(table):,} configurations, evenly over the ranking." if every > 1 else ""
+    caption = f"Each run over the values of each swept key; lines join runs of one trained artifact.{thinned}"
+    return Chapter("seeds", "Seeds", [plot("scores", "Scores", score_figure(facts), caption), outcomes(evidence)])
+
+
+def outcomes(evidence: Evidence) -> Text:
+    """How many of the declared runs ended how; none is passed over."""
+    runs = per_run(evidence.frame)
+    finished = is_finished(runs)
+    found = {"done with a result": int(finished.sum())}
+    found |= {str(status): int(count) for status, count in runs.loc[~finished, "status"].value_counts().items()}
+    if evidence.total_runs is not None and evidence.total_runs > len(runs):
+        found["declared and not run yet"] = evidence.total_runs - len(runs)
+    told = ", ".join(f"{count:,} {words}" for words, count in found.items())
+    return Text(f"Every seed that was started counts: {told}.")
+
+
+def curves(evidence: Evidence) -> Chapter:
+    """The training loss of each distinct training."""
+    facts = curve_facts(evidence)
+    missing, not_drawn = facts.attrs["num_missing"], facts.attrs["num_left_out"]
+    gone = f" {missing:,} are no longer in the store." if missing else ""
+    if facts.empty:
+        return Chapter("curves", "Learning curves", [Text(f"No learning curve is at hand.{gone}")])
+    cut = f" {not_drawn:,} further trainings are not drawn." if not_drawn else ""
+    caption = f"Training loss of each distinct training, neighbouring steps averaged.{cut}{gone}"
+    return Chapter("curves", "Learning curves", [plot("curves", "Learning curves", curve_figure(facts), caption)])
+
+
+def spending(evidence: Evidence) -> Chapter:
+    """Bytes and seconds against their limits."""
+    limits = limit_facts(evidence)
+    if limits.empty:
+        return Chapter("budget", "Budget use", [Text("No run says what it used.")])
+    used = use_facts(evidence)
+    words = limits.assign(
+        **{
+            name: [in_words(column, value) for column, value in zip(limits["column"], limits[name], strict=True)]
+            for name in ("smallest", "median", "largest", "limit")
+        },
+        used=limits["used"].map("{:.1%}".format),
+    )
+    heads = {name: name for name in limits} | {"over": "runs over", "used": "most used"}
+    caption = f"What each configuration used at most over its seeds; the baseline is the dark bar.{left_out(used)}"
+    parts = [plot("budget", "Budget use", use_figure(used, limits), caption)] if len(used) else []
+    return Chapter("budget", "Budget use", [*parts, table_of(words, heads, "Limits, and what all runs used.")])
+
+
+def failures(evidence: Evidence) -> Chapter:
+    """What went wrong, grouped by its message."""
+    runs = per_run(evidence.frame)
+    errors = runs["error"].fillna("").str.strip()
+    broken = runs[(runs["status"] == "failed") | (errors != "") | ((runs["status"] == "done") & ~is_finished(runs))]
+    unreadable = evidence.frame.attrs.get("unreadable", [])
+    parts: list[Part] = []
+    if broken.empty and not unreadable:
+        parts.append(Text("Nothing failed."))
+    if len(broken):
+        parts += _failed(broken.assign(error=errors[broken.index].where(errors[broken.index] != "", "no finite score")))
+    if unreadable:
+        parts.append(
+            Code(f"{len(unreadable):,} records could not be read and are in no table:", "\n".join(unreadable[:20]))
+        )
+    return Chapter("failures", "Failures", parts)
+
+
+def _failed(broken: pd.DataFrame) -> list[Part]:
+    message = broken["error"].str.splitlines().str[-1]
+    run = broken["config"] + " seed " + broken["seed"].astype("str")
+    groups = pd.DataFrame({"message": message, "run": run, "error": broken["error"]}).groupby("message", sort=False)
+    table = groups.agg(runs=("run", "size"), example=("run", "first"), error=("error", "first")).reset_index()
+    table = table.sort_values("runs", ascending=False, kind="stable")
+    heads = {"message": "message", "runs": "runs", "example": "for example"}
+    longer = table[table["error"] != table["message"]].head(5)
+    details = [Code(f"In full: {row['example']}", row["error"], folded=True) for row in longer.to_dict("records")]
+    return [table_of(table, heads, f"{len(broken):,} runs have no result, by their message."), *details]
+
+
+def reproduction(evidence: Evidence) -> Chapter:
+    """Commands, recipe, commit, versions and hardware."""
+    example, runs = evidence.example, evidence.frame
+    parts: list[Part] = []
+    if evidence.commands:
+        parts.append(Code("The sweep again; space.yaml stands under Question:", "\n".join(evidence.commands)))
+    origin = {"commit": "Commit", "hardware": "Hardware", "versions": "Versions"}
+    rows = [[name, words, f"{count:,}"] for column, name in origin.items() for words, count in _counted(runs[column])]
+    if rows:
+        caption = "Where the runs were made. A '+' behind a commit: the checkout had changes."
+        parts.append(Table(caption, ["What", "Which", "Runs"], rows, [False, False, True]))
+    if example:
+        parts.append(_recipe(example))
+    return Chapter("reproduce", "How to reproduce", parts or [Text("These runs are published elsewhere.")])
+
+
+def _counted(column: pd.Series) -> Sequence[tuple[str, int]]:
+    return [(str(words), int(count)) for words, count in column.dropna().value_counts().head(10).items()]
+
+
+def _recipe(example: dict) -> Code:
+    caption = (
+        f"The full recipe of run {example['run_id']} (preset {example['preset']}, started {example['started_at']})"
+    )
+    return Code(caption, json.dumps(example["recipe"], indent=1), folded=True)
+
+
+def plot(name: str, title: str, figure: Figure, caption: str, facts: Table | None = None) -> Plot:
+    """A figure of ours as a part of the page."""
+    return Plot(Markup(as_svg(figure, name, title, caption)), caption, facts)  # noqa: S704  its words are escaped
+
+
+def left_out(facts: pd.DataFrame) -> str:
+    """' 12 others are not drawn.', or nothing."""
+    count = int(facts["num_left_out"].iloc[0]) if len(facts) else 0
+    return f" {count:,} others are not drawn." if count else ""
+
+
+CHAPTERS = (
+    verdict, question, plan, ranking, differences, importance, scatter, curves, spending, failures, reproduction
+)  # fmt: skip
