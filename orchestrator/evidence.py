@@ -78,7 +78,7 @@ def _terms(sweep: Sweep) -> Mapping[str, str]:
         "Judged by": f"{space.metric.name} ({space.metric.goal})",
         "Counts as better": f"a gain of more than {terms.margin:g} {terms.unit} at alpha = {terms.alpha:g}",
         "Limits": "; ".join(f"{name}: {_limit(limit)}" for name, limit in space.constraints.items()),
-        "Asked": f"{sweep.created_at}, at commit {sweep.commit or 'unknown'}",
+        "Asked": f"{sweep.created_at[:16].replace('T', ' ')} UTC, at commit {sweep.commit or 'unknown'}",
     }
     return {name: words for name, words in found.items() if words}
 
@@ -98,7 +98,7 @@ def _commands(sweep: Sweep) -> tuple[str, ...]:
         f"{key}={value if isinstance(value, str) else json.dumps(value)}"
         for key, value in sweep.space.overrides.items()
     )
-    changed = "".join(f" --set {shlex.quote(assignment)}" for assignment in spelled)
+    changed = "".join(f" \\\n  --set {shlex.quote(assignment)}" for assignment in spelled)
     checkout = (f"git checkout {sweep.commit.rstrip('+')}",) if sweep.commit else ()
     return (*checkout, f"orchestrator sweep space.yaml{changed}", f"orchestrator report {sweep.name}")
 

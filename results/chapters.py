@@ -23,6 +23,7 @@ from results.page import Callout, Chapter, Code, Part, Plot, Table, Text, table_
 from results.ranking import gain_facts, gain_figure, ranking_facts, ranking_figure
 from results.spending import in_words, limit_facts, stage_facts, use_facts, use_figure
 from results.tables import is_finished, per_run
+from results.verdict import Verdict
 from results.yardsticks import scale_lines
 from trainer.spec.units import human_seconds
 
@@ -43,21 +44,18 @@ def verdict(evidence: Evidence) -> Chapter:
     told = ", ".join(f"{counts.get(conclusion, 0):,} {conclusion}" for conclusion in TONES)
     parts: list[Part] = [
         Text(f"Best configuration: {evidence.label(best)} ({best})."),
-        Callout(TONES[found.conclusion], found.conclusion.capitalize(), in_people_s_words(evidence, found.sentence)),
+        Callout(TONES[found.conclusion], found.conclusion.capitalize(), in_words_of_people(evidence, found)),
     ]
     if found.assumption:
         parts.append(Text(f"The test assumes: {found.assumption}."))
     parts.append(Text(f"Of all {len(evidence.verdicts):,} configurations compared: {told}."))
-    if evidence.adaptive:
-        parts.append(Text("The search was steered by these very scores, so p-values here are exploratory."))
     return Chapter("verdict", "Verdict", parts)
 
 
-def in_people_s_words(evidence: Evidence, sentence: str) -> str:
-    """A verdict's sentence with what people call the configurations."""
-    known = {word.strip(".,:;") for word in sentence.split()} & {*evidence.labels, evidence.baseline}
-    for config in known:
-        sentence = sentence.replace(config, "the baseline" if config == evidence.baseline else evidence.label(config))
+def in_words_of_people(evidence: Evidence, found: Verdict) -> str:
+    """The verdict on a configuration that was just named, as a sentence without identities."""
+    against = "the baseline" if found.baseline == evidence.baseline else evidence.label(found.baseline)
+    sentence = found.sentence.replace(found.config, "it").replace(found.baseline, against)
     return sentence[:1].upper() + sentence[1:]
 
 
@@ -65,7 +63,7 @@ def question(evidence: Evidence) -> Chapter:
     """What was asked, of whom, and what would count as an answer."""
     rows = [[name, words] for name, words in evidence.terms.items()]
     table = Table("How the question was asked, before anybody saw a number.", ["What", "How"], rows, [False, False])
-    parts: list[Part] = [Text(evidence.question)] + ([table] if rows else [])
+    parts: list[Part] = [table if rows else Text(evidence.question)]
     if evidence.space_text:
         parts.append(Code("The search space file, space.yaml", evidence.space_text, folded=True))
     return Chapter("question", "Question", parts)
@@ -78,8 +76,8 @@ def plan(evidence: Evidence) -> Chapter:
         return Chapter("plan", "Plan against actual", [Text("No run of ours stands behind these numbers.")])
     saved_s = facts["unshared_s"].sum() - facts["spent_s"].sum()
     shown = facts.assign(
-        planned=[_expected(row["planned"], row["exact"], str) for row in facts.to_dict("records")],
-        planned_s=[_expected(row["planned_s"], row["exact"], human_seconds) for row in facts.to_dict("records")],
+        planned=_expected(evidence, facts, "planned", str),
+        planned_s=_expected(evidence, facts, "planned_s", human_seconds),
         spent_s=facts["spent_s"].map(human_seconds),
         unshared_s=facts["unshared_s"].map(human_seconds),
     )
@@ -87,18 +85,20 @@ def plan(evidence: Evidence) -> Chapter:
         "stage": "stage", "runs": "runs that need it", "distinct": "distinct", "planned": "planned to compute",
         "computed": "computed", "planned_s": "planned time", "spent_s": "time spent", "unshared_s": "if never shared",
     }  # fmt: skip
-    unplanned = "" if evidence.planned else " No plan was kept when this sweep began."
-    caption = f"Stages: {SAVED}; ≤ marks an upper bound, ? what the store had no experience of.{unplanned}"
+    signs = " ≤ marks an upper bound, ? what the store had no experience of."
+    caption = f"Stages: {SAVED}.{signs if evidence.planned else ' No plan was kept when this sweep began.'}"
     spent = human_seconds(float(facts["spent_s"].sum()))
     runs = _runs_in_words(evidence)
     words = f"{runs} They took {spent} of computing; sharing stages saved {human_seconds(float(saved_s))}."
     return Chapter("plan", "Plan against actual", [Text(words), table_of(shown, heads, caption)])
 
 
-def _expected(value: float | None, exact: bool, words: Callable[[float], str]) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "?"
-    return f"{'' if exact else '≤ '}{words(value)}"
+def _expected(evidence: Evidence, facts: pd.DataFrame, column: str, words: Callable[[float], str]) -> list[str]:
+    """What the plan expected of each stage, in words; empty without a plan."""
+    if evidence.planned is None:
+        return [""] * len(facts)
+    known = facts[[column, "exact"]].itertuples(index=False)
+    return ["?" if pd.isna(value) else f"{'' if exact else '≤ '}{words(value)}" for value, exact in known]
 
 
 def _runs_in_words(evidence: Evidence) -> str:
@@ -111,7 +111,10 @@ def ranking(evidence: Evidence) -> Chapter:
     facts = ranking_facts(evidence)
     if facts.empty:
         return Chapter("ranking", "Ranking", [Text("No configuration is complete, legal and within budget yet.")])
-    caption = f"Configurations by their mean over seeds; the dashed line is the baseline.{left_out(facts)}"
+    caption = (
+        "Configurations by their mean over seeds; the dashed line is the baseline. Intervals hold the spread between "
+        f"seeds; where runs share a trained artifact, their differences below are far sharper.{left_out(facts)}"
+    )
     heads = {
         "rank": "rank", "status": "status", "label": "configuration", "n": "seeds", "mean": "mean (bits per byte)",
         "sd": "sd", "ci95_low": "95 % from", "ci95_high": "to", "total_bytes": "bytes", "eval_s": "scoring (s)",
@@ -198,7 +201,9 @@ def curves(evidence: Evidence) -> Chapter:
     if facts.empty:
         return Chapter("curves", "Learning curves", [Text(f"No learning curve is at hand.{gone}")])
     cut = f" {not_drawn:,} further trainings are not drawn." if not_drawn else ""
-    caption = f"Training loss of each distinct training, neighbouring steps averaged.{cut}{gone}"
+    steps = facts["num_steps"].max()
+    averaged = f" Each point is the mean of up to {steps} steps." if steps > 1 else ""
+    caption = f"Training loss of each distinct training.{averaged}{cut}{gone}"
     return Chapter("curves", "Learning curves", [plot("curves", "Learning curves", curve_figure(facts), caption)])
 
 
@@ -216,7 +221,7 @@ def spending(evidence: Evidence) -> Chapter:
         used=limits["used"].map("{:.1%}".format),
     )
     heads = {name: name for name in limits} | {"over": "runs over", "used": "most used"}
-    caption = f"What each configuration used at most over its seeds; the baseline is the dark bar.{left_out(used)}"
+    caption = f"What each configuration used at most over its seeds; the baseline stands on top.{left_out(used)}"
     parts = [plot("budget", "Budget use", use_figure(used, limits), caption)] if len(used) else []
     return Chapter("budget", "Budget use", [*parts, table_of(words, heads, "Limits, and what all runs used.")])
 

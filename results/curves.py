@@ -6,11 +6,13 @@ are drawn; the facts say what was left out.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from results.drawing import GREY, OKABE_ITO, new_figure, shortened, tidy
 from results.evidence import Evidence
@@ -20,11 +22,12 @@ MOST_GROUPS = len(OKABE_ITO)
 MOST_CURVES = 36
 MOST_POINTS = 150
 DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 2)))
-COLUMNS = ("group", "seed", "fingerprint", "step", "train_loss", "elapsed_s")
+COLUMNS = ("group", "seed", "fingerprint", "step", "train_loss", "elapsed_s", "num_steps")
 
 
 def curve_facts(evidence: Evidence) -> pd.DataFrame:
-    """One row per drawn point: group (who trains so), seed, fingerprint, step, train_loss (nats per token), elapsed_s.
+    """One row per drawn point: group (who trains so), seed, fingerprint, step, train_loss (nats per token), elapsed_s,
+    and num_steps that the point is the mean of.
 
     Groups follow the ranking, the baseline's first. `attrs['num_left_out']` counts trainings not drawn, and
     `attrs['num_missing']` those whose folder is gone from the store.
@@ -68,8 +71,8 @@ def _read(stages_folder: Path | None, fingerprint: str) -> pd.DataFrame | None:
 
 def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
     """At most MOST_POINTS rows, each the mean of as many neighbouring steps."""
-    width = max(1, -(-len(curve) // MOST_POINTS))
-    return curve.groupby(np.arange(len(curve)) // width)[["step", "train_loss", "elapsed_s"]].mean()
+    points = curve.groupby(np.arange(len(curve)) // max(1, math.ceil(len(curve) / MOST_POINTS)))
+    return points[["step", "train_loss", "elapsed_s"]].mean().assign(num_steps=points.size())
 
 
 def curve_figure(facts: pd.DataFrame) -> Figure:
@@ -85,6 +88,7 @@ def curve_figure(facts: pd.DataFrame) -> Figure:
         colour = OKABE_ITO[hue] if hue < len(OKABE_ITO) else GREY
         ax.plot(curve["step"], curve["train_loss"], color=colour, linestyle=DASHES[dash % len(DASHES)], linewidth=1.4)
     _draw_legend(figure, groups, seeds)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("step")
     ax.set_ylabel("training loss (nats per token)")
     return figure

@@ -20,8 +20,10 @@ from matplotlib.figure import Figure
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
-INK, GREY, RULE = "#000000", "#595959", "#E5E5E5"
-PAGE_COLOURS = {INK: "--ink", GREY: "--muted", RULE: "--rule"} | {c: f"--series-{i}" for i, c in enumerate(OKABE_ITO)}
+INK, GREY, RULE = "#1A1A1A", "#595959", "#E5E5E5"
+"""Ink is not quite black, which SVG leaves unsaid and a dark page would then swallow."""
+PAGE_COLOURS = {INK: "--ink", "#000000": "--ink", GREY: "--muted", RULE: "--rule"}
+PAGE_COLOURS |= {colour: f"--series-{number}" for number, colour in enumerate(OKABE_ITO)}
 """What each colour is called in a page, which has a value for light and one for dark."""
 
 POINT: dict[str, Any] = {"s": 34, "alpha": 0.9, "linewidths": 0}

@@ -38,5 +38,9 @@ def _standing(evidence: Evidence) -> str:
     runs, total = len(evidence.frame), evidence.total_runs
     counted = f"{runs:,} runs" if total is None else f"{runs:,} of {total:,} runs"
     started = evidence.frame["started_at"].dropna()
-    since = f", {started.min()} to {started.max()} UTC" if len(started) else ""
+    since = f", begun {_minute(started.min())} to {_minute(started.max())} UTC" if len(started) else ""
     return f"{counted} of {len(evidence.table):,} configurations{since}"
+
+
+def _minute(timestamp: str) -> str:
+    return timestamp[:16].replace("T", " ")
