@@ -157,11 +157,11 @@ def importance(evidence: Evidence) -> Chapter:
     if reason:
         return Chapter("importance", "Parameter importance", [Text(f"Not shown: {reason}.")])
     above = [str(key) for key in facts.loc[facts["above_chance"], "key"]]
-    told = f"{', '.join(above)} matter more than chance explains." if above else "No key stands out from chance."
+    told = f"More than chance explains: {', '.join(above)}." if above else "No key stands out from chance."
     percent = facts.assign(share=facts["share"].map("{:.0%}".format), by_chance=facts["by_chance"].map("{:.0%}".format))
     heads = {"key": "key", "share": "share", "by_chance": "by chance", "above_chance": "above chance"}
     caption = "PED-ANOVA: which keys tell the best configurations from the rest; grey bars are within chance."
-    figure = plot("importance", "Parameter importance", importance_figure(facts), caption, table_of(percent, heads, ""))
+    figure = plot("importance", "Parameter importance", importance_figure(facts), caption, table_of(percent, heads, "The shares as numbers"))
     return Chapter("importance", "Parameter importance", [Text(told), figure])
 
 

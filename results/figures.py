@@ -23,6 +23,8 @@ Scale = Literal["linear", "log", "categorical"]
 MEAN: dict[str, Any] = {"s": 620, "marker": "_", "color": INK, "linewidths": 1.8}
 ROW_IN = 4.6
 PANELS_PER_ROW = 3
+UNCROWDED = 60
+"""Configurations of a panel up to which marks keep their size."""
 MOST_TICKS = 8
 
 FACTS = ("key", "scale", "value", "x", "place", "config", "seed", "artifact", "connected", "val_bpb", "config_mean")
@@ -121,11 +123,13 @@ def _draw_panel(ax: Axes, panel: pd.DataFrame, styles: dict[int, dict[str, Any]]
         ax.axhspan(first["baseline_low"], first["baseline_high"], **BAND)
         ax.axhline(first["baseline_mean"], **BASELINE)
     means = panel.drop_duplicates("config")
-    ax.scatter(means["place"], means["config_mean"], zorder=3, **MEAN)
+    crowd = max(1.0, len(means) / UNCROWDED)
+    point, mean = POINT | {"s": POINT["s"] / math.sqrt(crowd)}, MEAN | {"s": MEAN["s"] / crowd**2}
+    ax.scatter(means["place"], means["config_mean"], zorder=3, **mean)
     for seed, runs in panel.sort_values("place").groupby("seed"):
         for _, line in runs[runs["connected"]].groupby("artifact"):
             ax.plot(line["place"], line["val_bpb"], color=styles[seed]["color"], linewidth=0.9, alpha=0.6)
-        ax.scatter(runs["place"], runs["val_bpb"], zorder=4, **POINT, **styles[seed])
+        ax.scatter(runs["place"], runs["val_bpb"], zorder=4, **point, **styles[seed])
     _set_axes(ax, panel)
 
 
