@@ -27,6 +27,8 @@ from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.units import human_seconds
 
 FIGURE = Path("figures") / "scores.png"
+PIPED_WIDTH = 140
+"""Characters of a line where no terminal sets them."""
 
 
 def rows_of(sweep: Sweep) -> pd.DataFrame:
@@ -42,7 +44,7 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
         print(render(table, "json"))
         return
     warn_unreadable(frame, console)
-    console.print(render(table, "text", console.width), highlight=False, soft_wrap=True)
+    console.print(as_text(table, console.width if console.is_terminal else PIPED_WIDTH), soft_wrap=True)
     for line in (*_stage_lines(frame), "", *verdict_lines(sweep, frame, table)):
         console.print(line, soft_wrap=True)
     records = sweep.records()
@@ -56,6 +58,12 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     path.parent.mkdir(exist_ok=True)
     draw_scores(score_facts(frame, sweep.space.swept_keys, baseline_of(sweep)), path)
     console.print(f"\nfigure  {path}\nrows    orchestrator table {sweep.name} --per run", soft_wrap=True)
+
+
+def as_text(table: pd.DataFrame, width: int) -> str:
+    """The table per configuration for people: the baseline is marked where it stands."""
+    marked = table["config"].where(~table["is_baseline"], table["config"] + " (baseline)")
+    return str(render(table.assign(config=marked).drop(columns="is_baseline"), "text", width))
 
 
 def baseline_of(sweep: Sweep) -> str:
@@ -82,12 +90,13 @@ def print_table(sweep: Sweep, per: Literal["run", "config"], format: str) -> Non
     """The rows, per run or per configuration, in any format."""
     frame = rows_of(sweep)
     warn_unreadable(frame, Console(stderr=True))
-    table = (
-        per_run(frame)
-        if per == "run"
-        else per_configuration(frame, baseline=baseline_of(sweep), seeds=sweep.space.seeds)
-    )
-    content = render(table, format)
+    if per == "run":
+        content = render(per_run(frame), format)
+    else:
+        table = per_configuration(frame, baseline=baseline_of(sweep), seeds=sweep.space.seeds)
+        console = Console()
+        width = console.width if console.is_terminal else PIPED_WIDTH
+        content = as_text(table, width) if format == "text" else render(table, format)
     if isinstance(content, bytes):
         sys.stdout.buffer.write(content)
     else:

@@ -188,8 +188,8 @@ def stop_on_signals(stop: threading.Event) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, raise_flag)
+    for listened in (signal.SIGINT, signal.SIGTERM):
+        before[listened] = signal.signal(listened, raise_flag)
     try:
         yield
     finally:

@@ -37,7 +37,7 @@ class Feed:
                 self._out[run.run_id] = (request, now())
                 return request
             keep_record(request, record)
-            self._queue.finished(run.run_id, self._sweep.record(run.run_id))
+            self._queue.finished(run.run_id, record)
 
     def peek_finished(self) -> bool:
         """Whether nothing is left to compute. The run this finds, if any, is handed out by the coming `next`."""

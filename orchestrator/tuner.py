@@ -37,7 +37,7 @@ class RunTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        told = ray.get(self._board.wait.remote(self._run_id, HEARTBEAT_S))
+        told: Any = ray.get(self._board.wait.remote(self._run_id, HEARTBEAT_S))
         return {"fraction": told["fraction"], "lost": told["lost"], "done": told["ended"]}
 
     def cleanup(self) -> None:
@@ -60,7 +60,7 @@ class FeedSearcher(Searcher):
         self._feed, self._board_name = feed, board_name
         self._run_ids: dict[str, str] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         request = self._feed.next()
         if request is FINISHED:
             return Searcher.FINISHED

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from trainer.data.shard_files import split_files
 from trainer.spec.errors import DataError
+from trainer.spec.fingerprint import TextDigests
 from trainer.spec.recipe import Data
 
 SKIPPED_FOLDERS = frozenset(
@@ -48,14 +49,6 @@ class Corpus:
 
     train: tuple[Document, ...]
     val: tuple[Document, ...]
-
-
-@dataclass(frozen=True)
-class TextDigests:
-    """Content identities (hex sha256) of the train and validation text; where the text lies does not enter."""
-
-    train: str
-    val: str
 
 
 @functools.cache

@@ -76,6 +76,7 @@ class StageStore:
         for left_over in parent.glob(f".{fingerprint}-*"):
             shutil.rmtree(left_over, ignore_errors=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{fingerprint}-{socket.gethostname()}-", dir=parent))
+        aside.chmod(0o755)
         try:
             yield aside
         finally:
@@ -139,6 +140,7 @@ def write_once(path: Path, content: bytes) -> bool:
     os.close(handle)
     aside = Path(name)
     try:
+        aside.chmod(0o644)  # others of a shared store may read it
         write_synced(aside, content)
         os.link(aside, path)
     except FileExistsError:

@@ -56,7 +56,7 @@ def run_pipeline(
     so: then no record is written. With several ranks any other exception leaves here, since its peers would wait for
     ever; with one rank it becomes a failed record too.
     """
-    ranks = ranks or Ranks()
+    ranks = ranks or Ranks.alone()
     torch.manual_seed(0)  # nothing draws from it; a slot's second run must not see the first one's state
     if ranks.device.type == "cpu":
         torch.set_num_threads(1)  # sums then add up in one order: the bits do not depend on the number of cores
