@@ -147,6 +147,7 @@ def differences(evidence: Evidence) -> Chapter:
         "reason": "reason",
     }  # fmt: skip
     signed = {name: facts[name].map("{:+.5f}".format).replace("+nan", "") for name in ("gain", "low", "high")}
+    signed |= {name: facts[name].map("{:.2g}".format, na_action="ignore") for name in ("p", "p_corrected")}
     table = table_of(facts.assign(**signed), heads, "Each difference with the test behind its verdict.")
     return Chapter("differences", "Differences", [plot("gains", "Gains", gain_figure(facts), caption), table])
 
@@ -161,7 +162,13 @@ def importance(evidence: Evidence) -> Chapter:
     percent = facts.assign(share=facts["share"].map("{:.0%}".format), by_chance=facts["by_chance"].map("{:.0%}".format))
     heads = {"key": "key", "share": "share", "by_chance": "by chance", "above_chance": "above chance"}
     caption = "PED-ANOVA: which keys tell the best configurations from the rest; grey bars are within chance."
-    figure = plot("importance", "Parameter importance", importance_figure(facts), caption, table_of(percent, heads, "The shares as numbers"))
+    figure = plot(
+        "importance",
+        "Parameter importance",
+        importance_figure(facts),
+        caption,
+        table_of(percent, heads, "The shares as numbers"),
+    )
     return Chapter("importance", "Parameter importance", [Text(told), figure])
 
 
@@ -245,7 +252,7 @@ def failures(evidence: Evidence) -> Chapter:
 
 
 def _failed(broken: pd.DataFrame) -> list[Part]:
-    message = broken["error"].str.splitlines().str[-1]
+    message = broken["error"].map(lambda error: error.splitlines()[-1])
     run = broken["config"] + " seed " + broken["seed"].astype("str")
     groups = pd.DataFrame({"message": message, "run": run, "error": broken["error"]}).groupby("message", sort=False)
     table = groups.agg(runs=("run", "size"), example=("run", "first"), error=("error", "first")).reset_index()

@@ -103,7 +103,11 @@ def table_of(
     Columns whose cells all read as numbers, '≤ 18' and '1.2 s' among them, are set to the right.
     """
     columns = [name for name in heads if name in frame and (frame.empty or frame[name].map(_filled).any())]
-    told = f"{caption} The first {most} of {len(frame):,} rows; `orchestrator table` has all." if len(frame) > most else caption
+    told = (
+        f"{caption} The first {most} of {len(frame):,} rows; `orchestrator table` has all."
+        if len(frame) > most
+        else caption
+    )
     kept = frame.head(most)
     cells = [[_cell(name, value) for value in kept[name]] for name in columns]
     numeric = [all(READS_AS_NUMBER.match(cell) for cell in column) for column in cells]

@@ -88,7 +88,7 @@ def _pairs(evidence: Evidence, configs: list[str]) -> dict[str, list[float]]:
     runs = runs[is_finished(runs)].dropna(subset="artifact")
     reference = runs[runs["config"] == evidence.baseline].groupby("artifact")["val_bpb"].mean()
     ours = runs[runs["config"].isin(configs)]
-    gains = (ours["artifact"].map(reference) - ours["val_bpb"]).dropna()
+    gains = (ours["artifact"].map(reference).astype("float64") - ours["val_bpb"]).dropna()
     return gains.groupby(ours["config"]).agg(list).to_dict()
 
 

@@ -81,3 +81,27 @@ def screenshot(driver: Any, path: Path, width: int = 1100) -> Path:
     driver.set_window_size(width, min(height, 16_000))
     driver.save_screenshot(str(path))
     return path
+
+
+def contrast(driver: Any, selector: str) -> float:
+    """Contrast between the first such element's text and the page behind it, as WCAG 2 defines it: 1 to 21."""
+    return driver.execute_script(CONTRAST, selector)
+
+
+CONTRAST = """
+const element = document.querySelector(arguments[0]);
+const channels = (colour) => colour.match(/[0-9.]+/g).map(Number);
+const luminance = (colour) => {
+  const [r, g, b] = channels(colour).slice(0, 3).map((c) => c / 255)
+    .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const behind = (at) => {
+  const colour = getComputedStyle(at).backgroundColor;
+  return channels(colour)[3] === 0 ? behind(at.parentElement) : colour;
+};
+const style = getComputedStyle(element);
+const text = luminance(element instanceof SVGElement ? style.fill : style.color);
+const paper = luminance(behind(element));
+return (Math.max(text, paper) + 0.05) / (Math.min(text, paper) + 0.05);
+"""
