@@ -191,12 +191,12 @@ def report(
     store: Store = RUNS,
 ) -> None:
     """One self-contained HTML page: verdict, ranking, figures, budget, failures, how to reproduce."""
-    from orchestrator.evidence import evidence_of
+    from orchestrator.dossier import dossier_of
     from orchestrator.journal import find_sweep
     from results.report import write_report
 
     found = find_sweep(store, name)
-    print(write_report(evidence_of(found), out or found.folder / "report.html"))
+    print(write_report(dossier_of(found), out or found.folder / "report.html"))
 
 
 @app.command(epilog="Example: orchestrator schema space > space.schema.json")

@@ -1,4 +1,4 @@
-"""What a report says, chapter by chapter: evidence in, words, tables and figures out.
+"""What a report says, chapter by chapter: dossier in, words, tables and figures out.
 
 Each chapter says what it left out, and why it has nothing to show when it has not. Nothing is computed here that is not
 a count: numbers come from the facts of figures and from tables.
@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from results.curves import curve_facts, curve_figure
+from results.dossier import Dossier
 from results.drawing import as_svg
-from results.evidence import Evidence
 from results.figures import score_facts, score_figure
 from results.importance import importance_facts, importance_figure
 from results.page import Callout, Chapter, Code, Part, Plot, Table, Text, table_of
@@ -30,54 +31,54 @@ from trainer.spec.units import human_seconds
 MOST_SCATTERED = 300
 """Configurations drawn as points; more are a cloud, and a slow page."""
 SAVED = "a stage that several runs need is computed once"
-TONES = {"better": "good", "not shown": "plain", "cannot say": "bad"}
+TONES: dict[str, Literal["good", "plain", "bad"]] = {"better": "good", "not shown": "plain", "cannot say": "bad"}
 
 
-def verdict(evidence: Evidence) -> Chapter:
+def verdict(dossier: Dossier) -> Chapter:
     """The answer in words, for the best configuration, and how many others could be told apart."""
-    best = evidence.best
-    found = evidence.verdict_of(best)
+    best = dossier.best
+    found = dossier.verdict_of(best)
     if best is None or found is None:
         words = "No configuration beside the baseline is complete, legal and within budget, so nothing can be compared."
         return Chapter("verdict", "Verdict", [Callout("bad", "Cannot say", words)])
-    counts = pd.Series([item.conclusion for item in evidence.verdicts]).value_counts()
+    counts = pd.Series([item.conclusion for item in dossier.verdicts]).value_counts()
     told = ", ".join(f"{counts.get(conclusion, 0):,} {conclusion}" for conclusion in TONES)
     parts: list[Part] = [
-        Text(f"Best configuration: {evidence.label(best)} ({best})."),
-        Callout(TONES[found.conclusion], found.conclusion.capitalize(), in_words_of_people(evidence, found)),
+        Text(f"Best configuration: {dossier.label(best)} ({best})."),
+        Callout(TONES[found.conclusion], found.conclusion.capitalize(), in_words_of_people(dossier, found)),
     ]
     if found.assumption:
         parts.append(Text(f"The test assumes: {found.assumption}."))
-    parts.append(Text(f"Of all {len(evidence.verdicts):,} configurations compared: {told}."))
+    parts.append(Text(f"Of all {len(dossier.verdicts):,} configurations compared: {told}."))
     return Chapter("verdict", "Verdict", parts)
 
 
-def in_words_of_people(evidence: Evidence, found: Verdict) -> str:
+def in_words_of_people(dossier: Dossier, found: Verdict) -> str:
     """The verdict on a configuration that was just named, as a sentence without identities."""
-    against = "the baseline" if found.baseline == evidence.baseline else evidence.label(found.baseline)
+    against = "the baseline" if found.baseline == dossier.baseline else dossier.label(found.baseline)
     sentence = found.sentence.replace(found.config, "it").replace(found.baseline, against)
     return sentence[:1].upper() + sentence[1:]
 
 
-def question(evidence: Evidence) -> Chapter:
+def question(dossier: Dossier) -> Chapter:
     """What was asked, of whom, and what would count as an answer."""
-    rows = [[name, words] for name, words in evidence.terms.items()]
+    rows = [[name, words] for name, words in dossier.terms.items()]
     table = Table("How the question was asked, before anybody saw a number.", ["What", "How"], rows, [False, False])
-    parts: list[Part] = [table if rows else Text(evidence.question)]
-    if evidence.space_text:
-        parts.append(Code("The search space file, space.yaml", evidence.space_text, folded=True))
+    parts: list[Part] = [table if rows else Text(dossier.question)]
+    if dossier.space_text:
+        parts.append(Code("The search space file, space.yaml", dossier.space_text, folded=True))
     return Chapter("question", "Question", parts)
 
 
-def plan(evidence: Evidence) -> Chapter:
+def plan(dossier: Dossier) -> Chapter:
     """What was expected against what was computed, stage by stage and run by run."""
-    facts = stage_facts(evidence)
+    facts = stage_facts(dossier)
     if facts.empty:
         return Chapter("plan", "Plan against actual", [Text("No run of ours stands behind these numbers.")])
     saved_s = facts["unshared_s"].sum() - facts["spent_s"].sum()
     shown = facts.assign(
-        planned=_expected(evidence, facts, "planned", str),
-        planned_s=_expected(evidence, facts, "planned_s", human_seconds),
+        planned=_expected(dossier, facts, "planned", str),
+        planned_s=_expected(dossier, facts, "planned_s", human_seconds),
         spent_s=facts["spent_s"].map(human_seconds),
         unshared_s=facts["unshared_s"].map(human_seconds),
     )
@@ -86,29 +87,29 @@ def plan(evidence: Evidence) -> Chapter:
         "computed": "computed", "planned_s": "planned time", "spent_s": "time spent", "unshared_s": "if never shared",
     }  # fmt: skip
     signs = " ≤ marks an upper bound, ? what the store had no experience of."
-    caption = f"Stages: {SAVED}.{signs if evidence.planned else ' No plan was kept when this sweep began.'}"
+    caption = f"Stages: {SAVED}.{signs if dossier.planned else ' No plan was kept when this sweep began.'}"
     spent = human_seconds(float(facts["spent_s"].sum()))
-    runs = _runs_in_words(evidence)
+    runs = _runs_in_words(dossier)
     words = f"{runs} They took {spent} of computing; sharing stages saved {human_seconds(float(saved_s))}."
     return Chapter("plan", "Plan against actual", [Text(words), table_of(shown, heads, caption)])
 
 
-def _expected(evidence: Evidence, facts: pd.DataFrame, column: str, words: Callable[[float], str]) -> list[str]:
+def _expected(dossier: Dossier, facts: pd.DataFrame, column: str, words: Callable[[float], str]) -> list[str]:
     """What the plan expected of each stage, in words; empty without a plan."""
-    if evidence.planned is None:
+    if dossier.planned is None:
         return [""] * len(facts)
     known = facts[[column, "exact"]].itertuples(index=False)
     return ["?" if pd.isna(value) else f"{'' if exact else '≤ '}{words(value)}" for value, exact in known]
 
 
-def _runs_in_words(evidence: Evidence) -> str:
-    recorded, total = len(per_run(evidence.frame)), evidence.total_runs
+def _runs_in_words(dossier: Dossier) -> str:
+    recorded, total = len(per_run(dossier.frame)), dossier.total_runs
     return f"{recorded:,} runs are recorded." if total is None else f"{recorded:,} of {total:,} runs are recorded."
 
 
-def ranking(evidence: Evidence) -> Chapter:
+def ranking(dossier: Dossier) -> Chapter:
     """The configurations in their order, with intervals."""
-    facts = ranking_facts(evidence)
+    facts = ranking_facts(dossier)
     if facts.empty:
         return Chapter("ranking", "Ranking", [Text("No configuration is complete, legal and within budget yet.")])
     caption = (
@@ -119,22 +120,22 @@ def ranking(evidence: Evidence) -> Chapter:
         "rank": "rank", "status": "status", "label": "configuration", "n": "seeds", "mean": "mean (bits per byte)",
         "sd": "sd", "ci95_low": "95 % from", "ci95_high": "to", "total_bytes": "bytes", "eval_s": "scoring (s)",
     }  # fmt: skip
-    table = evidence.table.assign(label=evidence.table["config"].map(evidence.label))
+    table = dossier.table.assign(label=dossier.table["config"].map(dossier.label))
     parts: list[Part] = [
         plot("ranking", "Ranking", ranking_figure(facts), caption),
         table_of(table, heads, "Every configuration with its spread over seeds."),
     ]
-    metrics = ((evidence.example or {}).get("stages", {}).get("val_text") or {}).get("metrics")
+    metrics = ((dossier.example or {}).get("stages", {}).get("val_text") or {}).get("metrics")
     if metrics:
         means = table.set_index("config")["mean"]
-        lines = scale_lines(metrics, means.get(evidence.baseline), means.get(evidence.best))
+        lines = scale_lines(metrics, means.get(dossier.baseline), means.get(dossier.best))
         parts.append(Code("For scale, the same text under codes that need no model:", "\n".join(lines)))
     return Chapter("ranking", "Ranking", parts)
 
 
-def differences(evidence: Evidence) -> Chapter:
+def differences(dossier: Dossier) -> Chapter:
     """Gains over the baseline with their intervals and tests."""
-    facts = gain_facts(evidence)
+    facts = gain_facts(dossier)
     if facts.empty:
         return Chapter("differences", "Differences", [Text("Nothing was compared: there is only one configuration.")])
     caption = (
@@ -152,9 +153,9 @@ def differences(evidence: Evidence) -> Chapter:
     return Chapter("differences", "Differences", [plot("gains", "Gains", gain_figure(facts), caption), table])
 
 
-def importance(evidence: Evidence) -> Chapter:
+def importance(dossier: Dossier) -> Chapter:
     """Which knobs told the best configurations from the rest."""
-    facts, reason = importance_facts(evidence)
+    facts, reason = importance_facts(dossier)
     if reason:
         return Chapter("importance", "Parameter importance", [Text(f"Not shown: {reason}.")])
     above = [str(key) for key in facts.loc[facts["above_chance"], "key"]]
@@ -172,37 +173,37 @@ def importance(evidence: Evidence) -> Chapter:
     return Chapter("importance", "Parameter importance", [Text(told), figure])
 
 
-def scatter(evidence: Evidence) -> Chapter:
+def scatter(dossier: Dossier) -> Chapter:
     """Every run over the values of each swept key, and every declared run with what became of it."""
-    table = evidence.table
+    table = dossier.table
     drawable = table.loc[(table["status"] == "done") & table["legal"].fillna(False), "config"]
     every = max(1, math.ceil(len(drawable) / MOST_SCATTERED))
-    kept = {*drawable.iloc[::every], evidence.baseline}
-    frame = evidence.frame[evidence.frame["config"].isin(kept)]
-    facts = score_facts(frame, evidence.swept_keys, evidence.baseline)
+    kept = {*drawable.iloc[::every], dossier.baseline}
+    frame = dossier.frame[dossier.frame["config"].isin(kept)]
+    facts = score_facts(frame, dossier.swept_keys, dossier.baseline)
     if facts.empty:
         nothing = Text("No configuration beside the baseline is complete.")
-        return Chapter("seeds", "Seeds", [nothing, outcomes(evidence)])
+        return Chapter("seeds", "Seeds", [nothing, outcomes(dossier)])
     thinned = f" Drawn: {len(kept):,} of {len(table):,} configurations, evenly over the ranking." if every > 1 else ""
     caption = f"Each run over the values of each swept key; lines join runs of one trained artifact.{thinned}"
-    return Chapter("seeds", "Seeds", [plot("scores", "Scores", score_figure(facts), caption), outcomes(evidence)])
+    return Chapter("seeds", "Seeds", [plot("scores", "Scores", score_figure(facts), caption), outcomes(dossier)])
 
 
-def outcomes(evidence: Evidence) -> Text:
+def outcomes(dossier: Dossier) -> Text:
     """How many of the declared runs ended how; none is passed over."""
-    runs = per_run(evidence.frame)
+    runs = per_run(dossier.frame)
     finished = is_finished(runs)
     found = {"done with a result": int(finished.sum())}
     found |= {str(status): int(count) for status, count in runs.loc[~finished, "status"].value_counts().items()}
-    if evidence.total_runs is not None and evidence.total_runs > len(runs):
-        found["declared and not run yet"] = evidence.total_runs - len(runs)
+    if dossier.total_runs is not None and dossier.total_runs > len(runs):
+        found["declared and not run yet"] = dossier.total_runs - len(runs)
     told = ", ".join(f"{count:,} {words}" for words, count in found.items())
     return Text(f"Every seed that was started counts: {told}.")
 
 
-def curves(evidence: Evidence) -> Chapter:
+def curves(dossier: Dossier) -> Chapter:
     """The training loss of each distinct training."""
-    facts = curve_facts(evidence)
+    facts = curve_facts(dossier)
     missing, not_drawn = facts.attrs["num_missing"], facts.attrs["num_left_out"]
     gone = f" {missing:,} are no longer in the store." if missing else ""
     if facts.empty:
@@ -214,12 +215,12 @@ def curves(evidence: Evidence) -> Chapter:
     return Chapter("curves", "Learning curves", [plot("curves", "Learning curves", curve_figure(facts), caption)])
 
 
-def spending(evidence: Evidence) -> Chapter:
+def spending(dossier: Dossier) -> Chapter:
     """Bytes and seconds against their limits."""
-    limits = limit_facts(evidence)
+    limits = limit_facts(dossier)
     if limits.empty:
         return Chapter("budget", "Budget use", [Text("No run says what it used.")])
-    used = use_facts(evidence)
+    used = use_facts(dossier)
     words = limits.assign(
         **{
             name: [in_words(column, value) for column, value in zip(limits["column"], limits[name], strict=True)]
@@ -233,12 +234,12 @@ def spending(evidence: Evidence) -> Chapter:
     return Chapter("budget", "Budget use", [*parts, table_of(words, heads, "Limits, and what all runs used.")])
 
 
-def failures(evidence: Evidence) -> Chapter:
+def failures(dossier: Dossier) -> Chapter:
     """What went wrong, grouped by its message."""
-    runs = per_run(evidence.frame)
+    runs = per_run(dossier.frame)
     errors = runs["error"].fillna("").str.strip()
     broken = runs[(runs["status"] == "failed") | (errors != "") | ((runs["status"] == "done") & ~is_finished(runs))]
-    unreadable = evidence.frame.attrs.get("unreadable", [])
+    unreadable = dossier.frame.attrs.get("unreadable", [])
     parts: list[Part] = []
     if broken.empty and not unreadable:
         parts.append(Text("Nothing failed."))
@@ -263,12 +264,12 @@ def _failed(broken: pd.DataFrame) -> list[Part]:
     return [table_of(table, heads, f"{len(broken):,} runs have no result, by their message."), *details]
 
 
-def reproduction(evidence: Evidence) -> Chapter:
+def reproduction(dossier: Dossier) -> Chapter:
     """Commands, recipe, commit, versions and hardware."""
-    example, runs = evidence.example, evidence.frame
+    example, runs = dossier.example, dossier.frame
     parts: list[Part] = []
-    if evidence.commands:
-        parts.append(Code("The sweep again; space.yaml stands under Question:", "\n".join(evidence.commands)))
+    if dossier.commands:
+        parts.append(Code("The sweep again; space.yaml stands under Question:", "\n".join(dossier.commands)))
     origin = {"commit": "Commit", "hardware": "Hardware", "versions": "Versions"}
     rows = [[name, words, f"{count:,}"] for column, name in origin.items() for words, count in _counted(runs[column])]
     if rows:
@@ -283,7 +284,7 @@ def _counted(column: pd.Series) -> Sequence[tuple[str, int]]:
     return [(str(words), int(count)) for words, count in column.dropna().value_counts().head(10).items()]
 
 
-def _recipe(example: dict) -> Code:
+def _recipe(example: Mapping[str, Any]) -> Code:
     caption = (
         f"The full recipe of run {example['run_id']} (preset {example['preset']}, started {example['started_at']})"
     )

@@ -14,8 +14,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from results.dossier import Dossier
 from results.drawing import GREY, OKABE_ITO, new_figure, shortened, tidy
-from results.evidence import Evidence
 
 CURVE = "curve.csv"
 MOST_GROUPS = len(OKABE_ITO)
@@ -25,18 +25,18 @@ DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 2)))
 COLUMNS = ("group", "seed", "fingerprint", "step", "train_loss", "elapsed_s", "num_steps")
 
 
-def curve_facts(evidence: Evidence) -> pd.DataFrame:
+def curve_facts(dossier: Dossier) -> pd.DataFrame:
     """One row per drawn point: group (who trains so), seed, fingerprint, step, train_loss (nats per token), elapsed_s,
     and num_steps that the point is the mean of.
 
     Groups follow the ranking, the baseline's first. `attrs['num_left_out']` counts trainings not drawn, and
     `attrs['num_missing']` those whose folder is gone from the store.
     """
-    trainings = _trainings(evidence)
+    trainings = _trainings(dossier)
     kept = trainings[trainings["group"].isin(trainings["group"].drop_duplicates().head(MOST_GROUPS))].head(MOST_CURVES)
     parts, num_missing = [], 0
     for row in kept.to_dict("records"):
-        curve = _read(evidence.stages_folder, row["fingerprint"])
+        curve = _read(dossier.stages_folder, row["fingerprint"])
         num_missing += curve is None
         if curve is not None:
             parts.append(_thinned(curve).assign(**{name: row[name] for name in ("group", "seed", "fingerprint")}))
@@ -45,23 +45,23 @@ def curve_facts(evidence: Evidence) -> pd.DataFrame:
     return facts
 
 
-def _trainings(evidence: Evidence) -> pd.DataFrame:
+def _trainings(dossier: Dossier) -> pd.DataFrame:
     """One row per distinct training, with the group of configurations that share it, best first."""
-    outcomes = evidence.outcomes
+    outcomes = dossier.outcomes
     trained = outcomes[(outcomes["stage"] == "train")]
-    order = {config: place for place, config in enumerate(evidence.table["config"])} | {evidence.baseline: -1}
+    order = {config: place for place, config in enumerate(dossier.table["config"])} | {dossier.baseline: -1}
     trained = trained.assign(place=trained["config"].map(order)).sort_values(["place", "seed"], kind="stable")
     sharing = trained.groupby("fingerprint")["config"].agg(lambda configs: tuple(dict.fromkeys(configs)))
     distinct = trained.drop_duplicates("fingerprint")
-    return distinct.assign(group=[_named(evidence, sharing[mark]) for mark in distinct["fingerprint"]])
+    return distinct.assign(group=[_named(dossier, sharing[mark]) for mark in distinct["fingerprint"]])
 
 
-def _named(evidence: Evidence, configs: tuple[str, ...]) -> str:
+def _named(dossier: Dossier, configs: tuple[str, ...]) -> str:
     if len(configs) == 1:
-        return evidence.label(configs[0])
-    if len(configs) == len(evidence.table):
+        return dossier.label(configs[0])
+    if len(configs) == len(dossier.table):
         return "every configuration"
-    return f"{evidence.label(configs[0])} and {len(configs) - 1} that train alike"
+    return f"{dossier.label(configs[0])} and {len(configs) - 1} that train alike"
 
 
 def _read(stages_folder: Path | None, fingerprint: str) -> pd.DataFrame | None:

@@ -20,8 +20,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import create_trial
 
+from results.dossier import Dossier
 from results.drawing import GREY, INK, OKABE_ITO, name_rows, new_figure, tidy
-from results.evidence import Evidence
 
 FEWEST = 20
 """Complete configurations below which no share is worth printing."""
@@ -33,15 +33,15 @@ MOST_CONFIGURATIONS = 2000
 """The shuffles of more than these would take minutes and tell the same; the sample is even over ranks."""
 
 
-def importance_facts(evidence: Evidence) -> tuple[pd.DataFrame, str]:
+def importance_facts(dossier: Dossier) -> tuple[pd.DataFrame, str]:
     """One row per swept key, most important first, and why there is none.
 
     Columns: key, share (of what all keys explain; they sum to 1), by_chance (the share that one key in twenty would
     reach if scores were shuffled), above_chance. The reason is empty when there are rows.
     """
-    table = evidence.table
+    table = dossier.table
     arms = table[(table["status"] == "done") & table["legal"].fillna(False) & ~table["is_baseline"]]
-    keys = [key for key in evidence.swept_keys if arms[key].dropna().map(_word).nunique() > 1]
+    keys = [key for key in dossier.swept_keys if arms[key].dropna().map(_word).nunique() > 1]
     if reason := _too_little(len(arms), keys):
         return pd.DataFrame(columns=["key", "share", "by_chance", "above_chance"]), reason
     arms = arms.iloc[:: math.ceil(len(arms) / MOST_CONFIGURATIONS)]

@@ -7,33 +7,35 @@ Intervals of means hold the spread between seeds, which is larger than that of a
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from results.dossier import Dossier
 from results.drawing import BAND, BASELINE, GREY, INK, OKABE_ITO, name_rows, new_figure, tidy
-from results.evidence import Evidence
 from results.tables import is_finished, per_run
+from results.verdict import Verdict
 
 MOST_ROWS = 25
 """Configurations that a reader can tell apart in one figure."""
 ROW_IN, AXES_IN = 0.3, 1.3
-MEAN_DOT = {"s": 46, "zorder": 4, "linewidths": 0}
-SEED_DOT = {"s": 14, "color": GREY, "alpha": 0.6, "zorder": 3, "linewidths": 0}
+MEAN_DOT: dict[str, Any] = {"s": 46, "zorder": 4, "linewidths": 0}
+SEED_DOT: dict[str, Any] = {"s": 14, "color": GREY, "alpha": 0.6, "zorder": 3, "linewidths": 0}
 COLOURS = {"better": OKABE_ITO[2], "not shown": OKABE_ITO[0], "cannot say": GREY}
 SHAPES = {"better": "D", "not shown": "o", "cannot say": "x"}
 
 
-def ranking_facts(evidence: Evidence, most: int = MOST_ROWS) -> pd.DataFrame:
+def ranking_facts(dossier: Dossier, most: int = MOST_ROWS) -> pd.DataFrame:
     """One row per configuration, best first and the baseline always among them: rank, config, label, is_baseline, n,
     mean, ci95_low, ci95_high in bits per byte, `scores` (of each seed) and `num_left_out`."""
-    table = evidence.table
+    table = dossier.table
     shown = table[table["rank"].notna() | (table["is_baseline"] & table["mean"].notna())]
     kept = shown[(shown["rank"] <= most).fillna(False) | shown["is_baseline"]]
-    runs = per_run(evidence.frame, evidence.seeds)
+    runs = per_run(dossier.frame, dossier.seeds)
     scores = runs[is_finished(runs) & runs["config"].isin(kept["config"])].groupby("config")["val_bpb"].agg(list)
     facts = kept[["rank", "config", "is_baseline", "n", "mean", "ci95_low", "ci95_high"]].reset_index(drop=True)
-    facts.insert(2, "label", facts["config"].map(evidence.label))
+    facts.insert(2, "label", facts["config"].map(dossier.label))
     return facts.assign(scores=facts["config"].map(scores), num_left_out=len(table) - len(kept))
 
 
@@ -57,14 +59,14 @@ def ranking_figure(facts: pd.DataFrame) -> Figure:
     return figure
 
 
-def gain_facts(evidence: Evidence, most: int = MOST_ROWS) -> pd.DataFrame:
+def gain_facts(dossier: Dossier, most: int = MOST_ROWS) -> pd.DataFrame:
     """One row per verdict, largest gain first, those that cannot be judged last: config, label, conclusion, gain,
     low, high, margin in bits per byte (positive is better), n, test, p, p_corrected, `pairs` (gain on each shared
     artifact), `reason` and `num_left_out`."""
-    rows = [_gain(evidence, verdict) for verdict in evidence.verdicts]
+    rows = [_gain(dossier, verdict) for verdict in dossier.verdicts]
     facts = pd.DataFrame(rows, columns=list(GAIN_COLUMNS)).sort_values("gain", ascending=False, kind="stable")
     kept = facts.head(most).reset_index(drop=True)
-    pairs = _pairs(evidence, list(kept["config"]))
+    pairs = _pairs(dossier, list(kept["config"]))
     return kept.assign(
         pairs=kept["config"].map(lambda config: pairs.get(config, [])), num_left_out=len(facts) - len(kept)
     )
@@ -75,18 +77,18 @@ GAIN_COLUMNS = (
 )  # fmt: skip
 
 
-def _gain(evidence, verdict) -> tuple:
+def _gain(dossier: Dossier, verdict: Verdict) -> tuple[Any, ...]:
     effect = verdict.bpb
     numbers = [math.nan] * 4 if effect is None else [-effect.difference, -effect.high, -effect.low, effect.margin]
-    evidence_of_test = verdict.n_candidate, verdict.test, verdict.p, verdict.p_corrected, verdict.reason
-    return verdict.config, evidence.label(verdict.config), verdict.conclusion, *numbers, *evidence_of_test
+    tested = verdict.n_candidate, verdict.test, verdict.p, verdict.p_corrected, verdict.reason
+    return verdict.config, dossier.label(verdict.config), verdict.conclusion, *numbers, *tested
 
 
-def _pairs(evidence: Evidence, configs: list[str]) -> dict[str, list[float]]:
+def _pairs(dossier: Dossier, configs: list[str]) -> dict[str, list[float]]:
     """Gain over the baseline on each artifact that both scored, by configuration."""
-    runs = per_run(evidence.frame, evidence.seeds)
+    runs = per_run(dossier.frame, dossier.seeds)
     runs = runs[is_finished(runs)].dropna(subset="artifact")
-    reference = runs[runs["config"] == evidence.baseline].groupby("artifact")["val_bpb"].mean()
+    reference = runs[runs["config"] == dossier.baseline].groupby("artifact")["val_bpb"].mean()
     ours = runs[runs["config"].isin(configs)]
     gains = (ours["artifact"].map(reference).astype("float64") - ours["val_bpb"]).dropna()
     return gains.groupby(ours["config"]).agg(list).to_dict()

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from results.dossier import Dossier
 from results.drawing import BASELINE, INK, OKABE_ITO, name_rows, new_figure, tidy
-from results.evidence import Evidence
 from results.tables import is_finished, per_run
 from trainer.spec.stage_table import STAGES
 from trainer.spec.units import human_bytes, human_seconds
@@ -28,12 +28,12 @@ NEAR = 3
 """A limit further off than so many times the largest value is told in words, not drawn."""
 
 
-def stage_facts(evidence: Evidence) -> pd.DataFrame:
+def stage_facts(dossier: Dossier) -> pd.DataFrame:
     """One row per stage: planned (missing when the sweep was planned, None if no plan was kept), exact (else planned
     is an upper bound), runs (that needed it), distinct, computed (by this sweep), planned_s, spent_s (on what was
     computed) and unshared_s (had every run computed its own)."""
-    planned = {str(row["stage"]): row for row in evidence.planned or ()}
-    rows = [_stage(name, outcomes, planned.get(str(name))) for name, outcomes in evidence.outcomes.groupby("stage")]
+    planned = {str(row["stage"]): row for row in dossier.planned or ()}
+    rows = [_stage(name, outcomes, planned.get(str(name))) for name, outcomes in dossier.outcomes.groupby("stage")]
     facts = pd.DataFrame(rows, columns=list(STAGE_COLUMNS))
     place = {name: position for position, name in enumerate(STAGES)}
     return facts.sort_values("stage", key=lambda names: names.map(place)).reset_index(drop=True)
@@ -57,11 +57,11 @@ def _stage(name: Any, outcomes: pd.DataFrame, planned: Mapping[str, Any] | None)
     }
 
 
-def limit_facts(evidence: Evidence) -> pd.DataFrame:
+def limit_facts(dossier: Dossier) -> pd.DataFrame:
     """One row per limited column that has values: column, runs, smallest, median, largest, limit, used (largest over
     limit) and over (runs beyond it). A column without a limit in the budget has no row."""
-    budget = (evidence.example or {}).get("recipe", {}).get("budget", {})
-    runs = per_run(evidence.frame)
+    budget = (dossier.example or {}).get("recipe", {}).get("budget", {})
+    runs = per_run(dossier.frame)
     rows = []
     for column, (field, _, _) in LIMITS.items():
         values, limit = runs[column].dropna().astype("float64"), budget.get(field)
@@ -71,15 +71,15 @@ def limit_facts(evidence: Evidence) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["column", "runs", "smallest", "median", "largest", "limit", "used", "over"])
 
 
-def use_facts(evidence: Evidence) -> pd.DataFrame:
+def use_facts(dossier: Dossier) -> pd.DataFrame:
     """Largest use of each limited column by configuration, for the best ones and the baseline: config, label,
     is_baseline, and the columns; `num_left_out` counts the other configurations."""
-    runs = per_run(evidence.frame, evidence.seeds)
+    runs = per_run(dossier.frame, dossier.seeds)
     largest = runs[is_finished(runs)].groupby("config")[list(LIMITS)].max()
-    table = evidence.table[evidence.table["config"].isin(largest.index)]
+    table = dossier.table[dossier.table["config"].isin(largest.index)]
     kept = pd.concat([table[table["is_baseline"]], table[~table["is_baseline"]].head(MOST_ROWS - 1)])
     facts = kept[["config", "is_baseline"]].reset_index(drop=True)
-    facts.insert(1, "label", facts["config"].map(evidence.label))
+    facts.insert(1, "label", facts["config"].map(dossier.label))
     return facts.join(largest, on="config").assign(num_left_out=len(table) - len(kept))
 
 

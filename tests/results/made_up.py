@@ -1,4 +1,4 @@
-"""Evidence of made-up sweeps of any size: scores with a known cause, shared trainings, and failures where asked for."""
+"""Dossiers of made-up sweeps of any size: scores with a known cause, shared trainings, and failures where asked for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from results.compare import compare
-from results.evidence import Evidence
+from results.dossier import Dossier
 from results.row import unfinished_row
 from results.store import OUTCOME_COLUMNS, frame_of
 from tests.results.sweeps import record, scored
@@ -23,7 +23,7 @@ ADDED = {
 }  # fmt: skip
 
 
-def evidence(num_configs: int = 6, *, folder: Path | None = None, verdicts: bool = True, **changes: Any) -> Evidence:
+def dossier(num_configs: int = 6, *, folder: Path | None = None, verdicts: bool = True, **changes: Any) -> Dossier:
     """A baseline and so many configurations over three seeds, whose trainings they share; only `ttt.lr` matters.
 
     folder:  where learning curves are written, if anywhere
@@ -36,7 +36,7 @@ def evidence(num_configs: int = 6, *, folder: Path | None = None, verdicts: bool
         values = {"ttt.lr": lr, "ttt.epochs": epochs, "ttt.optimizer": optimizer}
         rows += [_row(f"c{number:05}", seed, mean + 0.0005 * dice.normal(), values) for seed in SEEDS]
     frame = frame_of(rows, KEYS, list(dict.fromkeys(row["config"] for row in rows)))
-    made = Evidence(
+    made = Dossier(
         name="made-up",
         question="Which learning rate?",
         frame=frame,

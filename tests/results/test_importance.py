@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from results.importance import FEWEST, importance_facts
-from tests.results.made_up import KEYS, evidence
+from tests.results.made_up import KEYS, dossier
 
 
 def shuffled(made):
@@ -21,7 +21,7 @@ def shuffled(made):
 
 
 def test_the_one_knob_that_matters_is_found_and_the_others_are_within_chance():
-    facts, reason = importance_facts(evidence(60, verdicts=False))
+    facts, reason = importance_facts(dossier(60, verdicts=False))
     assert reason == ""
     assert list(facts.loc[facts["above_chance"], "key"]) == ["ttt.lr"]
     assert facts["share"].iloc[0] > 0.5
@@ -29,7 +29,7 @@ def test_the_one_knob_that_matters_is_found_and_the_others_are_within_chance():
 
 
 def test_where_no_knob_matters_none_takes_more_than_chance_allows_it():
-    facts, _ = importance_facts(shuffled(evidence(60, verdicts=False)))
+    facts, _ = importance_facts(shuffled(dossier(60, verdicts=False)))
     assert not facts["above_chance"].any()
 
 
@@ -42,13 +42,13 @@ def test_where_no_knob_matters_none_takes_more_than_chance_allows_it():
     ],
 )
 def test_where_nothing_can_be_said_the_reason_is(num_configs, keys, reason):
-    facts, told = importance_facts(evidence(num_configs, verdicts=False, swept_keys=keys))
+    facts, told = importance_facts(dossier(num_configs, verdicts=False, swept_keys=keys))
     assert facts.empty
     assert told == reason
 
 
 def test_a_key_that_is_empty_for_some_configurations_is_no_obstacle():
-    made = evidence(40, verdicts=False)
+    made = dossier(40, verdicts=False)
     off = made.frame["ttt.optimizer"] == "sgd"
     facts, reason = importance_facts(
         replace(made, frame=made.frame.assign(**{"ttt.epochs": made.frame["ttt.epochs"].mask(off)}))

@@ -5,14 +5,14 @@ import math
 import pytest
 
 from results.compare import compare
-from results.evidence import Evidence, published_evidence
+from results.dossier import Dossier, published_dossier
 from results.ranking import gain_facts, gain_figure, ranking_facts, ranking_figure
-from tests.results.made_up import evidence
+from tests.results.made_up import dossier
 from tests.results.sweeps import frame, row
 
 
 def of(table, baseline="base", **more):
-    return Evidence("demo", "?", table, baseline, compare(table, baseline, **more), {})
+    return Dossier("demo", "?", table, baseline, compare(table, baseline, **more), {})
 
 
 def shared(config, seed, bpb, **more):
@@ -61,14 +61,14 @@ def test_what_cannot_be_judged_stands_last_with_its_reason():
 
 
 def test_dollar_signs_in_names_are_names_and_no_formula():
-    named = evidence(2, labels={"c00000": "path=$HOME/$x", "c00001": "$$", "base": "$\\frac$"})
+    named = dossier(2, labels={"c00000": "path=$HOME/$x", "c00001": "$$", "base": "$\\frac$"})
     for figure in (ranking_figure(ranking_facts(named)), gain_figure(gain_facts(named))):
         figure.canvas.draw()
         assert "path=$HOME/$x" in [label.get_text() for label in figure.axes[0].get_yticklabels()]
 
 
 def test_published_records_stand_in_for_a_sweep_each_against_the_one_before():
-    published = published_evidence()
+    published = published_dossier()
     assert len(published.verdicts) == published.frame["config"].nunique() - 1
     assert published.table["rank"].notna().all()
     last = published.verdict_of("2026-04-29_SmearGateBOSFix_3Seed_1.06141")

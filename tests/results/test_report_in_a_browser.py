@@ -7,14 +7,14 @@ from PIL import Image
 
 from results.report import write_report
 from tests import browser as real
-from tests.results.made_up import evidence
+from tests.results.made_up import dossier
 
 pytestmark = pytest.mark.skipif(bool(real.missing()), reason=real.missing() or "a browser is there")
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    made = evidence(24, folder=tmp_path_factory.mktemp("stages"), name="<b>bold</b>")
+    made = dossier(24, folder=tmp_path_factory.mktemp("stages"), name="<b>bold</b>")
     return write_report(made, tmp_path_factory.mktemp("report") / "report.html")
 
 

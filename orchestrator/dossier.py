@@ -9,35 +9,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.conclude import baseline_of, rows_of
+from orchestrator.conclude import baseline_of, rows_of, verdicts_of
 from orchestrator.configuration import Configuration
-from orchestrator.journal import Sweep
+from orchestrator.journal import Sweep, find_sweep
 from orchestrator.overview import label
 from orchestrator.plan_table import read_plan
-from results.compare import compare
-from results.evidence import Evidence
+from results.dossier import Dossier, published_dossier
 from results.store import read_outcomes
 
 
-def evidence_of(sweep: Sweep) -> Evidence:
+def dossier_of(sweep: Sweep) -> Dossier:
     """Everything a report or a notebook tells of the sweep as it stands now."""
     space, asked, frame = sweep.space, sweep.asked(), rows_of(sweep)
-    terms = space.compare
-    verdicts = compare(
-        frame,
-        baseline_of(sweep),
-        margin=terms.margin,
-        unit=terms.unit,
-        alpha=terms.alpha,
-        exploratory=space.adaptive,
-        seeds=space.seeds,
-    )
-    evidence = Evidence(
+    dossier = Dossier(
         name=sweep.name,
         question=space.description or sweep.name,
         frame=frame,
         baseline=baseline_of(sweep),
-        verdicts=verdicts,
+        verdicts=verdicts_of(sweep, frame),
         labels=_labels(asked),
         swept_keys=space.swept_keys,
         seeds=space.seeds,
@@ -50,7 +39,15 @@ def evidence_of(sweep: Sweep) -> Evidence:
         commands=_commands(sweep),
         space_text=(sweep.folder / "space.yaml").read_text(encoding="utf-8"),
     )
-    return evidence.with_example(_example(sweep, evidence))
+    return dossier.with_example(_example(sweep, dossier))
+
+
+def open_dossier(store: str = "", name: str = "", sweep_folder: str = "") -> Dossier:
+    """For notebooks: the sweep `name` of `store`, or the one in `sweep_folder`; without either, the published records."""
+    if sweep_folder:
+        folder = Path(sweep_folder).absolute()
+        store, name = str(folder.parent.parent), folder.name
+    return dossier_of(find_sweep(Path(store or "runs"), name)) if name else published_dossier()
 
 
 def _labels(asked: Sequence[Configuration]) -> dict[str, str]:
@@ -107,11 +104,11 @@ def _assignment(key: str, value: Any) -> str:
     return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
 
 
-def _example(sweep: Sweep, evidence: Evidence) -> Mapping[str, Any] | None:
+def _example(sweep: Sweep, dossier: Dossier) -> Mapping[str, Any] | None:
     """A finished run of the best configuration, else of any."""
-    frame = evidence.frame
+    frame = dossier.frame
     finished = frame[frame["status"] == "done"]
-    best = finished[finished["config"] == (evidence.best or evidence.baseline)]
+    best = finished[finished["config"] == (dossier.best or dossier.baseline)]
     chosen = best if len(best) else finished if len(finished) else frame
     if chosen.empty:
         return None

@@ -26,7 +26,7 @@ RECORDS_QUESTION = "Which published records of the challenge are better than the
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Dossier:
     """Everything that is known of a sweep."""
 
     name: str
@@ -71,7 +71,7 @@ class Evidence:
         ranked = self.table[self.table["rank"].notna() & ~self.table["is_baseline"]]
         return None if ranked.empty else str(ranked.iloc[0]["config"])
 
-    def with_example(self, record: Mapping[str, Any] | None) -> Evidence:
+    def with_example(self, record: Mapping[str, Any] | None) -> Dossier:
         """The same, with the record of a run that shows what was done; which one depends on the ranking."""
         return replace(self, example=record)
 
@@ -84,7 +84,7 @@ class Evidence:
         return self.labels.get(config, config)
 
 
-def published_evidence() -> Evidence:
+def published_dossier() -> Dossier:
     """The merged records of the challenge, each against the one before it, in bits per byte and without a margin.
 
     No seeds were declared, so each record stands with those it published; a seed that was run twice counts once.
@@ -94,7 +94,7 @@ def published_evidence() -> Evidence:
     names = list(merged.sort_values(["date", "pr"], na_position="first")["record"].drop_duplicates())
     arms = {name: record_losses(name).assign(sweep="records", within_budget=True) for name in names}
     verdicts = [compare(arms[name], arms[before], correction="none")[0] for before, name in itertools.pairwise(names)]
-    return Evidence(
+    return Dossier(
         name="published records",
         question=RECORDS_QUESTION,
         frame=_full_rows(pd.concat(arms.values(), ignore_index=True)),
