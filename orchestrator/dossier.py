@@ -43,7 +43,7 @@ def dossier_of(sweep: Sweep) -> Dossier:
 
 
 def open_dossier(store: str = "", name: str = "", sweep_folder: str = "") -> Dossier:
-    """For notebooks: the sweep `name` of `store`, or the one in `sweep_folder`; without either, the published records."""
+    """For notebooks: the sweep `name` of `store`, or that in `sweep_folder`; without either, the published records."""
     if sweep_folder:
         folder = Path(sweep_folder).absolute()
         store, name = str(folder.parent.parent), folder.name

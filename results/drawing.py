@@ -38,7 +38,6 @@ def new_figure(height_in: float) -> Figure:
     """An empty figure, 1200 pixels wide as PNG."""
     figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.patch.set_alpha(0)
     return figure
 
 
@@ -68,6 +67,7 @@ def as_svg(figure: Figure, name: str, title: str, description: str) -> str:
     name:  unique in the page; every id inside starts with it
     """
     text = io.StringIO()
+    figure.patch.set_alpha(0)  # the page is the paper
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = text.getvalue()
@@ -92,5 +92,4 @@ def _in_page_style(body: str, name: str) -> str:
 
 def save(figure: Figure, path: Path) -> None:
     """The figure as a file, PNG or SVG by the ending of `path`, on white."""
-    figure.patch.set_alpha(1)
     figure.savefig(path)
