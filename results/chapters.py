@@ -7,7 +7,6 @@ a count: numbers come from the facts of figures and from tables.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -18,18 +17,17 @@ from matplotlib.figure import Figure
 from results.curves import curve_facts, curve_figure
 from results.dossier import Dossier
 from results.drawing import as_svg
-from results.figures import score_facts, score_figure
+from results.figures import score_figure
 from results.importance import importance_facts, importance_figure
 from results.page import Callout, Chapter, Code, Part, Plot, Table, Text, table_of
 from results.ranking import gain_facts, gain_figure, ranking_facts, ranking_figure
+from results.seeds import scatter_facts, spread_lines
 from results.spending import in_words, limit_facts, stage_facts, use_facts, use_figure
 from results.tables import is_finished, per_run
 from results.verdict import Verdict
 from results.yardsticks import scale_lines
 from trainer.spec.units import human_seconds
 
-MOST_SCATTERED = 300
-"""Configurations drawn as points; more are a cloud, and a slow page."""
 SAVED = "a stage that several runs need is computed once"
 TONES: dict[str, Literal["good", "plain", "bad"]] = {"better": "good", "not shown": "plain", "cannot say": "bad"}
 
@@ -175,18 +173,15 @@ def importance(dossier: Dossier) -> Chapter:
 
 def scatter(dossier: Dossier) -> Chapter:
     """Every run over the values of each swept key, and every declared run with what became of it."""
-    table = dossier.table
-    drawable = table.loc[(table["status"] == "done") & table["legal"].fillna(False), "config"]
-    every = max(1, math.ceil(len(drawable) / MOST_SCATTERED))
-    kept = {*drawable.iloc[::every], dossier.baseline}
-    frame = dossier.frame[dossier.frame["config"].isin(kept)]
-    facts = score_facts(frame, dossier.swept_keys, dossier.baseline)
+    facts, told = scatter_facts(dossier)
     if facts.empty:
-        nothing = Text("No configuration beside the baseline is complete.")
-        return Chapter("seeds", "Seeds", [nothing, outcomes(dossier)])
-    thinned = f" Drawn: {len(kept):,} of {len(table):,} configurations, evenly over the ranking." if every > 1 else ""
-    caption = f"Each run over the values of each swept key; lines join runs of one trained artifact.{thinned}"
-    return Chapter("seeds", "Seeds", [plot("scores", "Scores", score_figure(facts), caption), outcomes(dossier)])
+        return Chapter("seeds", "Seeds", [Text(f"No figure: {told}."), *_spread(dossier)])
+    caption = f"Each run over the values of each swept key; lines join runs of one trained artifact. {told}".strip()
+    return Chapter("seeds", "Seeds", [plot("scores", "Scores", score_figure(facts), caption), *_spread(dossier)])
+
+
+def _spread(dossier: Dossier) -> list[Part]:
+    return [outcomes(dossier), *(Text(line) for line in spread_lines(dossier))]
 
 
 def outcomes(dossier: Dossier) -> Text:

@@ -101,7 +101,9 @@ def gain_figure(facts: pd.DataFrame) -> Figure:
     tidy(ax, "x")
     ax.axvline(0, color=INK, linewidth=1)
     margins = facts["margin"].dropna()
+    told = "gain (bits per byte, right is better)"
     if len(margins) and margins.iloc[0] > 0:
+        told += "; grey band: more than nothing, yet not more than the margin"
         ax.axvspan(0, margins.median(), **BAND)
         ax.axvline(margins.median(), **BASELINE)
     for place, fact in facts.reset_index(drop=True).iterrows():
@@ -113,5 +115,5 @@ def gain_figure(facts: pd.DataFrame) -> Figure:
         ax.scatter(fact["pairs"], [place] * len(fact["pairs"]), **SEED_DOT)
         ax.scatter(fact["gain"], place, color=colour, marker=SHAPES[fact["conclusion"]], **MEAN_DOT)
     name_rows(ax, list(facts["label"]))
-    ax.set_xlabel("gain (bits per byte, right is better); grey band: more than nothing, yet not more than the margin")
+    ax.set_xlabel(told)
     return figure

@@ -1,7 +1,7 @@
 """How far apart runs are that differ in the seed alone, and how much of that vanishes when runs are paired.
 
-The spread is pooled over configurations, each around its own mean: it holds if all of them spread alike. Which test
-follows from it is decided in `compare`.
+The spread is pooled over configurations, each around its own mean: it holds if all of them spread alike. Scores of one
+trained artifact are no independent draws and count once. Which test follows is decided in `compare`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ import pandas as pd
 from scipy import stats
 
 from results.dossier import Dossier
+from results.figures import score_facts
 from results.tables import is_finished, per_run
 
 HEADS = ("label", "n", "mean", "sd", "ci95_low", "ci95_high", "best", "failed")
+MOST_SCATTERED = 300
+"""Configurations drawn as points; more are a cloud, and a slow page."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +50,22 @@ def seed_table(dossier: Dossier) -> pd.DataFrame:
 
 
 def between_seeds(dossier: Dossier) -> Spread:
-    """Of finished scores within a configuration, in bits per byte."""
+    """Of finished scores within a configuration, in bits per byte. A training counts once, by the first configuration
+    that scored it: seven scores of one artifact hold one draw of the seed, not seven."""
     runs = _finished(dossier)
+    runs = runs[~runs.duplicated("artifact") | runs["artifact"].isna()]
     return Spread.within(runs["val_bpb"].astype("float64"), runs["config"])
 
 
 def between_pairs(dossier: Dossier) -> Spread:
-    """Of the gain over the baseline on each shared artifact, within a configuration; no df where nothing is shared."""
+    """Of the best configuration's gain over the baseline on each artifact they share; no df where nothing is shared."""
     runs = _finished(dossier).dropna(subset="artifact")
-    baseline = runs["config"] == dossier.baseline
-    reference = runs[baseline].groupby("artifact")["val_bpb"].mean()
-    ours = runs[~baseline]
-    gains = (ours["artifact"].map(reference).astype("float64") - ours["val_bpb"]).dropna()
-    return Spread.within(gains, ours.loc[gains.index, "config"])
+    scores = {
+        config: runs[runs["config"] == config].groupby("artifact")["val_bpb"].mean()
+        for config in (dossier.baseline, dossier.best)
+    }
+    gains = (scores[dossier.baseline] - scores[dossier.best]).dropna()
+    return Spread.within(gains, pd.Series(dossier.best, index=gains.index))
 
 
 def spread_lines(dossier: Dossier) -> Sequence[str]:
@@ -73,14 +79,29 @@ def spread_lines(dossier: Dossier) -> Sequence[str]:
         f"So the mean of 3 seeds is known to ± {seeds.half_interval(3):.5f}, and of one seed to "
         f"± {seeds.half_interval(1):.5f} (95 %).",
     ]
-    if pairs.df:
-        times = f", {seeds.sd / pairs.sd:.0f} times less" if pairs.sd > 0 else ""
-        lines.append(
-            f"Gains over the baseline on one artifact spread by {pairs.sd:.5f}{times}: pairing takes out the rest."
-        )
-    else:
-        lines.append("No configuration shares a trained artifact with the baseline, so nothing is paired.")
-    return lines
+    if not pairs.df:
+        return [*lines, "The best configuration shares no trained artifact with the baseline, so nothing is paired."]
+    times = f", {seeds.sd / pairs.sd:.0f} times less" if pairs.sd > 0 else ""
+    gains = "The gains of the best configuration on the artifacts that it shares with the baseline spread by"
+    return [*lines, f"{gains} {pairs.sd:.5f}{times}: pairing takes out the rest."]
+
+
+def scatter_facts(dossier: Dossier) -> tuple[pd.DataFrame, str]:
+    """Facts of the score figure for configurations spread evenly over the ranking, and what was left out or why all."""
+    table = dossier.table
+    drawable = table.loc[(table["status"] == "done") & table["legal"].fillna(False), "config"]
+    every = max(1, math.ceil(len(drawable) / MOST_SCATTERED))
+    kept = {*drawable.iloc[::every], dossier.baseline}
+    frame = dossier.frame[dossier.frame["config"].isin(kept)]
+    facts = score_facts(frame, dossier.swept_keys, dossier.baseline)
+    if not dossier.swept_keys:
+        return facts.head(0), "no key was swept, and the ranking has every seed"
+    if facts.empty:
+        return facts, "no configuration beside the baseline is complete"
+    return (
+        facts,
+        f"Drawn: {len(kept):,} of {len(table):,} configurations, evenly over the ranking." if every > 1 else "",
+    )
 
 
 def _finished(dossier: Dossier) -> pd.DataFrame:

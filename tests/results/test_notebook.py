@@ -27,7 +27,7 @@ def test_without_a_sweep_it_reads_the_published_records(tmp_path, monkeypatch):
     printed, num_pictures = read_with(tmp_path, monkeypatch)
     assert "Which published records of the challenge are better" in printed
     assert "No learning curve is at hand." in printed
-    assert num_pictures == 3
+    assert num_pictures == 2
 
 
 def test_a_folder_given_by_parameter_is_read(tmp_path, monkeypatch):
