@@ -50,21 +50,9 @@ def plan(
     format: TextOrJson = "text",
 ) -> None:
     """What a sweep would run, cost and prove, and what is in the store already. Starts neither torch nor Ray."""
-    from orchestrator.plan import make_plan
     from orchestrator.plan_table import plan_rows, plan_text
-    from orchestrator.slot import expected_ranks
-    from trainer.data.corpus import text_digests
-    from trainer.spec.environment import environment, num_gpus
 
-    question = _question(space, preset, overrides, seeds, trials)
-    ranks = expected_ranks(workers)
-    made = make_plan(
-        question,
-        StageStore(store),
-        text_digests(question.base.data),
-        environment(ranks),
-        gpus_per_run=ranks if num_gpus() else 0,
-    )
+    made = _plan(_question(space, preset, overrides, seeds, trials), workers, store)
     if format == "json":
         print(json.dumps(plan_rows(made), indent=1))
     else:
@@ -90,11 +78,14 @@ def sweep(
     """Run a sweep, or what is missing of it, and end in a table, a verdict and a figure."""
     from orchestrator.driver import DriveOptions
     from orchestrator.journal import open_sweep
+    from orchestrator.plan_table import keep_plan, read_plan
     from orchestrator.run_queue import default_lag
 
     question = _question(space, preset, overrides, seeds, trials)
     options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
     found = open_sweep(store, question, name=name, lag=default_lag(question, slots))
+    if read_plan(found.folder) is None:
+        keep_plan(found.folder, _plan(question, workers, store))
     _drive(found, options, store, format)
 
 
@@ -285,6 +276,21 @@ def _print_entries(found: list[Any], store: Path, format: str, nothing: str = "t
     print(f"{store}: {f'{len(rows)} entries, {total}' if rows else nothing}")
 
 
+@app.command(epilog="Example: orchestrator report ttt --out ttt.html")
+def report(
+    name: Name,
+    out: Annotated[Path | None, typer.Option(help="The file; default: report.html in the sweep's folder.")] = None,
+    store: Store = RUNS,
+) -> None:
+    """One self-contained HTML page: verdict, ranking, figures, budget, failures, how to reproduce."""
+    from orchestrator.dossier import dossier_of
+    from orchestrator.journal import find_sweep
+    from results.report import write_report
+
+    found = find_sweep(store, name)
+    print(write_report(dossier_of(found), out or found.folder / "report.html"))
+
+
 @app.command(epilog="Example: orchestrator schema space > space.schema.json")
 def schema(what: Annotated[Literal["space", "recipe"], typer.Argument(help="Which files the schema checks.")]) -> None:
     """JSON Schema for editors: completes and checks search spaces and recipes."""
@@ -292,6 +298,17 @@ def schema(what: Annotated[Literal["space", "recipe"], typer.Argument(help="Whic
     from trainer.spec.schema import schema_of_recipe
 
     print(json.dumps(schema_of_space() if what == "space" else schema_of_recipe(), indent=1))
+
+
+def _plan(question: SearchSpace, workers: int | None, store: Path) -> Any:
+    from orchestrator.plan import make_plan
+    from orchestrator.slot import expected_ranks
+    from trainer.data.corpus import text_digests
+    from trainer.spec.environment import environment, num_gpus
+
+    ranks = expected_ranks(workers)
+    texts, place = text_digests(question.base.data), environment(ranks)
+    return make_plan(question, StageStore(store), texts, place, gpus_per_run=ranks if num_gpus() else 0)
 
 
 def _question(

@@ -75,7 +75,7 @@ def baseline_of(sweep: Sweep) -> str:
 def verdict_lines(sweep: Sweep, frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     """The question, and in words whether the best configuration answers it."""
     lines = [sweep.space.description or sweep.name]
-    verdicts = {verdict.config: verdict for verdict in _verdicts(sweep, frame, None, None, None, None, Path())}
+    verdicts = {verdict.config: verdict for verdict in verdicts_of(sweep, frame)}
     ranked = table[table["rank"].notna() & ~table["is_baseline"]]
     if ranked.empty:
         return [*lines, "verdict: cannot say, no configuration beside the baseline is complete."]
@@ -86,6 +86,11 @@ def verdict_lines(sweep: Sweep, frame: pd.DataFrame, table: pd.DataFrame) -> lis
     lines.append(f"verdict: {sentence}")
     lines.append(f"its {seed_line(sweep, best)}")
     return [*lines, f"the baseline's {seed_line(sweep, baseline_of(sweep))}"]
+
+
+def verdicts_of(sweep: Sweep, frame: pd.DataFrame) -> list[Verdict]:
+    """A verdict for every configuration on the terms of the question itself."""
+    return _verdicts(sweep, frame, None, None, None, None, Path())
 
 
 def print_table(sweep: Sweep, per: Literal["run", "config"], format: str) -> None:
