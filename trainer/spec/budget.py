@@ -47,4 +47,4 @@ def training_ends(budget: Budget, step: int, elapsed_s: float, step_s: float | N
     """
     if budget.train_steps is not None and step >= budget.train_steps:
         return True
-    return budget.train_s is not None and elapsed_s + (step_s or 0.0) >= budget.train_s
+    return budget.loop_s is not None and elapsed_s + (step_s or 0.0) >= budget.loop_s

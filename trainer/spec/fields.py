@@ -24,6 +24,7 @@ class FieldInfo:
     stages: tuple[str, ...]
     unit: str
     unless: Mapping[str, Any]
+    neutral: bool
 
 
 def _leaves(section: type[Section], prefix: str = "") -> Iterator[FieldInfo]:
@@ -42,6 +43,7 @@ def _leaves(section: type[Section], prefix: str = "") -> Iterator[FieldInfo]:
             stages=tuple(knob.stages.split()),
             unit=knob.unit,
             unless=knob.unless,
+            neutral=knob.neutral,
         )
 
 

@@ -62,12 +62,17 @@ def headline_stage(recipe: Recipe) -> str:
 
 
 def fields_read(recipe: Recipe, stage: str) -> dict[str, Any]:
-    """The fields that can change what `stage` leaves, by dotted key; switched-off fields are not among them."""
+    """The fields that can change what `stage` leaves, by dotted key.
+
+    Switched-off fields are not among them, nor neutral ones at their default.
+    """
     values = flat(recipe)
     return {
         key: values[key]
         for key, info in FIELDS.items()
-        if (stage in info.stages or _trained_with(recipe, stage, key)) and disabled_by(recipe, key) is None
+        if (stage in info.stages or _trained_with(recipe, stage, key))
+        and disabled_by(recipe, key) is None
+        and not (info.neutral and values[key] == info.default)
     }
 
 

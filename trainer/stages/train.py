@@ -23,7 +23,7 @@ from trainer.data.shards import read_shard, split_files
 from trainer.nn.gpt import GPT
 from trainer.optim.averaging import EMA, SWA, takes_snapshot
 from trainer.optim.optimizers import clip_gradients, make_optimizers
-from trainer.optim.schedule import multiplier
+from trainer.optim.schedule import multiplier, used_fraction
 from trainer.quant.packing import weight_transform
 from trainer.ranks import Ranks
 from trainer.spec.budget import training_ends
@@ -60,15 +60,19 @@ class Decision:
 
     ends: bool
     multiplier: float
+    looped: bool
+    """Whether the step repeats the recurrent layers."""
 
     @classmethod
     def of(cls, recipe: Recipe, step: int, clock: TrainingClock, ranks: Ranks) -> Decision:
         ends = training_ends(recipe.budget, step, clock.elapsed_s, clock.step_s)
         lr_multiplier = multiplier(recipe.schedule, recipe.budget, step, clock.elapsed_s, clock.step_s)
+        looped = used_fraction(recipe.budget, step, clock.elapsed_s) >= recipe.model.recur_at
         if ranks.size == 1:
-            return cls(ends, lr_multiplier)
-        told = ranks.broadcast_(torch.tensor([float(ends), lr_multiplier], dtype=torch.float64, device=ranks.device))
-        return cls(bool(told[0].item()), float(told[1].item()))
+            return cls(ends, lr_multiplier, looped)
+        own = torch.tensor([float(ends), lr_multiplier, float(looped)], dtype=torch.float64, device=ranks.device)
+        told = ranks.broadcast_(own).tolist()
+        return cls(bool(told[0]), told[1], bool(told[2]))
 
 
 def train(context: StageContext, folder: Path) -> dict[str, Metric]:
@@ -97,6 +101,7 @@ def train(context: StageContext, folder: Path) -> dict[str, Metric]:
         if decision.ends:
             break
         started_s = context.clock()
+        model.looped = decision.looped
         if fake_quantize and _sees_quantized(recipe, decision.multiplier):
             model.set_weight_transform(fake_quantize)
         loss = accumulate_gradients(model, loader, recipe.data.micro_batches // ranks.size, ranks)
@@ -111,7 +116,8 @@ def train(context: StageContext, folder: Path) -> dict[str, Metric]:
 
         curve.append(f"{step},{loss:.6f},{decision.multiplier:.6f},{clock.elapsed_s:.3f}")
         if step % REPORT_EVERY_STEPS == 0:
-            context.tell("train", _done(recipe, step, clock), f"step {step}  loss {loss:.3f}")
+            done = min(used_fraction(recipe.budget, step + 1, clock.elapsed_s), 1.0)
+            context.tell("train", done, f"step {step}  loss {loss:.3f}")
 
     if ranks.is_first:
         save_weights(folder / LAST, dict(model.named_parameters()))
@@ -160,13 +166,6 @@ def _sum_gradients(parameters: list[torch.nn.Parameter], ranks: Ranks) -> None:
 def _sees_quantized(recipe: Recipe, lr_multiplier: float) -> bool:
     quantization = recipe.quantization
     return quantization.qat == "always" or lr_multiplier < quantization.qat_late_below
-
-
-def _done(recipe: Recipe, step: int, clock: TrainingClock) -> float:
-    budget = recipe.budget
-    by_steps = (step + 1) / budget.train_steps if budget.train_steps else 0.0
-    by_clock = clock.elapsed_s / budget.train_s if budget.train_s else 0.0
-    return min(max(by_steps, by_clock), 1.0)
 
 
 def peak_memory_bytes(device: torch.device) -> int:
