@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from trainer.spec.recipe import Knob, Recipe, Section
+from trainer.spec.recipe import Recipe
+from trainer.spec.section import Knob, Section
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,9 @@ STAGES: Mapping[str, Stage] = {
         Stage("val_text", ("train_text",), 1, "validation shards and the text's yardsticks"),
         Stage("train", ("train_text",), 1, "weights, averages and the learning curve"),
         Stage("export", ("train",), 1, "the artifact: the counted bytes"),
-        Stage("evaluate", ("export", "val_text"), 1, "sliding-window score and per-token nats"),
-        Stage("adapt", ("export", "val_text"), 1, "score with test-time training, and the ledger's digest"),
-        Stage("diagnose", ("train", "export", "val_text"), 1, "scores before and after quantisation"),
+        Stage("evaluate", ("export", "val_text"), 2, "sliding-window score and per-token nats"),
+        Stage("adapt", ("export", "val_text"), 2, "score with test-time training, and the ledger's digest"),
+        Stage("diagnose", ("train", "export", "val_text"), 2, "scores before and after quantisation"),
     )
 }
 
