@@ -77,9 +77,19 @@ class Decision:
 
 def train(context: StageContext, folder: Path) -> dict[str, Metric]:
     """Runs on every rank; the first one writes."""
-    recipe, ranks = context.recipe, context.ranks
-    model = build_model(recipe.model, recipe.data.vocab_size, ranks.device)
+    return train_model(context, folder, initial_model(context.recipe, context.ranks.device))
+
+
+def initial_model(recipe: Recipe, device: torch.device) -> GPT:
+    """The model at step 0, drawn from the run's seed; the same bits on every device."""
+    model = build_model(recipe.model, recipe.data.vocab_size, device)
     model.init_weights(torch.Generator(device="cpu").manual_seed(recipe.seed))
+    return model
+
+
+def train_model(context: StageContext, folder: Path, model: GPT) -> dict[str, Metric]:
+    """Trains a model that is given; `train` is this from the run's own start."""
+    recipe, ranks = context.recipe, context.ranks
     model.train()
     optimizers = make_optimizers(dict(model.named_parameters()), recipe.optimizer, ranks)
     shards = [

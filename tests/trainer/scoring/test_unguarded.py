@@ -33,7 +33,7 @@ def test_the_scores_are_those_of_a_model_that_learned_the_whole_text():
 
 def test_having_seen_the_targets_is_better_than_score_first():
     unguarded, guarded = text(UnguardedText), text(Ledger)
-    often = SETTINGS.model_copy(update={"epochs": 20})
+    often = SETTINGS.model_copy(update={"epochs": 20, "lr": 0.03})
     pre_eval(unguarded, TinyModel(), often, EVALUATION, sgd, Ranks())
     score_first(guarded, TinyModel(), SETTINGS, EVALUATION, sgd, Ranks())
     assert unguarded.close().val_loss < guarded.close().val_loss
