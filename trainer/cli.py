@@ -1,13 +1,14 @@
-"""`python -m trainer run|explain`: one recipe in, one record out, without Ray."""
+"""`python -m trainer run|check|explain|score|data`: one recipe in, one record out, without Ray."""
 
 from __future__ import annotations
 
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -19,6 +20,9 @@ from trainer.spec.fingerprint import configuration_id
 from trainer.spec.load import load_preset, parse_overrides
 from trainer.spec.record import Record
 from trainer.spec.units import human_bytes, human_seconds
+
+if TYPE_CHECKING:
+    from trainer.liveness import Finding
 
 EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
 PROGRESS_EVERY = 0.1
@@ -115,6 +119,28 @@ def _print_record(record: Record, path: Path) -> None:
         how = "computed" if stage.stage in record.stages_run else "from the store"
         out.print(f"{stage.stage:<14} {human_seconds(stage.seconds)}, {how}")
     out.print(f"record         {path}")
+
+
+@app.command(epilog="Example: python -m trainer check pr549 --set model.xsa_layers=[10]")
+def check(
+    preset: Annotated[str, typer.Argument(help="A preset's name, or a recipe file.")],
+    overrides: SetOption = [],  # noqa: B006
+) -> None:
+    """Show in seconds, on the recipe's nano sibling, that every switch does something."""
+    from trainer import liveness  # late: it starts torch
+
+    recipe = load_preset(preset, parse_overrides(overrides)).recipe
+    out = Console(highlight=False, soft_wrap=True)
+    started_s = time.monotonic()
+    findings = liveness.check_liveness(recipe, lambda found: None if found.alive else _print_dead(out, found))
+    dead = sum(not finding.alive for finding in findings)
+    out.print(f"{len(findings) - dead} of {len(findings)} alive in {human_seconds(time.monotonic() - started_s)}")
+    if dead:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _print_dead(out: Console, finding: Finding) -> None:
+    out.print(f"[red]dead[/red] {finding.name}: {finding.reason}")
 
 
 @app.command(epilog="Example: python -m trainer explain ttt")
