@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -38,7 +38,8 @@ def print_acceptance(sweep: Sweep, store: Path, policy: str, baseline: str | Non
         if foreign and answer.gain_bpb is not None:
             answer = replace(answer, note=f"{answer.note} {OTHER_TEXT}".strip())
         told.append(answer)
-    _print(sorted(told, key=lambda answer: -(answer.gain_bpb or float("-inf"))), format, asked)
+    told.sort(key=lambda answer: float("inf") if answer.gain_bpb is None else -answer.gain_bpb)
+    _print(told, format, {config: label(item, sweep.space) for config, item in asked.items()})
 
 
 def wanted_seeds(sweep: Sweep, config: str) -> tuple[int, ...]:
@@ -69,13 +70,13 @@ def _scores_line(rows: pd.DataFrame) -> str:
     return f"{rows['config'].iloc[0]}, {len(rows)} seeds: {'; '.join(parts)}"
 
 
-def _print(told: list[Acceptance], format: str, asked: dict[str, Any]) -> None:
+def _print(told: list[Acceptance], format: str, labels: Mapping[str, str]) -> None:
     if format == "json":
         rows = [asdict(answer) | {"policy": answer.policy.name, "sentence": answer.sentence} for answer in told]
         print(json.dumps(rows, indent=1))
         return
     console = Console(highlight=False)
     for answer in told:
-        who = label(asked[answer.candidate]) if answer.candidate in asked else answer.candidate
+        who = labels.get(answer.candidate, answer.candidate)
         console.print(f"{answer.answer.upper()}  {who}", style="bold", soft_wrap=True)
         console.print(f"  {answer.sentence}", soft_wrap=True)

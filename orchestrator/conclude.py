@@ -30,6 +30,8 @@ from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.units import human_seconds
 
 FIGURE = Path("figures") / "scores.png"
+PIPED_WIDTH = 140
+"""Characters of a line where no terminal sets them."""
 
 
 def rows_of(sweep: Sweep) -> pd.DataFrame:
@@ -45,7 +47,7 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
         print(render(table, "json"))
         return
     warn_unreadable(frame, console)
-    console.print(render(table, "text", console.width), highlight=False, soft_wrap=True)
+    console.print(as_text(table, console.width if console.is_terminal else PIPED_WIDTH), soft_wrap=True)
     for line in (*_stage_lines(frame), "", *verdict_lines(sweep, frame, table)):
         console.print(line, soft_wrap=True)
     records = sweep.records()
@@ -59,6 +61,12 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     path.parent.mkdir(exist_ok=True)
     draw_scores(score_facts(frame, sweep.space.swept_keys, baseline_of(sweep)), path)
     console.print(f"\nfigure  {path}\nrows    orchestrator table {sweep.name} --per run", soft_wrap=True)
+
+
+def as_text(table: pd.DataFrame, width: int) -> str:
+    """The table per configuration for people: the baseline is marked where it stands."""
+    marked = table["config"].where(~table["is_baseline"], table["config"] + " (baseline)")
+    return str(render(table.assign(config=marked).drop(columns="is_baseline"), "text", width))
 
 
 def baseline_of(sweep: Sweep) -> str:
@@ -75,25 +83,35 @@ def table_of(sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
 def verdict_lines(sweep: Sweep, frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     """The question, and in words whether the best configuration answers it."""
     lines = [sweep.space.description or sweep.name]
-    verdicts = {verdict.config: verdict for verdict in _verdicts(sweep, frame, None, None, None, None, Path())}
+    verdicts = {verdict.config: verdict for verdict in verdicts_of(sweep, frame)}
     ranked = table[table["rank"].notna() & ~table["is_baseline"]]
     if ranked.empty:
         return [*lines, "verdict: cannot say, no configuration beside the baseline is complete."]
     best = str(ranked.iloc[0]["config"])
     asked = {item.id: item for item in sweep.asked()}
-    lines.append(f"best configuration {best}: {label(asked[best])}")
+    lines.append(f"best configuration {best}: {label(asked[best], sweep.space)}")
     sentence = verdicts[best].sentence.replace(best, "it").replace(baseline_of(sweep), "the baseline")
     lines.append(f"verdict: {sentence}")
     lines.append(f"its {seed_line(sweep, best)}")
     return [*lines, f"the baseline's {seed_line(sweep, baseline_of(sweep))}"]
 
 
+def verdicts_of(sweep: Sweep, frame: pd.DataFrame) -> list[Verdict]:
+    """A verdict for every configuration on the terms of the question itself."""
+    return _verdicts(sweep, frame, None, None, None, None, Path())
+
+
 def print_table(sweep: Sweep, per: Literal["run", "config"], format: str) -> None:
     """The rows, per run or per configuration, in any format."""
     frame = rows_of(sweep)
     warn_unreadable(frame, Console(stderr=True))
-    table = per_run(frame) if per == "run" else table_of(sweep, frame)
-    content = render(table, format)
+    if per == "run":
+        content = render(per_run(frame), format)
+    else:
+        table = table_of(sweep, frame)
+        console = Console()
+        width = console.width if console.is_terminal else PIPED_WIDTH
+        content = as_text(table, width) if format == "text" else render(table, format)
     if isinstance(content, bytes):
         sys.stdout.buffer.write(content)
     else:
@@ -119,7 +137,7 @@ def print_comparison(
     console = Console(highlight=False)
     asked = {item.id: item for item in sweep.asked()}
     for verdict in verdicts:
-        console.print(f"{verdict.conclusion.upper()}  {label(asked[verdict.config])}", style="bold")
+        console.print(f"{verdict.conclusion.upper()}  {label(asked[verdict.config], sweep.space)}", style="bold")
         console.print(f"  {verdict.sentence}", soft_wrap=True)
         console.print(f"  {seed_line(sweep, verdict.config)}", style="dim", soft_wrap=True)
         if verdict.assumption:

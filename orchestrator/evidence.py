@@ -10,10 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from orchestrator.journal import list_sweeps
 from orchestrator.question import SearchSpace
+from results.compare import independent_scores
 from results.planning import Design, design_of, seeds_needed
 from results.records import seed_sd_bpb, shared_artifact_sd_bpb
 from results.stats import PooledVariance
@@ -97,34 +100,32 @@ def evidence_of(space: SearchSpace, paired: bool, store: Path) -> Evidence:
 
 def spread_of(space: SearchSpace, paired: bool, store: Path) -> Spread:
     """From the store's runs of the same preset with the same changes; else the median of the published records."""
-    found: list[pd.Series[float]] = []
+    found: list[NDArray[np.float64]] = []
     names = []
     for sweep in list_sweeps(store):
         if (sweep.preset, dict(sweep.space.overrides)) != (space.preset, dict(space.overrides)):
             continue
         rows = per_run(read_rows(sweep.folder, ()))
-        samples = list(_samples(rows[is_finished(rows)], paired, [item.id for item in sweep.asked()][:1]))
+        finished = rows[is_finished(rows)]
+        baseline = [item.id for item in sweep.asked()][:1]
+        samples = list(_differences(finished, baseline)) if paired else independent_scores(finished, "val_bpb")
+        samples = [sample for sample in samples if len(sample) > 1]
         found += samples
         names += [sweep.name] if samples else []
-    pooled = PooledVariance.of([sample.to_numpy() for sample in found])
+    pooled = PooledVariance.of(found)
     if pooled.df and pooled.variance > 0:
         return Spread(pooled.variance**0.5, f"measured in {_listed(names)}, {pooled.df} degrees of freedom")
     published = shared_artifact_sd_bpb() if paired else seed_sd_bpb()
     return Spread(published, "the median of the published records; other presets differ, so measure your own")
 
 
-def _samples(rows: pd.DataFrame, paired: bool, baseline: Sequence[str]) -> Iterator[pd.Series[float]]:
-    """Scores of each configuration, or its differences to the baseline on shared artifacts; two or more of them."""
-    reference = rows[rows["config"].isin(baseline)].dropna(subset="artifact").set_index("artifact")["val_bpb"]
-    for config, runs in rows.groupby("config"):
-        if not paired:
-            scores = runs["val_bpb"]
-        elif config in baseline:
-            continue
-        else:
-            scores = (runs.dropna(subset="artifact").set_index("artifact")["val_bpb"] - reference).dropna()
-        if len(scores) > 1:
-            yield scores
+def _differences(rows: pd.DataFrame, baseline: Sequence[str]) -> Iterator[NDArray[np.float64]]:
+    """Of each configuration to the baseline, on the artifacts they share."""
+    scored = rows.dropna(subset="artifact").set_index("artifact")
+    reference = scored.loc[scored["config"].isin(baseline), "val_bpb"]
+    for config, runs in scored.groupby("config"):
+        if config not in baseline:
+            yield (runs["val_bpb"] - reference).dropna().to_numpy(dtype=np.float64)
 
 
 def _listed(names: Sequence[str]) -> str:

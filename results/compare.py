@@ -65,7 +65,7 @@ def compare(
     wanted = set(runs["seed"] if seeds is None else seeds)
     pooled = PooledVariance(math.nan, 0)
     if isinstance(baseline, str):
-        pooled = PooledVariance.of([rows[SCORE_IN[unit]] for rows in arms.values()])
+        pooled = PooledVariance.of(independent_scores(runs, SCORE_IN[unit]))
         arms.pop(name)
     plan = _Plan(unit, margin, alpha, wanted, exact_baseline, pooled)
     own_seeds = wanted if isinstance(baseline, str) else set(reference["seed"])
@@ -75,6 +75,13 @@ def compare(
     ]
     verdicts = [replace(verdict, exploratory=exploratory or verdict.config in looked_at) for verdict in verdicts]
     return _corrected(verdicts, correction)
+
+
+def independent_scores(runs: pd.DataFrame, score: str) -> list[NDArray[np.float64]]:
+    """Finished scores of each configuration; those of one trained artifact are one draw of the seed and count once."""
+    finished = runs[is_finished(runs, score)]
+    draws = finished[~finished.duplicated("artifact") | finished["artifact"].isna()]
+    return [arm[score].to_numpy(dtype=np.float64) for _, arm in draws.groupby("config", sort=False)]
 
 
 @dataclass(frozen=True)

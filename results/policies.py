@@ -136,8 +136,8 @@ def accept(
     other = None if incumbent is None else per_run(incumbent)
     if other is None and policy.target_nats is None:
         raise UserError(f"policy {policy.name} compares with an incumbent; name one, for example record:549")
-    names = (str(arm["config"].iloc[0]) if arm is not None else f"{policy.target_nats:g} nats" for arm in (rows, other))
-    asked = Acceptance(policy, *names, "cannot say")
+    incumbent_name = f"{policy.target_nats:g} nats" if other is None else str(other["config"].iloc[0])
+    asked = Acceptance(policy, str(rows["config"].iloc[0]), incumbent_name, "cannot say")
     wanted = set(rows["seed"] if seeds is None else seeds)
     flaw = flaw_of(rows, "bpb", wanted, "the candidate")
     if not flaw and other is not None:
