@@ -23,7 +23,7 @@ from results.race_verdict import race_verdicts
 from results.records import record_losses
 from results.render import render
 from results.store import read_rows
-from results.tables import per_configuration, per_run
+from results.tables import handling_lines, per_configuration, per_run
 from results.verdict import Unit, Verdict
 from results.yardsticks import scale_lines
 from trainer.spec.errors import UserError, did_you_mean
@@ -48,7 +48,12 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
         return
     warn_unreadable(frame, console)
     console.print(as_text(table, console.width if console.is_terminal else PIPED_WIDTH), soft_wrap=True)
-    for line in (*_stage_lines(frame), "", *verdict_lines(sweep, frame, table)):
+    for line in (
+        *handling_lines(frame, sweep.space.seeds),
+        *_stage_lines(frame),
+        "",
+        *verdict_lines(sweep, frame, table),
+    ):
         console.print(line, soft_wrap=True)
     records = sweep.records()
     done = next((record for record in records.values() if record.status == "done"), None)

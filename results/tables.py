@@ -78,6 +78,20 @@ def per_configuration(
     return _ranked(table)
 
 
+def handling_lines(frame: pd.DataFrame, seeds: Iterable[int] | None = None) -> list[str]:
+    """Which rows the table did not take as they are, and by which rule; nothing when it took all of them."""
+    if seeds is not None:
+        frame = frame[frame["seed"].isin(set(seeds))]
+    runs = per_run(frame)
+    infinite = (runs["status"] == "done") & ~is_finished(runs)
+    told = {
+        "rows that repeat a configuration and seed (the first finished one counts)": len(frame) - len(runs),
+        "rows done without a finite score (their configuration counts as failed)": int(infinite.sum()),
+        "failed rows (never averaged over: their configuration has no mean)": int((runs["status"] == "failed").sum()),
+    }
+    return [f"{rule}: {count}" for rule, count in told.items() if count]
+
+
 def _judged(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Rows with what the table counts: the finished score, and whether the run broke or was stopped."""
     finished = is_finished(runs, metric)

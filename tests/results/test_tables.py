@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from results.tables import per_configuration, per_run
+from results.tables import handling_lines, per_configuration, per_run
 from tests.results.sweeps import frame, row
 
 SCORES = st.lists(st.floats(0.5, 8.0), min_size=2, max_size=6)
@@ -111,3 +111,13 @@ def test_a_shift_of_all_scores_moves_the_mean_and_leaves_the_spread(scores, shif
     after = per_configuration(frame(*three("a", *(score + shift for score in scores)))).iloc[0]
     assert after["mean"] - before["mean"] == pytest.approx(shift, abs=1e-9)
     assert after["sd"] == pytest.approx(before["sd"], abs=1e-9)
+
+
+def test_the_table_states_by_which_rule_rows_were_handled():
+    rows = [row("a", 1, 2.0), row("a", 1, 1.0), row("a", 2, float("inf")), row("b", 1, None, status="failed")]
+    assert handling_lines(frame(*rows)) == [
+        "rows that repeat a configuration and seed (the first finished one counts): 1",
+        "rows done without a finite score (their configuration counts as failed): 1",
+        "failed rows (never averaged over: their configuration has no mean): 1",
+    ]
+    assert handling_lines(frame(row("a", 1, 2.0))) == []
