@@ -14,7 +14,6 @@ sweep with nothing missing, only reads here.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -66,7 +65,8 @@ class StageStore:
     def history(self, stage: str, newest: int = 50) -> list[float]:
         """Seconds that the stage took in the newest finished folders, for estimates."""
         results = sorted(self._stages.glob(f"{stage}/*/{RESULT}"), key=lambda path: path.stat().st_mtime)
-        return [json.loads(path.read_bytes())["seconds"] for path in results[-newest:]]
+        found = (self.find(stage, path.parent.name) for path in results[-newest:])
+        return [outcome.seconds for outcome in found if outcome is not None]
 
     def claim(self, stage: str, fingerprint: str) -> FileLock | None:
         """The held lock of whoever computes the stage, to be released; None while somebody else holds it."""
