@@ -8,6 +8,7 @@ Short in the default tests; long by `make faults`, which appends what it found t
 from __future__ import annotations
 
 import argparse
+import importlib
 import multiprocessing
 import os
 import random
@@ -29,6 +30,7 @@ from orchestrator.conclude import rows_of
 from orchestrator.housekeeping import entries
 from orchestrator.journal import find_sweep
 from results.store import differences
+from trainer.data.corpus import read_stdlib
 from trainer.stages.cache import StageStore
 
 SPACE = """
@@ -44,8 +46,8 @@ parameters:
 compare: {baseline: {ttt.mode: off}}
 """
 SMALL = (
-    "budget.train_steps=40",
-    "schedule.warmdown_steps=10",
+    "budget.train_steps=12",
+    "schedule.warmdown_steps=4",
     "averaging.use=none",
     "data.val_bytes=1",
     "ttt.chunk_tokens=1024",
@@ -56,6 +58,7 @@ INLINE_FAULTS = ("driver", "driver", "disk full", "entry truncated")
 SURVIVED = ("worker", "board", "tune actor")
 FATAL = ("raylet", "driver")
 TITLES = {"worker": "RayTrainWorker", "board": "ray::Board", "tune actor": "ray::RunTrial", "raylet": "raylet/raylet"}
+HEAVY = ("orchestrator.searcher", "trainer.stages.pipeline", "results.figures", "matplotlib.pyplot")
 PATIENCE_S = 300
 
 
@@ -67,6 +70,9 @@ class Campaign:
         self.done: Counter[str] = Counter()
         self.complaints: list[str] = []
         (folder / "faults.yaml").write_text(SPACE)
+        for name in HEAVY:  # before the first fork, so that lives cost their work alone
+            importlib.import_module(name)
+        read_stdlib()
         assert self.life("calm", "--inline") == 0, self.said("calm")
         self._prepare("warm")
         started_s = time.monotonic()
