@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from trainer.data.corpus import text_digests
 from trainer.spec.environment import commit, environment, hardware, versions
+from trainer.spec.errors import StoreFull
 from trainer.spec.fingerprint import fingerprints
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record, StageOutcome, budget_complaint, now
@@ -88,5 +89,13 @@ def adopt(request: RunRequest, store: StageStore, num_ranks: int) -> Record | No
 
 
 def keep_record(request: RunRequest, record: Record) -> bool:
-    """Writes `run.json` where the request says; the first writer wins. Returns whether this was the first."""
-    return write_once(Path(request.record_path), record.model_dump_json(indent=1).encode())
+    """Writes `run.json` where the request says; the first writer wins. Returns whether this was the first.
+
+    Raises StoreFull when it cannot be written.
+    """
+    try:
+        return write_once(Path(request.record_path), record.model_dump_json(indent=1).encode())
+    except OSError as fault:
+        raise StoreFull(
+            f"{request.record_path}: cannot be written ({fault.strerror}); free space, then go on"
+        ) from None

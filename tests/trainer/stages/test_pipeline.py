@@ -1,6 +1,10 @@
 """A whole run, from text to record, on one rank."""
 
 import json
+import multiprocessing
+import resource
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.trainer.stages.conftest import TTT, run, small
+from trainer.spec.errors import StoreFull
 from trainer.spec.recipe import Recipe
 from trainer.stages.assemble import RunRequest, adopt, fingerprints_of
 from trainer.stages.cache import StageStore
@@ -226,3 +231,25 @@ def test_a_request_travels_as_plain_values():
     request = RunRequest.of("x", "tiny", recipe, "x.json")
     assert RunRequest(**json.loads(json.dumps(request.as_dict()))).load_recipe() == recipe
     assert isinstance(request.load_recipe(), Recipe)
+
+
+def run_on_a_full_disk(store, limit_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+    try:
+        run(store, small(), "full")
+    except StoreFull as fault:
+        sys.exit(str(fault))
+
+
+@pytest.mark.parametrize("limit_bytes", [100, 2_000, 50_000])
+def test_a_full_disk_is_no_result(fresh_store, limit_bytes):
+    store = fresh_store("full")
+    run(store, small(), "before")
+    shutil.rmtree(store / "stages" / "export")
+    child = multiprocessing.get_context("fork").Process(target=run_on_a_full_disk, args=(store, limit_bytes))
+    child.start()
+    child.join()
+    assert child.exitcode == 1
+    assert not (store / "records" / "full.json").exists()
+    assert not list((store / "stages" / "export").glob("*/result.json"))
+    assert run(store, small(), "full").status == "done"
