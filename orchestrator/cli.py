@@ -33,6 +33,9 @@ Inline = Annotated[bool, typer.Option("--inline", help="One run after another in
 SnapshotEvery = Annotated[float, typer.Option(help="Seconds of training that a kill may cost at most.")]
 Store = Annotated[Path, typer.Option("--store", help="Folder of sweeps and finished stages.")]
 TextOrJson = Annotated[Literal["text", "json"], typer.Option("--format", help="json: rows on stdout, nothing else.")]
+Policy = Annotated[
+    str | None, typer.Option(help="A rule by name: pg-written, pg-frontier-p25, mng-track1 or mng-track3.")
+]
 TableFormat = Annotated[Literal["text", "csv", "json", "parquet", "md"], typer.Option("--format")]
 RUNS = Path("runs")
 
@@ -208,19 +211,42 @@ def table(
 def compare(
     name: Name,
     baseline: Annotated[
-        str | None, typer.Option(help="A configuration, sweep:NAME, or record:PR; default: the space's baseline.")
+        str | None, typer.Option(help="A configuration, sweep:NAME, record:PR, record:frontier; default: the space's.")
     ] = None,
     margin: Annotated[float | None, typer.Option(help="Gain that counts, in the unit; default: the space's.")] = None,
     unit: Annotated[Literal["nats", "bpb"] | None, typer.Option(help="Unit of the margin.")] = None,
     alpha: Annotated[float | None, typer.Option(help="Largest probability of a false 'better'.")] = None,
+    policy: Policy = None,
     format: TextOrJson = "text",
     store: Store = RUNS,
 ) -> None:
-    """Is it really better? Every configuration against a baseline, with a test of significance."""
+    """Is it really better? Every configuration against a baseline, with a test of significance.
+
+    With --policy: would it be accepted, by the rule of that name?
+    """
+    from orchestrator.acceptance import print_acceptance
     from orchestrator.conclude import print_comparison
     from orchestrator.journal import find_sweep
 
+    if policy is not None:
+        said = [name for name, value in (("margin", margin), ("unit", unit), ("alpha", alpha)) if value is not None]
+        if said:
+            raise UserError(f"--policy {policy} brings its own thresholds; leave out --{', --'.join(said)}")
+        print_acceptance(find_sweep(store, name), store, policy, baseline, format)
+        return
     print_comparison(find_sweep(store, name), store, baseline, margin, unit, alpha, format)
+
+
+@app.command(epilog="Example: orchestrator records pr1530 --policy pg-written")
+def records(
+    record: Annotated[str | None, typer.Argument(help="A name or pull request; default: all in turn.")] = None,
+    policy: Policy = None,
+    format: TextOrJson = "text",
+) -> None:
+    """Published records, and what a policy says of them: would they be accepted by their own rule?"""
+    from orchestrator.acceptance import print_records
+
+    print_records(record, policy, format)
 
 
 cache = typer.Typer(no_args_is_help=True, help="Look after the store of finished stages.")

@@ -15,14 +15,16 @@ from rich.console import Console
 
 from orchestrator.journal import Sweep, find_sweep
 from orchestrator.overview import label
-from results.compare import Unit, compare
+from orchestrator.racing import is_paired, rule_of
+from results.compare import compare
 from results.figures import draw_scores, score_facts
 from results.ledger import Ledger
+from results.race_verdict import race_verdicts
 from results.records import record_losses
 from results.render import render
 from results.store import read_rows
 from results.tables import per_configuration, per_run
-from results.verdict import Verdict
+from results.verdict import Unit, Verdict
 from results.yardsticks import scale_lines
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.record import Record
@@ -41,7 +43,7 @@ def rows_of(sweep: Sweep) -> pd.DataFrame:
 def conclude(sweep: Sweep, console: Console, format: str) -> None:
     """The end of a sweep: with `json` the rows per configuration on stdout, else everything a person wants."""
     frame = rows_of(sweep)
-    table = configurations_of(sweep, frame)
+    table = table_of(sweep, frame)
     if format == "json":
         print(render(table, "json"))
         return
@@ -71,20 +73,6 @@ def as_text(table: pd.DataFrame, width: int) -> str:
     return str(render(table.assign(config=marked).drop(columns="is_baseline"), "text", width))
 
 
-def configurations_of(sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
-    """The table per configuration, ranked as the sweep's question says: by its metric, within its constraints."""
-    limits = {name: (limit.min, limit.max) for name, limit in sweep.space.constraints.items()}
-    metric = sweep.space.metric
-    return per_configuration(
-        frame,
-        metric.name,
-        baseline_of(sweep),
-        sweep.space.seeds,
-        limits=limits,
-        higher_first=metric.goal == "maximize",
-    )
-
-
 def baseline_of(sweep: Sweep) -> str:
     """Identity of the baseline: the first configuration asked."""
     asked = sweep.asked()
@@ -96,6 +84,23 @@ def baseline_of(sweep: Sweep) -> str:
 def store_option(sweep: Sweep) -> str:
     """What a command line about this sweep must add: nothing for the usual store."""
     return "" if sweep.store.absolute() == Path("runs").absolute() else f" --store {sweep.store}"
+
+
+def table_of(sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
+    """The table per configuration, ranked as the question says: by its metric, within its constraints.
+
+    In a race each configuration needs the seeds of its rounds alone.
+    """
+    metric = sweep.space.metric
+    return per_configuration(
+        frame,
+        metric.name,
+        baseline_of(sweep),
+        sweep.space.seeds,
+        enough=sweep.race().seeds if sweep.space.stopping else {},
+        limits={name: (limit.min, limit.max) for name, limit in sweep.space.constraints.items()},
+        higher_first=metric.goal == "maximize",
+    )
 
 
 def verdict_lines(sweep: Sweep, frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
@@ -126,7 +131,7 @@ def print_table(sweep: Sweep, per: Literal["run", "config"], format: str) -> Non
     if per == "run":
         content = render(per_run(frame), format)
     else:
-        table = configurations_of(sweep, frame)
+        table = table_of(sweep, frame)
         console = Console()
         width = console.width if console.is_terminal else PIPED_WIDTH
         content = as_text(table, width) if format == "text" else render(table, format)
@@ -174,7 +179,11 @@ def _verdicts(
     asked = sweep.space.compare
     if unit not in (None, asked.unit) and margin is None:
         raise UserError(f"--unit {unit} needs --margin too: the sweep's margin of {asked.margin:g} is in {asked.unit}")
-    reference = baseline_of(sweep) if baseline is None else _reference(sweep, baseline, store)
+    if sweep.space.stopping and baseline is None and margin is None and unit is None and alpha is None:
+        rule = rule_of(sweep.space, is_paired(sweep.space, sweep.asked(), sweep.records()))
+        objections = ledger_says(sweep)["objections"]
+        return race_verdicts(frame, sweep.race(), baseline_of(sweep), rule, asked.unit, sweep.space.seeds, objections)
+    reference = baseline_of(sweep) if baseline is None else reference_of(sweep, baseline, store)
     terms = asked.changed(margin, unit, alpha)
     return compare(
         frame,
@@ -184,11 +193,11 @@ def _verdicts(
         alpha=terms.alpha,
         exploratory=sweep.space.adaptive,
         seeds=sweep.space.seeds,
-        **_from_ledger(sweep),
+        **ledger_says(sweep),
     )
 
 
-def _from_ledger(sweep: Sweep) -> dict[str, Any]:
+def ledger_says(sweep: Sweep) -> dict[str, Any]:
     """What the seed ledger has against the seeds of each configuration."""
     ledger, configs = Ledger(sweep.store), [item.id for item in sweep.asked()]
     objections = {config: ledger.objection(sweep.name, config) for config in configs}
@@ -207,7 +216,7 @@ def seed_line(sweep: Sweep, config: str) -> str:
     return "; ".join([f"seeds: {own}", *(f"in sweep {name}: {', '.join(seeds)}" for name, seeds in by_sweep.items())])
 
 
-def _reference(sweep: Sweep, baseline: str, store: Path) -> str | pd.DataFrame:
+def reference_of(sweep: Sweep, baseline: str, store: Path) -> str | pd.DataFrame:
     """A configuration of this sweep, the baseline of another one, or a published record."""
     kind, colon, name = baseline.partition(":")
     if colon and kind == "record":
@@ -220,13 +229,13 @@ def _reference(sweep: Sweep, baseline: str, store: Path) -> str | pd.DataFrame:
     if baseline not in known:
         raise UserError(
             f"--baseline {baseline} is no configuration of sweep '{sweep.name}'{did_you_mean(baseline, known)}; "
-            f"known: {', '.join(known)}; or sweep:NAME (its best), or record:PR"
+            f"known: {', '.join(known)}; or sweep:NAME (its best), record:PR, or record:frontier"
         )
     return baseline
 
 
 def _best(sweep: Sweep, rows: pd.DataFrame) -> str:
-    table = configurations_of(sweep, rows)
+    table = table_of(sweep, rows)
     ranked = table[table["rank"].notna()]
     if ranked.empty:
         raise UserError(f"sweep '{sweep.name}' has no complete configuration to compare with")

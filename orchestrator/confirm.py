@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 
 import pandas as pd
 
+from orchestrator.conclude import table_of
 from orchestrator.configuration import Configuration
 from orchestrator.evidence import POWER, spread_of
 from orchestrator.journal import Sweep
@@ -20,7 +21,6 @@ from orchestrator.question import SearchSpace
 from results.compare import compare
 from results.ledger import Ledger
 from results.planning import seeds_needed
-from results.tables import per_configuration
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.fingerprint import digest
 
@@ -42,7 +42,7 @@ def winner_of(sweep: Sweep, frame: pd.DataFrame, config: str | None = None) -> C
                 f"{did_you_mean(config, asked)}; known: {known}"
             )
         return asked[config]
-    table = per_configuration(frame, seeds=sweep.space.seeds)
+    table = table_of(sweep, frame) if asked else frame.head(0).assign(rank=())
     ranked = table[table["rank"].notna() & table["config"].isin(list(asked))]
     if ranked.empty:
         raise UserError(
@@ -60,9 +60,10 @@ def confirmation_of(sweep: Sweep, winner: Configuration, num_seeds: int) -> Sear
     return sweep.space.model_copy(
         update={
             "name": f"{sweep.name}-confirm",
-            "description": f"Does {label(winner)}, chosen in sweep {sweep.name}, hold on fresh seeds?",
+            "description": f"Does {label(winner, sweep.space)}, chosen in sweep {sweep.name}, hold on fresh seeds?",
             "method": "grid",
             "run_cap": None,
+            "stopping": None,
             "parameters": {key: Parameter(value=value) for key, value in winner.values.items()},
             "seeds": fresh_seeds([sweep.name, sweep.question_digest, winner.id], num_seeds, declared),
         }

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator.conclude import baseline_of, rows_of, verdicts_of
-from orchestrator.configuration import Configuration
 from orchestrator.journal import Sweep, find_sweep
 from orchestrator.overview import label
 from orchestrator.plan_table import read_plan
+from orchestrator.question import SearchSpace
 from results.dossier import Dossier, published_dossier
 from results.store import read_outcomes
 
@@ -27,9 +26,10 @@ def dossier_of(sweep: Sweep) -> Dossier:
         frame=frame,
         baseline=baseline_of(sweep),
         verdicts=verdicts_of(sweep, frame),
-        labels=_labels(asked),
+        labels={item.id: label(item, space) for item in asked},
         swept_keys=space.swept_keys,
         seeds=space.seeds,
+        enough=sweep.race().seeds if space.stopping else {},
         terms=_terms(sweep),
         total_runs=sweep.total_runs,
         adaptive=space.adaptive,
@@ -50,18 +50,6 @@ def open_dossier(store: str = "", name: str = "", sweep_folder: str = "") -> Dos
     return dossier_of(find_sweep(Path(store or "runs"), name)) if name else published_dossier()
 
 
-def _labels(asked: Sequence[Configuration]) -> dict[str, str]:
-    """What people call each configuration: the values in which the searched ones differ from each other."""
-    searched = [item for item in asked if not item.is_baseline]
-    spelled = {key: {json.dumps(item.values.get(key)) for item in searched} for item in searched for key in item.values}
-    telling = {key for key, values in spelled.items() if len(values) > 1}
-    labels = {}
-    for item in asked:
-        values = {key: value for key, value in item.values.items() if key in telling}
-        labels[item.id] = label(replace(item, values=values) if values else item)
-    return labels
-
-
 def _terms(sweep: Sweep) -> Mapping[str, str]:
     space, terms = sweep.space, sweep.space.compare
     baseline = ", ".join(f"{key} = {value}" for key, value in terms.baseline.items()) or "the preset itself"
@@ -74,10 +62,17 @@ def _terms(sweep: Sweep) -> Mapping[str, str]:
         "Baseline": baseline,
         "Judged by": f"{space.metric.name} ({space.metric.goal})",
         "Counts as better": f"a gain of more than {terms.margin:g} {terms.unit} at alpha = {terms.alpha:g}",
+        "Stopping": _stopping(space),
         "Limits": "; ".join(f"{name}: {_limit(limit)}" for name, limit in space.constraints.items()),
         "Asked": f"{sweep.created_at[:16].replace('T', ' ')} UTC, at commit {sweep.commit or 'unknown'}",
     }
     return {name: words for name, words in found.items() if words}
+
+
+def _stopping(space: SearchSpace) -> str:
+    if space.stopping is None:
+        return ""
+    return f"a race: seeds are added where they decide something, looked at from {space.stopping.first_look} seeds on"
 
 
 def _limit(limit: Any) -> str:

@@ -10,10 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from orchestrator.journal import list_sweeps
 from orchestrator.question import SearchSpace
+from results.compare import independent_scores
 from results.planning import Design, design_of, seeds_needed
 from results.records import seed_sd_bpb, shared_artifact_sd_bpb
 from results.stats import PooledVariance
@@ -23,6 +26,15 @@ from results.tables import is_finished, per_run
 POWER = 0.8
 LADDER = (2, 3, 5, 8, 12, 20)
 """Numbers of seeds whose smallest provable gain is shown beside the planned one."""
+
+
+TESTS = {
+    "paired": "paired t-test",
+    "pooled": "t-test with pooled variance",
+    "welch": "Welch's t-test",
+    "race": "race, Welch's t-test after every seed",
+    "paired race": "race, paired t-test after every seed",
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,8 @@ class Evidence:
     paired: bool
     num_configurations: int
     adaptive: bool
+    first_look: int | None = None
+    """Of a race, if it is one."""
 
     @property
     def smallest_gain_bpb(self) -> float | None:
@@ -51,13 +65,22 @@ class Evidence:
     def with_seeds(self, n: int) -> Design:
         """The same comparison over another number of seeds."""
         design = self.design
-        return design_of(self.paired, self.num_configurations, n, design.sd, design.alpha, self.adaptive)
+        return design_of(
+            self.paired, self.num_configurations, n, design.sd, design.alpha, self.adaptive, self.first_look
+        )
 
     def seeds_for(self, gain_bpb: float) -> int | None:
         """Seeds of each configuration that show such a gain beyond the margin with the usual power."""
         design = self.design
         return seeds_needed(
-            gain_bpb, self.paired, self.num_configurations, design.sd, design.alpha, POWER, self.adaptive
+            gain_bpb,
+            self.paired,
+            self.num_configurations,
+            design.sd,
+            design.alpha,
+            POWER,
+            self.adaptive,
+            self.first_look,
         )
 
 
@@ -68,40 +91,41 @@ def evidence_of(space: SearchSpace, paired: bool, store: Path) -> Evidence:
     """
     spread = spread_of(space, paired, store)
     num = max(1, space.num_configurations or 1)
-    design = design_of(paired, num, len(space.seeds), spread.sd_bpb, space.compare.alpha, space.adaptive)
-    return Evidence(design, spread, paired, num, space.adaptive)
+    race = space.stopping
+    alpha = space.compare.alpha if race is None or race.alpha is None else race.alpha
+    first_look = race.first_look if race else None
+    design = design_of(paired, num, len(space.seeds), spread.sd_bpb, alpha, space.adaptive, first_look)
+    return Evidence(design, spread, paired, num, space.adaptive, first_look)
 
 
 def spread_of(space: SearchSpace, paired: bool, store: Path) -> Spread:
     """From the store's runs of the same preset with the same changes; else the median of the published records."""
-    found: list[pd.Series[float]] = []
+    found: list[NDArray[np.float64]] = []
     names = []
     for sweep in list_sweeps(store):
         if (sweep.preset, dict(sweep.space.overrides)) != (space.preset, dict(space.overrides)):
             continue
         rows = per_run(read_rows(sweep.folder, ()))
-        samples = list(_samples(rows[is_finished(rows)], paired, [item.id for item in sweep.asked()][:1]))
+        finished = rows[is_finished(rows)]
+        baseline = [item.id for item in sweep.asked()][:1]
+        samples = list(_differences(finished, baseline)) if paired else independent_scores(finished, "val_bpb")
+        samples = [sample for sample in samples if len(sample) > 1]
         found += samples
         names += [sweep.name] if samples else []
-    pooled = PooledVariance.of([sample.to_numpy() for sample in found])
+    pooled = PooledVariance.of(found)
     if pooled.df and pooled.variance > 0:
         return Spread(pooled.variance**0.5, f"measured in {_listed(names)}, {pooled.df} degrees of freedom")
     published = shared_artifact_sd_bpb() if paired else seed_sd_bpb()
     return Spread(published, "the median of the published records; other presets differ, so measure your own")
 
 
-def _samples(rows: pd.DataFrame, paired: bool, baseline: Sequence[str]) -> Iterator[pd.Series[float]]:
-    """Scores of each configuration, or its differences to the baseline on shared artifacts; two or more of them."""
-    reference = rows[rows["config"].isin(baseline)].dropna(subset="artifact").set_index("artifact")["val_bpb"]
-    for config, runs in rows.groupby("config"):
-        if not paired:
-            scores = runs["val_bpb"]
-        elif config in baseline:
-            continue
-        else:
-            scores = (runs.dropna(subset="artifact").set_index("artifact")["val_bpb"] - reference).dropna()
-        if len(scores) > 1:
-            yield scores
+def _differences(rows: pd.DataFrame, baseline: Sequence[str]) -> Iterator[NDArray[np.float64]]:
+    """Of each configuration to the baseline, on the artifacts they share."""
+    scored = rows.dropna(subset="artifact").set_index("artifact")
+    reference = scored.loc[scored["config"].isin(baseline), "val_bpb"]
+    for config, runs in scored.groupby("config"):
+        if config not in baseline:
+            yield (runs["val_bpb"] - reference).dropna().to_numpy(dtype=np.float64)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -111,7 +135,7 @@ def _listed(names: Sequence[str]) -> str:
 def evidence_lines(evidence: Evidence, gain_bpb: float | None = None) -> list[str]:
     """What the planned seeds can prove, what more would, and how many a wanted gain takes."""
     design, smallest = evidence.design, evidence.smallest_gain_bpb
-    test = {"paired": "paired t-test", "pooled": "t-test with pooled variance", "welch": "Welch's t-test"}[design.test]
+    test = TESTS[design.test]
     correction = f", corrected for {design.num_comparisons} comparisons" if design.num_comparisons > 1 else ""
     lines = [
         f"spread: sd {design.sd:.5f} bits per byte between "
@@ -124,6 +148,8 @@ def evidence_lines(evidence: Evidence, gain_bpb: float | None = None) -> list[st
             f"{design.n} seeds can prove a gain of {smallest:.4f} bits per byte beyond the margin "
             f"({test}, alpha {design.alpha:g}{correction}, power {POWER:.0%})"
         )
+    if evidence.first_look is not None:
+        lines.append("  a race stops as soon as it knows: all of these seeds are the most it may take")
     others = [(n, evidence.with_seeds(n).smallest_gain(POWER)) for n in LADDER if n != design.n]
     lines.append("  " + "; ".join(f"{n} seeds: {gain:.4f}" for n, gain in others if gain is not None))
     if evidence.adaptive:

@@ -28,7 +28,9 @@ from ruamel.yaml import YAML
 
 from orchestrator.configuration import Configuration, total_runs
 from orchestrator.question import SearchSpace
+from orchestrator.racing import race_of
 from results.ledger import Ledger, Purpose
+from results.race import Standing
 from trainer.spec.environment import commit
 from trainer.spec.errors import StoreError, did_you_mean
 from trainer.spec.record import NAME_PATTERN, Record, now
@@ -68,8 +70,14 @@ class Sweep:
 
     @property
     def total_runs(self) -> int:
-        """Runs of the whole sweep; at most this many while an adaptive search still chooses."""
+        """Runs of the whole sweep; at most this many while a search still chooses, or a race still runs."""
+        if self.space.stopping and self.asked() and (race := self.race()).over:
+            return sum(race.seeds.values())
         return total_runs(self.space, self.asked())
+
+    def race(self) -> Standing:
+        """Where its race stands, if it is one."""
+        return race_of(self.space, self.asked(), self.records())
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -74,9 +74,9 @@ class Overview:
         return f"{label(found, self._sweep.space)}  seed {seed}" if found else run_id
 
     def _scores(self, configuration: Configuration) -> list[float] | None:
-        """The headline of every seed, or None while one is missing or failed."""
+        """The headline of every seed it needs, or None while one is missing or failed."""
         scores = []
-        for seed in self._queue.seeds:
+        for seed in self._queue.seeds_of(configuration):
             record = self._queue.records.get(f"{configuration.id}-s{seed}")
             value = record.metric(record.headline, "val_bpb") if record and record.status == "done" else None
             if value is None:

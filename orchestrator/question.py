@@ -101,6 +101,27 @@ class Spending(Section):
     """Price of one GPU for one hour."""
 
 
+class Stopping(Section):
+    """Seeds are added where they decide something; configurations that cannot win are dropped."""
+
+    rule: Literal["race"]
+    """How it is decided; `results.race` has the rule."""
+    margin: float | None = None
+    """Gain that counts, in the unit of `compare`; left out, that of `compare`."""
+    alpha: float | None = None
+    """Largest probability of a false 'better' in the whole sweep; left out, that of `compare`."""
+    first_look: PositiveInt = 3
+    """Seeds that every configuration runs before anything is decided."""
+
+    def complaints(self) -> Iterator[str]:
+        if self.margin is not None and self.margin < 0:
+            yield f"margin = {self.margin:g} must be at least 0; usual: 0.005"
+        if self.alpha is not None and not 0 < self.alpha < 1:
+            yield f"alpha = {self.alpha:g} must lie between 0 and 1; usual: 0.01"
+        if self.first_look < 2:
+            yield "first_look = 1 must be at least 2: one seed shows no spread; usual: 3"
+
+
 class SearchSpace(Section):
     """A question: which values, put to whom, judged how, on which seeds."""
 
@@ -130,6 +151,8 @@ class SearchSpace(Section):
     """Bounds of columns."""
     budget: Spending = Spending()
     """What it may cost."""
+    stopping: Stopping | None = None
+    """When seeds stop being added; without it every configuration runs on all of them."""
 
     @property
     def adaptive(self) -> bool:
@@ -218,7 +241,15 @@ class SearchSpace(Section):
             "metric": self.metric.model_dump(),
             "constraints": {key: limit.model_dump() for key, limit in self.constraints.items()},
             "baseline": dict(self.compare.baseline),
+            "stopping": self._stopping_question(),
         }
+
+    def _stopping_question(self) -> dict[str, Any] | None:
+        """A race's thresholds decide what is run, so they are part of its question."""
+        if self.stopping is None:
+            return None
+        named = self.stopping.model_dump()
+        return named | {name: getattr(self.compare, name) for name in ("margin", "alpha") if named[name] is None}
 
     def question_digest(self) -> str:
         """Identity of the question: the same one is the same sweep, continued."""

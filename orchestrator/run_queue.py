@@ -1,8 +1,9 @@
 """Which run next? The state machine that the inline rung and the Ray rung drive alike.
 
 Pure but for the journal: no clock, no process, no Ray. Configurations are asked in order, the baseline first, and each
-runs on every seed. An adaptive search hears of a configuration only once all that may steer it are complete, and of
-exactly those: so the list of configurations depends neither on timing, nor on the rung, nor on a crash.
+runs on every seed, or in a race on as many as its completed rounds ask for. An adaptive search hears of a configuration
+only once all that may steer it are complete, and of exactly those: so what is run depends neither on timing, nor on the
+rung, nor on a crash.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any, Protocol
 from orchestrator.configuration import Configuration, Outcome, baseline_of, identify, outcome_of, total_runs
 from orchestrator.journal import Sweep
 from orchestrator.question import SearchSpace
+from orchestrator.racing import race_of
+from results.race import Standing
 from results.row import row_of
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record
@@ -76,6 +79,7 @@ class RunQueue:
         self._records = dict(records)
         self._handed_out: set[str] = set()
         self._exhausted = False
+        self._standing: Standing | None = None
         self._configurations = list(journal.asked())
         if not self._configurations:
             self._add(baseline_of(space))
@@ -85,6 +89,12 @@ class RunQueue:
     def seeds(self) -> tuple[int, ...]:
         """Seeds of every configuration."""
         return self._space.seeds
+
+    def seeds_of(self, configuration: Configuration) -> tuple[int, ...]:
+        """Seeds that a configuration needs: all of them, or in a race those of its rounds so far."""
+        if self._space.stopping is None:
+            return self.seeds
+        return self.seeds[: self._race().seeds[configuration.id]]
 
     @property
     def configurations(self) -> tuple[Configuration, ...]:
@@ -99,12 +109,14 @@ class RunQueue:
     @property
     def total_runs(self) -> int:
         """Runs of the whole sweep; at most this many while configurations are still to be asked."""
-        if not self._exhausted:
+        if not self._exhausted or not self._decided():
             return self._most_runs
-        return len({configuration.id for configuration in self._configurations}) * len(self.seeds)
+        return sum(len(self.seeds_of(item)) for item in {item.id: item for item in self._configurations}.values())
 
     def next_run(self) -> Run | Pause:
         """A run that nobody has; WAIT while only other runs' ends can bring one; FINISHED when there is none left."""
+        while self._space.stopping is not None and self._ask():
+            pass  # a race starts once everybody is known
         while True:
             for run_id, configuration, seed in self._missing():
                 if run_id not in self._handed_out:
@@ -116,11 +128,20 @@ class RunQueue:
     def finished(self, run_id: str, record: Record) -> None:
         """A run has its record; telling it twice changes nothing. The first record stands."""
         self._records.setdefault(run_id, record)
+        self._standing = None
+
+    def _race(self) -> Standing:
+        if self._standing is None:
+            self._standing = race_of(self._space, self._configurations, self._records)
+        return self._standing
+
+    def _decided(self) -> bool:
+        return self._space.stopping is None or self._race().over
 
     def _missing(self) -> Iterator[tuple[str, Configuration, int]]:
         """Runs without a record, configuration by configuration, seed by seed."""
         for configuration in self._configurations:
-            for seed in self.seeds:
+            for seed in self.seeds_of(configuration):
                 run_id = configuration.run_id(seed)
                 if run_id not in self._records:
                     yield run_id, configuration, seed
@@ -141,6 +162,7 @@ class RunQueue:
     def _add(self, configuration: Configuration) -> None:
         self._journal.append(configuration)
         self._configurations.append(configuration)
+        self._standing = None
 
     def _complete(self, configuration: Configuration) -> bool:
         return all(configuration.run_id(seed) in self._records for seed in self.seeds)

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, NonNegativeInt, PositiveInt, ValidationError
 
 from orchestrator.parameter import Parameter
-from orchestrator.question import Compare, Limit, Metric, SearchSpace, SpaceError, Spending
+from orchestrator.question import Compare, Limit, Metric, SearchSpace, SpaceError, Spending, Stopping
 from orchestrator.space_checks import complaints_about
 from trainer.spec.errors import ProblemsError, RecipeError, did_you_mean
 from trainer.spec.fields import FIELDS
@@ -25,12 +25,11 @@ from trainer.spec.recipe import Recipe, Section
 from trainer.spec.yaml_text import YamlText, read_text
 
 DEFAULT_SEEDS = (1337, 42, 2025)
-NO_STOPPING = "stopping rules are not available in this version: every run goes to its end; remove the block"
 REFUSED = {
     "program": "a sweep here runs recipes, not programs; remove it and name the recipe: preset: tiny",
     "command": "a sweep here runs recipes, not commands; remove it and name the recipe: preset: tiny",
-    "early_terminate": NO_STOPPING,
-    "stopping": NO_STOPPING,
+    "early_terminate": "runs are not cut short: a cooldown decides at the end; drop configurations between seeds "
+    "instead: stopping: {rule: race}",
 }
 
 
@@ -66,6 +65,8 @@ class SpaceFile(Section):
     """Bounds of columns: {total_bytes: {max: 16000000}}."""
     budget: Spending = Spending()
     """What it may cost."""
+    stopping: Stopping | None = None
+    """When seeds stop being added: {rule: race}; `seeds` is then the longest the race may go."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,12 @@ def _joined(key: str, line: str) -> str:
 
 
 def _nearest(loc: Sequence[str | int]) -> str:
-    sections: dict[str, type[Section]] = {"metric": Metric, "compare": Compare, "budget": Spending}
+    sections: dict[str, type[Section]] = {
+        "metric": Metric,
+        "compare": Compare,
+        "budget": Spending,
+        "stopping": Stopping,
+    }
     nested: dict[str, type[Section]] = {"parameters": Parameter, "constraints": Limit}
     model = SpaceFile if len(loc) == 1 else sections.get(str(loc[0])) or nested[str(loc[0])]
     if model is SpaceFile and str(loc[0]) in FIELDS:
@@ -301,4 +307,5 @@ def _resolved(
         compare=file.compare,
         constraints=file.constraints,
         budget=file.budget,
+        stopping=file.stopping,
     )

@@ -41,6 +41,7 @@ def complaints_about(space: SearchSpace, known_base: bool, whole: bool) -> Itera
     when = list(_about_when(space))
     yield from when
     yield from _about_method(space, whole)
+    yield from _about_stopping(space)
     if whole:
         yield from _about_emptiness(space)
     for key in space.parameters:
@@ -142,6 +143,28 @@ def _about_method(space: SearchSpace, whole: bool) -> Iterator[Complaint]:
                 f"found {len(fit)}; choose method: tpe",
                 ("method",),
             )
+
+
+def _about_stopping(space: SearchSpace) -> Iterator[Complaint]:
+    if space.stopping is None:
+        return
+    path = ("stopping",)
+    if space.adaptive:
+        yield (
+            f"stopping: a race keeps its error rate over configurations that are fixed before it starts, and method "
+            f"{space.method} chooses them by their scores; choose method: random",
+            path,
+        )
+    if len(space.seeds) < space.stopping.first_look:
+        yield (
+            f"stopping.first_look = {space.stopping.first_look} exceeds the {len(space.seeds)} declared seeds; "
+            "declare as many as the race may need, usual: 10 to 20",
+            path,
+        )
+    if space.metric.name != "val_bpb" or space.metric.goal != "minimize":
+        yield "stopping: a race is judged by val_bpb; put metric: {name: val_bpb, goal: minimize}", path
+    if not space.swept_keys and all(key in FIELDS for key in space.compare.baseline):
+        yield "stopping: there is nobody to race but the baseline; add values under parameters", path
 
 
 def _about_key(key: str, item: Parameter) -> Iterator[Complaint]:

@@ -28,12 +28,10 @@ from statsmodels.stats.multitest import multipletests
 from results.resampling import bootstrap_interval, sign_flip_p
 from results.stats import NoVerdict, PooledVariance, TTest, no_worse_p, one_sample_t, paired_t, pooled_t, welch_t
 from results.tables import is_finished, per_run, swept_keys_of
-from results.verdict import Effect, Verdict
+from results.verdict import SCORE_IN, Effect, Unit, Verdict
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.units import bits_per_byte_to_nats, nats_to_bits_per_byte
 
-Unit = Literal["nats", "bpb"]
-SCORE_IN: dict[Unit, str] = {"nats": "val_loss", "bpb": "val_bpb"}
 SAME_TOKENIZER = 0.01
 """Tokens per byte may differ by this part: exports of one tokenizer do by 0.003, tokenizers by 0.05 and more."""
 
@@ -67,7 +65,7 @@ def compare(
     wanted = set(runs["seed"] if seeds is None else seeds)
     pooled = PooledVariance(math.nan, 0)
     if isinstance(baseline, str):
-        pooled = PooledVariance.of([rows[SCORE_IN[unit]] for rows in arms.values()])
+        pooled = PooledVariance.of(independent_scores(runs, SCORE_IN[unit]))
         arms.pop(name)
     plan = _Plan(unit, margin, alpha, wanted, exact_baseline, pooled)
     own_seeds = wanted if isinstance(baseline, str) else set(reference["seed"])
@@ -77,6 +75,13 @@ def compare(
     ]
     verdicts = [replace(verdict, exploratory=exploratory or verdict.config in looked_at) for verdict in verdicts]
     return _corrected(verdicts, correction)
+
+
+def independent_scores(runs: pd.DataFrame, score: str) -> list[NDArray[np.float64]]:
+    """Finished scores of each configuration; those of one trained artifact are one draw of the seed and count once."""
+    finished = runs[is_finished(runs, score)]
+    draws = finished[~finished.duplicated("artifact") | finished["artifact"].isna()]
+    return [arm[score].to_numpy(dtype=np.float64) for _, arm in draws.groupby("config", sort=False)]
 
 
 @dataclass(frozen=True)

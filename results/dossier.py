@@ -41,6 +41,8 @@ class Dossier:
     swept_keys: Sequence[str] = ()
     seeds: Sequence[int] | None = None
     """The declared seeds, which every configuration must finish; None when nothing was declared."""
+    enough: Mapping[str, int] = field(default_factory=dict)
+    """How many of them suffice for single configurations, where a race gave more to some than to others."""
     terms: Mapping[str, str] = field(default_factory=dict)
     """How the question was asked, in words by heading."""
     total_runs: int | None = None
@@ -63,7 +65,9 @@ class Dossier:
     def table(self) -> pd.DataFrame:
         """One row per configuration, ranked."""
         undeclared = self.seeds is None
-        return per_configuration(self.frame, baseline=self.baseline, seeds=self.seeds, own_seeds=undeclared)
+        return per_configuration(
+            self.frame, baseline=self.baseline, seeds=self.seeds, enough=self.enough, own_seeds=undeclared
+        )
 
     @property
     def best(self) -> str | None:

@@ -1,8 +1,9 @@
 """How many seeds does it take, and what could the planned ones prove at all?
 
 Answers for the very test that will be made: exactly by the noncentral t distribution where the test has such a formula
-(paired, one-sample, pooled variance), by simulation with a fixed seed for Welch's test, which has none. Normal scores
-are assumed. What the spread between seeds is must be said: from the sweep's own runs, or from published records.
+(paired, one-sample, pooled variance), by simulation with a fixed seed where there is none (Welch's test, a race).
+Normal scores are assumed. What the spread between seeds is must be said: from the sweep's own runs, or from published
+records.
 Source: scipy.stats.nct; statsmodels.stats.power gives the same figures.
 """
 
@@ -14,15 +15,19 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
+from results.sequential import FIRST_LOOK, Looks
 from results.stats import LEAST_POOLED_DF
 from trainer.spec.errors import UserError
 
-TestName = Literal["paired", "pooled", "welch"]
+TestName = Literal["paired", "pooled", "welch", "race", "paired race"]
 SIMULATED = 40_000
 """Pairs of arms drawn for Welch's test: a simulated power is off by half a point at most, in 19 of 20 cases."""
+SIMULATED_RACES = 10_000
+"""For a race, which is looked at after every seed: off by one point at most, in 19 of 20 cases."""
 MOST_SEEDS = 1_000
+MOST_RACED = 128
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Design:
     """Configurations that share `alpha`: what Holm's correction asks of the smallest p-value."""
     pooled_df: int = 0
     """Degrees of freedom of the sweep's pooled variance, for `pooled`."""
+    first_look: int = FIRST_LOOK
+    """Seeds before the first look of a race, whose last is after `n`."""
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
@@ -48,19 +55,21 @@ class Design:
     @property
     def can_prove(self) -> bool:
         """Whether the seeds carry this test at all."""
-        return self.n >= 1 and self.pooled_df > 0 if self.test == "pooled" else self.n >= 2
+        if self.test == "pooled":
+            return self.n >= 1 and self.pooled_df > 0
+        return self.n >= (self.first_look if "race" in self.test else 2)
 
     @property
     def level(self) -> float:
-        """What a p-value must fall below."""
+        """What a p-value must fall below; in a race, what all its looks may spend together."""
         return self.alpha / self.num_comparisons
 
     def power(self, gain: float) -> float:
         """Probability that a true gain beyond the margin, in the unit of `sd`, is shown; 0 if nothing can be."""
         if not self.can_prove:
             return 0.0
-        if self.test == "welch":
-            return float(np.mean(_welch_needs(self.n, self.level) <= gain / self.sd))
+        if (needs := self._simulated_needs()) is not None:
+            return float(np.mean(needs <= gain / self.sd))
         df, error = self._df_and_error()
         return float(stats.nct.cdf(stats.t.ppf(self.level, df), df, -gain / error))
 
@@ -68,11 +77,19 @@ class Design:
         """The gain beyond the margin that is shown with this probability; None if no gain can be."""
         if not self.can_prove:
             return None
-        if self.test == "welch":
-            return self.sd * float(np.quantile(_welch_needs(self.n, self.level), power))
+        if (needs := self._simulated_needs()) is not None:
+            return self.sd * float(np.quantile(needs, power))
         df, error = self._df_and_error()
         most = error * (abs(stats.t.ppf(self.level, df)) + abs(stats.t.ppf(1 - power, df)) + 10)
         return float(optimize.brentq(lambda gain: self.power(gain) - power, 0.0, most * 2))
+
+    def _simulated_needs(self) -> NDArray[np.float64] | None:
+        """Gains that simulated comparisons would just have shown, in units of sd; None where a formula serves."""
+        if self.test == "welch":
+            return _welch_needs(self.n, self.level)
+        if "race" in self.test:
+            return _race_needs(Looks(self.n, self.first_look), self.level, self.test == "paired race")
+        return None
 
     def _df_and_error(self) -> tuple[int, float]:
         if self.test == "paired":
@@ -80,12 +97,23 @@ class Design:
         return self.pooled_df, self.sd * (2 / self.n) ** 0.5
 
 
-def design_of(paired: bool, num_configurations: int, n: int, sd: float, alpha: float, adaptive: bool = False) -> Design:
+def design_of(
+    paired: bool,
+    num_configurations: int,
+    n: int,
+    sd: float,
+    alpha: float,
+    adaptive: bool = False,
+    first_look: int | None = None,
+) -> Design:
     """The design of a sweep against its baseline: the test that `compare` will make of it, corrected over all.
 
     num_configurations:  the baseline not counted
     adaptive:            one winner is confirmed on fresh seeds, so nothing is corrected and nothing pooled
+    first_look:          seeds before the first look of a race, if it is one
     """
+    if first_look is not None:
+        return Design("paired race" if paired else "race", n, sd, alpha, num_configurations, first_look=first_look)
     if paired:
         return Design("paired", n, sd, alpha, 1 if adaptive else num_configurations)
     if adaptive:
@@ -102,13 +130,17 @@ def seeds_needed(
     alpha: float,
     power: float = 0.8,
     adaptive: bool = False,
+    first_look: int | None = None,
 ) -> int | None:
-    """Seeds per configuration from which a gain beyond the margin is shown with this power; None beyond a thousand."""
+    """Seeds per configuration from which a gain beyond the margin is shown with this power.
+
+    None beyond a thousand, or beyond the longest race.
+    """
 
     def enough(n: int) -> bool:
-        return design_of(paired, num_configurations, n, sd, alpha, adaptive).power(gain) >= power
+        return design_of(paired, num_configurations, n, sd, alpha, adaptive, first_look).power(gain) >= power
 
-    if gain <= 0 or not enough(MOST_SEEDS):
+    if gain <= 0 or not enough(MOST_SEEDS if first_look is None else MOST_RACED):
         return None
     upper = next(n for n in (2**k for k in range(1, 11)) if enough(n))
     return next(n for n in range(max(2, upper // 2), upper + 1) if enough(n))
@@ -125,3 +157,21 @@ def _welch_needs(n: int, level: float) -> NDArray[np.float64]:
     ours, theirs = random.chisquare(n - 1, size=(2, SIMULATED)) / (n - 1) / n
     df = (ours + theirs) ** 2 / ((ours**2 + theirs**2) / (n - 1))
     return np.sort(difference - stats.t.ppf(level, df) * np.sqrt(ours + theirs))
+
+
+@functools.lru_cache(maxsize=64)
+def _race_needs(looks: Looks, level: float, paired: bool) -> NDArray[np.float64]:
+    """The same for a look after every seed: the least gain that any look would have shown.
+
+    Of one candidate against the baseline; that others may drop it is left out, since the best is hardly ever dropped.
+    """
+    random = np.random.default_rng(0)
+    arms = random.normal(size=(1 if paired else 2, SIMULATED_RACES, looks.last))
+    needs = np.full(SIMULATED_RACES, np.inf)
+    for n in range(looks.first, looks.last + 1):
+        parts = arms[..., :n].var(-1, ddof=1) / n
+        difference = arms[0, :, :n].mean(-1) - (0.0 if paired else arms[-1, :, :n].mean(-1))
+        df = n - 1 if paired else parts.sum(0) ** 2 * (n - 1) / np.square(parts).sum(0)
+        shown = difference - special.stdtrit(df, level * looks.share(n)) * np.sqrt(parts.sum(0))
+        needs = np.minimum(needs, shown)
+    return np.sort(needs)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -118,19 +118,30 @@ def policy_of(name: str) -> Policy:
     return POLICIES[name]
 
 
-def accept(policy: Policy, candidate: pd.DataFrame, incumbent: pd.DataFrame | None = None) -> Acceptance:
+def accept(
+    policy: Policy,
+    candidate: pd.DataFrame,
+    incumbent: pd.DataFrame | None = None,
+    seeds: Collection[int] | None = None,
+) -> Acceptance:
     """What the policy says of these runs.
 
     candidate, incumbent:  rows of one configuration each; without an incumbent the policy's own target counts
+    seeds:                 those the candidate must have finished; by default those it has
     Raises UserError when there is neither.
     """
-    rows = per_run(candidate)
+    rows = per_run(candidate, seeds)
+    if rows.empty:
+        raise UserError("there is no run to judge yet")
     other = None if incumbent is None else per_run(incumbent)
     if other is None and policy.target_nats is None:
         raise UserError(f"policy {policy.name} compares with an incumbent; name one, for example record:549")
-    target = f"{policy.target_nats:g} nats" if other is None else str(other["config"].iloc[0])
-    asked = Acceptance(policy, str(rows["config"].iloc[0]), target, "cannot say")
-    flaw = _flaw(rows, "the candidate") or ("" if other is None else _flaw(other, "the incumbent"))
+    incumbent_name = f"{policy.target_nats:g} nats" if other is None else str(other["config"].iloc[0])
+    asked = Acceptance(policy, str(rows["config"].iloc[0]), incumbent_name, "cannot say")
+    wanted = set(rows["seed"] if seeds is None else seeds)
+    flaw = flaw_of(rows, "bpb", wanted, "the candidate")
+    if not flaw and other is not None:
+        flaw = flaw_of(other, "bpb", set(other["seed"]), "the incumbent")
     if flaw:
         return replace(asked, reason=flaw)
     scores, tokens = rows.loc[is_finished(rows), "val_bpb"], tokens_per_byte(rows)
@@ -155,10 +166,6 @@ def accept(policy: Policy, candidate: pd.DataFrame, incumbent: pd.DataFrame | No
         p=p,
         note=note,
     )
-
-
-def _flaw(rows: pd.DataFrame, who: str) -> str:
-    return flaw_of(rows, "bpb", set(rows["seed"]), who)
 
 
 def _scores_to_beat(policy: Policy, incumbent: pd.DataFrame | None, tokens: float) -> pd.Series[float]:

@@ -30,13 +30,14 @@ def load_records() -> pd.DataFrame:
 def record_losses(record: str | int) -> pd.DataFrame:
     """The scores of one record as rows that `compare` takes as a baseline, one per seed.
 
-    record:  its name, or its pull request as 549, '549', '#549' or 'pr549'
+    record:  its name, its pull request as 549, '549', '#549' or 'pr549', or 'frontier': the best merged one
     A seed counts once: of several runs of it the last listed stands, since superseded runs are listed first. No row
     has an artifact: nothing of ours was measured on it, so nothing pairs.
     Raises UserError for an unknown record, or a pull request that holds several.
     """
     table = load_records()
-    return _rows(table[table["record"] == _name(str(record).strip(), table)])
+    asked = frontier_before("9999") if record == "frontier" else str(record).strip()
+    return _rows(table[table["record"] == _name(asked, table)])
 
 
 def merged_records() -> dict[str, pd.DataFrame]:
@@ -61,6 +62,12 @@ def frontier_before(date: str) -> str:
     if not older:
         raise UserError(f"no record is older than {date}")
     return min(older, key=lambda name: float(older[name]["val_bpb"].mean()))
+
+
+def date_of(record: str | int) -> str:
+    """The day a record was published, ISO; the last if its runs came over several."""
+    table = load_records()
+    return str(table.loc[table["record"] == _name(str(record).strip(), table), "date"].max())
 
 
 def seed_sd_bpb() -> float:

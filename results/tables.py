@@ -8,6 +8,7 @@ is running. Over-budget and illegal configurations are never ranked. Which diffe
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ def per_configuration(
     metric: str = "val_bpb",
     baseline: str = "",
     seeds: Iterable[int] | None = None,
+    enough: Mapping[str, int] = MappingProxyType({}),
     own_seeds: bool = False,
     limits: Mapping[str, Limits] | None = None,
     higher_first: bool = False,
@@ -56,6 +58,7 @@ def per_configuration(
 
     baseline:  the configuration that others are measured against
     seeds:     those that count, and that every configuration must have finished; by default all in the table
+    enough:    numbers of seeds that suffice for single configurations: a race gives more to some than to others
     own_seeds: nothing was declared, so each configuration must have finished just the seeds it has
     limits:    smallest and largest value allowed of columns; outside, a configuration is infeasible and not ranked
     Columns: rank (1 is best; empty unless done, legal, feasible and within budget), config, is_baseline, status,
@@ -67,7 +70,7 @@ def per_configuration(
     grouped = _judged(runs, metric).groupby("config", sort=False)
     num_seeds = grouped["seed"].nunique() if own_seeds else len(set(runs["seed"] if seeds is None else seeds))
     table = grouped[swept_keys_of(frame)].first()
-    table.insert(0, "status", _status(grouped, num_seeds))
+    table.insert(0, "status", _status(grouped, num_seeds, enough))
     table["n"] = grouped["score"].count()
     table["failed"] = grouped["broken"].sum()
     table = table.join(_spread(grouped["score"], table["status"] == "done"))
@@ -94,8 +97,11 @@ def _judged(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     )
 
 
-def _status(grouped: Any, num_seeds: int | pd.Series[int]) -> pd.Series[str]:
-    status = (grouped["score"].count() < num_seeds).map({True: "running", False: "done"})
+def _status(grouped: Any, num_seeds: int | pd.Series[int], enough: Mapping[str, int]) -> pd.Series[str]:
+    counts = grouped["score"].count()
+    needed = pd.Series(num_seeds, index=counts.index)
+    needed.update(pd.Series(enough, dtype="int64"))
+    status = (counts < needed).map({True: "running", False: "done"})
     return status.mask(grouped["stopped"].any(), "stopped").mask(grouped["broken"].any(), "failed")
 
 

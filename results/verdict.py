@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Unit = Literal["nats", "bpb"]
+SCORE_IN: dict[Unit, str] = {"nats": "val_loss", "bpb": "val_bpb"}
+"""The column that is compared when the margin is in this unit."""
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -51,6 +55,10 @@ class Verdict:
     """Exact p without the normal assumption; None unless there are pairs enough to reach alpha."""
     bootstrap_bpb: tuple[float, float] | None = None
     """95 % bootstrap interval of the difference; None below ten runs an arm."""
+    race: str = ""
+    """What became of it in a race; then the intervals hold at every look together."""
+    looks: tuple[int, int] | None = None
+    """Seeds at the first and the last look of a race."""
 
     @property
     def sentence(self) -> str:
@@ -60,7 +68,8 @@ class Verdict:
         gain = -self.bpb.difference
         direction = "better" if gain >= 0 else "worse"
         measured = f"{self.config} scores {_amount(self, abs(gain))} {direction} than {self.baseline}"
-        interval = f"95 % interval of the gain {-self.bpb.high:.5f} to {-self.bpb.low:.5f} bits per byte"
+        which = "interval for all looks together" if self.looks else "95 % interval"
+        interval = f"{which} of the gain {-self.bpb.high:.5f} to {-self.bpb.low:.5f} bits per byte"
         claim = f"a gain of more than {_margin(self)}" if self.bpb.margin else "a gain"
         found = {"better": "suggested" if self.exploratory else "shown"}.get(self.conclusion, "not shown")
         told = f"{measured} ({interval}). At alpha = {self.alpha:g} {claim} is {found}: {_evidence(self)}."
@@ -87,6 +96,10 @@ def _evidence(verdict: Verdict) -> str:
     if verdict.test == "paired t-test":
         runs = f"over {verdict.n_candidate} shared artifacts"
         runs += "" if verdict.correlation is None else f" (correlation {verdict.correlation:.2f})"
+    if verdict.looks:
+        first, last = verdict.looks
+        looks = f"looks after {first} to {last} seeds at {verdict.num_comparisons} configurations"
+        return f"{verdict.test} {runs}, p = {verdict.p:.2g} at the last look, of {looks}; {verdict.race}"
     corrected = ""
     if verdict.num_comparisons > 1:
         corrected = f", {verdict.p_corrected:.2g} after correction for {verdict.num_comparisons} comparisons"

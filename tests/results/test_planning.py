@@ -8,6 +8,8 @@ from scipy import stats
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
 from results.planning import Design, design_of, seeds_needed
+from results.race import Heats, RaceRule
+from results.sequential import Looks
 from trainer.spec.errors import UserError
 
 SD = 0.00067
@@ -81,3 +83,23 @@ def test_a_sweep_pools_where_compare_will():
 def test_a_design_without_spread_is_refused():
     with pytest.raises(UserError, match="without a spread"):
         Design("welch", 3, 0.0, 0.01)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_the_power_of_a_race_is_that_of_its_looks(paired):
+    design = design_of(paired, 5, 8, 1.0, 0.05, first_look=3)
+    gain, rule = design.smallest_gain(0.7), RaceRule(0.0, 0.05, Looks(8), paired)
+    random = np.random.default_rng(5)
+    scores = random.normal(size=(4_000, 6, 8)) * (0.5**0.5 if paired else 1.0)  # a difference of two has sd 1
+    scores[:, 1] -= gain
+    heats = Heats.start(rule, 4_000, 6)
+    for n in range(3, 9):
+        heats.look(scores[:, :, :n])
+    assert heats.better_SA[:, 1].mean() == pytest.approx(0.7, abs=0.02)
+
+
+def test_a_race_needs_a_few_seeds_more_at_most_than_one_look_would():
+    fixed = seeds_needed(2.0, False, 10, 1.0, 0.01)
+    race = seeds_needed(2.0, False, 10, 1.0, 0.01, first_look=3)
+    assert fixed <= race <= fixed + 5
+    assert not Design("race", 2, 1.0, 0.01).can_prove

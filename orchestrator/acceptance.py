@@ -1,0 +1,82 @@
+"""'Would this be accepted?' on the command line: a sweep, or a published record, under somebody's named rule."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+
+from orchestrator.conclude import baseline_of, ledger_says, reference_of, rows_of
+from orchestrator.journal import Sweep
+from orchestrator.overview import label
+from results.policies import POLICIES, Acceptance, accept, acceptance_of_records, policy_of
+from results.records import date_of, frontier_before, record_losses
+
+OTHER_TEXT = "These runs were scored on another text than the record's, so the gain says little."
+
+
+def print_acceptance(sweep: Sweep, store: Path, policy: str, baseline: str | None, format: str) -> None:
+    """What the policy says of every configuration of a sweep, against its baseline or another incumbent."""
+    frame, asked = rows_of(sweep), {item.id: item for item in sweep.asked()}
+    reference = reference_of(sweep, baseline or baseline_of(sweep), store)
+    incumbent = frame[frame["config"] == reference] if isinstance(reference, str) else reference
+    name = str(incumbent["config"].iloc[0]) if len(incumbent) else str(reference)
+    objections = ledger_says(sweep)["objections"]
+    foreign = (baseline or "").startswith("record:") and sweep.space.base.data.source != "shards"
+    told = []
+    for config in asked:
+        if config == name:
+            continue
+        rows = frame[frame["config"] == config]
+        answer = accept(policy_of(policy), rows, incumbent, wanted_seeds(sweep, config))
+        if objection := objections.get(config) or objections.get(name):
+            answer = Acceptance(answer.policy, config, name, "cannot say", objection)
+        if foreign and answer.gain_bpb is not None:
+            answer = replace(answer, note=f"{answer.note} {OTHER_TEXT}".strip())
+        told.append(answer)
+    told.sort(key=lambda answer: float("inf") if answer.gain_bpb is None else -answer.gain_bpb)
+    _print(told, format, {config: label(item, sweep.space) for config, item in asked.items()})
+
+
+def wanted_seeds(sweep: Sweep, config: str) -> tuple[int, ...]:
+    """The seeds a configuration must have finished: all, or in a race those of its rounds."""
+    return sweep.space.seeds[: sweep.race().seeds[config]] if sweep.space.stopping else sweep.space.seeds
+
+
+def print_records(record: str | None, policy: str | None, format: str) -> None:
+    """Every merged record against the one before it; or one record against the best of the days before its own."""
+    policies = [policy_of(policy)] if policy else list(POLICIES.values())
+    if record is None:
+        told = acceptance_of_records(policies[0])
+    else:
+        rows = record_losses(record)
+        incumbent = record_losses(frontier_before(date_of(record)))
+        told = [accept(each, rows, incumbent) for each in policies]
+        if format == "text":
+            Console(highlight=False).print(_scores_line(rows), soft_wrap=True)
+    _print(told, format, {})
+
+
+def _scores_line(rows: pd.DataFrame) -> str:
+    parts = [
+        f"{name} {rows[name].mean():.8f}" + (f", sd {rows[name].std():.8f}" if len(rows) > 1 else "") + f" {unit}"
+        for name, unit in (("val_loss", "nats per token"), ("val_bpb", "bits per byte"))
+        if rows[name].notna().all()
+    ]
+    return f"{rows['config'].iloc[0]}, {len(rows)} seeds: {'; '.join(parts)}"
+
+
+def _print(told: list[Acceptance], format: str, labels: Mapping[str, str]) -> None:
+    if format == "json":
+        rows = [asdict(answer) | {"policy": answer.policy.name, "sentence": answer.sentence} for answer in told]
+        print(json.dumps(rows, indent=1))
+        return
+    console = Console(highlight=False)
+    for answer in told:
+        who = labels.get(answer.candidate, answer.candidate)
+        console.print(f"{answer.answer.upper()}  {who}", style="bold", soft_wrap=True)
+        console.print(f"  {answer.sentence}", soft_wrap=True)

@@ -1,0 +1,114 @@
+"""A sweep that races: seeds where they decide something, the same decisions whatever the timing."""
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from questions import leave_runs, record_of, space_of
+
+from orchestrator.conclude import rows_of, table_of, verdict_lines
+from orchestrator.journal import open_sweep
+from orchestrator.run_queue import FINISHED, WAIT, RunQueue
+from orchestrator.searcher import Searcher
+from orchestrator.space import SpaceError
+
+RACE = """
+name: race
+preset: tiny
+seeds: [1, 2, 3, 4, 5, 6, 7, 8]
+parameters: {model.rope_base: {values: [1000.0, 2000.0, 50000.0]}}
+compare: {margin: 0.01, unit: bpb, alpha: 0.05}
+stopping: {rule: race}
+"""
+MEANS = {10_000.0: 2.0, 1000.0: 1.5, 2000.0: 1.9, 50_000.0: 2.5}
+
+
+def score(run) -> float:
+    dice = random.Random(f"{run.recipe.model.rope_base} {run.seed}")
+    return MEANS[run.recipe.model.rope_base] + dice.gauss(0, 0.004)
+
+
+def drained(space, slots=1, dice=None):
+    """All runs of a sweep, `slots` at once, ending in the order of the dice."""
+    from test_run_queue import Memory
+
+    queue, in_flight, done = RunQueue(space, Searcher(space, 0), Memory(), {}, 1), [], []
+    while True:
+        while len(in_flight) < slots and (run := queue.next_run()) not in (WAIT, FINISHED):
+            in_flight.append(run)
+        if not in_flight:
+            assert queue.next_run() is FINISHED
+            return queue, done
+        run = in_flight.pop(dice.randrange(len(in_flight)) if dice else 0)
+        queue.finished(run.run_id, record_of(run, val_bpb=score(run)))
+        done.append(run.run_id)
+
+
+def test_the_hopeless_are_dropped_and_the_winner_is_named(tmp_path):
+    sweep = open_sweep(tmp_path, space_of(tmp_path, RACE))
+    leave_runs(sweep, score)
+    race, values = sweep.race(), {item.id: item.values.get("model.rope_base") for item in sweep.asked()}
+    assert {values[config]: fate for config, fate in race.fates.items()} == {
+        1000.0: "winner", 2000.0: "dropped", 50_000.0: "dropped"
+    }  # fmt: skip
+    assert len(sweep.records()) == sweep.total_runs == sum(race.seeds.values()) < 4 * 8
+
+
+def test_everybody_runs_up_to_the_first_look(tmp_path):
+    queue = RunQueue(space := space_of(tmp_path, RACE), Searcher(space, 0), *(_memory(), {}, 1))
+    runs = [queue.next_run() for _ in range(12)]
+    assert sorted({run.seed for run in runs}) == [1, 2, 3]
+    assert len({run.configuration.id for run in runs}) == 4
+    assert queue.next_run() is WAIT
+    assert queue.total_runs == 32
+
+
+def _memory():
+    from test_run_queue import Memory
+
+    return Memory()
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10**6), slots=st.integers(1, 6))
+def test_decisions_depend_on_completed_rounds_alone(tmp_path, seed, slots):
+    space = space_of(tmp_path, RACE)
+    calm, in_order = drained(space)
+    hectic, shuffled = drained(space, slots, random.Random(seed))
+    assert set(shuffled) == set(in_order)
+    assert hectic.total_runs == calm.total_runs == len(in_order)
+
+
+def test_the_table_ranks_who_ran_enough_and_the_verdict_tells_the_race(tmp_path):
+    sweep = open_sweep(tmp_path, space_of(tmp_path, RACE))
+    leave_runs(sweep, score)
+    frame = rows_of(sweep)
+    table = table_of(sweep, frame)
+    assert set(table["status"]) == {"done"}
+    assert table["n"].min() < 8
+    told = "\n".join(verdict_lines(sweep, frame, table))
+    assert "is shown" in told
+    assert "interval for all looks together" in told
+    assert "nobody in the race beats it by more than the margin" in told
+    assert "xploratory" not in told
+
+
+def test_other_thresholds_are_another_race(tmp_path):
+    first = open_sweep(tmp_path, space_of(tmp_path, RACE))
+    second = open_sweep(tmp_path, space_of(tmp_path, RACE.replace("alpha: 0.05", "alpha: 0.01")))
+    assert (first.name, second.name) == ("race", "race-2")
+    assert "differs from sweep 'race' in: stopping" in second.note
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("seeds: [1, 2, 3, 4, 5, 6, 7, 8]", "seeds: [1, 2]"), "stopping.first_look = 3 exceeds the 2 declared seeds"),
+        (("name: race", "name: race\nmetric: {name: eval_s}"), "a race is judged by val_bpb"),
+        (("parameters: {model.rope_base: {values: [1000.0, 2000.0, 50000.0]}}", ""), "there is nobody to race"),
+    ],
+)
+def test_a_race_that_cannot_be_run_is_refused(tmp_path, change, complaint):
+    with pytest.raises(SpaceError, match=complaint):
+        space_of(tmp_path, RACE.replace(*change))
