@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench liveness clean
 
 demo: $(VENV)/.installed  ## install, then the main job: a TTT sweep on real text
 	$(BIN)/orchestrator plan search_spaces/ttt.yaml
@@ -25,6 +25,9 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
+
+liveness: $(VENV)/.installed  ## every preset's switches are alive, on nano siblings
+	for file in trainer/spec/presets/*.yaml; do $(BIN)/python -m trainer check $$(basename $$file .yaml) || exit 1; done
 
 clean:
 	rm -rf $(VENV) runs

@@ -17,6 +17,7 @@ from orchestrator.journal import Sweep, find_sweep
 from orchestrator.overview import label
 from results.compare import Unit, compare
 from results.figures import draw_scores, score_facts
+from results.ledger import Ledger
 from results.records import record_losses
 from results.render import render
 from results.store import read_rows
@@ -80,10 +81,11 @@ def verdict_lines(sweep: Sweep, frame: pd.DataFrame, table: pd.DataFrame) -> lis
         return [*lines, "verdict: cannot say, no configuration beside the baseline is complete."]
     best = str(ranked.iloc[0]["config"])
     asked = {item.id: item for item in sweep.asked()}
-    lines.append(f"best configuration {best}: {label(asked[best])}")
+    lines.append(f"best configuration {best}: {label(asked[best], sweep.space)}")
     sentence = verdicts[best].sentence.replace(best, "it").replace(baseline_of(sweep), "the baseline")
     lines.append(f"verdict: {sentence}")
-    return lines
+    lines.append(f"its {seed_line(sweep, best)}")
+    return [*lines, f"the baseline's {seed_line(sweep, baseline_of(sweep))}"]
 
 
 def verdicts_of(sweep: Sweep, frame: pd.DataFrame) -> list[Verdict]:
@@ -127,8 +129,9 @@ def print_comparison(
     console = Console(highlight=False)
     asked = {item.id: item for item in sweep.asked()}
     for verdict in verdicts:
-        console.print(f"{verdict.conclusion.upper()}  {label(asked[verdict.config])}", style="bold")
+        console.print(f"{verdict.conclusion.upper()}  {label(asked[verdict.config], sweep.space)}", style="bold")
         console.print(f"  {verdict.sentence}", soft_wrap=True)
+        console.print(f"  {seed_line(sweep, verdict.config)}", style="dim", soft_wrap=True)
         if verdict.assumption:
             console.print(f"  assumes: {verdict.assumption}", style="dim", soft_wrap=True)
 
@@ -153,7 +156,27 @@ def _verdicts(
         alpha=asked.alpha if alpha is None else alpha,
         exploratory=sweep.space.adaptive,
         seeds=sweep.space.seeds,
+        **_from_ledger(sweep),
     )
+
+
+def _from_ledger(sweep: Sweep) -> dict[str, Any]:
+    """What the seed ledger has against the seeds of each configuration."""
+    ledger, configs = Ledger(sweep.store), [item.id for item in sweep.asked()]
+    objections = {config: ledger.objection(sweep.name, config) for config in configs}
+    return {
+        "objections": {config: objection for config, objection in objections.items() if objection},
+        "looked_at": [config for config in configs if ledger.extended(sweep.name, config)],
+    }
+
+
+def seed_line(sweep: Sweep, config: str) -> str:
+    """'seeds: 1337 done, 42 failed; in sweep ttt-2: 7 done': every seed declared for it, with its outcome."""
+    by_sweep: dict[str, list[str]] = {sweep.name: []}
+    for fate in Ledger(sweep.store).fate([config]):
+        by_sweep.setdefault(fate.sweep, []).append(f"{fate.seed} {fate.outcome}")
+    own = ", ".join(by_sweep.pop(sweep.name)) or "none declared"
+    return "; ".join([f"seeds: {own}", *(f"in sweep {name}: {', '.join(seeds)}" for name, seeds in by_sweep.items())])
 
 
 def _reference(sweep: Sweep, baseline: str, store: Path) -> str | pd.DataFrame:

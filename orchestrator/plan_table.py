@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.configuration import Configuration
+from orchestrator.evidence import evidence_lines
 from orchestrator.plan import Plan, StagePlan, times
 from trainer.spec.units import human_bytes, human_seconds
 from trainer.stages.cache import write_once
@@ -66,18 +67,23 @@ def _total_row(plan: Plan) -> dict[str, Any]:
         "disk_bytes": plan.disk_bytes,
         "total_runs": plan.total_runs,
         "recorded_runs": plan.recorded_runs,
-        "test": plan.test,
+        "test": plan.evidence.design.test if plan.evidence else "none",
+        "sd_bpb": plan.evidence.design.sd if plan.evidence else None,
+        "smallest_provable_gain_bpb": plan.evidence.smallest_gain_bpb if plan.evidence else None,
     }
 
 
-def plan_text(plan: Plan) -> RenderableType:
-    """The question, the configurations as far as they are known, a line per stage, and what it comes to."""
+def plan_text(plan: Plan, gain_bpb: float | None = None) -> RenderableType:
+    """The question, the configurations as far as they are known, a line per stage, what it costs and what it can prove.
+
+    gain_bpb:  a gain beyond the margin whose number of seeds is wanted
+    """
     table = Table(box=None, pad_edge=False)
     for head in ("stage", "needed", "cached", "missing", "each", "together"):
         table.add_column(head, justify="left" if head == "stage" else "right")
     for stage in plan.stages:
         table.add_row(*_cells(stage))
-    lines = [f"{plan.total_runs} runs, {plan.recorded_runs} of them recorded already", _price(plan)]
+    lines: list[str | Text] = [f"{plan.total_runs} runs, {plan.recorded_runs} of them recorded already", _price(plan)]
     if plan.over_budget:
         lines.append(f"[bold red]more than budget.gpu_hours = {plan.space.budget.gpu_hours:g}[/]")
     if any(stage.missing and stage.seconds_each is None for stage in plan.stages):
@@ -85,6 +91,8 @@ def plan_text(plan: Plan) -> RenderableType:
     if not plan.exact:
         lines.append("\u2264: at most; the search has yet to choose its configurations")
     lines.append(f"comparison: {plan.test}; {plan.test_reason}")
+    if plan.evidence:
+        lines += [Text(line) for line in evidence_lines(plan.evidence, gain_bpb)]
     return Group(Text(str(plan.space)), *_configuration_lines(plan), "", table, "", *lines)
 
 

@@ -37,19 +37,19 @@ class RunTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        told: Any = ray.get(self._board.wait.remote(self._run_id, HEARTBEAT_S))
+        told: Any = ray.get(self._board.wait.remote(self._request, HEARTBEAT_S))
         return {"fraction": told["fraction"], "lost": told["lost"], "done": told["ended"]}
 
     def cleanup(self) -> None:
         self._cancel()
 
     def _submit(self, request: dict[str, Any]) -> None:
-        self._run_id = request["run_id"]
+        self._request = request
         ray.get(self._board.submit.remote(request))
 
     def _cancel(self) -> None:
         """An ended run ignores it; one that Tune stopped early must not go on."""
-        self._board.cancel.remote(self._run_id)
+        self._board.cancel.remote(self._request["run_id"])
 
 
 class FeedSearcher(Searcher):
@@ -133,6 +133,7 @@ def run_trials(feed: Feed, board: Any, board_name: str, in_flight: int, scratch:
             stop=StopOnRequest(stop),
             callbacks=[CancelEnded(lambda run_id: board.cancel.remote(run_id))],
             verbose=0,
+            failure_config=tune.FailureConfig(max_failures=-1),  # a dead trial lost nothing: its run is on the board
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     ).fit()

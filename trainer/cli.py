@@ -1,13 +1,14 @@
-"""`python -m trainer run|explain`: one recipe in, one record out, without Ray."""
+"""`python -m trainer run|check|explain|score|data`: one recipe in, one record out, without Ray."""
 
 from __future__ import annotations
 
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -19,6 +20,9 @@ from trainer.spec.fingerprint import configuration_id
 from trainer.spec.load import load_preset, parse_overrides
 from trainer.spec.record import Record
 from trainer.spec.units import human_bytes, human_seconds
+
+if TYPE_CHECKING:
+    from trainer.liveness import Finding
 
 EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
 PROGRESS_EVERY = 0.1
@@ -35,6 +39,7 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of the run; default: the preset's.")] = None,
     store: StoreOption = Path("runs"),
     run_id: Annotated[str | None, typer.Option(help="Name of the run; default: configuration and seed.")] = None,
+    snapshot_every_s: Annotated[float, typer.Option(help="Seconds of training that a kill may cost at most.")] = 60.0,
 ) -> None:
     """Train, compress and score one recipe; stages that the store holds are not run again."""
     values = parse_overrides(overrides) | ({} if seed is None else {"seed": seed})
@@ -43,7 +48,7 @@ def run(
     path = store / "single" / name / "run.json"
     console = Console(stderr=True)
     record = _finished(path, loaded.recipe.model_dump(mode="json"), name) or _run(
-        path, name, loaded.name, loaded.recipe, store, console
+        path, name, loaded.name, loaded.recipe, store, console, snapshot_every_s
     )
     _print_record(record, path)
     if record.status != "done":
@@ -64,7 +69,9 @@ def _finished(path: Path, recipe: dict, name: str) -> Record | None:
     return record
 
 
-def _run(path: Path, name: str, preset: str, recipe: object, store: Path, console: Console) -> Record:
+def _run(
+    path: Path, name: str, preset: str, recipe: object, store: Path, console: Console, snapshot_every_s: float
+) -> Record:
     from trainer.stages.assemble import RunRequest  # late: a wrong request should not wait for torch
     from trainer.stages.cache import StageStore
     from trainer.stages.context import Interrupted, Progress
@@ -84,7 +91,9 @@ def _run(path: Path, name: str, preset: str, recipe: object, store: Path, consol
 
     request = RunRequest.of(name, preset, recipe, path)  # type: ignore[arg-type]
     try:
-        return run_pipeline(request, StageStore(store), report=report, stopping=stop.is_set)
+        return run_pipeline(
+            request, StageStore(store), report=report, stopping=stop.is_set, snapshot_every_s=snapshot_every_s
+        )
     except Interrupted:
         console.print("interrupted; finished stages are kept, the same command goes on from there")
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -110,6 +119,28 @@ def _print_record(record: Record, path: Path) -> None:
         how = "computed" if stage.stage in record.stages_run else "from the store"
         out.print(f"{stage.stage:<14} {human_seconds(stage.seconds)}, {how}")
     out.print(f"record         {path}")
+
+
+@app.command(epilog="Example: python -m trainer check pr549 --set model.xsa_layers=[10]")
+def check(
+    preset: Annotated[str, typer.Argument(help="A preset's name, or a recipe file.")],
+    overrides: SetOption = [],  # noqa: B006
+) -> None:
+    """Show in seconds, on the recipe's nano sibling, that every switch does something."""
+    from trainer import liveness  # late: it starts torch
+
+    recipe = load_preset(preset, parse_overrides(overrides)).recipe
+    out = Console(highlight=False, soft_wrap=True)
+    started_s = time.monotonic()
+    findings = liveness.check_liveness(recipe, lambda found: None if found.alive else _print_dead(out, found))
+    dead = sum(not finding.alive for finding in findings)
+    out.print(f"{len(findings) - dead} of {len(findings)} alive in {human_seconds(time.monotonic() - started_s)}")
+    if dead:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _print_dead(out: Console, finding: Finding) -> None:
+    out.print(f"[red]dead[/red] {finding.name}: {finding.reason}")
 
 
 @app.command(epilog="Example: python -m trainer explain ttt")

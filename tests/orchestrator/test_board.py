@@ -22,9 +22,9 @@ def test_a_slot_takes_what_was_submitted_and_a_trial_hears_of_its_end():
         generation = await board.open_slot(0)
         await board.submit(request("a"))
         taken = await board.take(0, generation, 1)
-        early = await board.wait("a", 0.01)
+        early = await board.wait(request("a"), 0.01)
         await board.finish(0, "a")
-        return taken, early, await board.wait("a", 1)
+        return taken, early, await board.wait(request("a"), 1)
 
     taken, early, late = play(scene())
     assert taken == request("a")
@@ -93,21 +93,55 @@ def test_a_run_that_killed_its_group_twice_is_lost_with_the_reason():
         for _ in range(2):
             await board.take(0, await board.open_slot(0), 1)
         await board.open_slot(0)
-        return await board.wait("a", 1)
+        return await board.wait(request("a"), 1)
 
     assert "died 2 times while it held this run" in play(scene())["lost"]
 
 
-def test_when_no_group_survives_nobody_waits_for_ever():
+def test_a_slot_whose_groups_keep_dying_is_closed_and_the_run_waits_for_another_day():
     async def scene():
         board = Board(1)
         await board.submit(request("a"))
         generations = [await board.open_slot(0) for _ in range(4)]
-        return await board.wait("a", 1), await board.take(0, generations[-1], 1)
+        return await board.wait(request("a"), 0), await board.take(0, generations[-1], 1)
 
     told, order = play(scene())
-    assert "no worker group survived" in told["lost"]
+    assert (told["ended"], told["lost"]) == (False, "")
     assert order == "close"
+
+
+def test_a_trainer_that_gave_up_is_started_again_only_if_it_finished_a_run():
+    async def scene():
+        board = Board(1)
+        await board.submit(request("a"))
+        await board.take(0, await board.open_slot(0), 1)
+        await board.finish(0, "a")
+        return await board.try_again(0), await board.try_again(0)
+
+    assert play(scene()) == (True, False)
+
+
+def test_a_restarted_board_hears_of_runs_and_slots_again():
+    async def scene():
+        board = Board(1)
+        forgotten = await board.take(0, 3, 0)  # a group that opened its slot on the board that died
+        stop = await board.progress("a", {"fraction": 0.5})
+        early = await board.wait(request("a"), 0)
+        taken = await board.take(0, await board.open_slot(0), 0)
+        await board.finish(0, "a")
+        return forgotten, stop, early["ended"], taken, (await board.wait(request("a"), 0))["ended"]
+
+    assert play(scene()) == ("reopen", False, False, request("a"), True)
+
+
+def test_a_run_that_a_forgotten_slot_finished_is_not_handed_out_again():
+    async def scene():
+        board = Board(1)
+        await board.wait(request("a"), 0)
+        await board.finish(0, "a")
+        return await board.take(0, await board.open_slot(0), 0)
+
+    assert play(scene()) is None
 
 
 def test_a_finished_run_forgives_earlier_starts():
@@ -132,7 +166,11 @@ def test_cancelling_reaches_a_running_run_and_ends_a_waiting_one():
         await board.take(0, generation, 1)
         for name in ("a", "b", "unknown"):
             await board.cancel(name)
-        return await board.progress("a", {"fraction": 0.5}), await board.wait("b", 0.01), await board.wait("a", 0.01)
+        return (
+            await board.progress("a", {"fraction": 0.5}),
+            await board.wait(request("b"), 0.01),
+            await board.wait(request("a"), 0.01),
+        )
 
     stop, waiting, running = play(scene())
     assert stop is True
@@ -172,6 +210,6 @@ def test_waiting_for_a_run_is_bounded(wait_s):
     async def scene():
         board = Board(1)
         await board.submit(request("a"))
-        return await board.wait("a", wait_s)
+        return await board.wait(request("a"), wait_s)
 
     assert play(scene())["ended"] is False

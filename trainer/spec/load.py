@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from trainer.spec.errors import ProblemsError, RecipeError, did_you_mean
 from trainer.spec.fields import FIELDS
+from trainer.spec.nano import SUFFIX, nano_values
 from trainer.spec.recipe import Recipe
 from trainer.spec.yaml_text import YamlText, parse_value
 
@@ -43,6 +44,7 @@ def preset_names() -> list[str]:
 def load_preset(name: str, overrides: Mapping[str, Any] | None = None, source: str = "--set") -> Preset:
     """A shipped preset by name, or a preset file by path; `overrides` are dotted keys, told by `source`.
 
+    NAME_nano is the nano sibling of preset NAME and needs no file.
     Raises RecipeError with every complaint: unknown keys (nearest known one offered), types, ranges, contradictions.
     """
     tree, header, text = _read(name, seen=())
@@ -88,6 +90,8 @@ def unknown_key(key: str) -> str:
 
 
 def _read(name: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any], YamlText]:
+    if name.endswith(SUFFIX) and name.removesuffix(SUFFIX) in preset_names():
+        return _read_nano(name.removesuffix(SUFFIX))
     text = YamlText(*_text_of(name, seen))
     if not isinstance(text.value, dict):
         raise RecipeError(text.source, ["the file holds no mapping of recipe sections"])
@@ -99,6 +103,15 @@ def _read(name: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, A
         tree, _, _ = _read(str(parent), (*seen, name))
         return _merge(tree, changes), header, text
     return changes, header, text
+
+
+def _read_nano(name: str) -> tuple[dict[str, Any], dict[str, Any], YamlText]:
+    full = load_preset(name)
+    tree = full.recipe.model_dump(mode="json")
+    problems = _apply(tree, nano_values(full.recipe), "nano")
+    assert not problems, problems
+    header = {"description": f"The nano sibling of {name}: its switches at tiny widths.", "source": full.source}
+    return tree, header, YamlText("{}", f"preset {name}{SUFFIX}")
 
 
 def _text_of(name: str, seen: tuple[str, ...]) -> tuple[str, str]:

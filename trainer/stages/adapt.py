@@ -6,15 +6,24 @@ digest. Starts again when a TTT setting, the artifact or the text changes; train
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from trainer.scoring.legality import Ledger
 from trainer.scoring.ttt import score_first
+from trainer.scoring.unguarded import UnguardedText, pre_eval
 from trainer.spec.errors import BudgetExceeded
 from trainer.spec.record import Metric
 from trainer.stages.context import StageContext
 from trainer.stages.evaluate import keep_score, load_artifact, open_ledger
+
+PROCEDURES: dict[str, tuple[type[Ledger], Callable[..., None]]] = {
+    "score_first": (Ledger, score_first),
+    "pre_eval": (UnguardedText, pre_eval),
+}
+"""How each mode adapts, and behind which guard."""
 
 
 def adapt(context: StageContext, folder: Path) -> dict[str, Metric]:
@@ -22,9 +31,11 @@ def adapt(context: StageContext, folder: Path) -> dict[str, Metric]:
     recipe = context.recipe
     started_s = context.clock()
     torch.manual_seed(recipe.seed)
-    model, ledger = load_artifact(context), open_ledger(context)
+    model = load_artifact(context)
+    kind, procedure = PROCEDURES[recipe.ttt.mode]
+    ledger = open_ledger(context, kind)
     try:
-        score_first(
+        procedure(
             ledger,
             model,
             recipe.ttt,
