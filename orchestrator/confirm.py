@@ -60,7 +60,7 @@ def confirmation_of(sweep: Sweep, winner: Configuration, num_seeds: int) -> Sear
     return sweep.space.model_copy(
         update={
             "name": f"{sweep.name}-confirm",
-            "description": f"Does {label(winner)}, chosen in sweep {sweep.name}, hold on fresh seeds?",
+            "description": f"Does {label(winner, sweep.space)}, chosen in sweep {sweep.name}, hold on fresh seeds?",
             "method": "grid",
             "run_cap": None,
             "parameters": {key: Parameter(value=value) for key, value in winner.values.items()},

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator.conclude import baseline_of, rows_of, verdicts_of
-from orchestrator.configuration import Configuration
 from orchestrator.journal import Sweep, find_sweep
 from orchestrator.overview import label
 from orchestrator.plan_table import read_plan
 from results.dossier import Dossier, published_dossier
+from results.ledger import Ledger
 from results.store import read_outcomes
 
 
@@ -27,7 +26,8 @@ def dossier_of(sweep: Sweep) -> Dossier:
         frame=frame,
         baseline=baseline_of(sweep),
         verdicts=verdicts_of(sweep, frame),
-        labels=_labels(asked),
+        labels={item.id: label(item, space) for item in asked},
+        fates=Ledger(sweep.store).fate({item.id for item in asked}),
         swept_keys=space.swept_keys,
         seeds=space.seeds,
         terms=_terms(sweep),
@@ -35,7 +35,7 @@ def dossier_of(sweep: Sweep) -> Dossier:
         adaptive=space.adaptive,
         outcomes=read_outcomes(sweep.folder),
         planned=read_plan(sweep.folder),
-        stages_folder=_store(sweep) / "stages",
+        stages_folder=sweep.store / "stages",
         commands=_commands(sweep),
         space_text=(sweep.folder / "space.yaml").read_text(encoding="utf-8"),
     )
@@ -48,18 +48,6 @@ def open_dossier(store: str = "", name: str = "", sweep_folder: str = "") -> Dos
         folder = Path(sweep_folder).absolute()
         store, name = str(folder.parent.parent), folder.name
     return dossier_of(find_sweep(Path(store or "runs"), name)) if name else published_dossier()
-
-
-def _labels(asked: Sequence[Configuration]) -> dict[str, str]:
-    """What people call each configuration: the values in which the searched ones differ from each other."""
-    searched = [item for item in asked if not item.is_baseline]
-    spelled = {key: {json.dumps(item.values.get(key)) for item in searched} for item in searched for key in item.values}
-    telling = {key for key, values in spelled.items() if len(values) > 1}
-    labels = {}
-    for item in asked:
-        values = {key: value for key, value in item.values.items() if key in telling}
-        labels[item.id] = label(replace(item, values=values) if values else item)
-    return labels
 
 
 def _terms(sweep: Sweep) -> Mapping[str, str]:
@@ -83,10 +71,6 @@ def _terms(sweep: Sweep) -> Mapping[str, str]:
 def _limit(limit: Any) -> str:
     bounds = (("at least", limit.min), ("at most", limit.max))
     return ", ".join(f"{words} {value:,}" for words, value in bounds if value is not None)
-
-
-def _store(sweep: Sweep) -> Path:
-    return sweep.folder.parent.parent
 
 
 def _commands(sweep: Sweep) -> tuple[str, ...]:

@@ -20,8 +20,9 @@ from results.drawing import as_svg
 from results.figures import score_figure
 from results.importance import importance_facts, importance_figure
 from results.page import Callout, Chapter, Code, Part, Plot, Table, Text, table_of
+from results.policies import Policy
 from results.ranking import gain_facts, gain_figure, ranking_facts, ranking_figure
-from results.seeds import scatter_facts, spread_lines
+from results.seeds import fate_table, scatter_facts, spread_lines
 from results.spending import in_words, limit_facts, stage_facts, use_facts, use_figure
 from results.tables import is_finished, per_run
 from results.verdict import Verdict
@@ -29,6 +30,7 @@ from results.yardsticks import scale_lines
 from trainer.spec.units import human_seconds
 
 SAVED = "a stage that several runs need is computed once"
+P_VALUES = ("p", "p_corrected", "p_no_worse", "sign_flip_p")
 TONES: dict[str, Literal["good", "plain", "bad"]] = {"better": "good", "not shown": "plain", "cannot say": "bad"}
 
 
@@ -143,12 +145,26 @@ def differences(dossier: Dossier) -> Chapter:
     heads = {
         "label": "configuration", "conclusion": "verdict", "gain": "gain (bits per byte)", "low": "95 % from",
         "high": "to", "margin": "margin", "n": "n", "test": "test", "p": "p", "p_corrected": "p, corrected",
-        "reason": "reason",
+        "p_no_worse": "p, no worse", "sign_flip_p": "p, sign flips", "reason": "reason",
     }  # fmt: skip
     signed = {name: facts[name].map("{:+.5f}".format).replace("+nan", "") for name in ("gain", "low", "high")}
-    signed |= {name: facts[name].map("{:.2g}".format, na_action="ignore") for name in ("p", "p_corrected")}
+    signed |= {name: facts[name].map("{:.2g}".format, na_action="ignore") for name in P_VALUES}
     table = table_of(facts.assign(**signed), heads, "Each difference with the test behind its verdict.")
-    return Chapter("differences", "Differences", [plot("gains", "Gains", gain_figure(facts), caption), table])
+    parts = [plot("gains", "Gains", gain_figure(facts), caption), table, *_acceptances(dossier)]
+    return Chapter("differences", "Differences", parts)
+
+
+def _acceptances(dossier: Dossier) -> list[Part]:
+    """What rules of acceptance say, one folded table for each rule."""
+    found: dict[Policy, list[Sequence[str]]] = {}
+    for item in dossier.acceptances:
+        said = item.reason if item.p is None else f"p = {item.p:.2g}"
+        found.setdefault(item.policy, []).append((dossier.label(item.candidate), item.answer, said))
+    heads = ["candidate", "answer", "because"]
+    return [
+        Table(f"Would it be accepted? {policy.name}: {policy.rule}", heads, rows, [False] * 3, folded=True)
+        for policy, rows in found.items()
+    ]
 
 
 def importance(dossier: Dossier) -> Chapter:
@@ -181,7 +197,10 @@ def scatter(dossier: Dossier) -> Chapter:
 
 
 def _spread(dossier: Dossier) -> list[Part]:
-    return [outcomes(dossier), *(Text(line) for line in spread_lines(dossier))]
+    fates = fate_table(dossier)
+    heads = {"label": "configuration", "here": "seeds declared here", "elsewhere": "and in other sweeps"}
+    listed = [table_of(fates, heads, "Every declared seed with its outcome, from the ledger.")] if len(fates) else []
+    return [outcomes(dossier), *listed, *(Text(line) for line in spread_lines(dossier))]
 
 
 def outcomes(dossier: Dossier) -> Text:

@@ -115,6 +115,7 @@ def test_records_have_a_report(tmp_path):
     path = write_report(published_dossier(), tmp_path / "new" / "records.html")
     page = words(path.read_text(encoding="utf-8"))
     assert "These runs are published elsewhere." in page
+    assert "Would it be accepted? pg-written: beats the incumbent by at least 0.005 nats" in page
     assert "Ranking Configurations by their mean over seeds" in page
 
 
