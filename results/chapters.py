@@ -144,12 +144,14 @@ def differences(dossier: Dossier) -> Chapter:
     )
     heads = {
         "label": "configuration", "conclusion": "verdict", "gain": "gain (bits per byte)", "low": "95 % from",
-        "high": "to", "margin": "margin", "n": "n", "test": "test", "p": "p", "p_corrected": "p, corrected",
+        "high": "to", "n": "n", "test": "test", "p": "p", "p_corrected": "p, corrected",
         "p_no_worse": "p, no worse", "sign_flip_p": "p, sign flips", "reason": "reason",
     }  # fmt: skip
     signed = {name: facts[name].map("{:+.5f}".format).replace("+nan", "") for name in ("gain", "low", "high")}
     signed |= {name: facts[name].map("{:.2g}".format, na_action="ignore") for name in P_VALUES}
-    table = table_of(facts.assign(**signed), heads, "Each difference with the test behind its verdict.")
+    margin = facts["margin"].median()
+    asked = f"; the margin is {margin:.5f} bits per byte" if margin > 0 else ""
+    table = table_of(facts.assign(**signed), heads, f"Each difference with the test behind its verdict{asked}.")
     parts = [plot("gains", "Gains", gain_figure(facts), caption), table, *_acceptances(dossier)]
     return Chapter("differences", "Differences", parts)
 
