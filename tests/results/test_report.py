@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from results.chapters import failures, ranking, scatter
+from results.accounts import failures
 from results.dossier import published_dossier
+from results.findings import ranking, scatter
 from results.page import Page, page_html
 from results.report import report_html, write_report
 from tests.results.made_up import dossier
