@@ -128,8 +128,8 @@ def accept(policy: Policy, candidate: pd.DataFrame, incumbent: pd.DataFrame | No
     other = None if incumbent is None else per_run(incumbent)
     if other is None and policy.target_nats is None:
         raise UserError(f"policy {policy.name} compares with an incumbent; name one, for example record:549")
-    names = (str(arm["config"].iloc[0]) if arm is not None else f"{policy.target_nats:g} nats" for arm in (rows, other))
-    asked = Acceptance(policy, *names, "cannot say")
+    target = f"{policy.target_nats:g} nats" if other is None else str(other["config"].iloc[0])
+    asked = Acceptance(policy, str(rows["config"].iloc[0]), target, "cannot say")
     flaw = _flaw(rows, "the candidate") or ("" if other is None else _flaw(other, "the incumbent"))
     if flaw:
         return replace(asked, reason=flaw)
