@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -115,6 +116,7 @@ def test_json_is_all_there_is_on_stdout(with_text, call):
     status, out, _ = call("sweep", "small.yaml", "--inline", "--format", "json", *SETS)
     assert status == 0
     assert [row["n"] for row in json.loads(out)] == [2, 2]
+    assert Path("runs/sweeps/small/plan.json").exists()  # what was expected before the first run
     for command in (("table", "small"), ("list",), ("status",), ("compare", "small"), ("plan", "small.yaml", *SETS)):
         status, out, _ = call(*command, "--format", "json")
         assert status == 0

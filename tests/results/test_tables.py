@@ -111,3 +111,9 @@ def test_a_shift_of_all_scores_moves_the_mean_and_leaves_the_spread(scores, shif
     after = per_configuration(frame(*three("a", *(score + shift for score in scores)))).iloc[0]
     assert after["mean"] - before["mean"] == pytest.approx(shift, abs=1e-9)
     assert after["sd"] == pytest.approx(before["sd"], abs=1e-9)
+
+
+def test_where_nothing_was_declared_each_configuration_stands_with_the_seeds_it_has():
+    rows = frame(row("a", 1, 2.0), row("a", 2, 2.1), row("b", 7, 2.2))
+    assert per_configuration(rows, own_seeds=True)["status"].tolist() == ["done", "done"]
+    assert set(per_configuration(rows)["status"]) == {"running"}
