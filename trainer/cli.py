@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from trainer.data_commands import data_app
 from trainer.spec.errors import RecipeError, UserError, did_you_mean
 from trainer.spec.fields import FIELDS, FieldInfo
 from trainer.spec.fingerprint import configuration_id
@@ -28,6 +29,7 @@ EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
 PROGRESS_EVERY = 0.1
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(data_app, name="data")
 SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one field of the preset.")]
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder of runs and finished stages.")]
 
