@@ -140,6 +140,27 @@ def _print_dead(out: Console, finding: Finding) -> None:
     out.print(f"[red]dead[/red] {finding.name}: {finding.reason}")
 
 
+@app.command(epilog="Example: python -m trainer score final_model.pt --preset pr150_v21 --set model.bigram_first=zero")
+def score(
+    file: Annotated[Path, typer.Argument(help="A .pt or .ptz of the lineage, or an artifact of ours.")],
+    preset: Annotated[str, typer.Option(help="The recipe whose model, text, windows and TTT are used.")],
+    overrides: SetOption = [],  # noqa: B006
+    store: StoreOption = Path("runs"),
+) -> None:
+    """Score weights from elsewhere; a file is read safely, nothing in it is executed."""
+    from trainer.stages.cache import StageStore  # late: a wrong request should not wait for torch
+    from trainer.stages.score_file import score_file
+
+    recipe = load_preset(preset, parse_overrides(overrides)).recipe
+    console = Console(stderr=True)
+    with console.status("scoring") as status:
+        found = score_file(file, recipe, StageStore(store), lambda fraction: status.update(f"scoring {fraction:.0%}"))
+    out = Console(highlight=False, soft_wrap=True)
+    out.print(f"{'val_bpb':<14} {found.val_bpb:.6f}  bits per byte")
+    out.print(f"{'val_loss':<14} {found.val_loss:.6f}  nats per token")
+    out.print(f"{'num_tokens':<14} {found.num_tokens:,}")
+
+
 @app.command(epilog="Example: python -m trainer explain ttt")
 def explain(key: Annotated[str, typer.Argument(help="A dotted key, or the start of one.")] = "") -> None:
     """What each field of a recipe means, its unit, default, and the stage it belongs to."""

@@ -49,6 +49,15 @@ class TrainingClock:
         self.recent_step_s.append(step_s)
 
     @property
+    def next_step_s(self) -> float | None:
+        """What the coming step may well take: the slowest recent step but one, since a single pause says nothing.
+
+        The slowest of all while few are known; None before the first.
+        """
+        slowest = sorted(self.recent_step_s)[-2:]
+        return slowest[0 if len(self.recent_step_s) > MIN_TIMED_STEPS else -1] if slowest else None
+
+    @property
     def step_s(self) -> float | None:
         """Median of the recent steps, or None while the first few could mislead it."""
         return statistics.median(self.recent_step_s) if len(self.recent_step_s) >= MIN_TIMED_STEPS else None
@@ -65,7 +74,7 @@ class Decision:
 
     @classmethod
     def of(cls, recipe: Recipe, step: int, clock: TrainingClock, ranks: Ranks) -> Decision:
-        ends = training_ends(recipe.budget, step, clock.elapsed_s, clock.step_s)
+        ends = training_ends(recipe.budget, step, clock.elapsed_s, clock.next_step_s)
         lr_multiplier = multiplier(recipe.schedule, recipe.budget, step, clock.elapsed_s, clock.step_s)
         looped = used_fraction(recipe.budget, step, clock.elapsed_s) >= recipe.model.recur_at
         if ranks.size == 1:

@@ -1,0 +1,69 @@
+"""The wall clock of training, by hand: never over the budget, hardly under it, and unmoved by one pause."""
+
+import csv
+from collections.abc import Iterator
+from itertools import chain, repeat
+
+import pytest
+
+from tests.trainer.stages.conftest import small
+from trainer.stages.assemble import fingerprints_of
+from trainer.stages.cache import StageStore
+from trainer.stages.context import StageContext
+from trainer.stages.train import train
+
+WALL_CLOCK = {"budget__train_steps": None, "averaging__use": "none", "averaging__swa_every": 0}
+TINIEST = {
+    "model__num_layers": 1,
+    "model__model_dim": 16,
+    "model__mlp_hidden": 16,
+    "model__bigram_buckets": 0,
+    "data__train_seq_len": 16,
+    "data__train_batch_tokens": 32,
+}
+
+
+class StepClock:
+    """Each step takes the next of some durations: the loop asks for the time when a step begins and when it ends."""
+
+    def __init__(self, durations_s: Iterator[float]):
+        self.durations_s = durations_s
+        self.now_s, self.running = 0.0, False
+
+    def __call__(self) -> float:
+        self.now_s += next(self.durations_s) if self.running else 0.0
+        self.running = not self.running
+        return self.now_s
+
+
+def trained(text_store, tmp_path, durations_s: Iterator[float], **changes):
+    recipe = small(**WALL_CLOCK, **TINIEST, **changes)
+    marks = fingerprints_of(recipe, 1)
+    context = StageContext(recipe, "run", StageStore(text_store), marks, clock=StepClock(durations_s))
+    metrics = train(context, tmp_path)
+    with (tmp_path / "curve.csv").open() as file:
+        return metrics, [float(row["multiplier"]) for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("reserve_s", [0.0, 0.5])
+def test_short_steps_use_99_percent_of_the_budget_and_never_more(text_store, tmp_path, reserve_s):
+    noisy = chain.from_iterable(repeat([0.010, 0.012, 0.009, 0.011]))
+    metrics, _ = trained(text_store, tmp_path, noisy, budget__train_s=2.0 + reserve_s, budget__reserve_s=reserve_s)
+    assert 0.99 * 2.0 <= metrics["train_s"] <= 2.0
+
+
+@pytest.mark.parametrize("step_s", [0.3, 0.6, 0.9])
+def test_not_even_long_steps_pass_the_budget(text_store, tmp_path, step_s):
+    metrics, _ = trained(text_store, tmp_path, repeat(step_s), budget__train_s=1.0)
+    assert metrics["train_s"] <= 1.0
+    assert metrics["steps"] == int(1.0 // step_s)
+
+
+@pytest.mark.parametrize("paused_step", [0, 5, 40])
+def test_a_pause_of_30_s_leaves_the_multiplier_at_one_and_costs_its_own_time_alone(text_store, tmp_path, paused_step):
+    durations_s = chain(repeat(0.1, paused_step), [30.0], repeat(0.1))
+    metrics, multipliers = trained(text_store, tmp_path, durations_s, budget__train_s=40.0, schedule__warmdown_steps=20)
+    assert set(multipliers[: paused_step + 30]) == {1.0}
+    assert 0.99 * 40 <= metrics["train_s"] <= 40
+    assert multipliers[-1] < 0.11
+    assert all(later <= earlier for earlier, later in zip(multipliers, multipliers[1:], strict=False))
