@@ -67,9 +67,9 @@ def told(question: str, new: Sequence[float], old: Sequence[float], paired: bool
         else stats.ttest_ind(new, old, equal_var=False)
     )
     low, high = test.confidence_interval(0.95)
-    means = sum(new) / len(new), sum(old) / len(old)
-    kind = "paired" if paired else "Welch"
-    return f"| {question} | {means[0]:.4f} | {means[1]:.4f} | {means[0] - means[1]:+.4f} | [{low:+.4f}, {high:+.4f}] | {kind} |"
+    first, second = sum(new) / len(new), sum(old) / len(old)
+    interval, kind = f"[{low:+.4f}, {high:+.4f}]", "paired" if paired else "Welch"
+    return f"| {question} | {first:.4f} | {second:.4f} | {first - second:+.4f} | {interval} | {kind} |"
 
 
 @pytest.fixture(scope="module")
