@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterator
-from itertools import chain, repeat
+from itertools import chain, repeat, pairwise
 
 import pytest
 
@@ -66,4 +66,4 @@ def test_a_pause_of_30_s_leaves_the_multiplier_at_one_and_costs_its_own_time_alo
     assert set(multipliers[: paused_step + 30]) == {1.0}
     assert 0.99 * 40 <= metrics["train_s"] <= 40
     assert multipliers[-1] < 0.11
-    assert all(later <= earlier for earlier, later in zip(multipliers, multipliers[1:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(multipliers))
