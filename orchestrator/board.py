@@ -1,7 +1,8 @@
 """The board: runs wait here, slots pull. A plain class; the driver makes it an actor.
 
 Knows neither torch nor Ray. Everything is idempotent, so a caller that is unsure whether its last call arrived may call
-again. Results are not kept here: a finished run is a record on disk.
+again. Results are not kept here: a finished run is a record on disk. A board that was restarted has forgotten all, and
+hears it again: trials name their whole run in every `wait`, slots open anew when `take` asks them to.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ class SlotState:
     generation: int = 0
     holds: str = ""
     barren_starts: int = 0
+    fruitful: bool = False
+    """Whether it finished a run since its trainer was started."""
     closed: bool = False
 
 
@@ -68,20 +71,31 @@ class Board:
         if state.holds:
             self._give_back(state)
         if state.barren_starts > MAX_BARREN_STARTS:
-            state.closed = True
-            if all(other.closed for other in self._slots.values()):
-                self._lose_all(f"no worker group survived: {MAX_BARREN_STARTS} starts in a row ended without a run")
+            self._close_slot(state)
         await self._tell_slots()
         return state.generation
 
+    async def try_again(self, slot: int) -> bool:
+        """A slot's trainer gave up. Whether to start another one: only if the last one finished a run."""
+        state = self._slots[slot]
+        fruitful, state.fruitful = state.fruitful, False
+        if not fruitful:
+            self._close_slot(state)
+        return fruitful and not self._closing
+
     async def take(self, slot: int, generation: int, wait_s: float) -> Mapping[str, Any] | str | None:
-        """The slot's next run; None when there is none within `wait_s`; 'close' when the slot should end."""
+        """The slot's next run; None when there is none within `wait_s`; 'close' when the slot should end.
+
+        'reopen' when this board does not know the group, having been restarted: `open_slot` again, and go on.
+        """
         state = self._slots[slot]
         deadline = asyncio.get_running_loop().time() + wait_s
         async with self._changed:
             while True:
-                if self._closing or state.closed or generation != state.generation:
+                if self._closing or state.closed or generation < state.generation:
                     return "close"
+                if generation > state.generation:
+                    return "reopen"
                 if self._pending:
                     state.holds = self._pending.pop(0)
                     return self._runs[state.holds].request
@@ -95,17 +109,22 @@ class Board:
 
     async def progress(self, run_id: str, told: Mapping[str, Any] | None) -> bool:
         """Keeps what a run is doing; returns whether it should stop."""
-        run = self._runs[run_id]
+        run = self._runs.get(run_id)
+        if run is None:
+            return self._closing
         run.progress = told or run.progress
         return run.cancelled or self._closing
 
     async def finish(self, slot: int, run_id: str) -> None:
         """The slot is done with the run: its record is on disk, or it was told to stop."""
         state = self._slots[slot]
-        state.barren_starts = 0
+        state.barren_starts, state.fruitful = 0, True
         if state.holds == run_id:
             state.holds = ""
-        self._runs[run_id].ended.set()
+        if run_id in self._runs:
+            self._runs[run_id].ended.set()
+        if run_id in self._pending:
+            self._pending.remove(run_id)
 
     async def cancel(self, run_id: str) -> None:
         """Asks a run to stop; one that still waits ends at once. Unknown runs are ignored."""
@@ -117,9 +136,10 @@ class Board:
             self._pending.remove(run_id)
             run.ended.set()
 
-    async def wait(self, run_id: str, wait_s: float) -> Mapping[str, Any]:
-        """Up to `wait_s` seconds for a run's end: {ended, fraction, lost}."""
-        run = self._runs[run_id]
+    async def wait(self, request: Mapping[str, Any], wait_s: float) -> Mapping[str, Any]:
+        """Up to `wait_s` seconds for the end of a run, submitted if need be: {ended, fraction, lost}."""
+        await self.submit(request)
+        run = self._runs[request["run_id"]]
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(run.ended.wait(), wait_s)
         fraction = run.progress["fraction"] if run.progress else 0.0
@@ -158,11 +178,10 @@ class Board:
         else:
             self._pending.insert(0, run_id)
 
-    def _lose_all(self, reason: str) -> None:
-        for run in self._runs.values():
-            if not run.ended.is_set():
-                self._lose(run, reason)
-        self._pending.clear()
+    def _close_slot(self, state: SlotState) -> None:
+        state.closed = True
+        if state.holds:
+            self._give_back(state)
 
     @staticmethod
     def _lose(run: RunState, reason: str) -> None:

@@ -15,6 +15,7 @@ from orchestrator.space import load_space
 from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people
 from trainer.spec.errors import UserError
 from trainer.spec.load import parse_overrides
+from trainer.spec.units import human_bytes, human_seconds
 from trainer.stages.cache import StageStore
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -29,6 +30,7 @@ Slots = Annotated[int | None, typer.Option(help="Worker groups; default: as many
 Workers = Annotated[int | None, typer.Option(help="Workers of a slot; default: 1 on CPU, a node's GPUs.")]
 Address = Annotated[str | None, typer.Option(help="Ray cluster, e.g. auto; default: a local one.")]
 Inline = Annotated[bool, typer.Option("--inline", help="One run after another in this process, without Ray.")]
+SnapshotEvery = Annotated[float, typer.Option(help="Seconds of training that a kill may cost at most.")]
 Store = Annotated[Path, typer.Option("--store", help="Folder of sweeps and finished stages.")]
 TextOrJson = Annotated[Literal["text", "json"], typer.Option("--format", help="json: rows on stdout, nothing else.")]
 TableFormat = Annotated[Literal["text", "csv", "json", "parquet", "md"], typer.Option("--format")]
@@ -43,29 +45,18 @@ def plan(
     seeds: Seeds = None,
     trials: Trials = None,
     workers: Workers = None,
+    gain: Annotated[float | None, typer.Option(help="How many seeds show this gain? Bits per byte.")] = None,
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
-    """What a sweep would run, what is in the store already, seconds and cost. Starts neither torch nor Ray."""
-    from orchestrator.plan import make_plan
+    """What a sweep would run, cost and prove, and what is in the store already. Starts neither torch nor Ray."""
     from orchestrator.plan_table import plan_rows, plan_text
-    from orchestrator.slot import expected_ranks
-    from trainer.data.corpus import text_digests
-    from trainer.spec.environment import environment, num_gpus
 
-    question = _question(space, preset, overrides, seeds, trials)
-    ranks = expected_ranks(workers)
-    made = make_plan(
-        question,
-        StageStore(store),
-        text_digests(question.base.data),
-        environment(ranks),
-        gpus_per_run=ranks if num_gpus() else 0,
-    )
+    made = _plan(_question(space, preset, overrides, seeds, trials), workers, store)
     if format == "json":
         print(json.dumps(plan_rows(made), indent=1))
     else:
-        Console(highlight=False).print(plan_text(made))
+        Console(highlight=False).print(plan_text(made, gain))
 
 
 @app.command(epilog="Example: orchestrator sweep search_spaces/ttt.yaml --seeds 1,2,3")
@@ -79,6 +70,7 @@ def sweep(
     workers: Workers = None,
     address: Address = None,
     inline: Inline = False,
+    snapshot_every_s: SnapshotEvery = 60.0,
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
     store: Store = RUNS,
     format: TextOrJson = "text",
@@ -86,11 +78,14 @@ def sweep(
     """Run a sweep, or what is missing of it, and end in a table, a verdict and a figure."""
     from orchestrator.driver import DriveOptions
     from orchestrator.journal import open_sweep
+    from orchestrator.plan_table import keep_plan, read_plan
     from orchestrator.run_queue import default_lag
 
     question = _question(space, preset, overrides, seeds, trials)
-    options = DriveOptions(slots=slots, workers=workers, address=address, inline=inline)
+    options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
     found = open_sweep(store, question, name=name, lag=default_lag(question, slots))
+    if read_plan(found.folder) is None:
+        keep_plan(found.folder, _plan(question, workers, store))
     _drive(found, options, store, format)
 
 
@@ -101,6 +96,7 @@ def resume(
     workers: Workers = None,
     address: Address = None,
     inline: Inline = False,
+    snapshot_every_s: SnapshotEvery = 60.0,
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
@@ -108,8 +104,40 @@ def resume(
     from orchestrator.driver import DriveOptions
     from orchestrator.journal import find_sweep
 
-    options = DriveOptions(slots=slots, workers=workers, address=address, inline=inline)
+    options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
     _drive(find_sweep(store, name), options, store, format)
+
+
+@app.command(epilog="Example: orchestrator confirm ttt")
+def confirm(
+    name: Name,
+    config: Annotated[str | None, typer.Option(help="A configuration; default: the best of the sweep.")] = None,
+    num_seeds: Annotated[
+        int | None, typer.Option(help="Fresh seeds; default: enough for the gain seen.", min=2)
+    ] = None,
+    slots: Slots = None,
+    workers: Workers = None,
+    address: Address = None,
+    inline: Inline = False,
+    store: Store = RUNS,
+    format: TextOrJson = "text",
+) -> None:
+    """Run the winner and the baseline again, on fresh seeds declared beforehand: what they say is a proof."""
+    from orchestrator.conclude import rows_of
+    from orchestrator.confirm import confirmation_of, num_seeds_for, winner_of
+    from orchestrator.driver import DriveOptions
+    from orchestrator.journal import find_sweep, open_sweep
+
+    chosen_in = find_sweep(store, name)
+    frame = rows_of(chosen_in)
+    winner = winner_of(chosen_in, frame, config)
+    question = confirmation_of(chosen_in, winner, num_seeds or num_seeds_for(chosen_in, frame, winner))
+    found = open_sweep(store, question, purpose="confirm")
+    seeds = ", ".join(str(seed) for seed in found.space.seeds)
+    Console(stderr=format == "json", highlight=False).print(
+        f"sweep {found.name}: {winner.id} and the baseline on fresh seeds {seeds}", soft_wrap=True
+    )
+    _drive(found, DriveOptions(slots=slots, workers=workers, address=address, inline=inline), store, format)
 
 
 @app.command(epilog="Example: orchestrator status ttt")
@@ -193,6 +221,76 @@ def compare(
     print_comparison(find_sweep(store, name), store, baseline, margin, unit, alpha, format)
 
 
+cache = typer.Typer(no_args_is_help=True, help="Look after the store of finished stages.")
+app.add_typer(cache, name="cache")
+
+
+@cache.command("list", epilog="Example: orchestrator cache list --format json")
+def cache_list(store: Store = RUNS, format: TextOrJson = "text") -> None:
+    """Every stage in the store: size, seconds it took, last use; the largest first."""
+    from orchestrator.housekeeping import entries
+
+    _print_entries(entries(StageStore(store)), store, format)
+
+
+@cache.command("verify", epilog="Example: orchestrator cache verify")
+def cache_verify(store: Store = RUNS, format: TextOrJson = "text") -> None:
+    """Hold every byte against its checksum; exit status 1 if anything is damaged. Damaged stages are computed anew."""
+    from orchestrator.housekeeping import entries
+
+    found = entries(StageStore(store), verify=True)
+    damaged = [entry for entry in found if entry.damage]
+    _print_entries(damaged, store, format, nothing=f"all {len(found)} stages are whole")
+    if damaged:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@cache.command("prune", epilog="Example: orchestrator cache prune --unused-days 30 --dry-run")
+def cache_prune(
+    unused_days: Annotated[float, typer.Option(help="Remove what no run used for so many days.")] = 30.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    store: Store = RUNS,
+    format: TextOrJson = "text",
+) -> None:
+    """Remove stages that are damaged or long unused; a run that needs one again computes it again."""
+    from orchestrator.housekeeping import prune
+
+    gone = prune(StageStore(store), unused_days, dry_run=dry_run)
+    _print_entries(gone, store, format, nothing="nothing to remove")
+    if gone and format == "text":
+        print("would be removed; nothing was" if dry_run else "removed")
+
+
+def _print_entries(found: list[Any], store: Path, format: str, nothing: str = "the store is empty") -> None:
+    rows = [entry.as_row() for entry in found]
+    if format == "json":
+        print(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        seconds = "" if row["seconds"] is None else human_seconds(row["seconds"])
+        print(
+            f"{row['stage']:<11} {row['fingerprint']}  {row['state']:<10} {human_bytes(row['disk_bytes']):>9}  "
+            f"{seconds:>8}  last used {row['last_used_at']}  {row['damage']}".rstrip()
+        )
+    total = human_bytes(sum(row["disk_bytes"] for row in rows))
+    print(f"{store}: {f'{len(rows)} entries, {total}' if rows else nothing}")
+
+
+@app.command(epilog="Example: orchestrator report ttt --out ttt.html")
+def report(
+    name: Name,
+    out: Annotated[Path | None, typer.Option(help="The file; default: report.html in the sweep's folder.")] = None,
+    store: Store = RUNS,
+) -> None:
+    """One self-contained HTML page: verdict, ranking, figures, budget, failures, how to reproduce."""
+    from orchestrator.dossier import dossier_of
+    from orchestrator.journal import find_sweep
+    from results.report import write_report
+
+    found = find_sweep(store, name)
+    print(write_report(dossier_of(found), out or found.folder / "report.html"))
+
+
 @app.command(epilog="Example: orchestrator schema space > space.schema.json")
 def schema(what: Annotated[Literal["space", "recipe"], typer.Argument(help="Which files the schema checks.")]) -> None:
     """JSON Schema for editors: completes and checks search spaces and recipes."""
@@ -200,6 +298,17 @@ def schema(what: Annotated[Literal["space", "recipe"], typer.Argument(help="Whic
     from trainer.spec.schema import schema_of_recipe
 
     print(json.dumps(schema_of_space() if what == "space" else schema_of_recipe(), indent=1))
+
+
+def _plan(question: SearchSpace, workers: int | None, store: Path) -> Any:
+    from orchestrator.plan import make_plan
+    from orchestrator.slot import expected_ranks
+    from trainer.data.corpus import text_digests
+    from trainer.spec.environment import environment, num_gpus
+
+    ranks = expected_ranks(workers)
+    texts, place = text_digests(question.base.data), environment(ranks)
+    return make_plan(question, StageStore(store), texts, place, gpus_per_run=ranks if num_gpus() else 0)
 
 
 def _question(
@@ -227,7 +336,10 @@ def _drive(found: Any, options: Any, store: Path, format: str) -> None:
         console.print(found.note, soft_wrap=True)
     with found.lock():
         queue = queue_of(found)
-        complete = drive(found, queue, StageStore(store), options, console)
+        try:
+            complete = drive(found, queue, StageStore(store), options, console)
+        except KeyboardInterrupt:  # before the driver listens, or a second Ctrl-C
+            complete = False
     if not complete:
         where = "" if store == RUNS else f" --store {store}"
         console.print(

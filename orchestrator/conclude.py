@@ -17,6 +17,7 @@ from orchestrator.journal import Sweep, find_sweep
 from orchestrator.overview import label
 from results.compare import Unit, compare
 from results.figures import draw_scores, score_facts
+from results.ledger import Ledger
 from results.records import record_losses
 from results.render import render
 from results.store import read_rows
@@ -27,6 +28,8 @@ from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.units import human_seconds
 
 FIGURE = Path("figures") / "scores.png"
+PIPED_WIDTH = 140
+"""Characters of a line where no terminal sets them."""
 
 
 def rows_of(sweep: Sweep) -> pd.DataFrame:
@@ -42,7 +45,7 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
         print(render(table, "json"))
         return
     warn_unreadable(frame, console)
-    console.print(render(table, "text", console.width), highlight=False, soft_wrap=True)
+    console.print(as_text(table, console.width if console.is_terminal else PIPED_WIDTH), soft_wrap=True)
     for line in (*_stage_lines(frame), "", *verdict_lines(sweep, frame, table)):
         console.print(line, soft_wrap=True)
     records = sweep.records()
@@ -58,6 +61,12 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     console.print(f"\nfigure  {path}\nrows    orchestrator table {sweep.name} --per run", soft_wrap=True)
 
 
+def as_text(table: pd.DataFrame, width: int) -> str:
+    """The table per configuration for people: the baseline is marked where it stands."""
+    marked = table["config"].where(~table["is_baseline"], table["config"] + " (baseline)")
+    return str(render(table.assign(config=marked).drop(columns="is_baseline"), "text", width))
+
+
 def baseline_of(sweep: Sweep) -> str:
     """Identity of the baseline: the first configuration asked."""
     return sweep.asked()[0].id
@@ -66,28 +75,35 @@ def baseline_of(sweep: Sweep) -> str:
 def verdict_lines(sweep: Sweep, frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     """The question, and in words whether the best configuration answers it."""
     lines = [sweep.space.description or sweep.name]
-    verdicts = {verdict.config: verdict for verdict in _verdicts(sweep, frame, None, None, None, None, Path())}
+    verdicts = {verdict.config: verdict for verdict in verdicts_of(sweep, frame)}
     ranked = table[table["rank"].notna() & ~table["is_baseline"]]
     if ranked.empty:
         return [*lines, "verdict: cannot say, no configuration beside the baseline is complete."]
     best = str(ranked.iloc[0]["config"])
     asked = {item.id: item for item in sweep.asked()}
-    lines.append(f"best configuration {best}: {label(asked[best])}")
+    lines.append(f"best configuration {best}: {label(asked[best], sweep.space)}")
     sentence = verdicts[best].sentence.replace(best, "it").replace(baseline_of(sweep), "the baseline")
     lines.append(f"verdict: {sentence}")
-    return lines
+    lines.append(f"its {seed_line(sweep, best)}")
+    return [*lines, f"the baseline's {seed_line(sweep, baseline_of(sweep))}"]
+
+
+def verdicts_of(sweep: Sweep, frame: pd.DataFrame) -> list[Verdict]:
+    """A verdict for every configuration on the terms of the question itself."""
+    return _verdicts(sweep, frame, None, None, None, None, Path())
 
 
 def print_table(sweep: Sweep, per: Literal["run", "config"], format: str) -> None:
     """The rows, per run or per configuration, in any format."""
     frame = rows_of(sweep)
     warn_unreadable(frame, Console(stderr=True))
-    table = (
-        per_run(frame)
-        if per == "run"
-        else per_configuration(frame, baseline=baseline_of(sweep), seeds=sweep.space.seeds)
-    )
-    content = render(table, format)
+    if per == "run":
+        content = render(per_run(frame), format)
+    else:
+        table = per_configuration(frame, baseline=baseline_of(sweep), seeds=sweep.space.seeds)
+        console = Console()
+        width = console.width if console.is_terminal else PIPED_WIDTH
+        content = as_text(table, width) if format == "text" else render(table, format)
     if isinstance(content, bytes):
         sys.stdout.buffer.write(content)
     else:
@@ -113,8 +129,9 @@ def print_comparison(
     console = Console(highlight=False)
     asked = {item.id: item for item in sweep.asked()}
     for verdict in verdicts:
-        console.print(f"{verdict.conclusion.upper()}  {label(asked[verdict.config])}", style="bold")
+        console.print(f"{verdict.conclusion.upper()}  {label(asked[verdict.config], sweep.space)}", style="bold")
         console.print(f"  {verdict.sentence}", soft_wrap=True)
+        console.print(f"  {seed_line(sweep, verdict.config)}", style="dim", soft_wrap=True)
         if verdict.assumption:
             console.print(f"  assumes: {verdict.assumption}", style="dim", soft_wrap=True)
 
@@ -139,7 +156,27 @@ def _verdicts(
         alpha=asked.alpha if alpha is None else alpha,
         exploratory=sweep.space.adaptive,
         seeds=sweep.space.seeds,
+        **_from_ledger(sweep),
     )
+
+
+def _from_ledger(sweep: Sweep) -> dict[str, Any]:
+    """What the seed ledger has against the seeds of each configuration."""
+    ledger, configs = Ledger(sweep.store), [item.id for item in sweep.asked()]
+    objections = {config: ledger.objection(sweep.name, config) for config in configs}
+    return {
+        "objections": {config: objection for config, objection in objections.items() if objection},
+        "looked_at": [config for config in configs if ledger.extended(sweep.name, config)],
+    }
+
+
+def seed_line(sweep: Sweep, config: str) -> str:
+    """'seeds: 1337 done, 42 failed; in sweep ttt-2: 7 done': every seed declared for it, with its outcome."""
+    by_sweep: dict[str, list[str]] = {sweep.name: []}
+    for fate in Ledger(sweep.store).fate([config]):
+        by_sweep.setdefault(fate.sweep, []).append(f"{fate.seed} {fate.outcome}")
+    own = ", ".join(by_sweep.pop(sweep.name)) or "none declared"
+    return "; ".join([f"seeds: {own}", *(f"in sweep {name}: {', '.join(seeds)}" for name, seeds in by_sweep.items())])
 
 
 def _reference(sweep: Sweep, baseline: str, store: Path) -> str | pd.DataFrame:

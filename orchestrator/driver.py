@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from orchestrator.overview import Overview
 from orchestrator.ray_session import output_to, ray_session
 from orchestrator.run_queue import FINISHED, RunQueue
 from orchestrator.screen import Screen, SlotPicture, make_screen
-from orchestrator.slot import SlotPlan, SlotThread, expected_ranks, plan_slots
+from orchestrator.slot import SlotThread, expected_ranks, plan_slots
 from trainer.spec.errors import UserError
 from trainer.stages.assemble import RunRequest
 from trainer.stages.cache import StageStore
@@ -34,6 +35,8 @@ from trainer.stages.cache import StageStore
 LOOK_EVERY_S = 0.25
 CLOSE_WAIT_S = 20.0
 RAY_LOG = "ray.log"
+BOARD = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": -1, "max_task_retries": -1}
+"""A board that dies starts again empty; trials and slots tell it what it forgot."""
 
 
 @dataclass(frozen=True)
@@ -44,24 +47,27 @@ class DriveOptions:
     workers: int | None = None
     address: str | None = None
     inline: bool = False
+    snapshot_every_s: float = 60.0
 
 
 def drive(sweep: Sweep, queue: RunQueue, store: StageStore, options: DriveOptions, console: Console) -> bool:
     """Runs what is missing. Returns whether the sweep is complete; False means interrupted, with everything kept."""
     feed = Feed(sweep, queue, store, expected_ranks(options.workers))
-    if feed.peek_finished():
+    if feed.is_finished():
         return True
     stop = threading.Event()
     overview = Overview(sweep, queue)
     if options.inline:
         with stop_on_signals(stop), make_screen(console) as screen:
-            run_inline(feed, store, overview, screen, stop)
+            run_inline(feed, store, options, overview, screen, stop)
     else:
         run_on_ray(feed, sweep, store, options, overview, stop, console)
     return queue.next_run() is FINISHED
 
 
-def run_inline(feed: Feed, store: StageStore, overview: Overview, screen: Screen, stop: threading.Event) -> None:
+def run_inline(
+    feed: Feed, store: StageStore, options: DriveOptions, overview: Overview, screen: Screen, stop: threading.Event
+) -> None:
     """One run after another in this process, without a cluster."""
     from trainer.stages.context import Interrupted, Progress  # late: starts torch
     from trainer.stages.pipeline import run_pipeline
@@ -69,10 +75,10 @@ def run_inline(feed: Feed, store: StageStore, overview: Overview, screen: Screen
     while isinstance(request := feed.next(), RunRequest):
 
         def report(progress: Progress) -> None:
-            overview.show(screen, (describe(0, asdict(progress)),))
+            overview.show(screen, (describe(0, asdict(progress), overview),))
 
         try:
-            run_pipeline(request, store, report=report, stopping=stop.is_set)
+            run_pipeline(request, store, report=report, stopping=stop.is_set, snapshot_every_s=options.snapshot_every_s)
         except Interrupted:
             return
         feed.ended(request.run_id)
@@ -91,12 +97,13 @@ def run_on_ray(
 ) -> None:
     """Slots pull from the board, Tune puts runs on it; this thread sits in Tune."""
     console.print("[dim]starting Ray ...[/dim]")
+    is_terminal, width = console.is_terminal, console.width  # asked before the descriptors are turned away
     with (
         output_to(sweep.folder / RAY_LOG) as terminal,
         os.fdopen(os.dup(terminal), "w") as out,
         ray_session(options.address),
         stop_on_signals(stop),  # after ray.init, which takes SIGTERM for itself
-        make_screen(Console(file=out, force_terminal=console.is_terminal, width=console.width)) as screen,
+        make_screen(Console(file=out, force_terminal=is_terminal, width=width)) as screen,
     ):
         _run_slots(feed, store, options, overview, stop, screen)
 
@@ -108,47 +115,64 @@ def _run_slots(
 
     from orchestrator.board import Board
     from orchestrator.tuner import run_trials
+    from trainer.stages.pipeline import run_pipeline
     from trainer.worker_group import serve
 
+    work = partial(run_pipeline, store=store, snapshot_every_s=options.snapshot_every_s)
     offered = ray.cluster_resources()
     plan = plan_slots(offered.get("CPU", 0), offered.get("GPU", 0), overview.runs_left, options.slots, options.workers)
     board_name = f"fairway-{os.getpid()}-{time.time_ns()}"
-    board: Any = ray.remote(Board).options(num_cpus=0, max_concurrency=1000, name=board_name).remote(plan.num_slots)
+    board: Any = ray.remote(Board).options(**BOARD, name=board_name).remote(plan.num_slots)
     scratch = Path(tempfile.mkdtemp(prefix="fairway-"))
     slots = [
-        SlotThread(slot, lambda slot: serve(board, slot, store.root, scratch, plan.workers_per_slot, plan.use_gpu))
+        SlotThread(
+            slot,
+            lambda slot: serve(board, slot, work, scratch, plan.workers_per_slot, plan.use_gpu),
+            lambda slot: ray.get(board.try_again.remote(slot)),
+        )
         for slot in range(plan.num_slots)
     ]
     try:
         for thread in slots:
             thread.start()
-        with watching(board, overview, screen, plan, slots):
+        with watching(board, overview, screen, slots, stop):
             run_trials(feed, board, board_name, plan.in_flight, scratch, stop)
+        dead = not any(thread.is_alive() for thread in slots)
         ray.get(board.close.remote())
         deadline = time.monotonic() + (CLOSE_WAIT_S if not stop.is_set() else 2.0)
         for thread in slots:
             thread.join(max(deadline - time.monotonic(), 0))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    faults = [thread.fault for thread in slots if thread.fault]
-    if len(faults) == len(slots):
-        raise UserError("no slot could be started; the first one said:\n" + "\n".join(faults[0].splitlines()[-5:]))
+    if dead:
+        fault = next((thread.fault for thread in slots if thread.fault), "")
+        raise UserError(
+            "every worker group died; what is finished is kept, `orchestrator resume` goes on. The first one said:\n"
+            + "\n".join(fault.splitlines()[-5:])
+        )
 
 
 @contextmanager
-def watching(board: Any, overview: Overview, screen: Screen, plan: SlotPlan, slots: list[SlotThread]) -> Iterator[None]:
-    """Looks at the board a few times a second, from a thread of its own, and draws what it sees."""
+def watching(
+    board: Any, overview: Overview, screen: Screen, slots: list[SlotThread], stop: threading.Event
+) -> Iterator[None]:
+    """Looks at the board a few times a second, from a thread of its own, and draws what it sees.
+
+    Raises the flag when no slot is left: trials would wait for ever.
+    """
     import ray
 
     done = threading.Event()
 
     def look() -> None:
         while not done.wait(LOOK_EVERY_S):
+            if not any(thread.is_alive() for thread in slots):
+                stop.set()
             try:
                 picture = ray.get(board.picture.remote(), timeout=5)
             except Exception:  # noqa: S112 - a busy board is asked again; a dead one ends the trials themselves
                 continue
-            pictures = tuple(_slot_picture(state) for state in picture["slots"])
+            pictures = tuple(_slot_picture(state, overview) for state in picture["slots"])
             overview.show(screen, pictures)
 
     thread = threading.Thread(target=look, name="screen", daemon=True)
@@ -160,19 +184,20 @@ def watching(board: Any, overview: Overview, screen: Screen, plan: SlotPlan, slo
         thread.join()
 
 
-def _slot_picture(state: dict[str, Any]) -> SlotPicture:
+def _slot_picture(state: dict[str, Any], overview: Overview) -> SlotPicture:
     if state["closed"]:
         return SlotPicture(state["slot"], "closed: its worker group kept dying")
     if not state["started"]:
         return SlotPicture(state["slot"], "starting a worker group (about 20 s)")
     if not state["run_id"]:
         return SlotPicture(state["slot"], "waiting for a run")
-    return describe(state["slot"], state["progress"] or {"run_id": state["run_id"], "stage": "", "fraction": 0.0})
+    beginning = {"run_id": state["run_id"], "stage": "begin", "fraction": 0.0}
+    return describe(state["slot"], state["progress"] or beginning, overview)
 
 
-def describe(slot: int, progress: dict[str, Any]) -> SlotPicture:
-    """'train 3f2a...-s42  step 120  loss 3.214', with its bar."""
-    parts = [progress.get("stage", ""), progress["run_id"], progress.get("detail", "")]
+def describe(slot: int, progress: dict[str, Any], overview: Overview) -> SlotPicture:
+    """'train  ttt.lr=0.003  seed 42  step 120  loss 3.214', with its bar."""
+    parts = [f"{progress['stage']:<8}", overview.name(progress["run_id"]), progress.get("detail", "")]
     return SlotPicture(slot, "  ".join(part for part in parts if part), progress["fraction"])
 
 
@@ -188,8 +213,8 @@ def stop_on_signals(stop: threading.Event) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, raise_flag)
+    for listened in (signal.SIGINT, signal.SIGTERM):
+        before[listened] = signal.signal(listened, raise_flag)
     try:
         yield
     finally:

@@ -1,63 +1,134 @@
 """Between the queue and whoever runs: hands out what must be computed, finishes by reading what need not be.
 
-Both rungs, inline and Ray, take their runs here, so a sweep asks the same questions whichever runs it.
+Both rungs, inline and Ray, take their runs here, so a sweep asks the same questions whichever runs it. Runs are handed
+out by what they still need: first the stage that most of them share, and none whose next stage another run in flight
+is computing. The order changes who waits for whom, never an answer.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter
+from dataclasses import dataclass
 
+from orchestrator.configuration import config_of
 from orchestrator.journal import Sweep
-from orchestrator.run_queue import FINISHED, WAIT, Run, RunQueue
+from orchestrator.run_queue import FINISHED, WAIT, Pause, Run, RunQueue
+from results.ledger import Ledger
 from trainer.spec.record import Record, now
-from trainer.stages.assemble import RunRequest, adopt, keep_record, make_record
+from trainer.stages.assemble import RunRequest, adopt, fingerprints_of, keep_record, make_record
 from trainer.stages.cache import StageStore
+
+LOOK_AHEAD = 32
+"""Runs among which the next one is chosen."""
+Stage = tuple[str, str]
+"""A stage's name and its fingerprint."""
+
+
+@dataclass
+class Waiting:
+    """A run without a record, and the stages it stands on in running order."""
+
+    request: RunRequest
+    stages: tuple[Stage, ...]
+    started_at: str = ""
 
 
 class Feed:
-    """Runs of one sweep, in order, each handed out once."""
+    """Runs of one sweep, each handed out once."""
 
     def __init__(self, sweep: Sweep, queue: RunQueue, store: StageStore, num_ranks: int):
         self._sweep, self._queue, self._store, self._num_ranks = sweep, queue, store, num_ranks
-        self._out: dict[str, tuple[RunRequest, str]] = {}
-        self._waiting: deque[RunRequest] = deque()
+        self._ahead: list[Waiting] = []
+        self._out: dict[str, Waiting] = {}
+        self._stored: set[Stage] = set()
+        self._ledger = Ledger(sweep.store)
+        for run_id, record in queue.records.items():
+            self._note_end(run_id, record)  # a crash may have come between the record and the ledger
 
-    def next(self) -> RunRequest | object:
+    def next(self) -> RunRequest | Pause:
         """A run to compute; WAIT while none may be asked yet; FINISHED when the sweep is complete."""
-        if self._waiting:
-            return self._waiting.popleft()
-        while True:
-            run = self._queue.next_run()
-            if run is WAIT or run is FINISHED:
-                return run
-            assert isinstance(run, Run)
-            request = RunRequest.of(run.run_id, self._sweep.preset, run.recipe, self._sweep.record_path(run.run_id))
-            record = adopt(request, self._store, self._num_ranks)
-            if record is None:
-                self._out[run.run_id] = (request, now())
-                return request
-            keep_record(request, record)
-            self._queue.finished(run.run_id, self._sweep.record(run.run_id))
+        pause = self._look_ahead()
+        if not self._ahead:
+            return pause
+        chosen = self._choose()
+        if chosen is None:
+            return WAIT
+        self._ahead.remove(chosen)
+        self._out[chosen.request.run_id] = chosen
+        chosen.started_at = now()
+        self._note_start(chosen)
+        return chosen.request
 
-    def peek_finished(self) -> bool:
-        """Whether nothing is left to compute. The run this finds, if any, is handed out by the coming `next`."""
-        found = self.next()
-        if isinstance(found, RunRequest):
-            self._waiting.append(found)
-        return found is FINISHED
+    def is_finished(self) -> bool:
+        """Whether nothing is left to compute; hands nothing out."""
+        return self._look_ahead() is FINISHED
 
     def ended(self, run_id: str, lost: str = "") -> Record | None:
         """A run ended: its record goes to the queue. `lost` says why none was written, and becomes a failed record.
 
         Without a record and without a reason the run was interrupted: it is no result and stays to be resumed.
         """
-        request, started_at = self._out[run_id]
+        run = self._out.pop(run_id)
         record = self._sweep.record(run_id)
         if record is None and lost:
-            recipe = request.load_recipe()
-            keep_record(request, make_record(request, recipe, {}, (), started_at, self._num_ranks, lost))
+            recipe = run.request.load_recipe()
+            keep_record(run.request, make_record(run.request, recipe, {}, (), run.started_at, self._num_ranks, lost))
             record = self._sweep.record(run_id)
         if record is not None:
-            self._queue.finished(run_id, record)
-            del self._out[run_id]
+            self._finish(run_id, record)
         return record
+
+    def _look_ahead(self) -> Pause:
+        """Fills the window, finishing by reading every run that needs nothing more. Returns why the queue pauses."""
+        self._ahead = [run for run in self._ahead if not self._finished_by_reading(run)]
+        while len(self._ahead) < LOOK_AHEAD:
+            asked = self._queue.next_run()
+            if not isinstance(asked, Run):
+                return asked
+            run = self._waiting(asked)
+            if not self._finished_by_reading(run):
+                self._ahead.append(run)
+        return WAIT
+
+    def _waiting(self, run: Run) -> Waiting:
+        path = self._sweep.record_path(run.run_id)
+        request = RunRequest.of(run.run_id, self._sweep.preset, run.recipe, path)
+        return Waiting(request, tuple(fingerprints_of(run.recipe, self._num_ranks).items()))
+
+    def _finished_by_reading(self, run: Waiting) -> bool:
+        if self._next_stage(run) is not None:
+            return False
+        record = adopt(run.request, self._store, self._num_ranks)
+        if record is None:
+            return False
+        self._note_start(run)
+        keep_record(run.request, record)
+        self._finish(run.request.run_id, record)
+        return True
+
+    def _choose(self) -> Waiting | None:
+        """The run whose next stage most others need too; None while all wait for stages that are being computed."""
+        busy = {stage for run in self._out.values() for stage in run.stages if not self._has(stage)}
+        needed = [(run, self._next_stage(run)) for run in self._ahead]
+        sharing = Counter(stage for _, stage in needed)
+        ready = [(sharing[stage], run) for run, stage in needed if stage not in busy]
+        return max(ready, key=lambda found: found[0])[1] if ready else None
+
+    def _next_stage(self, run: Waiting) -> Stage | None:
+        """The first stage that the store does not hold yet."""
+        return next((stage for stage in run.stages if not self._has(stage)), None)
+
+    def _has(self, stage: Stage) -> bool:
+        if stage not in self._stored and self._store.find(*stage) is not None:
+            self._stored.add(stage)
+        return stage in self._stored
+
+    def _finish(self, run_id: str, record: Record) -> None:
+        self._note_end(run_id, record)
+        self._queue.finished(run_id, record)
+
+    def _note_start(self, run: Waiting) -> None:
+        self._ledger.start(self._sweep.name, config_of(run.request.run_id), run.request.recipe["seed"])
+
+    def _note_end(self, run_id: str, record: Record) -> None:
+        self._ledger.end(self._sweep.name, config_of(run_id), record.seed, record.status)

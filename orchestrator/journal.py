@@ -26,6 +26,7 @@ from ruamel.yaml import YAML
 
 from orchestrator.configuration import Configuration, total_runs
 from orchestrator.question import NAME_PATTERN, SearchSpace
+from results.ledger import Ledger, Purpose
 from trainer.spec.environment import commit
 from trainer.spec.errors import StoreError, did_you_mean
 from trainer.spec.record import Record, now
@@ -49,6 +50,7 @@ class Sweep:
     lag: int
     created_at: str
     commit: str
+    purpose: Purpose = "sweep"
     note: str = ""
     """What a person should know about how this sweep was found or made; empty when there is nothing."""
 
@@ -56,6 +58,11 @@ class Sweep:
     def preset(self) -> str:
         """The preset the question is put to."""
         return self.space.preset
+
+    @property
+    def store(self) -> Path:
+        """The store that the sweep lies in."""
+        return self.folder.parents[1]
 
     @property
     def total_runs(self) -> int:
@@ -106,6 +113,11 @@ class Sweep:
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
+        self.declare(configuration)
+
+    def declare(self, configuration: Configuration) -> None:
+        """Tells the seed ledger on which seeds a configuration will run; again changes nothing."""
+        Ledger(self.store).declare(self.name, configuration.id, self.space.seeds, self.purpose)
 
     def record_path(self, run_id: str) -> Path:
         """Where a run's record appears, whole and once."""
@@ -121,10 +133,18 @@ class Sweep:
         return {path.stem: _record(path) for path in sorted((self.folder / "runs").glob("*.json"))}
 
 
-def open_sweep(store: Path, space: SearchSpace, name: str | None = None, *, sweep_seed: int = 0, lag: int = 1) -> Sweep:
+def open_sweep(
+    store: Path,
+    space: SearchSpace,
+    name: str | None = None,
+    *,
+    sweep_seed: int = 0,
+    lag: int = 1,
+    purpose: Purpose = "sweep",
+) -> Sweep:
     """The sweep that asks this question under this name, continued or created.
 
-    sweep_seed, lag:  of a new sweep; one that exists keeps its own
+    sweep_seed, lag, purpose:  of a new sweep; one that exists keeps its own
     A name that is taken by another question is not: the sweep becomes NAME-2, NAME-3, ... and `note` says why.
     """
     wanted = name or space.name
@@ -133,7 +153,7 @@ def open_sweep(store: Path, space: SearchSpace, name: str | None = None, *, swee
     taken = ""
     for candidate in _names_from(wanted):
         folder = store / "sweeps" / candidate
-        created = _create(folder, space.model_copy(update={"name": candidate}), sweep_seed, lag)
+        created = _create(folder, space.model_copy(update={"name": candidate}), sweep_seed, lag, purpose)
         sweep = _read(folder)
         difference = sweep.space.difference(space)
         if not difference:
@@ -177,7 +197,7 @@ def _names_from(wanted: str) -> Iterator[str]:
     return (wanted if number == 1 else f"{wanted}-{number}" for number in itertools.count(1))
 
 
-def _create(folder: Path, space: SearchSpace, sweep_seed: int, lag: int) -> bool:
+def _create(folder: Path, space: SearchSpace, sweep_seed: int, lag: int, purpose: Purpose) -> bool:
     """Writes the question unless the folder holds one; whoever comes first wins. Returns whether this call did."""
     if (folder / JOURNAL).exists():
         return False
@@ -187,6 +207,7 @@ def _create(folder: Path, space: SearchSpace, sweep_seed: int, lag: int) -> bool
         "lag": lag,
         "created_at": now(),
         "commit": commit(),
+        "purpose": purpose,
         "space": space.model_dump(mode="json"),
     }
     write_once(folder / "space.yaml", _as_yaml(space))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import sys
@@ -46,10 +47,10 @@ def ray_session(address: str | None, num_cpus: int | None = None) -> Iterator[No
                 num_cpus=num_cpus,
                 include_dashboard=False,
                 log_to_driver=False,
-                logging_level="ERROR",
+                logging_level=logging.ERROR,
             )
         else:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError as fault:
         raise UserError(
             f"--address {address}: no Ray cluster answers there ({fault}); start one or leave it out"

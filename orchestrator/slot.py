@@ -55,15 +55,24 @@ def expected_ranks(workers: int | None) -> int:
 
 
 class SlotThread(threading.Thread):
-    """Keeps one slot alive until the board closes it; remembers why it ended."""
+    """Keeps one slot alive until the board closes it; remembers why it ended.
 
-    def __init__(self, slot: int, serve: Callable[[int], None]):
+    serve:      runs worker groups until the slot is closed; raises when too many of them died
+    try_again:  whether such a slot deserves another trainer
+    """
+
+    def __init__(self, slot: int, serve: Callable[[int], None], try_again: Callable[[int], bool]):
         super().__init__(name=f"slot-{slot}", daemon=True)
-        self._slot, self._serve = slot, serve
+        self._slot, self._serve, self._try_again = slot, serve, try_again
         self.fault = ""
 
     def run(self) -> None:
-        try:
-            self._serve(self._slot)
-        except Exception:
-            self.fault = traceback.format_exc()
+        while True:
+            try:
+                self._serve(self._slot)
+                self.fault = ""
+                return
+            except Exception:
+                self.fault = traceback.format_exc()
+            if not self._try_again(self._slot):
+                return

@@ -37,19 +37,19 @@ class RunTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        told = ray.get(self._board.wait.remote(self._run_id, HEARTBEAT_S))
+        told: Any = ray.get(self._board.wait.remote(self._request, HEARTBEAT_S))
         return {"fraction": told["fraction"], "lost": told["lost"], "done": told["ended"]}
 
     def cleanup(self) -> None:
         self._cancel()
 
     def _submit(self, request: dict[str, Any]) -> None:
-        self._run_id = request["run_id"]
+        self._request = request
         ray.get(self._board.submit.remote(request))
 
     def _cancel(self) -> None:
         """An ended run ignores it; one that Tune stopped early must not go on."""
-        self._board.cancel.remote(self._run_id)
+        self._board.cancel.remote(self._request["run_id"])
 
 
 class FeedSearcher(Searcher):
@@ -60,7 +60,7 @@ class FeedSearcher(Searcher):
         self._feed, self._board_name = feed, board_name
         self._run_ids: dict[str, str] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         request = self._feed.next()
         if request is FINISHED:
             return Searcher.FINISHED
@@ -70,8 +70,10 @@ class FeedSearcher(Searcher):
         return {"request": request.as_dict(), "board": self._board_name}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        lost = (result or {}).get("lost") or ("the trial's process died" if error else "")
-        self._feed.ended(self._run_ids.pop(trial_id), lost)
+        """Tune may say it twice when it stops everything; the second time changes nothing."""
+        run_id = self._run_ids.pop(trial_id, None)
+        if run_id is not None:
+            self._feed.ended(run_id, (result or {}).get("lost") or ("the trial's process died" if error else ""))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the records are the truth."""
@@ -131,6 +133,7 @@ def run_trials(feed: Feed, board: Any, board_name: str, in_flight: int, scratch:
             stop=StopOnRequest(stop),
             callbacks=[CancelEnded(lambda run_id: board.cancel.remote(run_id))],
             verbose=0,
+            failure_config=tune.FailureConfig(max_failures=-1),  # a dead trial lost nothing: its run is on the board
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     ).fit()

@@ -105,16 +105,18 @@ def _text(frame: pd.DataFrame, width: int) -> str:
 
 
 def _worth_showing(column: pd.Series[Any]) -> bool:
-    """Not what is empty throughout, nor the sweep that the reader named, nor errors, which stand below."""
+    """Not what is empty throughout, nor the sweep that the reader named, nor that all is done, nor errors (below)."""
     if column.name == "sweep":
         return column.nunique() > 1
+    if column.name == "status":
+        return bool((column != "done").any())
     return column.name != "error" and (column.empty or bool(column.notna().any()))
 
 
 def _fitting(cells: dict[str, list[str]], width: int) -> list[str]:
     """The columns that fit side by side: first those a reader cannot do without, then the others as they come."""
     left, fitting = width, set()
-    for name in sorted(cells, key=lambda name: name not in NEEDED):
+    for name in sorted(cells, key=lambda name: (name not in NEEDED, "." not in name)):  # swept keys are dotted
         needs = max(len(text) for text in [name, *cells[name]]) + BETWEEN
         if needs <= left:
             left -= needs

@@ -42,19 +42,24 @@ def swept_keys_of(frame: pd.DataFrame) -> list[str]:
 
 
 def per_configuration(
-    frame: pd.DataFrame, metric: str = "val_bpb", baseline: str = "", seeds: Iterable[int] | None = None
+    frame: pd.DataFrame,
+    metric: str = "val_bpb",
+    baseline: str = "",
+    seeds: Iterable[int] | None = None,
+    own_seeds: bool = False,
 ) -> pd.DataFrame:
     """One row per configuration, ranked by the mean of `metric` over seeds, lower first.
 
     baseline:  the configuration that others are measured against
     seeds:     those that count, and that every configuration must have finished; by default all in the table
+    own_seeds: nothing was declared, so each configuration must have finished just the seeds it has
     Columns: rank (1 is best; empty unless done, legal and within budget), config, is_baseline, status, swept values,
     n (finished seeds), failed, mean, sd (n - 1), ci95_low, ci95_high (t interval; empty below two seeds), best,
     total_bytes and eval_s (largest), within_budget and legal (of every finished seed; unknown counts as no).
     """
     runs = per_run(frame, seeds)
-    num_seeds = len(set(runs["seed"] if seeds is None else seeds))
     grouped = _judged(runs, metric).groupby("config", sort=False)
+    num_seeds = grouped["seed"].nunique() if own_seeds else len(set(runs["seed"] if seeds is None else seeds))
     table = grouped[swept_keys_of(frame)].first()
     table.insert(0, "status", _status(grouped, num_seeds))
     table["n"] = grouped["score"].count()
@@ -82,7 +87,7 @@ def _judged(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     )
 
 
-def _status(grouped: Any, num_seeds: int) -> pd.Series[str]:
+def _status(grouped: Any, num_seeds: int | pd.Series[int]) -> pd.Series[str]:
     status = (grouped["score"].count() < num_seeds).map({True: "running", False: "done"})
     return status.mask(grouped["stopped"].any(), "stopped").mask(grouped["broken"].any(), "failed")
 

@@ -41,6 +41,7 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of the run; default: the preset's.")] = None,
     store: StoreOption = Path("runs"),
     run_id: Annotated[str | None, typer.Option(help="Name of the run; default: configuration and seed.")] = None,
+    snapshot_every_s: Annotated[float, typer.Option(help="Seconds of training that a kill may cost at most.")] = 60.0,
 ) -> None:
     """Train, compress and score one recipe; stages that the store holds are not run again."""
     values = parse_overrides(overrides) | ({} if seed is None else {"seed": seed})
@@ -49,7 +50,7 @@ def run(
     path = store / "single" / name / "run.json"
     console = Console(stderr=True)
     record = _finished(path, loaded.recipe.model_dump(mode="json"), name) or _run(
-        path, name, loaded.name, loaded.recipe, store, console
+        path, name, loaded.name, loaded.recipe, store, console, snapshot_every_s
     )
     _print_record(record, path)
     if record.status != "done":
@@ -70,7 +71,9 @@ def _finished(path: Path, recipe: dict, name: str) -> Record | None:
     return record
 
 
-def _run(path: Path, name: str, preset: str, recipe: object, store: Path, console: Console) -> Record:
+def _run(
+    path: Path, name: str, preset: str, recipe: object, store: Path, console: Console, snapshot_every_s: float
+) -> Record:
     from trainer.stages.assemble import RunRequest  # late: a wrong request should not wait for torch
     from trainer.stages.cache import StageStore
     from trainer.stages.context import Interrupted, Progress
@@ -90,7 +93,9 @@ def _run(path: Path, name: str, preset: str, recipe: object, store: Path, consol
 
     request = RunRequest.of(name, preset, recipe, path)  # type: ignore[arg-type]
     try:
-        return run_pipeline(request, StageStore(store), report=report, stopping=stop.is_set)
+        return run_pipeline(
+            request, StageStore(store), report=report, stopping=stop.is_set, snapshot_every_s=snapshot_every_s
+        )
     except Interrupted:
         console.print("interrupted; finished stages are kept, the same command goes on from there")
         raise typer.Exit(EXIT_INTERRUPTED) from None

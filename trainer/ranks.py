@@ -25,6 +25,11 @@ class Ranks:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @classmethod
+    def alone(cls) -> Ranks:
+        """A single rank on the best device of this machine: its first GPU, or the CPU."""
+        return cls(device=torch.device("cuda:0" if torch.cuda.is_available() else "cpu"))
+
+    @classmethod
     def join(cls, device: torch.device, rank: int, size: int, meeting: Path, timeout_s: float = 1800.0) -> Ranks:
         """This process as `rank` of `size`, once all of them are here; alone it needs no process group.
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 import torch
@@ -23,14 +24,14 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from trainer.ranks import Ranks
 from trainer.stages.assemble import RunRequest
-from trainer.stages.cache import StageStore
 from trainer.stages.context import Interrupted, Progress
-from trainer.stages.pipeline import run_pipeline
 
 COLLECTIVE_TIMEOUT_S = 1800
 TAKE_WAIT_S = 30
 """The board answers a `take` with nothing after this long, well before waiting ranks time out in their broadcast."""
 REPORT_EVERY_S = 0.25
+MAX_FAILURES = 3
+"""Deaths of worker groups after which the trainer gives up, so that a group that never even opens its slot ends."""
 
 
 class OwnProcessGroup(TorchConfig):
@@ -41,22 +42,36 @@ class OwnProcessGroup(TorchConfig):
         return Backend
 
 
-def serve(board: Any, slot: int, store: Path, scratch: Path, num_workers: int, use_gpu: bool) -> None:
-    """Runs one slot until the board closes it; blocks, so give it a thread.
+class Work(Protocol):
+    """What a slot does with a run, on every rank: `run_pipeline` with its store filled in."""
+
+    def __call__(
+        self,
+        request: RunRequest,
+        *,
+        ranks: Ranks,
+        report: Callable[[Progress], None],
+        stopping: Callable[[], bool],
+    ) -> object: ...
+
+
+def serve(board: Any, slot: int, work: Work, scratch: Path, num_workers: int, use_gpu: bool) -> None:
+    """Runs one slot until the board closes it; blocks, so give it a thread. Raises when too many groups died.
 
     board:    handle of the board actor
+    work:     done once per run; may raise Interrupted once `stopping` says so
     scratch:  folder for Ray Train's own files, which nobody reads again
     """
     per_worker = {"CPU": 1.0} | ({"GPU": 1.0} if use_gpu else {})
     TorchTrainer(
         serve_rank,
-        train_loop_config={"board": board, "slot": slot, "store": str(store), "scratch": str(scratch)},
+        train_loop_config={"board": board, "slot": slot, "work": work, "scratch": str(scratch)},
         torch_config=OwnProcessGroup(),
         scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu, resources_per_worker=per_worker),
         run_config=RunConfig(
             name=f"slot-{slot}",
             storage_path=str(scratch),
-            failure_config=FailureConfig(max_failures=-1),  # the board counts failures, per run and per slot
+            failure_config=FailureConfig(max_failures=MAX_FAILURES),
         ),
     ).fit()
 
@@ -64,7 +79,7 @@ def serve(board: Any, slot: int, store: Path, scratch: Path, num_workers: int, u
 def serve_rank(config: dict[str, Any]) -> None:
     """One rank of a slot: takes runs until told to close."""
     ranks = join(Path(config["scratch"]))
-    board, slot, store = config["board"], config["slot"], StageStore(Path(config["store"]))
+    board, slot, work = config["board"], config["slot"], config["work"]
     warm_up(ranks)
     generation = ray.get(board.open_slot.remote(slot)) if ranks.is_first else 0
     while True:
@@ -75,10 +90,13 @@ def serve_rank(config: dict[str, Any]) -> None:
             continue
         if order == "close":
             return
+        if order == "reopen":
+            generation = ray.get(board.open_slot.remote(slot)) if ranks.is_first else 0
+            continue
         request = RunRequest(**order)
         line = BoardLine(board, request.run_id)
         with contextlib.suppress(Interrupted):
-            run_pipeline(request, store, ranks, line.report, line.stopping)
+            work(request, ranks=ranks, report=line.report, stopping=line.stopping)
         if ranks.is_first:
             ray.get(board.finish.remote(slot, request.run_id))
 

@@ -113,7 +113,7 @@ def disturbed(sweeps, undisturbed):
 
 
 def test_ctrl_c_keeps_everything_and_prints_the_line_to_resume(disturbed):
-    assert disturbed["code"] == 130
+    assert disturbed["code"] == 130, disturbed["out"]
     assert f"{disturbed['kept']} of 8 runs are kept" in disturbed["out"]
     assert "orchestrator resume road --store ray" in disturbed["out"]
     assert disturbed["alive"] == []

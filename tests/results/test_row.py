@@ -39,13 +39,13 @@ def test_total_bytes_reserve_65536_for_code_until_it_is_packaged():
 
 
 def test_swept_values_come_from_the_recipe_and_lists_become_text():
-    row = row_of(record(), "demo", ["model.rope_base", "model.xsa_layers"])
-    assert (row["model.rope_base"], row["model.xsa_layers"]) == (10_000.0, "[2, 3]")
+    row = row_of(record(ttt=True), "demo", ["ttt.lr", "model.xsa_layers"])
+    assert (row["ttt.lr"], row["model.xsa_layers"]) == (0.002, "[2, 3]")
+    assert tuple(row) == columns(["ttt.lr", "model.xsa_layers"])
 
 
 def test_a_value_that_a_switch_disables_is_empty():
     assert row_of(record(), "demo", ["ttt.mode", "ttt.lr"])["ttt.lr"] is None
-    assert tuple(row) == columns(["ttt.lr", "model.xsa_layers"])
 
 
 def test_configuration_is_the_run_id_without_its_seed():

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from trainer.data.shard_files import split_files
 from trainer.spec.errors import DataError
+from trainer.spec.fingerprint import TextDigests
 from trainer.spec.recipe import Data
 
 SKIPPED_FOLDERS = frozenset(
@@ -48,14 +49,6 @@ class Corpus:
 
     train: tuple[Document, ...]
     val: tuple[Document, ...]
-
-
-@dataclass(frozen=True)
-class TextDigests:
-    """Content identities (hex sha256) of the train and validation text; where the text lies does not enter."""
-
-    train: str
-    val: str
 
 
 @functools.cache
@@ -104,11 +97,16 @@ def text_digests(data: Data) -> TextDigests:
     Raises DataError if a folder or file is missing.
     """
     if data.source == "stdlib":
-        corpus = read_stdlib()
-        return TextDigests(_digest(_contents(corpus.train)), _digest(_contents(corpus.val)))
+        return _stdlib_digests()
     train, val = (split_files(data.folder, split) for split in ("train", "val"))
     tokenizer = _tokenizer_bytes(Path(data.tokenizer))
     return TextDigests(_digest([tokenizer, *_samples(train)]), _digest(_samples(val)))
+
+
+@functools.cache
+def _stdlib_digests() -> TextDigests:
+    corpus = read_stdlib()
+    return TextDigests(_digest(_contents(corpus.train)), _digest(_contents(corpus.val)))
 
 
 def _documents(folder: Path) -> Iterator[Document]:

@@ -67,7 +67,7 @@ FIELDS: Mapping[str, FieldInfo] = {leaf.key: leaf for leaf in _leaves(Recipe)}
 
 
 def value_at(recipe: Recipe | Mapping[str, Any], key: str) -> Any:
-    """The value under a dotted key, e.g. `value_at(recipe, 'optimizer.muon.lr')`; plain nested sections do as well."""
+    """The value under a dotted key, e.g. `value_at(recipe, 'optimizer.muon.lr')`; plain nested sections do too."""
     node: Any = recipe
     for part in key.split("."):
         node = node[part] if isinstance(node, Mapping) else getattr(node, part)

@@ -34,10 +34,12 @@ class YamlText:
 
     def where(self, path: tuple[str | int, ...]) -> str:
         """File, line and column of the key at `path`, both counted from 1."""
-        node, place = self._tree, self.source
+        node: Any = self._tree
+        place = self.source
         for part in path:
             try:
-                position = node.lc.key(part) if isinstance(node, Mapping) else node.lc.item(part)
+                marks: Any = node.lc
+                position = marks.key(part) if isinstance(node, Mapping) else marks.item(part)
                 place = f"{self.source}:{position[0] + 1}:{position[1] + 1}"
                 node = node[part]
             except (AttributeError, KeyError, IndexError, TypeError):

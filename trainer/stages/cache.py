@@ -1,18 +1,22 @@
 """The stage store: one folder per stage and fingerprint, computed once, for every run and sweep.
 
-A folder appears atomically (written aside, then renamed); half a stage does not exist. A claim is a lock that the
+A folder appears atomically (written aside, then renamed); half a stage does not exist, and a damaged one counts as
+missing: its seal tells. A claim is a lock that the
 operating system drops with its holder, so a killed claimer blocks nobody. Importing this needs no torch: a plan, or a
 sweep with nothing missing, only reads here.
 
-    STORE/stages/STAGE/FINGERPRINT/            what the stage left, and `result.json`
+    STORE/stages/STAGE/FINGERPRINT/            what the stage left, `result.json` and the seal `files.json`
     STORE/stages/STAGE/FINGERPRINT.exceeded    seconds at which the stage was cut short
     STORE/stages/STAGE/FINGERPRINT.claim       lock of whoever computes it now
+    STORE/stages/STAGE/FINGERPRINT.snapshot    where an unfinished stage would go on
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -24,6 +28,7 @@ from filelock import FileLock, Timeout
 
 from trainer.spec.errors import StoreError
 from trainer.spec.record import Metric, StageOutcome
+from trainer.stages.seal import SEAL, damaged_files, looks_whole, seal
 
 RESULT = "result.json"
 
@@ -40,14 +45,23 @@ class StageStore:
         return self._stages / stage / fingerprint
 
     def find(self, stage: str, fingerprint: str) -> StageOutcome | None:
-        """What the stage left, or None while nobody has finished it. A damaged result counts as missing."""
-        path = self.folder(stage, fingerprint) / RESULT
+        """What the stage left, or None while nobody has finished it. A folder that is not whole counts as missing."""
+        folder = self.folder(stage, fingerprint)
+        if not looks_whole(folder):
+            return None
         try:
-            return StageOutcome.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
+            return StageOutcome.model_validate_json((folder / RESULT).read_bytes())
+        except (OSError, ValueError):
             return None
-        except ValueError:
+
+    def find_intact(self, stage: str, fingerprint: str) -> StageOutcome | None:
+        """As `find`, with every byte held against the seal: for whoever builds on the stage. Counts as a use."""
+        found, folder = self.find(stage, fingerprint), self.folder(stage, fingerprint)
+        if found is None or damaged_files(folder):
             return None
+        with contextlib.suppress(OSError):  # a store that may only be read is fine
+            os.utime(folder)
+        return found
 
     def history(self, stage: str, newest: int = 50) -> list[float]:
         """Seconds that the stage took in the newest finished folders, for estimates."""
@@ -76,6 +90,7 @@ class StageStore:
         for left_over in parent.glob(f".{fingerprint}-*"):
             shutil.rmtree(left_over, ignore_errors=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{fingerprint}-{socket.gethostname()}-", dir=parent))
+        aside.chmod(0o755)
         try:
             yield aside
         finally:
@@ -95,7 +110,8 @@ class StageStore:
         )
         write_synced(aside / RESULT, outcome.model_dump_json(indent=1).encode())
         target = self.folder(stage, fingerprint)
-        if target.exists() and self.find(stage, fingerprint) is None:
+        write_synced(aside / SEAL, seal(aside))
+        if target.exists() and self.find_intact(stage, fingerprint) is None:
             shutil.rmtree(target)
         try:
             aside.rename(target)
@@ -105,7 +121,41 @@ class StageStore:
                 raise StoreError(f"{target}: cannot be written; is the store full or read-only?") from None
             return earlier
         self._exceeded(stage, fingerprint).unlink(missing_ok=True)
+        for left_over in target.parent.glob(f"{fingerprint}.snapshot*"):
+            left_over.unlink(missing_ok=True)
         return outcome
+
+    def snapshot_path(self, stage: str, fingerprint: str) -> Path:
+        """Where whoever holds the claim keeps a snapshot; it goes when the stage is published."""
+        return self._stages / stage / f"{fingerprint}.snapshot"
+
+    def fingerprints(self, stage: str) -> list[str]:
+        """Every fingerprint of which the store holds anything, finished or not."""
+        names = (path.name for path in (self._stages / stage).glob("*"))
+        known = {re.split(r"[.-]", name.lstrip("."), maxsplit=1)[0] for name in names if not name.endswith(".claim")}
+        return sorted(known)
+
+    def damage(self, stage: str, fingerprint: str) -> list[str]:
+        """Files of a finished stage that are not what they were."""
+        return damaged_files(self.folder(stage, fingerprint))
+
+    def left_over(self, stage: str, fingerprint: str) -> list[Path]:
+        """What an unfinished computation of the stage left: snapshots, and folders aside."""
+        parent = self._stages / stage
+        return [*parent.glob(f"{fingerprint}.snapshot*"), *parent.glob(f".{fingerprint}-*")]
+
+    def remove(self, stage: str, fingerprint: str) -> bool:
+        """Takes the stage and its left-overs away, whole; False while somebody computes it."""
+        claim = self.claim(stage, fingerprint)
+        if claim is None:
+            return False
+        folder = self.folder(stage, fingerprint)
+        if folder.exists():
+            folder.rename(folder.with_name(f".{fingerprint}-removed"))  # at once, so that nobody finds half of it
+        for path in self.left_over(stage, fingerprint):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        claim.release()
+        return True
 
     def exceeded_s(self, stage: str, fingerprint: str) -> float | None:
         """The limit at which the stage was cut short, or None; it is worth another try only under a larger one."""
@@ -139,6 +189,7 @@ def write_once(path: Path, content: bytes) -> bool:
     os.close(handle)
     aside = Path(name)
     try:
+        aside.chmod(0o644)  # others of a shared store may read it
         write_synced(aside, content)
         os.link(aside, path)
     except FileExistsError:

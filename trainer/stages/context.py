@@ -12,6 +12,8 @@ from trainer.spec.recipe import Recipe
 from trainer.spec.record import StageOutcome
 from trainer.stages.cache import StageStore
 
+SNAPSHOT_EVERY_S = 60.0
+
 
 class Interrupted(Exception):
     """Somebody asked the run to stop; it leaves no record and is resumed later."""
@@ -42,11 +44,17 @@ class StageContext:
     """Whether somebody wants the run to stop; asked on the first rank only."""
     clock: Callable[[], float] = time.monotonic
     """Seconds, from any origin."""
+    snapshot_every_s: float = SNAPSHOT_EVERY_S
+    """Seconds of work that a kill may cost at most; changes no answer."""
     outcomes: dict[str, StageOutcome] = field(default_factory=dict)
 
     def folder(self, stage: str) -> Path:
         """Where a finished stage of this run lies."""
         return self.store.folder(stage, self.fingerprints[stage])
+
+    def snapshot_path(self, stage: str) -> Path:
+        """Where a stage of this run keeps its snapshot while it is at work."""
+        return self.store.snapshot_path(stage, self.fingerprints[stage])
 
     def text_folder(self, stage: str) -> Path:
         """Where the shards of `train_text` or `val_text` lie: the stage's folder, or the recipe's own."""

@@ -21,7 +21,7 @@ from trainer.spec.record import Metric, Record, StageOutcome, now
 from trainer.stages.adapt import adapt
 from trainer.stages.assemble import RunRequest, fingerprints_of, keep_record, make_record
 from trainer.stages.cache import StageStore
-from trainer.stages.context import Interrupted, Progress, StageContext
+from trainer.stages.context import SNAPSHOT_EVERY_S, Interrupted, Progress, StageContext
 from trainer.stages.diagnose import diagnose
 from trainer.stages.evaluate import evaluate
 from trainer.stages.export import export
@@ -49,6 +49,7 @@ def run_pipeline(
     ranks: Ranks | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     stopping: Callable[[], bool] = lambda: False,
+    snapshot_every_s: float = SNAPSHOT_EVERY_S,
 ) -> Record:
     """Runs what is missing of a run and writes its record; returns it on every rank.
 
@@ -56,7 +57,7 @@ def run_pipeline(
     so: then no record is written. With several ranks any other exception leaves here, since its peers would wait for
     ever; with one rank it becomes a failed record too.
     """
-    ranks = ranks or Ranks()
+    ranks = ranks or Ranks.alone()
     torch.manual_seed(0)  # nothing draws from it; a slot's second run must not see the first one's state
     if ranks.device.type == "cpu":
         torch.set_num_threads(1)  # sums then add up in one order: the bits do not depend on the number of cores
@@ -74,6 +75,7 @@ def run_pipeline(
             ranks,
             report,
             stopping,
+            snapshot_every_s=snapshot_every_s,
             outcomes=outcomes,
         )
         for stage in context.fingerprints:
@@ -119,11 +121,11 @@ def obtain(context: StageContext, stage: str) -> tuple[StageOutcome, bool]:
 def _look(context: StageContext, stage: str, mark: str) -> tuple[StageOutcome | None, FileLock | None]:
     if not context.ranks.is_first:
         return None, None
-    found = context.store.find(stage, mark)
+    found = context.store.find_intact(stage, mark)
     if found:
         return found, None
     claim = context.store.claim(stage, mark)
-    return context.store.find(stage, mark), claim  # looked up again: it may have been finished in between
+    return context.store.find_intact(stage, mark), claim  # looked up again: it may have been finished in between
 
 
 def _decision(

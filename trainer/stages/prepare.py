@@ -53,7 +53,7 @@ def prepare_val_text(context: StageContext, folder: Path) -> dict[str, Metric]:
     return metrics | yardsticks(train_tokens, val_tokens, data.vocab_size, text)
 
 
-def _write(folder: Path, split: str, documents: tuple[Document, ...], tokenizer: Tokenizer) -> dict[str, Metric]:
+def _write(folder: Path, split: Split, documents: tuple[Document, ...], tokenizer: Tokenizer) -> dict[str, Metric]:
     encoded = [tokenizer.encode(document.text) for document in documents]
     write_split(folder, split, encoded, tokenizer.bos_id, tokenizer.vocab_size)
     return {

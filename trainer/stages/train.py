@@ -2,23 +2,21 @@
 
 Reads model, optimizer, schedule, seed, the training budget, what averaging tracks, and the training text. Validation
 text does not exist here. Leaves `last.safetensors`, `swa.safetensors` or `ema.safetensors` where tracked, and
-`curve.csv`. Starts again when any of those fields, the text, or (under a wall clock) the environment changes.
+`curve.csv`. Starts again when any of those fields, the text, or (under a wall clock) the environment changes. Goes on
+from its last snapshot when it was stopped or killed.
 """
 
 from __future__ import annotations
 
-import itertools
 import resource
-import statistics
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.data.loader import make_loader
+from trainer.data.loader import Loader, make_loader
 from trainer.data.shards import read_shard, split_files
 from trainer.nn.gpt import GPT
 from trainer.optim.averaging import EMA, SWA, takes_snapshot
@@ -29,38 +27,13 @@ from trainer.ranks import Ranks
 from trainer.spec.budget import training_ends
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Metric
-from trainer.stages.context import StageContext
+from trainer.stages.context import Interrupted, StageContext
+from trainer.stages.training import Training, TrainingClock, read_snapshot, write_snapshot
 from trainer.stages.weights import build_model, save_weights
 
 LAST, SWA_FILE, EMA_FILE, CURVE = "last.safetensors", "swa.safetensors", "ema.safetensors", "curve.csv"
 REPORT_EVERY_STEPS = 10
-MIN_TIMED_STEPS = 3
-
-
-@dataclass
-class TrainingClock:
-    """Seconds of training alone, and a step estimate that one slow step cannot move."""
-
-    elapsed_s: float = 0.0
-    recent_step_s: deque[float] = field(default_factory=lambda: deque(maxlen=21))
-
-    def add(self, step_s: float) -> None:
-        self.elapsed_s += step_s
-        self.recent_step_s.append(step_s)
-
-    @property
-    def next_step_s(self) -> float | None:
-        """What the coming step may well take: the slowest recent step but one, since a single pause says nothing.
-
-        The slowest of all while few are known; None before the first.
-        """
-        slowest = sorted(self.recent_step_s)[-2:]
-        return slowest[0 if len(self.recent_step_s) > MIN_TIMED_STEPS else -1] if slowest else None
-
-    @property
-    def step_s(self) -> float | None:
-        """Median of the recent steps, or None while the first few could mislead it."""
-        return statistics.median(self.recent_step_s) if len(self.recent_step_s) >= MIN_TIMED_STEPS else None
+CURVE_COLUMNS = "step,train_loss,multiplier,elapsed_s"
 
 
 @dataclass(frozen=True)
@@ -99,65 +72,104 @@ def initial_model(recipe: Recipe, device: torch.device) -> GPT:
 def train_model(context: StageContext, folder: Path, model: GPT) -> dict[str, Metric]:
     """Trains a model that is given; `train` is this from the run's own start."""
     recipe, ranks = context.recipe, context.ranks
-    model.train()
-    optimizers = make_optimizers(dict(model.named_parameters()), recipe.optimizer, ranks)
-    shards = [
-        read_shard(path, recipe.data.vocab_size) for path in split_files(context.text_folder("train_text"), "train")
-    ]
-    loader = make_loader(recipe.data, recipe.seed, shards, ranks, ranks.device)
-    averaging = recipe.averaging
-    swa = SWA() if averaging.swa_every else None
-    ema = EMA(averaging.ema_decay) if averaging.ema_decay else None
-    if ema:
-        ema.update(model.named_parameters())  # it starts from the initial weights
+    training = begin(context, model)
+    clock, started_at_step = training.clock, training.step
     fake_quantize = weight_transform(recipe.quantization) if recipe.quantization.qat != "off" else None
-    clock, curve = TrainingClock(), ["step,train_loss,multiplier,elapsed_s"]
-    loss = float("nan")
+    snapshot_s = context.clock()
 
-    for step in itertools.count():
-        context.check_interrupted()
+    while True:
+        step = training.step
+        stop_here(context, training)
         decision = Decision.of(recipe, step, clock, ranks)
         if decision.ends:
             break
         started_s = context.clock()
-        model.looped = decision.looped
-        if fake_quantize and _sees_quantized(recipe, decision.multiplier):
-            model.set_weight_transform(fake_quantize)
-        loss = accumulate_gradients(model, loader, recipe.data.micro_batches // ranks.size, ranks)
-        clip_gradients(model.parameters(), recipe.optimizer.grad_clip)
-        optimizers.step(decision.multiplier, step)
-        optimizers.zero_grad()
-        if swa and takes_snapshot(averaging, step, decision.multiplier):
-            swa.update(model.named_parameters())
-        if ema:
-            ema.update(model.named_parameters())
+        training.model.looped = decision.looped
+        training.sees_quantized |= _sees_quantized(recipe, decision.multiplier)
+        if fake_quantize and training.sees_quantized:
+            training.model.set_weight_transform(fake_quantize)
+        update(training, recipe, step, decision.multiplier, ranks)
         clock.add(context.clock() - started_s)
 
-        curve.append(f"{step},{loss:.6f},{decision.multiplier:.6f},{clock.elapsed_s:.3f}")
+        training.curve.append(f"{step},{training.loss:.6f},{decision.multiplier:.6f},{clock.elapsed_s:.3f}")
         if step % REPORT_EVERY_STEPS == 0:
             done = min(used_fraction(recipe.budget, step + 1, clock.elapsed_s), 1.0)
-            context.tell("train", done, f"step {step}  loss {loss:.3f}")
+            context.tell("train", done, f"step {step}  loss {training.loss:.3f}")
+        if ranks.is_first and context.clock() - snapshot_s > context.snapshot_every_s:
+            write_snapshot(context.snapshot_path("train"), training)
+            snapshot_s = context.clock()
 
     if ranks.is_first:
-        save_weights(folder / LAST, dict(model.named_parameters()))
-        if swa and swa.count:
-            save_weights(folder / SWA_FILE, swa.average())
-        if ema:
-            save_weights(folder / EMA_FILE, ema.average())
-        (folder / CURVE).write_text("\n".join(curve) + "\n", encoding="utf-8")
-    steps = len(curve) - 1
+        _save(training, folder)
     return {
-        "steps": steps,
+        "steps": training.step,
+        "continued_at_step": started_at_step,
         "train_s": clock.elapsed_s,
-        "train_loss": loss,
-        "tokens_per_s": steps * recipe.data.train_batch_tokens / max(clock.elapsed_s, 1e-9),
-        "swa_snapshots": swa.count if swa else 0,
+        "train_loss": training.loss,
+        "tokens_per_s": training.step * recipe.data.train_batch_tokens / max(clock.elapsed_s, 1e-9),
+        "swa_snapshots": training.swa.count if training.swa else 0,
         "peak_memory_bytes": peak_memory_bytes(ranks.device),
-        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "num_parameters": sum(parameter.numel() for parameter in training.model.parameters()),
     }
 
 
-def accumulate_gradients(model: GPT, loader: object, num_micro_steps: int, ranks: Ranks) -> float:
+def begin(context: StageContext, model: GPT) -> Training:
+    """The training of a model at its first step, or where the latest snapshot left it."""
+    recipe, ranks = context.recipe, context.ranks
+    model.train()
+    shards = [
+        read_shard(path, recipe.data.vocab_size) for path in split_files(context.text_folder("train_text"), "train")
+    ]
+    averaging = recipe.averaging
+    training = Training(
+        model,
+        make_optimizers(dict(model.named_parameters()), recipe.optimizer, ranks),
+        make_loader(recipe.data, recipe.seed, shards, ranks, ranks.device),
+        swa=SWA() if averaging.swa_every else None,
+        ema=EMA(averaging.ema_decay) if averaging.ema_decay else None,
+    )
+    if training.ema:
+        training.ema.update(model.named_parameters())  # it starts from the initial weights
+    state = read_snapshot(context.snapshot_path("train"))
+    if not ranks.any(state is None):  # all ranks go on, or none
+        assert state is not None
+        training.load_state_dict(state)
+    return training
+
+
+def stop_here(context: StageContext, training: Training) -> None:
+    """Leaves when somebody asked to stop, with a snapshot, so that not a step is lost."""
+    try:
+        context.check_interrupted()
+    except Interrupted:
+        if context.ranks.is_first and training.step:
+            write_snapshot(context.snapshot_path("train"), training)
+        raise
+
+
+def update(training: Training, recipe: Recipe, step: int, lr_multiplier: float, ranks: Ranks) -> None:
+    """One optimiser step, and the averages after it."""
+    model = training.model
+    training.loss = accumulate_gradients(model, training.loader, recipe.data.micro_batches // ranks.size, ranks)
+    clip_gradients(model.parameters(), recipe.optimizer.grad_clip)
+    training.optimizers.step(lr_multiplier, step)
+    training.optimizers.zero_grad()
+    if training.swa and takes_snapshot(recipe.averaging, step, lr_multiplier):
+        training.swa.update(model.named_parameters())
+    if training.ema:
+        training.ema.update(model.named_parameters())
+
+
+def _save(training: Training, folder: Path) -> None:
+    save_weights(folder / LAST, dict(training.model.named_parameters()))
+    if training.swa and training.swa.count:
+        save_weights(folder / SWA_FILE, training.swa.average())
+    if training.ema:
+        save_weights(folder / EMA_FILE, training.ema.average())
+    (folder / CURVE).write_text("\n".join([CURVE_COLUMNS, *training.curve]) + "\n", encoding="utf-8")
+
+
+def accumulate_gradients(model: GPT, loader: Loader, num_micro_steps: int, ranks: Ranks) -> float:
     """Mean gradient of one step's batch on every rank, and the mean loss of the batch in nats per token.
 
     Each micro-batch weighs the same; sums over ranks happen once, in one flat buffer.
@@ -165,7 +177,7 @@ def accumulate_gradients(model: GPT, loader: object, num_micro_steps: int, ranks
     num_micro_batches = num_micro_steps * ranks.size
     total = torch.zeros((), dtype=torch.float32, device=ranks.device)
     for _ in range(num_micro_steps):
-        x_BT, y_BT = loader.next_micro_batch()  # type: ignore[attr-defined]
+        x_BT, y_BT = loader.next_micro_batch()
         loss = functional.cross_entropy(model(x_BT).flatten(0, 1), y_BT.flatten()) / num_micro_batches
         loss.backward()
         total += loss.detach()

@@ -11,6 +11,7 @@ from trainer.spec.recipe import Recipe
 from trainer.stages.assemble import RunRequest, adopt, fingerprints_of
 from trainer.stages.cache import StageStore
 from trainer.stages.context import Interrupted
+from trainer.stages.seal import SEAL, seal
 
 
 def files(store, stage: str) -> dict[str, bytes]:
@@ -89,9 +90,9 @@ def test_the_score_comes_from_the_bytes_on_disk(fresh_store, text_store):
             (target / path.name).write_bytes(path.read_bytes())
     other = run(fresh_store("donor"), small(seed=9), "donor")
     donor = fresh_store("donor2").parent / "donor" / "stages" / "export" / other.stages["export"].fingerprint
-    (store / "stages" / "export" / first.stages["export"].fingerprint / "artifact.bin").write_bytes(
-        (donor / "artifact.bin").read_bytes()
-    )
+    exported = store / "stages" / "export" / first.stages["export"].fingerprint
+    (exported / "artifact.bin").write_bytes((donor / "artifact.bin").read_bytes())
+    (exported / SEAL).write_bytes(seal(exported))
     assert run(store, recipe).metric("evaluate", "val_bpb") == other.metric("evaluate", "val_bpb")
 
 
@@ -130,19 +131,21 @@ def test_an_evaluation_over_its_budget_is_cut_short_and_tried_again_only_under_a
     assert run(store, small(), "patient").status == "done"
 
 
-def test_a_corrupt_shard_is_a_failed_row_that_names_the_file(fresh_store, tmp_path):
-    store = fresh_store("corrupt")
-    source = store / "stages" / "train_text"
-    copied = {path.name: path.read_bytes() for path in source.glob("*/*")}
-    mark = next(path.name for path in source.iterdir() if path.is_dir())
-    source.unlink()
-    (source / mark).mkdir(parents=True)
-    copied["fineweb_train_000000.bin"] = b"\0" * 4 + copied["fineweb_train_000000.bin"][4:]
-    for name, content in copied.items():
-        (source / mark / name).write_bytes(content)
-    record = run(store, small())
-    assert record.status == "failed"
-    assert "fineweb_train_000000.bin has magic number 0; expected 20240520" in record.error
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "result"])
+def test_a_damaged_stage_is_computed_anew_and_only_that_one(fresh_store, damage):
+    store = fresh_store("damaged")
+    before = run(store, small(), "before")
+    folder = StageStore(store).folder("export", before.stages["export"].fingerprint)
+    target = folder / ("result.json" if damage == "result" else "artifact.bin")
+    whole = target.read_bytes()
+    changed = {"truncated": whole[:-9], "missing": None}.get(damage, whole[:200] + b"0" + whole[201:])
+    target.unlink()
+    if changed is not None:
+        target.write_bytes(changed)
+    after = run(store, small(ttt__mode="score_first"), "after")
+    assert "export" in after.stages_run
+    assert not {"train", "evaluate"} & set(after.stages_run)
+    assert StageStore(store).find_intact("export", folder.name) == after.stages["export"]
 
 
 def test_no_snapshot_is_a_failed_row_that_says_what_to_change(fresh_store):

@@ -2,15 +2,17 @@
 
 import csv
 from collections.abc import Iterator
-from itertools import chain, repeat, pairwise
+from itertools import chain, pairwise, repeat
 
 import pytest
+import torch
 
+from tests.fakes import HandClock
 from tests.trainer.stages.conftest import small
 from trainer.stages.assemble import fingerprints_of
 from trainer.stages.cache import StageStore
 from trainer.stages.context import StageContext
-from trainer.stages.train import train
+from trainer.stages.train import initial_model, train_model
 
 WALL_CLOCK = {"budget__train_steps": None, "averaging__use": "none", "averaging__swa_every": 0}
 TINIEST = {
@@ -20,27 +22,17 @@ TINIEST = {
     "model__bigram_buckets": 0,
     "data__train_seq_len": 16,
     "data__train_batch_tokens": 32,
+    "data__micro_batches": 1,
 }
 
 
-class StepClock:
-    """Each step takes the next of some durations: the loop asks for the time when a step begins and when it ends."""
-
-    def __init__(self, durations_s: Iterator[float]):
-        self.durations_s = durations_s
-        self.now_s, self.running = 0.0, False
-
-    def __call__(self) -> float:
-        self.now_s += next(self.durations_s) if self.running else 0.0
-        self.running = not self.running
-        return self.now_s
-
-
 def trained(text_store, tmp_path, durations_s: Iterator[float], **changes):
-    recipe = small(**WALL_CLOCK, **TINIEST, **changes)
-    marks = fingerprints_of(recipe, 1)
-    context = StageContext(recipe, "run", StageStore(text_store), marks, clock=StepClock(durations_s))
-    metrics = train(context, tmp_path)
+    """Trains with a clock that stands still but for each step's forward, which takes the next of some durations."""
+    recipe, clock = small(**WALL_CLOCK, **TINIEST, **changes), HandClock()
+    model = initial_model(recipe, torch.device("cpu"))
+    model.register_forward_pre_hook(lambda *_: clock.advance(next(durations_s)))
+    context = StageContext(recipe, "run", StageStore(text_store), fingerprints_of(recipe, 1), clock=clock)
+    metrics = train_model(context, tmp_path, model)
     with (tmp_path / "curve.csv").open() as file:
         return metrics, [float(row["multiplier"]) for row in csv.DictReader(file)]
 
@@ -61,9 +53,9 @@ def test_not_even_long_steps_pass_the_budget(text_store, tmp_path, step_s):
 
 @pytest.mark.parametrize("paused_step", [0, 5, 40])
 def test_a_pause_of_30_s_leaves_the_multiplier_at_one_and_costs_its_own_time_alone(text_store, tmp_path, paused_step):
-    durations_s = chain(repeat(0.1, paused_step), [30.0], repeat(0.1))
-    metrics, multipliers = trained(text_store, tmp_path, durations_s, budget__train_s=40.0, schedule__warmdown_steps=20)
+    durations_s = chain(repeat(0.5, paused_step), [30.0], repeat(0.5))
+    metrics, multipliers = trained(text_store, tmp_path, durations_s, budget__train_s=70.0, schedule__warmdown_steps=20)
     assert set(multipliers[: paused_step + 30]) == {1.0}
-    assert 0.99 * 40 <= metrics["train_s"] <= 40
+    assert 0.99 * 70 <= metrics["train_s"] <= 70
     assert multipliers[-1] < 0.11
     assert all(later <= earlier for earlier, later in pairwise(multipliers))
