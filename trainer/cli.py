@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from trainer.data_commands import data_app
 from trainer.spec.errors import RecipeError, UserError, did_you_mean
 from trainer.spec.fields import FIELDS, FieldInfo
 from trainer.spec.fingerprint import configuration_id
@@ -32,6 +33,7 @@ EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
 PROGRESS_EVERY = 0.1
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(data_app, name="data")
 SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one field of the preset.")]
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder of runs and finished stages.")]
 
@@ -148,6 +150,27 @@ def check(
 
 def _print_dead(out: Console, finding: Finding) -> None:
     out.print(f"[red]dead[/red] {finding.name}: {finding.reason}")
+
+
+@app.command(epilog="Example: python -m trainer score final_model.pt --preset pr150_v21 --set model.bigram_first=zero")
+def score(
+    file: Annotated[Path, typer.Argument(help="A .pt or .ptz of the lineage, or an artifact of ours.")],
+    preset: Annotated[str, typer.Option(help="The recipe whose model, text, windows and TTT are used.")],
+    overrides: SetOption = [],  # noqa: B006
+    store: StoreOption = Path("runs"),
+) -> None:
+    """Score weights from elsewhere; a file is read safely, nothing in it is executed."""
+    from trainer.stages.cache import StageStore  # late: a wrong request should not wait for torch
+    from trainer.stages.score_file import score_file
+
+    recipe = load_preset(preset, parse_overrides(overrides)).recipe
+    console = Console(stderr=True)
+    with console.status("scoring") as status:
+        found = score_file(file, recipe, StageStore(store), lambda fraction: status.update(f"scoring {fraction:.0%}"))
+    out = Console(highlight=False, soft_wrap=True)
+    out.print(f"{'val_bpb':<14} {found.val_bpb:.6f}  bits per byte")
+    out.print(f"{'val_loss':<14} {found.val_loss:.6f}  nats per token")
+    out.print(f"{'num_tokens':<14} {found.num_tokens:,}")
 
 
 @app.command(epilog="Example: python -m trainer explain ttt")

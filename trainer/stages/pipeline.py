@@ -79,7 +79,7 @@ def run_pipeline(
             outcomes=outcomes,
         )
         for stage in context.fingerprints:
-            outcomes[stage], computed = _obtain(context, stage)
+            outcomes[stage], computed = obtain(context, stage)
             if computed:
                 stages_run.append(stage)
     except (Interrupted, StoreFull):
@@ -98,7 +98,7 @@ def run_pipeline(
     return record
 
 
-def _obtain(context: StageContext, stage: str) -> tuple[StageOutcome, bool]:
+def obtain(context: StageContext, stage: str) -> tuple[StageOutcome, bool]:
     """The stage's outcome, and whether this run computed it."""
     mark = context.fingerprints[stage]
     while True:

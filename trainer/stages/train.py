@@ -52,7 +52,7 @@ class Decision:
     @classmethod
     def of(cls, recipe: Recipe, step: int, clock: TrainingClock, ranks: Ranks, previous: float = 1.0) -> Decision:
         """previous: the multiplier of the step before; what the clock estimates may waver, the warm-down may not"""
-        ends = training_ends(recipe.budget, step, clock.elapsed_s, clock.reserve_s)
+        ends = training_ends(recipe.budget, step, clock.elapsed_s, clock.next_step_s)
         lr_multiplier = multiplier(recipe.schedule, recipe.budget, step, clock.elapsed_s, clock.step_s)
         if len(clock.recent_step_s) >= SETTLED_STEPS:  # before, a few slow steps could hold it down for good
             lr_multiplier = min(lr_multiplier, previous)

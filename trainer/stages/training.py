@@ -37,11 +37,13 @@ class TrainingClock:
         self.recent_step_s.append(step_s)
 
     @property
-    def reserve_s(self) -> float | None:
-        """Seconds to leave for one more step: the slowest of the recent ones but for one outlier; None before any."""
-        if not self.recent_step_s:
-            return None
-        return sorted(self.recent_step_s)[-2 if len(self.recent_step_s) >= MIN_TIMED_STEPS else -1]
+    def next_step_s(self) -> float | None:
+        """What the coming step may well take: the slowest recent step but one, since a single pause says nothing.
+
+        The slowest of all while few are known; None before the first.
+        """
+        slowest = sorted(self.recent_step_s)[-2:]
+        return slowest[0 if len(self.recent_step_s) > MIN_TIMED_STEPS else -1] if slowest else None
 
     @property
     def step_s(self) -> float | None:
