@@ -26,8 +26,8 @@ Preset = Annotated[str | None, typer.Option(help="Put the question to this prese
 Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the preset.")]
 Seeds = Annotated[str | None, typer.Option(help="Seeds, e.g. 1,2,3.")]
 Trials = Annotated[int | None, typer.Option(help="Configurations, the baseline not counted.")]
-Slots = Annotated[int | None, typer.Option(help="Worker groups; default: as many as fit.")]
-Workers = Annotated[int | None, typer.Option(help="Workers of a slot; default: 1 on CPU, a node's GPUs.")]
+Slots = Annotated[int | None, typer.Option(min=1, help="Worker groups; default: as many as fit.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Workers of a slot; default: 1 on CPU, a node's GPUs.")]
 Address = Annotated[str | None, typer.Option(help="Ray cluster, e.g. auto; default: a local one.")]
 Inline = Annotated[bool, typer.Option("--inline", help="One run after another in this process, without Ray.")]
 SnapshotEvery = Annotated[float, typer.Option(help="Seconds of training that a kill may cost at most.")]
@@ -100,6 +100,7 @@ def resume(
     address: Address = None,
     inline: Inline = False,
     snapshot_every_s: SnapshotEvery = 60.0,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again, once mended.")] = False,
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
@@ -108,7 +109,7 @@ def resume(
     from orchestrator.journal import find_sweep
 
     options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
-    _drive(find_sweep(store, name), options, store, format)
+    _drive(find_sweep(store, name), options, store, format, retry_failed)
 
 
 @app.command(epilog="Example: orchestrator confirm ttt")
@@ -152,10 +153,9 @@ def status(
     """Where a sweep stands; works from another terminal while it runs."""
     from orchestrator.journal import find_sweep, list_sweeps
 
-    sweeps = list_sweeps(store)
-    if name is None and not sweeps:
+    if name is None and not list_sweeps(store):
         raise UserError(f"{store}: no sweeps yet; start one with: orchestrator sweep search_spaces/ttt.yaml")
-    found = find_sweep(store, name) if name else sweeps[-1]
+    found = find_sweep(store, name) if name else list_sweeps(store)[-1]
     facts = _standing(found)
     if format == "json":
         print(json.dumps([facts], indent=1))
@@ -172,9 +172,11 @@ def status(
 @app.command("list", epilog="Example: orchestrator list --format json")
 def list_(store: Store = RUNS, format: TextOrJson = "text") -> None:
     """All sweeps of the store."""
-    from orchestrator.journal import list_sweeps
+    from orchestrator.journal import damaged_sweeps, list_sweeps
 
     rows = [_standing(found) for found in list_sweeps(store)]
+    for damaged in damaged_sweeps(store):
+        Console(stderr=True).print(f"left out: sweep '{damaged}': its journal cannot be read", style="red")
     for row in rows:
         row.pop("live")
     if format == "json":
@@ -352,15 +354,20 @@ def _seeds(text: str | None) -> list[int] | None:
         raise UserError(f"--seeds {text} is not a list of whole numbers; for example: --seeds 1337,42,2025") from None
 
 
-def _drive(found: Any, options: Any, store: Path, format: str) -> None:
+def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: bool = False) -> None:
     from orchestrator.conclude import conclude
     from orchestrator.driver import drive
+    from orchestrator.feed import refuse_other_text
     from orchestrator.run_queue import queue_of
+    from orchestrator.slot import expected_ranks
 
     console = Console(stderr=format == "json", highlight=False)
     if found.note:
         console.print(found.note, soft_wrap=True)
     with found.lock():
+        if retry_failed:
+            console.print(f"{found.set_aside_failed()} failed runs are done again")
+        refuse_other_text(found, 1 if options.inline else expected_ranks(options.workers))
         queue = queue_of(found)
         try:
             complete = drive(found, queue, StageStore(store), options, console)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from results.tables import handling_lines, per_configuration, per_run
 from results.verdict import Unit, Verdict
 from results.yardsticks import scale_lines
 from trainer.spec.errors import UserError, did_you_mean
+from trainer.spec.record import Record
 from trainer.spec.units import human_seconds
 
 FIGURE = Path("figures") / "scores.png"
@@ -56,6 +57,8 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     ):
         console.print(line, soft_wrap=True)
     records = sweep.records()
+    for line in failure_lines(sweep, records):
+        console.print(line, style="red", soft_wrap=True)
     done = next((record for record in records.values() if record.status == "done"), None)
     if done is None:
         return
@@ -65,7 +68,8 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     path = sweep.folder / FIGURE
     path.parent.mkdir(exist_ok=True)
     draw_scores(score_facts(frame, sweep.space.swept_keys, baseline_of(sweep)), path)
-    console.print(f"\nfigure  {path}\nrows    orchestrator table {sweep.name} --per run", soft_wrap=True)
+    console.print(f"\nfigure  {path}", soft_wrap=True)
+    console.print(f"rows    orchestrator table {sweep.name} --per run{store_option(sweep)}", soft_wrap=True)
 
 
 def as_text(table: pd.DataFrame, width: int) -> str:
@@ -76,13 +80,32 @@ def as_text(table: pd.DataFrame, width: int) -> str:
 
 def baseline_of(sweep: Sweep) -> str:
     """Identity of the baseline: the first configuration asked."""
-    return sweep.asked()[0].id
+    asked = sweep.asked()
+    if not asked:
+        raise UserError(f"sweep '{sweep.name}' has asked nothing yet; go on with: orchestrator resume {sweep.name}")
+    return asked[0].id
+
+
+def store_option(sweep: Sweep) -> str:
+    """What a command line about this sweep must add: nothing for the usual store."""
+    return "" if sweep.store.absolute() == Path("runs").absolute() else f" --store {sweep.store}"
 
 
 def table_of(sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
-    """The sweep per configuration; in a race each needs the seeds of its rounds alone."""
-    enough = sweep.race().seeds if sweep.space.stopping else {}
-    return per_configuration(frame, baseline=baseline_of(sweep), seeds=sweep.space.seeds, enough=enough)
+    """The table per configuration, ranked as the question says: by its metric, within its constraints.
+
+    In a race each configuration needs the seeds of its rounds alone.
+    """
+    metric = sweep.space.metric
+    return per_configuration(
+        frame,
+        metric.name,
+        baseline_of(sweep),
+        sweep.space.seeds,
+        enough=sweep.race().seeds if sweep.space.stopping else {},
+        limits={name: (limit.min, limit.max) for name, limit in sweep.space.constraints.items()},
+        higher_first=metric.goal == "maximize",
+    )
 
 
 def verdict_lines(sweep: Sweep, frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
@@ -159,18 +182,20 @@ def _verdicts(
     store: Path,
 ) -> list[Verdict]:
     asked = sweep.space.compare
+    if unit not in (None, asked.unit) and margin is None:
+        raise UserError(f"--unit {unit} needs --margin too: the sweep's margin of {asked.margin:g} is in {asked.unit}")
     if sweep.space.stopping and baseline is None and margin is None and unit is None and alpha is None:
         rule = rule_of(sweep.space, is_paired(sweep.space, sweep.asked(), sweep.records()))
         objections = ledger_says(sweep)["objections"]
         return race_verdicts(frame, sweep.race(), baseline_of(sweep), rule, asked.unit, sweep.space.seeds, objections)
     reference = baseline_of(sweep) if baseline is None else reference_of(sweep, baseline, store)
-    chosen_unit: Unit = unit or asked.unit
+    terms = asked.changed(margin, unit, alpha)
     return compare(
         frame,
         reference,
-        margin=asked.margin if margin is None else margin,
-        unit=chosen_unit,
-        alpha=asked.alpha if alpha is None else alpha,
+        margin=terms.margin,
+        unit=terms.unit,
+        alpha=terms.alpha,
         exploratory=sweep.space.adaptive,
         seeds=sweep.space.seeds,
         **ledger_says(sweep),
@@ -228,6 +253,18 @@ def _means(table: pd.DataFrame) -> tuple[float | None, float | None]:
     arms = (ranked[ranked["is_baseline"]], ranked[~ranked["is_baseline"]])
     baseline, best = (None if arm.empty else float(arm.iloc[0]["mean"]) for arm in arms)
     return baseline, best
+
+
+def failure_lines(sweep: Sweep, records: Mapping[str, Record]) -> list[str]:
+    """Each reason once, with the runs it ended, and how to try them again."""
+    reasons: dict[str, list[str]] = {}
+    for run_id, record in records.items():
+        if record.status == "failed":
+            reasons.setdefault(record.error, []).append(run_id)
+    if not reasons:
+        return []
+    told = [f"failed ({len(runs)}x, e.g. {runs[0]}): {reason}" for reason, runs in reasons.items()]
+    return ["", *told, f"once mended: orchestrator resume {sweep.name} --retry-failed{store_option(sweep)}"]
 
 
 def warn_unreadable(frame: pd.DataFrame, console: Console) -> None:

@@ -14,6 +14,7 @@ from orchestrator.overview import label
 from orchestrator.plan_table import read_plan
 from orchestrator.question import SearchSpace
 from results.dossier import Dossier, published_dossier
+from results.ledger import Ledger
 from results.store import read_outcomes
 
 
@@ -27,6 +28,7 @@ def dossier_of(sweep: Sweep) -> Dossier:
         baseline=baseline_of(sweep),
         verdicts=verdicts_of(sweep, frame),
         labels={item.id: label(item, space) for item in asked},
+        fates=Ledger(sweep.store).fate({item.id for item in asked}),
         swept_keys=space.swept_keys,
         seeds=space.seeds,
         enough=sweep.race().seeds if space.stopping else {},
@@ -35,7 +37,7 @@ def dossier_of(sweep: Sweep) -> Dossier:
         adaptive=space.adaptive,
         outcomes=read_outcomes(sweep.folder),
         planned=read_plan(sweep.folder),
-        stages_folder=_store(sweep) / "stages",
+        stages_folder=sweep.store / "stages",
         commands=_commands(sweep),
         space_text=(sweep.folder / "space.yaml").read_text(encoding="utf-8"),
     )
@@ -78,10 +80,6 @@ def _stopping(space: SearchSpace) -> str:
 def _limit(limit: Any) -> str:
     bounds = (("at least", limit.min), ("at most", limit.max))
     return ", ".join(f"{words} {value:,}" for words, value in bounds if value is not None)
-
-
-def _store(sweep: Sweep) -> Path:
-    return sweep.folder.parent.parent
 
 
 def _commands(sweep: Sweep) -> tuple[str, ...]:

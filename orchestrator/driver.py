@@ -52,7 +52,7 @@ class DriveOptions:
 
 def drive(sweep: Sweep, queue: RunQueue, store: StageStore, options: DriveOptions, console: Console) -> bool:
     """Runs what is missing. Returns whether the sweep is complete; False means interrupted, with everything kept."""
-    feed = Feed(sweep, queue, store, expected_ranks(options.workers))
+    feed = Feed(sweep, queue, store, 1 if options.inline else expected_ranks(options.workers))
     if feed.is_finished():
         return True
     stop = threading.Event()

@@ -14,6 +14,8 @@ from orchestrator.configuration import config_of
 from orchestrator.journal import Sweep
 from orchestrator.run_queue import FINISHED, WAIT, Pause, Run, RunQueue
 from results.ledger import Ledger
+from trainer.spec.errors import StoreError
+from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record, now
 from trainer.stages.assemble import RunRequest, adopt, fingerprints_of, keep_record, make_record
 from trainer.stages.cache import StageStore
@@ -22,6 +24,24 @@ LOOK_AHEAD = 32
 """Runs among which the next one is chosen."""
 Stage = tuple[str, str]
 """A stage's name and its fingerprint."""
+
+
+def refuse_other_text(sweep: Sweep, num_ranks: int) -> None:
+    """Raises StoreError when the sweep's results were measured on other text, or by other stages, than now.
+
+    One table must not mix them. All runs of a sweep share their text, so one record tells.
+    """
+    record = next((record for record in sweep.records().values() if "val_text" in record.stages), None)
+    if record is None:
+        return
+    marks = fingerprints_of(Recipe.model_validate(dict(record.recipe)), num_ranks)
+    for stage in ("train_text", "val_text"):
+        if record.stages[stage].fingerprint != marks[stage]:
+            raise StoreError(
+                f"sweep '{sweep.name}' was measured on another text, or by another version of the stages "
+                f"({stage} was {record.stages[stage].fingerprint}, now {marks[stage]}); "
+                "restore them, or ask anew: orchestrator sweep SPACE.yaml --name NAME"
+            )
 
 
 @dataclass

@@ -9,12 +9,14 @@ The journal is only ever appended to, by one driver at a time; anybody may read.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -25,13 +27,13 @@ from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
 from orchestrator.configuration import Configuration, total_runs
-from orchestrator.question import NAME_PATTERN, SearchSpace
+from orchestrator.question import SearchSpace
 from orchestrator.racing import race_of
 from results.ledger import Ledger, Purpose
 from results.race import Standing
 from trainer.spec.environment import commit
 from trainer.spec.errors import StoreError, did_you_mean
-from trainer.spec.record import Record, now
+from trainer.spec.record import NAME_PATTERN, Record, now
 from trainer.stages.cache import write_once
 
 JOURNAL = "journal.jsonl"
@@ -112,7 +114,11 @@ class Sweep:
 
     def asked(self) -> list[Configuration]:
         """Every configuration asked so far, the baseline first."""
-        return [Configuration(**entry) for entry in _entries(self.folder / JOURNAL)[1:]]
+        try:
+            return [Configuration(**entry) for entry in _entries(self.folder / JOURNAL)[1:]]
+        except TypeError:
+            path = self.folder / JOURNAL
+            raise StoreError(f"{path}: is damaged; move the sweep's folder away to start anew") from None
 
     def append(self, configuration: Configuration) -> None:
         """Remembers one more configuration for good. Only under the `lock`."""
@@ -126,6 +132,15 @@ class Sweep:
     def declare(self, configuration: Configuration) -> None:
         """Tells the seed ledger on which seeds a configuration will run; again changes nothing."""
         Ledger(self.store).declare(self.name, configuration.id, self.space.seeds, self.purpose)
+
+    def set_aside_failed(self) -> int:
+        """Moves the records of failed runs out of the way, so that the runs are done again. Only under the `lock`."""
+        failed = [run_id for run_id, record in self.records().items() if record.status == "failed"]
+        folder = self.folder / "failed"
+        folder.mkdir(exist_ok=True)
+        for run_id in failed:
+            self.record_path(run_id).replace(folder / f"{run_id}-{time.time_ns()}.json")
+        return len(failed)
 
     def record_path(self, run_id: str) -> Path:
         """Where a run's record appears, whole and once."""
@@ -192,9 +207,17 @@ def find_sweep(store: Path, name: str) -> Sweep:
 
 
 def list_sweeps(store: Path) -> list[Sweep]:
-    """All sweeps of a store, oldest first."""
-    sweeps = [_read(store / "sweeps" / name) for name in _names(store)]
+    """All sweeps of a store that can be read, oldest first; `damaged_sweeps` names the others."""
+    sweeps = []
+    for name in _names(store):
+        with contextlib.suppress(StoreError, OSError):
+            sweeps.append(_read(store / "sweeps" / name))
     return sorted(sweeps, key=lambda sweep: (sweep.created_at, sweep.name))
+
+
+def damaged_sweeps(store: Path) -> list[str]:
+    """Names of the sweeps whose journal cannot be read."""
+    return sorted(set(_names(store)) - {sweep.name for sweep in list_sweeps(store)})
 
 
 def _names(store: Path) -> list[str]:
@@ -238,7 +261,7 @@ def _read(folder: Path) -> Sweep:
         return Sweep(name=folder.name, folder=folder, space=space, **header)
     except StoreError:
         raise
-    except (IndexError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(f"{folder / JOURNAL}: cannot be read ({reason}); move the folder away to start anew") from None
 

@@ -98,12 +98,12 @@ def spread(scores: list[float]) -> str:
     return f"{statistics.mean(scores):.4f}{sd} bits per byte (n = {len(scores)})"
 
 
-def label(configuration: Configuration, space: SearchSpace) -> str:
+def label(configuration: Configuration, space: SearchSpace | None = None) -> str:
     """'ttt.lr=0.00312 ttt.epochs=3', what is the same everywhere left out; or 'baseline'."""
     if configuration.is_baseline:
         return "baseline"
-    varies = {key for key, item in space.parameters.items() if len(item.probes) > 1}
-    told = {key: value for key, value in configuration.values.items() if key in varies} or configuration.values
+    constant = {key for key, item in space.parameters.items() if not item.varies} if space else set()
+    told = {key: value for key, value in configuration.values.items() if key not in constant} or configuration.values
     return " ".join(f"{key}={short(value)}" for key, value in told.items())
 
 

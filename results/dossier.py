@@ -16,13 +16,17 @@ from typing import Any
 import pandas as pd
 
 from results.compare import compare
-from results.records import UNMERGED, load_records, record_losses
+from results.ledger import SeedFate
+from results.policies import Acceptance, acceptance_of_records, policy_of
+from results.records import merged_records
 from results.row import unfinished_row
 from results.store import OUTCOME_COLUMNS, frame_of
 from results.tables import per_configuration
 from results.verdict import Verdict
 
 RECORDS_QUESTION = "Which published records of the challenge are better than the one before, by more than chance?"
+RULES = ("pg-written", "pg-frontier-p25")
+"""The challenge's rule as it is written, and as its later rows were judged."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,10 @@ class Dossier:
     verdicts: Sequence[Verdict]
     labels: Mapping[str, str]
     """What people call each configuration, the baseline included."""
+    fates: Sequence[SeedFate] = ()
+    """What became of every seed ever declared for these configurations, in any sweep of the store."""
+    acceptances: Sequence[Acceptance] = ()
+    """What acceptance rules say of them, where a rule was put to them."""
     swept_keys: Sequence[str] = ()
     seeds: Sequence[int] | None = None
     """The declared seeds, which every configuration must finish; None when nothing was declared."""
@@ -93,10 +101,8 @@ def published_dossier() -> Dossier:
 
     No seeds were declared, so each record stands with those it published; a seed that was run twice counts once.
     """
-    published = load_records()
-    merged = published[~published["record"].str.startswith(UNMERGED)]
-    names = list(merged.sort_values(["date", "pr"], na_position="first")["record"].drop_duplicates())
-    arms = {name: record_losses(name).assign(sweep="records", within_budget=True) for name in names}
+    arms = {name: rows.assign(sweep="records", within_budget=True) for name, rows in merged_records().items()}
+    names = list(arms)
     verdicts = [compare(arms[name], arms[before], correction="none")[0] for before, name in itertools.pairwise(names)]
     return Dossier(
         name="published records",
@@ -105,6 +111,7 @@ def published_dossier() -> Dossier:
         baseline=names[0],
         verdicts=verdicts,
         labels={name: name.partition("_")[2] or name for name in names},
+        acceptances=[found for rule in RULES for found in acceptance_of_records(policy_of(rule))],
     )
 
 

@@ -15,7 +15,9 @@ from typing import ClassVar, Literal
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
+from results.drawing import as_svg
 from results.render import shown
 
 MOST_TABLE_ROWS = 30
@@ -136,3 +138,14 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def plot(name: str, title: str, figure: Figure, caption: str, facts: Table | None = None) -> Plot:
+    """A figure of ours as a part of the page."""
+    return Plot(Markup(as_svg(figure, name, title, caption)), caption, facts)  # noqa: S704  its words are escaped
+
+
+def left_out(facts: pd.DataFrame) -> str:
+    """' 12 others are not drawn.', or nothing."""
+    count = int(facts["num_left_out"].iloc[0]) if len(facts) else 0
+    return f" {count:,} others are not drawn." if count else ""

@@ -1,17 +1,31 @@
 """The report of a sweep: one HTML file that opens anywhere, for years, without a network.
 
-What it says is in `chapters`, how it looks in `page` and its templates. A sweep of many thousand runs gives a page of
-the same size: figures and tables hold so many configurations and say what they left out.
+What it says is in `findings` and `accounts`, how it looks in `page` and its templates. A sweep of many thousand runs
+gives a page of the same size: figures and tables hold so many configurations and say what they left out.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from results.chapters import CHAPTERS
+from results import accounts, findings
 from results.dossier import Dossier
 from results.page import Page, page_html
 from trainer.spec.record import now
+
+CHAPTERS = (
+    findings.verdict,
+    findings.question,
+    accounts.plan,
+    findings.ranking,
+    findings.differences,
+    findings.importance,
+    findings.scatter,
+    findings.curves,
+    accounts.spending,
+    accounts.failures,
+    accounts.reproduction,
+)
 
 
 def write_report(dossier: Dossier, path: Path) -> Path:

@@ -7,7 +7,7 @@ trained artifact are no independent draws and count once. Which test follows is 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -15,6 +15,7 @@ from scipy import stats
 
 from results.dossier import Dossier
 from results.figures import score_facts
+from results.stats import PooledVariance
 from results.tables import is_finished, per_run
 
 HEADS = ("label", "n", "mean", "sd", "ci95_low", "ci95_high", "best", "failed")
@@ -32,11 +33,9 @@ class Spread:
 
     @classmethod
     def within(cls, numbers: pd.Series[float], groups: pd.Series[str]) -> Spread:
-        """Around each group's own mean."""
-        grouped = numbers.groupby(groups)
-        df = int((grouped.count() - 1).clip(lower=0).sum())
-        squares = float(((numbers - grouped.transform("mean")) ** 2).sum())
-        return cls(math.sqrt(squares / df) if df else math.nan, df)
+        """Around each group's own mean; a group much noisier than the others is left out, as in `compare`."""
+        pooled = PooledVariance.of([group.to_numpy() for _, group in numbers.groupby(groups)])
+        return cls(math.sqrt(pooled.variance), pooled.df)
 
     def half_interval(self, n: int) -> float:
         """Half the 95 % interval of a mean of `n` such numbers."""
@@ -84,6 +83,24 @@ def spread_lines(dossier: Dossier) -> Sequence[str]:
     times = f", {seeds.sd / pairs.sd:.0f} times less" if pairs.sd > 0 else ""
     gains = "The gains of the best configuration on the artifacts that it shares with the baseline spread by"
     return [*lines, f"{gains} {pairs.sd:.5f}{times}: pairing takes out the rest."]
+
+
+def fate_table(dossier: Dossier) -> pd.DataFrame:
+    """One row per configuration of the ranking: label, and the outcome of every seed ever declared for it, first in
+    this sweep, then in others of the store. Empty where no ledger was kept."""
+    told: dict[str, dict[str, list[str]]] = {}
+    for fate in dossier.fates:
+        told.setdefault(fate.config, {}).setdefault(fate.sweep, []).append(f"{fate.seed} {fate.outcome}")
+    rows = [
+        (dossier.label(config), ", ".join(own.pop(dossier.name, [])), _elsewhere(own))
+        for config in dossier.table["config"]
+        if (own := dict(told.get(config, {})))
+    ]
+    return pd.DataFrame(rows, columns=["label", "here", "elsewhere"])
+
+
+def _elsewhere(sweeps: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{name}: {', '.join(seeds)}" for name, seeds in sweeps.items())
 
 
 def scatter_facts(dossier: Dossier) -> tuple[pd.DataFrame, str]:

@@ -9,6 +9,7 @@ import numpy as np
 from orchestrator.configuration import Configuration, baseline_of, identify
 from orchestrator.journal import Sweep, open_sweep
 from orchestrator.space import load_space
+from results.ledger import Ledger
 from trainer.spec.record import Record, StageOutcome
 
 SPACE = """
@@ -34,11 +35,15 @@ def finished_sweep(store: Path) -> Sweep:
     space = load_space(store / "small.yaml")
     sweep = open_sweep(store, space)
     asked = [baseline_of(space), identify(space, 1, {"ttt.mode": "score_first", "ttt.lr": 0.004})]
+    ledger = Ledger(store)
     for item in asked:
         sweep.append(item)
+        ledger.declare(sweep.name, item.id, space.seeds)
         for seed in space.seeds:
             path = sweep.record_path(item.run_id(seed))
             path.parent.mkdir(exist_ok=True)
+            ledger.start(sweep.name, item.id, seed)
+            ledger.end(sweep.name, item.id, seed, "done")
             path.write_text(record(sweep, item, seed).model_dump_json(), encoding="utf-8")
     for seed in space.seeds:
         curve = store / "stages" / "train" / f"train-{seed}" / "curve.csv"

@@ -115,7 +115,7 @@ class _Bench:
     def trained(self, changes: Mapping[str, Any], steps: int, clipped: bool) -> dict[str, Tensor]:
         """The last weights of the changed recipe after so many steps from the common start."""
         few = {"budget.train_steps": steps, "averaging.swa_min_step": 0} | ({} if clipped else {GRAD_CLIP: 0.0})
-        recipe = with_values(self.recipe, few | changes, "check")
+        recipe = with_values(self.recipe, {**few, **changes}, "check")
         context = self.context(recipe, train=f"{steps}-{clipped}-{'-'.join(changes)}")
         return _last_weights(self.run("train", train_model, context, self.started(recipe)))
 
@@ -133,7 +133,7 @@ class _Bench:
 
     def exported(self, changes: Mapping[str, Any]) -> bytes:
         """The artifact of the changed recipe from the kept weights, by a compressor that does not keep one waiting."""
-        recipe = with_values(self.recipe, {COMPRESSOR: "zstd", "quantization.zstd_level": 1} | changes, "check")
+        recipe = with_values(self.recipe, {COMPRESSOR: "zstd", "quantization.zstd_level": 1, **changes}, "check")
         context = self.context(recipe, export=f"quick-{'-'.join(changes)}")
         return (self.run("export", export, context) / ARTIFACT).read_bytes()
 

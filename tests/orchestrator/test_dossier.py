@@ -7,6 +7,8 @@ import pytest
 from orchestrator.cli import main
 from orchestrator.dossier import dossier_of, open_dossier
 from orchestrator.plan_table import keep_plan, read_plan
+from results.ledger import Ledger
+from results.seeds import fate_table
 from results.spending import stage_facts
 from tests.sweep_on_disk import finished_sweep
 
@@ -30,6 +32,15 @@ def test_the_dossier_holds_question_rows_verdict_and_example(sweep):
 def test_stages_are_told_as_the_records_have_them(sweep):
     facts = stage_facts(dossier_of(sweep)).set_index("stage")
     assert facts.loc["train", ["runs", "distinct", "computed", "spent_s"]].tolist() == [6, 3, 3, 27.0]
+
+
+def test_every_declared_seed_is_told_with_its_outcome_in_every_sweep(sweep):
+    ledger = Ledger(sweep.store)
+    ledger.declare("other", dossier_of(sweep).best, [9])
+    told = fate_table(dossier_of(sweep))
+    assert told["label"].tolist() == ["ttt.lr=0.004", "baseline"]
+    assert set(told["here"]) == {"1 done, 2 done, 3 done"}
+    assert told["elsewhere"].tolist() == ["other: 9 declared", ""]
 
 
 def test_a_sweep_is_opened_by_name_or_by_folder_and_else_the_records_are(sweep):

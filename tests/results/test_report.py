@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from results.chapters import failures, ranking, scatter
+from results.accounts import failures
 from results.dossier import published_dossier
+from results.findings import ranking, scatter
 from results.page import Page, page_html
 from results.report import report_html, write_report
 from tests.results.made_up import dossier
@@ -115,6 +116,7 @@ def test_records_have_a_report(tmp_path):
     path = write_report(published_dossier(), tmp_path / "new" / "records.html")
     page = words(path.read_text(encoding="utf-8"))
     assert "These runs are published elsewhere." in page
+    assert "Would it be accepted? pg-written: beats the incumbent by at least 0.005 nats" in page
     assert "Ranking Configurations by their mean over seeds" in page
 
 

@@ -121,3 +121,9 @@ def test_the_table_states_by_which_rule_rows_were_handled():
         "failed rows (never averaged over: their configuration has no mean): 1",
     ]
     assert handling_lines(frame(row("a", 1, 2.0))) == []
+
+
+def test_where_nothing_was_declared_each_configuration_stands_with_the_seeds_it_has():
+    rows = frame(row("a", 1, 2.0), row("a", 2, 2.1), row("b", 7, 2.2))
+    assert per_configuration(rows, own_seeds=True)["status"].tolist() == ["done", "done"]
+    assert set(per_configuration(rows)["status"]) == {"running"}

@@ -74,7 +74,8 @@ def _nearest(weight_RC: Tensor, bits: int, clip_search: bool) -> tuple[Tensor, T
     errors_QR = torch.stack([(dequantize_rows(*pair) - weight_RC).square().sum(dim=1) for pair in found])
     best_R = errors_QR.argmin(dim=0)
     rows_R = torch.arange(len(best_R), device=best_R.device)
-    return tuple(torch.stack(parts)[best_R, rows_R] for parts in zip(*found, strict=True))
+    codes, scales = (torch.stack(parts)[best_R, rows_R] for parts in zip(*found, strict=True))
+    return codes, scales
 
 
 def _below_clip(weight_RC: Tensor, clip_R: Tensor, bits: int) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ Every error a person can cause is a `UserError`; command lines print it without 
         ├── BudgetExceeded     bytes or seconds over their limit    (a failed row, never a lost one)
         ├── LegalityError      an evaluation that breaks a rule of the challenge
         └── StoreError         a runs folder, a sweep, a stage folder
+            └── StoreFull      nothing more can be written: no result of any run
 """
 
 from __future__ import annotations
@@ -55,6 +56,10 @@ class LegalityError(UserError):
 
 class StoreError(UserError):
     """A runs folder, sweep or stage that is missing, busy or damaged."""
+
+
+class StoreFull(StoreError):
+    """The store takes no more bytes. Says nothing about the run, which leaves no record and is done again."""
 
 
 def did_you_mean(found: str, known: Iterable[str]) -> str:

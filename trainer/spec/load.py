@@ -16,7 +16,7 @@ from trainer.spec.errors import ProblemsError, RecipeError, did_you_mean
 from trainer.spec.fields import FIELDS
 from trainer.spec.nano import SUFFIX, nano_values
 from trainer.spec.recipe import Recipe
-from trainer.spec.yaml_text import YamlText, parse_value
+from trainer.spec.yaml_text import YamlText, parse_value, read_text
 
 HEADER_KEYS = ("description", "extends", "source", "parameters", "published")
 SECTIONS = tuple(Recipe.model_fields)
@@ -119,7 +119,7 @@ def _text_of(name: str, seen: tuple[str, ...]) -> tuple[str, str]:
         path = Path(name)
         if not path.is_file():
             raise RecipeError(name, ["there is no such preset file"])
-        return path.read_text(encoding="utf-8"), name
+        return read_text(path), name
     known = preset_names()
     if name not in known:
         where = f"preset '{seen[-1]}'" if seen else "the request"
@@ -200,6 +200,7 @@ def _expectation(key: str, item: Mapping[str, Any]) -> str:
         "greater_than_equal": "must be at least {ge}",
         "less_than": "must be less than {lt}",
         "less_than_equal": "must be at most {le}",
+        "finite_number": "must be a finite number",
     }
     if item["type"] in words:
         return words[item["type"]].format(**limits)

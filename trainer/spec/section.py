@@ -30,7 +30,9 @@ class Knob:
 class Section(BaseModel):
     """A part of a recipe: frozen, strict, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     def complaints(self) -> Iterator[str]:
         """What fields say together that they may not; 'KEY = VALUE ...' relative to this section."""

@@ -14,7 +14,6 @@ import torch
 from trainer.scoring.legality import Ledger
 from trainer.scoring.ttt import score_first
 from trainer.scoring.unguarded import UnguardedText, pre_eval
-from trainer.spec.errors import BudgetExceeded
 from trainer.spec.record import Metric
 from trainer.stages.context import StageContext
 from trainer.stages.evaluate import keep_score, load_artifact, open_ledger
@@ -34,20 +33,16 @@ def adapt(context: StageContext, folder: Path) -> dict[str, Metric]:
     model = load_artifact(context)
     kind, procedure = PROCEDURES[recipe.ttt.mode]
     ledger = open_ledger(context, kind)
-    try:
-        procedure(
-            ledger,
-            model,
-            recipe.ttt,
-            recipe.evaluation,
-            make_sgd,
-            context.ranks,
-            context.eval_stop(started_s),
-            lambda fraction: context.tell("adapt", fraction),
-        )
-    except BudgetExceeded:
-        context.check_interrupted()
-        raise
+    procedure(
+        ledger,
+        model,
+        recipe.ttt,
+        recipe.evaluation,
+        make_sgd,
+        context.ranks,
+        context.eval_stop(started_s),
+        lambda fraction: context.tell("adapt", fraction),
+    )
     return keep_score(context, folder, ledger, started_s)
 
 

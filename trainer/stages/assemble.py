@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from trainer.data.corpus import text_digests
 from trainer.spec.environment import commit, environment, hardware, versions
+from trainer.spec.errors import StoreFull
 from trainer.spec.fingerprint import fingerprints
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record, StageOutcome, budget_complaint, now
@@ -29,7 +30,10 @@ class RunRequest:
 
     @classmethod
     def of(cls, run_id: str, preset: str, recipe: Recipe, record_path: Path) -> RunRequest:
-        return cls(run_id, preset, recipe.model_dump(mode="json"), str(Path(record_path).absolute()))
+        plain = recipe.model_dump(mode="json")
+        if recipe.data.source == "shards":  # whoever runs it may stand in another folder
+            plain["data"] |= {key: str(Path(plain["data"][key]).absolute()) for key in ("folder", "tokenizer")}
+        return cls(run_id, preset, plain, str(Path(record_path).absolute()))
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -85,5 +89,13 @@ def adopt(request: RunRequest, store: StageStore, num_ranks: int) -> Record | No
 
 
 def keep_record(request: RunRequest, record: Record) -> bool:
-    """Writes `run.json` where the request says; the first writer wins. Returns whether this was the first."""
-    return write_once(Path(request.record_path), record.model_dump_json(indent=1).encode())
+    """Writes `run.json` where the request says; the first writer wins. Returns whether this was the first.
+
+    Raises StoreFull when it cannot be written.
+    """
+    try:
+        return write_once(Path(request.record_path), record.model_dump_json(indent=1).encode())
+    except OSError as fault:
+        raise StoreFull(
+            f"{request.record_path}: cannot be written ({fault.strerror}); free space, then go on"
+        ) from None

@@ -14,7 +14,6 @@ sweep with nothing missing, only reads here.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -26,11 +25,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from trainer.spec.errors import StoreError
+from trainer.spec.errors import StoreError, StoreFull
 from trainer.spec.record import Metric, StageOutcome
 from trainer.stages.seal import SEAL, damaged_files, looks_whole, seal
 
 RESULT = "result.json"
+PROBE_BYTES = 2**20
 
 
 class StageStore:
@@ -66,7 +66,8 @@ class StageStore:
     def history(self, stage: str, newest: int = 50) -> list[float]:
         """Seconds that the stage took in the newest finished folders, for estimates."""
         results = sorted(self._stages.glob(f"{stage}/*/{RESULT}"), key=lambda path: path.stat().st_mtime)
-        return [json.loads(path.read_bytes())["seconds"] for path in results[-newest:]]
+        found = (self.find(stage, path.parent.name) for path in results[-newest:])
+        return [outcome.seconds for outcome in found if outcome is not None]
 
     def claim(self, stage: str, fingerprint: str) -> FileLock | None:
         """The held lock of whoever computes the stage, to be released; None while somebody else holds it."""
@@ -156,6 +157,15 @@ class StageStore:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         claim.release()
         return True
+
+    def check_writable(self) -> None:
+        """Raises StoreFull when the store does not take another megabyte."""
+        try:
+            with tempfile.TemporaryFile(dir=self._stages) as probe:
+                probe.write(bytes(PROBE_BYTES))
+                probe.flush()
+        except OSError as fault:
+            raise StoreFull(f"{self.root}: cannot be written ({fault.strerror}); free space, then go on") from None
 
     def exceeded_s(self, stage: str, fingerprint: str) -> float | None:
         """The limit at which the stage was cut short, or None; it is worth another try only under a larger one."""

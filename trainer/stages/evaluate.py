@@ -20,7 +20,6 @@ from trainer.nn.gpt import GPT
 from trainer.quant.artifact import decode_artifact
 from trainer.scoring.legality import Ledger, Score
 from trainer.scoring.sliding import score
-from trainer.spec.errors import BudgetExceeded
 from trainer.spec.record import Metric
 from trainer.stages.context import StageContext
 from trainer.stages.export import ARTIFACT
@@ -34,13 +33,10 @@ Text = TypeVar("Text", bound=Ledger)
 def evaluate(context: StageContext, folder: Path) -> dict[str, Metric]:
     """Runs on every rank; the first one writes."""
     started_s = context.clock()
-    model, ledger = load_artifact(context), open_ledger(context)
+    model = load_artifact(context)
+    ledger: Ledger = open_ledger(context)
     stop = context.eval_stop(started_s)
-    try:
-        score(ledger, model, context.recipe.evaluation, context.ranks, stop, lambda f: context.tell("evaluate", f))
-    except BudgetExceeded:
-        context.check_interrupted()
-        raise
+    score(ledger, model, context.recipe.evaluation, context.ranks, stop, lambda f: context.tell("evaluate", f))
     return keep_score(context, folder, ledger, started_s)
 
 

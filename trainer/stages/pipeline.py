@@ -16,7 +16,7 @@ import torch
 from filelock import FileLock
 
 from trainer.ranks import Ranks
-from trainer.spec.errors import BudgetExceeded, StoreError, UserError
+from trainer.spec.errors import BudgetExceeded, StoreError, StoreFull, UserError
 from trainer.spec.record import Metric, Record, StageOutcome, now
 from trainer.stages.adapt import adapt
 from trainer.stages.assemble import RunRequest, fingerprints_of, keep_record, make_record
@@ -79,16 +79,17 @@ def run_pipeline(
             outcomes=outcomes,
         )
         for stage in context.fingerprints:
-            outcomes[stage], computed = _obtain(context, stage)
+            outcomes[stage], computed = obtain(context, stage)
             if computed:
                 stages_run.append(stage)
-    except Interrupted:
+    except (Interrupted, StoreFull):
         raise
     except UserError as mistake:
         error = str(mistake)
     except Exception as fault:
         if ranks.size > 1:
             raise
+        store.check_writable()  # a full disk breaks a stage in many ways, none of which is a result
         traceback.print_exc()
         error = f"{type(fault).__name__}: {fault}"
     record = make_record(request, recipe, outcomes, stages_run, started_at, ranks.size, error)
@@ -97,7 +98,7 @@ def run_pipeline(
     return record
 
 
-def _obtain(context: StageContext, stage: str) -> tuple[StageOutcome, bool]:
+def obtain(context: StageContext, stage: str) -> tuple[StageOutcome, bool]:
     """The stage's outcome, and whether this run computed it."""
     mark = context.fingerprints[stage]
     while True:
@@ -154,7 +155,7 @@ def _compute(context: StageContext, stage: str, mark: str) -> StageOutcome:
                 outcome = f"{stage}: its folder cannot be kept: {fault}"
         outcome = context.ranks.broadcast_object(outcome)
     if isinstance(outcome, str):
-        raise StoreError(outcome)
+        raise StoreFull(outcome)
     return outcome
 
 
@@ -163,6 +164,7 @@ def _work(context: StageContext, stage: str, mark: str, aside: Path) -> dict[str
         try:
             return WORK[stage](context, aside)
         except BudgetExceeded:
+            context.check_interrupted()  # a scoring loop stops in the same way for both
             if stage in BUDGETED and context.ranks.is_first:
                 context.store.mark_exceeded(stage, mark, context.recipe.budget.eval_s)
             raise

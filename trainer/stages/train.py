@@ -8,6 +8,7 @@ from its last snapshot when it was stopped or killed.
 
 from __future__ import annotations
 
+import math
 import resource
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from trainer.optim.schedule import multiplier, used_fraction
 from trainer.quant.packing import weight_transform
 from trainer.ranks import Ranks
 from trainer.spec.budget import training_ends
+from trainer.spec.errors import UserError
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Metric
 from trainer.stages.context import Interrupted, StageContext
@@ -33,6 +35,8 @@ from trainer.stages.weights import build_model, save_weights
 
 LAST, SWA_FILE, EMA_FILE, CURVE = "last.safetensors", "swa.safetensors", "ema.safetensors", "curve.csv"
 REPORT_EVERY_STEPS = 10
+SETTLED_STEPS = 21
+"""Timed steps after which their median is believed."""
 CURVE_COLUMNS = "step,train_loss,multiplier,elapsed_s"
 
 
@@ -46,9 +50,12 @@ class Decision:
     """Whether the step repeats the recurrent layers."""
 
     @classmethod
-    def of(cls, recipe: Recipe, step: int, clock: TrainingClock, ranks: Ranks) -> Decision:
-        ends = training_ends(recipe.budget, step, clock.elapsed_s, clock.step_s)
+    def of(cls, recipe: Recipe, step: int, clock: TrainingClock, ranks: Ranks, previous: float = 1.0) -> Decision:
+        """previous: the multiplier of the step before; what the clock estimates may waver, the warm-down may not"""
+        ends = training_ends(recipe.budget, step, clock.elapsed_s, clock.next_step_s)
         lr_multiplier = multiplier(recipe.schedule, recipe.budget, step, clock.elapsed_s, clock.step_s)
+        if len(clock.recent_step_s) >= SETTLED_STEPS:  # before, a few slow steps could hold it down for good
+            lr_multiplier = min(lr_multiplier, previous)
         looped = used_fraction(recipe.budget, step, clock.elapsed_s) >= recipe.model.recur_at
         if ranks.size == 1:
             return cls(ends, lr_multiplier, looped)
@@ -80,10 +87,11 @@ def train_model(context: StageContext, folder: Path, model: GPT) -> dict[str, Me
     while True:
         step = training.step
         stop_here(context, training)
-        decision = Decision.of(recipe, step, clock, ranks)
+        decision = Decision.of(recipe, step, clock, ranks, training.multiplier)
         if decision.ends:
             break
         started_s = context.clock()
+        training.multiplier = decision.multiplier if len(clock.recent_step_s) >= SETTLED_STEPS else 1.0
         training.model.looped = decision.looped
         training.sees_quantized |= _sees_quantized(recipe, decision.multiplier)
         if fake_quantize and training.sees_quantized:
@@ -151,10 +159,15 @@ def update(training: Training, recipe: Recipe, step: int, lr_multiplier: float, 
     """One optimiser step, and the averages after it."""
     model = training.model
     training.loss = accumulate_gradients(model, training.loader, recipe.data.micro_batches // ranks.size, ranks)
+    if not math.isfinite(training.loss):
+        raise UserError(
+            f"training diverged: the loss of step {step} is {training.loss}; lower optimizer.muon.lr = "
+            f"{recipe.optimizer.muon.lr:g} or optimizer.adam.embed_lr = {recipe.optimizer.adam.embed_lr:g}"
+        )
     clip_gradients(model.parameters(), recipe.optimizer.grad_clip)
     training.optimizers.step(lr_multiplier, step)
     training.optimizers.zero_grad()
-    if training.swa and takes_snapshot(recipe.averaging, step, lr_multiplier):
+    if training.swa and takes_snapshot(recipe.averaging, step + 1, lr_multiplier):
         training.swa.update(model.named_parameters())
     if training.ema:
         training.ema.update(model.named_parameters())

@@ -37,6 +37,15 @@ class TrainingClock:
         self.recent_step_s.append(step_s)
 
     @property
+    def next_step_s(self) -> float | None:
+        """What the coming step may well take: the slowest recent step but one, since a single pause says nothing.
+
+        The slowest of all while few are known; None before the first.
+        """
+        slowest = sorted(self.recent_step_s)[-2:]
+        return slowest[0 if len(self.recent_step_s) > MIN_TIMED_STEPS else -1] if slowest else None
+
+    @property
     def step_s(self) -> float | None:
         """Median of the recent steps, or None while the first few could mislead it."""
         return statistics.median(self.recent_step_s) if len(self.recent_step_s) >= MIN_TIMED_STEPS else None
@@ -56,6 +65,8 @@ class Training:
     """One line per step done."""
     sees_quantized: bool = False
     loss: float = float("nan")
+    multiplier: float = 1.0
+    """Of the latest step; inside the warm-down it never rises again."""
 
     @property
     def step(self) -> int:
@@ -76,6 +87,7 @@ class Training:
             "curve": list(self.curve),
             "sees_quantized": self.sees_quantized,
             "loss": self.loss,
+            "multiplier": self.multiplier,
             "random": torch.get_rng_state(),
             "device_random": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         }
@@ -93,6 +105,7 @@ class Training:
         self.clock.recent_step_s.extend(state["recent_step_s"])
         self.curve = list(state["curve"])
         self.sees_quantized, self.loss = state["sees_quantized"], state["loss"]
+        self.multiplier = state["multiplier"]
         torch.set_rng_state(state["random"])
         device = next(self.model.parameters()).device
         if device.type == "cuda" and state["device_random"] is not None:

@@ -1,12 +1,18 @@
 """A whole run, from text to record, on one rank."""
 
 import json
+import multiprocessing
+import resource
+import shutil
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from tests.trainer.stages.conftest import TTT, run, small
+from trainer.spec.errors import StoreFull
 from trainer.spec.recipe import Recipe
 from trainer.stages.assemble import RunRequest, adopt, fingerprints_of
 from trainer.stages.cache import StageStore
@@ -170,6 +176,32 @@ def test_an_interrupted_run_leaves_no_record_but_its_finished_stages(fresh_store
     assert run(store, small(), "stopped").stages_run == ("export", "evaluate")
 
 
+@pytest.mark.parametrize("stage", ["train", "evaluate", "adapt", "diagnose"])
+def test_a_request_to_stop_is_an_interruption_in_every_stage(fresh_store, stage):
+    seen = []
+    changes = {key.replace(".", "__"): value for key, value in TTT.items()} | {"evaluation__diagnose": True}
+    with pytest.raises(Interrupted):
+        run(
+            fresh_store(stage),
+            small(**changes),
+            report=lambda progress: seen.append(progress.stage),
+            stopping=lambda: stage in seen,
+        )
+
+
+def test_data_paths_travel_as_absolute_ones():
+    shards = small(data__source="shards", data__folder="here", data__tokenizer="here/t.model")
+    data = RunRequest.of("x", "tiny", shards, Path("x.json")).recipe["data"]
+    assert Path(data["folder"]) == Path("here").absolute()
+    assert Path(data["tokenizer"]) == Path("here/t.model").absolute()
+
+
+def test_training_that_diverges_says_so(fresh_store):
+    record = run(fresh_store("diverged"), small(optimizer__adam__embed_lr=1e30))
+    assert record.status == "failed"
+    assert "training diverged: the loss of step" in record.error
+
+
 def test_the_first_record_stands(text_store):
     path = text_store / "records" / "kept.json"
     first = run(text_store, small(), "kept")
@@ -199,3 +231,25 @@ def test_a_request_travels_as_plain_values():
     request = RunRequest.of("x", "tiny", recipe, "x.json")
     assert RunRequest(**json.loads(json.dumps(request.as_dict()))).load_recipe() == recipe
     assert isinstance(request.load_recipe(), Recipe)
+
+
+def run_on_a_full_disk(store, limit_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+    try:
+        run(store, small(), "full")
+    except StoreFull as fault:
+        sys.exit(str(fault))
+
+
+@pytest.mark.parametrize("limit_bytes", [100, 2_000, 50_000])
+def test_a_full_disk_is_no_result(fresh_store, limit_bytes):
+    store = fresh_store("full")
+    run(store, small(), "before")
+    shutil.rmtree(store / "stages" / "export")
+    child = multiprocessing.get_context("fork").Process(target=run_on_a_full_disk, args=(store, limit_bytes))
+    child.start()
+    child.join()
+    assert child.exitcode == 1
+    assert not (store / "records" / "full.json").exists()
+    assert not list((store / "stages" / "export").glob("*/result.json"))
+    assert run(store, small(), "full").status == "done"

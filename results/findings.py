@@ -1,34 +1,29 @@
-"""What a report says, chapter by chapter: dossier in, words, tables and figures out.
+"""What a report says that was found: the answer, who leads and by how much, which knob mattered, seeds and curves.
 
 Each chapter says what it left out, and why it has nothing to show when it has not. Nothing is computed here that is not
-a count: numbers come from the facts of figures and from tables.
+a count: numbers come from the facts of figures and from tables. What the sweep cost is told in `accounts`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import pandas as pd
-from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from results.curves import curve_facts, curve_figure
 from results.dossier import Dossier
-from results.drawing import as_svg
 from results.figures import score_figure
 from results.importance import importance_facts, importance_figure
-from results.page import Callout, Chapter, Code, Part, Plot, Table, Text, table_of
+from results.page import Callout, Chapter, Code, Part, Table, Text, left_out, plot, table_of
+from results.policies import Policy
 from results.ranking import gain_facts, gain_figure, ranking_facts, ranking_figure
-from results.seeds import scatter_facts, spread_lines
-from results.spending import in_words, limit_facts, stage_facts, use_facts, use_figure
+from results.seeds import fate_table, scatter_facts, spread_lines
 from results.tables import is_finished, per_run
 from results.verdict import Verdict
 from results.yardsticks import scale_lines
-from trainer.spec.units import human_seconds
 
-SAVED = "a stage that several runs need is computed once"
+P_VALUES = ("p", "p_corrected", "p_no_worse", "sign_flip_p")
 TONES: dict[str, Literal["good", "plain", "bad"]] = {"better": "good", "not shown": "plain", "cannot say": "bad"}
 
 
@@ -68,43 +63,6 @@ def question(dossier: Dossier) -> Chapter:
     return Chapter("question", "Question", parts)
 
 
-def plan(dossier: Dossier) -> Chapter:
-    """What was expected against what was computed, stage by stage and run by run."""
-    facts = stage_facts(dossier)
-    if facts.empty:
-        return Chapter("plan", "Plan against actual", [Text("No run of ours stands behind these numbers.")])
-    saved_s = facts["unshared_s"].sum() - facts["spent_s"].sum()
-    shown = facts.assign(
-        planned=_expected(dossier, facts, "planned", str),
-        planned_s=_expected(dossier, facts, "planned_s", human_seconds),
-        spent_s=facts["spent_s"].map(human_seconds),
-        unshared_s=facts["unshared_s"].map(human_seconds),
-    )
-    heads = {
-        "stage": "stage", "runs": "runs that need it", "distinct": "distinct", "planned": "planned to compute",
-        "computed": "computed", "planned_s": "planned time", "spent_s": "time spent", "unshared_s": "if never shared",
-    }  # fmt: skip
-    signs = " ≤ marks an upper bound, ? what the store had no experience of."
-    caption = f"Stages: {SAVED}.{signs if dossier.planned else ' No plan was kept when this sweep began.'}"
-    spent = human_seconds(float(facts["spent_s"].sum()))
-    runs = _runs_in_words(dossier)
-    words = f"{runs} They took {spent} of computing; sharing stages saved {human_seconds(float(saved_s))}."
-    return Chapter("plan", "Plan against actual", [Text(words), table_of(shown, heads, caption)])
-
-
-def _expected(dossier: Dossier, facts: pd.DataFrame, column: str, words: Callable[[float], str]) -> list[str]:
-    """What the plan expected of each stage, in words; empty without a plan."""
-    if dossier.planned is None:
-        return [""] * len(facts)
-    known = facts[[column, "exact"]].itertuples(index=False)
-    return ["?" if pd.isna(value) else f"{'' if exact else '≤ '}{words(value)}" for value, exact in known]
-
-
-def _runs_in_words(dossier: Dossier) -> str:
-    recorded, total = len(per_run(dossier.frame)), dossier.total_runs
-    return f"{recorded:,} runs are recorded." if total is None else f"{recorded:,} of {total:,} runs are recorded."
-
-
 def ranking(dossier: Dossier) -> Chapter:
     """The configurations in their order, with intervals."""
     facts = ranking_facts(dossier)
@@ -142,13 +100,29 @@ def differences(dossier: Dossier) -> Chapter:
     )
     heads = {
         "label": "configuration", "conclusion": "verdict", "gain": "gain (bits per byte)", "low": "95 % from",
-        "high": "to", "margin": "margin", "n": "n", "test": "test", "p": "p", "p_corrected": "p, corrected",
-        "reason": "reason",
+        "high": "to", "n": "n", "test": "test", "p": "p", "p_corrected": "p, corrected",
+        "p_no_worse": "p, no worse", "sign_flip_p": "p, sign flips", "reason": "reason",
     }  # fmt: skip
     signed = {name: facts[name].map("{:+.5f}".format).replace("+nan", "") for name in ("gain", "low", "high")}
-    signed |= {name: facts[name].map("{:.2g}".format, na_action="ignore") for name in ("p", "p_corrected")}
-    table = table_of(facts.assign(**signed), heads, "Each difference with the test behind its verdict.")
-    return Chapter("differences", "Differences", [plot("gains", "Gains", gain_figure(facts), caption), table])
+    signed |= {name: facts[name].map("{:.2g}".format, na_action="ignore") for name in P_VALUES}
+    margin = facts["margin"].median()
+    asked = f"; the margin is {margin:.5f} bits per byte" if margin > 0 else ""
+    table = table_of(facts.assign(**signed), heads, f"Each difference with the test behind its verdict{asked}.")
+    parts = [plot("gains", "Gains", gain_figure(facts), caption), table, *_acceptances(dossier)]
+    return Chapter("differences", "Differences", parts)
+
+
+def _acceptances(dossier: Dossier) -> list[Part]:
+    """What rules of acceptance say, one folded table for each rule."""
+    found: dict[Policy, list[Sequence[str]]] = {}
+    for item in dossier.acceptances:
+        said = item.reason if item.p is None else f"p = {item.p:.2g}"
+        found.setdefault(item.policy, []).append((dossier.label(item.candidate), item.answer, said))
+    heads = ["candidate", "answer", "because"]
+    return [
+        Table(f"Would it be accepted? {policy.name}: {policy.rule}", heads, rows, [False] * 3, folded=True)
+        for policy, rows in found.items()
+    ]
 
 
 def importance(dossier: Dossier) -> Chapter:
@@ -181,7 +155,10 @@ def scatter(dossier: Dossier) -> Chapter:
 
 
 def _spread(dossier: Dossier) -> list[Part]:
-    return [outcomes(dossier), *(Text(line) for line in spread_lines(dossier))]
+    fates = fate_table(dossier)
+    heads = {"label": "configuration", "here": "seeds declared here", "elsewhere": "and in other sweeps"}
+    listed = [table_of(fates, heads, "Every declared seed with its outcome, from the ledger.")] if len(fates) else []
+    return [outcomes(dossier), *listed, *(Text(line) for line in spread_lines(dossier))]
 
 
 def outcomes(dossier: Dossier) -> Text:
@@ -208,95 +185,3 @@ def curves(dossier: Dossier) -> Chapter:
     averaged = f" Each point is the mean of up to {steps} steps." if steps > 1 else ""
     caption = f"Training loss of each distinct training.{averaged}{cut}{gone}"
     return Chapter("curves", "Learning curves", [plot("curves", "Learning curves", curve_figure(facts), caption)])
-
-
-def spending(dossier: Dossier) -> Chapter:
-    """Bytes and seconds against their limits."""
-    limits = limit_facts(dossier)
-    if limits.empty:
-        return Chapter("budget", "Budget use", [Text("No run says what it used.")])
-    used = use_facts(dossier)
-    words = limits.assign(
-        **{
-            name: [in_words(column, value) for column, value in zip(limits["column"], limits[name], strict=True)]
-            for name in ("smallest", "median", "largest", "limit")
-        },
-        used=limits["used"].map("{:.1%}".format),
-    )
-    heads = {name: name for name in limits} | {"over": "runs over", "used": "most used"}
-    caption = f"What each configuration used at most over its seeds; the baseline stands on top.{left_out(used)}"
-    parts = [plot("budget", "Budget use", use_figure(used, limits), caption)] if len(used) else []
-    return Chapter("budget", "Budget use", [*parts, table_of(words, heads, "Limits, and what all runs used.")])
-
-
-def failures(dossier: Dossier) -> Chapter:
-    """What went wrong, grouped by its message."""
-    runs = per_run(dossier.frame)
-    errors = runs["error"].fillna("").str.strip()
-    broken = runs[(runs["status"] == "failed") | (errors != "") | ((runs["status"] == "done") & ~is_finished(runs))]
-    unreadable = dossier.frame.attrs.get("unreadable", [])
-    parts: list[Part] = []
-    if broken.empty and not unreadable:
-        parts.append(Text("Nothing failed."))
-    if len(broken):
-        parts += _failed(broken.assign(error=errors[broken.index].where(errors[broken.index] != "", "no finite score")))
-    if unreadable:
-        parts.append(
-            Code(f"{len(unreadable):,} records could not be read and are in no table:", "\n".join(unreadable[:20]))
-        )
-    return Chapter("failures", "Failures", parts)
-
-
-def _failed(broken: pd.DataFrame) -> list[Part]:
-    message = broken["error"].map(lambda error: error.splitlines()[-1])
-    run = broken["config"] + " seed " + broken["seed"].astype("str")
-    groups = pd.DataFrame({"message": message, "run": run, "error": broken["error"]}).groupby("message", sort=False)
-    table = groups.agg(runs=("run", "size"), example=("run", "first"), error=("error", "first")).reset_index()
-    table = table.sort_values("runs", ascending=False, kind="stable")
-    heads = {"message": "message", "runs": "runs", "example": "for example"}
-    longer = table[table["error"] != table["message"]].head(5)
-    details = [Code(f"In full: {row['example']}", row["error"], folded=True) for row in longer.to_dict("records")]
-    return [table_of(table, heads, f"{len(broken):,} runs have no result, by their message."), *details]
-
-
-def reproduction(dossier: Dossier) -> Chapter:
-    """Commands, recipe, commit, versions and hardware."""
-    example, runs = dossier.example, dossier.frame
-    parts: list[Part] = []
-    if dossier.commands:
-        parts.append(Code("The sweep again; space.yaml stands under Question:", "\n".join(dossier.commands)))
-    origin = {"commit": "Commit", "hardware": "Hardware", "versions": "Versions"}
-    rows = [[name, words, f"{count:,}"] for column, name in origin.items() for words, count in _counted(runs[column])]
-    if rows:
-        caption = "Where the runs were made. A '+' behind a commit: the checkout had changes."
-        parts.append(Table(caption, ["What", "Which", "Runs"], rows, [False, False, True]))
-    if example:
-        parts.append(_recipe(example))
-    return Chapter("reproduce", "How to reproduce", parts or [Text("These runs are published elsewhere.")])
-
-
-def _counted(column: pd.Series) -> Sequence[tuple[str, int]]:
-    return [(str(words), int(count)) for words, count in column.dropna().value_counts().head(10).items()]
-
-
-def _recipe(example: Mapping[str, Any]) -> Code:
-    caption = (
-        f"The full recipe of run {example['run_id']} (preset {example['preset']}, started {example['started_at']})"
-    )
-    return Code(caption, json.dumps(example["recipe"], indent=1), folded=True)
-
-
-def plot(name: str, title: str, figure: Figure, caption: str, facts: Table | None = None) -> Plot:
-    """A figure of ours as a part of the page."""
-    return Plot(Markup(as_svg(figure, name, title, caption)), caption, facts)  # noqa: S704  its words are escaped
-
-
-def left_out(facts: pd.DataFrame) -> str:
-    """' 12 others are not drawn.', or nothing."""
-    count = int(facts["num_left_out"].iloc[0]) if len(facts) else 0
-    return f" {count:,} others are not drawn." if count else ""
-
-
-CHAPTERS = (
-    verdict, question, plan, ranking, differences, importance, scatter, curves, spending, failures, reproduction
-)  # fmt: skip

@@ -1,0 +1,253 @@
+"""Kills at random moments, from a master seed; afterwards the table must be the one nobody disturbed.
+
+Short in the default tests; long by `make faults`, which appends what it found to results/LOG.md:
+
+    python -m tests.faults.campaign --inline 70 --ray 30 --seed 0 --log results/LOG.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import psutil
+
+from orchestrator.conclude import rows_of
+from orchestrator.housekeeping import entries
+from orchestrator.journal import find_sweep
+from results.store import differences
+from trainer.data.corpus import read_stdlib
+from trainer.stages.cache import StageStore
+
+SPACE = """
+name: faults
+description: Can anything be lost?
+preset: tiny
+method: tpe
+run_cap: 3
+seeds: [1, 2]
+parameters:
+  ttt.mode: {value: score_first}
+  ttt.lr: {distribution: log_uniform_values, min: 5e-4, max: 2e-2}
+compare: {baseline: {ttt.mode: off}}
+"""
+SMALL = (
+    "budget.train_steps=12",
+    "schedule.warmdown_steps=4",
+    "averaging.use=none",
+    "data.val_bytes=1",
+    "ttt.chunk_tokens=1024",
+    "evaluation.diagnose=false",
+)
+NUM_RUNS = 8
+INLINE_FAULTS = ("driver", "driver", "disk full", "entry truncated")
+SURVIVED = ("worker", "board", "tune actor")
+FATAL = ("raylet", "driver")
+TITLES = {"worker": "RayTrainWorker", "board": "ray::Board", "tune actor": "ray::RunTrial", "raylet": "raylet/raylet"}
+HEAVY = ("orchestrator.searcher", "trainer.stages.pipeline", "results.figures", "matplotlib.pyplot")
+PATIENCE_S = 300
+
+
+class Campaign:
+    """Small sweeps in one folder, all asking the same question."""
+
+    def __init__(self, folder: Path, seed: int):
+        self.folder, self.random = folder, random.Random(seed)
+        self.done: Counter[str] = Counter()
+        self.complaints: list[str] = []
+        (folder / "faults.yaml").write_text(SPACE)
+        for name in HEAVY:  # before the first fork, so that lives cost their work alone
+            importlib.import_module(name)
+        read_stdlib()
+        assert self.life("calm", "--inline") == 0, self.said("calm")
+        self._prepare("warm")
+        started_s = time.monotonic()
+        assert self.life("warm", "--inline") == 0, self.said("warm")
+        self.calm_s = time.monotonic() - started_s
+        self.expected = self.rows("calm")
+        assert len(self.expected) == NUM_RUNS
+
+    def inline(self, faults: int) -> None:
+        """Disturbs sweeps on the inline rung, some lives each, until so many faults were dealt."""
+        end = self.done.total() + faults
+        for number in range(faults):
+            store = f"inline{number}"
+            self._prepare(store)
+            for _ in range(min(self.random.randint(1, 4), end - self.done.total())):
+                self._disturb_inline(store, self.random.choice(INLINE_FAULTS))
+            self._check(store, self.life(store, "--inline"))
+            if self.done.total() >= end:
+                return
+
+    def on_ray(self, faults: int) -> None:
+        """Disturbs sweeps on real Ray: what a driver should survive, then what it cannot, then a last calm life."""
+        end = self.done.total() + faults
+        for number in range(faults):
+            store = f"ray{number}"
+            self._prepare(store)
+            self._disturb_ray(store, self.random.sample(SURVIVED, k=len(SURVIVED)), end)
+            self._check(store, self.ray_life(store).wait(PATIENCE_S))
+            if self.done.total() >= end:
+                return
+
+    def life(
+        self, store: str, *options: str, limit_bytes: int | None = None, killed_after_s: float | None = None
+    ) -> int:
+        """One driver in a forked process, which need not import anything again; its exit status."""
+        words = ["orchestrator", *self._words(store), *options]
+        child = multiprocessing.get_context("fork").Process(target=self._drive, args=(store, words, limit_bytes))
+        child.start()
+        child.join(killed_after_s or PATIENCE_S)
+        if child.is_alive():
+            child.kill()
+            child.join()
+        assert child.exitcode is not None
+        return child.exitcode
+
+    def ray_life(self, store: str) -> subprocess.Popen:
+        """One driver on a Ray of its own."""
+        command = [sys.executable, "-c", "from orchestrator.cli import main; main()", *self._words(store)]
+        with (self.folder / f"{store}.log").open("ab") as log:
+            return subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
+
+    def rows(self, store: str) -> pd.DataFrame:
+        return rows_of(find_sweep(self.folder / store, "faults"))
+
+    def said(self, store: str) -> str:
+        return (self.folder / f"{store}.log").read_text()[-3000:]
+
+    def _words(self, store: str) -> list[str]:
+        return ["sweep", "faults.yaml", "--store", store, "--snapshot-every-s", "0.2"] + [
+            word for said in SMALL for word in ("--set", said)
+        ]
+
+    def _drive(self, store: str, words: list[str], limit_bytes: int | None) -> None:
+        log = os.open(self.folder / f"{store}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.chdir(self.folder)
+        if limit_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+        sys.argv = words
+        from orchestrator.cli import main
+
+        main()
+
+    def _prepare(self, store: str) -> None:
+        """A store that holds the text, which takes longest and is the same for all."""
+        for stage in ("train_text", "val_text"):
+            shutil.copytree(self.folder / "calm" / "stages" / stage, self.folder / store / "stages" / stage)
+
+    def _disturb_inline(self, store: str, fault: str) -> None:
+        if fault == "entry truncated":
+            found = sorted((self.folder / store / "stages").glob("*/*/*.*"))
+            victim = self.random.choice([path for path in found if path.name != "result.json"])
+            os.truncate(victim, self.random.randrange(max(victim.stat().st_size, 1)))
+        elif fault == "disk full":
+            self.life(store, "--inline", limit_bytes=self.random.choice([1_000, 4_000, 100_000, 400_000]))
+        else:
+            self.life(store, "--inline", killed_after_s=self.random.uniform(0.1, 0.8) * self.calm_s)
+        self.done[f"inline: {fault}"] += 1
+
+    def _disturb_ray(self, store: str, survived: Sequence[str], end: int) -> None:
+        driver = self.ray_life(store)
+        family = psutil.Process(driver.pid)
+        for fault in (*survived, self.random.choice(FATAL)):
+            if self.done.total() >= end or not self._dealt(fault, driver, family):
+                break
+            self.done[f"ray: {fault}"] += 1
+            if fault in FATAL:
+                driver.wait(PATIENCE_S)
+                return
+        code = driver.wait(PATIENCE_S)
+        if code != 0:
+            self.complaints.append(f"{store}: the driver should have survived but ended in {code}")
+
+    def _dealt(self, fault: str, driver: subprocess.Popen, family: psutil.Process) -> bool:
+        """Kills the process at a random moment after it appeared; False if the sweep ended first."""
+        if fault == "driver":
+            time.sleep(self.random.uniform(0, 3))
+            driver.kill()
+            return True
+        end_s = time.monotonic() + PATIENCE_S
+        while driver.poll() is None and time.monotonic() < end_s:
+            found = [child for child in family.children(recursive=True) if TITLES[fault] in _title(child)]
+            if found:
+                time.sleep(self.random.uniform(0, 3))
+                try:
+                    self.random.choice(found).kill()
+                except psutil.NoSuchProcess:
+                    continue
+                return True
+            time.sleep(0.1)
+        return False
+
+    def _check(self, store: str, code: int) -> None:
+        """The last life ended well, no row is lost, doubled or changed, and nothing is visible by half."""
+        rows = self.rows(store)
+        problems = differences(self.expected, rows) if len(rows) else ["no rows"]
+        if rows.duplicated(["config", "seed"]).any():
+            problems.append("a row is doubled")
+        if code != 0:
+            problems.append(f"the last life ended in {code}: {self.said(store)}")
+        cut = any(name.endswith("truncated") for name in self.done)
+        broken = [entry for entry in entries(StageStore(self.folder / store), verify=True) if entry.damage]
+        if broken and not cut:
+            problems.append(f"damaged: {broken}")
+        self.complaints += [f"{store}: {problem}" for problem in problems]
+        if not problems:
+            shutil.rmtree(self.folder / store)
+
+    def report(self) -> str:
+        """A section for the log."""
+        lines = [f"| {name} | {count} |" for name, count in sorted(self.done.items())]
+        verdict = (
+            "; ".join(self.complaints) or "every table equals the undisturbed one; 0 lost, 0 doubled, 0 half visible"
+        )
+        return "\n".join(["| fault | dealt |", "|---|---|", *lines, f"| all | {self.done.total()} |", "", verdict])
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline()[:1])
+    except psutil.Error:
+        return ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--inline", type=int, default=70)
+    parser.add_argument("--ray", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--log", type=Path)
+    options = parser.parse_args()
+    started_s = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        campaign = Campaign(Path(folder), options.seed)
+        campaign.inline(options.inline)
+        campaign.on_ray(options.ray)
+        minutes = (time.monotonic() - started_s) / 60
+        text = f"Seed {options.seed}, {minutes:.0f} minutes on {os.cpu_count()} cores.\n\n{campaign.report()}\n"
+    print(text)
+    if options.log:
+        with options.log.open("a", encoding="utf-8") as log:
+            log.write(f"\n## {datetime.now(UTC):%Y-%m-%d}: fault campaign (`make faults`)\n\n{text}")
+    sys.exit(1 if campaign.complaints else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,10 @@
+"""A short campaign in the default tests; `make faults` runs the long one."""
+
+from tests.faults.campaign import Campaign
+
+
+def test_no_fault_on_the_inline_rung_loses_doubles_or_changes_a_row(tmp_path):
+    campaign = Campaign(tmp_path, seed=1)
+    campaign.inline(faults=4)
+    assert campaign.complaints == []
+    assert campaign.done.total() == 4

@@ -1,0 +1,161 @@
+"""`data fetch|build|rebuild|check`, against a local mirror of the published layout."""
+
+import builtins
+import json
+import keyword
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.trainer.cli import trainer
+from trainer.data import fetch as fetching
+from trainer.data.fetch import Mirror, fetch_variant
+from trainer.data.shards import read_shard
+from trainer.data.tokenizer import Tokenizer
+from trainer.spec.errors import DataError
+
+WORDS = sorted([*keyword.kwlist, *dir(builtins)])
+TEXTS = [f"Document {n}: " + " ".join(WORDS[(n * k) % len(WORDS)] for k in range(60)) for n in range(60)]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """Shards and tokenizer of sixty small files, made by the command."""
+    folder = tmp_path_factory.mktemp("built")
+    for number, text in enumerate([*TEXTS, TEXTS[0]]):
+        (folder / f"{number}.txt").write_text(text)
+    done = trainer("data", "build", "--from", folder, "--vocab-size", 320, "--out", folder / "data")
+    assert done.exit_code == 0, done.output
+    return folder / "data"
+
+
+@pytest.fixture
+def mirror(built, tmp_path) -> Path:
+    """The published layout around the built shards."""
+    root = tmp_path / "mirror"
+    shutil.copytree(built / "fineweb10B_sp320", root / "datasets" / "fineweb10B_sp320")
+    shutil.copytree(built / "tokenizers", root / "tokenizers")
+    stats = {"files_train": 1, "files_val": 1}
+    (root / "manifest.json").write_text(json.dumps({"datasets": [{"name": "fineweb10B_sp320", "stats": stats}]}))
+    return root
+
+
+def fetched(mirror: Path, out: Path, train_shards: int = 1) -> list[str]:
+    names: list[str] = []
+    fetch_variant("sp320", train_shards, out, Mirror(mirror), lambda name, done, total: names.append(name))
+    return names
+
+
+def paths(data: Path) -> tuple[Path, Path]:
+    return data / "fineweb10B_sp320", data / "tokenizers" / "fineweb_320_bpe.model"
+
+
+def test_built_shards_hold_every_document_once(built):
+    folder, tokenizer = paths(built)
+    tokens = np.concatenate([read_shard(path, 320) for path in sorted(folder.glob("*.bin"))])
+    texts = [Tokenizer(tokenizer).decode(ids) for ids in np.split(tokens, np.flatnonzero(tokens == 1))[1:]]
+    assert sorted(texts) == sorted(TEXTS)
+
+
+def test_the_command_fetches_what_a_mirror_holds(mirror, tmp_path):
+    done = trainer(
+        "data", "fetch", "--variant", "sp320", "--train-shards", 1, "--out", tmp_path / "d", "--mirror", mirror
+    )
+    assert done.exit_code == 0, done.output
+    folder, tokenizer = paths(tmp_path / "d")
+    assert f"data.folder     {folder}" in done.output
+    assert tokenizer.read_bytes() == (mirror / "tokenizers" / tokenizer.name).read_bytes()
+
+
+def test_what_is_here_and_sound_is_not_fetched_again_and_a_damaged_file_is(mirror, tmp_path):
+    out = tmp_path / "d"
+    assert fetched(mirror, out) == ["fineweb_320_bpe.model", "fineweb_val_000000.bin", "fineweb_train_000000.bin"]
+    assert fetched(mirror, out) == []
+    shard = paths(out)[0] / "fineweb_val_000000.bin"
+    shard.write_bytes(shard.read_bytes()[:-2] + b"\0\0")
+    assert fetched(mirror, out) == ["fineweb_val_000000.bin"]
+
+
+def test_an_interrupted_file_goes_on_where_it_stopped(mirror, tmp_path):
+    origin = paths(mirror / "datasets")[0] / "fineweb_train_000000.bin"
+    half = origin.stat().st_size // 2
+    target = tmp_path / origin.name
+    target.with_suffix(".bin.part").write_bytes(b"#" * half)  # marked, to see that it is kept
+    Mirror(mirror).fetch(f"datasets/fineweb10B_sp320/{origin.name}", target)
+    assert target.read_bytes() == b"#" * half + origin.read_bytes()[half:]
+
+
+def test_a_damaged_shard_of_the_source_is_refused_by_name(mirror, tmp_path):
+    path = paths(mirror / "datasets")[0] / "fineweb_train_000000.bin"
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(DataError, match=r"fineweb_train_000000\.bin has \d+ bytes; expected"):
+        fetched(mirror, tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    ("variant", "shards", "complaint"),
+    [
+        ("bytes", 1, "variant 'bytes' is unknown"),
+        ("sp999", 1, "the manifest has no fineweb10B_sp999; it has fineweb10B_sp320"),
+        ("sp320", 2, "--train-shards 2 exceeds the 1"),
+    ],
+)
+def test_what_the_manifest_does_not_have_is_refused(mirror, tmp_path, variant, shards, complaint):
+    with pytest.raises(DataError, match=complaint):
+        fetch_variant(variant, shards, tmp_path, Mirror(mirror), lambda *_: None)
+
+
+def test_too_small_a_disk_is_told_before_anything_is_fetched(mirror, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetching, "FULL_SHARD_BYTES", 2**60)
+    with pytest.raises(DataError, match="lower --train-shards or choose another --out"):
+        fetched(mirror, tmp_path / "d")
+    assert not list((tmp_path / "d").rglob("*.bin"))
+
+
+def test_check_counts_documents_and_finds_the_splits_apart(built):
+    folder, tokenizer = paths(built)
+    done = trainer("data", "check", folder, "--tokenizer", tokenizer)
+    assert done.exit_code == 0, done.output
+    assert "no validation document is in the train shards" in done.output
+    counts = [int(line.split()[1]) for line in done.output.splitlines() if "documents," in line]
+    assert sum(counts) == len(TEXTS)
+
+
+def test_check_finds_a_changed_file(mirror):
+    folder, tokenizer = mirror / "datasets" / "fineweb10B_sp320", paths(mirror)[1]
+    (folder / "fineweb_train_000000.bin").write_bytes(b"something else")
+    done = trainer("data", "check", folder, "--tokenizer", tokenizer)
+    assert done.exit_code == 1
+    assert "changed fineweb_train_000000.bin" in done.output
+
+
+def rebuilt(tmp_path: Path, built: Path, texts: list[str], val_documents: int) -> Path:
+    documents = tmp_path / "docs.jsonl"
+    documents.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    arguments = ("--tokenizer", paths(built)[1], "--out", tmp_path / "d", "--val-documents", val_documents)
+    done = trainer("data", "rebuild", documents, *arguments)
+    assert done.exit_code == 0, done.output
+    return tmp_path / "d"
+
+
+def test_rebuild_keeps_the_first_documents_for_validation_in_order(built, tmp_path):
+    folder, tokenizer = paths(rebuilt(tmp_path, built, TEXTS, 7))
+    tokens = read_shard(folder / "fineweb_val_000000.bin", 320)
+    texts = [Tokenizer(tokenizer).decode(ids) for ids in np.split(tokens, np.flatnonzero(tokens == 1))[1:]]
+    assert texts == TEXTS[:7]
+
+
+def test_e10_a_validation_document_among_the_train_shards_is_found(built, tmp_path):
+    folder, tokenizer = paths(rebuilt(tmp_path, built, [*TEXTS[:10], *TEXTS[20:], TEXTS[3]], 10))
+    done = trainer("data", "check", folder, "--tokenizer", tokenizer)
+    assert done.exit_code == 1
+    assert "1 validation documents are in the train shards" in done.output
+
+
+def test_text_that_cannot_be_counted_or_split_is_refused(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9")
+    assert "not UTF-8 at byte 3" in str(trainer("data", "build", "--from", tmp_path, "--out", tmp_path / "d").exception)
+    (tmp_path / "a.txt").write_text("only one")
+    assert "cannot be split" in str(trainer("data", "build", "--from", tmp_path, "--out", tmp_path / "d").exception)

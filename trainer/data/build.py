@@ -1,0 +1,102 @@
+"""Shards from text of one's own: plain files with a tokenizer trained on them, or documents with a published one.
+
+Leaves the layout that `fetch` leaves, digests included. Validation documents are never seen by the tokenizer's
+training, and a document that appears twice is kept once, so train and validation cannot share one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from trainer.data.fetch import Fetched, note_digest
+from trainer.data.shards import write_split
+from trainer.data.tokenizer import Tokenizer, train_tokenizer
+from trainer.spec.errors import DataError
+
+VAL_ONE_IN = 20
+"""One document in so many is validation text; a hash of its content decides."""
+
+
+def build_from_files(paths: Sequence[Path], vocab_size: int, out: Path) -> Fetched:
+    """Tokenizer and shards of some UTF-8 files, one document each; folders are searched for files.
+
+    Raises DataError if a file is missing or not UTF-8, or if either split would be empty.
+    """
+    texts = list(dict.fromkeys(_read_text(path) for path in _files(paths)))
+    ordered = sorted((text for text in texts if text), key=_content_hash)
+    val = [text for text in ordered if int(_content_hash(text), 16) % VAL_ONE_IN == 0]
+    train = [text for text in ordered if int(_content_hash(text), 16) % VAL_ONE_IN]
+    if not val and len(train) > 1:
+        val, train = train[:1], train[1:]  # few documents: the first by hash is the one
+    if not val:
+        raise DataError(f"{len(ordered)} documents with text cannot be split; expected at least 2 different ones")
+    tokenizer = out / "tokenizers" / f"fineweb_{vocab_size}_bpe.model"
+    tokenizer.parent.mkdir(parents=True, exist_ok=True)
+    tokenizer.write_bytes(train_tokenizer(train, vocab_size))
+    return _write(out, tokenizer, train, val)
+
+
+def rebuild(documents: Path, tokenizer: Path, out: Path, val_documents: int = 50_000) -> Fetched:
+    """Shards of a JSON Lines file, one `{"text": ...}` a line, under a tokenizer that is given.
+
+    The first `val_documents` are validation text, in the file's order; the rest is for training (recipe notes 1.5).
+    Raises DataError for a line without text, or too few documents.
+    """
+    copy = out / "tokenizers" / tokenizer.name
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    if not tokenizer.is_file():
+        raise DataError(f"{tokenizer} is no file; expected a SentencePiece model")
+    if copy.resolve() != tokenizer.resolve():
+        shutil.copyfile(tokenizer, copy)
+    lines = _json_lines(documents)
+    val = [text for _, text in zip(range(val_documents), lines, strict=False)]
+    if len(val) < val_documents:
+        raise DataError(f"{documents} has {len(val)} documents; expected more than --val-documents {val_documents}")
+    return _write(out, copy, lines, val)
+
+
+def _write(out: Path, tokenizer_path: Path, train: Iterable[str], val: Iterable[str]) -> Fetched:
+    tokenizer = Tokenizer(tokenizer_path)
+    folder = out / f"fineweb10B_sp{tokenizer.vocab_size}"
+    for split, texts in (("val", val), ("train", train)):
+        encoded = (tokenizer.encode(text) for text in texts)
+        for path in write_split(folder, split, encoded, tokenizer.bos_id, tokenizer.vocab_size):
+            note_digest(path)
+    note_digest(tokenizer_path)
+    return Fetched(folder, tokenizer_path)
+
+
+def _files(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(found for found in path.rglob("*") if found.is_file())
+        else:
+            yield path
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 at byte {error.start}; its bytes could not be counted") from error
+
+
+def _json_lines(path: Path) -> Iterator[str]:
+    if not path.is_file():
+        raise DataError(f"{path} is no file; expected JSON Lines with a text on each")
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield json.loads(line)["text"]
+            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                raise DataError(f'{path}:{number} is no {{"text": ...}}: {error}') from error
+
+
+def _content_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,167 @@
+"""Shards and tokenizer of a FineWeb variant, from the challenge's data set or from a mirror of the same layout.
+
+    ROOT/manifest.json
+    ROOT/datasets/fineweb10B_sp1024/fineweb_{train,val}_000000.bin ...
+    ROOT/tokenizers/fineweb_1024_bpe.model
+
+A file appears whole or not at all, is kept when it is there and sound, and every file's digest is written down beside
+the shards, so that `data check` finds what has changed since. It never decides what is trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from trainer.data.shard_files import Split, shard_name
+from trainer.data.shards import HEADER_BYTES, read_shard
+from trainer.spec.errors import DataError
+from trainer.spec.units import human_bytes
+
+REPOSITORY, ROOT = "willdepueoai/parameter-golf", "datasets"
+"""The published data set on the Hugging Face hub, and the folder of it that holds the layout above."""
+DIGESTS = "SHA256.json"
+"""Beside the shards: digest of every fetched or built file, by name."""
+FULL_SHARD_BYTES = HEADER_BYTES + 2 * 100_000_000
+CHUNK_BYTES = 2**24
+
+Report = Callable[[str, int, int], None]
+"""(file, files done, files in all)"""
+
+
+class Source(Protocol):
+    """Where files come from."""
+
+    def fetch(self, name: str, target: Path) -> None:
+        """Puts the file `name` of the layout at `target`, whole; goes on from what an earlier attempt left."""
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """A folder of the same layout: a mounted disk, a copy of the data set."""
+
+    root: Path
+
+    def fetch(self, name: str, target: Path) -> None:
+        origin = self.root / name
+        if not origin.is_file():
+            raise DataError(f"{origin} is missing; the mirror at {self.root} does not hold this variant or shard")
+        aside = target.with_suffix(f"{target.suffix}.part")
+        held = aside.stat().st_size if aside.exists() else 0
+        with origin.open("rb") as source, aside.open("ab") as partial:
+            source.seek(held)
+            shutil.copyfileobj(source, partial, CHUNK_BYTES)
+        aside.rename(target)
+
+
+@dataclass(frozen=True)
+class Hub:
+    """The published data set; `huggingface_hub` resumes and retries."""
+
+    repository: str = REPOSITORY
+
+    def fetch(self, name: str, target: Path) -> None:
+        from huggingface_hub import hf_hub_download  # late: only a download needs it
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        staging = target.parent / ".fetching"
+        try:
+            found = hf_hub_download(self.repository, f"{ROOT}/{name}", repo_type="dataset", local_dir=staging)
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            raise DataError(f"{name} cannot be fetched from {self.repository}: {error}") from error
+        Path(found).rename(target)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Where a variant lies now: what `data.folder` and `data.tokenizer` name."""
+
+    folder: Path
+    tokenizer: Path
+
+
+def fetch_variant(variant: str, train_shards: int, out: Path, source: Source, report: Report) -> Fetched:
+    """Brings a variant's tokenizer, validation split and first train shards to `out`; files that are sound stay.
+
+    variant:  'sp1024' and the like: its number is the vocabulary
+    Raises DataError for a variant or shard count the manifest does not have, too little disk, or a damaged file.
+    """
+    vocab_size = _vocab_size(variant)
+    folder, tokenizer = out / f"fineweb10B_{variant}", out / "tokenizers" / f"fineweb_{vocab_size}_bpe.model"
+    for parent in (folder, tokenizer.parent):
+        parent.mkdir(parents=True, exist_ok=True)
+    val_shards = _val_shards(out, folder.name, train_shards, source)
+    _refuse_small_disk(folder, train_shards)
+    wanted = [(f"tokenizers/{tokenizer.name}", tokenizer)] if not tokenizer.exists() else []
+    splits: tuple[tuple[Split, int], ...] = (("val", val_shards), ("train", train_shards))
+    names = [shard_name(split, index) for split, count in splits for index in range(count)]
+    wanted += [(f"datasets/{folder.name}/{name}", folder / name) for name in names if not _is_sound(folder, name)]
+    for done, (name, target) in enumerate(wanted):
+        report(target.name, done, len(wanted))
+        source.fetch(name, target)
+        if target.suffix == ".bin":
+            read_shard(target, vocab_size)  # refuses what is damaged or of another vocabulary, by name
+        note_digest(target)
+    return Fetched(folder, tokenizer)
+
+
+def note_digest(path: Path) -> None:
+    """Writes down the digest of a file beside it, so that a later change shows."""
+    noted = noted_digests(path.parent) | {path.name: file_digest(path)}
+    aside = path.parent / f".{DIGESTS}"
+    aside.write_text(json.dumps(noted, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    aside.rename(path.parent / DIGESTS)
+
+
+def noted_digests(folder: Path) -> dict[str, str]:
+    """Digests by file name, as they were when the files came; empty for a folder that nobody noted."""
+    path = folder / DIGESTS
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_sound(folder: Path, name: str) -> bool:
+    path = folder / name
+    return path.exists() and noted_digests(folder).get(name) == file_digest(path)
+
+
+def _vocab_size(variant: str) -> int:
+    if not (found := re.fullmatch(r"sp(\d+)", variant)):
+        raise DataError(f"variant '{variant}' is unknown; expected sp and a vocabulary, such as sp1024 or sp8192")
+    return int(found[1])
+
+
+def _val_shards(out: Path, dataset: str, train_shards: int, source: Source) -> int:
+    """Validation shards of the data set, by the manifest; refuses more train shards than it has."""
+    path = out / "manifest.json"
+    path.unlink(missing_ok=True)
+    source.fetch("manifest.json", path)
+    listed = {entry.get("name"): entry.get("stats", {}) for entry in json.loads(path.read_bytes()).get("datasets", [])}
+    if dataset not in listed:
+        raise DataError(f"the manifest has no {dataset}; it has {', '.join(sorted(map(str, listed))) or 'nothing'}")
+    available = int(listed[dataset]["files_train"])
+    if train_shards > available:
+        raise DataError(f"--train-shards {train_shards} exceeds the {available} that {dataset} has")
+    return int(listed[dataset]["files_val"])
+
+
+def _refuse_small_disk(folder: Path, train_shards: int) -> None:
+    present = sum(path.stat().st_size for path in folder.glob("fineweb_*.bin"))
+    needed = max((train_shards + 1) * FULL_SHARD_BYTES - present, 0)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(
+            f"{train_shards} train shards need about {human_bytes(needed)} more; {folder} has {human_bytes(free)}; "
+            "lower --train-shards or choose another --out"
+        )

@@ -1,0 +1,100 @@
+"""The lineage's own files, read without executing anything: `final_model.pt` and per-row int6 or int8 `.ptz`.
+
+Two containers are known: `quantized`/`scales`/`passthrough` (baseline, PR #150) and `w`/`m` with NAME.q and NAME.scale
+(#162 to #549). Stacked weights ("banks", #399 on) are cut back into layers. Nothing is written in these formats.
+Source: recipe notes 3.1, 4.2, 4.8.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import pickle
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import zstandard
+from torch import Tensor
+
+from trainer.quant.compression import LARGEST_CONTENT_BYTES
+from trainer.spec.errors import ArtifactError
+from trainer.spec.tensors import HEAD
+
+ZSTD_MAGIC, LZMA_MAGIC, ZIP_MAGIC = b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00", b"PK"
+OLD_NAMES = {"lm_head.weight": HEAD}
+"""The lineage's names that are not ours."""
+BANKS = {
+    "qo_bank": ("attn.c_q.weight", "attn.proj.weight"),
+    "kv_bank": ("attn.c_k.weight", "attn.c_v.weight"),
+    "mlp_up_bank": ("mlp.fc.weight",),
+    "mlp_down_bank": ("mlp.proj.weight",),
+}
+"""Stacked weights, and the roles that follow one another in each: all layers of the first, then of the second."""
+
+
+def read_lineage_file(path: Path) -> dict[str, Tensor]:
+    """The float32 state dict of a `.pt` or `.ptz` file, under our names.
+
+    Raises ArtifactError for a file that is missing, damaged, holds more than tensors and plain values, or is of a
+    container that is not known.
+    """
+    try:
+        data = path.read_bytes()
+        content = torch.load(io.BytesIO(_unpacked(data)), map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ArtifactError(f"{path} holds no lineage checkpoint: {reason}") from error
+    if not isinstance(content, Mapping):
+        raise ArtifactError(f"{path} holds a {type(content).__name__}; expected tensors by name")
+    return {OLD_NAMES.get(name, name): tensor.float() for name, tensor in _unbanked(_state(content, path)).items()}
+
+
+def _unpacked(data: bytes) -> bytes:
+    """The bytes that `torch.save` wrote, whichever compressor is around them."""
+    if data.startswith(ZIP_MAGIC):
+        return data
+    if data.startswith(ZSTD_MAGIC):
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=LARGEST_CONTENT_BYTES)
+    if data.startswith(LZMA_MAGIC):
+        return lzma.LZMADecompressor().decompress(data, max_length=LARGEST_CONTENT_BYTES)
+    return zlib.decompressobj().decompress(data, LARGEST_CONTENT_BYTES)
+
+
+def _state(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    if {"quantized", "scales", "passthrough"} <= set(content):
+        codes, scales = content["quantized"], content["scales"]
+        return {name: _dequantized(codes[name], scales[name]) for name in codes} | dict(content["passthrough"])
+    if set(content) == {"w", "m"}:
+        return _suffixed(content["w"])
+    if all(isinstance(value, Tensor) for value in content.values()):
+        return dict(content)
+    raise ArtifactError(f"{path} is of an unknown container with {', '.join(sorted(map(str, content))[:6])}")
+
+
+def _suffixed(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    state = {}
+    for name, tensor in stored.items():
+        if name.endswith(".q"):
+            state[name.removesuffix(".q")] = _dequantized(tensor, stored[f"{name.removesuffix('.q')}.scale"])
+        elif not (name.endswith(".scale") and f"{name.removesuffix('.scale')}.q" in stored):
+            state[name] = tensor
+    return state
+
+
+def _dequantized(codes: Tensor, scale: Tensor) -> Tensor:
+    """Codes times their scale: one per row, or one in all."""
+    return codes.float() * (scale.float().view(-1, *[1] * (codes.ndim - 1)) if scale.ndim else scale.float())
+
+
+def _unbanked(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    found = {name: tensor for name, tensor in state.items() if name not in BANKS}
+    for bank, roles in BANKS.items():
+        if bank in state:
+            for role, layers in zip(roles, state[bank].chunk(len(roles)), strict=True):
+                found |= {f"blocks.{layer}.{role}": weight for layer, weight in enumerate(layers)}
+    return found

@@ -1,0 +1,71 @@
+"""Score a file: a checkpoint or artifact from elsewhere, under the windows and TTT of a recipe.
+
+Reads an artifact of ours or a file of the lineage; the text is prepared as for a run of the recipe. Leaves nothing but
+the text's stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from trainer.nn.gpt import GPT
+from trainer.quant.artifact import MAGIC, decode_artifact
+from trainer.quant.lineage_files import read_lineage_file
+from trainer.scoring.legality import Score
+from trainer.scoring.sliding import score
+from trainer.spec.errors import ArtifactError
+from trainer.spec.recipe import Recipe
+from trainer.stages.adapt import PROCEDURES, make_sgd
+from trainer.stages.assemble import fingerprints_of
+from trainer.stages.cache import StageStore
+from trainer.stages.context import StageContext
+from trainer.stages.evaluate import open_ledger
+from trainer.stages.pipeline import obtain
+from trainer.stages.weights import build_model
+
+
+def score_file(path: Path, recipe: Recipe, store: StageStore, progress: Callable[[float], None]) -> Score:
+    """The score of the weights in `path`, by the recipe's scoring and, where it is on, test-time training.
+
+    Raises ArtifactError for a file that is not read, or whose tensors are not those of the recipe's model.
+    """
+    context = StageContext(recipe, path.name, store, fingerprints_of(recipe, 1))
+    model = model_of_file(path, recipe)
+    for stage in ("train_text", "val_text"):
+        obtain(context, stage)
+    if recipe.ttt.mode == "off":
+        ledger = open_ledger(context)
+        score(ledger, model, recipe.evaluation, context.ranks, progress=progress)
+        return ledger.close()
+    kind, procedure = PROCEDURES[recipe.ttt.mode]
+    ledger = open_ledger(context, kind)
+    procedure(ledger, model, recipe.ttt, recipe.evaluation, make_sgd, context.ranks, progress=progress)
+    return ledger.close()
+
+
+def model_of_file(path: Path, recipe: Recipe) -> GPT:
+    """The recipe's model with the weights of a file."""
+    if not path.is_file():
+        raise ArtifactError(f"{path} is no file; expected a .pt or .ptz of the lineage, or an artifact")
+    data = path.read_bytes()
+    state = decode_artifact(data).state if data.startswith(MAGIC) else read_lineage_file(path)
+    model = build_model(recipe.model, recipe.data.vocab_size, torch.device("cpu"))
+    _refuse_other_shapes(path, model, {name: tuple(tensor.shape) for name, tensor in state.items()})
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def _refuse_other_shapes(path: Path, model: GPT, found: dict[str, tuple[int, ...]]) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    wrong = [
+        f"{name}: {found.get(name, 'missing')}, expected {expected.get(name, 'none such')}"
+        for name in sorted({*expected, *found})
+        if found.get(name) != expected.get(name)
+    ]
+    if wrong:
+        more = f"\n  and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        told = "\n  ".join(wrong[:5])
+        raise ArtifactError(f"{path} is not of this recipe's model; another --preset or --set?\n  {told}{more}")
