@@ -73,7 +73,7 @@ class Heats:
         """Decides after round n; scores of arms that do not run are not read, NaN is a failed seed."""
         n, rule = scores_SAn.shape[-1], self.rule
         self.failed_SA |= self.running_SA & ~np.isfinite(scores_SAn).all(-1)
-        alive = self.alive_SA & ~self.failed_SA & ~self.failed_SA[:, :1]
+        alive: Mask = np.asarray(self.alive_SA & ~self.failed_SA & ~self.failed_SA[:, :1])
         unfinished = self.running_SA.any(1)
         share, others = rule.looks.share(n), scores_SAn.shape[1] - 1
         level = rule.alpha * share / others
@@ -88,7 +88,7 @@ class Heats:
         worse = self._shown(best, scores_SAn, 0.0, level / 2) & ~is_leader
         hopeless = self._shown(baseline, scores_SAn, -rule.margin, level) & ~self.better_SA
         cannot_beat = self._shown(best, scores_SAn, -rule.margin, level / 2) | is_leader
-        alive = (alive & ~worse & ~hopeless & unfinished[:, None]) | (self.alive_SA & ~unfinished[:, None])
+        alive = np.asarray((alive & ~worse & ~hopeless & unfinished[:, None]) | (self.alive_SA & ~unfinished[:, None]))
         won = unfinished & alive[rows, leader] & self.better_SA[rows, leader] & (cannot_beat | ~alive).all(1)
         self.winner_S = np.where(won, leader, self.winner_S)
         over = ~unfinished | won | (n == rule.looks.last)
