@@ -88,7 +88,7 @@ class Heats:
         worse = self._shown(best, scores_SAn, 0.0, level / 2) & ~is_leader
         hopeless = self._shown(baseline, scores_SAn, -rule.margin, level) & ~self.better_SA
         cannot_beat = self._shown(best, scores_SAn, -rule.margin, level / 2) | is_leader
-        alive = np.asarray((alive & ~worse & ~hopeless & unfinished[:, None]) | (self.alive_SA & ~unfinished[:, None]))
+        alive = np.asarray((alive & ~worse & ~hopeless & unfinished[:, None]) | (self.alive_SA & ~unfinished[:, None]))  # type: ignore[index]
         won = unfinished & alive[rows, leader] & self.better_SA[rows, leader] & (cannot_beat | ~alive).all(1)
         self.winner_S = np.where(won, leader, self.winner_S)
         over = ~unfinished | won | (n == rule.looks.last)
