@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from trainer.data.fetch import Fetched, note_digest
+from trainer.data.shard_files import Split
 from trainer.data.shards import write_split
 from trainer.data.tokenizer import Tokenizer, train_tokenizer
 from trainer.spec.errors import DataError
@@ -62,7 +63,8 @@ def rebuild(documents: Path, tokenizer: Path, out: Path, val_documents: int = 50
 def _write(out: Path, tokenizer_path: Path, train: Iterable[str], val: Iterable[str]) -> Fetched:
     tokenizer = Tokenizer(tokenizer_path)
     folder = out / f"fineweb10B_sp{tokenizer.vocab_size}"
-    for split, texts in (("val", val), ("train", train)):
+    splits: tuple[tuple[Split, Iterable[str]], ...] = (("val", val), ("train", train))
+    for split, texts in splits:
         encoded = (tokenizer.encode(text) for text in texts)
         for path in write_split(folder, split, encoded, tokenizer.bos_id, tokenizer.vocab_size):
             note_digest(path)

@@ -14,7 +14,7 @@ import torch
 from trainer.nn.gpt import GPT
 from trainer.quant.artifact import MAGIC, decode_artifact
 from trainer.quant.lineage_files import read_lineage_file
-from trainer.scoring.legality import Score
+from trainer.scoring.legality import Ledger, Score
 from trainer.scoring.sliding import score
 from trainer.spec.errors import ArtifactError
 from trainer.spec.recipe import Recipe
@@ -37,7 +37,7 @@ def score_file(path: Path, recipe: Recipe, store: StageStore, progress: Callable
     for stage in ("train_text", "val_text"):
         obtain(context, stage)
     if recipe.ttt.mode == "off":
-        ledger = open_ledger(context)
+        ledger: Ledger = open_ledger(context)
         score(ledger, model, recipe.evaluation, context.ranks, progress=progress)
         return ledger.close()
     kind, procedure = PROCEDURES[recipe.ttt.mode]
