@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench liveness clean
 
 demo: $(VENV)/.installed  ## install, then the main job: a TTT sweep on real text
 	$(BIN)/orchestrator plan search_spaces/ttt.yaml
@@ -18,6 +18,9 @@ lint: $(VENV)/.installed  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+faults: $(VENV)/.installed  ## a hundred kills at random moments; appends what it found to results/LOG.md
+	$(BIN)/python -m tests.faults.campaign --inline 70 --ray 30 --log results/LOG.md
+
 bench: $(VENV)/.installed  ## the figures of the README, as ratios from one run
 	$(BIN)/python -m pytest -m bench tests/benchmarks -s
 
@@ -25,6 +28,9 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
+
+liveness: $(VENV)/.installed  ## every preset's switches are alive, on nano siblings
+	for file in trainer/spec/presets/*.yaml; do $(BIN)/python -m trainer check $$(basename $$file .yaml) || exit 1; done
 
 clean:
 	rm -rf $(VENV) runs

@@ -172,7 +172,8 @@ class Board:
         run = self._runs[run_id]
         if run.ended.is_set():
             return
-        run.kills += 1
+        run.kills += run.progress is not None  # a run that never began killed nobody
+        run.progress = None
         if run.kills >= MAX_KILLS:
             self._lose(run, f"the worker group died {run.kills} times while it held this run")
         else:

@@ -26,8 +26,8 @@ Preset = Annotated[str | None, typer.Option(help="Put the question to this prese
 Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the preset.")]
 Seeds = Annotated[str | None, typer.Option(help="Seeds, e.g. 1,2,3.")]
 Trials = Annotated[int | None, typer.Option(help="Configurations, the baseline not counted.")]
-Slots = Annotated[int | None, typer.Option(help="Worker groups; default: as many as fit.")]
-Workers = Annotated[int | None, typer.Option(help="Workers of a slot; default: 1 on CPU, a node's GPUs.")]
+Slots = Annotated[int | None, typer.Option(min=1, help="Worker groups; default: as many as fit.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Workers of a slot; default: 1 on CPU, a node's GPUs.")]
 Address = Annotated[str | None, typer.Option(help="Ray cluster, e.g. auto; default: a local one.")]
 Inline = Annotated[bool, typer.Option("--inline", help="One run after another in this process, without Ray.")]
 SnapshotEvery = Annotated[float, typer.Option(help="Seconds of training that a kill may cost at most.")]
@@ -45,29 +45,18 @@ def plan(
     seeds: Seeds = None,
     trials: Trials = None,
     workers: Workers = None,
+    gain: Annotated[float | None, typer.Option(help="How many seeds show this gain? Bits per byte.")] = None,
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
-    """What a sweep would run, what is in the store already, seconds and cost. Starts neither torch nor Ray."""
-    from orchestrator.plan import make_plan
+    """What a sweep would run, cost and prove, and what is in the store already. Starts neither torch nor Ray."""
     from orchestrator.plan_table import plan_rows, plan_text
-    from orchestrator.slot import expected_ranks
-    from trainer.data.corpus import text_digests
-    from trainer.spec.environment import environment, num_gpus
 
-    question = _question(space, preset, overrides, seeds, trials)
-    ranks = expected_ranks(workers)
-    made = make_plan(
-        question,
-        StageStore(store),
-        text_digests(question.base.data),
-        environment(ranks),
-        gpus_per_run=ranks if num_gpus() else 0,
-    )
+    made = _plan(_question(space, preset, overrides, seeds, trials), workers, store)
     if format == "json":
         print(json.dumps(plan_rows(made), indent=1))
     else:
-        Console(highlight=False).print(plan_text(made))
+        Console(highlight=False).print(plan_text(made, gain))
 
 
 @app.command(epilog="Example: orchestrator sweep search_spaces/ttt.yaml --seeds 1,2,3")
@@ -89,11 +78,14 @@ def sweep(
     """Run a sweep, or what is missing of it, and end in a table, a verdict and a figure."""
     from orchestrator.driver import DriveOptions
     from orchestrator.journal import open_sweep
+    from orchestrator.plan_table import keep_plan, read_plan
     from orchestrator.run_queue import default_lag
 
     question = _question(space, preset, overrides, seeds, trials)
     options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
     found = open_sweep(store, question, name=name, lag=default_lag(question, slots))
+    if read_plan(found.folder) is None:
+        keep_plan(found.folder, _plan(question, workers, store))
     _drive(found, options, store, format)
 
 
@@ -105,6 +97,7 @@ def resume(
     address: Address = None,
     inline: Inline = False,
     snapshot_every_s: SnapshotEvery = 60.0,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again, once mended.")] = False,
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
@@ -113,7 +106,39 @@ def resume(
     from orchestrator.journal import find_sweep
 
     options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
-    _drive(find_sweep(store, name), options, store, format)
+    _drive(find_sweep(store, name), options, store, format, retry_failed)
+
+
+@app.command(epilog="Example: orchestrator confirm ttt")
+def confirm(
+    name: Name,
+    config: Annotated[str | None, typer.Option(help="A configuration; default: the best of the sweep.")] = None,
+    num_seeds: Annotated[
+        int | None, typer.Option(help="Fresh seeds; default: enough for the gain seen.", min=2)
+    ] = None,
+    slots: Slots = None,
+    workers: Workers = None,
+    address: Address = None,
+    inline: Inline = False,
+    store: Store = RUNS,
+    format: TextOrJson = "text",
+) -> None:
+    """Run the winner and the baseline again, on fresh seeds declared beforehand: what they say is a proof."""
+    from orchestrator.conclude import rows_of
+    from orchestrator.confirm import confirmation_of, num_seeds_for, winner_of
+    from orchestrator.driver import DriveOptions
+    from orchestrator.journal import find_sweep, open_sweep
+
+    chosen_in = find_sweep(store, name)
+    frame = rows_of(chosen_in)
+    winner = winner_of(chosen_in, frame, config)
+    question = confirmation_of(chosen_in, winner, num_seeds or num_seeds_for(chosen_in, frame, winner))
+    found = open_sweep(store, question, purpose="confirm")
+    seeds = ", ".join(str(seed) for seed in found.space.seeds)
+    Console(stderr=format == "json", highlight=False).print(
+        f"sweep {found.name}: {winner.id} and the baseline on fresh seeds {seeds}", soft_wrap=True
+    )
+    _drive(found, DriveOptions(slots=slots, workers=workers, address=address, inline=inline), store, format)
 
 
 @app.command(epilog="Example: orchestrator status ttt")
@@ -125,10 +150,9 @@ def status(
     """Where a sweep stands; works from another terminal while it runs."""
     from orchestrator.journal import find_sweep, list_sweeps
 
-    sweeps = list_sweeps(store)
-    if name is None and not sweeps:
+    if name is None and not list_sweeps(store):
         raise UserError(f"{store}: no sweeps yet; start one with: orchestrator sweep search_spaces/ttt.yaml")
-    found = find_sweep(store, name) if name else sweeps[-1]
+    found = find_sweep(store, name) if name else list_sweeps(store)[-1]
     facts = _standing(found)
     if format == "json":
         print(json.dumps([facts], indent=1))
@@ -145,9 +169,11 @@ def status(
 @app.command("list", epilog="Example: orchestrator list --format json")
 def list_(store: Store = RUNS, format: TextOrJson = "text") -> None:
     """All sweeps of the store."""
-    from orchestrator.journal import list_sweeps
+    from orchestrator.journal import damaged_sweeps, list_sweeps
 
     rows = [_standing(found) for found in list_sweeps(store)]
+    for damaged in damaged_sweeps(store):
+        Console(stderr=True).print(f"left out: sweep '{damaged}': its journal cannot be read", style="red")
     for row in rows:
         row.pop("live")
     if format == "json":
@@ -252,6 +278,21 @@ def _print_entries(found: list[Any], store: Path, format: str, nothing: str = "t
     print(f"{store}: {f'{len(rows)} entries, {total}' if rows else nothing}")
 
 
+@app.command(epilog="Example: orchestrator report ttt --out ttt.html")
+def report(
+    name: Name,
+    out: Annotated[Path | None, typer.Option(help="The file; default: report.html in the sweep's folder.")] = None,
+    store: Store = RUNS,
+) -> None:
+    """One self-contained HTML page: verdict, ranking, figures, budget, failures, how to reproduce."""
+    from orchestrator.dossier import dossier_of
+    from orchestrator.journal import find_sweep
+    from results.report import write_report
+
+    found = find_sweep(store, name)
+    print(write_report(dossier_of(found), out or found.folder / "report.html"))
+
+
 @app.command(epilog="Example: orchestrator schema space > space.schema.json")
 def schema(what: Annotated[Literal["space", "recipe"], typer.Argument(help="Which files the schema checks.")]) -> None:
     """JSON Schema for editors: completes and checks search spaces and recipes."""
@@ -259,6 +300,17 @@ def schema(what: Annotated[Literal["space", "recipe"], typer.Argument(help="Whic
     from trainer.spec.schema import schema_of_recipe
 
     print(json.dumps(schema_of_space() if what == "space" else schema_of_recipe(), indent=1))
+
+
+def _plan(question: SearchSpace, workers: int | None, store: Path) -> Any:
+    from orchestrator.plan import make_plan
+    from orchestrator.slot import expected_ranks
+    from trainer.data.corpus import text_digests
+    from trainer.spec.environment import environment, num_gpus
+
+    ranks = expected_ranks(workers)
+    texts, place = text_digests(question.base.data), environment(ranks)
+    return make_plan(question, StageStore(store), texts, place, gpus_per_run=ranks if num_gpus() else 0)
 
 
 def _question(
@@ -276,15 +328,20 @@ def _seeds(text: str | None) -> list[int] | None:
         raise UserError(f"--seeds {text} is not a list of whole numbers; for example: --seeds 1337,42,2025") from None
 
 
-def _drive(found: Any, options: Any, store: Path, format: str) -> None:
+def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: bool = False) -> None:
     from orchestrator.conclude import conclude
     from orchestrator.driver import drive
+    from orchestrator.feed import refuse_other_text
     from orchestrator.run_queue import queue_of
+    from orchestrator.slot import expected_ranks
 
     console = Console(stderr=format == "json", highlight=False)
     if found.note:
         console.print(found.note, soft_wrap=True)
     with found.lock():
+        if retry_failed:
+            console.print(f"{found.set_aside_failed()} failed runs are done again")
+        refuse_other_text(found, 1 if options.inline else expected_ranks(options.workers))
         queue = queue_of(found)
         try:
             complete = drive(found, queue, StageStore(store), options, console)

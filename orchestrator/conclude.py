@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from orchestrator.journal import Sweep, find_sweep
 from orchestrator.overview import label
 from results.compare import Unit, compare
 from results.figures import draw_scores, score_facts
+from results.ledger import Ledger
 from results.records import record_losses
 from results.render import render
 from results.store import read_rows
@@ -24,6 +25,7 @@ from results.tables import per_configuration, per_run
 from results.verdict import Verdict
 from results.yardsticks import scale_lines
 from trainer.spec.errors import UserError, did_you_mean
+from trainer.spec.record import Record
 from trainer.spec.units import human_seconds
 
 FIGURE = Path("figures") / "scores.png"
@@ -39,7 +41,7 @@ def rows_of(sweep: Sweep) -> pd.DataFrame:
 def conclude(sweep: Sweep, console: Console, format: str) -> None:
     """The end of a sweep: with `json` the rows per configuration on stdout, else everything a person wants."""
     frame = rows_of(sweep)
-    table = per_configuration(frame, baseline=baseline_of(sweep), seeds=sweep.space.seeds)
+    table = configurations_of(sweep, frame)
     if format == "json":
         print(render(table, "json"))
         return
@@ -48,6 +50,8 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     for line in (*_stage_lines(frame), "", *verdict_lines(sweep, frame, table)):
         console.print(line, soft_wrap=True)
     records = sweep.records()
+    for line in failure_lines(sweep, records):
+        console.print(line, style="red", soft_wrap=True)
     done = next((record for record in records.values() if record.status == "done"), None)
     if done is None:
         return
@@ -57,7 +61,8 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     path = sweep.folder / FIGURE
     path.parent.mkdir(exist_ok=True)
     draw_scores(score_facts(frame, sweep.space.swept_keys, baseline_of(sweep)), path)
-    console.print(f"\nfigure  {path}\nrows    orchestrator table {sweep.name} --per run", soft_wrap=True)
+    console.print(f"\nfigure  {path}", soft_wrap=True)
+    console.print(f"rows    orchestrator table {sweep.name} --per run{store_option(sweep)}", soft_wrap=True)
 
 
 def as_text(table: pd.DataFrame, width: int) -> str:
@@ -66,24 +71,52 @@ def as_text(table: pd.DataFrame, width: int) -> str:
     return str(render(table.assign(config=marked).drop(columns="is_baseline"), "text", width))
 
 
+def configurations_of(sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
+    """The table per configuration, ranked as the sweep's question says: by its metric, within its constraints."""
+    limits = {name: (limit.min, limit.max) for name, limit in sweep.space.constraints.items()}
+    metric = sweep.space.metric
+    return per_configuration(
+        frame,
+        metric.name,
+        baseline_of(sweep),
+        sweep.space.seeds,
+        limits=limits,
+        higher_first=metric.goal == "maximize",
+    )
+
+
 def baseline_of(sweep: Sweep) -> str:
     """Identity of the baseline: the first configuration asked."""
-    return sweep.asked()[0].id
+    asked = sweep.asked()
+    if not asked:
+        raise UserError(f"sweep '{sweep.name}' has asked nothing yet; go on with: orchestrator resume {sweep.name}")
+    return asked[0].id
+
+
+def store_option(sweep: Sweep) -> str:
+    """What a command line about this sweep must add: nothing for the usual store."""
+    return "" if sweep.store.absolute() == Path("runs").absolute() else f" --store {sweep.store}"
 
 
 def verdict_lines(sweep: Sweep, frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     """The question, and in words whether the best configuration answers it."""
     lines = [sweep.space.description or sweep.name]
-    verdicts = {verdict.config: verdict for verdict in _verdicts(sweep, frame, None, None, None, None, Path())}
+    verdicts = {verdict.config: verdict for verdict in verdicts_of(sweep, frame)}
     ranked = table[table["rank"].notna() & ~table["is_baseline"]]
     if ranked.empty:
         return [*lines, "verdict: cannot say, no configuration beside the baseline is complete."]
     best = str(ranked.iloc[0]["config"])
     asked = {item.id: item for item in sweep.asked()}
-    lines.append(f"best configuration {best}: {label(asked[best])}")
+    lines.append(f"best configuration {best}: {label(asked[best], sweep.space)}")
     sentence = verdicts[best].sentence.replace(best, "it").replace(baseline_of(sweep), "the baseline")
     lines.append(f"verdict: {sentence}")
-    return lines
+    lines.append(f"its {seed_line(sweep, best)}")
+    return [*lines, f"the baseline's {seed_line(sweep, baseline_of(sweep))}"]
+
+
+def verdicts_of(sweep: Sweep, frame: pd.DataFrame) -> list[Verdict]:
+    """A verdict for every configuration on the terms of the question itself."""
+    return _verdicts(sweep, frame, None, None, None, None, Path())
 
 
 def print_table(sweep: Sweep, per: Literal["run", "config"], format: str) -> None:
@@ -93,7 +126,7 @@ def print_table(sweep: Sweep, per: Literal["run", "config"], format: str) -> Non
     if per == "run":
         content = render(per_run(frame), format)
     else:
-        table = per_configuration(frame, baseline=baseline_of(sweep), seeds=sweep.space.seeds)
+        table = configurations_of(sweep, frame)
         console = Console()
         width = console.width if console.is_terminal else PIPED_WIDTH
         content = as_text(table, width) if format == "text" else render(table, format)
@@ -122,8 +155,9 @@ def print_comparison(
     console = Console(highlight=False)
     asked = {item.id: item for item in sweep.asked()}
     for verdict in verdicts:
-        console.print(f"{verdict.conclusion.upper()}  {label(asked[verdict.config])}", style="bold")
+        console.print(f"{verdict.conclusion.upper()}  {label(asked[verdict.config], sweep.space)}", style="bold")
         console.print(f"  {verdict.sentence}", soft_wrap=True)
+        console.print(f"  {seed_line(sweep, verdict.config)}", style="dim", soft_wrap=True)
         if verdict.assumption:
             console.print(f"  assumes: {verdict.assumption}", style="dim", soft_wrap=True)
 
@@ -138,17 +172,39 @@ def _verdicts(
     store: Path,
 ) -> list[Verdict]:
     asked = sweep.space.compare
+    if unit not in (None, asked.unit) and margin is None:
+        raise UserError(f"--unit {unit} needs --margin too: the sweep's margin of {asked.margin:g} is in {asked.unit}")
     reference = baseline_of(sweep) if baseline is None else _reference(sweep, baseline, store)
-    chosen_unit: Unit = unit or asked.unit
+    terms = asked.changed(margin, unit, alpha)
     return compare(
         frame,
         reference,
-        margin=asked.margin if margin is None else margin,
-        unit=chosen_unit,
-        alpha=asked.alpha if alpha is None else alpha,
+        margin=terms.margin,
+        unit=terms.unit,
+        alpha=terms.alpha,
         exploratory=sweep.space.adaptive,
         seeds=sweep.space.seeds,
+        **_from_ledger(sweep),
     )
+
+
+def _from_ledger(sweep: Sweep) -> dict[str, Any]:
+    """What the seed ledger has against the seeds of each configuration."""
+    ledger, configs = Ledger(sweep.store), [item.id for item in sweep.asked()]
+    objections = {config: ledger.objection(sweep.name, config) for config in configs}
+    return {
+        "objections": {config: objection for config, objection in objections.items() if objection},
+        "looked_at": [config for config in configs if ledger.extended(sweep.name, config)],
+    }
+
+
+def seed_line(sweep: Sweep, config: str) -> str:
+    """'seeds: 1337 done, 42 failed; in sweep ttt-2: 7 done': every seed declared for it, with its outcome."""
+    by_sweep: dict[str, list[str]] = {sweep.name: []}
+    for fate in Ledger(sweep.store).fate([config]):
+        by_sweep.setdefault(fate.sweep, []).append(f"{fate.seed} {fate.outcome}")
+    own = ", ".join(by_sweep.pop(sweep.name)) or "none declared"
+    return "; ".join([f"seeds: {own}", *(f"in sweep {name}: {', '.join(seeds)}" for name, seeds in by_sweep.items())])
 
 
 def _reference(sweep: Sweep, baseline: str, store: Path) -> str | pd.DataFrame:
@@ -170,7 +226,7 @@ def _reference(sweep: Sweep, baseline: str, store: Path) -> str | pd.DataFrame:
 
 
 def _best(sweep: Sweep, rows: pd.DataFrame) -> str:
-    table = per_configuration(rows, baseline=baseline_of(sweep), seeds=sweep.space.seeds)
+    table = configurations_of(sweep, rows)
     ranked = table[table["rank"].notna()]
     if ranked.empty:
         raise UserError(f"sweep '{sweep.name}' has no complete configuration to compare with")
@@ -183,6 +239,18 @@ def _means(table: pd.DataFrame) -> tuple[float | None, float | None]:
     arms = (ranked[ranked["is_baseline"]], ranked[~ranked["is_baseline"]])
     baseline, best = (None if arm.empty else float(arm.iloc[0]["mean"]) for arm in arms)
     return baseline, best
+
+
+def failure_lines(sweep: Sweep, records: Mapping[str, Record]) -> list[str]:
+    """Each reason once, with the runs it ended, and how to try them again."""
+    reasons: dict[str, list[str]] = {}
+    for run_id, record in records.items():
+        if record.status == "failed":
+            reasons.setdefault(record.error, []).append(run_id)
+    if not reasons:
+        return []
+    told = [f"failed ({len(runs)}x, e.g. {runs[0]}): {reason}" for reason, runs in reasons.items()]
+    return ["", *told, f"once mended: orchestrator resume {sweep.name} --retry-failed{store_option(sweep)}"]
 
 
 def warn_unreadable(frame: pd.DataFrame, console: Console) -> None:

@@ -36,6 +36,11 @@ class Outcome:
     """How far the worst seed is outside the limits of each constrained column; 0 inside."""
 
 
+def config_of(run_id: str) -> str:
+    """The configuration that a run belongs to."""
+    return run_id.rsplit("-s", 1)[0]
+
+
 def identify(space: SearchSpace, index: int, values: Mapping[str, Any], is_baseline: bool = False) -> Configuration:
     """A configuration with the identity of its recipe. Raises RecipeError if the values do not go together."""
     return Configuration(index, configuration_id(space.recipe(values)), dict(values), is_baseline)

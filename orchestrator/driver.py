@@ -52,7 +52,7 @@ class DriveOptions:
 
 def drive(sweep: Sweep, queue: RunQueue, store: StageStore, options: DriveOptions, console: Console) -> bool:
     """Runs what is missing. Returns whether the sweep is complete; False means interrupted, with everything kept."""
-    feed = Feed(sweep, queue, store, expected_ranks(options.workers))
+    feed = Feed(sweep, queue, store, 1 if options.inline else expected_ranks(options.workers))
     if feed.is_finished():
         return True
     stop = threading.Event()
@@ -75,7 +75,7 @@ def run_inline(
     while isinstance(request := feed.next(), RunRequest):
 
         def report(progress: Progress) -> None:
-            overview.show(screen, (describe(0, asdict(progress)),))
+            overview.show(screen, (describe(0, asdict(progress), overview),))
 
         try:
             run_pipeline(request, store, report=report, stopping=stop.is_set, snapshot_every_s=options.snapshot_every_s)
@@ -97,12 +97,13 @@ def run_on_ray(
 ) -> None:
     """Slots pull from the board, Tune puts runs on it; this thread sits in Tune."""
     console.print("[dim]starting Ray ...[/dim]")
+    is_terminal, width = console.is_terminal, console.width  # asked before the descriptors are turned away
     with (
         output_to(sweep.folder / RAY_LOG) as terminal,
         os.fdopen(os.dup(terminal), "w") as out,
         ray_session(options.address),
         stop_on_signals(stop),  # after ray.init, which takes SIGTERM for itself
-        make_screen(Console(file=out, force_terminal=console.is_terminal, width=console.width)) as screen,
+        make_screen(Console(file=out, force_terminal=is_terminal, width=width)) as screen,
     ):
         _run_slots(feed, store, options, overview, stop, screen)
 
@@ -171,7 +172,7 @@ def watching(
                 picture = ray.get(board.picture.remote(), timeout=5)
             except Exception:  # noqa: S112 - a busy board is asked again; a dead one ends the trials themselves
                 continue
-            pictures = tuple(_slot_picture(state) for state in picture["slots"])
+            pictures = tuple(_slot_picture(state, overview) for state in picture["slots"])
             overview.show(screen, pictures)
 
     thread = threading.Thread(target=look, name="screen", daemon=True)
@@ -183,19 +184,20 @@ def watching(
         thread.join()
 
 
-def _slot_picture(state: dict[str, Any]) -> SlotPicture:
+def _slot_picture(state: dict[str, Any], overview: Overview) -> SlotPicture:
     if state["closed"]:
         return SlotPicture(state["slot"], "closed: its worker group kept dying")
     if not state["started"]:
         return SlotPicture(state["slot"], "starting a worker group (about 20 s)")
     if not state["run_id"]:
         return SlotPicture(state["slot"], "waiting for a run")
-    return describe(state["slot"], state["progress"] or {"run_id": state["run_id"], "stage": "", "fraction": 0.0})
+    beginning = {"run_id": state["run_id"], "stage": "begin", "fraction": 0.0}
+    return describe(state["slot"], state["progress"] or beginning, overview)
 
 
-def describe(slot: int, progress: dict[str, Any]) -> SlotPicture:
-    """'train 3f2a...-s42  step 120  loss 3.214', with its bar."""
-    parts = [progress.get("stage", ""), progress["run_id"], progress.get("detail", "")]
+def describe(slot: int, progress: dict[str, Any], overview: Overview) -> SlotPicture:
+    """'train  ttt.lr=0.003  seed 42  step 120  loss 3.214', with its bar."""
+    parts = [f"{progress['stage']:<8}", overview.name(progress["run_id"]), progress.get("detail", "")]
     return SlotPicture(slot, "  ".join(part for part in parts if part), progress["fraction"])
 
 

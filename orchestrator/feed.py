@@ -10,8 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from orchestrator.configuration import config_of
 from orchestrator.journal import Sweep
 from orchestrator.run_queue import FINISHED, WAIT, Pause, Run, RunQueue
+from results.ledger import Ledger
+from trainer.spec.errors import StoreError
+from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record, now
 from trainer.stages.assemble import RunRequest, adopt, fingerprints_of, keep_record, make_record
 from trainer.stages.cache import StageStore
@@ -20,6 +24,24 @@ LOOK_AHEAD = 32
 """Runs among which the next one is chosen."""
 Stage = tuple[str, str]
 """A stage's name and its fingerprint."""
+
+
+def refuse_other_text(sweep: Sweep, num_ranks: int) -> None:
+    """Raises StoreError when the sweep's results were measured on other text, or by other stages, than now.
+
+    One table must not mix them. All runs of a sweep share their text, so one record tells.
+    """
+    record = next((record for record in sweep.records().values() if "val_text" in record.stages), None)
+    if record is None:
+        return
+    marks = fingerprints_of(Recipe.model_validate(dict(record.recipe)), num_ranks)
+    for stage in ("train_text", "val_text"):
+        if record.stages[stage].fingerprint != marks[stage]:
+            raise StoreError(
+                f"sweep '{sweep.name}' was measured on another text, or by another version of the stages "
+                f"({stage} was {record.stages[stage].fingerprint}, now {marks[stage]}); "
+                "restore them, or ask anew: orchestrator sweep SPACE.yaml --name NAME"
+            )
 
 
 @dataclass
@@ -39,6 +61,9 @@ class Feed:
         self._ahead: list[Waiting] = []
         self._out: dict[str, Waiting] = {}
         self._stored: set[Stage] = set()
+        self._ledger = Ledger(sweep.store)
+        for run_id, record in queue.records.items():
+            self._note_end(run_id, record)  # a crash may have come between the record and the ledger
 
     def next(self) -> RunRequest | Pause:
         """A run to compute; WAIT while none may be asked yet; FINISHED when the sweep is complete."""
@@ -51,6 +76,7 @@ class Feed:
         self._ahead.remove(chosen)
         self._out[chosen.request.run_id] = chosen
         chosen.started_at = now()
+        self._note_start(chosen)
         return chosen.request
 
     def is_finished(self) -> bool:
@@ -69,7 +95,7 @@ class Feed:
             keep_record(run.request, make_record(run.request, recipe, {}, (), run.started_at, self._num_ranks, lost))
             record = self._sweep.record(run_id)
         if record is not None:
-            self._queue.finished(run_id, record)
+            self._finish(run_id, record)
         return record
 
     def _look_ahead(self) -> Pause:
@@ -95,8 +121,9 @@ class Feed:
         record = adopt(run.request, self._store, self._num_ranks)
         if record is None:
             return False
+        self._note_start(run)
         keep_record(run.request, record)
-        self._queue.finished(run.request.run_id, record)
+        self._finish(run.request.run_id, record)
         return True
 
     def _choose(self) -> Waiting | None:
@@ -115,3 +142,13 @@ class Feed:
         if stage not in self._stored and self._store.find(*stage) is not None:
             self._stored.add(stage)
         return stage in self._stored
+
+    def _finish(self, run_id: str, record: Record) -> None:
+        self._note_end(run_id, record)
+        self._queue.finished(run_id, record)
+
+    def _note_start(self, run: Waiting) -> None:
+        self._ledger.start(self._sweep.name, config_of(run.request.run_id), run.request.recipe["seed"])
+
+    def _note_end(self, run_id: str, record: Record) -> None:
+        self._ledger.end(self._sweep.name, config_of(run_id), record.seed, record.status)

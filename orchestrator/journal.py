@@ -9,12 +9,14 @@ The journal is only ever appended to, by one driver at a time; anybody may read.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -25,10 +27,11 @@ from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
 from orchestrator.configuration import Configuration, total_runs
-from orchestrator.question import NAME_PATTERN, SearchSpace
+from orchestrator.question import SearchSpace
+from results.ledger import Ledger, Purpose
 from trainer.spec.environment import commit
 from trainer.spec.errors import StoreError, did_you_mean
-from trainer.spec.record import Record, now
+from trainer.spec.record import NAME_PATTERN, Record, now
 from trainer.stages.cache import write_once
 
 JOURNAL = "journal.jsonl"
@@ -49,6 +52,7 @@ class Sweep:
     lag: int
     created_at: str
     commit: str
+    purpose: Purpose = "sweep"
     note: str = ""
     """What a person should know about how this sweep was found or made; empty when there is nothing."""
 
@@ -56,6 +60,11 @@ class Sweep:
     def preset(self) -> str:
         """The preset the question is put to."""
         return self.space.preset
+
+    @property
+    def store(self) -> Path:
+        """The store that the sweep lies in."""
+        return self.folder.parents[1]
 
     @property
     def total_runs(self) -> int:
@@ -97,7 +106,11 @@ class Sweep:
 
     def asked(self) -> list[Configuration]:
         """Every configuration asked so far, the baseline first."""
-        return [Configuration(**entry) for entry in _entries(self.folder / JOURNAL)[1:]]
+        try:
+            return [Configuration(**entry) for entry in _entries(self.folder / JOURNAL)[1:]]
+        except TypeError:
+            path = self.folder / JOURNAL
+            raise StoreError(f"{path}: is damaged; move the sweep's folder away to start anew") from None
 
     def append(self, configuration: Configuration) -> None:
         """Remembers one more configuration for good. Only under the `lock`."""
@@ -106,6 +119,20 @@ class Sweep:
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
+        self.declare(configuration)
+
+    def declare(self, configuration: Configuration) -> None:
+        """Tells the seed ledger on which seeds a configuration will run; again changes nothing."""
+        Ledger(self.store).declare(self.name, configuration.id, self.space.seeds, self.purpose)
+
+    def set_aside_failed(self) -> int:
+        """Moves the records of failed runs out of the way, so that the runs are done again. Only under the `lock`."""
+        failed = [run_id for run_id, record in self.records().items() if record.status == "failed"]
+        folder = self.folder / "failed"
+        folder.mkdir(exist_ok=True)
+        for run_id in failed:
+            self.record_path(run_id).replace(folder / f"{run_id}-{time.time_ns()}.json")
+        return len(failed)
 
     def record_path(self, run_id: str) -> Path:
         """Where a run's record appears, whole and once."""
@@ -121,10 +148,18 @@ class Sweep:
         return {path.stem: _record(path) for path in sorted((self.folder / "runs").glob("*.json"))}
 
 
-def open_sweep(store: Path, space: SearchSpace, name: str | None = None, *, sweep_seed: int = 0, lag: int = 1) -> Sweep:
+def open_sweep(
+    store: Path,
+    space: SearchSpace,
+    name: str | None = None,
+    *,
+    sweep_seed: int = 0,
+    lag: int = 1,
+    purpose: Purpose = "sweep",
+) -> Sweep:
     """The sweep that asks this question under this name, continued or created.
 
-    sweep_seed, lag:  of a new sweep; one that exists keeps its own
+    sweep_seed, lag, purpose:  of a new sweep; one that exists keeps its own
     A name that is taken by another question is not: the sweep becomes NAME-2, NAME-3, ... and `note` says why.
     """
     wanted = name or space.name
@@ -133,7 +168,7 @@ def open_sweep(store: Path, space: SearchSpace, name: str | None = None, *, swee
     taken = ""
     for candidate in _names_from(wanted):
         folder = store / "sweeps" / candidate
-        created = _create(folder, space.model_copy(update={"name": candidate}), sweep_seed, lag)
+        created = _create(folder, space.model_copy(update={"name": candidate}), sweep_seed, lag, purpose)
         sweep = _read(folder)
         difference = sweep.space.difference(space)
         if not difference:
@@ -164,9 +199,17 @@ def find_sweep(store: Path, name: str) -> Sweep:
 
 
 def list_sweeps(store: Path) -> list[Sweep]:
-    """All sweeps of a store, oldest first."""
-    sweeps = [_read(store / "sweeps" / name) for name in _names(store)]
+    """All sweeps of a store that can be read, oldest first; `damaged_sweeps` names the others."""
+    sweeps = []
+    for name in _names(store):
+        with contextlib.suppress(StoreError, OSError):
+            sweeps.append(_read(store / "sweeps" / name))
     return sorted(sweeps, key=lambda sweep: (sweep.created_at, sweep.name))
+
+
+def damaged_sweeps(store: Path) -> list[str]:
+    """Names of the sweeps whose journal cannot be read."""
+    return sorted(set(_names(store)) - {sweep.name for sweep in list_sweeps(store)})
 
 
 def _names(store: Path) -> list[str]:
@@ -177,7 +220,7 @@ def _names_from(wanted: str) -> Iterator[str]:
     return (wanted if number == 1 else f"{wanted}-{number}" for number in itertools.count(1))
 
 
-def _create(folder: Path, space: SearchSpace, sweep_seed: int, lag: int) -> bool:
+def _create(folder: Path, space: SearchSpace, sweep_seed: int, lag: int, purpose: Purpose) -> bool:
     """Writes the question unless the folder holds one; whoever comes first wins. Returns whether this call did."""
     if (folder / JOURNAL).exists():
         return False
@@ -187,6 +230,7 @@ def _create(folder: Path, space: SearchSpace, sweep_seed: int, lag: int) -> bool
         "lag": lag,
         "created_at": now(),
         "commit": commit(),
+        "purpose": purpose,
         "space": space.model_dump(mode="json"),
     }
     write_once(folder / "space.yaml", _as_yaml(space))
@@ -209,7 +253,7 @@ def _read(folder: Path) -> Sweep:
         return Sweep(name=folder.name, folder=folder, space=space, **header)
     except StoreError:
         raise
-    except (IndexError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(f"{folder / JOURNAL}: cannot be read ({reason}); move the folder away to start anew") from None
 

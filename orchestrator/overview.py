@@ -11,6 +11,7 @@ from pathlib import Path
 
 from orchestrator.configuration import Configuration
 from orchestrator.journal import Sweep
+from orchestrator.question import SearchSpace
 from orchestrator.run_queue import RunQueue
 from orchestrator.screen import Screen, SlotPicture, SweepPicture
 
@@ -59,12 +60,18 @@ class Overview:
             runs_done=len(records),
             runs_total=self._queue.total_runs,
             runs_failed=sum(record.status == "failed" for record in records.values()),
-            best=f"{spread(best[0])}  {label(best[1])}" if best else "no configuration complete yet",
+            best=f"{spread(best[0])}  {label(best[1], self._sweep.space)}" if best else "no configuration complete yet",
             baseline=baseline,
             slots=slots,
             elapsed_s=now_s - self._started_s,
             left_s=self._left_s(now_s),
         )
+
+    def name(self, run_id: str) -> str:
+        """A run as people know it: its values and its seed."""
+        config, _, seed = run_id.rpartition("-s")
+        found = next((item for item in self._queue.configurations if item.id == config), None)
+        return f"{label(found, self._sweep.space)}  seed {seed}" if found else run_id
 
     def _scores(self, configuration: Configuration) -> list[float] | None:
         """The headline of every seed, or None while one is missing or failed."""
@@ -91,11 +98,13 @@ def spread(scores: list[float]) -> str:
     return f"{statistics.mean(scores):.4f}{sd} bits per byte (n = {len(scores)})"
 
 
-def label(configuration: Configuration) -> str:
-    """'ttt.lr=0.00312 ttt.epochs=3', or 'baseline'."""
+def label(configuration: Configuration, space: SearchSpace | None = None) -> str:
+    """'ttt.lr=0.00312 ttt.epochs=3', what is the same everywhere left out; or 'baseline'."""
     if configuration.is_baseline:
         return "baseline"
-    return " ".join(f"{key}={short(value)}" for key, value in configuration.values.items())
+    constant = {key for key, item in space.parameters.items() if not item.varies} if space else set()
+    told = {key: value for key, value in configuration.values.items() if key not in constant} or configuration.values
+    return " ".join(f"{key}={short(value)}" for key, value in told.items())
 
 
 def short(value: object) -> str:

@@ -36,6 +36,10 @@ def reads_as_number(text: str) -> bool:
 Number = Annotated[int | float, BeforeValidator(_number)]
 
 
+MOST_STEPS = 100_000
+"""Most values between min and max in steps of q."""
+
+
 class Parameter(Section):
     """The values one recipe key may take: one value, a list of them, or everything between two ends."""
 
@@ -136,7 +140,9 @@ class Parameter(Section):
         if self.log and self.min <= 0:
             yield f"min = {self.min} must be greater than 0, for {self.distribution} draws the logarithm"
         steps = (self.max - self.min) / self.q if self.q else 0.0
-        if abs(steps - round(steps)) > 1e-6:
+        if steps > MOST_STEPS:
+            yield f"q = {self.q} cuts min .. max into {steps:.3g} values; at most {MOST_STEPS:,}, or leave q out"
+        elif abs(steps - round(steps)) > 1e-6:
             yield f"q = {self.q} does not divide max - min = {self.max - self.min:g}"
 
     def _complaints_of_values(self) -> Iterator[str]:

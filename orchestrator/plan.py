@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from orchestrator.configuration import Configuration, baseline_of, grid_of, identify, total_runs
+from orchestrator.evidence import Evidence, evidence_of
 from orchestrator.journal import same_question
 from orchestrator.question import SearchSpace
 from trainer.spec.fingerprint import TextDigests, fingerprints, workload
@@ -66,8 +67,10 @@ class Plan:
     """Baseline and grid; of a sampled search only the baseline is known."""
     stages: tuple[StagePlan, ...]
     gpus_per_run: int
-    test: Literal["paired", "welch", "none"]
+    test: Literal["paired", "unpaired", "none"]
     test_reason: str
+    evidence: Evidence | None
+    """What the seeds can prove; None when there is nothing to compare."""
 
     @property
     def exact(self) -> bool:
@@ -127,6 +130,7 @@ def make_plan(
         gpus_per_run=gpus_per_run,
         test=test,
         test_reason=reason,
+        evidence=None if test == "none" else evidence_of(space, test == "paired", store.root),
     )
 
 
@@ -197,7 +201,7 @@ def _folder_bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def _test(space: SearchSpace, marks: _Marks) -> tuple[Literal["paired", "welch", "none"], str]:
+def _test(space: SearchSpace, marks: _Marks) -> tuple[Literal["paired", "unpaired", "none"], str]:
     """The plan picks the test, not the data: runs pair when they share the trained artifact, seed by seed."""
     baseline = baseline_of(space)
     others = [probe for probe in marks.probes if probe.id != baseline.id]
@@ -206,7 +210,7 @@ def _test(space: SearchSpace, marks: _Marks) -> tuple[Literal["paired", "welch",
     artifacts = {marks.of(item, space.seeds[0])["export"] for item in [baseline, *others]}
     if len(artifacts) == 1:
         return "paired", "every configuration scores the same trained artifact of each seed"
-    return "welch", "configurations train or export differently, so runs of one seed number share nothing"
+    return "unpaired", "configurations train or export differently, so runs of one seed number share nothing"
 
 
 def times(count: float, each: float | None) -> float | None:

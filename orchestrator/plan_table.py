@@ -1,8 +1,10 @@
-"""A plan as rows for programs and as text for people."""
+"""A plan as rows for programs, as text for people, and as a file that remembers what was expected."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -10,10 +12,24 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.configuration import Configuration
+from orchestrator.evidence import evidence_lines
 from orchestrator.plan import Plan, StagePlan, times
 from trainer.spec.units import human_bytes, human_seconds
+from trainer.stages.cache import write_once
 
 UNKNOWN = "?"
+PLAN_FILE = "plan.json"
+
+
+def keep_plan(sweep_folder: Path, plan: Plan) -> None:
+    """Remembers what was expected before the first run; a later plan of the same sweep changes nothing."""
+    write_once(sweep_folder / PLAN_FILE, json.dumps(plan_rows(plan), indent=1).encode())
+
+
+def read_plan(sweep_folder: Path) -> list[dict[str, Any]] | None:
+    """The rows of the plan that was kept, or None when there is none."""
+    path = sweep_folder / PLAN_FILE
+    return json.loads(path.read_bytes()) if path.exists() else None
 
 
 def plan_rows(plan: Plan) -> list[dict[str, Any]]:
@@ -51,18 +67,23 @@ def _total_row(plan: Plan) -> dict[str, Any]:
         "disk_bytes": plan.disk_bytes,
         "total_runs": plan.total_runs,
         "recorded_runs": plan.recorded_runs,
-        "test": plan.test,
+        "test": plan.evidence.design.test if plan.evidence else "none",
+        "sd_bpb": plan.evidence.design.sd if plan.evidence else None,
+        "smallest_provable_gain_bpb": plan.evidence.smallest_gain_bpb if plan.evidence else None,
     }
 
 
-def plan_text(plan: Plan) -> RenderableType:
-    """The question, the configurations as far as they are known, a line per stage, and what it comes to."""
+def plan_text(plan: Plan, gain_bpb: float | None = None) -> RenderableType:
+    """The question, the configurations as far as they are known, a line per stage, what it costs and what it can prove.
+
+    gain_bpb:  a gain beyond the margin whose number of seeds is wanted
+    """
     table = Table(box=None, pad_edge=False)
     for head in ("stage", "needed", "cached", "missing", "each", "together"):
         table.add_column(head, justify="left" if head == "stage" else "right")
     for stage in plan.stages:
         table.add_row(*_cells(stage))
-    lines = [f"{plan.total_runs} runs, {plan.recorded_runs} of them recorded already", _price(plan)]
+    lines: list[str | Text] = [f"{plan.total_runs} runs, {plan.recorded_runs} of them recorded already", _price(plan)]
     if plan.over_budget:
         lines.append(f"[bold red]more than budget.gpu_hours = {plan.space.budget.gpu_hours:g}[/]")
     if any(stage.missing and stage.seconds_each is None for stage in plan.stages):
@@ -70,6 +91,8 @@ def plan_text(plan: Plan) -> RenderableType:
     if not plan.exact:
         lines.append("\u2264: at most; the search has yet to choose its configurations")
     lines.append(f"comparison: {plan.test}; {plan.test_reason}")
+    if plan.evidence:
+        lines += [Text(line) for line in evidence_lines(plan.evidence, gain_bpb)]
     return Group(Text(str(plan.space)), *_configuration_lines(plan), "", table, "", *lines)
 
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from graphlib import TopologicalSorter
 from typing import Any, Literal
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
 from orchestrator.parameter import Number, Parameter
 from trainer.spec.errors import ProblemsError
@@ -24,8 +24,6 @@ from trainer.spec.fingerprint import digest
 from trainer.spec.load import with_values
 from trainer.spec.recipe import Recipe, Section
 
-NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-"""A sweep's name names its folder."""
 MOST_COUNTED = 100_000
 """Finite spaces are counted up to here; larger ones are as good as endless."""
 MOST_PROBES = 1000
@@ -63,6 +61,16 @@ class Compare(Section):
             yield f"alpha = {self.alpha:g} must lie between 0 and 1; usual: 0.01"
         if self.margin < 0:
             yield f"margin = {self.margin:g} must be at least 0; usual: 0.005"
+
+    def changed(self, margin: float | None, unit: str | None, alpha: float | None) -> Compare:
+        """The same terms with those changed that are given. Raises SpaceError for terms that decide nothing."""
+        given = {"margin": margin, "unit": unit, "alpha": alpha}
+        changes = {name: value for name, value in given.items() if value is not None}
+        try:
+            return Compare.model_validate(self.model_dump() | changes)
+        except ValidationError as error:
+            told = [item["msg"].removeprefix("Value error, ") for item in error.errors(include_url=False)]
+            raise SpaceError("the terms of the comparison", told) from None
 
 
 class Limit(Section):

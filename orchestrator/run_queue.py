@@ -154,4 +154,6 @@ def queue_of(sweep: Sweep) -> RunQueue:
     """The queue of a sweep on disk, standing where the last driver left it. Its journal grows, so hold its lock."""
     from orchestrator.searcher import Searcher  # late: Optuna, which only a driver pays for
 
+    for configuration in sweep.asked():
+        sweep.declare(configuration)  # a crash may have come between the journal and the ledger
     return RunQueue(sweep.space, Searcher(sweep.space, sweep.sweep_seed), sweep, sweep.records(), sweep.lag)

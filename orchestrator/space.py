@@ -22,7 +22,7 @@ from trainer.spec.errors import ProblemsError, RecipeError, did_you_mean
 from trainer.spec.fields import FIELDS
 from trainer.spec.load import load_preset
 from trainer.spec.recipe import Recipe, Section
-from trainer.spec.yaml_text import YamlText
+from trainer.spec.yaml_text import YamlText, read_text
 
 DEFAULT_SEEDS = (1337, 42, 2025)
 NO_STOPPING = "stopping rules are not available in this version: every run goes to its end; remove the block"
@@ -124,6 +124,8 @@ def load_space(
 
 
 def _text_of(path: Path) -> YamlText:
+    if path.is_dir():
+        raise SpaceError(str(path), ["is a folder; name a file in it"])
     if not path.is_file():
         folder = path.parent if path.parent != Path() else Path("search_spaces")
         known = {file.stem: file.as_posix() for file in sorted(folder.glob("*.yaml"))} if folder.is_dir() else {}
@@ -133,7 +135,7 @@ def _text_of(path: Path) -> YamlText:
         listing = f"; known: {', '.join(known.values())}" if known else ""
         raise SpaceError(str(path), [f"there is no such file{near}{listing}"])
     try:
-        return YamlText(path.read_text(encoding="utf-8"), str(path))
+        return YamlText(read_text(path), str(path))
     except ProblemsError as error:
         raise SpaceError(error.source, error.problems) from None
 
@@ -142,6 +144,8 @@ def _flattened(text: YamlText) -> tuple[dict[str, Any], dict[str, tuple[str, ...
     """The file with dotted parameters, where each stood, and complaints about what is refused altogether."""
     if not isinstance(text.value, dict):
         raise SpaceError(text.source, ["the file holds no mapping; it needs at least preset and parameters"])
+    if odd := [key for key in text.value if not isinstance(key, str)]:
+        raise SpaceError(text.source, [f"{key!r} is no key: keys are words ({text.where((key,))})" for key in odd])
     refused = [key for key in text.value if key in REFUSED]
     problems = [f"{key}: {REFUSED[key]} ({text.where((key,))})" for key in refused]
     tree = {key: value for key, value in text.value.items() if key not in refused}
@@ -150,6 +154,9 @@ def _flattened(text: YamlText) -> tuple[dict[str, Any], dict[str, tuple[str, ...
 
     def walk(node: Mapping[str, Any], prefix: str, path: tuple[str, ...]) -> None:
         for key, block in node.items():
+            if not isinstance(key, str):
+                problems.append(f"parameters.{key!r} is no dotted key ({text.where((*path, key))})")
+                continue
             dotted, here = f"{prefix}{key}", (*path, key)
             if isinstance(block, dict) and isinstance(block.get("parameters"), dict) and set(block) == {"parameters"}:
                 walk(block["parameters"], f"{dotted}.", (*here, "parameters"))

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.parameter import Parameter, wanted_values
-from orchestrator.question import NAME_PATTERN, SearchSpace
+from orchestrator.question import SearchSpace
 from results.row import COLUMN_TYPES
 from trainer.spec.errors import RecipeError, did_you_mean
 from trainer.spec.fields import FIELDS, disabled_by, value_at
 from trainer.spec.load import unknown_key, with_values
+from trainer.spec.record import NAME_PATTERN
 
 COLUMNS = tuple(
     name for name, kind in COLUMN_TYPES.items() if kind in ("integer", "number") and name not in ("seed", "code_bytes")

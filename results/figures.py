@@ -1,6 +1,6 @@
 """Figures in two steps: the facts as a small table, then the drawing of exactly those facts.
 
-Matplotlib's object API without a window or global state. Colours are Okabe and Ito's, told apart by shape as well.
+Here: scores over the values of each swept key, a point per run. How figures look is said in `drawing`.
 """
 
 from __future__ import annotations
@@ -12,23 +12,19 @@ from typing import Any, Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
+from results.drawing import BAND, BASELINE, GREY, INK, MARKERS, OKABE_ITO, POINT, new_figure, save, tidy
 from results.tables import is_finished, per_configuration, per_run
 
 Scale = Literal["linear", "log", "categorical"]
 
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = ("o", "s", "^", "D", "v", "P")
-BASELINE_GREY = "#595959"
-POINT: dict[str, Any] = {"s": 34, "alpha": 0.9, "linewidths": 0}
-MEAN: dict[str, Any] = {"s": 620, "marker": "_", "color": "black", "linewidths": 1.8}
-BASELINE: dict[str, Any] = {"color": BASELINE_GREY, "linewidth": 1.4, "linestyle": "--"}
-BAND: dict[str, Any] = {"color": BASELINE_GREY, "alpha": 0.16, "linewidth": 0}
-WIDTH_IN, ROW_IN, DPI = 12.0, 4.6, 100
+MEAN: dict[str, Any] = {"s": 620, "marker": "_", "color": INK, "linewidths": 1.8}
+ROW_IN = 4.6
 PANELS_PER_ROW = 3
+UNCROWDED = 60
+"""Configurations of a panel up to which marks keep their size."""
 MOST_TICKS = 8
 
 FACTS = ("key", "scale", "value", "x", "place", "config", "seed", "artifact", "connected", "val_bpb", "config_mean")
@@ -92,11 +88,15 @@ def _word(value: Any) -> str:
 
 def draw_scores(facts: pd.DataFrame, path: Path) -> None:
     """Draws the facts as PNG or SVG, by the ending of `path`: one panel per key, 1200 pixels wide."""
+    save(score_figure(facts), path)
+
+
+def score_figure(facts: pd.DataFrame) -> Figure:
+    """The drawing of the facts: one panel per key."""
     panels = [panel for _, panel in facts.groupby("key", sort=False)]
     num_columns = 2 if len(panels) == 4 else min(PANELS_PER_ROW, max(1, len(panels)))
     num_rows = max(1, math.ceil(len(panels) / num_columns))
-    figure = Figure(figsize=(WIDTH_IN, ROW_IN * num_rows), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(ROW_IN * num_rows)
     axes = list(figure.subplots(num_rows, num_columns, sharey=True, squeeze=False).flat)
     styles = _styles(facts)
     for ax, panel in zip(axes, panels, strict=False):
@@ -106,7 +106,7 @@ def draw_scores(facts: pd.DataFrame, path: Path) -> None:
     for ax in axes[::num_columns]:
         ax.set_ylabel("val_bpb (bits per byte)")
     _draw_legend(figure, facts, styles)
-    figure.savefig(path)
+    return figure
 
 
 def _styles(facts: pd.DataFrame) -> dict[int, dict[str, Any]]:
@@ -123,11 +123,13 @@ def _draw_panel(ax: Axes, panel: pd.DataFrame, styles: dict[int, dict[str, Any]]
         ax.axhspan(first["baseline_low"], first["baseline_high"], **BAND)
         ax.axhline(first["baseline_mean"], **BASELINE)
     means = panel.drop_duplicates("config")
-    ax.scatter(means["place"], means["config_mean"], zorder=3, **MEAN)
+    crowd = max(1.0, len(means) / UNCROWDED)
+    point, mean = POINT | {"s": POINT["s"] / math.sqrt(crowd)}, MEAN | {"s": MEAN["s"] / crowd**2}
+    ax.scatter(means["place"], means["config_mean"], zorder=3, **mean)
     for seed, runs in panel.sort_values("place").groupby("seed"):
         for _, line in runs[runs["connected"]].groupby("artifact"):
             ax.plot(line["place"], line["val_bpb"], color=styles[seed]["color"], linewidth=0.9, alpha=0.6)
-        ax.scatter(runs["place"], runs["val_bpb"], zorder=4, **POINT, **styles[seed])
+        ax.scatter(runs["place"], runs["val_bpb"], zorder=4, **point, **styles[seed])
     _set_axes(ax, panel)
 
 
@@ -142,15 +144,13 @@ def _set_axes(ax: Axes, panel: pd.DataFrame) -> None:
         ax.xaxis.set_minor_locator(NullLocator())
     if first["scale"] == "categorical" or (first["scale"] == "linear" and len(ticks) <= MOST_TICKS):
         ax.xaxis.set_major_locator(FixedLocator(ticks["x"]))
-        ax.set_xticklabels(ticks["value"], rotation=30 if ticks["value"].str.len().sum() > 40 else 0)
+        ax.set_xticklabels(ticks["value"], parse_math=False, rotation=30 if ticks["value"].str.len().sum() > 40 else 0)
     ax.margins(x=0.12)
     shown = [*panel["val_bpb"], *panel["baseline_mean"].dropna()]
     pad = 0.08 * (max(shown) - min(shown)) or 0.01
     ax.set_ylim(min(shown) - pad, max(shown) + pad)
     ax.ticklabel_format(axis="y", useOffset=False)
-    ax.grid(axis="y", color="#E5E5E5", linewidth=0.8)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
+    tidy(ax)
 
 
 def _draw_legend(figure: Figure, facts: pd.DataFrame, styles: dict[int, dict[str, Any]]) -> None:
@@ -170,4 +170,4 @@ def _draw_legend(figure: Figure, facts: pd.DataFrame, styles: dict[int, dict[str
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, columnspacing=1.4)
     if first["num_left_out"]:
         left_out = f"{first['num_left_out']} of the configurations not drawn: incomplete, failed or illegal"
-        figure.supxlabel(left_out, fontsize="small", color=BASELINE_GREY)
+        figure.supxlabel(left_out, fontsize="small", color=GREY)

@@ -6,6 +6,7 @@ Read from `data/records.csv`, a transcript of the records' own logs and tables; 
 
 from __future__ import annotations
 
+import math
 import re
 from importlib.resources import files
 
@@ -35,7 +36,59 @@ def record_losses(record: str | int) -> pd.DataFrame:
     Raises UserError for an unknown record, or a pull request that holds several.
     """
     table = load_records()
-    runs = table[table["record"] == _name(str(record).strip(), table)].drop_duplicates("seed", keep="last")
+    return _rows(table[table["record"] == _name(str(record).strip(), table)])
+
+
+def merged_records() -> dict[str, pd.DataFrame]:
+    """The rows of every merged record by name, in the order they came: by date, on one day by pull request.
+
+    What has no pull request (the organisers' baseline) stands before the others of its day.
+    """
+    table = load_records()
+    merged = table[~table["record"].str.startswith(UNMERGED)]
+    order = merged.groupby("record", sort=False).agg(date=("date", "max"), pr=("pr", "first"))
+    names = order.fillna({"pr": 0}).sort_values(["date", "pr"], kind="stable").index
+    return {str(name): _rows(merged[merged["record"] == name]) for name in names}
+
+
+def frontier_before(date: str) -> str:
+    """The merged record with the best legal mean score of all that are older than `date` (ISO, a day).
+
+    Raises UserError if there is none.
+    """
+    dates = load_records().groupby("record")["date"].max()
+    older = {name: rows for name, rows in merged_records().items() if dates[name] < date and rows["legal"].all()}
+    if not older:
+        raise UserError(f"no record is older than {date}")
+    return min(older, key=lambda name: float(older[name]["val_bpb"].mean()))
+
+
+def seed_sd_bpb() -> float:
+    """Median over the records of their seed-to-seed standard deviation: what one may expect of full-size runs."""
+    sds = [float(rows["val_bpb"].std()) for rows in merged_records().values() if len(rows) > 2]
+    return float(pd.Series(sds).median())
+
+
+def shared_artifact_sd_bpb() -> float:
+    """Median spread of the gain by test-time training on the same artifact, from records that state both scores."""
+    table = load_records()
+    before = table["notes"].str.extract(r"pre_ttt_sliding (\d\.\d+)")[0].astype("float64")
+    gains = (before - table["val_bpb"]).groupby(table["record"]).agg(["std", "count"])
+    return float(gains.loc[gains["count"] > 2, "std"].median())
+
+
+def unit_of_sd(published_sd: float, rows: pd.DataFrame) -> str:
+    """Which scores a published standard deviation belongs to, in words: units are mixed up more often than not."""
+    sds = {"val_loss (nats per token)": rows["val_loss"].std(), "val_bpb (bits per byte)": rows["val_bpb"].std()}
+    fitting = [name for name, sd in sds.items() if math.isclose(sd, published_sd, rel_tol=0.02)]
+    told = " and ".join(f"{sd:.8f} for {name}" for name, sd in sds.items())
+    if len(fitting) != 1:
+        return f"sd {published_sd:g} is that of neither unit: {told}"
+    return f"sd {published_sd:g} is that of {fitting[0]}: {told}"
+
+
+def _rows(runs: pd.DataFrame) -> pd.DataFrame:
+    runs = runs.drop_duplicates("seed", keep="last")
     return pd.DataFrame(
         {
             "config": runs["record"],

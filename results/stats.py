@@ -1,14 +1,16 @@
-"""One-sided t-tests for 'better by more than a margin', on plain numbers. Lower is better throughout.
+"""One-sided t-tests for 'better by more than a margin' and 'no worse than', on plain numbers. Lower is better.
 
 Every difference is candidate minus baseline, so an improvement is negative, and so is its t. Numbers that carry no test
 (fewer than two, no spread, not finite) raise `NoVerdict` and never become a p-value. Which rows enter, and what a
-verdict means, is decided in `compare`.
-Source: challenge README, "record acceptance"; Welch 1947; scipy.stats for the arithmetic.
+verdict means, is decided in `compare`; tests without the normal assumption are in `resampling`.
+Source: challenge README, "record acceptance"; Welch 1947; Schuirmann 1987 (two one-sided tests); scipy.stats for the
+arithmetic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,13 @@ Numbers = Sequence[float] | NDArray[np.float64]
 
 ROUNDING = 1e-12
 """A spread below this part of the numbers themselves is rounding: such runs are copies of each other."""
+
+
+LEAST_POOLED_DF = 10
+"""Degrees of freedom from which a sweep's pooled variance is trusted more than the two arms' own."""
+NOISIER = 0.001
+"""An arm whose variance exceeds the others' at this level of the F-test is left out of the pool and judged by its own
+noise: an unstable configuration is no evidence about the others. So rare a chance costs no power."""
 
 
 class NoVerdict(UserError):
@@ -46,6 +55,11 @@ class TTest:
     correlation: float | None = None
     """Between the paired arms; None when unpaired."""
 
+    @property
+    def standard_error(self) -> float:
+        """Of `difference`, whatever margin was tested."""
+        return (self.high - self.difference) / float(stats.t.ppf(0.975, self.df))
+
 
 def paired_t(candidate: Numbers, baseline: Numbers, margin: float = 0.0) -> TTest:
     """Whether pairs (same trained artifact, two evaluations) differ by more than `margin`; pairs stand in order."""
@@ -68,6 +82,77 @@ def welch_t(candidate: Numbers, baseline: Numbers, margin: float = 0.0) -> TTest
     one_sided = stats.ttest_ind(scores, reference - margin, equal_var=False, alternative="less")
     assumption = "scores of each arm are normal; every run was trained independently"
     return _found("Welch's t-test", assumption, one_sided, stats.ttest_ind(scores, reference, equal_var=False))
+
+
+@dataclass(frozen=True)
+class PooledVariance:
+    """The variance between seeds that all arms of a sweep are taken to share."""
+
+    variance: float
+    df: int
+
+    @classmethod
+    def of(cls, arms: Iterable[Numbers]) -> PooledVariance:
+        """From every arm with at least two finite scores that is not noisier than the others; possibly from none."""
+        finite = [array[np.isfinite(array)] for array in (np.asarray(arm, dtype=np.float64) for arm in arms)]
+        pool = sorted((array for array in finite if len(array) > 1), key=np.var)
+        while len(pool) > 1 and cls._over(pool[:-1])._is_exceeded_by(pool[-1]):
+            pool.pop()
+        return cls._over(pool)
+
+    @classmethod
+    def _over(cls, arms: Sequence[NDArray[np.float64]]) -> PooledVariance:
+        df = sum(len(array) - 1 for array in arms)
+        squares = sum(float(np.square(array - array.mean()).sum()) for array in arms)
+        return cls(squares / df if df else math.nan, df)
+
+    def _is_exceeded_by(self, arm: Numbers) -> bool:
+        if len(arm) < 2 or not self.variance > 0:
+            return False
+        return bool(stats.f.sf(np.var(arm, ddof=1) / self.variance, len(arm) - 1, self.df) < NOISIER)
+
+    def fits(self, *arms: Numbers) -> bool:
+        """Whether there are degrees of freedom enough and none of these arms is noisier than the pool."""
+        enough = self.df >= LEAST_POOLED_DF and self.variance > 0
+        return enough and not any(self._is_exceeded_by(arm) for arm in arms)
+
+
+def pooled_t(candidate: Numbers, baseline: Numbers, pooled: PooledVariance, margin: float = 0.0) -> TTest:
+    """Whether the mean is lower by more than `margin`, with the spread between seeds taken from the whole sweep.
+
+    Three seeds an arm say little about their spread; twenty arms of three say much. Either arm may be a single run.
+    """
+    scores, reference = _finite(candidate, "the candidate"), _finite(baseline, "the baseline")
+    if not len(scores) or not len(reference):
+        raise NoVerdict("an arm has no score at all; run it first")
+    if pooled.df < 1 or not math.sqrt(pooled.variance) > ROUNDING * np.abs(scores).max():
+        raise NoVerdict("the sweep's runs are all the same, so chance cannot be judged; use other seeds")
+    difference = float(scores.mean() - reference.mean())
+    error = math.sqrt(pooled.variance * (1 / len(scores) + 1 / len(reference)))
+    t = (difference + margin) / error
+    half = float(stats.t.ppf(0.975, pooled.df)) * error
+    p = float(stats.t.cdf(t, pooled.df))
+    return TTest(
+        "t-test with pooled variance",
+        f"scores are normal with the spread that all arms of the sweep share ({pooled.df} degrees of freedom)",
+        difference,
+        difference - half,
+        difference + half,
+        t,
+        pooled.df,
+        p,
+    )
+
+
+def no_worse_p(found: TTest, margin: float) -> float:
+    """p of 'no worse than the baseline by `margin`': small when a loss that large can be excluded."""
+    return float(stats.t.cdf((found.difference - margin) / found.standard_error, found.df))
+
+
+def equivalence_p(found: TTest, margin: float) -> float:
+    """p of 'equal to the baseline within `margin`', the larger of two one-sided tests (TOST)."""
+    not_better = float(stats.t.sf((found.difference + margin) / found.standard_error, found.df))
+    return max(no_worse_p(found, margin), not_better)
 
 
 def one_sample_t(candidate: Numbers, baseline_mean: float, margin: float = 0.0) -> TTest:

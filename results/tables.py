@@ -7,7 +7,7 @@ is running. Over-budget and illegal configurations are never ranked. Which diffe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from scipy import stats
 
 from results.row import COLUMNS
 
+Limits = tuple[float | None, float | None]
+"""Smallest and largest value allowed."""
 STATUS_ORDER = ("done", "running", "stopped", "failed")
 
 
@@ -42,32 +44,42 @@ def swept_keys_of(frame: pd.DataFrame) -> list[str]:
 
 
 def per_configuration(
-    frame: pd.DataFrame, metric: str = "val_bpb", baseline: str = "", seeds: Iterable[int] | None = None
+    frame: pd.DataFrame,
+    metric: str = "val_bpb",
+    baseline: str = "",
+    seeds: Iterable[int] | None = None,
+    own_seeds: bool = False,
+    limits: Mapping[str, Limits] | None = None,
+    higher_first: bool = False,
 ) -> pd.DataFrame:
-    """One row per configuration, ranked by the mean of `metric` over seeds, lower first.
+    """One row per configuration, ranked by the mean of `metric` over seeds, lower first unless told otherwise.
 
     baseline:  the configuration that others are measured against
     seeds:     those that count, and that every configuration must have finished; by default all in the table
-    Columns: rank (1 is best; empty unless done, legal and within budget), config, is_baseline, status, swept values,
-    n (finished seeds), failed, mean, sd (n - 1), ci95_low, ci95_high (t interval; empty below two seeds), best,
-    total_bytes and eval_s (largest), within_budget and legal (of every finished seed; unknown counts as no).
+    own_seeds: nothing was declared, so each configuration must have finished just the seeds it has
+    limits:    smallest and largest value allowed of columns; outside, a configuration is infeasible and not ranked
+    Columns: rank (1 is best; empty unless done, legal, feasible and within budget), config, is_baseline, status,
+    swept values, n (finished seeds), failed, mean, sd (n - 1), ci95_low, ci95_high (t interval; empty below two
+    seeds), best, total_bytes and eval_s (largest), within_budget and legal (of every finished seed; unknown counts
+    as no).
     """
     runs = per_run(frame, seeds)
-    num_seeds = len(set(runs["seed"] if seeds is None else seeds))
     grouped = _judged(runs, metric).groupby("config", sort=False)
+    num_seeds = grouped["seed"].nunique() if own_seeds else len(set(runs["seed"] if seeds is None else seeds))
     table = grouped[swept_keys_of(frame)].first()
     table.insert(0, "status", _status(grouped, num_seeds))
     table["n"] = grouped["score"].count()
     table["failed"] = grouped["broken"].sum()
     table = table.join(_spread(grouped["score"], table["status"] == "done"))
-    table["best"] = grouped["score"].min()
+    table["best"] = grouped["score"].max() if higher_first else grouped["score"].min()
     for name in ("total_bytes", "eval_s"):
         table[name] = grouped[name].max()
     for name in ("within_budget", "legal"):
         table[name] = grouped[name].all().astype("boolean").where(table["n"] > 0)
+    feasible = _feasible(runs, limits or {}).groupby(runs["config"], sort=False).all()
     table = table.reset_index()
     table.insert(1, "is_baseline", table["config"] == baseline)
-    return _ranked(table)
+    return _ranked(table, table["config"].isin(feasible[feasible].index), higher_first)
 
 
 def _judged(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -82,7 +94,7 @@ def _judged(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     )
 
 
-def _status(grouped: Any, num_seeds: int) -> pd.Series[str]:
+def _status(grouped: Any, num_seeds: int | pd.Series[int]) -> pd.Series[str]:
     status = (grouped["score"].count() < num_seeds).map({True: "running", False: "done"})
     return status.mask(grouped["stopped"].any(), "stopped").mask(grouped["broken"].any(), "failed")
 
@@ -95,11 +107,29 @@ def _spread(scores: Any, done: pd.Series[bool]) -> pd.DataFrame:
     return spread.where(done)
 
 
-def _ranked(table: pd.DataFrame) -> pd.DataFrame:
+def _feasible(runs: pd.DataFrame, limits: Mapping[str, Limits]) -> pd.Series[bool]:
+    """Which rows keep every limit; an empty cell breaks none."""
+    keeps = pd.Series(True, index=runs.index)
+    for name, (low, high) in limits.items():
+        cells = runs[name].astype("float64")
+        keeps &= ~((cells < low) if low is not None else False) & ~((cells > high) if high is not None else False)
+    return keeps
+
+
+def _ranked(table: pd.DataFrame, feasible: pd.Series[bool], higher_first: bool) -> pd.DataFrame:
     legal, within = table["legal"].fillna(False), table["within_budget"].fillna(False)
-    eligible = (table["status"] == "done") & legal & within
-    keys = {"status": table["status"].map(STATUS_ORDER.index), "illegal": ~legal, "over": ~within}
-    order = pd.DataFrame(keys | {"mean": table["mean"]}).sort_values([*keys, "mean"], kind="stable").index
+    eligible = (table["status"] == "done") & legal & within & feasible
+    keys = {
+        "status": table["status"].map(STATUS_ORDER.index),
+        "illegal": ~legal,
+        "over": ~within,
+        "infeasible": ~feasible,
+    }
+    order = (
+        pd.DataFrame(keys | {"mean": -table["mean"] if higher_first else table["mean"]})
+        .sort_values([*keys, "mean"], kind="stable")
+        .index
+    )
     eligible = eligible.loc[order].reset_index(drop=True)
     ranked = table.loc[order].reset_index(drop=True)
     ranked.insert(0, "rank", eligible.astype("Int64").cumsum().where(eligible))

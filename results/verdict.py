@@ -26,7 +26,9 @@ class Verdict:
     conclusion: Literal["better", "not shown", "cannot say"]
     alpha: float
     exploratory: bool
-    """The same seeds chose the configuration, so p is no proof; confirm on fresh seeds."""
+    """The same seeds chose the configuration, or more were added after a look: p is no proof; confirm on fresh ones."""
+    sweep: str = ""
+    """The sweep of the configuration, where it has one."""
     reason: str = ""
     """Why nothing can be said; then everything below is empty."""
     test: str = ""
@@ -42,6 +44,13 @@ class Verdict:
     p_corrected: float | None = None
     num_comparisons: int = 1
     correlation: float | None = None
+    """Between arms paired by artifact."""
+    p_no_worse: float | None = None
+    """p of 'no worse than the baseline by the margin'."""
+    sign_flip_p: float | None = None
+    """Exact p without the normal assumption; None unless there are pairs enough to reach alpha."""
+    bootstrap_bpb: tuple[float, float] | None = None
+    """95 % bootstrap interval of the difference; None below ten runs an arm."""
 
     @property
     def sentence(self) -> str:
@@ -55,7 +64,9 @@ class Verdict:
         claim = f"a gain of more than {_margin(self)}" if self.bpb.margin else "a gain"
         found = {"better": "suggested" if self.exploratory else "shown"}.get(self.conclusion, "not shown")
         told = f"{measured} ({interval}). At alpha = {self.alpha:g} {claim} is {found}: {_evidence(self)}."
-        warning = " Exploratory: these seeds also chose the configuration; settle it on fresh seeds."
+        told += _no_worse(self)
+        warning = " Exploratory: the choice was made on these very seeds; settle it with: "
+        warning += f"orchestrator confirm {self.sweep or 'NAME'}"
         return told + (warning if self.exploratory else "")
 
 
@@ -75,7 +86,18 @@ def _evidence(verdict: Verdict) -> str:
     runs = f"on {verdict.n_candidate} against {verdict.n_baseline} runs"
     if verdict.test == "paired t-test":
         runs = f"over {verdict.n_candidate} shared artifacts"
+        runs += "" if verdict.correlation is None else f" (correlation {verdict.correlation:.2f})"
     corrected = ""
     if verdict.num_comparisons > 1:
         corrected = f", {verdict.p_corrected:.2g} after correction for {verdict.num_comparisons} comparisons"
-    return f"{verdict.test} {runs}, p = {verdict.p:.2g}{corrected}"
+    flips = "" if verdict.sign_flip_p is None else f"; by sign flips p = {verdict.sign_flip_p:.2g}"
+    return f"{verdict.test} {runs}, p = {verdict.p:.2g}{corrected}{flips}"
+
+
+def _no_worse(verdict: Verdict) -> str:
+    """A loss that can be excluded, where a gain could not be shown; said of one comparison, without correction."""
+    if verdict.conclusion == "better" or not verdict.bpb or not verdict.bpb.margin or verdict.p_no_worse is None:
+        return ""
+    if verdict.p_no_worse >= verdict.alpha:
+        return ""
+    return f" It is no worse by {_margin(verdict)}: p = {verdict.p_no_worse:.2g}."

@@ -1,13 +1,15 @@
-"""`python -m trainer run|explain`: one recipe in, one record out, without Ray."""
+"""`python -m trainer run|check|explain|score|data`: one recipe in, one record out, without Ray."""
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -17,8 +19,14 @@ from trainer.spec.errors import RecipeError, UserError, did_you_mean
 from trainer.spec.fields import FIELDS, FieldInfo
 from trainer.spec.fingerprint import configuration_id
 from trainer.spec.load import load_preset, parse_overrides
-from trainer.spec.record import Record
+from trainer.spec.recipe import Recipe
+from trainer.spec.record import NAME_PATTERN, Record
 from trainer.spec.units import human_bytes, human_seconds
+from trainer.stages.assemble import RunRequest, adopt, keep_record
+from trainer.stages.cache import StageStore
+
+if TYPE_CHECKING:
+    from trainer.liveness import Finding
 
 EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
 PROGRESS_EVERY = 0.1
@@ -46,9 +54,9 @@ def run(
     name = run_id or f"{loaded.name}-{configuration_id(loaded.recipe)}-s{loaded.recipe.seed}"
     path = store / "single" / name / "run.json"
     console = Console(stderr=True)
-    record = _finished(path, loaded.recipe.model_dump(mode="json"), name) or _run(
-        path, name, loaded.name, loaded.recipe, store, console, snapshot_every_s
-    )
+    _check_name(name, path, loaded.recipe)
+    path.unlink(missing_ok=True)  # what it took is in the stages; the record is made of them anew
+    record = _run(path, name, loaded.name, loaded.recipe, store, console, snapshot_every_s)
     if format == "json":
         print(record.model_dump_json())
     else:
@@ -58,25 +66,25 @@ def run(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _finished(path: Path, recipe: dict, name: str) -> Record | None:
-    """The record of the same run, if it is done; a name taken by another recipe is refused."""
+def _check_name(name: str, path: Path, recipe: Recipe) -> None:
+    """Refuses a name that is no file name, or that another configuration's record has."""
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise UserError(f"--run-id '{name}' cannot name a run: use letters, digits, '.', '_' or '-'")
     if not path.exists():
-        return None
-    record = Record.model_validate_json(path.read_bytes())
-    if record.recipe != recipe:
+        return
+    try:
+        record = Record.model_validate_json(path.read_bytes())
+        same = configuration_id(Recipe.model_validate(dict(record.recipe))) == configuration_id(recipe)
+    except ValueError:
+        return  # unreadable, or of an older version: nothing of it is lost by measuring anew
+    if not same or record.seed != recipe.seed:
         raise UserError(f"{path}: run id '{name}' belongs to another recipe; choose another --run-id")
-    if record.status != "done":
-        path.unlink()
-        return None
-    return record
 
 
 def _run(
-    path: Path, name: str, preset: str, recipe: object, store: Path, console: Console, snapshot_every_s: float
+    path: Path, name: str, preset: str, recipe: Recipe, store: Path, console: Console, snapshot_every_s: float
 ) -> Record:
-    from trainer.stages.assemble import RunRequest  # late: a wrong request should not wait for torch
-    from trainer.stages.cache import StageStore
-    from trainer.stages.context import Interrupted, Progress
+    from trainer.stages.context import Interrupted, Progress  # late: a wrong request should not wait for torch
     from trainer.stages.pipeline import run_pipeline
 
     stop = threading.Event()
@@ -91,7 +99,10 @@ def _run(
                 f"{progress.stage:<10} {progress.fraction:4.0%}  {progress.detail}", highlight=False, soft_wrap=True
             )
 
-    request = RunRequest.of(name, preset, recipe, path)  # type: ignore[arg-type]
+    request = RunRequest.of(name, preset, recipe, path)
+    if record := adopt(request, StageStore(store), num_ranks=1):
+        keep_record(request, record)
+        return record
     try:
         return run_pipeline(
             request, StageStore(store), report=report, stopping=stop.is_set, snapshot_every_s=snapshot_every_s
@@ -123,6 +134,28 @@ def _print_record(record: Record, path: Path) -> None:
     out.print(f"record         {path}")
 
 
+@app.command(epilog="Example: python -m trainer check pr549 --set model.xsa_layers=[10]")
+def check(
+    preset: Annotated[str, typer.Argument(help="A preset's name, or a recipe file.")],
+    overrides: SetOption = [],  # noqa: B006
+) -> None:
+    """Show in seconds, on the recipe's nano sibling, that every switch does something."""
+    from trainer import liveness  # late: it starts torch
+
+    recipe = load_preset(preset, parse_overrides(overrides)).recipe
+    out = Console(highlight=False, soft_wrap=True)
+    started_s = time.monotonic()
+    findings = liveness.check_liveness(recipe, lambda found: None if found.alive else _print_dead(out, found))
+    dead = sum(not finding.alive for finding in findings)
+    out.print(f"{len(findings) - dead} of {len(findings)} alive in {human_seconds(time.monotonic() - started_s)}")
+    if dead:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _print_dead(out: Console, finding: Finding) -> None:
+    out.print(f"[red]dead[/red] {finding.name}: {finding.reason}")
+
+
 @app.command(epilog="Example: python -m trainer explain ttt")
 def explain(key: Annotated[str, typer.Argument(help="A dotted key, or the start of one.")] = "") -> None:
     """What each field of a recipe means, its unit, default, and the stage it belongs to."""
@@ -151,4 +184,7 @@ def exit_for_people(command: Callable[[], object]) -> None:
         command()
     except UserError as mistake:
         print(f"error: {mistake}", file=sys.stderr)
+        sys.exit(EXIT_WRONG)
+    except OSError as fault:  # a store that is a file, a folder that may not be written, a disk that is full
+        print(f"error: {fault.filename or 'the store'}: {fault.strerror or fault}", file=sys.stderr)
         sys.exit(EXIT_WRONG)

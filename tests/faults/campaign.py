@@ -58,7 +58,14 @@ INLINE_FAULTS = ("driver", "driver", "disk full", "entry truncated")
 SURVIVED = ("worker", "board", "tune actor")
 FATAL = ("raylet", "driver")
 TITLES = {"worker": "RayTrainWorker", "board": "ray::Board", "tune actor": "ray::RunTrial", "raylet": "raylet/raylet"}
-HEAVY = ("orchestrator.searcher", "trainer.stages.pipeline", "results.figures", "matplotlib.pyplot")
+HEAVY = (
+    "orchestrator.cli",
+    "orchestrator.driver",
+    "orchestrator.searcher",
+    "trainer.stages.pipeline",
+    "results.figures",
+    "matplotlib.pyplot",
+)
 PATIENCE_S = 300
 
 

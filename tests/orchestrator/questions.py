@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from orchestrator.journal import Sweep
 from orchestrator.question import SearchSpace
-from orchestrator.run_queue import Run
+from orchestrator.run_queue import Run, queue_of
 from orchestrator.space import load_space
+from results.ledger import Ledger
 from trainer.spec.fingerprint import TextDigests
 from trainer.spec.record import Record, StageOutcome
 
@@ -39,9 +42,26 @@ def score(run: Run) -> float:
     return 2.0 + 0.01 * math.log(run.recipe.ttt.lr / 0.004) ** 2 + 1e-3 * (run.seed % 7)
 
 
+def leave_runs(sweep: Sweep, val_bpb: Callable[[Run], float]) -> None:
+    """Finishes a whole sweep with these scores, as a driver would leave it."""
+    queue, ledger = queue_of(sweep), Ledger(sweep.store)
+    sweep.record_path("any").parent.mkdir(exist_ok=True)
+    while isinstance(run := queue.next_run(), Run):
+        ledger.start(sweep.name, run.configuration.id, run.seed)
+        record = record_of(run, val_bpb=val_bpb(run))
+        sweep.record_path(run.run_id).write_text(record.model_dump_json())
+        ledger.end(sweep.name, run.configuration.id, run.seed, record.status)
+        queue.finished(run.run_id, record)
+
+
 def record_of(run: Run, status: str = "done", val_bpb: float | None = None) -> Record:
     """What a run would have written."""
-    metrics = {"val_bpb": score(run) if val_bpb is None else val_bpb, "val_loss": 3.0, "eval_s": 1.0, "legal": True}
+    metrics = {
+        "val_bpb": score(run) if val_bpb is None else val_bpb,
+        "val_loss": 1.5 * (score(run) if val_bpb is None else val_bpb),
+        "eval_s": 1.0,
+        "legal": True,
+    }
 
     def outcome(stage: str, **values: Any) -> StageOutcome:
         return StageOutcome(
@@ -56,6 +76,7 @@ def record_of(run: Run, status: str = "done", val_bpb: float | None = None) -> R
         recipe=run.recipe.model_dump(mode="json"),
         headline="evaluate",
         stages={"export": outcome("export", model_bytes=250_000), "evaluate": outcome("evaluate", **metrics)},
+        within_budget=True,
         error="" if status == "done" else "it broke",
         started_at="",
         commit="",

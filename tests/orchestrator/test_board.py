@@ -92,6 +92,7 @@ def test_a_run_that_killed_its_group_twice_is_lost_with_the_reason():
         await board.submit(request("a"))
         for _ in range(2):
             await board.take(0, await board.open_slot(0), 1)
+            await board.progress("a", {"fraction": 0.1})
         await board.open_slot(0)
         return await board.wait(request("a"), 1)
 
@@ -213,3 +214,14 @@ def test_waiting_for_a_run_is_bounded(wait_s):
         return await board.wait(request("a"), wait_s)
 
     assert play(scene())["ended"] is False
+
+
+def test_a_run_that_never_began_is_charged_no_death():
+    async def scene():
+        board = Board(1)
+        await board.submit(request("a"))
+        for _ in range(2):
+            await board.take(0, await board.open_slot(0), 1)
+        return await board.take(0, await board.open_slot(0), 1)
+
+    assert play(scene()) == request("a")

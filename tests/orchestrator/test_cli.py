@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from orchestrator.cli import main
+from tests.trainer.stages.conftest import text_store  # noqa: F401 - a fixture
 
 SPACE = """
 name: small
@@ -28,10 +29,19 @@ SETS = [word for key, value in SMALL.items() for word in ("--set", f"{key}={valu
 
 
 @pytest.fixture
+def with_text(tmp_path, text_store):  # noqa: F811
+    """The text is there already: preparing it is other tests' subject."""
+    (tmp_path / "runs" / "stages").mkdir(parents=True)
+    for stage in ("train_text", "val_text"):
+        (tmp_path / "runs" / "stages" / stage).symlink_to(text_store / "stages" / stage)
+
+
+@pytest.fixture
 def call(monkeypatch, capsys, tmp_path):
     """Runs a command line in `tmp_path`; returns (status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.yaml").write_text(SPACE)
+    (tmp_path / "latin.yaml").write_bytes("name: \u00e9t\u00e9".encode("latin-1"))
 
     def run(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["orchestrator", *words])
@@ -56,6 +66,9 @@ def call(monkeypatch, capsys, tmp_path):
         ({"name: small": "nam: small"}, "did you mean 'name'?"),
         ({"preset: tiny": "preset: tinny"}, "did you mean 'tiny'?"),
         ({"seeds: [1, 2]": "seeds: [1, 2"}, "not valid YAML"),
+        ({"name: small": "name: small\n1: 2"}, "1 is no key"),
+        ({"{values: [1]}": "{min: 1.0, max: 2.0, distribution: q_uniform, q: 1e-9}"}, "at most 100,000"),
+        ({"{ttt.mode: off}}": "{ttt.mode: off}, margin: .nan}"}, "margin"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -81,6 +94,14 @@ def test_a_wrong_space_ends_in_a_message_and_status_2(call, tmp_path, change, ex
         (("table", "small"), "no sweep 'small'"),
         (("compare", "small"), "no sweep 'small'"),
         (("status", "small"), "no sweep 'small'"),
+        (("sweep", "small.yaml", "--slots", "0"), "--slots"),
+        (("plan", "small.yaml", "--workers", "-3"), "--workers"),
+        (("sweep", "small.yaml", "--store", "small.yaml"), "small.yaml"),
+        (("plan", "small.yaml", "--set", "model.rope_base=.inf"), "must be a finite number"),
+        (("plan", "."), "is a folder"),
+        (("plan", "latin.yaml"), "is no UTF-8 text: byte 6 is 0xe9"),
+        (("sweep", "small.yaml", "--name", "x" * 300), "cannot name a sweep"),
+        (("plan", "small.yaml", "--set", "ttt.chunk_tokens=64"), "ttt.chunk_tokens = 64 holds no row"),
     ],
     ids=lambda value: " ".join(value)[:40],
 )
@@ -90,7 +111,7 @@ def test_a_wrong_request_ends_in_a_message_and_status_2(call, words, expected):
     assert expected in err
 
 
-def test_json_is_all_there_is_on_stdout(call):
+def test_json_is_all_there_is_on_stdout(with_text, call):
     status, out, _ = call("sweep", "small.yaml", "--inline", "--format", "json", *SETS)
     assert status == 0
     assert [row["n"] for row in json.loads(out)] == [2, 2]
@@ -101,14 +122,69 @@ def test_json_is_all_there_is_on_stdout(call):
     assert json.loads(call("status", "--format", "json")[1])[0]["state"] == "complete"
 
 
-def test_a_failed_run_is_a_row_and_status_1(call):
+def test_a_failed_run_is_a_row_and_status_1(with_text, call):
     status, out, _ = call("sweep", "small.yaml", "--inline", *SETS, "--set", "budget.artifact_bytes=70000")
     assert status == 1
     assert "exceeds budget.artifact_bytes = 70,000" in call("table", "small", "--per", "run")[1]
     assert "failed" in out
 
 
-def test_another_question_under_the_same_name_is_another_sweep(call):
+def test_a_failed_run_is_tried_again_once_mended(with_text, call, tmp_path, monkeypatch):
+    call("sweep", "small.yaml", "--inline", *SETS)
+    runs = tmp_path / "runs" / "sweeps" / "small" / "runs"
+    broken = next(iter(sorted(runs.glob("*.json"))))
+    record = json.loads(broken.read_text())
+    broken.write_text(json.dumps(record | {"status": "failed", "error": "the disk was full"}))
+    status, out, _ = call("sweep", "small.yaml", "--inline", *SETS)
+    assert status == 1
+    assert "the disk was full" in out
+    assert "orchestrator resume small --retry-failed" in out
+    assert call("resume", "small", "--inline", "--retry-failed")[0] == 0
+    assert json.loads(broken.read_text())["status"] == "done"
+
+
+def test_results_of_another_text_are_not_continued(with_text, call, tmp_path):
+    call("sweep", "small.yaml", "--inline", *SETS)
+    for path in (tmp_path / "runs" / "sweeps" / "small" / "runs").glob("*.json"):
+        record = json.loads(path.read_text())
+        record["stages"]["val_text"]["fingerprint"] = "0123456789abcdef"
+        path.write_text(json.dumps(record))
+    status, _, err = call("resume", "small", "--inline")
+    assert status == 2
+    assert "was measured on another text" in err
+
+
+def test_a_comparison_on_terms_that_decide_nothing_is_refused(with_text, call):
+    call("sweep", "small.yaml", "--inline", *SETS)
+    for words, told in [
+        (("--alpha", "5"), "alpha = 5"),
+        (("--margin", "-1"), "margin = -1"),
+        (("--unit", "bpb"), "--margin"),
+    ]:
+        status, out, err = call("compare", "small", *words)
+        assert (status, out) == (2, ""), words
+        assert told in err
+
+
+def test_one_damaged_sweep_hides_no_other(with_text, call, tmp_path):
+    call("sweep", "small.yaml", "--inline", *SETS)
+    damaged = tmp_path / "runs" / "sweeps" / "broken"
+    damaged.mkdir()
+    (damaged / "journal.jsonl").write_text("5\n")
+    status, out, err = call("list")
+    assert status == 0
+    assert "small" in out
+    assert "sweep 'broken': its journal cannot be read" in err
+
+
+def test_an_infeasible_configuration_is_not_ranked(with_text, call, tmp_path):
+    (tmp_path / "small.yaml").write_text(SPACE + "constraints: {eval_s: {max: 1e-6}}\n")
+    call("sweep", "small.yaml", "--inline", *SETS)
+    rows = json.loads(call("table", "small", "--format", "json")[1])
+    assert [row["rank"] for row in rows] == [None, None]
+
+
+def test_another_question_under_the_same_name_is_another_sweep(with_text, call):
     call("sweep", "small.yaml", "--inline", *SETS)
     _, out, _ = call("sweep", "small.yaml", "--inline", *SETS, "--seeds", "1")
     assert "this is a new sweep 'small-2'" in out

@@ -1,9 +1,12 @@
 import io
+from pathlib import Path
 
 from rich.console import Console
 
+from orchestrator.configuration import Configuration
 from orchestrator.overview import label, short, spread
 from orchestrator.screen import LineScreen, SlotPicture, SweepPicture, make_screen, panel
+from orchestrator.space import load_space
 
 
 def picture(done: int = 3, failed: int = 0) -> SweepPicture:
@@ -44,8 +47,8 @@ def test_numbers_are_written_as_people_write_them():
     assert spread([1.0]) == "1.0000 bits per byte (n = 1)"
 
 
-def test_a_configuration_is_labelled_by_its_values():
-    from orchestrator.configuration import Configuration
-
-    assert label(Configuration(1, "abc", {"ttt.lr": 0.01, "ttt.epochs": 2}, False)) == "ttt.lr=0.01 ttt.epochs=2"
-    assert label(Configuration(0, "abc", {}, True)) == "baseline"
+def test_a_configuration_is_labelled_by_the_values_that_vary():
+    space = load_space(Path(__file__).parents[2] / "search_spaces" / "ttt.yaml")
+    values = {"ttt.mode": "score_first", "ttt.lr": 0.01, "ttt.epochs": 2}
+    assert label(Configuration(1, "abc", values, False), space) == "ttt.lr=0.01 ttt.epochs=2"
+    assert label(Configuration(0, "abc", {"ttt.mode": "off"}, True), space) == "baseline"

@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results.compare import compare
 from results.records import load_records, record_losses
+from results.resampling import sign_flip_p
 from results.stats import paired_t, welch_t
 from tests.results.sweeps import LN2, TOKENS_PER_BYTE, frame, row
 from trainer.spec.errors import UserError
@@ -175,8 +177,8 @@ def test_the_sentence_tells_gain_margin_and_evidence():
     told = only(rows, "base", margin=0.01, exploratory=True).sentence
     assert told.startswith("new scores 0.09967 bits per byte (0.13817 nats per token) better than base")
     assert "a gain of more than 0.01 bits per byte (0.01386 nats) is suggested" in told
-    assert "over 3 shared artifacts" in told
-    assert told.endswith("settle it on fresh seeds.")
+    assert "over 3 shared artifacts (correlation 1.00)" in told
+    assert told.endswith("settle it with: orchestrator confirm demo")
 
 
 def test_a_worse_configuration_is_called_worse():
@@ -192,3 +194,40 @@ ROWS = [*arm("base", BASELINE, ["x", "y", "z"]), *arm("new", (1.9, 2.0, 2.151), 
 @settings(max_examples=8, deadline=None)
 def test_the_order_of_rows_changes_no_verdict(shuffled):
     assert only(frame(*shuffled), "base").p == pytest.approx(only(frame(*ROWS), "base").p)
+
+
+def test_ten_pairs_bring_sign_flips_and_a_bootstrap_interval():
+    noise = np.random.default_rng(0).normal(0, 0.02, size=(2, 10))
+    names = [str(number) for number in range(10)]
+    rows = [*arm("base", 2.0 + noise[0], names), *arm("new", 1.98 + noise[1], names)]
+    verdict = only(frame(*rows), "base")
+    assert verdict.sign_flip_p == pytest.approx(sign_flip_p(noise[1] - noise[0] - 0.02))
+    low, high = verdict.bootstrap_bpb
+    assert low < verdict.bpb.difference < high
+    few = only(frame(*rows[:6], *rows[10:16]), "base")
+    assert (few.sign_flip_p, few.bootstrap_bpb) == (None, None)
+
+
+def test_a_sweep_with_degrees_of_freedom_pools_its_variance_unless_an_arm_is_noisier():
+    arms = {f"c{i}": [2.0 + i, 2.001 + i, 1.999 + i] for i in range(4)} | {"wild": [2.0, 2.1, 1.9]}
+    rows = frame(*arm("base", (1.9, 1.901, 1.899)), *(row for config, s in arms.items() for row in arm(config, s)))
+    tests = {verdict.config: verdict.test for verdict in compare(rows, "base")}
+    assert tests["wild"] == "Welch's t-test"
+    calm = frame(*arm("base", (1.9, 1.901, 1.899)), *(row for i in range(4) for row in arm(f"c{i}", arms[f"c{i}"])))
+    assert {verdict.test for verdict in compare(calm, "base")} == {"t-test with pooled variance"}
+    assert compare(calm, "base")[0].df == 10
+
+
+def test_an_arm_that_mixes_configurations_is_refused():
+    mixed = arm("new", (1.9, 2.0, 2.1))
+    mixed[1]["ttt.lr"] = 0.02
+    verdict = only(frame(*arm("base", BASELINE), *mixed), "base")
+    assert (verdict.conclusion, verdict.p) == ("cannot say", None)
+    assert "mixes configurations: its runs differ in ttt.lr" in verdict.reason
+
+
+def test_a_loss_that_can_be_excluded_is_said():
+    rows = frame(*arm("base", BASELINE, ["x", "y", "z"]), *arm("same", (2.001, 2.1, 2.249), ["x", "y", "z"]))
+    verdict = only(rows, "base", margin=0.05)
+    assert (verdict.conclusion, verdict.p_no_worse < 0.01) == ("not shown", True)
+    assert "It is no worse by 0.05 bits per byte" in verdict.sentence

@@ -6,10 +6,22 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.special import stdtr
+from statsmodels.regression.linear_model import OLS
+from statsmodels.stats.weightstats import ttost_ind
 
 from results.records import load_records
-from results.stats import NoVerdict, one_sample_t, paired_t, welch_t
+from results.stats import (
+    NoVerdict,
+    PooledVariance,
+    equivalence_p,
+    no_worse_p,
+    one_sample_t,
+    paired_t,
+    pooled_t,
+    welch_t,
+)
 
 SCORES = st.lists(st.floats(0.5, 4.0), min_size=3, max_size=8)
 
@@ -99,3 +111,57 @@ def test_no_true_gain_passes_at_its_nominal_rate():
     random = np.random.default_rng(0)
     passed = sum(welch_t(random.normal(size=3), random.normal(size=3)).p < 0.05 for _ in range(1000))
     assert passed / 1000 < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)
+
+
+def test_the_tests_are_scipys_own_to_the_last_digits():
+    random = np.random.default_rng(5)
+    a, b = random.normal(2.0, 0.1, size=6), random.normal(2.1, 0.2, size=6)
+    for ours, theirs in (
+        (paired_t(a, b), stats.ttest_rel(a, b, alternative="less")),
+        (welch_t(a, b), stats.ttest_ind(a, b, equal_var=False, alternative="less")),
+        (one_sample_t(a, 2.05), stats.ttest_1samp(a, 2.05, alternative="less")),
+        (pooled_t(a, b, PooledVariance.of([a, b])), stats.ttest_ind(a, b, alternative="less")),
+    ):
+        assert (ours.t, ours.p, ours.df) == pytest.approx((theirs.statistic, theirs.pvalue, theirs.df), abs=1e-12)
+
+
+def test_pooled_variance_is_the_one_way_layout_of_statsmodels():
+    arms = [np.random.default_rng(seed).normal(2.0, 0.1, size=3) for seed in range(6)]
+    layout = np.kron(np.eye(6), np.ones((3, 1)))
+    contrast = np.array([1.0, -1.0, 0, 0, 0, 0])
+    theirs = OLS(np.concatenate(arms), layout).fit().t_test(contrast)
+    ours = pooled_t(arms[0], arms[1], PooledVariance.of(arms))
+    assert (ours.t, ours.df) == (pytest.approx(theirs.tvalue.item(), abs=1e-12), 12)
+    assert (ours.low, ours.high) == pytest.approx(tuple(theirs.conf_int()[0]), abs=1e-12)
+
+
+def test_a_pooled_spread_of_many_arms_shows_what_three_runs_alone_cannot():
+    arms = [np.array([2.0, 2.001, 1.999]) + shift for shift in np.arange(13) * 0.01]
+    better, baseline = np.array([1.9965, 1.998, 1.9975]), arms[0]
+    assert welch_t(better, baseline).p > 0.01
+    assert pooled_t(better, baseline, PooledVariance.of([better, *arms])).p < 0.01
+
+
+def test_a_noisier_arm_is_not_judged_by_the_others_calm():
+    calm = [np.array([2.0, 2.001, 1.999])] * 8
+    pooled = PooledVariance.of(calm)
+    assert pooled.fits(calm[0], calm[1])
+    assert not PooledVariance.of(calm[:4]).fits(*calm[:2])  # 8 degrees of freedom are too few
+    wild = np.array([2.0, 2.1, 1.9])
+    assert PooledVariance.of([*calm, wild]) == pooled
+    assert not pooled.fits(wild, calm[0])
+
+
+def test_without_any_spread_nothing_is_pooled():
+    for arms in ([[1.0], [2.0]], [[1.0, 1.0], [2.0, 2.0]]):
+        with pytest.raises(NoVerdict):
+            pooled_t([1.0], [2.0], PooledVariance.of(arms))
+
+
+def test_equivalence_is_the_two_one_sided_tests_of_statsmodels():
+    a, b = np.random.default_rng(7).normal(2.0, 0.1, size=(2, 12))
+    theirs, *_ = ttost_ind(a, b, -0.1, 0.1, usevar="unequal")
+    assert equivalence_p(welch_t(a, b), 0.1) == pytest.approx(theirs, abs=1e-12)
+    assert equivalence_p(welch_t(a, b, 0.03), 0.1) == pytest.approx(theirs, abs=1e-12)
+    lower = stats.ttest_ind(a, b + 0.1, equal_var=False, alternative="less").pvalue
+    assert no_worse_p(welch_t(a, b), 0.1) == pytest.approx(lower, abs=1e-12)

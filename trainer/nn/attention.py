@@ -4,6 +4,7 @@ The kernel is handed in; this file knows shapes and order of operations.
 """
 
 # B batch · T positions · D width · H query heads · G key and value heads · K head width · Q query heads of one G
+# E = G K, width of all values
 from __future__ import annotations
 
 import torch
@@ -32,11 +33,12 @@ class Attention(nn.Module):
         self.proj = Linear(model.model_dim, model.model_dim)
         self.q_gain = nn.Parameter(torch.zeros(model.num_heads))
 
-    def forward(self, x_BTD: Tensor, rotary: RotaryTables) -> Tensor:
+    def forward(self, x_BTD: Tensor, rotary: RotaryTables, extra_value_BTE: Tensor | None = None) -> Tensor:
         heads = (-1, self.head_dim)
         q_BTHK = rotate(rms_norm(self.c_q(x_BTD).unflatten(-1, heads)), rotary)
         k_BTGK = rotate(rms_norm(self.c_k(x_BTD).unflatten(-1, heads)), rotary)
-        v_BTGK = self.c_v(x_BTD).unflatten(-1, heads)
+        v_BTE = self.c_v(x_BTD)
+        v_BTGK = (v_BTE if extra_value_BTE is None else v_BTE + extra_value_BTE).unflatten(-1, heads)
         q_BTHK = q_BTHK * self.q_gain.to(q_BTHK.dtype)[:, None]
         y_BTHK = self.attention(q_BTHK, k_BTGK, v_BTGK, causal=True)
         if self.exclusive:

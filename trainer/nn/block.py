@@ -1,6 +1,6 @@
 """One transformer block: attention and MLP around a residual stream that remembers the embedding."""
 
-# B batch · T positions · D width
+# B batch · T positions · D width · E width of all values
 from __future__ import annotations
 
 import torch
@@ -29,22 +29,31 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Mixes the stream with the embedding, then adds scaled attention and a scaled MLP (recipe notes 2.7)."""
+    """Mixes the stream with the embedding, then adds scaled attention and a scaled MLP (recipe notes 2.7).
+
+    With the parallel residual both read the same input and are added at once.
+    """
 
     def __init__(self, model: recipe.Model, layer: int, attention: AttentionFn):
         super().__init__()
         self.input_scale = (layer + 1) ** -0.5 if model.ln_scale else 1.0
+        self.parallel = model.parallel_residual == "one_lane" and layer >= model.parallel_from
         self.attn = Attention(model, exclusive=layer in model.xsa_layers, attention=attention)
         self.mlp = MLP(model)
         self.attn_scale = nn.Parameter(torch.zeros(model.model_dim))
         self.mlp_scale = nn.Parameter(torch.zeros(model.model_dim))
         self.resid_mix = nn.Parameter(torch.zeros(2, model.model_dim))
 
-    def forward(self, x_BTD: Tensor, x0_BTD: Tensor, rotary: RotaryTables) -> Tensor:
+    def forward(
+        self, x_BTD: Tensor, x0_BTD: Tensor, rotary: RotaryTables, extra_value_BTE: Tensor | None = None
+    ) -> Tensor:
         keep_D, recall_D = self.resid_mix.to(x_BTD.dtype)
         x_BTD = keep_D * x_BTD + recall_D * x0_BTD
-        x_BTD = x_BTD + self.attn_scale.to(x_BTD.dtype) * self.attn(self._normed(x_BTD), rotary)
-        return x_BTD + self.mlp_scale.to(x_BTD.dtype) * self.mlp(self._normed(x_BTD))
+        normed_BTD = self._normed(x_BTD)
+        attended_BTD = x_BTD + self.attn_scale.to(x_BTD.dtype) * self.attn(normed_BTD, rotary, extra_value_BTE)
+        if not self.parallel:
+            normed_BTD = self._normed(attended_BTD)
+        return attended_BTD + self.mlp_scale.to(x_BTD.dtype) * self.mlp(normed_BTD)
 
     def _normed(self, x_BTD: Tensor) -> Tensor:
         normed_BTD = rms_norm(x_BTD)

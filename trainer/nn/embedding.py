@@ -1,9 +1,9 @@
-"""What the model adds to a token's embedding from the token before it: a hashed bigram and a learned blend.
+"""What the model reads off its tokens beside their embedding: a hashed bigram, a learned blend, a table of values.
 
-Neither looks further back than one position, and neither knows where documents start.
+None looks further back than one position, and none knows where documents start.
 """
 
-# B batch · T positions · D width · E bigram width
+# B batch · T positions · D width · E table width
 from __future__ import annotations
 
 import torch
@@ -41,6 +41,21 @@ class BigramHash(nn.Module):
         x_BTE = self.embed(bigram_buckets(ids_BT, self.embed.weight.size(0), self.first))
         x_BTD = x_BTE if self.proj is None else self.proj(x_BTE)
         return self.scale.to(x_BTD.dtype) * x_BTD
+
+
+class ValueEmbedding(nn.Module):
+    """A second table of tokens, projected to the width of all values; each listed layer adds it with its own scale."""
+
+    def __init__(self, model: recipe.Model, vocab_size: int, dtype: torch.dtype):
+        super().__init__()
+        kv_dim = model.num_kv_heads * model.model_dim // model.num_heads
+        self.embed = Embedding(vocab_size, model.value_embed_dim, dtype)
+        self.proj = Linear(model.value_embed_dim, kv_dim)
+        self.scale = nn.Parameter(torch.zeros(()))
+
+    def forward(self, ids_BT: Tensor) -> Tensor:
+        x_BTE = self.proj(self.embed(ids_BT))
+        return self.scale.to(x_BTE.dtype) * x_BTE
 
 
 class SmearGate(nn.Module):

@@ -4,7 +4,7 @@ Pure PyTorch: reads no file and no environment, starts no process group, draws f
 know about quantisation, which enters as a transform of its weights.
 """
 
-# B batch · T positions · D width · V vocabulary
+# B batch · T positions · D width · E width of all values · V vocabulary
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from trainer.nn.attention_backend import SDPA, AttentionFn
 from trainer.nn.block import Block
-from trainer.nn.embedding import BigramHash, SmearGate
+from trainer.nn.depth import layer_order
+from trainer.nn.embedding import BigramHash, SmearGate, ValueEmbedding
 from trainer.nn.init import initial_value
 from trainer.nn.linear import Embedding, Linear, Master
 from trainer.nn.norm import rms_norm
@@ -43,11 +44,17 @@ class GPT(nn.Module):
         super().__init__()
         self.model = model
         self.dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[model.compute_dtype]
-        self.num_skips = model.num_layers // 2
-        self.skip_weights = nn.Parameter(torch.zeros(self.num_skips, model.model_dim))
+        self.looped = True
+        """Whether a forward repeats the recurrent layers; training sets it, scoring leaves it on."""
+        num_skips = layer_order(model, looped=True).num_skips
+        self.skip_weights = nn.Parameter(torch.zeros(num_skips, model.model_dim))
+        self.skip_gates = nn.Parameter(torch.zeros(num_skips, model.model_dim)) if model.skip_gates else None
         self.tok_emb = Embedding(vocab_size, model.model_dim, self.dtype)
         self.bigram = BigramHash(model, self.dtype) if model.bigram_buckets else None
         self.smear = SmearGate(model.model_dim) if model.smear_gate == "vector" else None
+        with_values = model.value_embed_layers if model.value_embed_dim else ()
+        self.ve_shared = ValueEmbedding(model, vocab_size, self.dtype) if with_values else None
+        self.ve_layer_scales = nn.ParameterList(torch.zeros(1) for _ in with_values)
         self.blocks = nn.ModuleList(Block(model, layer, attention or SDPA) for layer in range(model.num_layers))
         self.head = None if model.tie_embeddings else Linear(model.model_dim, vocab_size)
 
@@ -71,14 +78,16 @@ class GPT(nn.Module):
         """The normed state (B,T,D) that the head reads; position t depends on ids up to t alone."""
         x_BTD = x0_BTD = self._embedded(ids_BT)
         rotary = self._rotary(ids_BT)
+        values_BTE = self._extra_values(ids_BT)
+        order = layer_order(self.model, self.looped)
         skips_BTD: list[Tensor] = []
-        for layer, block in enumerate(self.blocks):
-            if layer >= self.num_skips and skips_BTD:
-                skip_D = self.skip_weights[layer - self.num_skips].to(self.dtype)
-                x_BTD = x_BTD + skip_D * skips_BTD.pop()
-            x_BTD = block(x_BTD, x0_BTD, rotary)
-            if layer < self.num_skips:
-                skips_BTD.append(x_BTD)
+        for layer in order.encoder:
+            x_BTD = self.blocks[layer](x_BTD, x0_BTD, rotary, values_BTE.get(layer))
+            skips_BTD.append(x_BTD)
+        for place, layer in enumerate(order.decoder):
+            if skips_BTD:
+                x_BTD = self._skipped(x_BTD, skips_BTD.pop(), place)
+            x_BTD = self.blocks[layer](x_BTD, x0_BTD, rotary, values_BTE.get(layer))
         return rms_norm(x_BTD)
 
     def logits(self, h_BTD: Tensor) -> Tensor:
@@ -94,6 +103,21 @@ class GPT(nn.Module):
             x_BTD = x_BTD + self.bigram(ids_BT)
         x_BTD = rms_norm(x_BTD)
         return x_BTD if self.smear is None else self.smear(x_BTD)
+
+    def _skipped(self, x_BTD: Tensor, skip_BTD: Tensor, place: int) -> Tensor:
+        """The stream with a skip added, or blended in where there are gates."""
+        skip_BTD = self.skip_weights[place].to(self.dtype) * skip_BTD
+        if self.skip_gates is None:
+            return x_BTD + skip_BTD
+        return torch.lerp(skip_BTD, x_BTD, self.skip_gates[place].sigmoid().to(self.dtype))
+
+    def _extra_values(self, ids_BT: Tensor) -> dict[int, Tensor]:
+        """What each layer with a value embedding adds to its values, by layer; the table is read once."""
+        if self.ve_shared is None:
+            return {}
+        value_BTE = self.ve_shared(ids_BT)
+        pairs = zip(self.model.value_embed_layers, self.ve_layer_scales, strict=True)
+        return {layer: scale.to(value_BTE.dtype) * value_BTE for layer, scale in pairs}
 
     def _rotary(self, ids_BT: Tensor) -> RotaryTables:
         """Tables for this length, made once per forward: a few small operations, and no cache to keep right."""

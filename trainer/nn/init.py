@@ -11,10 +11,21 @@ import torch
 from torch import Tensor
 
 from trainer.spec import recipe
-from trainer.spec.tensors import BIGRAM_TABLE, EMBEDDING, HEAD, is_control
+from trainer.spec.tensors import (
+    BIGRAM_PROJECTION,
+    BIGRAM_TABLE,
+    EMBEDDING,
+    HEAD,
+    VALUE_LAYER_SCALES,
+    VALUE_SCALE,
+    VALUE_TABLE,
+    is_control,
+)
 
 ORTHOGONAL_MIN_DIM = 64
 """Linear weights narrower than this keep the framework's default even under `init: orthogonal`."""
+
+VALUE_TABLE_STD = 0.01
 
 
 def initial_value(name: str, shape: Sequence[int], model: recipe.Model, generator: torch.Generator) -> Tensor:
@@ -23,9 +34,11 @@ def initial_value(name: str, shape: Sequence[int], model: recipe.Model, generato
         return _control(name, shape, model)
     if name == EMBEDDING:
         return torch.randn(shape, generator=generator, device=generator.device) * model.embed_init_std
+    if name == VALUE_TABLE:
+        return torch.randn(shape, generator=generator, device=generator.device) * VALUE_TABLE_STD
     if name in (BIGRAM_TABLE, HEAD) or name.endswith((".attn.proj.weight", ".mlp.proj.weight")):
         return torch.zeros(shape)
-    if name == "bigram.proj.weight":
+    if name == BIGRAM_PROJECTION:
         # Its table starts at zero: were the projection zero too, no gradient would ever reach either (PR #150).
         return _orthogonal(shape, generator) * (2 * model.num_layers) ** -0.5
     if model.init == "orthogonal" and min(shape) >= ORTHOGONAL_MIN_DIM:
@@ -34,10 +47,14 @@ def initial_value(name: str, shape: Sequence[int], model: recipe.Model, generato
 
 
 def _control(name: str, shape: Sequence[int], model: recipe.Model) -> Tensor:
+    if name == VALUE_SCALE:
+        return torch.full(tuple(shape), 0.1)
+    if name.startswith(VALUE_LAYER_SCALES):
+        return torch.ones(shape)
     leaf = name.rsplit(".", 1)[-1]
     if leaf == "resid_mix":
         return torch.stack([torch.ones(shape[1]), torch.zeros(shape[1])])
-    start = {"attn_scale": 1.0, "mlp_scale": 1.0, "skip_weights": 1.0, "gate": 0.0, "scale": 0.05}
+    start = {"attn_scale": 1.0, "mlp_scale": 1.0, "skip_weights": 1.0, "skip_gates": 0.0, "gate": 0.0, "scale": 0.05}
     return torch.full(tuple(shape), start.get(leaf, model.qk_gain_init))
 
 

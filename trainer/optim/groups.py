@@ -4,23 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from trainer.spec.tensors import BIGRAM_TABLE, EMBEDDING, HEAD, is_control
+from trainer.spec.tensors import (
+    BIGRAM_PROJECTION,
+    BIGRAM_TABLE,
+    EMBEDDING,
+    HEAD,
+    VALUE_PROJECTION,
+    VALUE_TABLE,
+    is_control,
+)
 
 GROUPS = ("matrix", "embed", "scalar", "head")
 """Muon trains the matrices; Adam trains the others, each with its own learning rate."""
 
 
-def parameter_groups(shapes: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
-    """Names of each group, in the given order; every group is there, every name in exactly one (recipe notes 3.2)."""
+def parameter_groups(shapes: Mapping[str, Sequence[int]], embed_projections: str = "muon") -> dict[str, list[str]]:
+    """Names of each group, in the given order; every group is there, every name in exactly one (recipe notes 3.2).
+
+    embed_projections:  'adam' puts the projections of the bigram and value tables among the scalars, as #549 does
+    """
     groups: dict[str, list[str]] = {group: [] for group in GROUPS}
     for name, shape in shapes.items():
-        groups[_group_of(name, len(shape))].append(name)
+        projection = embed_projections == "adam" and name in (BIGRAM_PROJECTION, VALUE_PROJECTION)
+        groups["scalar" if projection else _group_of(name, len(shape))].append(name)
     return groups
 
 
 def _group_of(name: str, num_dims: int) -> str:
     if name == HEAD:
         return "head"
-    if name in (EMBEDDING, BIGRAM_TABLE):
+    if name in (EMBEDDING, BIGRAM_TABLE, VALUE_TABLE):
         return "embed"
     return "scalar" if num_dims < 2 or is_control(name) else "matrix"

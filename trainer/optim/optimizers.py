@@ -57,7 +57,8 @@ def make_optimizers(
     named_parameters: Mapping[str, Tensor], optimizer: recipe.Optimizer, ranks: Ranks | None = None
 ) -> Optimizers:
     """Muon for the matrices and AdamW for the rest, grouped by name and shape (recipe notes 3.2)."""
-    groups = parameter_groups({name: parameter.shape for name, parameter in named_parameters.items()})
+    shapes = {name: parameter.shape for name, parameter in named_parameters.items()}
+    groups = parameter_groups(shapes, optimizer.embed_projections)
     of_group = {group: [named_parameters[name] for name in names] for group, names in groups.items()}
     return Optimizers(_muon(of_group["matrix"], optimizer.muon, ranks), _adam(of_group, optimizer.adam), optimizer.muon)
 

@@ -30,6 +30,13 @@ def muon_momentum(muon: Muon, step: int) -> float:
     return (1 - warmed) * muon.momentum_start + warmed * muon.momentum
 
 
+def used_fraction(budget: Budget, step: int, elapsed_s: float) -> float:
+    """Part of the training budget that is used before this step; of two budgets, the one nearer its end."""
+    by_steps = step / budget.train_steps if budget.train_steps is not None else 0.0
+    by_clock = elapsed_s / budget.loop_s if budget.loop_s is not None else 0.0
+    return max(by_steps, by_clock)
+
+
 def _remaining_over_warmdown(
     schedule: Schedule, budget: Budget, step: int, elapsed_s: float, step_s: float | None
 ) -> list[float]:
@@ -39,8 +46,8 @@ def _remaining_over_warmdown(
     shares = []
     if budget.train_steps is not None:
         shares.append(max(budget.train_steps - step, 0) / schedule.warmdown_steps)
-    if budget.train_s is not None and step_s:
-        shares.append(max(budget.train_s - elapsed_s, 0.0) / (schedule.warmdown_steps * step_s))
+    if budget.loop_s is not None and step_s:
+        shares.append(max(budget.loop_s - elapsed_s, 0.0) / (schedule.warmdown_steps * step_s))
     return shares
 
 
@@ -50,9 +57,4 @@ def _remaining_over_fraction(
     """What is left of each budget, in lengths of the warm-down; needs no duration of a step."""
     if schedule.warmdown_fraction == 0:
         return []
-    used = []
-    if budget.train_steps is not None:
-        used.append(step / budget.train_steps)
-    if budget.train_s is not None:
-        used.append(elapsed_s / budget.train_s)
-    return [max(1.0 - part, 0.0) / schedule.warmdown_fraction for part in used]
+    return [max(1.0 - used_fraction(budget, step, elapsed_s), 0.0) / schedule.warmdown_fraction]

@@ -1,6 +1,6 @@
 """The artifact: the counted bytes of a model, and all that scoring may start from.
 
-    b"FAIRWAY" · version (1 byte) · one zstd frame with size and checksum, around
+    b"FAIRWAY" · version (1 byte, also the compressor) · one compressed and checked frame, around
     a safetensors file: the stored tensors, and one metadata entry with the model section and the vocabulary
 
 Deterministic (same weights, same bytes) and without pickle: reading it executes nothing. It knows neither the
@@ -15,22 +15,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import safetensors.torch
-import zstandard
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
+from trainer.quant.compression import compress, decompress
 from trainer.quant.packing import pack, unpack
 from trainer.spec.errors import ArtifactError
 from trainer.spec.recipe import Model, Quantization
-from trainer.spec.units import human_bytes
 
 MAGIC = b"FAIRWAY"
-VERSION = 1
 METADATA_KEY = "fairway"
 """The only metadata key: safetensors keeps no order between several."""
-LARGEST_CONTENT_BYTES = 2**30
-"""A 16 MB artifact that claims more than this is an attack or an accident."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,15 +39,21 @@ class Artifact:
     """float32 tensors by name, on the CPU."""
 
 
-def encode_artifact(state: Mapping[str, Tensor], model: Model, vocab_size: int, quantization: Quantization) -> bytes:
-    """The artifact of trained weights.  Raises ArtifactError for weights that cannot be stored."""
+def encode_artifact(
+    state: Mapping[str, Tensor],
+    model: Model,
+    vocab_size: int,
+    quantization: Quantization,
+    hessians: Mapping[str, Tensor] | None = None,
+) -> bytes:
+    """The artifact of trained weights; `hessians` by matrix name are what GPTQ weighs its errors by.
+
+    Raises ArtifactError for weights that cannot be stored.
+    """
     header = {"model": model.model_dump(mode="json"), "vocab_size": vocab_size}
     metadata = {METADATA_KEY: json.dumps(header, sort_keys=True)}
-    content = safetensors.torch.save(pack(state, quantization), metadata)
-    compressor = zstandard.ZstdCompressor(
-        level=quantization.zstd_level, write_checksum=True, write_content_size=True, threads=0
-    )
-    return MAGIC + bytes([VERSION]) + compressor.compress(content)
+    content = safetensors.torch.save(pack(state, quantization, hessians), metadata)
+    return MAGIC + compress(content, quantization)
 
 
 def decode_artifact(data: bytes) -> Artifact:
@@ -59,7 +61,9 @@ def decode_artifact(data: bytes) -> Artifact:
 
     Raises ArtifactError for bytes that are not ours, of another version, truncated, damaged, or absurdly large.
     """
-    content = _decompressed(_frame(data))
+    if not data.startswith(MAGIC):
+        raise ArtifactError(f"no artifact: the bytes start with {data[: len(MAGIC)]!r}, expected {MAGIC!r}")
+    content = decompress(data[len(MAGIC) :])
     try:
         header = _header(content)
         stored = safetensors.torch.load(content)
@@ -67,27 +71,6 @@ def decode_artifact(data: bytes) -> Artifact:
     except (SafetensorError, ValidationError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"the artifact's content is not a model of this version: {error}") from error
     return Artifact(model, vocab_size, unpack(stored))
-
-
-def _frame(data: bytes) -> bytes:
-    if not data.startswith(MAGIC):
-        raise ArtifactError(f"no artifact: the bytes start with {data[: len(MAGIC)]!r}, expected {MAGIC!r}")
-    version = data[len(MAGIC) : len(MAGIC) + 1]
-    if version != bytes([VERSION]):
-        found = version[0] if version else "none"
-        raise ArtifactError(f"artifact version {found} found, this program reads version {VERSION}")
-    return data[len(MAGIC) + 1 :]
-
-
-def _decompressed(frame: bytes) -> bytes:
-    try:
-        claimed = zstandard.frame_content_size(frame)
-        if not 0 <= claimed <= LARGEST_CONTENT_BYTES:
-            size = human_bytes(claimed) if claimed >= 0 else "no size"
-            raise ArtifactError(f"the artifact claims {size}; at most {human_bytes(LARGEST_CONTENT_BYTES)} are read")
-        return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise ArtifactError(f"the artifact is truncated or damaged: {error}") from error
 
 
 def _header(content: bytes) -> dict[str, Any]:

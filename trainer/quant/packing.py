@@ -12,39 +12,54 @@ import torch
 from torch import Tensor
 
 from trainer.quant.fake_quant import dequantize_rows, fake_quantize, quantize_rows
+from trainer.quant.gptq import gptq_rows
 from trainer.spec.errors import ArtifactError
 from trainer.spec.recipe import Quantization
 from trainer.spec.tensors import EMBEDDING, is_control
 
 ROW_SCALE = ".row_scale"
 """Suffix of the tensor that holds the scales of an integer tensor."""
+BLOCKS = "blocks."
+"""Start of the names of all matrices inside the transformer blocks."""
 
 
 def storage_of(name: str, shape: Sequence[int], quantization: Quantization) -> str:
     """How a float tensor is stored: 'float32', 'float16', or 'int5' to 'int8' (one code per byte, scales beside it).
 
     Controls and everything below two dimensions stay float32; the token embedding follows its own switch; other
-    matrices with more than `min_elements` weights become integers, the rest float16.
-    Source: recipe notes 4.1, PR #150.
+    matrices with more than `min_elements` weights become integers (those outside the blocks by the switch `tables`),
+    the rest float16.  Source: recipe notes 4.1.
     """
     if is_control(name) or len(shape) < 2:
         return "float32"
     if name == EMBEDDING:
         return quantization.embedding
     if len(shape) == 2 and shape[0] * shape[1] > quantization.min_elements:
-        return f"int{quantization.matrix_bits}"
+        outside_int8 = quantization.tables == "int8" and not name.startswith(BLOCKS)
+        return "int8" if outside_int8 else f"int{quantization.matrix_bits}"
     return "float16"
 
 
-def pack(state: Mapping[str, Tensor], quantization: Quantization) -> dict[str, Tensor]:
+def pack(
+    state: Mapping[str, Tensor], quantization: Quantization, hessians: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
     """The stored tensors of a state dict, by sorted name, on the CPU.
 
+    hessians:  (C,C) by matrix name, for `method: gptq`; matrices without one (tables of rows) round to nearest
     Raises ArtifactError for a tensor that is no float, not finite, or too large for float16.
     """
     stored: dict[str, Tensor] = {}
     for name in sorted(state):
-        storage = storage_of(name, state[name].shape, quantization)
-        stored |= _stored(name, state[name].detach().cpu(), storage)
+        tensor = state[name].detach()
+        if not tensor.is_floating_point():
+            raise ArtifactError(f"{name}: {tensor.dtype} cannot be stored; expected a float tensor")
+        storage = storage_of(name, tensor.shape, quantization)
+        bits = _integer_bits(storage)
+        if bits is None:
+            stored[name] = _floats(name, tensor.cpu(), storage)
+            continue
+        codes, scales = _integers(name, tensor, bits, quantization, (hessians or {}).get(name))
+        stored |= {name: codes.cpu().contiguous(), name + ROW_SCALE: scales.cpu()}
     return stored
 
 
@@ -71,23 +86,27 @@ def weight_transform(quantization: Quantization) -> Callable[[str, Tensor], Tens
 
     def transform(name: str, weight: Tensor) -> Tensor:
         bits = _integer_bits(storage_of(name, weight.shape, quantization))
-        return weight if bits is None else fake_quantize(weight, bits)
+        return weight if bits is None else fake_quantize(weight, bits, quantization.method == "clip_search")
 
     return transform
 
 
-def _stored(name: str, tensor: Tensor, storage: str) -> dict[str, Tensor]:
-    if not tensor.is_floating_point():
-        raise ArtifactError(f"{name}: {tensor.dtype} cannot be stored; expected a float tensor")
-    if (bits := _integer_bits(storage)) is not None:
-        codes, scales = quantize_rows(tensor, bits, name)
-        return {name: codes.contiguous(), name + ROW_SCALE: scales}
+def _integers(
+    name: str, weight_RC: Tensor, bits: int, quantization: Quantization, hessian_CC: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    if hessian_CC is None:
+        return quantize_rows(weight_RC, bits, name, quantization.method == "clip_search")
+    clip_stds = quantization.embedding_clip_stds if name == EMBEDDING else quantization.clip_stds
+    return gptq_rows(weight_RC, hessian_CC, bits, clip_stds, name)
+
+
+def _floats(name: str, tensor: Tensor, storage: str) -> Tensor:
     dtype = {"float16": torch.float16, "float32": torch.float32}[storage]
     floats = tensor.to(dtype).contiguous()
     if not floats.isfinite().all():
         largest = tensor.abs().max().item()
         raise ArtifactError(f"{name}: reaches {largest:g}; {storage} allows at most {torch.finfo(dtype).max:g}")
-    return {name: floats}
+    return floats
 
 
 def _integer_bits(storage: str) -> int | None:

@@ -16,7 +16,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol, Self
 
 import torch
 import torch.nn.functional as F
@@ -88,6 +88,9 @@ class Ledger:
                  `training_rows` and `close`
     """
 
+    legal: ClassVar[bool] = True
+    """Whether every score was committed before its target could be learned from; a type says it, not a mode."""
+
     def __init__(self, tokens: Tensor, byte_table: ByteCounter, vocab_size: int, ranks: Ranks):
         self._tokens = tokens.to(torch.int32)
         self._byte_table = byte_table
@@ -111,7 +114,7 @@ class Ledger:
         byte_table: ByteCounter,
         vocab_size: int,
         ranks: Ranks,
-    ) -> Ledger:
+    ) -> Self:
         """The ledger over the validation split in `folder`; `read_split(folder, 'val', vocab_size)` reads it.
 
         Raises what `read_split` raises for shards that are missing or damaged.
@@ -123,9 +126,11 @@ class Ledger:
         """Hash chain over every issue, commit, grant and close so far; after `close` it covers all ranks."""
         return self._chain
 
-    def issue(self, model: nn.Module, windows: Sequence[Window]) -> Issue:
+    def issue(self, model: nn.Module, windows: Sequence[Window], window_tokens: int = 0) -> Issue:
         """The inputs of some windows, to be scored by `model` as it is now.
 
+        window_tokens:  length to pad to at least: what a model computes may depend on the length of its input
+                        (the NTK rescale of the rotary base), and must not depend on which windows share a batch
         Raises LegalityError while an earlier issue is not committed, so nobody reads ahead of what is scored.
         """
         if self._open_issue is not None:
@@ -133,7 +138,7 @@ class Ledger:
         for window in windows:
             if not 0 <= window.start <= window.first_scored < window.end <= self.num_positions:
                 raise LegalityError(f"{window} scores nothing or leaves the text of {self.num_positions} positions")
-        positions_BT, inside_BT, _ = _layout(windows)
+        positions_BT, inside_BT, _ = _layout(windows, window_tokens)
         ids_BT = self._tokens[positions_BT.where(inside_BT, 0)].where(inside_BT, 0).to(torch.int64)
         issue = Issue(tuple(windows), ids_BT.to(self._ranks.device), parameter_digest(model))
         self._open_issue = issue
@@ -153,7 +158,7 @@ class Ledger:
         expected = (*issue.ids_BT.shape, self._vocab_size)
         if tuple(logits_BTV.shape) != expected:
             raise LegalityError(f"logits have shape {tuple(logits_BTV.shape)}, expected {expected}")
-        positions_BT, _, scored_BT = _layout(issue.windows)
+        positions_BT, _, scored_BT = _layout(issue.windows, issue.ids_BT.size(1))
         positions_N = positions_BT[scored_BT]
         self._refuse_scored(positions_N)
         targets_N = self._tokens[positions_N + 1].to(torch.int64)
@@ -247,10 +252,10 @@ class Ledger:
         self._chain = hashlib.sha256(f"{previous} {event} {facts}".encode()).hexdigest()
 
 
-def _layout(windows: Sequence[Window]) -> tuple[Tensor, Tensor, Tensor]:
+def _layout(windows: Sequence[Window], window_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
     """Positions of each cell of a batch, whether the cell is inside its window, and whether it is scored."""
     starts_B1, ends_B1, firsts_B1 = torch.tensor(windows).view(-1, 3).unsqueeze(-1).unbind(1)
-    positions_BT = starts_B1 + torch.arange(int((ends_B1 - starts_B1).max()))
+    positions_BT = starts_B1 + torch.arange(max(int((ends_B1 - starts_B1).max()), window_tokens))
     inside_BT = positions_BT < ends_B1
     return positions_BT, inside_BT, inside_BT & (positions_BT >= firsts_B1)
 

@@ -35,7 +35,7 @@ class Windows(Sequence[Window]):
 
     def __init__(self, num_positions: int, window_tokens: int, stride_tokens: int):
         self._num_positions = num_positions
-        self._window_tokens = window_tokens
+        self.window_tokens = window_tokens
         self._context_tokens = window_tokens - stride_tokens
         self._starts = range(0, max(num_positions - self._context_tokens, min(num_positions, 1)), stride_tokens)
 
@@ -48,7 +48,7 @@ class Windows(Sequence[Window]):
         return self._window(self._starts[index])
 
     def _window(self, start: int) -> Window:
-        end = min(start + self._window_tokens, self._num_positions)
+        end = min(start + self.window_tokens, self._num_positions)
         return Window(start, end, start + self._context_tokens if start else 0)
 
 
@@ -77,7 +77,7 @@ class Scorer:
             self.check_time()
             begin = share_first + done
             if batch := self.windows[begin : max(begin, min(begin + self.batch_windows, share_last))]:
-                issue = self.ledger.issue(self.model, batch)
+                issue = self.ledger.issue(self.model, batch, self.windows.window_tokens)
                 self.ledger.commit(issue, self.model, self.model(issue.ids_BT))
             if self.progress is not None:
                 num_done = min(done + self.batch_windows, largest_share) / largest_share * (last - first)

@@ -61,12 +61,17 @@ def score_first(
         inputs_QT, targets_QT = ledger.training_rows(start, end, evaluation.window_tokens)
         for group in optimizer.param_groups:
             group["lr"] = chunk_lr(ttt.lr, chunk, num_chunks)
-        for _ in range(ttt.epochs if len(inputs_QT) else 0):
-            for ids_RT, targets_RT in zip(
-                inputs_QT.split(ttt.batch_rows), targets_QT.split(ttt.batch_rows), strict=True
-            ):
-                scorer.check_time()
-                _step(model, optimizer, ids_RT, targets_RT, ttt.grad_clip, ranks)
+        learn_rows(scorer, optimizer, inputs_QT, targets_QT, ttt)
+
+
+def learn_rows(
+    scorer: Scorer, optimizer: torch.optim.Optimizer, inputs_QT: Tensor, targets_QT: Tensor, ttt: TTT
+) -> None:
+    """`ttt.epochs` passes over some rows, `ttt.batch_rows` of them a step, by the scorer's model on all its ranks."""
+    for _ in range(ttt.epochs if len(inputs_QT) else 0):
+        for ids_RT, targets_RT in zip(inputs_QT.split(ttt.batch_rows), targets_QT.split(ttt.batch_rows), strict=True):
+            scorer.check_time()
+            _step(scorer.model, optimizer, ids_RT, targets_RT, ttt.grad_clip, scorer.ranks)
 
 
 def chunk_lr(lr: float, chunk: int, num_chunks: int) -> float:

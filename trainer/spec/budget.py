@@ -38,6 +38,15 @@ def check_eval_s(eval_s: float, budget: Budget) -> None:
         )
 
 
+def check_train_s(train_s: float, calibration_s: float, budget: Budget) -> None:
+    """Raises BudgetExceeded when training and calibration together took longer than `budget.train_s`."""
+    if budget.train_s is not None and train_s + calibration_s > budget.train_s:
+        raise BudgetExceeded(
+            f"training: {train_s:.1f} s + {calibration_s:.1f} s of calibration exceeds budget.train_s = "
+            f"{budget.train_s:g} s; raise budget.reserve_s or lower quantization.calibration_batches"
+        )
+
+
 def training_ends(budget: Budget, step: int, elapsed_s: float, step_s: float | None) -> bool:
     """Whether training stops before `step` (counted from 0) begins.
 
@@ -47,4 +56,4 @@ def training_ends(budget: Budget, step: int, elapsed_s: float, step_s: float | N
     """
     if budget.train_steps is not None and step >= budget.train_steps:
         return True
-    return budget.train_s is not None and elapsed_s + (step_s or 0.0) >= budget.train_s
+    return budget.loop_s is not None and elapsed_s + (step_s or 0.0) >= budget.loop_s

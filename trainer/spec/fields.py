@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from trainer.spec.recipe import Knob, Recipe, Section
+from trainer.spec.recipe import Recipe
+from trainer.spec.section import Knob, Section
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class FieldInfo:
     stages: tuple[str, ...]
     unit: str
     unless: Mapping[str, Any]
+    neutral: bool
 
 
 def _leaves(section: type[Section], prefix: str = "") -> Iterator[FieldInfo]:
@@ -42,6 +44,7 @@ def _leaves(section: type[Section], prefix: str = "") -> Iterator[FieldInfo]:
             stages=tuple(knob.stages.split()),
             unit=knob.unit,
             unless=knob.unless,
+            neutral=knob.neutral,
         )
 
 

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from trainer.spec.errors import ProblemsError, RecipeError, did_you_mean
 from trainer.spec.fields import FIELDS
+from trainer.spec.nano import SUFFIX, nano_values
 from trainer.spec.recipe import Recipe
-from trainer.spec.yaml_text import YamlText, parse_value
+from trainer.spec.yaml_text import YamlText, parse_value, read_text
 
 HEADER_KEYS = ("description", "extends", "source", "parameters", "published")
 SECTIONS = tuple(Recipe.model_fields)
@@ -43,6 +44,7 @@ def preset_names() -> list[str]:
 def load_preset(name: str, overrides: Mapping[str, Any] | None = None, source: str = "--set") -> Preset:
     """A shipped preset by name, or a preset file by path; `overrides` are dotted keys, told by `source`.
 
+    NAME_nano is the nano sibling of preset NAME and needs no file.
     Raises RecipeError with every complaint: unknown keys (nearest known one offered), types, ranges, contradictions.
     """
     tree, header, text = _read(name, seen=())
@@ -88,6 +90,8 @@ def unknown_key(key: str) -> str:
 
 
 def _read(name: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any], YamlText]:
+    if name.endswith(SUFFIX) and name.removesuffix(SUFFIX) in preset_names():
+        return _read_nano(name.removesuffix(SUFFIX))
     text = YamlText(*_text_of(name, seen))
     if not isinstance(text.value, dict):
         raise RecipeError(text.source, ["the file holds no mapping of recipe sections"])
@@ -101,12 +105,21 @@ def _read(name: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, A
     return changes, header, text
 
 
+def _read_nano(name: str) -> tuple[dict[str, Any], dict[str, Any], YamlText]:
+    full = load_preset(name)
+    tree = full.recipe.model_dump(mode="json")
+    problems = _apply(tree, nano_values(full.recipe), "nano")
+    assert not problems, problems
+    header = {"description": f"The nano sibling of {name}: its switches at tiny widths.", "source": full.source}
+    return tree, header, YamlText("{}", f"preset {name}{SUFFIX}")
+
+
 def _text_of(name: str, seen: tuple[str, ...]) -> tuple[str, str]:
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
         if not path.is_file():
             raise RecipeError(name, ["there is no such preset file"])
-        return path.read_text(encoding="utf-8"), name
+        return read_text(path), name
     known = preset_names()
     if name not in known:
         where = f"preset '{seen[-1]}'" if seen else "the request"
@@ -187,6 +200,7 @@ def _expectation(key: str, item: Mapping[str, Any]) -> str:
         "greater_than_equal": "must be at least {ge}",
         "less_than": "must be less than {lt}",
         "less_than_equal": "must be at most {le}",
+        "finite_number": "must be a finite number",
     }
     if item["type"] in words:
         return words[item["type"]].format(**limits)

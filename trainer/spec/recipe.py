@@ -10,57 +10,28 @@ recorded, never hashed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    model_validator,
 )
 from pydantic import Field as PydanticField
 
-
-@dataclass(frozen=True)
-class Knob:
-    """What a field declares beside its type: the stages that read it, its unit, and what makes it irrelevant."""
-
-    stages: str
-    """Names of the stages that read the field, separated by spaces."""
-    unit: str = ""
-    """Unit for people and column heads; empty for switches and counts."""
-    unless: Mapping[str, Any] = field(default_factory=dict)
-    """Dotted switches and the value at which this field has no effect."""
-
-
-class Section(BaseModel):
-    """A part of a recipe: frozen, strict, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
-
-    def complaints(self) -> Iterator[str]:
-        """What fields say together that they may not; 'KEY = VALUE ...' relative to this section."""
-        return iter(())
-
-    @model_validator(mode="after")
-    def _hold_together(self) -> Section:
-        found = list(self.complaints())
-        if found:
-            raise ValueError("\n".join(found))
-        return self
-
+from trainer.spec.section import Knob, Section
 
 Fraction = Annotated[float, PydanticField(ge=0, le=1)]
 Layers = Annotated[tuple[NonNegativeInt, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
 NO_BIGRAM = {"model.bigram_buckets": 0}
 NO_TTT = {"ttt.mode": "off"}
 NO_SWA = {"averaging.swa_every": 0}
+NO_VALUE_EMBED = {"model.value_embed_dim": 0}
+NO_RECURRENCE = {"model.recur_loops": 0}
+NO_GPTQ = {"quantization.method": ("nearest", "clip_search")}
 
 
 class Model(Section):
@@ -104,6 +75,26 @@ class Model(Section):
     """Width of the bigram table, projected to the model width unless equal to it."""
     bigram_first: Annotated[Literal["reserved", "zero"], Knob("train", unless=NO_BIGRAM)] = "reserved"
     """Bucket of position 0: the reserved last one, or the hash with a zero predecessor (PR #150's checkpoints)."""
+    value_embed_dim: Annotated[NonNegativeInt, Knob("train", neutral=True)] = 0
+    """Width of a second token table that is projected and added to the values of some layers; 0 leaves it out."""
+    value_embed_layers: Annotated[Layers, Knob("train", unless=NO_VALUE_EMBED, neutral=True)] = ()
+    """Layers whose values get the second table, counted from 0."""
+    skip_gates: Annotated[bool, Knob("train", neutral=True)] = False
+    """Whether a learned gate blends each skip with the stream instead of adding it."""
+    parallel_residual: Annotated[Literal["off", "one_lane"], Knob("train", neutral=True)] = "off"
+    """Whether later blocks feed attention and MLP the same input and add both at once."""
+    parallel_from: Annotated[
+        NonNegativeInt, Knob("train", "layers", unless={"model.parallel_residual": "off"}, neutral=True)
+    ] = 7
+    """First layer with the parallel residual, counted from 0."""
+    recur_loops: Annotated[NonNegativeInt, Knob("train", neutral=True)] = 0
+    """How often the recurrent layers are run again; 0 runs every layer once. Scoring always loops."""
+    recur_first: Annotated[NonNegativeInt, Knob("train", "layers", unless=NO_RECURRENCE, neutral=True)] = 4
+    """First recurrent layer, counted from 0."""
+    recur_last: Annotated[NonNegativeInt, Knob("train", "layers", unless=NO_RECURRENCE, neutral=True)] = 5
+    """Last recurrent layer."""
+    recur_at: Annotated[Fraction, Knob("train", unless=NO_RECURRENCE, neutral=True)] = 0.5
+    """Used fraction of the training budget from which training loops too."""
     init: Annotated[Literal["default", "orthogonal"], Knob("train")] = "orthogonal"
     """Start of the linear weights that are not zero: framework default, or orthogonal."""
     compute_dtype: Annotated[Literal["float32", "bfloat16"], Knob("train")] = "bfloat16"
@@ -120,10 +111,18 @@ class Model(Section):
             yield f"rope_dims = {self.rope_dims} must be even and at most the head width, {head_dim}"
         if self.bigram_buckets == 1:
             yield "bigram_buckets = 1 leaves no bucket to hash into; use 0 (off) or at least 2"
-        if any(layer >= self.num_layers for layer in self.xsa_layers):
-            yield f"xsa_layers = {list(self.xsa_layers)} names a layer beyond num_layers - 1 = {self.num_layers - 1}"
-        if len(set(self.xsa_layers)) != len(self.xsa_layers):
-            yield f"xsa_layers = {list(self.xsa_layers)} names a layer twice"
+        for name in ("xsa_layers", "value_embed_layers"):
+            layers = getattr(self, name)
+            if any(layer >= self.num_layers for layer in layers):
+                yield f"{name} = {list(layers)} names a layer beyond num_layers - 1 = {self.num_layers - 1}"
+            if len(set(layers)) != len(layers):
+                yield f"{name} = {list(layers)} names a layer twice"
+        if self.value_embed_dim and not self.value_embed_layers:
+            yield "value_embed_layers = [] leaves the value embedding unused; usual: the last layers but one"
+        if self.recur_loops and not self.recur_first <= self.recur_last < self.num_layers:
+            yield f"recur_first = {self.recur_first} to recur_last = {self.recur_last} is no range of the layers"
+        if self.parallel_residual != "off" and self.parallel_from >= self.num_layers:
+            yield f"parallel_from = {self.parallel_from} lies beyond num_layers - 1 = {self.num_layers - 1}"
 
 
 class Data(Section):
@@ -215,6 +214,8 @@ class Optimizer(Section):
     """The matrix optimiser."""
     adam: Adam = Adam()
     """The optimiser of embeddings, scalars and the head."""
+    embed_projections: Annotated[Literal["muon", "adam"], Knob("train", neutral=True)] = "muon"
+    """Who trains the projections of the bigram and value tables: Muon, or Adam at the scalar learning rate."""
     grad_clip: Annotated[NonNegativeFloat, Knob("train")] = 0.3
     """Largest global gradient norm, after accumulation and reduction; 0 never clips."""
 
@@ -264,12 +265,38 @@ class Quantization(Section):
     """How the token embedding is stored."""
     min_elements: Annotated[NonNegativeInt, Knob("export", "weights")] = 65_536
     """Float tensors with more weights than this become integers; smaller ones are float16, controls float32."""
-    zstd_level: Annotated[int, PydanticField(ge=1, le=22), Knob("export")] = 22
-    """Compression level of the artifact."""
+    tables: Annotated[Literal["matrix_bits", "int8"], Knob("export", neutral=True)] = "matrix_bits"
+    """How large matrices outside the blocks are stored: with the bits of the others, or as int8."""
+    method: Annotated[Literal["nearest", "clip_search", "gptq"], Knob("export", neutral=True)] = "nearest"
+    """How codes are chosen: nearest below the row's maximum, below the best of five clips, or GPTQ with SDClip."""
+    clip_stds: Annotated[PositiveFloat, Knob("export", "standard deviations", unless=NO_GPTQ, neutral=True)] = 12.85
+    """Largest code of a matrix row, in standard deviations of the row; larger makes the artifact smaller."""
+    embedding_clip_stds: Annotated[
+        PositiveFloat,
+        Knob("export", "standard deviations", unless=NO_GPTQ | {"quantization.embedding": "float16"}, neutral=True),
+    ] = 20.0
+    """Largest code of a row of the integer token embedding, in standard deviations of the row."""
+    calibration_batches: Annotated[PositiveInt, Knob("export", unless=NO_GPTQ, neutral=True)] = 64
+    """Micro-batches of train text whose layer inputs GPTQ weighs errors by; their seconds count as training."""
+    compressor: Annotated[Literal["zstd", "lzma", "brotli", "zlib"], Knob("export", neutral=True)] = "zstd"
+    """Entropy coder of the artifact; brotli works on shuffled bytes."""
+    zstd_level: Annotated[
+        int,
+        PydanticField(ge=1, le=22),
+        Knob("export", unless={"quantization.compressor": ("lzma", "brotli", "zlib")}),
+    ] = 22
+    """Compression level of zstd; the other compressors run at their strongest usual setting."""
     qat: Annotated[Literal["off", "always", "late"], Knob("train")] = "off"
     """Whether training sees the quantised weights: never, from the first step, or late."""
     qat_late_below: Annotated[Fraction, Knob("train", unless={"quantization.qat": ("off", "always")})] = 0.1
     """Late QAT starts when the learning-rate multiplier falls below this."""
+
+    def complaints(self) -> Iterator[str]:
+        if self.qat != "off" and self.method == "gptq":
+            yield (
+                f"qat = '{self.qat}' cannot show training what method = 'gptq' will store: GPTQ's codes depend on "
+                "calibration; use 'clip_search'"
+            )
 
 
 class Evaluation(Section):
@@ -295,15 +322,15 @@ class Evaluation(Section):
 class TTT(Section):
     """Test-time training: learning from validation tokens that were already scored (recipe notes 5.3)."""
 
-    mode: Annotated[Literal["off", "score_first"], Knob("adapt")] = "off"
-    """Off, or chunk by chunk: score first, then learn."""
+    mode: Annotated[Literal["off", "score_first", "pre_eval"], Knob("adapt")] = "off"
+    """Off; chunk by chunk, score first, then learn; or learn the whole text before scoring it, which is illegal."""
     lr: Annotated[PositiveFloat, Knob("adapt", unless=NO_TTT)] = 0.002
-    """SGD learning rate of the first chunk, decayed by a cosine over the chunks."""
+    """SGD learning rate; score first decays it by a cosine over the chunks."""
     epochs: Annotated[PositiveInt, Knob("adapt", unless=NO_TTT)] = 3
-    """Passes over each scored chunk."""
+    """Passes over each scored chunk, or over the whole text."""
     momentum: Annotated[Fraction, Knob("adapt", unless=NO_TTT)] = 0.9
     """SGD momentum; its buffers persist over chunks."""
-    chunk_tokens: Annotated[PositiveInt, Knob("adapt", "tokens", unless=NO_TTT)] = 32_768
+    chunk_tokens: Annotated[PositiveInt, Knob("adapt", "tokens", unless={"ttt.mode": ("off", "pre_eval")})] = 32_768
     """Tokens scored before the model may learn from them."""
     batch_rows: Annotated[PositiveInt, Knob("adapt", "rows", unless=NO_TTT)] = 256
     """Rows of one TTT step, over all ranks."""
@@ -320,6 +347,8 @@ class Budget(Section):
     """Optimiser steps; the same bits on every CPU of a kind."""
     train_s: Annotated[PositiveFloat | None, Knob("train export", "s")] = None
     """Seconds of training, warm-up excluded; the question then includes the hardware."""
+    reserve_s: Annotated[NonNegativeFloat, Knob("train", "s", unless={"budget.train_s": None}, neutral=True)] = 0.0
+    """Seconds at the end of `train_s` that the training loop leaves to the export's calibration."""
     eval_s: Annotated[PositiveFloat, PydanticField(le=600), Knob("", "s")] = 600.0
     """Seconds of the scoring stage behind the headline."""
     artifact_bytes: Annotated[PositiveInt, PydanticField(le=16_000_000), Knob("", "bytes")] = 16_000_000
@@ -328,6 +357,13 @@ class Budget(Section):
     def complaints(self) -> Iterator[str]:
         if self.train_steps is None and self.train_s is None:
             yield "train_steps = null and train_s = null leave training without an end; usual: train_s = 600"
+        if self.train_s is not None and self.reserve_s >= self.train_s:
+            yield f"reserve_s = {self.reserve_s:g} leaves nothing of train_s = {self.train_s:g}; usual: 12"
+
+    @property
+    def loop_s(self) -> float | None:
+        """Seconds of the training loop: what `train_s` leaves after the reserve; None without a wall clock."""
+        return None if self.train_s is None else self.train_s - self.reserve_s
 
 
 class Recipe(Section):
@@ -356,7 +392,12 @@ class Recipe(Section):
 
     def complaints(self) -> Iterator[str]:
         steps, first = self.budget.train_steps, self.averaging.swa_min_step
-        if self.averaging.use == "swa" and steps is not None and first >= steps:
+        if self.averaging.use == "swa" and steps is not None and first > steps:
             yield f"averaging.swa_min_step = {first} leaves no snapshot within budget.train_steps = {steps}"
+        if self.ttt.mode != "off" and self.ttt.chunk_tokens < self.evaluation.window_tokens:
+            yield (
+                f"ttt.chunk_tokens = {self.ttt.chunk_tokens} holds no row of evaluation.window_tokens = "
+                f"{self.evaluation.window_tokens}, so nothing would be learned; usual: 32768"
+            )
         if self.ttt.frozen_blocks > self.model.num_layers:
             yield (f"ttt.frozen_blocks = {self.ttt.frozen_blocks} exceeds model.num_layers = {self.model.num_layers}")

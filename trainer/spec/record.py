@@ -11,11 +11,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from trainer.spec.budget import check_artifact_bytes, check_eval_s
+from trainer.spec.budget import check_artifact_bytes, check_eval_s, check_train_s
 from trainer.spec.errors import BudgetExceeded
 from trainer.spec.recipe import Recipe
 from trainer.spec.stage_table import headline_stage
 
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+"""What may name a run or a sweep: it becomes a folder."""
 Metric = float | int | str | bool | None
 
 
@@ -71,7 +73,10 @@ def budget_complaint(recipe: Recipe, stages: Mapping[str, StageOutcome]) -> str:
     """Why a run is over its limits, or the empty string. Limits are checked here, on the row, never hashed."""
     try:
         if "export" in stages:
-            check_artifact_bytes(int(stages["export"].metrics["model_bytes"] or 0), recipe.budget)
+            exported = stages["export"].metrics
+            check_artifact_bytes(int(exported["model_bytes"] or 0), recipe.budget)
+            train_s = float(stages["train"].metrics.get("train_s") or 0.0)
+            check_train_s(train_s, float(exported.get("calibration_s") or 0.0), recipe.budget)
         headline = headline_stage(recipe)
         if headline in stages:
             check_eval_s(float(stages[headline].metrics["eval_s"] or 0.0), recipe.budget)

@@ -7,7 +7,8 @@ from typing import Any
 
 from trainer.spec.fields import FIELDS
 from trainer.spec.load import HEADER_KEYS
-from trainer.spec.recipe import Recipe, Section
+from trainer.spec.recipe import Recipe
+from trainer.spec.section import Section
 
 
 def schema_of_recipe() -> dict[str, Any]:

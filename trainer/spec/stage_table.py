@@ -36,9 +36,9 @@ STAGES: Mapping[str, Stage] = {
         Stage("val_text", ("train_text",), 1, "validation shards and the text's yardsticks"),
         Stage("train", ("train_text",), 1, "weights, averages and the learning curve"),
         Stage("export", ("train",), 1, "the artifact: the counted bytes"),
-        Stage("evaluate", ("export", "val_text"), 1, "sliding-window score and per-token nats"),
-        Stage("adapt", ("export", "val_text"), 1, "score with test-time training, and the ledger's digest"),
-        Stage("diagnose", ("train", "export", "val_text"), 1, "scores before and after quantisation"),
+        Stage("evaluate", ("export", "val_text"), 2, "sliding-window score and per-token nats"),
+        Stage("adapt", ("export", "val_text"), 2, "score with test-time training, and the ledger's digest"),
+        Stage("diagnose", ("train", "export", "val_text"), 2, "scores before and after quantisation"),
     )
 }
 
@@ -62,12 +62,17 @@ def headline_stage(recipe: Recipe) -> str:
 
 
 def fields_read(recipe: Recipe, stage: str) -> dict[str, Any]:
-    """The fields that can change what `stage` leaves, by dotted key; switched-off fields are not among them."""
+    """The fields that can change what `stage` leaves, by dotted key.
+
+    Switched-off fields are not among them, nor neutral ones at their default.
+    """
     values = flat(recipe)
     return {
         key: values[key]
         for key, info in FIELDS.items()
-        if (stage in info.stages or _trained_with(recipe, stage, key)) and disabled_by(recipe, key) is None
+        if (stage in info.stages or _trained_with(recipe, stage, key))
+        and disabled_by(recipe, key) is None
+        and not (info.neutral and values[key] == info.default)
     }
 
 

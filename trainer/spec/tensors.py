@@ -1,20 +1,29 @@
 """Names of the model's tensors that several rooms must agree on (the lineage's checkpoint names).
 
-tok_emb.weight  head.weight  bigram.{embed.weight, proj.weight, scale}  smear.gate  skip_weights
+tok_emb.weight  head.weight  bigram.{embed.weight, proj.weight, scale}  smear.gate  skip_weights  skip_gates
+ve_shared.{embed.weight, proj.weight, scale}  ve_layer_scales.J
 blocks.I.{attn_scale, mlp_scale, resid_mix}  blocks.I.attn.{q_gain, c_q.weight, c_k.weight, c_v.weight, proj.weight}
 blocks.I.mlp.{fc.weight, proj.weight}
 """
 
 from __future__ import annotations
 
-CONTROL_LEAVES = frozenset({"attn_scale", "mlp_scale", "resid_mix", "q_gain", "skip_weights", "gate", "scale"})
+CONTROL_LEAVES = frozenset(
+    {"attn_scale", "mlp_scale", "resid_mix", "q_gain", "skip_weights", "skip_gates", "gate", "scale"}
+)
 """Last name parts of the small steering tensors: kept in float32, never quantised, trained by Adam as scalars."""
 
 EMBEDDING = "tok_emb.weight"
 HEAD = "head.weight"
 BIGRAM_TABLE = "bigram.embed.weight"
+BIGRAM_PROJECTION = "bigram.proj.weight"
+VALUE_TABLE = "ve_shared.embed.weight"
+VALUE_PROJECTION = "ve_shared.proj.weight"
+VALUE_SCALE = "ve_shared.scale"
+VALUE_LAYER_SCALES = "ve_layer_scales."
+"""Start of the names of the scales by which each listed layer adds the value embedding."""
 
 
 def is_control(name: str) -> bool:
     """Whether the tensor steers rather than transforms; such tensors stay float32 everywhere."""
-    return name.rsplit(".", 1)[-1] in CONTROL_LEAVES
+    return name.rsplit(".", 1)[-1] in CONTROL_LEAVES or name.startswith(VALUE_LAYER_SCALES)

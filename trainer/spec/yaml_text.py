@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from trainer.spec.errors import ProblemsError, UserError
 
@@ -24,13 +25,17 @@ class YamlText:
         loader.version = (1, 2)  # type: ignore[assignment]
         try:
             self._tree = loader.load(io.StringIO(text))
+            self.value = _plain(self._tree)
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
             what = " ".join(str(error.problem or error.context or "not readable").split())
             raise ProblemsError(source, [f"{place}: not valid YAML: {what}"]) from None
+        except YAMLError as error:
+            raise ProblemsError(source, [f"not valid YAML: {' '.join(str(error).split())}"]) from None
+        except RecursionError:
+            raise ProblemsError(source, ["an alias contains itself; write the value out"]) from None
         self.source = source
-        self.value = _plain(self._tree)
 
     def where(self, path: tuple[str | int, ...]) -> str:
         """File, line and column of the key at `path`, both counted from 1."""
@@ -58,6 +63,15 @@ def _plain(node: Any) -> Any:
         if isinstance(node, kind):
             return kind(node)
     return node
+
+
+def read_text(path: Path) -> str:
+    """A text file. Raises ProblemsError when it is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        found = f"byte {error.start} is {error.object[error.start]:#04x}"
+        raise ProblemsError(str(path), [f"is no UTF-8 text: {found}"]) from None
 
 
 def parse_value(text: str, source: str) -> Any:

@@ -6,15 +6,23 @@ digest. Starts again when a TTT setting, the artifact or the text changes; train
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from trainer.scoring.legality import Ledger
 from trainer.scoring.ttt import score_first
-from trainer.spec.errors import BudgetExceeded
+from trainer.scoring.unguarded import UnguardedText, pre_eval
 from trainer.spec.record import Metric
 from trainer.stages.context import StageContext
 from trainer.stages.evaluate import keep_score, load_artifact, open_ledger
+
+PROCEDURES: dict[str, tuple[type[Ledger], Callable[..., None]]] = {
+    "score_first": (Ledger, score_first),
+    "pre_eval": (UnguardedText, pre_eval),
+}
+"""How each mode adapts, and behind which guard."""
 
 
 def adapt(context: StageContext, folder: Path) -> dict[str, Metric]:
@@ -22,21 +30,19 @@ def adapt(context: StageContext, folder: Path) -> dict[str, Metric]:
     recipe = context.recipe
     started_s = context.clock()
     torch.manual_seed(recipe.seed)
-    model, ledger = load_artifact(context), open_ledger(context)
-    try:
-        score_first(
-            ledger,
-            model,
-            recipe.ttt,
-            recipe.evaluation,
-            make_sgd,
-            context.ranks,
-            context.eval_stop(started_s),
-            lambda fraction: context.tell("adapt", fraction),
-        )
-    except BudgetExceeded:
-        context.check_interrupted()
-        raise
+    model = load_artifact(context)
+    kind, procedure = PROCEDURES[recipe.ttt.mode]
+    ledger = open_ledger(context, kind)
+    procedure(
+        ledger,
+        model,
+        recipe.ttt,
+        recipe.evaluation,
+        make_sgd,
+        context.ranks,
+        context.eval_stop(started_s),
+        lambda fraction: context.tell("adapt", fraction),
+    )
     return keep_score(context, folder, ledger, started_s)
 
 

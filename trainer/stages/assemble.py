@@ -30,7 +30,10 @@ class RunRequest:
 
     @classmethod
     def of(cls, run_id: str, preset: str, recipe: Recipe, record_path: Path) -> RunRequest:
-        return cls(run_id, preset, recipe.model_dump(mode="json"), str(Path(record_path).absolute()))
+        plain = recipe.model_dump(mode="json")
+        if recipe.data.source == "shards":  # whoever runs it may stand in another folder
+            plain["data"] |= {key: str(Path(plain["data"][key]).absolute()) for key in ("folder", "tokenizer")}
+        return cls(run_id, preset, plain, str(Path(record_path).absolute()))
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import re
 import shutil
@@ -68,8 +67,8 @@ class StageStore:
     def history(self, stage: str, workload: str, newest: int = 50) -> list[float]:
         """Seconds that the stage took in the newest finished folders of this workload, for estimates."""
         results = sorted(self._stages.glob(f"{stage}/*/{RESULT}"), key=lambda path: path.stat().st_mtime)
-        told = (json.loads(path.read_bytes()) for path in reversed(results))
-        alike = (said["seconds"] for said in told if said.get("workload") == workload)
+        found = (self.find(stage, path.parent.name) for path in reversed(results))
+        alike = (outcome.seconds for outcome in found if outcome is not None and outcome.workload == workload)
         return list(itertools.islice(alike, newest))
 
     def claim(self, stage: str, fingerprint: str) -> FileLock | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainer.nn.gpt import GPT
+from trainer.scoring.legality import Ledger
 from trainer.scoring.sliding import score
 from trainer.spec.record import Metric
 from trainer.stages.context import StageContext
@@ -29,6 +30,6 @@ def diagnose(context: StageContext, folder: Path) -> dict[str, Metric]:
 def _rows_bpb(context: StageContext, model: GPT) -> float:
     evaluation = context.recipe.evaluation
     rows = evaluation.model_copy(update={"stride_tokens": evaluation.window_tokens})
-    ledger = open_ledger(context)
+    ledger: Ledger = open_ledger(context)
     score(ledger, model, rows, context.ranks, lambda: context.ranks.is_first and context.stopping())
     return ledger.close().val_bpb

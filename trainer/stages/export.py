@@ -1,19 +1,22 @@
 """Export: from averaged weights to the artifact, the bytes that count.
 
-Reads which average to use and the quantisation, stands on train. Leaves `artifact.bin`. Starts again when either
-changes; training does not.
+Reads which average to use and the quantisation, stands on train; GPTQ also reads train text, and those seconds count
+as training. Leaves `artifact.bin`. Starts again when either changes; training does not.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from torch import Tensor
+
 from trainer.quant.artifact import encode_artifact
 from trainer.spec.errors import UserError
 from trainer.spec.record import Metric
+from trainer.stages.calibrate import calibration_batches, layer_hessians
 from trainer.stages.context import StageContext
 from trainer.stages.train import EMA_FILE, LAST, SWA_FILE
-from trainer.stages.weights import load_weights
+from trainer.stages.weights import build_model, load_weights
 
 ARTIFACT = "artifact.bin"
 WEIGHTS_FILE = {"none": LAST, "swa": SWA_FILE, "ema": EMA_FILE}
@@ -37,6 +40,17 @@ def export(context: StageContext, folder: Path) -> dict[str, Metric]:
     """Quantises and compresses; runs on the first rank alone."""
     recipe = context.recipe
     weights = load_weights(averaged_weights(context), context.ranks.device)
-    artifact = encode_artifact(weights, recipe.model, recipe.data.vocab_size, recipe.quantization)
+    started_s = context.clock()
+    hessians = _hessians(context, weights) if recipe.quantization.method == "gptq" else None
+    calibration_s = context.clock() - started_s
+    artifact = encode_artifact(weights, recipe.model, recipe.data.vocab_size, recipe.quantization, hessians)
     (folder / ARTIFACT).write_bytes(artifact)
-    return {"model_bytes": (folder / ARTIFACT).stat().st_size}
+    model_bytes = (folder / ARTIFACT).stat().st_size
+    return {"model_bytes": model_bytes} | ({} if hessians is None else {"calibration_s": calibration_s})
+
+
+def _hessians(context: StageContext, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    context.tell("export", 0.1, "calibrating GPTQ")
+    model = build_model(context.recipe.model, context.recipe.data.vocab_size, context.ranks.device)
+    model.load_state_dict(weights)
+    return layer_hessians(model, calibration_batches(context))

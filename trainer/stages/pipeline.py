@@ -167,6 +167,7 @@ def _work(context: StageContext, stage: str, mark: str, aside: Path) -> dict[str
         try:
             return WORK[stage](context, aside)
         except BudgetExceeded:
+            context.check_interrupted()  # a scoring loop stops in the same way for both
             if stage in BUDGETED and context.ranks.is_first:
                 context.store.mark_exceeded(stage, mark, context.recipe.budget.eval_s)
             raise

@@ -8,6 +8,7 @@ from its last snapshot when it was stopped or killed.
 
 from __future__ import annotations
 
+import math
 import resource
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,11 @@ from trainer.data.shards import read_shard, split_files
 from trainer.nn.gpt import GPT
 from trainer.optim.averaging import EMA, SWA, takes_snapshot
 from trainer.optim.optimizers import clip_gradients, make_optimizers
-from trainer.optim.schedule import multiplier
+from trainer.optim.schedule import multiplier, used_fraction
 from trainer.quant.packing import weight_transform
 from trainer.ranks import Ranks
 from trainer.spec.budget import training_ends
+from trainer.spec.errors import UserError
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Metric
 from trainer.stages.context import Interrupted, StageContext
@@ -33,6 +35,8 @@ from trainer.stages.weights import build_model, save_weights
 
 LAST, SWA_FILE, EMA_FILE, CURVE = "last.safetensors", "swa.safetensors", "ema.safetensors", "curve.csv"
 REPORT_EVERY_STEPS = 10
+SETTLED_STEPS = 21
+"""Timed steps after which their median is believed."""
 CURVE_COLUMNS = "step,train_loss,multiplier,elapsed_s"
 
 
@@ -42,21 +46,40 @@ class Decision:
 
     ends: bool
     multiplier: float
+    looped: bool
+    """Whether the step repeats the recurrent layers."""
 
     @classmethod
-    def of(cls, recipe: Recipe, step: int, clock: TrainingClock, ranks: Ranks) -> Decision:
-        ends = training_ends(recipe.budget, step, clock.elapsed_s, clock.step_s)
+    def of(cls, recipe: Recipe, step: int, clock: TrainingClock, ranks: Ranks, previous: float = 1.0) -> Decision:
+        """previous: the multiplier of the step before; what the clock estimates may waver, the warm-down may not"""
+        ends = training_ends(recipe.budget, step, clock.elapsed_s, clock.reserve_s)
         lr_multiplier = multiplier(recipe.schedule, recipe.budget, step, clock.elapsed_s, clock.step_s)
+        if len(clock.recent_step_s) >= SETTLED_STEPS:  # before, a few slow steps could hold it down for good
+            lr_multiplier = min(lr_multiplier, previous)
+        looped = used_fraction(recipe.budget, step, clock.elapsed_s) >= recipe.model.recur_at
         if ranks.size == 1:
-            return cls(ends, lr_multiplier)
-        told = ranks.broadcast_(torch.tensor([float(ends), lr_multiplier], dtype=torch.float64, device=ranks.device))
-        return cls(bool(told[0].item()), float(told[1].item()))
+            return cls(ends, lr_multiplier, looped)
+        own = torch.tensor([float(ends), lr_multiplier, float(looped)], dtype=torch.float64, device=ranks.device)
+        told = ranks.broadcast_(own).tolist()
+        return cls(bool(told[0]), told[1], bool(told[2]))
 
 
 def train(context: StageContext, folder: Path) -> dict[str, Metric]:
     """Runs on every rank; the first one writes."""
+    return train_model(context, folder, initial_model(context.recipe, context.ranks.device))
+
+
+def initial_model(recipe: Recipe, device: torch.device) -> GPT:
+    """The model at step 0, drawn from the run's seed; the same bits on every device."""
+    model = build_model(recipe.model, recipe.data.vocab_size, device)
+    model.init_weights(torch.Generator(device="cpu").manual_seed(recipe.seed))
+    return model
+
+
+def train_model(context: StageContext, folder: Path, model: GPT) -> dict[str, Metric]:
+    """Trains a model that is given; `train` is this from the run's own start."""
     recipe, ranks = context.recipe, context.ranks
-    training = begin(context)
+    training = begin(context, model)
     clock, started_at_step = training.clock, training.step
     fake_quantize = weight_transform(recipe.quantization) if recipe.quantization.qat != "off" else None
     snapshot_s = context.clock()
@@ -64,10 +87,12 @@ def train(context: StageContext, folder: Path) -> dict[str, Metric]:
     while True:
         step = training.step
         stop_here(context, training)
-        decision = Decision.of(recipe, step, clock, ranks)
+        decision = Decision.of(recipe, step, clock, ranks, training.multiplier)
         if decision.ends:
             break
         started_s = context.clock()
+        training.multiplier = decision.multiplier if len(clock.recent_step_s) >= SETTLED_STEPS else 1.0
+        training.model.looped = decision.looped
         training.sees_quantized |= _sees_quantized(recipe, decision.multiplier)
         if fake_quantize and training.sees_quantized:
             training.model.set_weight_transform(fake_quantize)
@@ -76,7 +101,8 @@ def train(context: StageContext, folder: Path) -> dict[str, Metric]:
 
         training.curve.append(f"{step},{training.loss:.6f},{decision.multiplier:.6f},{clock.elapsed_s:.3f}")
         if step % REPORT_EVERY_STEPS == 0:
-            context.tell("train", _done(recipe, step, clock), f"step {step}  loss {training.loss:.3f}")
+            done = min(used_fraction(recipe.budget, step + 1, clock.elapsed_s), 1.0)
+            context.tell("train", done, f"step {step}  loss {training.loss:.3f}")
         if ranks.is_first and context.clock() - snapshot_s > context.snapshot_every_s:
             write_snapshot(context.snapshot_path("train"), training)
             snapshot_s = context.clock()
@@ -95,11 +121,9 @@ def train(context: StageContext, folder: Path) -> dict[str, Metric]:
     }
 
 
-def begin(context: StageContext) -> Training:
-    """A training at its first step, or where the latest snapshot left it."""
+def begin(context: StageContext, model: GPT) -> Training:
+    """The training of a model at its first step, or where the latest snapshot left it."""
     recipe, ranks = context.recipe, context.ranks
-    model = build_model(recipe.model, recipe.data.vocab_size, ranks.device)
-    model.init_weights(torch.Generator(device="cpu").manual_seed(recipe.seed))
     model.train()
     shards = [
         read_shard(path, recipe.data.vocab_size) for path in split_files(context.text_folder("train_text"), "train")
@@ -135,10 +159,15 @@ def update(training: Training, recipe: Recipe, step: int, lr_multiplier: float, 
     """One optimiser step, and the averages after it."""
     model = training.model
     training.loss = accumulate_gradients(model, training.loader, recipe.data.micro_batches // ranks.size, ranks)
+    if not math.isfinite(training.loss):
+        raise UserError(
+            f"training diverged: the loss of step {step} is {training.loss}; lower optimizer.muon.lr = "
+            f"{recipe.optimizer.muon.lr:g} or optimizer.adam.embed_lr = {recipe.optimizer.adam.embed_lr:g}"
+        )
     clip_gradients(model.parameters(), recipe.optimizer.grad_clip)
     training.optimizers.step(lr_multiplier, step)
     training.optimizers.zero_grad()
-    if training.swa and takes_snapshot(recipe.averaging, step, lr_multiplier):
+    if training.swa and takes_snapshot(recipe.averaging, step + 1, lr_multiplier):
         training.swa.update(model.named_parameters())
     if training.ema:
         training.ema.update(model.named_parameters())
@@ -181,13 +210,6 @@ def _sum_gradients(parameters: list[torch.nn.Parameter], ranks: Ranks) -> None:
 def _sees_quantized(recipe: Recipe, lr_multiplier: float) -> bool:
     quantization = recipe.quantization
     return quantization.qat == "always" or lr_multiplier < quantization.qat_late_below
-
-
-def _done(recipe: Recipe, step: int, clock: TrainingClock) -> float:
-    budget = recipe.budget
-    by_steps = (step + 1) / budget.train_steps if budget.train_steps else 0.0
-    by_clock = clock.elapsed_s / budget.train_s if budget.train_s else 0.0
-    return min(max(by_steps, by_clock), 1.0)
 
 
 def peak_memory_bytes(device: torch.device) -> int:

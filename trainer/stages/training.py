@@ -37,6 +37,13 @@ class TrainingClock:
         self.recent_step_s.append(step_s)
 
     @property
+    def reserve_s(self) -> float | None:
+        """Seconds to leave for one more step: the slowest of the recent ones but for one outlier; None before any."""
+        if not self.recent_step_s:
+            return None
+        return sorted(self.recent_step_s)[-2 if len(self.recent_step_s) >= MIN_TIMED_STEPS else -1]
+
+    @property
     def step_s(self) -> float | None:
         """Median of the recent steps, or None while the first few could mislead it."""
         return statistics.median(self.recent_step_s) if len(self.recent_step_s) >= MIN_TIMED_STEPS else None
@@ -56,6 +63,8 @@ class Training:
     """One line per step done."""
     sees_quantized: bool = False
     loss: float = float("nan")
+    multiplier: float = 1.0
+    """Of the latest step; inside the warm-down it never rises again."""
 
     @property
     def step(self) -> int:
@@ -76,6 +85,7 @@ class Training:
             "curve": list(self.curve),
             "sees_quantized": self.sees_quantized,
             "loss": self.loss,
+            "multiplier": self.multiplier,
             "random": torch.get_rng_state(),
             "device_random": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         }
@@ -93,6 +103,7 @@ class Training:
         self.clock.recent_step_s.extend(state["recent_step_s"])
         self.curve = list(state["curve"])
         self.sees_quantized, self.loss = state["sees_quantized"], state["loss"]
+        self.multiplier = state["multiplier"]
         torch.set_rng_state(state["random"])
         device = next(self.model.parameters()).device
         if device.type == "cuda" and state["device_random"] is not None:

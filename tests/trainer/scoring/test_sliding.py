@@ -108,3 +108,29 @@ def test_progress_ends_at_one():
     score(ledger_over(TOKENS), TinyModel(), EVALUATION, Ranks(), progress=fractions.append)
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
+
+
+class LengthSensitive(TinyModel):
+    """Computes something else at another length, as the NTK rescale of the rotary base does."""
+
+    def forward(self, ids_BT):
+        return super().forward(ids_BT) * (1 + 1 / ids_BT.shape[1])
+
+
+@pytest.mark.parametrize("batch_windows", [1, 3, 50])
+def test_a_short_window_is_scored_at_the_full_length_whoever_shares_its_batch(batch_windows):
+    found = []
+    for batch in (batch_windows, 4):
+        ledger = Ledger(TOKENS[:40], OneByteEach(), VOCAB_SIZE, Ranks())
+        score(ledger, LengthSensitive(), EVALUATION.model_copy(update={"batch_windows": batch}), Ranks())
+        found.append(ledger.close().nll_P)
+    torch.testing.assert_close(*found, rtol=0, atol=1e-6)
+
+
+def test_a_text_shorter_than_a_window_is_scored_at_the_windows_length():
+    ledger = Ledger(TOKENS[:6], OneByteEach(), VOCAB_SIZE, Ranks())
+    seen = []
+    model = TinyModel()
+    model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
+    score(ledger, model, EVALUATION, Ranks())
+    assert seen == [(1, 16)]

@@ -9,9 +9,9 @@ import pytest
 from trainer.spec.errors import RecipeError
 from trainer.spec.fields import FIELDS, value_at
 from trainer.spec.fingerprint import TextDigests, configuration_id, fingerprints, workload
-from trainer.spec.load import load_preset, with_values
+from trainer.spec.load import load_preset, preset_names, with_values
 from trainer.spec.recipe import Recipe
-from trainer.spec.stage_table import STAGES, stages_below
+from trainer.spec.stage_table import STAGES, fields_read, stages_below
 
 TEXTS = TextDigests("train text", "validation text")
 GOLDEN = Path(__file__).parents[2] / "golden" / "fingerprints.json"
@@ -23,11 +23,21 @@ EVERYTHING_ON = {  # so that no switch silences a field
     "evaluation.diagnose": True,
     "budget.train_s": 60.0,
     "optimizer.muon.momentum_warmup_steps": 10,
+    "model.value_embed_dim": 8,
+    "model.value_embed_layers": [1],
+    "model.parallel_residual": "one_lane",
+    "model.parallel_from": 2,
+    "model.recur_loops": 1,
+    "model.recur_first": 1,
+    "model.recur_last": 2,
 }
 SWITCHES = {  # fields that need another switch to matter
     "schedule.warmdown_fraction": {"schedule.form": "fraction"},
     "optimizer.adam.head_lr": {"model.tie_embeddings": False},
     "quantization.qat_late_below": {"quantization.qat": "late"},
+    "quantization.clip_stds": {"quantization.method": "gptq"},
+    "quantization.embedding_clip_stds": {"quantization.method": "gptq", "quantization.embedding": "int8"},
+    "quantization.calibration_batches": {"quantization.method": "gptq"},
     "data.folder": {"data.source": "shards", "data.folder": "a", "data.tokenizer": "b"},
     "data.tokenizer": {"data.source": "shards", "data.folder": "a", "data.tokenizer": "b"},
 }
@@ -71,9 +81,18 @@ def test_changing_a_field_changes_exactly_the_stages_below_it(key):
 def test_a_switched_off_field_enters_no_fingerprint(key):
     switch, off = next(iter(FIELDS[key].unless.items()))
     off = off[0] if isinstance(off, tuple) else off
-    fixes = {"averaging.use": "none"} | ({"budget.train_steps": 10} if switch.startswith("budget") else {})
+    fixes = {"averaging.use": "none", "budget.train_steps": 10, "model.recur_first": 1, "model.recur_last": 2}
     recipe = with_values(load_preset("tiny").recipe, fixes | {switch: off}, "test")
     assert fingerprints(another_value(recipe, key), TEXTS) == fingerprints(recipe, TEXTS)
+
+
+def test_a_neutral_field_at_its_default_keeps_the_fingerprints_from_before_it_existed():
+    recipe = load_preset("tiny").recipe
+    neutral = [key for key, info in FIELDS.items() if info.neutral]
+    assert neutral
+    assert not {key for stage in STAGES for key in fields_read(recipe, stage)} & set(neutral)
+    looped = with_values(recipe, {"model.recur_loops": 1, "model.recur_first": 1, "model.recur_last": 2}, "")
+    assert fields_read(looped, "train")["model.recur_loops"] == 1
 
 
 def test_test_time_training_never_trains_again():
@@ -120,7 +139,7 @@ def test_fingerprints_change_only_on_purpose():
 
 
 def current() -> dict[str, dict[str, str]]:
-    return {name: fingerprints(load_preset(name).recipe, TEXTS, "here") for name in ("pr150_v21", "tiny")}
+    return {name: fingerprints(load_preset(name).recipe, TEXTS, "here") for name in preset_names()}
 
 
 def test_the_table_is_in_running_order():

@@ -5,6 +5,7 @@ import multiprocessing
 import resource
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -173,6 +174,32 @@ def test_an_interrupted_run_leaves_no_record_but_its_finished_stages(fresh_store
         run(store, small(), "stopped", stopping=stopping)
     assert not (store / "records" / "stopped.json").exists()
     assert run(store, small(), "stopped").stages_run == ("export", "evaluate")
+
+
+@pytest.mark.parametrize("stage", ["train", "evaluate", "adapt", "diagnose"])
+def test_a_request_to_stop_is_an_interruption_in_every_stage(fresh_store, stage):
+    seen = []
+    changes = {key.replace(".", "__"): value for key, value in TTT.items()} | {"evaluation__diagnose": True}
+    with pytest.raises(Interrupted):
+        run(
+            fresh_store(stage),
+            small(**changes),
+            report=lambda progress: seen.append(progress.stage),
+            stopping=lambda: stage in seen,
+        )
+
+
+def test_data_paths_travel_as_absolute_ones():
+    shards = small(data__source="shards", data__folder="here", data__tokenizer="here/t.model")
+    data = RunRequest.of("x", "tiny", shards, Path("x.json")).recipe["data"]
+    assert Path(data["folder"]) == Path("here").absolute()
+    assert Path(data["tokenizer"]) == Path("here/t.model").absolute()
+
+
+def test_training_that_diverges_says_so(fresh_store):
+    record = run(fresh_store("diverged"), small(optimizer__adam__embed_lr=1e30))
+    assert record.status == "failed"
+    assert "training diverged: the loss of step" in record.error
 
 
 def test_the_first_record_stands(text_store):

@@ -1,0 +1,116 @@
+"""Fills in what results need to know of a sweep, from its folder. Reads; runs nothing."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.conclude import baseline_of, rows_of, verdicts_of
+from orchestrator.configuration import Configuration
+from orchestrator.journal import Sweep, find_sweep
+from orchestrator.overview import label
+from orchestrator.plan_table import read_plan
+from results.dossier import Dossier, published_dossier
+from results.store import read_outcomes
+
+
+def dossier_of(sweep: Sweep) -> Dossier:
+    """Everything a report or a notebook tells of the sweep as it stands now."""
+    space, asked, frame = sweep.space, sweep.asked(), rows_of(sweep)
+    dossier = Dossier(
+        name=sweep.name,
+        question=space.description or sweep.name,
+        frame=frame,
+        baseline=baseline_of(sweep),
+        verdicts=verdicts_of(sweep, frame),
+        labels=_labels(asked),
+        swept_keys=space.swept_keys,
+        seeds=space.seeds,
+        terms=_terms(sweep),
+        total_runs=sweep.total_runs,
+        adaptive=space.adaptive,
+        outcomes=read_outcomes(sweep.folder),
+        planned=read_plan(sweep.folder),
+        stages_folder=_store(sweep) / "stages",
+        commands=_commands(sweep),
+        space_text=(sweep.folder / "space.yaml").read_text(encoding="utf-8"),
+    )
+    return dossier.with_example(_example(sweep, dossier))
+
+
+def open_dossier(store: str = "", name: str = "", sweep_folder: str = "") -> Dossier:
+    """For notebooks: the sweep `name` of `store`, or that in `sweep_folder`; without either, the published records."""
+    if sweep_folder:
+        folder = Path(sweep_folder).absolute()
+        store, name = str(folder.parent.parent), folder.name
+    return dossier_of(find_sweep(Path(store or "runs"), name)) if name else published_dossier()
+
+
+def _labels(asked: Sequence[Configuration]) -> dict[str, str]:
+    """What people call each configuration: the values in which the searched ones differ from each other."""
+    searched = [item for item in asked if not item.is_baseline]
+    spelled = {key: {json.dumps(item.values.get(key)) for item in searched} for item in searched for key in item.values}
+    telling = {key for key, values in spelled.items() if len(values) > 1}
+    labels = {}
+    for item in asked:
+        values = {key: value for key, value in item.values.items() if key in telling}
+        labels[item.id] = label(replace(item, values=values) if values else item)
+    return labels
+
+
+def _terms(sweep: Sweep) -> Mapping[str, str]:
+    space, terms = sweep.space, sweep.space.compare
+    baseline = ", ".join(f"{key} = {value}" for key, value in terms.baseline.items()) or "the preset itself"
+    changed = ", ".join(f"{key} = {value}" for key, value in space.overrides.items())
+    found = {
+        "Preset": f"{space.preset}{f', with {changed}' if changed else ''}",
+        "Search": f"{space.method}, {space.num_configurations} configurations beside the baseline",
+        "Swept": "; ".join(f"{key}: {item}" for key, item in space.parameters.items()),
+        "Seeds": ", ".join(str(seed) for seed in space.seeds),
+        "Baseline": baseline,
+        "Judged by": f"{space.metric.name} ({space.metric.goal})",
+        "Counts as better": f"a gain of more than {terms.margin:g} {terms.unit} at alpha = {terms.alpha:g}",
+        "Limits": "; ".join(f"{name}: {_limit(limit)}" for name, limit in space.constraints.items()),
+        "Asked": f"{sweep.created_at[:16].replace('T', ' ')} UTC, at commit {sweep.commit or 'unknown'}",
+    }
+    return {name: words for name, words in found.items() if words}
+
+
+def _limit(limit: Any) -> str:
+    bounds = (("at least", limit.min), ("at most", limit.max))
+    return ", ".join(f"{words} {value:,}" for words, value in bounds if value is not None)
+
+
+def _store(sweep: Sweep) -> Path:
+    return sweep.folder.parent.parent
+
+
+def _commands(sweep: Sweep) -> tuple[str, ...]:
+    """The sweep once more, elsewhere; `space.yaml` is its file, and stands in the report."""
+    spelled = (
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in sweep.space.overrides.items()
+    )
+    changed = "".join(f" \\\n  --set {shlex.quote(assignment)}" for assignment in spelled)
+    checkout = (f"git checkout {sweep.commit.rstrip('+')}",) if sweep.commit else ()
+    return (*checkout, f"orchestrator sweep space.yaml{changed}", f"orchestrator report {sweep.name}")
+
+
+def _assignment(key: str, value: Any) -> str:
+    return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+
+
+def _example(sweep: Sweep, dossier: Dossier) -> Mapping[str, Any] | None:
+    """A finished run of the best configuration, else of any."""
+    frame = dossier.frame
+    finished = frame[frame["status"] == "done"]
+    best = finished[finished["config"] == (dossier.best or dossier.baseline)]
+    chosen = best if len(best) else finished if len(finished) else frame
+    if chosen.empty:
+        return None
+    record = sweep.record(f"{chosen.iloc[0]['config']}-s{chosen.iloc[0]['seed']}")
+    return None if record is None else record.model_dump(mode="json")

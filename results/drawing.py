@@ -1,0 +1,95 @@
+"""One look for every figure, on paper and inside a page.
+
+Matplotlib's object API without a window or global state. Colours are Okabe and Ito's, told apart by shape as well.
+Inside a page a figure is SVG whose colours are the page's own, so that it follows light and dark. What is drawn is
+decided elsewhere, in the figures' facts.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+INK, GREY, RULE = "#1A1A1A", "#595959", "#E5E5E5"
+"""Ink is not quite black, which SVG leaves unsaid and a dark page would then swallow."""
+PAGE_COLOURS = {INK: "--ink", "#000000": "--ink", GREY: "--muted", RULE: "--rule"}
+PAGE_COLOURS |= {colour: f"--series-{number}" for number, colour in enumerate(OKABE_ITO)}
+"""What each colour is called in a page, which has a value for light and one for dark."""
+
+POINT: dict[str, Any] = {"s": 34, "alpha": 0.9, "linewidths": 0}
+BASELINE: dict[str, Any] = {"color": GREY, "linewidth": 1.4, "linestyle": "--"}
+BAND: dict[str, Any] = {"color": GREY, "alpha": 0.16, "linewidth": 0}
+WIDTH_IN, DPI = 12.0, 100
+LONGEST_WORDS = 44
+"""Characters of a label beside an axis; longer ones are cut in the middle."""
+
+
+def new_figure(height_in: float) -> Figure:
+    """An empty figure, 1200 pixels wide as PNG."""
+    figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def tidy(ax: Axes, grid: str = "y") -> None:
+    """What all axes share: a quiet grid behind the data along `grid`, and no frame."""
+    ax.set_facecolor("none")
+    ax.grid(axis=grid, color=RULE, linewidth=0.8)  # type: ignore[arg-type]
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def name_rows(ax: Axes, names: list[str]) -> None:
+    """Names the rows 0, 1, ... of a horizontal figure, the first on top."""
+    ax.set_yticks(range(len(names)), [shortened(name) for name in names], parse_math=False)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+
+
+def shortened(words: str) -> str:
+    """The words, their middle left out when they are too long to stand beside an axis."""
+    half = LONGEST_WORDS // 2 - 1
+    return words if len(words) <= LONGEST_WORDS else f"{words[:half]} … {words[-half:]}"
+
+
+def as_svg(figure: Figure, name: str, title: str, description: str) -> str:
+    """The figure for a page: an `svg` element with the page's fonts and colours, a title and a description.
+
+    name:  unique in the page; every id inside starts with it
+    """
+    text = io.StringIO()
+    figure.patch.set_alpha(0)  # the page is the paper
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    box = re.search(r'viewBox="[^"]*"', svg)
+    assert box is not None
+    head = f'<svg class="figure" {box[0]} role="img" aria-labelledby="{name}-title {name}-words">'
+    told = f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-words">{escape(description)}</desc>'
+    body = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index(">") + 1 :], flags=re.DOTALL)
+    return head + told + _in_page_style(body, name)
+
+
+def _in_page_style(body: str, name: str) -> str:
+    body = re.sub(r"<!--.*?-->\n?|<style.*?</style>", "", body, flags=re.DOTALL)
+    body = re.sub(r'(?<= id=")|(?<=href="#)|(?<=url\(#)', f"{name}-", body)
+    body = body.replace("xlink:href", "href")  # the prefix is declared on the element that is left out
+    body = re.sub(r"; font-family: [^;\"]*", "", body)
+    for colour, variable in PAGE_COLOURS.items():
+        body = re.sub(rf"(?<=: ){colour}\b", f"var({variable})", body, flags=re.IGNORECASE)
+    return re.sub(r"\n\s*", "\n", body)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """The figure as a file, PNG or SVG by the ending of `path`, on white."""
+    figure.savefig(path)

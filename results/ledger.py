@@ -1,0 +1,196 @@
+"""The seed ledger: which seeds were declared, which started, and what became of every one of them.
+
+One file per store, only ever appended to. Each line holds the hash of the line before, so that a line that was changed,
+removed or slipped in later is found. Seeds are declared before they run; what rests on a choice among seeds whose
+outcomes were known is refused. It keeps no scores: the records do.
+
+    {"event": "declared", "sweep": "ttt", "config": "3f2a", "seeds": [1, 42], "purpose": "sweep", "at", "previous"}
+    {"event": "started", "sweep": "ttt", "config": "3f2a", "seed": 42, "at", "previous"}
+    {"event": "ended", "sweep": "ttt", "config": "3f2a", "seed": 42, "status": "done", "at", "previous"}
+
+Lines cut off its end leave no mark in the chain; the records that the store still holds then have no line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+
+from trainer.spec.errors import StoreError, UserError
+from trainer.spec.record import now
+
+FILE = "seed_ledger.jsonl"
+FIRST = "0" * 64
+"""What the first line says of the line before it."""
+Purpose = Literal["sweep", "confirm"]
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SeedFate:
+    """What became of one declared seed of one configuration."""
+
+    sweep: str
+    config: str
+    seed: int
+    purpose: Purpose
+    outcome: str
+    """'declared', 'started', or the status of its record."""
+
+
+class Ledger:
+    """The ledger of one store; lines that other processes add are read as they come."""
+
+    def __init__(self, store: Path):
+        self.path = Path(store) / FILE
+        self._forget()
+
+    def _forget(self) -> None:
+        self._entries: list[Entry] = []
+        self._read_bytes, self._last_hash = 0, FIRST
+        self._declared: dict[tuple[str, str], list[int]] = {}
+        self._runs: set[tuple[str, str, str, int]] = set()
+
+    def declare(self, sweep: str, config: str, seeds: Sequence[int], purpose: Purpose = "sweep") -> None:
+        """Says which seeds a configuration will run on, before any of them does; saying it again changes nothing.
+
+        Raises UserError for a seed named twice, for other seeds than the sweep declared before, and when a
+        confirmation names a seed on which the configuration has started.
+        """
+        if len(set(seeds)) < len(seeds):
+            raise UserError(f"seeds {list(seeds)} name one twice; one seed run twice is one piece of evidence")
+        with self._locked():
+            before = self._declared.get((sweep, config))
+            if before is not None and before != list(seeds):
+                raise UserError(f"sweep '{sweep}' declared seeds {before} for {config}; it cannot change them now")
+            if before is not None:
+                return
+            started = {entry["seed"] for entry in self._entries if self._is(entry, "started", config)}
+            if purpose == "confirm" and started & set(seeds):
+                raise UserError(f"seeds {_listed(started & set(seeds))} are not fresh: {config} has run on them")
+            self._append(event="declared", sweep=sweep, config=config, seeds=list(seeds), purpose=purpose)
+
+    def start(self, sweep: str, config: str, seed: int) -> None:
+        """A run begins; going on after an interruption is no second run. Raises UserError for an undeclared seed."""
+        with self._locked():
+            if seed not in self._declared.get((sweep, config), ()):
+                raise UserError(f"seed {seed} of {config} was never declared by sweep '{sweep}'")
+            if ("started", sweep, config, seed) not in self._runs:
+                self._append(event="started", sweep=sweep, config=config, seed=seed)
+
+    def end(self, sweep: str, config: str, seed: int, status: str) -> None:
+        """A run has its record; the first outcome stands."""
+        with self._locked():
+            if ("ended", sweep, config, seed) not in self._runs:
+                self._append(event="ended", sweep=sweep, config=config, seed=seed, status=status)
+
+    def entries(self) -> Sequence[Entry]:
+        """All entries in order, of a chain that holds. Raises StoreError naming the first line that does not."""
+        if not self.path.exists():
+            self._forget()
+            return []
+        if self.path.stat().st_size < self._read_bytes:
+            self._forget()
+        with self.path.open("rb") as file:
+            file.seek(self._read_bytes)
+            *lines, _torn = file.read().split(b"\n")
+        for line in lines:
+            self._take(line)
+        return self._entries
+
+    def _take(self, line: bytes) -> None:
+        try:
+            entry: Entry = json.loads(line)
+        except ValueError:
+            entry = {}
+        if entry.get("previous") != self._last_hash:
+            raise StoreError(
+                f"{self.path}:{len(self._entries) + 1}: the chain of the seed ledger is broken here: a line was "
+                "changed, removed or added by hand, so nobody can tell which seeds were run"
+            )
+        if entry["event"] == "declared":
+            self._declared[entry["sweep"], entry["config"]] = entry["seeds"]
+        else:
+            self._runs.add((entry["event"], entry["sweep"], entry["config"], entry["seed"]))
+        self._entries.append(entry)
+        self._read_bytes += len(line) + 1
+        self._last_hash = hashlib.sha256(line).hexdigest()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Nobody else appends meanwhile, and everything that is there has been read."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path.with_suffix(".lock")):
+            self.entries()
+            yield
+
+    def _append(self, **entry: Any) -> None:
+        """One line more; a torn last one, of a writer that was killed, makes way."""
+        line = json.dumps(entry | {"at": now(), "previous": self._last_hash}).encode()
+        with self.path.open("r+b" if self.path.exists() else "xb") as file:
+            file.seek(self._read_bytes)
+            file.truncate()
+            file.write(line + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._take(line)
+
+    @staticmethod
+    def _is(entry: Entry, event: str, config: str) -> bool:
+        return bool(entry["event"] == event and entry["config"] == config)
+
+    def fate(self, configs: Collection[str]) -> list[SeedFate]:
+        """Every seed ever declared for these configurations, in any sweep, with what became of it."""
+        fates: dict[tuple[str, str, int], SeedFate] = {}
+        for entry in self.entries():
+            if entry["config"] not in configs:
+                continue
+            if entry["event"] == "declared":
+                for seed in entry["seeds"]:
+                    key = entry["sweep"], entry["config"], seed
+                    fates[key] = SeedFate(*key, entry["purpose"], "declared")
+            else:
+                key = entry["sweep"], entry["config"], entry["seed"]
+                fates[key] = replace(fates[key], outcome=entry.get("status", "started"))
+        return list(fates.values())
+
+    def objection(self, sweep: str, config: str) -> str:
+        """Why the seeds that the sweep declared prove nothing of a configuration, or the empty string.
+
+        They were chosen when outcomes were known (the best k of n) if some had ended before, and others that had are
+        left out.
+        """
+        declared, ended = self._known_before(sweep, config)
+        if declared & ended and ended - declared:
+            return (
+                f"the seeds of {config} were chosen after their outcomes were known: it had run on {_listed(ended)}, "
+                f"of which only {_listed(declared & ended)} are counted"
+            )
+        return ""
+
+    def extended(self, sweep: str, config: str) -> bool:
+        """Whether seeds were added after a look at the first ones, outside any plan for such looks."""
+        declared, ended = self._known_before(sweep, config)
+        return bool(ended) and ended < declared
+
+    def _known_before(self, sweep: str, config: str) -> tuple[set[int], set[int]]:
+        """The seeds that the sweep declared for the configuration, and those that had ended by then, in any sweep."""
+        ended: set[int] = set()
+        for entry in self.entries():
+            if self._is(entry, "declared", config) and entry["sweep"] == sweep:
+                return set(entry["seeds"]), ended
+            if self._is(entry, "ended", config):
+                ended.add(entry["seed"])
+        return set(), ended
+
+
+def _listed(seeds: Collection[int]) -> str:
+    return ", ".join(str(seed) for seed in sorted(seeds))

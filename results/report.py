@@ -1,0 +1,46 @@
+"""The report of a sweep: one HTML file that opens anywhere, for years, without a network.
+
+What it says is in `chapters`, how it looks in `page` and its templates. A sweep of many thousand runs gives a page of
+the same size: figures and tables hold so many configurations and say what they left out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from results.chapters import CHAPTERS
+from results.dossier import Dossier
+from results.page import Page, page_html
+from trainer.spec.record import now
+
+
+def write_report(dossier: Dossier, path: Path) -> Path:
+    """Writes the report and returns where it is; folders on the way are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(report_html(dossier), encoding="utf-8")
+    return path
+
+
+def report_html(dossier: Dossier) -> str:
+    """The report as one HTML document."""
+    page = Page(
+        title=f"Sweep {dossier.name}",
+        lead=dossier.question,
+        standing=_standing(dossier),
+        chapters=[chapter(dossier) for chapter in CHAPTERS],
+        made_at=now(),
+    )
+    return page_html(page)
+
+
+def _standing(dossier: Dossier) -> str:
+    """'21 of 21 runs, 7 configurations, started 2026-01-01.'"""
+    runs, total = len(dossier.frame), dossier.total_runs
+    counted = f"{runs:,} runs" if total is None else f"{runs:,} of {total:,} runs"
+    started = dossier.frame["started_at"].dropna()
+    since = f", begun {_minute(started.min())} to {_minute(started.max())} UTC" if len(started) else ""
+    return f"{counted} of {len(dossier.table):,} configurations{since}"
+
+
+def _minute(timestamp: str) -> str:
+    return timestamp[:16].replace("T", " ")

@@ -1,0 +1,67 @@
+"""GPTQ: rounds a matrix column by column, and lets the columns still to come make up for each error.
+
+Errors are weighed by the Hessian of the layer's squared output error, the sum of x x^T over calibration inputs; where
+those inputs come from is not known here. Row scales are SDClip's: a multiple of the row's standard deviation.
+
+    R rows (outputs) · C columns (inputs)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trainer.quant.fake_quant import SMALLEST_SCALE, checked_scales, largest_code
+
+BLOCK_COLUMNS = 128
+DAMPING = 0.01
+"""Share of the Hessian's mean diagonal added to it, so that it can be inverted."""
+
+
+def gptq_rows(
+    weight_RC: Tensor, hessian_CC: Tensor, bits: int, clip_stds: float, name: str = "weight"
+) -> tuple[Tensor, Tensor]:
+    """Codes and scales of a matrix, `weight ≈ codes * scale`, with small error on the calibration inputs.
+
+    hessian_CC:  float, symmetric; a column whose diagonal is zero never met an input: its weights become zero
+    clip_stds:   the largest code stands for so many standard deviations of its row
+    Returns codes_RC int8 and scales_R float16.  Raises ArtifactError if a row does not fit a float16 scale.
+    Source: Frantar et al., "GPTQ"; recipe notes 4.5.
+    """
+    weight_RC, hessian_CC = weight_RC.float().clone(), hessian_CC.double().clone()
+    qmax = largest_code(bits)
+    scales_R = (clip_stds * weight_RC.std(dim=1) / qmax).clamp(min=SMALLEST_SCALE).to(torch.float16)
+    checked_scales(scales_R, weight_RC, qmax, name)
+    dead_C = hessian_CC.diagonal() == 0
+    hessian_CC.diagonal()[dead_C] = 1
+    weight_RC[:, dead_C] = 0
+    order_C = hessian_CC.diagonal().argsort(descending=True, stable=True)
+    factor_CC = _inverse_factor(hessian_CC[order_C][:, order_C])
+    codes_RC = torch.empty_like(weight_RC)
+    codes_RC[:, order_C] = _round_columns(weight_RC[:, order_C], factor_CC, scales_R.float(), qmax)
+    return codes_RC.to(torch.int8), scales_R
+
+
+def _inverse_factor(hessian_CC: Tensor) -> Tensor:
+    """Upper U with U^T U = H^-1, in float32."""
+    hessian_CC = hessian_CC + torch.eye(len(hessian_CC), device=hessian_CC.device) * (
+        DAMPING * hessian_CC.diagonal().mean()
+    )
+    inverse_CC = torch.cholesky_inverse(torch.linalg.cholesky(hessian_CC))
+    return torch.linalg.cholesky(inverse_CC, upper=True).float()
+
+
+def _round_columns(weight_RC: Tensor, factor_CC: Tensor, scales_R: Tensor, qmax: int) -> Tensor:
+    """Codes of columns in the given order; `weight_RC` is used up."""
+    codes_RC = torch.empty_like(weight_RC)
+    for start in range(0, weight_RC.size(1), BLOCK_COLUMNS):
+        end = min(start + BLOCK_COLUMNS, weight_RC.size(1))
+        errors = []
+        for column in range(start, end):
+            codes_R = (weight_RC[:, column] / scales_R).round().clamp(-qmax, qmax)
+            error_R = (weight_RC[:, column] - codes_R * scales_R) / factor_CC[column, column]
+            weight_RC[:, column:end] -= torch.outer(error_R, factor_CC[column, column:end])
+            codes_RC[:, column] = codes_R
+            errors.append(error_R)
+        weight_RC[:, end:] -= torch.stack(errors, dim=1) @ factor_CC[start:end, end:]
+    return codes_RC

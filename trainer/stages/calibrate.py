@@ -1,0 +1,73 @@
+"""Calibrate: what GPTQ weighs its errors by, from train text run through the float model.
+
+Reads the data order and the number of batches; never meets validation text. Its seconds count as training
+(conditions E7 and E8), so the training loop leaves them `budget.reserve_s`.
+"""
+
+# B rows · T positions · D width · N inputs of a layer · C their width
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from trainer.data.loader import make_loader
+from trainer.data.shards import read_shard, split_files
+from trainer.nn.gpt import GPT
+from trainer.nn.linear import Linear
+from trainer.ranks import Ranks
+from trainer.spec.tensors import EMBEDDING, HEAD
+from trainer.stages.context import StageContext
+
+SAME_INPUT = {"c_k": "c_q", "c_v": "c_q"}
+"""Layers that read what another one reads: one Hessian serves all."""
+
+
+def calibration_batches(context: StageContext) -> Iterable[Tensor]:
+    """Inputs ids_BT of the first micro-batches of the recipe's data order, on one rank."""
+    recipe, device = context.recipe, context.ranks.device
+    paths = split_files(context.text_folder("train_text"), "train")
+    shards = [read_shard(path, recipe.data.vocab_size) for path in paths]
+    loader = make_loader(recipe.data, recipe.seed, shards, Ranks(device=device), device)
+    for _ in range(recipe.quantization.calibration_batches):
+        yield loader.next_micro_batch()[0]
+
+
+@torch.no_grad()
+def layer_hessians(model: GPT, batches: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Sum of x x^T over the inputs of every linear layer, float32 (C,C), by the name of its weight.
+
+    The head reads the final normed state; a tied embedding is the head (recipe notes 4.5).
+    """
+    hessians: dict[str, Tensor] = {}
+    linears = {name: module for name, module in model.named_modules() if isinstance(module, Linear) and name != "head"}
+    own = {name: module for name, module in linears.items() if _leaf(name) not in SAME_INPUT}
+    hooks = [module.register_forward_pre_hook(_adder(hessians, f"{name}.weight")) for name, module in own.items()]
+    head = EMBEDDING if model.head is None else HEAD
+    model.eval()
+    for ids_BT in batches:
+        _add(hessians, head, model.hidden(ids_BT))
+    for hook in hooks:
+        hook.remove()
+    for name in linears:
+        if shared := SAME_INPUT.get(_leaf(name)):
+            hessians[f"{name}.weight"] = hessians[f"{name.removesuffix(_leaf(name))}{shared}.weight"]
+    return hessians
+
+
+def _leaf(name: str) -> str:
+    return name.rsplit(".", 1)[-1]
+
+
+def _adder(hessians: dict[str, Tensor], name: str):  # type: ignore[no-untyped-def]  # torch's own hook type is loose
+    def hook(module: nn.Module, inputs: tuple[Tensor]) -> None:
+        _add(hessians, name, inputs[0])
+
+    return hook
+
+
+def _add(hessians: dict[str, Tensor], name: str, inputs_BTC: Tensor) -> None:
+    inputs_NC = inputs_BTC.flatten(0, -2).float()
+    gram_CC = inputs_NC.T @ inputs_NC
+    hessians[name] = hessians[name].add_(gram_CC) if name in hessians else gram_CC
