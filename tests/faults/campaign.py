@@ -132,7 +132,8 @@ class Campaign:
             return subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
 
     def rows(self, store: str) -> pd.DataFrame:
-        return rows_of(find_sweep(self.folder / store, "faults"))
+        rows = rows_of(find_sweep(self.folder / store, "faults"))
+        return rows.drop(columns="commit")  # a file saved during the campaign changes it, no fault does
 
     def said(self, store: str) -> str:
         return (self.folder / f"{store}.log").read_text()[-3000:]
