@@ -18,6 +18,9 @@ lint: $(VENV)/.installed  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+faults: $(VENV)/.installed  ## a hundred kills at random moments; appends what it found to results/LOG.md
+	$(BIN)/python -m tests.faults.campaign --inline 70 --ray 30 --log results/LOG.md
+
 bench: $(VENV)/.installed  ## the figures of the README, as ratios from one run
 	$(BIN)/python -m pytest -m bench tests/benchmarks -s
 

@@ -1,7 +1,7 @@
 """The price before the run: what a sweep would compute, what the store has already, seconds, GPU-hours, bytes on disk.
 
 Reads fingerprints and the store alone; starts neither torch nor Ray. Seconds are means over earlier runs in this store
-and so an estimate: they know nothing of this machine's load or of a larger preset.
+of the same sizes, and so an estimate: they know nothing of this machine's load.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from orchestrator.configuration import Configuration, baseline_of, grid_of, iden
 from orchestrator.evidence import Evidence, evidence_of
 from orchestrator.journal import same_question
 from orchestrator.question import SearchSpace
-from trainer.spec.fingerprint import TextDigests, fingerprints
+from trainer.spec.fingerprint import TextDigests, fingerprints, workload
 from trainer.spec.stage_table import STAGES
 from trainer.stages.cache import StageStore
 
@@ -184,10 +184,10 @@ def _plan_stages(
 
 def _seconds_each(values: Mapping[str, Any], space: SearchSpace, store: StageStore, stage: str) -> float | None:
     """A wall-clock budget is used up; anything else takes as long as it took."""
-    train_s = space.recipe(values).budget.train_s
-    if stage == "train" and train_s is not None:
-        return train_s
-    history = store.history(stage)
+    recipe = space.recipe(values)
+    if stage == "train" and recipe.budget.train_s is not None:
+        return recipe.budget.train_s
+    history = store.history(stage, workload(recipe, stage))
     return fmean(history) if history else None
 
 

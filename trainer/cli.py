@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -46,6 +46,9 @@ def run(
     store: StoreOption = Path("runs"),
     run_id: Annotated[str | None, typer.Option(help="Name of the run; default: configuration and seed.")] = None,
     snapshot_every_s: Annotated[float, typer.Option(help="Seconds of training that a kill may cost at most.")] = 60.0,
+    format: Annotated[
+        Literal["text", "json"], typer.Option(help="json: the record as one line, nothing else.")
+    ] = "text",
 ) -> None:
     """Train, compress and score one recipe; stages that the store holds are not run again."""
     values = parse_overrides(overrides) | ({} if seed is None else {"seed": seed})
@@ -56,7 +59,10 @@ def run(
     _check_name(name, path, loaded.recipe)
     path.unlink(missing_ok=True)  # what it took is in the stages; the record is made of them anew
     record = _run(path, name, loaded.name, loaded.recipe, store, console, snapshot_every_s)
-    _print_record(record, path)
+    if format == "json":
+        print(record.model_dump_json())
+    else:
+        _print_record(record, path)
     if record.status != "done":
         console.print(f"[red]run {name} failed:[/red] {record.error}", highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_FAILED)

@@ -58,7 +58,14 @@ INLINE_FAULTS = ("driver", "driver", "disk full", "entry truncated")
 SURVIVED = ("worker", "board", "tune actor")
 FATAL = ("raylet", "driver")
 TITLES = {"worker": "RayTrainWorker", "board": "ray::Board", "tune actor": "ray::RunTrial", "raylet": "raylet/raylet"}
-HEAVY = ("orchestrator.searcher", "trainer.stages.pipeline", "results.figures", "matplotlib.pyplot")
+HEAVY = (
+    "orchestrator.cli",
+    "orchestrator.driver",
+    "orchestrator.searcher",
+    "trainer.stages.pipeline",
+    "results.figures",
+    "matplotlib.pyplot",
+)
 PATIENCE_S = 300
 
 
@@ -125,7 +132,8 @@ class Campaign:
             return subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
 
     def rows(self, store: str) -> pd.DataFrame:
-        return rows_of(find_sweep(self.folder / store, "faults"))
+        rows = rows_of(find_sweep(self.folder / store, "faults"))
+        return rows.drop(columns="commit")  # a file saved during the campaign changes it, no fault does
 
     def said(self, store: str) -> str:
         return (self.folder / f"{store}.log").read_text()[-3000:]

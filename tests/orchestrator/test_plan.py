@@ -17,7 +17,8 @@ from orchestrator.plan_table import plan_rows, plan_text
 from orchestrator.run_queue import queue_of
 from results.planning import Design, design_of, seeds_needed
 from results.records import seed_sd_bpb
-from trainer.spec.fingerprint import fingerprints
+from trainer.spec.fingerprint import fingerprints, workload
+from trainer.spec.load import load_preset
 from trainer.stages.cache import StageStore
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +47,7 @@ def finish(store: StageStore, stage: str, mark: str, seconds: float) -> None:
     """Leaves a finished stage of 1000 bytes, and its result, in the store."""
     with store.writing(stage, mark) as aside:
         (aside / "weights").write_bytes(bytes(1000))
-        store.publish(aside, stage, mark, seconds, "", {})
+        store.publish(aside, stage, mark, seconds, "", {}, workload(load_preset("tiny").recipe, stage))
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_what_the_store_holds_is_not_paid_again(tmp_path, store):
     finish(store, "train", marks["train"], 9.0)
     train = next(stage for stage in make_plan(space, store, TEXTS, "").stages if stage.stage == "train")
     assert (train.cached, train.missing, train.seconds_each, train.seconds) == (1, 1, 9.0, 9.0)
-    assert train.disk_bytes == pytest.approx(1200, abs=250)  # the weights and a small result
+    assert train.disk_bytes == pytest.approx(1500, abs=400)  # the weights, a small result and its seal
 
 
 def test_the_price_is_seconds_times_gpus_times_dollars(tmp_path, store):
@@ -109,6 +110,13 @@ def test_seconds_nobody_has_measured_are_unknown(tmp_path, store):
     plan = make_plan(space_of(tmp_path, GRID), store, TEXTS, "", gpus_per_run=1)
     assert (plan.seconds, plan.gpu_hours, plan.usd, plan.disk_bytes) == (None, None, None, None)
     assert not plan.over_budget
+
+
+def test_experience_with_a_small_preset_says_nothing_of_a_large_one(tmp_path, store):
+    finish(store, "train", "a tiny one", 5.0)
+    space = space_of(tmp_path, GRID, overrides={"model.num_layers": 12})
+    train = next(stage for stage in make_plan(space, store, TEXTS, "").stages if stage.stage == "train")
+    assert train.seconds is None
 
 
 def test_a_wall_clock_budget_is_its_own_estimate(tmp_path, store):

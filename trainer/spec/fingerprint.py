@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trainer.spec.fields import flat
 from trainer.spec.recipe import Recipe
 from trainer.spec.stage_table import STAGES, fields_read, stages_of
 
@@ -56,6 +57,22 @@ def _fingerprint(name: str, recipe: Recipe, texts: TextDigests, environment: str
     if name == "train" and recipe.budget.train_s is not None:
         content["environment"] = environment
     return digest(content)
+
+
+def workload(recipe: Recipe, stage: str) -> str:
+    """What a stage's seconds depend on, roughly: sizes and choices, not rates, seeds or the settings of TTT.
+
+    Two recipes of one workload take about equally long on one machine; estimates are made within it.
+    """
+    values = flat(recipe)
+    sections = ("model.", "data.")
+    read = fields_read(recipe, stage) | {key: value for key, value in values.items() if key.startswith(sections)}
+    counted = {
+        key: value
+        for key, value in read.items()
+        if not isinstance(value, float) and key != "seed" and not key.startswith("ttt.")
+    }
+    return digest([stage, counted])
 
 
 def configuration_id(recipe: Recipe) -> str:

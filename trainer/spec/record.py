@@ -35,6 +35,8 @@ class StageOutcome(BaseModel):
     host: str
     metrics: Mapping[str, Metric]
     """Numbers of the stage by name, units in the names."""
+    workload: str = ""
+    """What its seconds depend on, for estimates."""
 
 
 class Record(BaseModel):

@@ -14,6 +14,7 @@ sweep with nothing missing, only reads here.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -63,11 +64,12 @@ class StageStore:
             os.utime(folder)
         return found
 
-    def history(self, stage: str, newest: int = 50) -> list[float]:
-        """Seconds that the stage took in the newest finished folders, for estimates."""
+    def history(self, stage: str, workload: str, newest: int = 50) -> list[float]:
+        """Seconds that the stage took in the newest finished folders of this workload, for estimates."""
         results = sorted(self._stages.glob(f"{stage}/*/{RESULT}"), key=lambda path: path.stat().st_mtime)
-        found = (self.find(stage, path.parent.name) for path in results[-newest:])
-        return [outcome.seconds for outcome in found if outcome is not None]
+        found = (self.find(stage, path.parent.name) for path in reversed(results))
+        alike = (outcome.seconds for outcome in found if outcome is not None and outcome.workload == workload)
+        return list(itertools.islice(alike, newest))
 
     def claim(self, stage: str, fingerprint: str) -> FileLock | None:
         """The held lock of whoever computes the stage, to be released; None while somebody else holds it."""
@@ -98,7 +100,14 @@ class StageStore:
             shutil.rmtree(aside, ignore_errors=True)
 
     def publish(
-        self, aside: Path, stage: str, fingerprint: str, seconds: float, started_at: str, metrics: dict[str, Metric]
+        self,
+        aside: Path,
+        stage: str,
+        fingerprint: str,
+        seconds: float,
+        started_at: str,
+        metrics: dict[str, Metric],
+        workload: str = "",
     ) -> StageOutcome:
         """Turns a filled folder into the finished stage; the first one to publish wins."""
         outcome = StageOutcome(
@@ -108,6 +117,7 @@ class StageStore:
             started_at=started_at,
             host=socket.gethostname(),
             metrics=metrics,
+            workload=workload,
         )
         write_synced(aside / RESULT, outcome.model_dump_json(indent=1).encode())
         target = self.folder(stage, fingerprint)

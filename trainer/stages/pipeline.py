@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from trainer.ranks import Ranks
 from trainer.spec.errors import BudgetExceeded, StoreError, StoreFull, UserError
+from trainer.spec.fingerprint import workload
 from trainer.spec.record import Metric, Record, StageOutcome, now
 from trainer.stages.adapt import adapt
 from trainer.stages.assemble import RunRequest, fingerprints_of, keep_record, make_record
@@ -150,7 +151,9 @@ def _compute(context: StageContext, stage: str, mark: str) -> StageOutcome:
         if context.ranks.is_first:
             try:
                 seconds = context.clock() - started_s
-                outcome = context.store.publish(aside, stage, mark, seconds, started_at, metrics)
+                outcome = context.store.publish(
+                    aside, stage, mark, seconds, started_at, metrics, workload(context.recipe, stage)
+                )
             except (OSError, StoreError) as fault:
                 outcome = f"{stage}: its folder cannot be kept: {fault}"
         outcome = context.ranks.broadcast_object(outcome)

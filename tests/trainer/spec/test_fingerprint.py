@@ -8,7 +8,7 @@ import pytest
 
 from trainer.spec.errors import RecipeError
 from trainer.spec.fields import FIELDS, value_at
-from trainer.spec.fingerprint import TextDigests, configuration_id, fingerprints
+from trainer.spec.fingerprint import TextDigests, configuration_id, fingerprints, workload
 from trainer.spec.load import load_preset, preset_names, with_values
 from trainer.spec.recipe import Recipe
 from trainer.spec.stage_table import STAGES, fields_read, stages_below
@@ -150,3 +150,15 @@ def test_the_table_is_in_running_order():
 
 if __name__ == "__main__":
     GOLDEN.write_text(json.dumps(current(), indent=1) + "\n")
+
+
+def test_a_workload_changes_with_sizes_and_not_with_rates_or_seeds():
+    tiny = load_preset("tiny").recipe
+    same = load_preset("tiny", {"seed": 7, "optimizer.muon.lr": 0.001, "ttt.epochs": 9}).recipe
+    for stage in STAGES:
+        assert workload(tiny, stage) == workload(same, stage)
+    wider = load_preset("tiny", {"model.num_layers": 5}).recipe
+    longer = load_preset("tiny", {"budget.train_steps": 121}).recipe
+    assert workload(tiny, "evaluate") != workload(wider, "evaluate")
+    assert workload(tiny, "train") != workload(longer, "train")
+    assert workload(tiny, "evaluate") == workload(longer, "evaluate")

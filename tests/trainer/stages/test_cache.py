@@ -79,12 +79,13 @@ def test_a_stage_cut_short_remembers_its_limit_until_it_succeeds(tmp_path):
     assert store.exceeded_s("train", "abc") is None
 
 
-def test_history_tells_how_long_a_stage_takes(tmp_path):
+def test_history_tells_how_long_a_stage_of_the_same_workload_takes(tmp_path):
     store = StageStore(tmp_path)
-    publish(store)
-    publish(store, mark="other")
-    assert store.history("train") == [1.5, 1.5]
-    assert store.history("adapt") == []
+    for mark, seconds, workload in (("a", 1.5, "small"), ("b", 2.5, "small"), ("c", 600.0, "large")):
+        with store.writing("train", mark) as aside:
+            store.publish(aside, "train", mark, seconds, "now", {}, workload)
+    assert sorted(store.history("train", "small")) == [1.5, 2.5]
+    assert store.history("adapt", "small") == []
 
 
 def test_a_file_is_written_once(tmp_path):
