@@ -9,35 +9,35 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from orchestrator.cache_cli import cache
+from orchestrator.options import (
+    RUNS,
+    Address,
+    Inline,
+    Name,
+    Policy,
+    Preset,
+    Seeds,
+    Sets,
+    Slots,
+    SnapshotEvery,
+    Space,
+    Store,
+    TableFormat,
+    TextOrJson,
+    Trials,
+    Workers,
+)
 from orchestrator.overview import LIVE_FILE
 from orchestrator.question import SearchSpace
 from orchestrator.space import load_space
 from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people
 from trainer.spec.errors import UserError
 from trainer.spec.load import parse_overrides
-from trainer.spec.units import human_bytes, human_seconds
 from trainer.stages.cache import StageStore
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-
-Space = Annotated[Path, typer.Argument(help="A search space file.", metavar="SPACE.yaml")]
-Name = Annotated[str, typer.Argument(help="A sweep's name; see `orchestrator list`.")]
-Preset = Annotated[str | None, typer.Option(help="Put the question to this preset.")]
-Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the preset.")]
-Seeds = Annotated[str | None, typer.Option(help="Seeds, e.g. 1,2,3.")]
-Trials = Annotated[int | None, typer.Option(help="Configurations, the baseline not counted.")]
-Slots = Annotated[int | None, typer.Option(min=1, help="Worker groups; default: as many as fit.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Workers of a slot; default: 1 on CPU, a node's GPUs.")]
-Address = Annotated[str | None, typer.Option(help="Ray cluster, e.g. auto; default: a local one.")]
-Inline = Annotated[bool, typer.Option("--inline", help="One run after another in this process, without Ray.")]
-SnapshotEvery = Annotated[float, typer.Option(help="Seconds of training that a kill may cost at most.")]
-Store = Annotated[Path, typer.Option("--store", help="Folder of sweeps and finished stages.")]
-TextOrJson = Annotated[Literal["text", "json"], typer.Option("--format", help="json: rows on stdout, nothing else.")]
-Policy = Annotated[
-    str | None, typer.Option(help="A rule by name: pg-written, pg-frontier-p25, mng-track1 or mng-track3.")
-]
-TableFormat = Annotated[Literal["text", "csv", "json", "parquet", "md"], typer.Option("--format")]
-RUNS = Path("runs")
+app.add_typer(cache, name="cache")
 
 
 @app.command(epilog="Example: orchestrator plan search_spaces/ttt.yaml")
@@ -247,61 +247,6 @@ def records(
     from orchestrator.acceptance import print_records
 
     print_records(record, policy, format)
-
-
-cache = typer.Typer(no_args_is_help=True, help="Look after the store of finished stages.")
-app.add_typer(cache, name="cache")
-
-
-@cache.command("list", epilog="Example: orchestrator cache list --format json")
-def cache_list(store: Store = RUNS, format: TextOrJson = "text") -> None:
-    """Every stage in the store: size, seconds it took, last use; the largest first."""
-    from orchestrator.housekeeping import entries
-
-    _print_entries(entries(StageStore(store)), store, format)
-
-
-@cache.command("verify", epilog="Example: orchestrator cache verify")
-def cache_verify(store: Store = RUNS, format: TextOrJson = "text") -> None:
-    """Hold every byte against its checksum; exit status 1 if anything is damaged. Damaged stages are computed anew."""
-    from orchestrator.housekeeping import entries
-
-    found = entries(StageStore(store), verify=True)
-    damaged = [entry for entry in found if entry.damage]
-    _print_entries(damaged, store, format, nothing=f"all {len(found)} stages are whole")
-    if damaged:
-        raise typer.Exit(EXIT_FAILED)
-
-
-@cache.command("prune", epilog="Example: orchestrator cache prune --unused-days 30 --dry-run")
-def cache_prune(
-    unused_days: Annotated[float, typer.Option(help="Remove what no run used for so many days.")] = 30.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    store: Store = RUNS,
-    format: TextOrJson = "text",
-) -> None:
-    """Remove stages that are damaged or long unused; a run that needs one again computes it again."""
-    from orchestrator.housekeeping import prune
-
-    gone = prune(StageStore(store), unused_days, dry_run=dry_run)
-    _print_entries(gone, store, format, nothing="nothing to remove")
-    if gone and format == "text":
-        print("would be removed; nothing was" if dry_run else "removed")
-
-
-def _print_entries(found: list[Any], store: Path, format: str, nothing: str = "the store is empty") -> None:
-    rows = [entry.as_row() for entry in found]
-    if format == "json":
-        print(json.dumps(rows, indent=1))
-        return
-    for row in rows:
-        seconds = "" if row["seconds"] is None else human_seconds(row["seconds"])
-        print(
-            f"{row['stage']:<11} {row['fingerprint']}  {row['state']:<10} {human_bytes(row['disk_bytes']):>9}  "
-            f"{seconds:>8}  last used {row['last_used_at']}  {row['damage']}".rstrip()
-        )
-    total = human_bytes(sum(row["disk_bytes"] for row in rows))
-    print(f"{store}: {f'{len(rows)} entries, {total}' if rows else nothing}")
 
 
 @app.command(epilog="Example: orchestrator report ttt --out ttt.html")

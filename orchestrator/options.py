@@ -1,0 +1,27 @@
+"""Options that several commands share, each with its one sentence of help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Space = Annotated[Path, typer.Argument(help="A search space file.", metavar="SPACE.yaml")]
+Name = Annotated[str, typer.Argument(help="A sweep's name; see `orchestrator list`.")]
+Preset = Annotated[str | None, typer.Option(help="Put the question to this preset.")]
+Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the preset.")]
+Seeds = Annotated[str | None, typer.Option(help="Seeds, e.g. 1,2,3.")]
+Trials = Annotated[int | None, typer.Option(help="Configurations, the baseline not counted.")]
+Slots = Annotated[int | None, typer.Option(min=1, help="Worker groups; default: as many as fit.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Workers of a slot; default: 1 on CPU, a node's GPUs.")]
+Address = Annotated[str | None, typer.Option(help="Ray cluster, e.g. auto; default: a local one.")]
+Inline = Annotated[bool, typer.Option("--inline", help="One run after another in this process, without Ray.")]
+SnapshotEvery = Annotated[float, typer.Option(help="Seconds of training that a kill may cost at most.")]
+Store = Annotated[Path, typer.Option("--store", help="Folder of sweeps and finished stages.")]
+TextOrJson = Annotated[Literal["text", "json"], typer.Option("--format", help="json: rows on stdout, nothing else.")]
+Policy = Annotated[
+    str | None, typer.Option(help="A rule by name: pg-written, pg-frontier-p25, mng-track1 or mng-track3.")
+]
+TableFormat = Annotated[Literal["text", "csv", "json", "parquet", "md"], typer.Option("--format")]
+RUNS = Path("runs")
