@@ -46,6 +46,12 @@ class Ranks:
             )
         return cls(rank, size, device)
 
+    def leave(self) -> None:
+        """Takes the ranks apart, together: a process that just exits can abort under a peer that still talks to it."""
+        if self.size > 1:
+            dist.barrier()
+            dist.destroy_process_group()
+
     @property
     def is_first(self) -> bool:
         return self.rank == 0

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from tests.fakes import OneByteEach
@@ -59,7 +58,7 @@ def work(rank: int, size: int, folder: str) -> None:
     found = scores(ranks, Path(folder))
     if ranks.is_first:
         torch.save(found, Path(folder) / f"scores-{size}.pt")
-    dist.destroy_process_group()
+    ranks.leave()
 
 
 @pytest.fixture(scope="module")

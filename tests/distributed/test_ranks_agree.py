@@ -40,6 +40,7 @@ def go(rank: int, size: int, wanted: Recipe, store: str, name: str) -> None:
     ranks = Ranks.join(torch.device("cpu"), rank, size, Path(store) / f"meet-{name}")
     request = RunRequest.of(name, "tiny", wanted, Path(store) / f"{name}.json")
     run_pipeline(request, StageStore(Path(store)), ranks)
+    ranks.leave()
 
 
 def record_on(size: int, wanted: Recipe, store: Path, name: str) -> Record:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from trainer.optim.muon import Muon
@@ -32,9 +31,9 @@ def three_steps(ranks: Ranks) -> dict[str, list[torch.Tensor]]:
 
 def one_of_two(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    torch.save(three_steps(Ranks(rank, 2)), Path(folder) / f"{rank}.pt")
-    dist.destroy_process_group()
+    ranks = Ranks.join(torch.device("cpu"), rank, 2, Path(folder) / "meeting")
+    torch.save(three_steps(ranks), Path(folder) / f"{rank}.pt")
+    ranks.leave()
 
 
 def test_two_ranks_end_with_the_bits_of_one(tmp_path):

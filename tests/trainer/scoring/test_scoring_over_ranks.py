@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from tests.fakes import VOCAB_SIZE, OneByteEach, TinyModel
@@ -91,7 +90,7 @@ def _worker(rank: int, size: int, folder: str) -> None:
     torch.set_num_threads(1)
     ranks = Ranks.join(torch.device("cpu"), rank, size, Path(folder) / "rendezvous")
     torch.save(findings(ranks), Path(folder) / f"{rank}.pt")
-    dist.destroy_process_group()
+    ranks.leave()
 
 
 @pytest.fixture(scope="module")
