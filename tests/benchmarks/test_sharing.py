@@ -27,10 +27,10 @@ parameters:
   ttt.lr: {distribution: log_uniform_values, min: 5e-4, max: 2e-2}
 """
 SMALL = {
-    "budget.train_steps": 15,
+    "budget.train_steps": 30,
     "schedule.warmdown_steps": 5,
     "averaging.use": "none",
-    "data.val_bytes": 1,
+    "data.val_bytes": 4_000,
     "evaluation.diagnose": False,
 }
 
