@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench liveness clean
+.PHONY: demo test test-all lint bench liveness clean
 
 demo: $(VENV)/.installed  ## install, then the main job: a TTT sweep on real text
 	$(BIN)/orchestrator plan search_spaces/ttt.yaml
@@ -12,6 +12,9 @@ demo: $(VENV)/.installed  ## install, then the main job: a TTT sweep on real tex
 test: $(VENV)/.installed  ## lint and every test this machine can run
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.installed  ## the slow ones as well: every preset over ranks, slots under fire; about 15 minutes
+	$(BIN)/python -m pytest -m "slow or not slow"
 
 lint: $(VENV)/.installed  ## style and types
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ from trainer.spec.recipe import Recipe
 from trainer.stages.adapt import make_sgd
 from trainer.stages.train import initial_model
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 NAMES = [name for name in preset_names() if name != "tiny"]
 QUICK = {"ttt.mode": "score_first", "ttt.lr": 0.05, "ttt.epochs": 1, "ttt.chunk_tokens": 128, "ttt.batch_rows": 4}
 

@@ -18,7 +18,7 @@ from trainer.spec.recipe import Recipe
 from trainer.stages.assemble import RunRequest, fingerprints_of
 from trainer.stages.cache import StageStore
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 PATIENCE_S = 120
 LONG = {"schedule__warmdown_steps": 10, "averaging__use": "none"}
 
