@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint bench liveness clean
+.PHONY: demo test test-all faults lint bench liveness clean
 
 demo: $(VENV)/.installed  ## install, then the main job: a TTT sweep on real text
 	$(BIN)/orchestrator plan search_spaces/ttt.yaml
