@@ -33,7 +33,8 @@ from trainer.stages.assemble import RunRequest
 from trainer.stages.cache import StageStore
 
 LOOK_EVERY_S = 0.25
-CLOSE_WAIT_S = 20.0
+CLOSE_WAIT_S = 40.0
+"""Longer than a worker group takes to start: a thread that still sits in Ray when Ray is shut down ends the process."""
 RAY_LOG = "ray.log"
 BOARD = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": -1, "max_task_retries": -1}
 """A board that dies starts again empty; trials and slots tell it what it forgot."""
@@ -139,7 +140,7 @@ def _run_slots(
             run_trials(feed, board, board_name, plan.in_flight, scratch, stop)
         dead = not any(thread.is_alive() for thread in slots)
         ray.get(board.close.remote())
-        deadline = time.monotonic() + (CLOSE_WAIT_S if not stop.is_set() else 2.0)
+        deadline = time.monotonic() + CLOSE_WAIT_S
         for thread in slots:
             thread.join(max(deadline - time.monotonic(), 0))
     finally:
