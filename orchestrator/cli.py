@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.cache_cli import cache
+from orchestrator.configuration import total_runs
 from orchestrator.options import (
     RUNS,
     Address,
@@ -17,6 +18,7 @@ from orchestrator.options import (
     Name,
     Policy,
     Preset,
+    Price,
     Seeds,
     Sets,
     Slots,
@@ -28,11 +30,11 @@ from orchestrator.options import (
     Trials,
     Workers,
 )
-from orchestrator.overview import LIVE_FILE
+from orchestrator.overview import read_live
 from orchestrator.question import SearchSpace
 from orchestrator.space import load_space
 from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people
-from trainer.spec.errors import UserError
+from trainer.spec.errors import DataError, UserError
 from trainer.spec.load import parse_overrides
 from trainer.stages.cache import StageStore
 
@@ -47,19 +49,23 @@ def plan(
     overrides: Sets = [],  # noqa: B006 - typer reads the default, nobody changes it
     seeds: Seeds = None,
     trials: Trials = None,
+    slots: Slots = None,
     workers: Workers = None,
+    price: Price = None,
     gain: Annotated[float | None, typer.Option(help="How many seeds show this gain? Bits per byte.")] = None,
+    per: Annotated[Literal["stage", "run"], typer.Option(help="A line per stage, or per run.")] = "stage",
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
     """What a sweep would run, cost and prove, and what is in the store already. Starts neither torch nor Ray."""
-    from orchestrator.plan_table import plan_rows, plan_text
+    from orchestrator.plan_table import plan_rows, plan_text, run_rows, runs_text
 
-    made = _plan(_question(space, preset, overrides, seeds, trials), workers, store)
+    made = _plan(_question(space, preset, overrides, seeds, trials, price), slots, workers, store)
     if format == "json":
-        print(json.dumps(plan_rows(made), indent=1))
+        print(json.dumps(plan_rows(made) if per == "stage" else run_rows(made), indent=1))
     else:
-        Console(highlight=False).print(plan_text(made, gain))
+        console = Console(highlight=False)
+        console.print(plan_text(made, gain) if per == "stage" else runs_text(made))
 
 
 @app.command(epilog="Example: orchestrator sweep search_spaces/ttt.yaml --seeds 1,2,3")
@@ -71,6 +77,7 @@ def sweep(
     trials: Trials = None,
     slots: Slots = None,
     workers: Workers = None,
+    price: Price = None,
     address: Address = None,
     inline: Inline = False,
     snapshot_every_s: SnapshotEvery = 60.0,
@@ -84,11 +91,11 @@ def sweep(
     from orchestrator.plan_table import keep_plan, read_plan
     from orchestrator.run_queue import default_lag
 
-    question = _question(space, preset, overrides, seeds, trials)
+    question = _question(space, preset, overrides, seeds, trials, price)
     options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
     found = open_sweep(store, question, name=name, lag=default_lag(question, slots))
     if read_plan(found.folder) is None:
-        keep_plan(found.folder, _plan(question, workers, store))
+        keep_plan(found.folder, _plan(question, 1 if inline else slots, workers, store))
     _drive(found, options, store, format)
 
 
@@ -273,21 +280,35 @@ def schema(what: Annotated[Literal["space", "recipe"], typer.Argument(help="Whic
     print(json.dumps(schema_of_space() if what == "space" else schema_of_recipe(), indent=1))
 
 
-def _plan(question: SearchSpace, workers: int | None, store: Path) -> Any:
-    from orchestrator.plan import make_plan
-    from orchestrator.slot import expected_ranks
+def _plan(question: SearchSpace, slots: int | None, workers: int | None, store: Path) -> Any:
+    from orchestrator.plan import expected_of, make_plan
+    from orchestrator.planned import Resources
+    from orchestrator.slot import expected_ranks, expected_slots
     from trainer.data.corpus import text_digests
     from trainer.spec.environment import environment, num_gpus
 
-    ranks = expected_ranks(workers)
-    texts, place = text_digests(question.base.data), environment(ranks)
-    return make_plan(question, StageStore(store), texts, place, gpus_per_run=ranks if num_gpus() else 0)
+    try:
+        texts = text_digests(question.base.data)
+    except DataError:
+        texts = None  # a price can be told before the text is fetched
+    declared = expected_of(question)
+    elsewhere = declared is not None and declared.gpus > 0 and not num_gpus()
+    gpus = (workers or declared.gpus) if declared and elsewhere else expected_ranks(workers) if num_gpus() else 0
+    num_slots = slots or (1 if elsewhere else expected_slots(total_runs(question), None, workers))
+    place = environment(expected_ranks(workers))
+    return make_plan(question, StageStore(store), texts, place, Resources(num_slots, gpus))
 
 
 def _question(
-    path: Path, preset: str | None, overrides: list[str], seeds: str | None, trials: int | None
+    path: Path,
+    preset: str | None,
+    overrides: list[str],
+    seeds: str | None,
+    trials: int | None,
+    price: float | None,
 ) -> SearchSpace:
-    return load_space(path, preset=preset, overrides=parse_overrides(overrides), seeds=_seeds(seeds), trials=trials)
+    found = load_space(path, preset=preset, overrides=parse_overrides(overrides), seeds=_seeds(seeds), trials=trials)
+    return found if price is None else found.at_price(price)
 
 
 def _seeds(text: str | None) -> list[int] | None:
@@ -335,8 +356,7 @@ def _standing(found: Any) -> dict[str, Any]:
     """One sweep as a row: what `status` and `list` say of it."""
     recorded = len(found.records())
     busy = found.is_locked()
-    live_path = found.folder / LIVE_FILE
-    live = json.loads(live_path.read_text(encoding="utf-8")) if busy and live_path.exists() else None
+    live = read_live(found.folder) if busy else None
     total = found.total_runs
     return {
         "sweep": found.name,

@@ -154,6 +154,11 @@ class SearchSpace(Section):
     stopping: Stopping | None = None
     """When seeds stop being added; without it every configuration runs on all of them."""
 
+    def at_price(self, usd_per_gpu_hour: float) -> SearchSpace:
+        """The same question at another price."""
+        changed = self.budget.model_copy(update={"usd_per_gpu_hour": usd_per_gpu_hour})
+        return self.model_copy(update={"budget": changed})
+
     @property
     def adaptive(self) -> bool:
         """Whether results steer the choice of configurations."""
