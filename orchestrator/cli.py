@@ -26,6 +26,7 @@ from orchestrator.options import (
     TableFormat,
     TextOrJson,
     Trials,
+    WarmStart,
     Workers,
 )
 from orchestrator.overview import LIVE_FILE
@@ -47,6 +48,7 @@ def plan(
     overrides: Sets = [],  # noqa: B006 - typer reads the default, nobody changes it
     seeds: Seeds = None,
     trials: Trials = None,
+    warm_start: WarmStart = [],  # noqa: B006
     workers: Workers = None,
     gain: Annotated[float | None, typer.Option(help="How many seeds show this gain? Bits per byte.")] = None,
     store: Store = RUNS,
@@ -55,7 +57,7 @@ def plan(
     """What a sweep would run, cost and prove, and what is in the store already. Starts neither torch nor Ray."""
     from orchestrator.plan_table import plan_rows, plan_text
 
-    made = _plan(_question(space, preset, overrides, seeds, trials), workers, store)
+    made = _plan(_question(space, preset, overrides, seeds, trials, warm_start), workers, store)
     if format == "json":
         print(json.dumps(plan_rows(made), indent=1))
     else:
@@ -69,6 +71,7 @@ def sweep(
     overrides: Sets = [],  # noqa: B006
     seeds: Seeds = None,
     trials: Trials = None,
+    warm_start: WarmStart = [],  # noqa: B006
     slots: Slots = None,
     workers: Workers = None,
     address: Address = None,
@@ -82,11 +85,18 @@ def sweep(
     from orchestrator.driver import DriveOptions
     from orchestrator.journal import open_sweep
     from orchestrator.plan_table import keep_plan, read_plan
+    from orchestrator.precedents import precedents_of
     from orchestrator.run_queue import default_lag
 
-    question = _question(space, preset, overrides, seeds, trials)
+    question = _question(space, preset, overrides, seeds, trials, warm_start)
     options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
-    found = open_sweep(store, question, name=name, lag=default_lag(question, slots))
+    found = open_sweep(
+        store,
+        question,
+        name=name,
+        lag=default_lag(question, slots),
+        precedents=lambda: precedents_of(store, question),
+    )
     if read_plan(found.folder) is None:
         keep_plan(found.folder, _plan(question, workers, store))
     _drive(found, options, store, format)
@@ -285,9 +295,21 @@ def _plan(question: SearchSpace, workers: int | None, store: Path) -> Any:
 
 
 def _question(
-    path: Path, preset: str | None, overrides: list[str], seeds: str | None, trials: int | None
+    path: Path,
+    preset: str | None,
+    overrides: list[str],
+    seeds: str | None,
+    trials: int | None,
+    warm_start: list[str],
 ) -> SearchSpace:
-    return load_space(path, preset=preset, overrides=parse_overrides(overrides), seeds=_seeds(seeds), trials=trials)
+    return load_space(
+        path,
+        preset=preset,
+        overrides=parse_overrides(overrides),
+        seeds=_seeds(seeds),
+        trials=trials,
+        warm_start=warm_start,
+    )
 
 
 def _seeds(text: str | None) -> list[int] | None:
@@ -303,16 +325,18 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
     from orchestrator.conclude import conclude
     from orchestrator.driver import drive
     from orchestrator.feed import refuse_other_text
+    from orchestrator.precedents import precedent_lines
     from orchestrator.run_queue import queue_of
-    from orchestrator.slot import expected_ranks
 
     console = Console(stderr=format == "json", highlight=False)
     if found.note:
         console.print(found.note, soft_wrap=True)
+    for line in precedent_lines(found.precedents):
+        console.print(line, soft_wrap=True)
     with found.lock():
         if retry_failed:
             console.print(f"{found.set_aside_failed()} failed runs are done again")
-        refuse_other_text(found, 1 if options.inline else expected_ranks(options.workers))
+        refuse_other_text(found)
         queue = queue_of(found)
         try:
             complete = drive(found, queue, StageStore(store), options, console)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from orchestrator.configuration import Configuration, baseline_of, grid_of, identify, total_runs
 from orchestrator.evidence import Evidence, evidence_of
 from orchestrator.journal import same_question
+from orchestrator.precedents import precedent_lines, precedents_of
 from orchestrator.question import SearchSpace
 from trainer.spec.fingerprint import TextDigests, fingerprints, workload
 from trainer.spec.stage_table import STAGES
@@ -71,6 +72,8 @@ class Plan:
     test_reason: str
     evidence: Evidence | None
     """What the seeds can prove; None when there is nothing to compare."""
+    notes: tuple[str, ...] = ()
+    """What else a person should know before paying."""
 
     @property
     def exact(self) -> bool:
@@ -131,6 +134,7 @@ def make_plan(
         test=test,
         test_reason=reason,
         evidence=None if test == "none" else evidence_of(space, test == "paired", store.root),
+        notes=tuple(precedent_lines(sweep.precedents if sweep else precedents_of(store.root, space))),
     )
 
 

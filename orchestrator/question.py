@@ -153,6 +153,8 @@ class SearchSpace(Section):
     """What it may cost."""
     stopping: Stopping | None = None
     """When seeds stop being added; without it every configuration runs on all of them."""
+    warm_start: tuple[str, ...] = ()
+    """Earlier sweeps of the store whose finished configurations the search is told before it asks for its first."""
 
     @property
     def adaptive(self) -> bool:
@@ -242,6 +244,7 @@ class SearchSpace(Section):
             "constraints": {key: limit.model_dump() for key, limit in self.constraints.items()},
             "baseline": dict(self.compare.baseline),
             "stopping": self._stopping_question(),
+            "warm_start": list(self.warm_start),
         }
 
     def _stopping_question(self) -> dict[str, Any] | None:
