@@ -1,9 +1,9 @@
 """Chooses configurations: a grid in order, or Optuna by ask and tell.
 
-Configuration k is a pure function of the space, the sweep's seed, the k values chosen before it and the outcomes told.
-For every answer a study is built afresh in memory; nothing survives a call, so nothing can be lost. Every method hears of limits: tpe and gp know
-constraints, cmaes is told that each configuration outside scored worse than all inside. Method gp brings torch into
-this process, the others do not.
+Configuration k is a pure function of the space, the sweep's seed, what earlier sweeps told, the k values chosen before
+it and their outcomes. For every answer a study is built afresh in memory; nothing survives a call, so nothing can be
+lost. Every method hears of limits: tpe and gp know constraints, cmaes is told that whoever is outside scored worse than
+all inside. Method gp brings torch into this process, the others do not.
 """
 
 from __future__ import annotations
