@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 
 from orchestrator.cache_cli import cache
-from orchestrator.configuration import total_runs
 from orchestrator.options import (
     RUNS,
     Address,
@@ -28,13 +27,14 @@ from orchestrator.options import (
     TableFormat,
     TextOrJson,
     Trials,
+    WarmStart,
     Workers,
 )
 from orchestrator.overview import read_live
 from orchestrator.question import SearchSpace
 from orchestrator.space import load_space
 from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people
-from trainer.spec.errors import DataError, UserError
+from trainer.spec.errors import UserError
 from trainer.spec.load import parse_overrides
 from trainer.stages.cache import StageStore
 
@@ -49,6 +49,7 @@ def plan(
     overrides: Sets = [],  # noqa: B006 - typer reads the default, nobody changes it
     seeds: Seeds = None,
     trials: Trials = None,
+    warm_start: WarmStart = [],  # noqa: B006
     slots: Slots = None,
     workers: Workers = None,
     price: Price = None,
@@ -58,9 +59,10 @@ def plan(
     format: TextOrJson = "text",
 ) -> None:
     """What a sweep would run, cost and prove, and what is in the store already. Starts neither torch nor Ray."""
+    from orchestrator.plan import plan_here
     from orchestrator.plan_table import plan_rows, plan_text, run_rows, runs_text
 
-    made = _plan(_question(space, preset, overrides, seeds, trials, price), slots, workers, store)
+    made = plan_here(_question(space, preset, overrides, seeds, trials, warm_start, price), slots, workers, store)
     if format == "json":
         print(json.dumps(plan_rows(made) if per == "stage" else run_rows(made), indent=1))
     else:
@@ -75,6 +77,7 @@ def sweep(
     overrides: Sets = [],  # noqa: B006
     seeds: Seeds = None,
     trials: Trials = None,
+    warm_start: WarmStart = [],  # noqa: B006
     slots: Slots = None,
     workers: Workers = None,
     price: Price = None,
@@ -88,14 +91,22 @@ def sweep(
     """Run a sweep, or what is missing of it, and end in a table, a verdict and a figure."""
     from orchestrator.driver import DriveOptions
     from orchestrator.journal import open_sweep
+    from orchestrator.plan import plan_here
     from orchestrator.plan_table import keep_plan, read_plan
+    from orchestrator.precedents import precedents_of
     from orchestrator.run_queue import default_lag
 
-    question = _question(space, preset, overrides, seeds, trials, price)
+    question = _question(space, preset, overrides, seeds, trials, warm_start, price)
     options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
-    found = open_sweep(store, question, name=name, lag=default_lag(question, slots))
+    found = open_sweep(
+        store,
+        question,
+        name=name,
+        lag=default_lag(question, slots),
+        precedents=lambda: precedents_of(store, question),
+    )
     if read_plan(found.folder) is None:
-        keep_plan(found.folder, _plan(question, 1 if inline else slots, workers, store))
+        keep_plan(found.folder, plan_here(question, 1 if inline else slots, workers, store))
     _drive(found, options, store, format)
 
 
@@ -280,34 +291,23 @@ def schema(what: Annotated[Literal["space", "recipe"], typer.Argument(help="Whic
     print(json.dumps(schema_of_space() if what == "space" else schema_of_recipe(), indent=1))
 
 
-def _plan(question: SearchSpace, slots: int | None, workers: int | None, store: Path) -> Any:
-    from orchestrator.plan import expected_of, make_plan
-    from orchestrator.planned import Resources
-    from orchestrator.slot import expected_ranks, expected_slots
-    from trainer.data.corpus import text_digests
-    from trainer.spec.environment import environment, num_gpus
-
-    try:
-        texts = text_digests(question.base.data)
-    except DataError:
-        texts = None  # a price can be told before the text is fetched
-    declared = expected_of(question)
-    elsewhere = declared is not None and declared.gpus > 0 and not num_gpus()
-    gpus = (workers or declared.gpus) if declared and elsewhere else expected_ranks(workers) if num_gpus() else 0
-    num_slots = slots or (1 if elsewhere else expected_slots(total_runs(question), None, workers))
-    place = environment(expected_ranks(workers))
-    return make_plan(question, StageStore(store), texts, place, Resources(num_slots, gpus))
-
-
 def _question(
     path: Path,
     preset: str | None,
     overrides: list[str],
     seeds: str | None,
     trials: int | None,
+    warm_start: list[str],
     price: float | None,
 ) -> SearchSpace:
-    found = load_space(path, preset=preset, overrides=parse_overrides(overrides), seeds=_seeds(seeds), trials=trials)
+    found = load_space(
+        path,
+        preset=preset,
+        overrides=parse_overrides(overrides),
+        seeds=_seeds(seeds),
+        trials=trials,
+        warm_start=warm_start,
+    )
     return found if price is None else found.at_price(price)
 
 
@@ -324,16 +324,18 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
     from orchestrator.conclude import conclude
     from orchestrator.driver import drive
     from orchestrator.feed import refuse_other_text
+    from orchestrator.precedents import precedent_lines
     from orchestrator.run_queue import queue_of
-    from orchestrator.slot import expected_ranks
 
     console = Console(stderr=format == "json", highlight=False)
     if found.note:
         console.print(found.note, soft_wrap=True)
+    for line in precedent_lines(found.precedents):
+        console.print(line, soft_wrap=True)
     with found.lock():
         if retry_failed:
             console.print(f"{found.set_aside_failed()} failed runs are done again")
-        refuse_other_text(found, 1 if options.inline else expected_ranks(options.workers))
+        refuse_other_text(found)
         queue = queue_of(found)
         try:
             complete = drive(found, queue, StageStore(store), options, console)

@@ -17,8 +17,12 @@ from orchestrator.configuration import Configuration, baseline_of, grid_of, iden
 from orchestrator.evidence import evidence_of
 from orchestrator.journal import same_question
 from orchestrator.planned import Plan, Resources, RunPlan, SecondsFrom, StagePlan
+from orchestrator.precedents import precedent_lines, precedents_of
 from orchestrator.question import SearchSpace
-from trainer.spec.errors import RecipeError
+from orchestrator.slot import expected_ranks, expected_slots
+from trainer.data.corpus import text_digests
+from trainer.spec.environment import environment, num_gpus
+from trainer.spec.errors import DataError, RecipeError
 from trainer.spec.expected import Expected
 from trainer.spec.fingerprint import TextDigests, fingerprints, workload
 from trainer.spec.load import load_preset
@@ -30,18 +34,33 @@ SAMPLED_FOLDERS = 20
 ALONE = Resources()
 
 
+def plan_here(space: SearchSpace, slots: int | None, workers: int | None, store: Path) -> Plan:
+    """The plan for this machine; for the preset's own hardware when that has GPUs and this machine has none.
+
+    slots, workers:  as asked; None for what fits
+    """
+    texts = None
+    with contextlib.suppress(DataError):  # a price can be told before the text is fetched
+        texts = text_digests(space.base.data)
+    declared, here = expected_of(space), num_gpus()
+    elsewhere = declared is not None and declared.gpus > 0 and not here
+    gpus = (workers or declared.gpus) if declared and elsewhere else expected_ranks(workers) if here else 0
+    num_slots = slots or (1 if elsewhere else expected_slots(total_runs(space), workers=workers))
+    return make_plan(space, StageStore(store), texts, environment(expected_ranks(workers)), Resources(num_slots, gpus))
+
+
 def make_plan(
-    space: SearchSpace, store: StageStore, texts: TextDigests | None, environment: str, resources: Resources = ALONE
+    space: SearchSpace, store: StageStore, texts: TextDigests | None, place: str, resources: Resources = ALONE
 ) -> Plan:
     """What the sweep would run against this store.
 
-    texts:        identities of train and validation text of the space's recipe; None where they are not at hand
-    environment:  what a wall-clock budget hashes
+    texts:  identities of train and validation text of the space's recipe; None where they are not at hand
+    place:  the environment that a wall-clock budget hashes
     """
     sweep = same_question(store.root, space)
     asked = sweep.asked() if sweep else []
     recorded = set(sweep.records()) if sweep else set()
-    marks = _Marks(space, texts or TextDigests("not here", "not here"), environment)
+    marks = _Marks(space, texts or TextDigests("not here", "not here"), place)
     test, reason = _test(space, marks)
     known: dict[str, Configuration] = {}
     for item in [baseline_of(space), *(grid_of(space) if space.method == "grid" else asked)]:
@@ -60,6 +79,7 @@ def make_plan(
         test=test,
         test_reason=reason,
         evidence=None if test == "none" else evidence_of(space, test == "paired", store.root),
+        notes=tuple(precedent_lines(sweep.precedents if sweep else precedents_of(store.root, space))),
     )
 
 

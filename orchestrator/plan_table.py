@@ -124,6 +124,7 @@ def plan_text(plan: Plan, gain_bpb: float | None = None) -> RenderableType:
     lines.append(Text(f"comparison: {plan.test}; {plan.test_reason}"))
     if plan.evidence:
         lines += [Text(line) for line in evidence_lines(plan.evidence, gain_bpb)]
+    lines += [Text(note) for note in plan.notes]
     return Group(Text(str(plan.space)), *_configuration_lines(plan), "", table, "", *lines)
 
 

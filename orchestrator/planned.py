@@ -92,6 +92,8 @@ class Plan:
     test_reason: str
     evidence: Evidence | None
     """What the seeds can prove; None when there is nothing to compare."""
+    notes: tuple[str, ...] = ()
+    """What else a person should know before paying."""
 
     @property
     def mode(self) -> Literal["steps", "clock"]:
