@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -119,15 +120,21 @@ def resume(
     inline: Inline = False,
     snapshot_every_s: SnapshotEvery = 60.0,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again, once mended.")] = False,
+    trust: Annotated[list[str], typer.Option(help="A quarantined machine that may run again.")] = [],  # noqa: B006
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
     """Go on with a sweep that was interrupted or killed; nothing finished is run again."""
     from orchestrator.driver import DriveOptions
     from orchestrator.journal import find_sweep
+    from orchestrator.quarantine import trust_machine
 
     options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
-    _drive(find_sweep(store, name), options, store, format, retry_failed)
+    found = find_sweep(store, name)
+    with found.lock():
+        for machine in trust:
+            trust_machine(found, machine)
+    _drive(found, options, store, format, retry_failed)
 
 
 @app.command(epilog="Example: orchestrator confirm ttt")
@@ -185,6 +192,8 @@ def status(
     if live and facts["state"] == "running":
         console.print(panel(picture_from(live)))
     console.print(f"{facts['sweep']}: {facts['state']}, {facts['recorded']} of {facts['runs']} runs recorded")
+    for machine, why in facts["quarantined"].items():
+        console.print(f"machine {machine} is quarantined: {why}", style="red", soft_wrap=True)
 
 
 @app.command("list", epilog="Example: orchestrator list --format json")
@@ -321,8 +330,8 @@ def _seeds(text: str | None) -> list[int] | None:
 
 
 def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: bool = False) -> None:
-    from orchestrator.conclude import conclude
-    from orchestrator.driver import drive
+    from orchestrator.conclude import conclude, stranded_lines
+    from orchestrator.driver import End, drive
     from orchestrator.feed import refuse_other_text
     from orchestrator.precedents import precedent_lines
     from orchestrator.run_queue import queue_of
@@ -337,11 +346,14 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
             console.print(f"{found.set_aside_failed()} failed runs are done again")
         refuse_other_text(found)
         queue = queue_of(found)
-        try:
-            complete = drive(found, queue, StageStore(store), options, console)
-        except KeyboardInterrupt:  # before the driver listens, or a second Ctrl-C
-            complete = False
-    if not complete:
+        end: End = "interrupted"
+        with contextlib.suppress(KeyboardInterrupt):  # before the driver listens, or a second Ctrl-C
+            end = drive(found, queue, StageStore(store), options, console)
+    if end == "stranded":
+        for line in stranded_lines(found, queue.total_runs):
+            console.print(line, style="red", soft_wrap=True)
+        raise typer.Exit(EXIT_FAILED)
+    if end == "interrupted":
         where = "" if store == RUNS else f" --store {store}"
         console.print(
             f"interrupted: {len(found.records())} of {queue.total_runs} runs are kept. "
@@ -356,6 +368,8 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
 
 def _standing(found: Any) -> dict[str, Any]:
     """One sweep as a row: what `status` and `list` say of it."""
+    from results.machines import quarantined
+
     recorded = len(found.records())
     busy = found.is_locked()
     live = read_live(found.folder) if busy else None
@@ -367,6 +381,7 @@ def _standing(found: Any) -> dict[str, Any]:
         "runs": total,
         "created_at": found.created_at,
         "description": found.space.description,
+        "quarantined": quarantined(found.folder),
         "live": live,
     }
 

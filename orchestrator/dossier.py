@@ -15,6 +15,7 @@ from orchestrator.plan_table import read_plan
 from orchestrator.question import SearchSpace
 from results.dossier import Dossier, published_dossier
 from results.ledger import Ledger
+from results.machines import read_machines
 from results.store import read_outcomes
 
 
@@ -38,6 +39,8 @@ def dossier_of(sweep: Sweep) -> Dossier:
         outcomes=read_outcomes(sweep.folder),
         planned=read_plan(sweep.folder),
         wall_s=driven_s(sweep.folder),
+        machines=read_machines(sweep.folder),
+        by_the_clock=space.base.budget.train_s is not None,
         stages_folder=sweep.store / "stages",
         commands=_commands(sweep),
         space_text=(sweep.folder / "space.yaml").read_text(encoding="utf-8"),
@@ -66,10 +69,18 @@ def _terms(sweep: Sweep) -> Mapping[str, str]:
         "Judged by": f"{space.metric.name} ({space.metric.goal})",
         "Counts as better": f"a gain of more than {terms.margin:g} {terms.unit} at alpha = {terms.alpha:g}",
         "Stopping": _stopping(space),
+        "Training ends": _end_of_training(space),
         "Limits": "; ".join(f"{name}: {_limit(limit)}" for name, limit in space.constraints.items()),
         "Asked": f"{sweep.created_at[:16].replace('T', ' ')} UTC, at commit {sweep.commit or 'unknown'}",
     }
     return {name: words for name, words in found.items() if words}
+
+
+def _end_of_training(space: SearchSpace) -> str:
+    budget = space.base.budget
+    if budget.train_s is None:
+        return f"after {budget.train_steps} steps, unless swept: unlike machines are asked the same question"
+    return f"by the clock, after {budget.train_s:g} s: the hardware is part of the question"
 
 
 def _stopping(space: SearchSpace) -> str:

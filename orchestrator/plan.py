@@ -22,10 +22,9 @@ from orchestrator.question import SearchSpace
 from orchestrator.slot import expected_ranks, expected_slots
 from trainer.data.corpus import text_digests
 from trainer.spec.environment import environment, num_gpus
-from trainer.spec.errors import DataError, RecipeError
-from trainer.spec.expected import Expected
+from trainer.spec.errors import DataError
 from trainer.spec.fingerprint import TextDigests, fingerprints, workload
-from trainer.spec.load import load_preset
+from trainer.spec.load import expected_of
 from trainer.spec.stage_table import STAGES
 from trainer.stages.cache import StageStore
 
@@ -42,7 +41,7 @@ def plan_here(space: SearchSpace, slots: int | None, workers: int | None, store:
     texts = None
     with contextlib.suppress(DataError):  # a price can be told before the text is fetched
         texts = text_digests(space.base.data)
-    declared, here = expected_of(space), num_gpus()
+    declared, here = expected_of(space.preset), num_gpus()
     elsewhere = declared is not None and declared.gpus > 0 and not here
     gpus = (workers or declared.gpus) if declared and elsewhere else expected_ranks(workers) if here else 0
     num_slots = slots or (1 if elsewhere else expected_slots(total_runs(space), workers=workers))
@@ -165,16 +164,9 @@ def _seconds_each(
         return recipe.budget.train_s, "budget"
     if history := store.history(stage, workload(recipe, stage)):
         return fmean(history), "history"
-    expected = expected_of(space)
+    expected = expected_of(space.preset)
     declared = expected.stage_s(recipe, stage) if expected else None
     return declared, "unknown" if declared is None else "preset"
-
-
-def expected_of(space: SearchSpace) -> Expected | None:
-    """What the space's preset declares; None for one that declares nothing, or whose file is no longer there."""
-    with contextlib.suppress(RecipeError):
-        return load_preset(space.preset).expected
-    return None
 
 
 def _bytes_each(store: StageStore, stage: str) -> float | None:

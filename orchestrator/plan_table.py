@@ -16,8 +16,8 @@ from orchestrator.configuration import Configuration
 from orchestrator.evidence import evidence_lines
 from orchestrator.feed import Stage
 from orchestrator.overview import label
-from orchestrator.plan import expected_of
 from orchestrator.planned import Plan, StagePlan, times
+from trainer.spec.load import expected_of
 from trainer.spec.units import human_bytes, human_seconds
 from trainer.stages.cache import write_once
 
@@ -195,7 +195,7 @@ def _notes(plan: Plan) -> Iterator[str]:
         yield f"{UNKNOWN}: not known before one such stage has run in this store; a smaller sweep tells"
     if not plan.exact:
         yield "\u2264: at most; the search has yet to choose its configurations"
-    expected = expected_of(plan.space)
+    expected = expected_of(plan.space.preset)
     if expected and any(stage.seconds_from == "preset" for stage in plan.stages):
         yield f"preset: as {plan.space.preset} declares it for {expected.hardware}; the store has no run of these sizes"
     yield MODES[plan.mode]

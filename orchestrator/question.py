@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
+from orchestrator.drift import Guard
 from orchestrator.parameter import Number, Parameter
 from trainer.spec.errors import ProblemsError
 from trainer.spec.fields import flat, value_at
@@ -151,6 +152,8 @@ class SearchSpace(Section):
     """Bounds of columns."""
     budget: Spending = Spending()
     """What it may cost."""
+    guard: Guard = Guard()
+    """What its machines must have in common."""
     stopping: Stopping | None = None
     """When seeds stop being added; without it every configuration runs on all of them."""
     warm_start: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, NonNegativeInt, PositiveInt, ValidationError
 
+from orchestrator.drift import Guard
 from orchestrator.parameter import Parameter
 from orchestrator.question import Compare, Limit, Metric, SearchSpace, SpaceError, Spending, Stopping
 from orchestrator.space_checks import complaints_about
@@ -70,6 +71,8 @@ class SpaceFile(Section):
     """Bounds of columns: {total_bytes: {max: 16000000}}."""
     budget: Spending = Spending()
     """What it may cost."""
+    guard: Guard = Guard()
+    """What its machines must have in common: {min_speed: 0.9}."""
     stopping: Stopping | None = None
     """When seeds stop being added: {rule: race}; `seeds` is then the longest the race may go."""
     warm_start: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
@@ -234,6 +237,7 @@ def _nearest(loc: Sequence[str | int]) -> str:
         "compare": Compare,
         "budget": Spending,
         "stopping": Stopping,
+        "guard": Guard,
     }
     nested: dict[str, type[Section]] = {"parameters": Parameter, "constraints": Limit}
     model = SpaceFile if len(loc) == 1 else sections.get(str(loc[0])) or nested[str(loc[0])]
@@ -318,5 +322,6 @@ def _resolved(
         constraints=file.constraints,
         budget=file.budget,
         stopping=file.stopping,
+        guard=file.guard,
         warm_start=file.warm_start,
     )

@@ -55,9 +55,9 @@ class RunTrial(tune.Trainable):
 class FeedSearcher(Searcher):
     """Hands Tune the feed's runs, and the feed the ends of Tune's trials."""
 
-    def __init__(self, feed: Feed, board_name: str):
+    def __init__(self, feed: Feed, board: Any, board_name: str):
         super().__init__(metric="fraction", mode="max")
-        self._feed, self._board_name = feed, board_name
+        self._feed, self._board, self._board_name = feed, board, board_name
         self._run_ids: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
@@ -74,6 +74,8 @@ class FeedSearcher(Searcher):
         run_id = self._run_ids.pop(trial_id, None)
         if run_id is not None:
             self._feed.ended(run_id, (result or {}).get("lost") or ("the trial's process died" if error else ""))
+            if repeated := self._feed.take_repeated():
+                ray.get(self._board.quarantine.remote(list(self._feed.quarantined), repeated))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the records are the truth."""
@@ -122,7 +124,7 @@ def run_trials(feed: Feed, board: Any, board_name: str, in_flight: int, scratch:
     tune.Tuner(
         tune.with_resources(RunTrial, {"memory": TRIAL_MEMORY_BYTES}),
         tune_config=tune.TuneConfig(
-            search_alg=FeedSearcher(feed, board_name),
+            search_alg=FeedSearcher(feed, board, board_name),
             num_samples=-1,
             max_concurrent_trials=in_flight,
             reuse_actors=True,

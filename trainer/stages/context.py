@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -47,6 +48,8 @@ class StageContext:
     snapshot_every_s: float = SNAPSHOT_EVERY_S
     """Seconds of work that a kill may cost at most; changes no answer."""
     outcomes: dict[str, StageOutcome] = field(default_factory=dict)
+    machine: str = field(default_factory=socket.gethostname)
+    """What the cluster calls the machine that this runs on."""
 
     def folder(self, stage: str) -> Path:
         """Where a finished stage of this run lies."""
