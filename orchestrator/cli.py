@@ -345,7 +345,7 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
     if not complete:
         where = "" if store == RUNS else f" --store {store}"
         console.print(
-            f"interrupted: {len(found.records())} of {queue.total_runs} runs are kept. "
+            f"interrupted: {len(queue.records)} of {queue.total_runs} runs are kept. "
             f"Go on with:\n  orchestrator resume {found.name}{where}",
             soft_wrap=True,
         )
@@ -357,7 +357,7 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
 
 def _standing(found: Any) -> dict[str, Any]:
     """One sweep as a row: what `status` and `list` say of it."""
-    recorded = len(found.records())
+    recorded = len(found.records()) + len(found.short_records())
     busy = found.is_locked()
     live_path = found.folder / LIVE_FILE
     live = json.loads(live_path.read_text(encoding="utf-8")) if busy and live_path.exists() else None

@@ -12,11 +12,20 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from orchestrator.configuration import Configuration, baseline_of, grid_of, identify, total_runs
+from orchestrator.configuration import (
+    Configuration,
+    Precedent,
+    baseline_of,
+    fewest_runs,
+    grid_of,
+    identify,
+    total_runs,
+)
 from orchestrator.evidence import Evidence, evidence_of
 from orchestrator.journal import same_question
 from orchestrator.precedents import precedent_lines, precedents_of
 from orchestrator.question import SearchSpace
+from orchestrator.rungs import rung_lines, short_of
 from trainer.spec.fingerprint import TextDigests, fingerprints, workload
 from trainer.spec.stage_table import STAGES
 from trainer.stages.cache import StageStore
@@ -62,6 +71,8 @@ class Plan:
 
     space: SearchSpace
     total_runs: int
+    fewest_runs: int
+    """Below `total_runs` where configurations may be dropped."""
     recorded_runs: int
     """Runs that have their record already, from an earlier life of the same sweep."""
     configurations: tuple[Configuration, ...]
@@ -127,15 +138,20 @@ def make_plan(
     return Plan(
         space=space,
         total_runs=total_runs(space, asked),
-        recorded_runs=len(sweep.records()) if sweep else 0,
+        fewest_runs=fewest_runs(space),
+        recorded_runs=len(sweep.records()) + len(sweep.short_records()) if sweep else 0,
         configurations=tuple(known.values()),
         stages=tuple(_plan_stages(space, store, marks, list(known.values()))),
         gpus_per_run=gpus_per_run,
         test=test,
         test_reason=reason,
         evidence=None if test == "none" else evidence_of(space, test == "paired", store.root),
-        notes=tuple(precedent_lines(sweep.precedents if sweep else precedents_of(store.root, space))),
+        notes=_notes(space, sweep.precedents if sweep else precedents_of(store.root, space)),
     )
+
+
+def _notes(space: SearchSpace, precedents: Sequence[Precedent]) -> tuple[str, ...]:
+    return (*precedent_lines(precedents), *rung_lines(space, None))
 
 
 class _Marks:
@@ -170,20 +186,32 @@ def _plan_stages(
 ) -> Iterable[StagePlan]:
     searched = sum(not item.is_baseline for item in known)
     unknown = (space.num_configurations or 0) - searched if space.method != "grid" else 0
+    rungs = (*space.rungs.rungs, 1.0) if space.rungs else (1.0,)
     for stage in STAGES:
         open_ended = unknown > 0 and marks.touched(stage)
         representatives = known if unknown == 0 or open_ended else [*known, *marks.probes[:1]]
-        needed = marks.distinct(representatives, stage, space.seeds)
+        found = {rung: marks.distinct(_at(space, representatives, rung), stage, space.seeds) for rung in rungs}
+        needed = set().union(*found.values())
         if not needed and not open_ended:
             continue
+        to_come = unknown * len(space.seeds) if open_ended else 0
+        lengths = [rung for rung in rungs for _ in range(len(found[rung]) + to_come)]
+        each = _seconds_each(marks.probes[0].values, space, store, stage)
         yield StagePlan(
             stage=stage,
-            needed=len(needed) + (unknown * len(space.seeds) if open_ended else 0),
-            exact=not open_ended,
+            needed=len(needed) + to_come * len(rungs),
+            exact=not open_ended and space.rungs is None,
             cached=sum(store.find(stage, mark) is not None for mark in needed),
-            seconds_each=_seconds_each(marks.probes[0].values, space, store, stage),
+            seconds_each=each * fmean(lengths) if each is not None and stage == "train" and lengths else each,
             bytes_each=_bytes_each(store, stage),
         )
+
+
+def _at(space: SearchSpace, configurations: Iterable[Configuration], rung: float) -> list[Configuration]:
+    """The configurations that run at this part of the schedule; the baseline runs in full alone."""
+    if rung == 1:
+        return list(configurations)
+    return [short_of(space, item, rung) for item in configurations if not item.is_baseline]
 
 
 def _seconds_each(values: Mapping[str, Any], space: SearchSpace, store: StageStore, stage: str) -> float | None:

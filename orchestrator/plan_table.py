@@ -66,6 +66,7 @@ def _total_row(plan: Plan) -> dict[str, Any]:
         "usd": plan.usd,
         "disk_bytes": plan.disk_bytes,
         "total_runs": plan.total_runs,
+        "fewest_runs": plan.fewest_runs,
         "recorded_runs": plan.recorded_runs,
         "test": plan.evidence.design.test if plan.evidence else "none",
         "sd_bpb": plan.evidence.design.sd if plan.evidence else None,
@@ -83,18 +84,22 @@ def plan_text(plan: Plan, gain_bpb: float | None = None) -> RenderableType:
         table.add_column(head, justify="left" if head == "stage" else "right")
     for stage in plan.stages:
         table.add_row(*_cells(stage))
-    lines: list[str | Text] = [f"{plan.total_runs} runs, {plan.recorded_runs} of them recorded already", _price(plan)]
+    lines: list[str | Text] = [f"{_runs(plan)} runs, {plan.recorded_runs} of them recorded already", _price(plan)]
     if plan.over_budget:
         lines.append(f"[bold red]more than budget.gpu_hours = {plan.space.budget.gpu_hours:g}[/]")
     if any(stage.missing and stage.seconds_each is None for stage in plan.stages):
         lines.append(f"{UNKNOWN}: not known before one such stage has run in this store; a smaller sweep tells")
     if not plan.exact:
-        lines.append("\u2264: at most; the search has yet to choose its configurations")
+        lines.append("\u2264: at most; configurations are yet to be chosen, or may be dropped")
     lines.append(f"comparison: {plan.test}; {plan.test_reason}")
     if plan.evidence:
         lines += [Text(line) for line in evidence_lines(plan.evidence, gain_bpb)]
     lines += [Text(note) for note in plan.notes]
     return Group(Text(str(plan.space)), *_configuration_lines(plan), "", table, "", *lines)
+
+
+def _runs(plan: Plan) -> str:
+    return f"{plan.fewest_runs} to {plan.total_runs}" if plan.fewest_runs < plan.total_runs else str(plan.total_runs)
 
 
 def _configuration_lines(plan: Plan) -> list[Text]:
