@@ -17,6 +17,7 @@ from orchestrator.options import (
     Name,
     Policy,
     Preset,
+    Price,
     Seeds,
     Sets,
     Slots,
@@ -29,7 +30,7 @@ from orchestrator.options import (
     WarmStart,
     Workers,
 )
-from orchestrator.overview import LIVE_FILE
+from orchestrator.overview import read_live
 from orchestrator.question import SearchSpace
 from orchestrator.space import load_space
 from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people
@@ -49,19 +50,24 @@ def plan(
     seeds: Seeds = None,
     trials: Trials = None,
     warm_start: WarmStart = [],  # noqa: B006
+    slots: Slots = None,
     workers: Workers = None,
+    price: Price = None,
     gain: Annotated[float | None, typer.Option(help="How many seeds show this gain? Bits per byte.")] = None,
+    per: Annotated[Literal["stage", "run"], typer.Option(help="A line per stage, or per run.")] = "stage",
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
     """What a sweep would run, cost and prove, and what is in the store already. Starts neither torch nor Ray."""
-    from orchestrator.plan_table import plan_rows, plan_text
+    from orchestrator.plan import plan_here
+    from orchestrator.plan_table import plan_rows, plan_text, run_rows, runs_text
 
-    made = _plan(_question(space, preset, overrides, seeds, trials, warm_start), workers, store)
+    made = plan_here(_question(space, preset, overrides, seeds, trials, warm_start, price), slots, workers, store)
     if format == "json":
-        print(json.dumps(plan_rows(made), indent=1))
+        print(json.dumps(plan_rows(made) if per == "stage" else run_rows(made), indent=1))
     else:
-        Console(highlight=False).print(plan_text(made, gain))
+        console = Console(highlight=False)
+        console.print(plan_text(made, gain) if per == "stage" else runs_text(made))
 
 
 @app.command(epilog="Example: orchestrator sweep search_spaces/ttt.yaml --seeds 1,2,3")
@@ -74,6 +80,7 @@ def sweep(
     warm_start: WarmStart = [],  # noqa: B006
     slots: Slots = None,
     workers: Workers = None,
+    price: Price = None,
     address: Address = None,
     inline: Inline = False,
     snapshot_every_s: SnapshotEvery = 60.0,
@@ -84,11 +91,12 @@ def sweep(
     """Run a sweep, or what is missing of it, and end in a table, a verdict and a figure."""
     from orchestrator.driver import DriveOptions
     from orchestrator.journal import open_sweep
+    from orchestrator.plan import plan_here
     from orchestrator.plan_table import keep_plan, read_plan
     from orchestrator.precedents import precedents_of
     from orchestrator.run_queue import default_lag
 
-    question = _question(space, preset, overrides, seeds, trials, warm_start)
+    question = _question(space, preset, overrides, seeds, trials, warm_start, price)
     options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
     found = open_sweep(
         store,
@@ -98,7 +106,7 @@ def sweep(
         precedents=lambda: precedents_of(store, question),
     )
     if read_plan(found.folder) is None:
-        keep_plan(found.folder, _plan(question, workers, store))
+        keep_plan(found.folder, plan_here(question, 1 if inline else slots, workers, store))
     _drive(found, options, store, format)
 
 
@@ -283,17 +291,6 @@ def schema(what: Annotated[Literal["space", "recipe"], typer.Argument(help="Whic
     print(json.dumps(schema_of_space() if what == "space" else schema_of_recipe(), indent=1))
 
 
-def _plan(question: SearchSpace, workers: int | None, store: Path) -> Any:
-    from orchestrator.plan import make_plan
-    from orchestrator.slot import expected_ranks
-    from trainer.data.corpus import text_digests
-    from trainer.spec.environment import environment, num_gpus
-
-    ranks = expected_ranks(workers)
-    texts, place = text_digests(question.base.data), environment(ranks)
-    return make_plan(question, StageStore(store), texts, place, gpus_per_run=ranks if num_gpus() else 0)
-
-
 def _question(
     path: Path,
     preset: str | None,
@@ -301,8 +298,9 @@ def _question(
     seeds: str | None,
     trials: int | None,
     warm_start: list[str],
+    price: float | None,
 ) -> SearchSpace:
-    return load_space(
+    found = load_space(
         path,
         preset=preset,
         overrides=parse_overrides(overrides),
@@ -310,6 +308,7 @@ def _question(
         trials=trials,
         warm_start=warm_start,
     )
+    return found if price is None else found.at_price(price)
 
 
 def _seeds(text: str | None) -> list[int] | None:
@@ -359,8 +358,7 @@ def _standing(found: Any) -> dict[str, Any]:
     """One sweep as a row: what `status` and `list` say of it."""
     recorded = len(found.records()) + len(found.short_records())
     busy = found.is_locked()
-    live_path = found.folder / LIVE_FILE
-    live = json.loads(live_path.read_text(encoding="utf-8")) if busy and live_path.exists() else None
+    live = read_live(found.folder) if busy else None
     total = found.total_runs
     return {
         "sweep": found.name,

@@ -191,6 +191,11 @@ class SearchSpace(Section):
     warm_start: tuple[str, ...] = ()
     """Earlier sweeps of the store whose finished configurations the search is told before it asks for its first."""
 
+    def at_price(self, usd_per_gpu_hour: float) -> SearchSpace:
+        """The same question at another price."""
+        changed = self.budget.model_copy(update={"usd_per_gpu_hour": usd_per_gpu_hour})
+        return self.model_copy(update={"budget": changed})
+
     @property
     def race(self) -> Race | None:
         """The race over seeds, if this is one."""

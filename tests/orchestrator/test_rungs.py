@@ -15,8 +15,8 @@ from orchestrator.configuration import identify
 from orchestrator.dossier import dossier_of
 from orchestrator.journal import find_sweep, open_sweep
 from orchestrator.plan import make_plan
-from orchestrator.rungs import rung_lines, short_of
 from orchestrator.run_queue import FINISHED, WAIT, RunQueue, queue_of
+from orchestrator.rungs import rung_lines, short_of
 from orchestrator.searcher import Searcher
 from orchestrator.space import SpaceError
 from trainer.stages.cache import StageStore
@@ -94,7 +94,7 @@ def test_short_runs_that_mislead_drop_nobody_and_are_left_out_from_then_on(tmp_p
 
 def test_too_few_configurations_run_plainly_and_it_is_said(tmp_path):
     space = space_of(tmp_path, RUNGS, trials=8)
-    queue, done = drained(space, faithful)
+    _, done = drained(space, faithful)
     assert len(done) == 9 * 2
     plan = make_plan(space, StageStore(tmp_path), TEXTS, "")
     assert "left out and nobody is dropped" in plan.notes[0]
