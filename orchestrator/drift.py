@@ -1,7 +1,8 @@
 """The drift guard's rules: which machines of one sweep are not like the others, judged by what their runs recorded.
 
-A machine is held against the first one that finished a run of the sweep, and its speed against its equals or against
-the preset. What the rules say is a pure function of records; what follows from it is in `quarantine`.
+A machine is held against the first one that finished a run of the sweep (unless the driver, which is a machine too, is
+unlike that one and like the other), and its speed against its equals or the preset. What the rules say is a pure
+function of records; what follows from it is in `quarantine`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt
+from pydantic import BeforeValidator, NonNegativeFloat, NonNegativeInt
 
 from trainer.spec.expected import Expected
 from trainer.spec.recipe import Recipe
@@ -19,6 +20,7 @@ from trainer.spec.record import Record
 from trainer.spec.section import Section
 
 Fact = Literal["shards", "attention", "versions", "driver", "hardware"]
+Facts = Annotated[tuple[Fact, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
 GPU_MIN_SPEED = 0.9
 """Below this part of its equals' speed a GPU machine is broken; the speed of a CPU is its load's."""
 SHARDS = ("train_shards", "val_shards")
@@ -29,7 +31,7 @@ NO_VERSIONS = ("name", "hardware", "driver", "attention", *SHARDS)
 class Guard(Section):
     """What the machines of one sweep must have in common; one that differs is quarantined, its runs are repeated."""
 
-    same: tuple[Fact, ...] = ("shards", "attention", "versions", "driver")
+    same: Facts = ("shards", "attention", "versions", "driver")
     """Facts in which every machine must agree with the first one that finished a run; others are only reported."""
     min_speed: NonNegativeFloat | None = None
     """Least tokens per second of a training, as a part of the reference; left out, 0.9 on GPUs and none on CPUs."""
@@ -58,11 +60,11 @@ def facts_of(record: Record) -> dict[str, str]:
 
 
 def complaints_about(
-    record: Record, first: Mapping[str, str], others: Sequence[Record], guard: Guard, expected: Expected | None
+    record: Record, reference: Mapping[str, str], others: Sequence[Record], guard: Guard, expected: Expected | None
 ) -> list[Complaint]:
     """Why a run's machine is not to be trusted; nothing for a run that computed nothing itself.
 
-    first:     facts of the machine that all others are held against
+    reference: facts of the machine that all others are held against
     others:    records that tell how fast other machines are
     expected:  what the preset declares, where it declares anything
     """
@@ -70,8 +72,8 @@ def complaints_about(
     if not facts:
         return []
     told = [
-        Complaint(f"{name} = {mine}, but {theirs} on {first['name']}")
-        for name, mine, theirs in differing(facts, first, guard.same)
+        Complaint(f"{name} = {mine}, but {theirs} on {reference['name']}")
+        for name, mine, theirs in differing(facts, reference, guard.same)
     ]
     return [*told, *_slowness(record, others, guard, expected), *_recompiles(record, guard)]
 

@@ -3,21 +3,24 @@
 A run that fails is never averaged in: its record is set aside with the reason, the stages it computed leave the store,
 and every other run that stands on one of them is set aside as well. All of it is kept in the sweep's folder:
 
-    STORE/sweeps/NAME/machines.jsonl        which machine came first, which are quarantined and why, or trusted
+    STORE/sweeps/NAME/machines.jsonl        whom all are held against, who is quarantined and why, who is trusted
     STORE/sweeps/NAME/drifted/ID-TIME.json  the records set aside
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.drift import Complaint, complaints_about, facts_of, speed_of
+from orchestrator.drift import Complaint, complaints_about, differing, facts_of, speed_of
 from orchestrator.journal import Sweep
-from results.machines import DRIFTED, MACHINES, events_of, quarantined_by
-from trainer.spec.errors import UserError, did_you_mean
+from results.machines import DRIFTED, DRIFTED_SHORT, MACHINES, events_of, quarantined_by
+from trainer.data.corpus import shard_facts
+from trainer.spec.environment import machine_facts
+from trainer.spec.errors import DataError, UserError, did_you_mean
 from trainer.spec.expected import Expected
 from trainer.spec.record import Record, now
 from trainer.spec.stage_table import stages_below
@@ -40,10 +43,9 @@ class Quarantine:
     def inspect(self, run_id: str, record: Record) -> list[str]:
         """Judges a run that ended, and those before it in its light. Returns the runs that must be repeated."""
         self._records[run_id] = record
-        if not self._first and facts_of(record):
-            self._note(event="first", machine=facts_of(record))
+        others = self._records if self._takes_reference(record) else ()
         repeated = []
-        for failing, complaints in list(self._failing(run_id)):
+        for failing, complaints in list(self._failing([run_id, *others])):
             self._blame(failing, complaints)
             repeated.append(failing)
         tainted = self._tainted
@@ -53,22 +55,51 @@ class Quarantine:
         return repeated
 
     @property
-    def _first(self) -> dict[str, str]:
-        return next((event["machine"] for event in self._events if event["event"] == "first"), {})
+    def _reference(self) -> dict[str, str]:
+        """Facts of the machine that all others are held against; empty before the first run ended."""
+        return self._latest("reference")
+
+    def _latest(self, event: str) -> dict[str, str]:
+        return next((past["facts"] for past in reversed(self._events) if past["event"] == event), {})
+
+    def _takes_reference(self, record: Record) -> bool:
+        """Makes the run's machine the reference when it is the first; or when the first one was the odd one.
+
+        The driver tells: what it was like when the first run ended agrees with this machine, not with the first.
+        Returns whether another machine was the reference before.
+        """
+        facts, before, same = facts_of(record), self._reference, self._sweep.space.guard.same
+        if not facts or facts["name"] == before.get("name"):
+            return False
+        if not before:
+            self._note(event="driver", facts=self._here())
+        else:
+            driver = self._latest("driver")
+            odd = {name for name, _, _ in differing(before, facts, same)}
+            if not odd or odd - set(driver) or any(driver[name] != facts[name] for name in odd):
+                return False
+        self._note(event="reference", facts=facts)
+        return bool(before)
+
+    def _here(self) -> dict[str, str]:
+        """What this process can tell of itself: versions and text, but no GPU and no attention back end."""
+        with contextlib.suppress(DataError):
+            return machine_facts() | shard_facts(self._sweep.space.base.data)
+        return machine_facts()
 
     @property
     def _tainted(self) -> set[Computed]:
         """Computations that no run may stand on."""
         return {tuple(stage) for event in self._events for stage in event.get("tainted", ())}
 
-    def _failing(self, newest: str) -> Iterator[tuple[str, list[Complaint]]]:
-        """The newest run; and when it trained, every other that trained, since it may show them to be slow."""
+    def _failing(self, asked: Sequence[str]) -> Iterator[tuple[str, list[Complaint]]]:
+        """Of the runs asked about; and if the first of them trained, of all that did, since it may show them slow."""
         trusted = {event["machine"] for event in self._events if event["event"] == "trusted"}
         trained = {name for name, record in self._records.items() if speed_of(record) is not None}
-        for run_id in [newest, *(trained - {newest} if newest in trained else ())]:
+        for run_id in dict.fromkeys([*asked, *(trained if asked[0] in trained else ())]):
             record = self._records[run_id]
             others = [self._records[name] for name in trained]
-            found = complaints_about(record, self._first, others, self._sweep.space.guard, self._expected)
+            found = complaints_about(record, self._reference, others, self._sweep.space.guard, self._expected)
             if found and record.machine["name"] not in trusted:
                 yield run_id, found
 
@@ -94,10 +125,11 @@ class Quarantine:
             if found is not None and (found.host, found.started_at) == (host, started_at):
                 self._store.remove(stage, fingerprint)
         aside = record.model_copy(update={"status": "drifted", "error": why})
-        folder = self._sweep.folder / DRIFTED
+        short = not self._sweep.record_path(run_id).exists()
+        folder = self._sweep.folder / (DRIFTED_SHORT if short else DRIFTED)
         folder.mkdir(exist_ok=True)
         write_synced(folder / f"{run_id}-{time.time_ns()}.json", aside.model_dump_json(indent=1).encode())
-        self._sweep.record_path(run_id).unlink(missing_ok=True)
+        self._sweep.record_path(run_id, short).unlink(missing_ok=True)
 
     def _note(self, **event: object) -> None:
         self._events.append(_note(self._sweep, event))

@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 from pydantic_core import from_json
 
-MACHINES, DRIFTED = "machines.jsonl", "drifted"
+MACHINES, DRIFTED, DRIFTED_SHORT = "machines.jsonl", "drifted", "drifted-short"
+RECORDS = ("runs", "short", DRIFTED, DRIFTED_SHORT)
 COLUMNS = ("machine", "hardware", "runs", "set_aside", "tokens_per_s", "differs", "quarantined")
 
 
@@ -46,8 +47,8 @@ def quarantined(sweep_folder: Path) -> dict[str, str]:
 def read_machines(sweep_folder: Path) -> pd.DataFrame:
     """One row per machine that computed for the sweep: machine, hardware, runs (that count), set_aside, tokens_per_s
     (median of its trainings), differs (facts that are not those of most machines, in words), quarantined (why)."""
-    kept, aside = (list(_records(sweep_folder / folder)) for folder in ("runs", DRIFTED))
-    computed = [record for record in (*kept, *aside) if record.get("machine") and record["stages_run"]]
+    found = (record for folder in RECORDS for record in _records(sweep_folder / folder))
+    computed = [record for record in found if record.get("machine") and record["stages_run"]]
     facts = {record["machine"]["name"]: record["machine"] | {"hardware": record["hardware"]} for record in computed}
     reasons = quarantined(sweep_folder)
     rows = []

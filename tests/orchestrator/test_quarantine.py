@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from importlib.metadata import version
 
 import pytest
 from questions import space_of
@@ -121,6 +122,21 @@ def test_a_finished_sweep_with_a_drifted_run_has_the_undisturbed_table(cluster, 
     cluster.finish("alpha")
     tables = [table_of(made.sweep, rows_of(made.sweep))[["config", "n", "mean", "failed"]] for made in (calm, cluster)]
     assert tables[0].equals(tables[1])
+
+
+def test_when_the_odd_machine_came_first_the_driver_tells_which_one_it_is(cluster):
+    odd = cluster.run("beta", torch="0.0.1")
+    standing = cluster.run("alpha", torch=version("torch"))  # on the text that the other one prepared
+    assert quarantined(cluster.sweep.folder) == {"beta": f"torch = 0.0.1, but {version('torch')} on alpha"}
+    assert cluster.feed.take_repeated() == [odd, standing]
+    assert cluster.recorded == set()
+
+
+def test_a_machine_that_changed_in_place_is_quarantined_and_the_earlier_runs_stay(cluster):
+    kept = cluster.run("alpha", torch="0.0.1")
+    cluster.run("alpha", torch=version("torch"))
+    assert list(quarantined(cluster.sweep.folder)) == ["alpha"]
+    assert cluster.recorded == {kept}
 
 
 def test_a_slow_machine_is_found_even_when_it_came_first_and_what_stands_on_it_goes_too(cluster):

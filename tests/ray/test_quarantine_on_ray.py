@@ -23,15 +23,11 @@ compare: {baseline: {ttt.mode: off}}
 """
 SMALL = ("budget.train_steps=20", "schedule.warmdown_steps=5", "averaging.use=none", "data.val_bytes=1")
 FAULT = """
-import time
 from trainer.spec import environment
 honest = environment.machine_facts
 
 def machine_facts(name=""):
-    if name == "beta":
-        time.sleep(5)  # so that the other node is the first to finish a run
-        return honest(name) | {"torch": "0.0.1"}
-    return honest(name)
+    return honest(name) | ({"torch": "0.0.1"} if name == "beta" else {})
 
 environment.machine_facts = machine_facts
 """
