@@ -12,17 +12,20 @@ from typing import Any, Literal
 
 import pandas as pd
 from rich.console import Console
+from rich.table import Table
 
 from orchestrator.journal import Sweep, find_sweep
-from orchestrator.overview import label
+from orchestrator.overview import driven_s, label
+from orchestrator.plan_table import read_plan
 from orchestrator.racing import is_paired, rule_of
 from results.compare import compare
 from results.figures import draw_scores, score_facts
 from results.ledger import Ledger
 from results.race_verdict import race_verdicts
+from results.reckoning import in_words
 from results.records import record_losses
 from results.render import render
-from results.store import read_rows
+from results.store import read_outcomes, read_rows
 from results.tables import handling_lines, per_configuration, per_run
 from results.verdict import Unit, Verdict
 from results.yardsticks import scale_lines
@@ -52,6 +55,11 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     for line in (
         *handling_lines(frame, sweep.space.seeds),
         *_stage_lines(frame),
+        "",
+    ):
+        console.print(line, soft_wrap=True)
+    console.print(reckoning_table(sweep))
+    for line in (
         "",
         *verdict_lines(sweep, frame, table),
     ):
@@ -271,6 +279,17 @@ def warn_unreadable(frame: pd.DataFrame, console: Console) -> None:
     """Names the records that could not be read; they are in no table."""
     for line in frame.attrs.get("unreadable", ()):
         console.print(f"left out: {line}", style="red", soft_wrap=True)
+
+
+def reckoning_table(sweep: Sweep) -> Table | str:
+    """Planned against actual, a line per stage and total."""
+    table = Table(box=None, pad_edge=False)
+    for head in ("", "planned", "actual"):
+        table.add_column(head, justify="right" if head else "left", no_wrap=True)
+    told = in_words(read_outcomes(sweep.folder), read_plan(sweep.folder), driven_s(sweep.folder))
+    for line in told:
+        table.add_row(*line)
+    return table if told else "no plan was kept when this sweep began"
 
 
 def _stage_lines(frame: pd.DataFrame) -> Sequence[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -36,6 +37,17 @@ class Outcome:
     """How far the worst seed is outside the limits of each constrained column; 0 inside."""
 
 
+@dataclass(frozen=True)
+class Precedent:
+    """A finished configuration of an earlier sweep, read as an answer to this question."""
+
+    sweep: str
+    config: str
+    values: Mapping[str, Any]
+    """Its place in this space."""
+    outcome: Outcome
+
+
 def config_of(run_id: str) -> str:
     """The configuration that a run belongs to."""
     return run_id.rsplit("-s", 1)[0]
@@ -67,9 +79,16 @@ def total_runs(space: SearchSpace, asked: Sequence[Configuration] = ()) -> int:
 
 
 def outcome_of(space: SearchSpace, rows: Sequence[Mapping[str, Any]]) -> Outcome:
-    """The outcome of a configuration from the rows of its seeds, in the order of the seeds."""
+    """The outcome of a configuration from the rows of its seeds, in the order of the seeds.
+
+    A seed whose numbers are missing or not finite has failed, and so has its configuration.
+    """
     columns = [space.metric.name, *space.constraints]
-    if any(row["status"] != "done" or any(row[name] is None for name in columns) for row in rows):
+    if any(row["status"] != "done" or not all(_is_finite(row[name]) for name in columns) for row in rows):
         return Outcome(None)
     violations = {name: max(limit.violation(row[name]) for row in rows) for name, limit in space.constraints.items()}
     return Outcome(fmean(row[space.metric.name] for row in rows), violations)
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

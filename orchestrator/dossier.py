@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.conclude import baseline_of, rows_of, verdicts_of
 from orchestrator.journal import Sweep, find_sweep
-from orchestrator.overview import label
+from orchestrator.overview import driven_s, label
 from orchestrator.plan_table import read_plan
 from orchestrator.question import SearchSpace
 from results.dossier import Dossier, published_dossier
@@ -37,6 +37,7 @@ def dossier_of(sweep: Sweep) -> Dossier:
         adaptive=space.adaptive,
         outcomes=read_outcomes(sweep.folder),
         planned=read_plan(sweep.folder),
+        wall_s=driven_s(sweep.folder),
         stages_folder=sweep.store / "stages",
         commands=_commands(sweep),
         space_text=(sweep.folder / "space.yaml").read_text(encoding="utf-8"),

@@ -58,11 +58,14 @@ def drive(sweep: Sweep, queue: RunQueue, store: StageStore, options: DriveOption
         return True
     stop = threading.Event()
     overview = Overview(sweep, queue)
-    if options.inline:
-        with stop_on_signals(stop), make_screen(console) as screen:
-            run_inline(feed, store, options, overview, screen, stop)
-    else:
-        run_on_ray(feed, sweep, store, options, overview, stop, console)
+    try:
+        if options.inline:
+            with stop_on_signals(stop), make_screen(console) as screen:
+                run_inline(feed, store, options, overview, screen, stop)
+        else:
+            run_on_ray(feed, sweep, store, options, overview, stop, console)
+    finally:
+        overview.close()
     return queue.next_run() is FINISHED
 
 

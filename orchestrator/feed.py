@@ -26,22 +26,35 @@ Stage = tuple[str, str]
 """A stage's name and its fingerprint."""
 
 
-def refuse_other_text(sweep: Sweep, num_ranks: int) -> None:
-    """Raises StoreError when the sweep's results were measured on other text, or by other stages, than now.
+def text_complaint(sweep: Sweep) -> str:
+    """Why results now cannot stand beside the sweep's: it 'was measured on another text ...'; or the empty string.
 
-    One table must not mix them. All runs of a sweep share their text, so one record tells.
+    All runs of a sweep share their text, so one record tells. The number of ranks has no part in it.
     """
     record = next((record for record in sweep.records().values() if "val_text" in record.stages), None)
     if record is None:
-        return
-    marks = fingerprints_of(Recipe.model_validate(dict(record.recipe)), num_ranks)
-    for stage in ("train_text", "val_text"):
-        if record.stages[stage].fingerprint != marks[stage]:
-            raise StoreError(
-                f"sweep '{sweep.name}' was measured on another text, or by another version of the stages "
-                f"({stage} was {record.stages[stage].fingerprint}, now {marks[stage]}); "
-                "restore them, or ask anew: orchestrator sweep SPACE.yaml --name NAME"
-            )
+        return ""
+    marks = fingerprints_of(Recipe.model_validate(dict(record.recipe)), record.num_ranks)
+    return next(
+        (
+            "was measured on another text, or by another version of the stages "
+            f"({stage} was {record.stages[stage].fingerprint}, now {marks[stage]})"
+            for stage in ("train_text", "val_text")
+            if record.stages[stage].fingerprint != marks[stage]
+        ),
+        "",
+    )
+
+
+def refuse_other_text(sweep: Sweep) -> None:
+    """Raises StoreError when the sweep's results were measured on other text, or by other stages, than now.
+
+    One table must not mix them.
+    """
+    if complaint := text_complaint(sweep):
+        raise StoreError(
+            f"sweep '{sweep.name}' {complaint}; restore them, or ask anew: orchestrator sweep SPACE.yaml --name NAME"
+        )
 
 
 @dataclass

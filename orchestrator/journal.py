@@ -17,7 +17,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
-from orchestrator.configuration import Configuration, total_runs
+from orchestrator.configuration import Configuration, Outcome, Precedent, total_runs
 from orchestrator.question import SearchSpace
 from orchestrator.racing import race_of
 from results.ledger import Ledger, Purpose
@@ -55,6 +55,8 @@ class Sweep:
     created_at: str
     commit: str
     purpose: Purpose = "sweep"
+    precedents: tuple[Precedent, ...] = ()
+    """What earlier sweeps knew when this one began; its search hears of nothing else of theirs."""
     note: str = ""
     """What a person should know about how this sweep was found or made; empty when there is nothing."""
 
@@ -78,6 +80,12 @@ class Sweep:
     def race(self) -> Standing:
         """Where its race stands, if it is one."""
         return race_of(self.space, self.asked(), self.records())
+
+    def seeds_of(self, configuration: Configuration) -> tuple[int, ...]:
+        """Seeds that a configuration needs: all of them, or in a race those of its rounds so far."""
+        if self.space.stopping is None:
+            return self.space.seeds
+        return self.space.seeds[: self.race().seeds[configuration.id]]
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -164,10 +172,11 @@ def open_sweep(
     sweep_seed: int = 0,
     lag: int = 1,
     purpose: Purpose = "sweep",
+    precedents: Callable[[], Sequence[Precedent]] = tuple,
 ) -> Sweep:
     """The sweep that asks this question under this name, continued or created.
 
-    sweep_seed, lag, purpose:  of a new sweep; one that exists keeps its own
+    sweep_seed, lag, purpose, precedents:  of a new sweep; one that exists keeps its own
     A name that is taken by another question is not: the sweep becomes NAME-2, NAME-3, ... and `note` says why.
     """
     wanted = name or space.name
@@ -176,7 +185,7 @@ def open_sweep(
     taken = ""
     for candidate in _names_from(wanted):
         folder = store / "sweeps" / candidate
-        created = _create(folder, space.model_copy(update={"name": candidate}), sweep_seed, lag, purpose)
+        created = _create(folder, space.model_copy(update={"name": candidate}), sweep_seed, lag, purpose, precedents)
         sweep = _read(folder)
         difference = sweep.space.difference(space)
         if not difference:
@@ -228,7 +237,14 @@ def _names_from(wanted: str) -> Iterator[str]:
     return (wanted if number == 1 else f"{wanted}-{number}" for number in itertools.count(1))
 
 
-def _create(folder: Path, space: SearchSpace, sweep_seed: int, lag: int, purpose: Purpose) -> bool:
+def _create(
+    folder: Path,
+    space: SearchSpace,
+    sweep_seed: int,
+    lag: int,
+    purpose: Purpose,
+    precedents: Callable[[], Sequence[Precedent]],
+) -> bool:
     """Writes the question unless the folder holds one; whoever comes first wins. Returns whether this call did."""
     if (folder / JOURNAL).exists():
         return False
@@ -239,6 +255,7 @@ def _create(folder: Path, space: SearchSpace, sweep_seed: int, lag: int, purpose
         "created_at": now(),
         "commit": commit(),
         "purpose": purpose,
+        "precedents": [asdict(precedent) for precedent in precedents()],
         "space": space.model_dump(mode="json"),
     }
     write_once(folder / "space.yaml", _as_yaml(space))
@@ -258,12 +275,17 @@ def _read(folder: Path) -> Sweep:
     try:
         header = _entries(folder / JOURNAL)[0]
         space = SearchSpace.model_validate_json(json.dumps(header.pop("space")))
-        return Sweep(name=folder.name, folder=folder, space=space, **header)
+        precedents = tuple(_precedent(entry) for entry in header.pop("precedents", ()))
+        return Sweep(name=folder.name, folder=folder, space=space, precedents=precedents, **header)
     except StoreError:
         raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(f"{folder / JOURNAL}: cannot be read ({reason}); move the folder away to start anew") from None
+
+
+def _precedent(entry: Mapping[str, Any]) -> Precedent:
+    return Precedent(**{**entry, "outcome": Outcome(**entry["outcome"])})
 
 
 def _note(sweep: Sweep, space: SearchSpace, taken: str, created: bool) -> str:

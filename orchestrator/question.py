@@ -153,6 +153,13 @@ class SearchSpace(Section):
     """What it may cost."""
     stopping: Stopping | None = None
     """When seeds stop being added; without it every configuration runs on all of them."""
+    warm_start: tuple[str, ...] = ()
+    """Earlier sweeps of the store whose finished configurations the search is told before it asks for its first."""
+
+    def at_price(self, usd_per_gpu_hour: float) -> SearchSpace:
+        """The same question at another price."""
+        changed = self.budget.model_copy(update={"usd_per_gpu_hour": usd_per_gpu_hour})
+        return self.model_copy(update={"budget": changed})
 
     @property
     def adaptive(self) -> bool:
@@ -242,6 +249,7 @@ class SearchSpace(Section):
             "constraints": {key: limit.model_dump() for key, limit in self.constraints.items()},
             "baseline": dict(self.compare.baseline),
             "stopping": self._stopping_question(),
+            "warm_start": list(self.warm_start),
         }
 
     def _stopping_question(self) -> dict[str, Any] | None:

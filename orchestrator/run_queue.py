@@ -178,4 +178,5 @@ def queue_of(sweep: Sweep) -> RunQueue:
 
     for configuration in sweep.asked():
         sweep.declare(configuration)  # a crash may have come between the journal and the ledger
-    return RunQueue(sweep.space, Searcher(sweep.space, sweep.sweep_seed), sweep, sweep.records(), sweep.lag)
+    searcher = Searcher(sweep.space, sweep.sweep_seed, sweep.precedents)
+    return RunQueue(sweep.space, searcher, sweep, sweep.records(), sweep.lag)

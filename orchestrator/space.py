@@ -40,6 +40,11 @@ def _unwrapped(seeds: Any) -> Any:
     return tuple(seeds) if isinstance(seeds, list) else seeds
 
 
+def _listed(names: Any) -> Any:
+    """One name is a list of one."""
+    return (names,) if isinstance(names, str) else tuple(names) if isinstance(names, list) else names
+
+
 class SpaceFile(Section):
     """A search space as people write it; one file, one question."""
 
@@ -67,6 +72,8 @@ class SpaceFile(Section):
     """What it may cost."""
     stopping: Stopping | None = None
     """When seeds stop being added: {rule: race}; `seeds` is then the longest the race may go."""
+    warm_start: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Earlier sweeps of the same store that an adaptive search is told: their finished configurations."""
 
 
 @dataclass(frozen=True)
@@ -95,17 +102,20 @@ def load_space(
     overrides: Mapping[str, Any] | None = None,
     seeds: Sequence[int] | None = None,
     trials: int | None = None,
+    warm_start: Sequence[str] = (),
 ) -> SearchSpace:
     """The question in a file, with what the command line changes about it.
 
-    preset, overrides, seeds, trials:  `--preset`, `--set` (dotted keys), `--seeds` and `--trials` (the run_cap)
+    preset, overrides, seeds, trials, warm_start:  `--preset`, `--set` (dotted keys), `--seeds`, `--trials` (the
+    run_cap) and `--warm-start`
     Raises SpaceError with every complaint, each with file, line and column.
     """
     text = _text_of(Path(path))
     tree, paths, problems = _flattened(text)
-    said = {"preset": preset, "seeds": list(seeds) if seeds is not None else None, "run_cap": trials}
+    said: dict[str, Any] = {"preset": preset, "seeds": list(seeds) if seeds is not None else None, "run_cap": trials}
+    said["warm_start"] = list(warm_start) or None
     said = {key: value for key, value in said.items() if value is not None}
-    flags = {key: {"run_cap": "--trials"}.get(key, f"--{key}") for key in said}
+    flags = {key: {"run_cap": "--trials"}.get(key, f"--{key.replace('_', '-')}") for key in said}
     places = Places(text, paths, flags)
     file, dropped = _validated({**tree, **said}, places, problems)
     base = _base(file, dict(overrides or {}), places, problems)
@@ -308,4 +318,5 @@ def _resolved(
         constraints=file.constraints,
         budget=file.budget,
         stopping=file.stopping,
+        warm_start=file.warm_start,
     )

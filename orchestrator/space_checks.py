@@ -42,6 +42,7 @@ def complaints_about(space: SearchSpace, known_base: bool, whole: bool) -> Itera
     yield from when
     yield from _about_method(space, whole)
     yield from _about_stopping(space)
+    yield from _about_warm_start(space)
     if whole:
         yield from _about_emptiness(space)
     for key in space.parameters:
@@ -165,6 +166,14 @@ def _about_stopping(space: SearchSpace) -> Iterator[Complaint]:
         yield "stopping: a race is judged by val_bpb; put metric: {name: val_bpb, goal: minimize}", path
     if not space.swept_keys and all(key in FIELDS for key in space.compare.baseline):
         yield "stopping: there is nobody to race but the baseline; add values under parameters", path
+
+
+def _about_warm_start(space: SearchSpace) -> Iterator[Complaint]:
+    path = ("warm_start",)
+    if space.warm_start and not space.adaptive:
+        yield f"warm_start: method {space.method} learns from no result; choose method: tpe, or leave it out", path
+    for name in sorted({name for name in space.warm_start if space.warm_start.count(name) > 1}):
+        yield f"warm_start names {name} twice", path
 
 
 def _about_key(key: str, item: Parameter) -> Iterator[Complaint]:
