@@ -344,7 +344,7 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
     if not complete:
         where = "" if store == RUNS else f" --store {store}"
         console.print(
-            f"interrupted: {len(found.records())} of {queue.total_runs} runs are kept. "
+            f"interrupted: {len(queue.records)} of {queue.total_runs} runs are kept. "
             f"Go on with:\n  orchestrator resume {found.name}{where}",
             soft_wrap=True,
         )
@@ -356,7 +356,7 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
 
 def _standing(found: Any) -> dict[str, Any]:
     """One sweep as a row: what `status` and `list` say of it."""
-    recorded = len(found.records())
+    recorded = len(found.records()) + len(found.short_records())
     busy = found.is_locked()
     live = read_live(found.folder) if busy else None
     total = found.total_runs

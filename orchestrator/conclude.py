@@ -18,6 +18,7 @@ from orchestrator.journal import Sweep, find_sweep
 from orchestrator.overview import driven_s, label
 from orchestrator.plan_table import read_plan
 from orchestrator.racing import is_paired, rule_of
+from orchestrator.rungs import rung_lines
 from results.compare import compare
 from results.figures import draw_scores, score_facts
 from results.ledger import Ledger
@@ -55,6 +56,7 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     for line in (
         *handling_lines(frame, sweep.space.seeds),
         *_stage_lines(frame),
+        *rung_lines(sweep.space, sweep.ascent() if sweep.space.rungs else None),
         "",
     ):
         console.print(line, soft_wrap=True)
@@ -110,7 +112,7 @@ def table_of(sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
         metric.name,
         baseline_of(sweep),
         sweep.space.seeds,
-        enough=sweep.race().seeds if sweep.space.stopping else {},
+        enough=sweep.race().seeds if sweep.space.race else {},
         limits={name: (limit.min, limit.max) for name, limit in sweep.space.constraints.items()},
         higher_first=metric.goal == "maximize",
     )
@@ -192,7 +194,7 @@ def _verdicts(
     asked = sweep.space.compare
     if unit not in (None, asked.unit) and margin is None:
         raise UserError(f"--unit {unit} needs --margin too: the sweep's margin of {asked.margin:g} is in {asked.unit}")
-    if sweep.space.stopping and baseline is None and margin is None and unit is None and alpha is None:
+    if sweep.space.race and baseline is None and margin is None and unit is None and alpha is None:
         rule = rule_of(sweep.space, is_paired(sweep.space, sweep.asked(), sweep.records()))
         objections = ledger_says(sweep)["objections"]
         return race_verdicts(frame, sweep.race(), baseline_of(sweep), rule, asked.unit, sweep.space.seeds, objections)
@@ -204,7 +206,7 @@ def _verdicts(
         margin=terms.margin,
         unit=terms.unit,
         alpha=terms.alpha,
-        exploratory=sweep.space.adaptive,
+        exploratory=sweep.space.exploratory,
         seeds=sweep.space.seeds,
         **ledger_says(sweep),
     )

@@ -124,7 +124,10 @@ class Feed:
         return WAIT
 
     def _waiting(self, run: Run) -> Waiting:
-        path = self._sweep.record_path(run.run_id)
+        short = run.configuration.rung < 1
+        if short:
+            self._sweep.declare(run.configuration)  # a recipe of its own, which the journal does not name
+        path = self._sweep.record_path(run.run_id, short)
         request = RunRequest.of(run.run_id, self._sweep.preset, run.recipe, path)
         return Waiting(request, tuple(fingerprints_of(run.recipe, self._num_ranks).items()))
 

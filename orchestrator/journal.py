@@ -3,6 +3,7 @@
     STORE/sweeps/NAME/space.yaml      the question as it was asked
     STORE/sweeps/NAME/journal.jsonl   the question resolved, then each configuration in the order it was asked
     STORE/sweeps/NAME/runs/ID.json    one record per run, written once
+    STORE/sweeps/NAME/short/ID.json   the same of short runs, where `stopping` asks for any
 
 The journal is only ever appended to, by one driver at a time; anybody may read.
 """
@@ -29,6 +30,7 @@ from ruamel.yaml import YAML
 from orchestrator.configuration import Configuration, Outcome, Precedent, total_runs
 from orchestrator.question import SearchSpace
 from orchestrator.racing import race_of
+from orchestrator.rungs import Ascent, ascent_of
 from results.ledger import Ledger, Purpose
 from results.race import Standing
 from trainer.spec.environment import commit
@@ -72,20 +74,25 @@ class Sweep:
 
     @property
     def total_runs(self) -> int:
-        """Runs of the whole sweep; at most this many while a search still chooses, or a race still runs."""
-        if self.space.stopping and self.asked() and (race := self.race()).over:
+        """Runs of the whole sweep; at most this many while a search still chooses, or who is dropped is still open."""
+        asked = self.asked()
+        if self.space.race and asked and (race := self.race()).over:
             return sum(race.seeds.values())
-        return total_runs(self.space, self.asked())
+        if self.space.rungs and len(asked) > (self.space.num_configurations or 0) and (ascent := self.ascent()).over:
+            return sum(len(climb.needs) for climb in ascent.climbs.values()) * len(self.space.seeds)
+        return total_runs(self.space, asked)
 
     def race(self) -> Standing:
         """Where its race stands, if it is one."""
         return race_of(self.space, self.asked(), self.records())
 
+    def ascent(self) -> Ascent:
+        """Where its configurations stand on the rungs, if it has any."""
+        return ascent_of(self.space, self.asked(), {**self.records(), **self.short_records()})
+
     def seeds_of(self, configuration: Configuration) -> tuple[int, ...]:
         """Seeds that a configuration needs: all of them, or in a race those of its rounds so far."""
-        if self.space.stopping is None:
-            return self.space.seeds
-        return self.space.seeds[: self.race().seeds[configuration.id]]
+        return self.space.seeds[: self.race().seeds[configuration.id]] if self.space.race else self.space.seeds
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -143,25 +150,34 @@ class Sweep:
 
     def set_aside_failed(self) -> int:
         """Moves the records of failed runs out of the way, so that the runs are done again. Only under the `lock`."""
-        failed = [run_id for run_id, record in self.records().items() if record.status == "failed"]
+        failed = [
+            (run_id, self.record_path(run_id, short=short))
+            for short, records in ((False, self.records()), (True, self.short_records()))
+            for run_id, record in records.items()
+            if record.status == "failed"
+        ]
         folder = self.folder / "failed"
         folder.mkdir(exist_ok=True)
-        for run_id in failed:
-            self.record_path(run_id).replace(folder / f"{run_id}-{time.time_ns()}.json")
+        for run_id, path in failed:
+            path.replace(folder / f"{run_id}-{time.time_ns()}.json")
         return len(failed)
 
-    def record_path(self, run_id: str) -> Path:
-        """Where a run's record appears, whole and once."""
-        return self.folder / "runs" / f"{run_id}.json"
+    def record_path(self, run_id: str, short: bool = False) -> Path:
+        """Where a run's record appears, whole and once; short runs steer the search and are no rows of the table."""
+        return self.folder / ("short" if short else "runs") / f"{run_id}.json"
 
     def record(self, run_id: str) -> Record | None:
         """A run's record, or None while it has none. Raises StoreError if it cannot be read."""
-        path = self.record_path(run_id)
-        return _record(path) if path.exists() else None
+        paths = (self.record_path(run_id, short=short) for short in (False, True))
+        return next((_record(path) for path in paths if path.exists()), None)
 
     def records(self) -> dict[str, Record]:
         """The records of finished runs by run id. Raises StoreError for one that cannot be read."""
         return {path.stem: _record(path) for path in sorted((self.folder / "runs").glob("*.json"))}
+
+    def short_records(self) -> dict[str, Record]:
+        """The same of short runs, which are runs of other recipes than those asked."""
+        return {path.stem: _record(path) for path in sorted((self.folder / "short").glob("*.json"))}
 
 
 def open_sweep(

@@ -78,9 +78,12 @@ class Overview:
 
     def name(self, run_id: str) -> str:
         """A run as people know it: its values and its seed."""
-        config, _, seed = run_id.rpartition("-s")
-        found = next((item for item in self._queue.configurations if item.id == config), None)
-        return f"{label(found, self._sweep.space)}  seed {seed}" if found else run_id
+        run = self._queue.configuration_of(run_id)
+        if run is None:
+            return run_id
+        asked = self._queue.configurations[run.index]
+        short = f"  {run.rung:g} of the schedule" if run.rung < 1 else ""
+        return f"{label(asked, self._sweep.space)}{short}  seed {run_id.rpartition('-s')[2]}"
 
     def _scores(self, configuration: Configuration) -> list[float] | None:
         """The headline of every seed it needs, or None while one is missing or failed."""

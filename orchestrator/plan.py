@@ -7,18 +7,28 @@ of the same sizes, else what the preset declares, and so an estimate: they know 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from orchestrator.configuration import Configuration, baseline_of, grid_of, identify, total_runs
+from orchestrator.configuration import (
+    Configuration,
+    Precedent,
+    baseline_of,
+    fewest_runs,
+    grid_of,
+    identify,
+    total_runs,
+)
 from orchestrator.evidence import evidence_of
 from orchestrator.journal import same_question
 from orchestrator.planned import Plan, Resources, RunPlan, SecondsFrom, StagePlan
 from orchestrator.precedents import precedent_lines, precedents_of
 from orchestrator.question import SearchSpace
+from orchestrator.rungs import rung_lines, short_of
 from orchestrator.slot import expected_ranks, expected_slots
 from trainer.data.corpus import text_digests
 from trainer.spec.environment import environment, num_gpus
@@ -59,17 +69,19 @@ def make_plan(
     """
     sweep = same_question(store.root, space)
     asked = sweep.asked() if sweep else []
-    recorded = set(sweep.records()) if sweep else set()
+    recorded = {*sweep.records(), *sweep.short_records()} if sweep else set()
     marks = _Marks(space, texts or TextDigests("not here", "not here"), place)
     test, reason = _test(space, marks)
     known: dict[str, Configuration] = {}
     for item in [baseline_of(space), *(grid_of(space) if space.method == "grid" else asked)]:
         known.setdefault(item.id, item)
     total = total_runs(space, asked)
-    unchosen = total // len(space.seeds) - len(known)
+    lengths = 1 + (len(space.rungs.rungs) if space.rungs else 0)
+    unchosen = (total // len(space.seeds) - 1) // lengths + 1 - len(known)
     return Plan(
         space=space,
         total_runs=total,
+        fewest_runs=fewest_runs(space),
         recorded_runs=len(recorded),
         configurations=tuple(known.values()),
         stages=tuple(_plan_stages(space, store, marks, list(known.values()), unchosen)),
@@ -79,8 +91,18 @@ def make_plan(
         test=test,
         test_reason=reason,
         evidence=None if test == "none" else evidence_of(space, test == "paired", store.root),
-        notes=tuple(precedent_lines(sweep.precedents if sweep else precedents_of(store.root, space))),
+        notes=_notes(space, sweep.precedents if sweep else precedents_of(store.root, space)),
     )
+
+
+def _notes(space: SearchSpace, precedents: Sequence[Precedent]) -> tuple[str, ...]:
+    return (*precedent_lines(precedents), *rung_lines(space, None))
+
+
+def _forms(space: SearchSpace, item: Configuration) -> list[Configuration]:
+    """What may run of a configuration: itself, and before it its short schedules; of the baseline itself alone."""
+    rungs = space.rungs.rungs if space.rungs and not item.is_baseline else ()
+    return [*(short_of(space, item, rung) for rung in rungs), item]
 
 
 class _Marks:
@@ -113,19 +135,26 @@ class _Marks:
 def _plan_stages(
     space: SearchSpace, store: StageStore, marks: _Marks, known: Sequence[Configuration], unchosen: int
 ) -> Iterable[StagePlan]:
+    lengths = 1 + (len(space.rungs.rungs) if space.rungs else 0)
     for stage in STAGES:
         open_ended = unchosen > 0 and marks.touched(stage)
         representatives = known if unchosen == 0 or open_ended else [*known, *marks.probes[:1]]
-        needed = marks.distinct(representatives, stage, space.seeds)
+        forms = [form for item in representatives for form in _forms(space, item)]
+        needed = marks.distinct(forms, stage, space.seeds)
         if not needed and not open_ended:
             continue
+        to_come = unchosen * len(space.seeds) if open_ended else 0
         seconds_each, seconds_from = _seconds_each(marks.probes[0].values, space, store, stage)
-        standing = sum(stage in marks.of(item, space.seeds[0]) for item in known) + unchosen
+        if seconds_each is not None and stage == "train":
+            parts = [form.rung for form in forms for _ in space.seeds]
+            parts += [*(space.rungs.rungs if space.rungs else ()), 1.0] * to_come
+            seconds_each *= fmean(parts)
+        standing = sum(stage in marks.of(item, space.seeds[0]) for item in known for _ in _forms(space, item))
         yield StagePlan(
             stage=stage,
-            runs=standing * len(space.seeds),
-            needed=len(needed) + (unchosen * len(space.seeds) if open_ended else 0),
-            exact=not open_ended,
+            runs=(standing + unchosen * lengths) * len(space.seeds),
+            needed=len(needed) + to_come * lengths,
+            exact=not open_ended and space.rungs is None,
             cached=sum(store.find(stage, mark) is not None for mark in needed),
             seconds_each=seconds_each,
             seconds_from=seconds_from,
@@ -143,15 +172,15 @@ def _plan_runs(
 ) -> Iterable[RunPlan]:
     """Every run as it is asked; one that is not chosen yet stands on stages of its own where a swept key reaches."""
     held = cache(lambda stage, mark: store.find(stage, mark) is not None)
-    for item in known:
+    for item in (form for asked in known for form in _forms(space, asked)):
         for seed in space.seeds:
             missing = tuple(stage for stage in marks.of(item, seed).items() if not held(*stage))
             done = item.run_id(seed) in recorded
             yield RunPlan(item, seed, done, () if done else missing)
     swept = {stage for stage in STAGES if unchosen > 0 and marks.touched(stage)}
     for number in range(unchosen):
-        for seed in space.seeds:
-            needed = marks.of(marks.probes[0], seed).items()
+        for form, seed in itertools.product(_forms(space, marks.probes[0]), space.seeds):
+            needed = marks.of(form, seed).items()
             stages = ((stage, f"{mark} of {number}" if stage in swept else mark) for stage, mark in needed)
             yield RunPlan(None, seed, False, tuple(stage for stage in stages if not held(*stage)))
 

@@ -75,6 +75,7 @@ def _total_row(plan: Plan) -> dict[str, Any]:
         "usd": plan.usd,
         "disk_bytes": plan.disk_bytes,
         "total_runs": plan.total_runs,
+        "fewest_runs": plan.fewest_runs,
         "recorded_runs": plan.recorded_runs,
         "wall_s": plan.wall_s,
         **asdict(plan.resources),
@@ -133,7 +134,7 @@ def runs_text(plan: Plan) -> RenderableType:
     table = Table(box=None, pad_edge=False)
     for head in ("run", "values", "computes", "shares with earlier runs"):
         table.add_column(head, no_wrap=head == "run")
-    known = {item.id: item for item in plan.configurations}
+    known = {run.configuration.id: run.configuration for run in plan.runs if run.configuration}
     rows = run_rows(plan)
     for row in rows:
         if row["config"] is not None:
@@ -169,7 +170,8 @@ def _cells(stage: StagePlan) -> tuple[str, ...]:
 def _price_lines(plan: Plan) -> Iterator[str]:
     """Runs, seconds, GPU-hours and dollars, bytes."""
     bound = "" if plan.exact else "at most "
-    runs = f"{plan.total_runs} runs, {plan.recorded_runs} of them recorded already"
+    bounds = sorted({plan.fewest_runs, plan.total_runs})
+    runs = f"{' to '.join(map(str, bounds))} runs, {plan.recorded_runs} of them recorded already"
     if plan.seconds is None or plan.wall_s is None:
         yield f"{runs}; time and price: {UNKNOWN}"
         return
@@ -194,7 +196,7 @@ def _notes(plan: Plan) -> Iterator[str]:
     if any(stage.missing and stage.seconds_each is None for stage in plan.stages):
         yield f"{UNKNOWN}: not known before one such stage has run in this store; a smaller sweep tells"
     if not plan.exact:
-        yield "\u2264: at most; the search has yet to choose its configurations"
+        yield "\u2264: at most; configurations are yet to be chosen, or may be dropped"
     expected = expected_of(plan.space)
     if expected and any(stage.seconds_from == "preset" for stage in plan.stages):
         yield f"preset: as {plan.space.preset} declares it for {expected.hardware}; the store has no run of these sizes"

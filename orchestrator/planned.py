@@ -79,6 +79,8 @@ class Plan:
 
     space: SearchSpace
     total_runs: int
+    fewest_runs: int
+    """Below `total_runs` where configurations may be dropped."""
     recorded_runs: int
     """Runs that have their record already, from an earlier life of the same sweep."""
     configurations: tuple[Configuration, ...]

@@ -9,6 +9,7 @@ all inside. Method gp brings torch into this process, the others do not.
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -139,7 +140,10 @@ class Searcher:
         if outcome is None:
             return
         if outcome.score is None:
-            study.tell(trial, state=TrialState.FAIL)
+            for rung, mean in outcome.short:
+                trial.report(mean, round(100 * rung))
+            reached = outcome.short and all(math.isfinite(mean) for _, mean in outcome.short)
+            study.tell(trial, state=TrialState.PRUNED if reached else TrialState.FAIL)
             return
         for name, violation in outcome.violations.items():
             trial.set_constraint(name, violation)
