@@ -31,7 +31,6 @@ from orchestrator.options import (
     WarmStart,
     Workers,
 )
-from orchestrator.overview import read_live
 from orchestrator.question import SearchSpace
 from orchestrator.space import load_space
 from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people
@@ -92,8 +91,9 @@ def sweep(
     """Run a sweep, or what is missing of it, and end in a table, a verdict and a figure."""
     from orchestrator.driver import DriveOptions
     from orchestrator.journal import open_sweep
+    from orchestrator.kept_plan import keep_plan, read_plan
     from orchestrator.plan import plan_here
-    from orchestrator.plan_table import keep_plan, read_plan
+    from orchestrator.plan_table import plan_rows
     from orchestrator.precedents import precedents_of
     from orchestrator.run_queue import default_lag
 
@@ -107,7 +107,7 @@ def sweep(
         precedents=lambda: precedents_of(store, question),
     )
     if read_plan(found.folder) is None:
-        keep_plan(found.folder, plan_here(question, 1 if inline else slots, workers, store))
+        keep_plan(found.folder, plan_rows(plan_here(question, 1 if inline else slots, workers, store)))
     _drive(found, options, store, format)
 
 
@@ -172,36 +172,30 @@ def confirm(
 @app.command(epilog="Example: orchestrator status ttt")
 def status(
     name: Annotated[str | None, typer.Argument(help="A sweep's name; default: the newest.")] = None,
+    watching: Annotated[bool, typer.Option("--watch", help="Go on showing it until it ends.")] = False,
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
     """Where a sweep stands; works from another terminal while it runs."""
     from orchestrator.journal import find_sweep, list_sweeps
+    from orchestrator.standing import print_standing, standing, watch
 
     if name is None and not list_sweeps(store):
         raise UserError(f"{store}: no sweeps yet; start one with: orchestrator sweep search_spaces/ttt.yaml")
     found = find_sweep(store, name) if name else list_sweeps(store)[-1]
-    facts = _standing(found)
     if format == "json":
-        print(json.dumps([facts], indent=1))
+        print(json.dumps([standing(found)], indent=1))
         return
-    from orchestrator.screen import panel, picture_from
-
-    console = Console(highlight=False)
-    live = facts.pop("live")
-    if live and facts["state"] == "running":
-        console.print(panel(picture_from(live)))
-    console.print(f"{facts['sweep']}: {facts['state']}, {facts['recorded']} of {facts['runs']} runs recorded")
-    for machine, why in facts["quarantined"].items():
-        console.print(f"machine {machine} is quarantined: {why}", style="red", soft_wrap=True)
+    (watch if watching else print_standing)(found, Console(highlight=False))
 
 
 @app.command("list", epilog="Example: orchestrator list --format json")
 def list_(store: Store = RUNS, format: TextOrJson = "text") -> None:
     """All sweeps of the store."""
     from orchestrator.journal import damaged_sweeps, list_sweeps
+    from orchestrator.standing import standing
 
-    rows = [_standing(found) for found in list_sweeps(store)]
+    rows = [standing(found) for found in list_sweeps(store)]
     for damaged in damaged_sweeps(store):
         Console(stderr=True).print(f"left out: sweep '{damaged}': its journal cannot be read", style="red")
     for row in rows:
@@ -364,26 +358,6 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
     conclude(found, console, format)
     if any(record.status == "failed" for record in queue.records.values()):
         raise typer.Exit(EXIT_FAILED)
-
-
-def _standing(found: Any) -> dict[str, Any]:
-    """One sweep as a row: what `status` and `list` say of it."""
-    from results.machines import quarantined
-
-    recorded = len(found.records()) + len(found.short_records())
-    busy = found.is_locked()
-    live = read_live(found.folder) if busy else None
-    total = found.total_runs
-    return {
-        "sweep": found.name,
-        "state": "running" if busy else "complete" if recorded >= total else "interrupted",
-        "recorded": recorded,
-        "runs": total,
-        "created_at": found.created_at,
-        "description": found.space.description,
-        "quarantined": quarantined(found.folder),
-        "live": live,
-    }
 
 
 def main() -> None:

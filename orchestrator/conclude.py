@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.journal import Sweep, find_sweep
+from orchestrator.kept_plan import read_plan
 from orchestrator.overview import driven_s, label
-from orchestrator.plan_table import read_plan
 from orchestrator.racing import is_paired, rule_of
 from orchestrator.rungs import rung_lines
 from results.compare import compare

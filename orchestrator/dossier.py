@@ -10,8 +10,8 @@ from typing import Any
 
 from orchestrator.conclude import baseline_of, rows_of, verdicts_of
 from orchestrator.journal import Sweep, find_sweep
+from orchestrator.kept_plan import read_plan
 from orchestrator.overview import driven_s, label
-from orchestrator.plan_table import read_plan
 from orchestrator.question import SearchSpace
 from orchestrator.rungs import rung_lines
 from results.dossier import Dossier, published_dossier

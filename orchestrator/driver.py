@@ -199,6 +199,8 @@ def watching(
 
 
 def _slot_picture(state: dict[str, Any], overview: Overview) -> SlotPicture:
+    if state["quarantined"]:
+        return SlotPicture(state["slot"], f"machine {state['machine']} is quarantined: no more runs")
     if state["closed"]:
         return SlotPicture(state["slot"], "closed: its worker group kept dying")
     if not state["started"]:

@@ -1,11 +1,9 @@
-"""A plan as rows for programs, as text for people, and as a file that remembers what was expected."""
+"""A plan as rows for programs, and as text for people."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -19,25 +17,12 @@ from orchestrator.overview import label
 from orchestrator.planned import Plan, StagePlan, times
 from trainer.spec.load import expected_of
 from trainer.spec.units import human_bytes, human_seconds
-from trainer.stages.cache import write_once
 
 UNKNOWN = "?"
-PLAN_FILE = "plan.json"
 MODES = {
     "steps": "training ends by steps: unlike machines are asked the same question",
     "clock": "training ends by the clock: the hardware is part of the question, so keep to machines of one kind",
 }
-
-
-def keep_plan(sweep_folder: Path, plan: Plan) -> None:
-    """Remembers what was expected before the first run; a later plan of the same sweep changes nothing."""
-    write_once(sweep_folder / PLAN_FILE, json.dumps(plan_rows(plan), indent=1).encode())
-
-
-def read_plan(sweep_folder: Path) -> list[dict[str, Any]] | None:
-    """The rows of the plan that was kept, or None when there is none."""
-    path = sweep_folder / PLAN_FILE
-    return json.loads(path.read_bytes()) if path.exists() else None
 
 
 def plan_rows(plan: Plan) -> list[dict[str, Any]]:

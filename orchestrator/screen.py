@@ -42,11 +42,13 @@ class SweepPicture:
     slots: tuple[SlotPicture, ...]
     elapsed_s: float
     left_s: float | None
+    runs_per_min: float | None = None
 
     @property
     def time_line(self) -> str:
         left = "time left: measuring" if self.left_s is None else f"about {human_seconds(self.left_s)} left"
-        return f"{human_seconds(self.elapsed_s)} elapsed, {left}"
+        pace = "" if self.runs_per_min is None else f" at {self.runs_per_min:.2g} runs a minute"
+        return f"{human_seconds(self.elapsed_s)} elapsed, {left}{pace}"
 
     @property
     def runs_line(self) -> str:

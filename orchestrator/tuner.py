@@ -38,18 +38,20 @@ class RunTrial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         told: Any = ray.get(self._board.wait.remote(self._request, HEARTBEAT_S))
+        self._ended = told["ended"]
         return {"fraction": told["fraction"], "lost": told["lost"], "done": told["ended"]}
 
     def cleanup(self) -> None:
         self._cancel()
 
     def _submit(self, request: dict[str, Any]) -> None:
-        self._request = request
+        self._request, self._ended = request, False
         ray.get(self._board.submit.remote(request))
 
     def _cancel(self) -> None:
-        """An ended run ignores it; one that Tune stopped early must not go on."""
-        self._board.cancel.remote(self._request["run_id"])
+        """A run that Tune stopped early must not go on; one that ended may be on the board again, having drifted."""
+        if not self._ended:
+            self._board.cancel.remote(self._request["run_id"])
 
 
 class FeedSearcher(Searcher):
