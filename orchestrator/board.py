@@ -44,6 +44,8 @@ class RunState:
     kills: int = 0
     lost: str = ""
     """Why no record will come, if so."""
+    owner: str = ""
+    """Who waits for its end."""
     expelled: bool = False
     """Whether it must leave the slot it is on, and wait for another."""
 
@@ -154,20 +156,27 @@ class Board:
         if run_id in self._pending:
             self._pending.remove(run_id)
 
-    async def cancel(self, run_id: str) -> None:
-        """Asks a run to stop; one that still waits ends at once. Unknown runs are ignored."""
+    async def cancel(self, run_id: str, owner: str | None = None) -> None:
+        """Asks a run to stop; one that still waits ends at once. Unknown runs are ignored.
+
+        owner:  only if this one waits for it
+        """
         run = self._runs.get(run_id)
-        if run is None:
+        if run is None or owner not in (None, run.owner):
             return
         run.cancelled, run.expelled = True, False
         if run_id in self._pending:
             self._pending.remove(run_id)
             run.ended.set()
 
-    async def wait(self, request: Mapping[str, Any], wait_s: float) -> Mapping[str, Any]:
-        """Up to `wait_s` seconds for the end of a run, submitted if need be: {ended, fraction, lost}."""
+    async def wait(self, request: Mapping[str, Any], wait_s: float, owner: str = "") -> Mapping[str, Any]:
+        """Up to `wait_s` seconds for the end of a run, submitted if need be: {ended, fraction, lost}.
+
+        owner:  who waits, and so may cancel it
+        """
         await self.submit(request)
         run = self._runs[request["run_id"]]
+        run.owner = owner
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(run.ended.wait(), wait_s)
         fraction = run.progress["fraction"] if run.progress else 0.0

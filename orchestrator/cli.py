@@ -15,6 +15,7 @@ from orchestrator.options import (
     RUNS,
     Address,
     Inline,
+    MLflow,
     Name,
     Policy,
     Preset,
@@ -26,13 +27,16 @@ from orchestrator.options import (
     Space,
     Store,
     TableFormat,
+    TensorBoard,
     TextOrJson,
     Trials,
+    WandB,
     WarmStart,
     Workers,
 )
 from orchestrator.question import SearchSpace
 from orchestrator.space import load_space
+from orchestrator.tracking import Trackers
 from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people
 from trainer.spec.errors import UserError
 from trainer.spec.load import parse_overrides
@@ -84,12 +88,14 @@ def sweep(
     address: Address = None,
     inline: Inline = False,
     snapshot_every_s: SnapshotEvery = 60.0,
+    tensorboard: TensorBoard = False,
+    mlflow: MLflow = None,
+    wandb: WandB = None,
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
     """Run a sweep, or what is missing of it, and end in a table, a verdict and a figure."""
-    from orchestrator.driver import DriveOptions
     from orchestrator.journal import open_sweep
     from orchestrator.kept_plan import keep_plan, read_plan
     from orchestrator.plan import plan_here
@@ -98,7 +104,7 @@ def sweep(
     from orchestrator.run_queue import default_lag
 
     question = _question(space, preset, overrides, seeds, trials, warm_start, price)
-    options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
+    options = _options(slots, workers, address, inline, snapshot_every_s, Trackers(tensorboard, mlflow, wandb))
     found = open_sweep(
         store,
         question,
@@ -119,17 +125,19 @@ def resume(
     address: Address = None,
     inline: Inline = False,
     snapshot_every_s: SnapshotEvery = 60.0,
+    tensorboard: TensorBoard = False,
+    mlflow: MLflow = None,
+    wandb: WandB = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again, once mended.")] = False,
     trust: Annotated[list[str], typer.Option(help="A quarantined machine that may run again.")] = [],  # noqa: B006
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
     """Go on with a sweep that was interrupted or killed; nothing finished is run again."""
-    from orchestrator.driver import DriveOptions
     from orchestrator.journal import find_sweep
     from orchestrator.quarantine import trust_machine
 
-    options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
+    options = _options(slots, workers, address, inline, snapshot_every_s, Trackers(tensorboard, mlflow, wandb))
     found = find_sweep(store, name)
     with found.lock():
         for machine in trust:
@@ -312,6 +320,13 @@ def _question(
         warm_start=warm_start,
     )
     return found if price is None else found.at_price(price)
+
+
+def _options(slots: Any, workers: Any, address: Any, inline: bool, snapshot_every_s: float, trackers: Any) -> Any:
+    from orchestrator.driver import DriveOptions
+
+    trackers.check(inline)
+    return DriveOptions(slots, workers, address, inline, snapshot_every_s, trackers)
 
 
 def _seeds(text: str | None) -> list[int] | None:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +29,7 @@ from orchestrator.ray_session import output_to, ray_session
 from orchestrator.run_queue import FINISHED, RunQueue
 from orchestrator.screen import Screen, SlotPicture, make_screen
 from orchestrator.slot import SlotThread, expected_ranks, plan_slots
+from orchestrator.tracking import Trackers
 from trainer.spec.errors import UserError
 from trainer.stages.assemble import RunRequest
 from trainer.stages.cache import StageStore
@@ -52,6 +53,7 @@ class DriveOptions:
     address: str | None = None
     inline: bool = False
     snapshot_every_s: float = 60.0
+    trackers: Trackers = field(default_factory=Trackers)
 
 
 def drive(sweep: Sweep, queue: RunQueue, store: StageStore, options: DriveOptions, console: Console) -> End:
@@ -115,11 +117,17 @@ def run_on_ray(
         stop_on_signals(stop),  # after ray.init, which takes SIGTERM for itself
         make_screen(Console(file=out, force_terminal=is_terminal, width=width)) as screen,
     ):
-        return _run_slots(feed, store, options, overview, stop, screen)
+        return _run_slots(feed, sweep, store, options, overview, stop, screen)
 
 
 def _run_slots(
-    feed: Feed, store: StageStore, options: DriveOptions, overview: Overview, stop: threading.Event, screen: Screen
+    feed: Feed,
+    sweep: Sweep,
+    store: StageStore,
+    options: DriveOptions,
+    overview: Overview,
+    stop: threading.Event,
+    screen: Screen,
 ) -> bool:
     import ray  # late: only a sweep that computes something pays for Ray and torch
 
@@ -147,7 +155,7 @@ def _run_slots(
         for thread in slots:
             thread.start()
         with watching(board, feed, overview, screen, slots, stop):
-            run_trials(feed, board, board_name, plan.in_flight, scratch, stop)
+            run_trials(feed, sweep, options.trackers, board, board_name, plan.in_flight, scratch, stop)
         dead = not any(thread.is_alive() for thread in slots)
         ray.get(board.close.remote())
         deadline = time.monotonic() + CLOSE_WAIT_S

@@ -80,6 +80,7 @@ class Feed:
         self._ledger = Ledger(sweep.store)
         self._quarantine = Quarantine(sweep, store, expected_of(sweep.preset))
         self._repeated: list[str] = []
+        self._recorded: list[Record] = []
         for run_id, record in dict(queue.records).items():
             if not self._drifted(run_id, record):  # a crash may have come between the record and its judgement,
                 self._note_end(run_id, record)  # or the ledger
@@ -126,6 +127,11 @@ class Feed:
         """Runs that ended and must be done again, since the last time this was asked."""
         repeated, self._repeated = self._repeated, []
         return repeated
+
+    def take_recorded(self) -> list[Record]:
+        """Runs that have their record, since the last time this was asked."""
+        recorded, self._recorded = self._recorded, []
+        return recorded
 
     def _drifted(self, run_id: str, record: Record) -> bool:
         """Whether the run must be done again; it, and whatever stands on it, is then open once more."""
@@ -185,6 +191,7 @@ class Feed:
         return stage in self._stored
 
     def _finish(self, run_id: str, record: Record) -> None:
+        self._recorded.append(record)
         self._note_end(run_id, record)
         self._queue.finished(run_id, record)
 

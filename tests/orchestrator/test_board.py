@@ -264,3 +264,15 @@ def test_a_run_that_drifted_can_be_submitted_again():
         return early["ended"], await board.take(1, good, 1)
 
     assert play(scene()) == (False, request("a"))
+
+
+def test_a_run_is_cancelled_only_by_whoever_waits_for_it():
+    async def scene():
+        board = Board(1)
+        await board.wait(request("a"), 0, "waiting")
+        await board.cancel("a", "a process that Tune started in vain")
+        kept = (await board.wait(request("a"), 0, "waiting"))["ended"]
+        await board.cancel("a", "waiting")
+        return kept, (await board.wait(request("a"), 0, "waiting"))["ended"]
+
+    assert play(scene()) == (False, True)
