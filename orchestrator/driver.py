@@ -56,7 +56,10 @@ class DriveOptions:
 
 def drive(sweep: Sweep, queue: RunQueue, store: StageStore, options: DriveOptions, console: Console) -> bool:
     """Runs what is missing. Returns whether the sweep is complete; False means interrupted, with everything kept."""
-    feed = Feed(sweep, queue, store, 1 if options.inline else expected_ranks(options.workers))
+    from orchestrator.study_file import StudyFile  # late: Optuna, which only a driver pays for
+
+    study = StudyFile(sweep, queue)
+    feed = Feed(sweep, queue, store, 1 if options.inline else expected_ranks(options.workers), study.update)
     if feed.is_finished():
         return True
     preflight(sweep, store.root, console, skip=not options.check)
