@@ -20,12 +20,11 @@ from typing import Any
 
 from rich.console import Console
 
-import trainer
 from orchestrator.configuration import Configuration, baseline_of, identify
 from orchestrator.journal import Sweep
 from orchestrator.overview import label
 from orchestrator.question import SearchSpace
-from trainer.spec.environment import versions
+from trainer.spec import environment
 from trainer.spec.errors import UserError
 from trainer.spec.fields import FIELDS, FieldInfo, disabled_by, value_at
 from trainer.spec.fingerprint import digest
@@ -97,7 +96,7 @@ def _is_switch(info: FieldInfo) -> bool:
 
 def _check(sweep: Sweep, configuration: Configuration, passed: Path, console: Console) -> None:
     recipe = sweep.space.recipe(configuration.values, sweep.space.seeds[0])
-    mark = passed / digest([configuration.id, _code(), versions()])
+    mark = passed / digest([configuration.id, _code(), environment.versions()])
     if mark.exists():
         return
     name = label(configuration, sweep.space)
@@ -123,8 +122,8 @@ def _asked(recipe: Recipe) -> subprocess.CompletedProcess[str]:
         file.write_text(recipe.model_dump_json(), encoding="utf-8")
         command: Sequence[str] = (sys.executable, "-m", "trainer", "check", str(file))
         places = [str(_package().parent), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(place for place in places if place)}
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603
+        variables = os.environ | {"PYTHONPATH": os.pathsep.join(place for place in places if place)}
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=variables)  # noqa: S603
 
 
 @cache
@@ -135,4 +134,4 @@ def _code() -> str:
 
 
 def _package() -> Path:
-    return Path(str(trainer.__file__)).parent
+    return Path(environment.__file__).parents[1]
