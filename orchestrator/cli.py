@@ -17,6 +17,7 @@ from orchestrator.options import (
     Inline,
     MLflow,
     Name,
+    NoCheck,
     Policy,
     Preset,
     Price,
@@ -91,6 +92,7 @@ def sweep(
     tensorboard: TensorBoard = False,
     mlflow: MLflow = None,
     wandb: WandB = None,
+    no_check: NoCheck = False,
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
     store: Store = RUNS,
     format: TextOrJson = "text",
@@ -104,7 +106,8 @@ def sweep(
     from orchestrator.run_queue import default_lag
 
     question = _question(space, preset, overrides, seeds, trials, warm_start, price)
-    options = _options(slots, workers, address, inline, snapshot_every_s, Trackers(tensorboard, mlflow, wandb))
+    trackers = Trackers(tensorboard, mlflow, wandb)
+    options = _options(slots, workers, address, inline, snapshot_every_s, not no_check, trackers)
     found = open_sweep(
         store,
         question,
@@ -128,6 +131,7 @@ def resume(
     tensorboard: TensorBoard = False,
     mlflow: MLflow = None,
     wandb: WandB = None,
+    no_check: NoCheck = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again, once mended.")] = False,
     trust: Annotated[list[str], typer.Option(help="A quarantined machine that may run again.")] = [],  # noqa: B006
     store: Store = RUNS,
@@ -137,7 +141,8 @@ def resume(
     from orchestrator.journal import find_sweep
     from orchestrator.quarantine import trust_machine
 
-    options = _options(slots, workers, address, inline, snapshot_every_s, Trackers(tensorboard, mlflow, wandb))
+    trackers = Trackers(tensorboard, mlflow, wandb)
+    options = _options(slots, workers, address, inline, snapshot_every_s, not no_check, trackers)
     found = find_sweep(store, name)
     with found.lock():
         for machine in trust:
@@ -156,6 +161,7 @@ def confirm(
     workers: Workers = None,
     address: Address = None,
     inline: Inline = False,
+    no_check: NoCheck = False,
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
@@ -174,7 +180,7 @@ def confirm(
     Console(stderr=format == "json", highlight=False).print(
         f"sweep {found.name}: {winner.id} and the baseline on fresh seeds {seeds}", soft_wrap=True
     )
-    _drive(found, DriveOptions(slots=slots, workers=workers, address=address, inline=inline), store, format)
+    _drive(found, DriveOptions(slots, workers, address, inline, check=not no_check), store, format)
 
 
 @app.command(epilog="Example: orchestrator status ttt")
@@ -322,11 +328,19 @@ def _question(
     return found if price is None else found.at_price(price)
 
 
-def _options(slots: Any, workers: Any, address: Any, inline: bool, snapshot_every_s: float, trackers: Any) -> Any:
+def _options(
+    slots: int | None,
+    workers: int | None,
+    address: str | None,
+    inline: bool,
+    snapshot_every_s: float,
+    check: bool,
+    trackers: Trackers,
+) -> Any:
     from orchestrator.driver import DriveOptions
 
     trackers.check(inline)
-    return DriveOptions(slots, workers, address, inline, snapshot_every_s, trackers)
+    return DriveOptions(slots, workers, address, inline, snapshot_every_s, check, trackers)
 
 
 def _seeds(text: str | None) -> list[int] | None:

@@ -25,6 +25,7 @@ from rich.console import Console
 from orchestrator.feed import Feed
 from orchestrator.journal import Sweep
 from orchestrator.overview import Overview
+from orchestrator.preflight import preflight
 from orchestrator.ray_session import output_to, ray_session
 from orchestrator.run_queue import FINISHED, RunQueue
 from orchestrator.screen import Screen, SlotPicture, make_screen
@@ -53,14 +54,20 @@ class DriveOptions:
     address: str | None = None
     inline: bool = False
     snapshot_every_s: float = 60.0
+    check: bool = True
+    """Whether the sweep's recipes must be shown alive before the first run."""
     trackers: Trackers = field(default_factory=Trackers)
 
 
 def drive(sweep: Sweep, queue: RunQueue, store: StageStore, options: DriveOptions, console: Console) -> End:
     """Runs what is missing, and says how it ended. Everything finished is kept, whichever way."""
-    feed = Feed(sweep, queue, store, 1 if options.inline else expected_ranks(options.workers))
+    from orchestrator.study_file import StudyFile  # late: Optuna, which only a driver pays for
+
+    study = StudyFile(sweep, queue)
+    feed = Feed(sweep, queue, store, 1 if options.inline else expected_ranks(options.workers), study.update)
     if feed.is_finished():
         return "complete"
+    preflight(sweep, store.root, console, skip=not options.check)
     stop = threading.Event()
     overview = Overview(sweep, queue)
     try:
