@@ -139,10 +139,11 @@ def _run_slots(
     import ray  # late: only a sweep that computes something pays for Ray and torch
 
     from orchestrator.board import Board
-    from orchestrator.tuner import run_trials
+    from orchestrator.tuner import run_trials, tracking_of
     from trainer.stages.pipeline import run_pipeline
     from trainer.worker_group import serve
 
+    tracking = tracking_of(options.trackers, feed, sweep)
     work = partial(run_pipeline, store=store, snapshot_every_s=options.snapshot_every_s)
     offered = ray.cluster_resources()
     plan = plan_slots(offered.get("CPU", 0), offered.get("GPU", 0), overview.runs_left, options.slots, options.workers)
@@ -162,7 +163,7 @@ def _run_slots(
         for thread in slots:
             thread.start()
         with watching(board, feed, overview, screen, slots, stop):
-            run_trials(feed, sweep, options.trackers, board, board_name, plan.in_flight, scratch, stop)
+            run_trials(feed, tracking, board, board_name, plan.in_flight, scratch, stop)
         dead = not any(thread.is_alive() for thread in slots)
         ray.get(board.close.remote())
         deadline = time.monotonic() + CLOSE_WAIT_S

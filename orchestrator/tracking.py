@@ -35,6 +35,15 @@ class Trackers:
     """The project's name."""
 
     @property
+    def mlflow_uri(self) -> str:
+        """A folder becomes a database in it: MLflow keeps plain files no longer."""
+        said = self.mlflow or ""
+        if ":" in said:
+            return said
+        Path(said).mkdir(parents=True, exist_ok=True)
+        return f"sqlite:///{Path(said).absolute() / 'mlflow.db'}"
+
+    @property
     def wanted(self) -> dict[str, str]:
         """Package by flag of those that were asked for."""
         packages = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}

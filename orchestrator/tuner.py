@@ -22,6 +22,7 @@ from orchestrator.feed import Feed
 from orchestrator.journal import Sweep
 from orchestrator.run_queue import FINISHED
 from orchestrator.tracking import Trackers, is_offline, tracked_run
+from trainer.spec.errors import UserError
 from trainer.stages.assemble import RunRequest
 
 HEARTBEAT_S = 0.5
@@ -133,10 +134,6 @@ class Tracking(tune.Callback):
     def __init__(self, feed: Feed, sweep: Sweep, loggers: Sequence[LoggerCallback]):
         self._feed, self._sweep, self._loggers = feed, sweep, loggers
 
-    def setup(self, stop: Any = None, num_samples: Any = None, total_num_samples: Any = None, **info: Any) -> None:
-        for logger in self._loggers:
-            logger.setup(stop, num_samples, total_num_samples, **info)
-
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         for record in self._feed.take_recorded():
             self._tell(tracked_run(self._sweep, record), record.status == "failed")
@@ -159,25 +156,37 @@ class Tracking(tune.Callback):
 
 
 def loggers_of(trackers: Trackers, sweep: Sweep) -> list[LoggerCallback]:
-    """Ray's logger callbacks for the trackers that were asked for."""
+    """Ray's logger callbacks for the trackers that were asked for, set up. Raises UserError when one cannot be reached.
+
+    The late imports load the trackers themselves, which no trial's process should pay for.
+    """
     made: list[LoggerCallback] = [TBXLoggerCallback()] if trackers.tensorboard else []
     if trackers.mlflow:
-        from ray.air.integrations.mlflow import MLflowLoggerCallback  # late: it imports the tracker, in every trial
+        from ray.air.integrations.mlflow import MLflowLoggerCallback
 
-        made.append(MLflowLoggerCallback(trackers.mlflow, experiment_name=sweep.name))
+        made.append(MLflowLoggerCallback(trackers.mlflow_uri, experiment_name=sweep.name))
     if trackers.wandb:
-        from ray.air.integrations.wandb import WandbLoggerCallback  # late, for the same reason
+        from ray.air.integrations.wandb import WandbLoggerCallback
 
-        mode = "offline" if is_offline() else "online"
-        os.environ.setdefault("WANDB_MODE", mode)  # without it Ray's callback asks for a key
+        os.environ.setdefault("WANDB_MODE", "offline" if is_offline() else "online")  # else Ray asks for a key
         made.append(WandbLoggerCallback(trackers.wandb, group=sweep.name, mode=os.environ["WANDB_MODE"]))
+    for logger in made:
+        try:
+            logger.setup()
+        except Exception as fault:
+            name = type(logger).__name__.removesuffix("LoggerCallback")
+            raise UserError(f"{name} cannot be told: {str(fault).splitlines()[0]}") from fault
     return made
+
+
+def tracking_of(trackers: Trackers, feed: Feed, sweep: Sweep) -> list[tune.Callback]:
+    """What tells the trackers; nothing when none was asked for. May raise UserError, so before any slot starts."""
+    return [Tracking(feed, sweep, loggers)] if (loggers := loggers_of(trackers, sweep)) else []
 
 
 def run_trials(
     feed: Feed,
-    sweep: Sweep,
-    trackers: Trackers,
+    tracking: Sequence[tune.Callback],
     board: Any,
     board_name: str,
     in_flight: int,
@@ -185,7 +194,6 @@ def run_trials(
     stop: threading.Event,
 ) -> None:
     """Runs the whole feed through Tune; returns when it is finished or `stop` is set."""
-    tracking = [Tracking(feed, sweep, loggers)] if (loggers := loggers_of(trackers, sweep)) else []
     tune.Tuner(
         tune.with_resources(RunTrial, {"memory": TRIAL_MEMORY_BYTES}),
         tune_config=tune.TuneConfig(

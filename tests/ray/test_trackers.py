@@ -63,7 +63,7 @@ def events_in(content: bytes, event_type):
 
 def test_mlflow_has_every_run_with_its_values_and_score(folder, rows):
     mlflow = pytest.importorskip("mlflow")
-    client = mlflow.MlflowClient(str(folder / "ml"))
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'ml' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("tracked")
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
     assert set(runs) == set(rows)
