@@ -14,9 +14,10 @@ Lines cut off its end leave no mark in the chain; the records that the store sti
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,6 +59,7 @@ class Ledger:
         self._read_bytes, self._last_hash = 0, FIRST
         self._declared: dict[tuple[str, str], list[int]] = {}
         self._runs: set[tuple[str, str, str, int]] = set()
+        self._by_config: dict[str, list[Entry]] = {}
 
     def declare(self, sweep: str, config: str, seeds: Sequence[int], purpose: Purpose = "sweep") -> None:
         """Says which seeds a configuration will run on, before any of them does; saying it again changes nothing.
@@ -73,7 +75,7 @@ class Ledger:
                 raise UserError(f"sweep '{sweep}' declared seeds {before} for {config}; it cannot change them now")
             if before is not None:
                 return
-            started = {entry["seed"] for entry in self._entries if self._is(entry, "started", config)}
+            started = {entry["seed"] for entry in self._of(config) if entry["event"] == "started"}
             if purpose == "confirm" and started & set(seeds):
                 raise UserError(f"seeds {_listed(started & set(seeds))} are not fresh: {config} has run on them")
             self._append(event="declared", sweep=sweep, config=config, seeds=list(seeds), purpose=purpose)
@@ -121,6 +123,7 @@ class Ledger:
         else:
             self._runs.add((entry["event"], entry["sweep"], entry["config"], entry["seed"]))
         self._entries.append(entry)
+        self._by_config.setdefault(entry["config"], []).append(entry)
         self._read_bytes += len(line) + 1
         self._last_hash = hashlib.sha256(line).hexdigest()
 
@@ -143,16 +146,14 @@ class Ledger:
             os.fsync(file.fileno())
         self._take(line)
 
-    @staticmethod
-    def _is(entry: Entry, event: str, config: str) -> bool:
-        return bool(entry["event"] == event and entry["config"] == config)
+    def _of(self, config: str) -> Sequence[Entry]:
+        return self._by_config.get(config, ())
 
-    def fate(self, configs: Collection[str]) -> list[SeedFate]:
+    def fate(self, configs: Iterable[str]) -> list[SeedFate]:
         """Every seed ever declared for these configurations, in any sweep, with what became of it."""
+        self.entries()
         fates: dict[tuple[str, str, int], SeedFate] = {}
-        for entry in self.entries():
-            if entry["config"] not in configs:
-                continue
+        for entry in itertools.chain.from_iterable(self._of(config) for config in dict.fromkeys(configs)):
             if entry["event"] == "declared":
                 for seed in entry["seeds"]:
                     key = entry["sweep"], entry["config"], seed
@@ -183,11 +184,12 @@ class Ledger:
 
     def _known_before(self, sweep: str, config: str) -> tuple[set[int], set[int]]:
         """The seeds that the sweep declared for the configuration, and those that had ended by then, in any sweep."""
+        self.entries()
         ended: set[int] = set()
-        for entry in self.entries():
-            if self._is(entry, "declared", config) and entry["sweep"] == sweep:
+        for entry in self._of(config):
+            if entry["event"] == "declared" and entry["sweep"] == sweep:
                 return set(entry["seeds"]), ended
-            if self._is(entry, "ended", config):
+            if entry["event"] == "ended":
                 ended.add(entry["seed"])
         return set(), ended
 
