@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,11 @@ class Sweep:
         if self.space.stopping and self.asked() and (race := self.race()).over:
             return sum(race.seeds.values())
         return total_runs(self.space, self.asked())
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The seed ledger of the store; read once, then line by line as it grows."""
+        return Ledger(self.store)
 
     def race(self) -> Standing:
         """Where its race stands, if it is one."""
@@ -131,7 +137,7 @@ class Sweep:
 
     def declare(self, configuration: Configuration) -> None:
         """Tells the seed ledger on which seeds a configuration will run; again changes nothing."""
-        Ledger(self.store).declare(self.name, configuration.id, self.space.seeds, self.purpose)
+        self.ledger.declare(self.name, configuration.id, self.space.seeds, self.purpose)
 
     def set_aside_failed(self) -> int:
         """Moves the records of failed runs out of the way, so that the runs are done again. Only under the `lock`."""
