@@ -214,7 +214,7 @@ def _verdicts(
 
 def _family(sweep: Sweep) -> int:
     """Configurations that will have been compared when the sweep is complete; equal ones are one."""
-    asked = sweep.asked()
+    asked = [item for item in sweep.asked() if item.rung == 1]
     to_come = max(0, (sweep.space.num_configurations or 0) - (len(asked) - 1))
     return len({item.id for item in asked} - {asked[0].id}) + to_come
 
