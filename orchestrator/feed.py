@@ -15,7 +15,6 @@ from orchestrator.configuration import config_of
 from orchestrator.journal import Sweep
 from orchestrator.quarantine import Quarantine
 from orchestrator.run_queue import FINISHED, WAIT, Pause, Run, RunQueue
-from results.ledger import Ledger
 from trainer.spec.errors import StoreError
 from trainer.spec.load import expected_of
 from trainer.spec.recipe import Recipe
@@ -88,7 +87,7 @@ class Feed:
         self._ahead: list[Waiting] = []
         self._out: dict[str, Waiting] = {}
         self._stored: set[Stage] = set()
-        self._ledger = Ledger(sweep.store)
+        self._ledger = sweep.ledger
         self._quarantine = Quarantine(sweep, store, expected_of(sweep.preset))
         self._repeated: list[str] = []
         self._recorded: list[Record] = []
