@@ -51,7 +51,7 @@ def test_a_node_with_other_versions_takes_no_more_runs_and_the_sweep_ends_on_the
     words = ["sweep", "guarded.yaml", "--address", cluster.address, "--slots", "2"]
     words += [word for change in SMALL for word in ("--set", change)]
     command = [sys.executable, "-c", "from orchestrator.cli import main; main()", *words]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=550, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     sweep = find_sweep(tmp_path / "runs", "guarded")
     assert list(quarantined(sweep.folder)) == ["beta"]

@@ -29,7 +29,7 @@ def folder(tmp_path_factory) -> Path:
     words = ["sweep", "tracked.yaml", "--slots", "1", "--no-check", *TRACKERS]
     words += [word for change in SMALL for word in ("--set", change)]
     command = [sys.executable, "-c", "from orchestrator.cli import main; main()", *words]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=550, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
