@@ -15,6 +15,7 @@ from orchestrator.options import (
     Address,
     Inline,
     Name,
+    NoCheck,
     Policy,
     Preset,
     Price,
@@ -84,6 +85,7 @@ def sweep(
     address: Address = None,
     inline: Inline = False,
     snapshot_every_s: SnapshotEvery = 60.0,
+    no_check: NoCheck = False,
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
     store: Store = RUNS,
     format: TextOrJson = "text",
@@ -97,7 +99,7 @@ def sweep(
     from orchestrator.run_queue import default_lag
 
     question = _question(space, preset, overrides, seeds, trials, warm_start, price)
-    options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
+    options = DriveOptions(slots, workers, address, inline, snapshot_every_s, check=not no_check)
     found = open_sweep(
         store,
         question,
@@ -118,6 +120,7 @@ def resume(
     address: Address = None,
     inline: Inline = False,
     snapshot_every_s: SnapshotEvery = 60.0,
+    no_check: NoCheck = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again, once mended.")] = False,
     store: Store = RUNS,
     format: TextOrJson = "text",
@@ -126,7 +129,7 @@ def resume(
     from orchestrator.driver import DriveOptions
     from orchestrator.journal import find_sweep
 
-    options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
+    options = DriveOptions(slots, workers, address, inline, snapshot_every_s, check=not no_check)
     _drive(find_sweep(store, name), options, store, format, retry_failed)
 
 
@@ -141,6 +144,7 @@ def confirm(
     workers: Workers = None,
     address: Address = None,
     inline: Inline = False,
+    no_check: NoCheck = False,
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
@@ -159,7 +163,7 @@ def confirm(
     Console(stderr=format == "json", highlight=False).print(
         f"sweep {found.name}: {winner.id} and the baseline on fresh seeds {seeds}", soft_wrap=True
     )
-    _drive(found, DriveOptions(slots=slots, workers=workers, address=address, inline=inline), store, format)
+    _drive(found, DriveOptions(slots, workers, address, inline, check=not no_check), store, format)
 
 
 @app.command(epilog="Example: orchestrator status ttt")

@@ -8,6 +8,7 @@ is computing. The order changes who waits for whom, never an answer.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.configuration import config_of
@@ -67,9 +68,20 @@ class Waiting:
 
 
 class Feed:
-    """Runs of one sweep, each handed out once."""
+    """Runs of one sweep, each handed out once.
 
-    def __init__(self, sweep: Sweep, queue: RunQueue, store: StageStore, num_ranks: int):
+    heard:  called whenever the queue has asked or heard something new
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        queue: RunQueue,
+        store: StageStore,
+        num_ranks: int,
+        heard: Callable[[], None] = lambda: None,
+    ):
+        self._heard = heard
         self._sweep, self._queue, self._store, self._num_ranks = sweep, queue, store, num_ranks
         self._ahead: list[Waiting] = []
         self._out: dict[str, Waiting] = {}
@@ -162,6 +174,7 @@ class Feed:
     def _finish(self, run_id: str, record: Record) -> None:
         self._note_end(run_id, record)
         self._queue.finished(run_id, record)
+        self._heard()
 
     def _note_start(self, run: Waiting) -> None:
         self._ledger.start(self._sweep.name, config_of(run.request.run_id), run.request.recipe["seed"])

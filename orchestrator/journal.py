@@ -108,7 +108,7 @@ class Sweep:
             ) from None
         try:
             pid_file.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
-            _cut_torn_line(self.folder / JOURNAL)
+            cut_torn_line(self.folder / JOURNAL)
             yield
         finally:
             pid_file.unlink(missing_ok=True)
@@ -324,7 +324,8 @@ def _entries(path: Path) -> list[dict[str, Any]]:
         raise StoreError(f"{path}: is damaged; move the sweep's folder away to start anew") from None
 
 
-def _cut_torn_line(path: Path) -> None:
+def cut_torn_line(path: Path) -> None:
+    """Takes the end off a file of lines whose last writer was killed within one."""
     with path.open("r+b") as file:
         content = file.read()
         file.truncate(content.rfind(b"\n") + 1)

@@ -188,11 +188,19 @@ class RunQueue:
             return self._climbs().climbs[configuration.id].settled
         return all(configuration.run_id(seed) in self._records for seed in self.seeds)
 
+    def outcome(self, configuration: Configuration) -> Outcome | None:
+        """What became of a configuration; None while it needs, or may yet need, another run."""
+        settled = self._left_the_race(configuration) if self._space.race else self._complete(configuration)
+        return self._outcome(configuration) if settled else None
+
+    def _left_the_race(self, configuration: Configuration) -> bool:
+        return self._race().over or self._race().fates.get(configuration.id, "running") != "running"
+
     def _outcome(self, configuration: Configuration) -> Outcome:
         if self._space.rungs and (climb := self._climbs().climbs[configuration.id]).dropped_at:
             sign = 1.0 if self._space.metric.goal == "minimize" else -1.0
             return Outcome(None, short=tuple((rung, sign * mean) for rung, mean in climb.means.items()))
-        records = [self._records[configuration.run_id(seed)] for seed in self.seeds]
+        records = [self._records[configuration.run_id(seed)] for seed in self.seeds_of(configuration)]
         return outcome_of(self._space, [row_of(record.model_dump(mode="json"), "", ()) for record in records])
 
 

@@ -122,8 +122,8 @@ def _opened(url: str, process: int) -> tuple[Any, str]:
     protocol = url.split("://", 1)[0]
     if protocol not in known_implementations:
         raise StoreError(
-            f"{url}: '{protocol}' is no kind of store that is known{did_you_mean(protocol, known_implementations)}; "
-            "expected a folder, or a URL such as s3://BUCKET/PREFIX"
+            f"{url}: '{protocol}' is no kind of store; expected a folder, or a URL such as s3://BUCKET/PREFIX"
+            f"{did_you_mean(protocol, known_implementations)}"
         )
     try:
         files, root = url_to_fs(url, use_listings_cache=False)  # others write to it too
