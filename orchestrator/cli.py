@@ -41,7 +41,7 @@ from orchestrator.tracking import Trackers
 from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people
 from trainer.spec.errors import UserError
 from trainer.spec.load import parse_overrides
-from trainer.stages.cache import StageStore
+from trainer.stages.shared import stage_store
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(cache, name="cache")
@@ -371,7 +371,7 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
         queue = queue_of(found)
         end: End = "interrupted"
         with contextlib.suppress(KeyboardInterrupt):  # before the driver listens, or a second Ctrl-C
-            end = drive(found, queue, StageStore(store), options, console)
+            end = drive(found, queue, stage_store(store), options, console)
     if end == "stranded":
         for line in stranded_lines(found, queue.total_runs):
             console.print(line, style="red", soft_wrap=True)
