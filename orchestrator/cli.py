@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.cache_cli import cache
+from orchestrator.next_cli import next_
 from orchestrator.options import (
     RUNS,
     Address,
@@ -40,6 +41,7 @@ from trainer.stages.cache import StageStore
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(cache, name="cache")
+app.command("next", epilog="Example: orchestrator next ttt --budget-seconds 3600 --format json")(next_)
 
 
 @app.command(epilog="Example: orchestrator plan search_spaces/ttt.yaml")
@@ -272,6 +274,7 @@ def report(
     name: Name,
     out: Annotated[Path | None, typer.Option(help="The file; default: report.html in the sweep's folder.")] = None,
     store: Store = RUNS,
+    format: TextOrJson = "text",
 ) -> None:
     """One self-contained HTML page: verdict, ranking, figures, budget, failures, how to reproduce."""
     from orchestrator.dossier import dossier_of
@@ -279,7 +282,8 @@ def report(
     from results.report import write_report
 
     found = find_sweep(store, name)
-    print(write_report(dossier_of(found), out or found.folder / "report.html"))
+    page = write_report(dossier_of(found), out or found.folder / "report.html")
+    print(json.dumps([{"sweep": found.name, "report": str(page)}], indent=1) if format == "json" else page)
 
 
 @app.command(epilog="Example: orchestrator schema space > space.schema.json")
