@@ -20,7 +20,6 @@ from orchestrator.plan_table import read_plan
 from orchestrator.racing import is_paired, rule_of
 from orchestrator.rungs import rung_lines
 from results.compare import compare
-from results.figures import draw_scores, score_facts
 from results.ledger import Ledger
 from results.race_verdict import race_verdicts
 from results.reckoning import in_words
@@ -46,6 +45,8 @@ def rows_of(sweep: Sweep) -> pd.DataFrame:
 
 def conclude(sweep: Sweep, console: Console, format: str) -> None:
     """The end of a sweep: with `json` the rows per configuration on stdout, else everything a person wants."""
+    from results.figures import draw_scores, score_facts  # late: matplotlib, which only the end of a sweep draws with
+
     frame = rows_of(sweep)
     table = table_of(sweep, frame)
     if format == "json":
