@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.journal import Sweep, find_sweep
+from orchestrator.output import print_rows
 from orchestrator.overview import driven_s, label
 from orchestrator.plan_table import read_plan
 from orchestrator.racing import is_paired, rule_of
@@ -45,13 +45,13 @@ def rows_of(sweep: Sweep) -> pd.DataFrame:
 
 def conclude(sweep: Sweep, console: Console, format: str) -> None:
     """The end of a sweep: with `json` the rows per configuration on stdout, else everything a person wants."""
-    from results.figures import draw_scores, score_facts  # late: matplotlib, which only the end of a sweep draws with
-
     frame = rows_of(sweep)
     table = table_of(sweep, frame)
     if format == "json":
         print(render(table, "json"))
         return
+    from results.figures import draw_scores, score_facts  # late: matplotlib, which only the end of a sweep draws with
+
     warn_unreadable(frame, console)
     console.print(as_text(table, console.width if console.is_terminal else PIPED_WIDTH), soft_wrap=True)
     for line in (
@@ -171,7 +171,7 @@ def print_comparison(
     verdicts = _verdicts(sweep, frame, baseline, margin, unit, alpha, store)
     verdicts = sorted(verdicts, key=lambda verdict: verdict.bpb.difference if verdict.bpb else float("inf"))
     if format == "json":
-        print(json.dumps([asdict(verdict) | {"sentence": verdict.sentence} for verdict in verdicts], indent=1))
+        print_rows(asdict(verdict) | {"sentence": verdict.sentence} for verdict in verdicts)
         return
     console = Console(highlight=False)
     asked = {item.id: item for item in sweep.asked()}

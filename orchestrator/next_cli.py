@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.options import RUNS, Store, TextOrJson
+from orchestrator.output import print_rows
 from trainer.spec.units import human_seconds
 
 
@@ -27,7 +27,7 @@ def next_(
     sweeps = None if name is None else [find_sweep(store, name)]
     steps = next_steps(store, sweeps, budget_seconds, gpu_hours)
     if format == "json":
-        print(json.dumps([asdict(step) for step in steps], indent=1))
+        print_rows(asdict(step) for step in steps)
         return
     console = Console(highlight=False)
     if not steps:
