@@ -16,6 +16,7 @@ from orchestrator.options import (
     Address,
     Inline,
     Name,
+    NoCheck,
     Policy,
     Preset,
     Price,
@@ -87,6 +88,7 @@ def sweep(
     address: Address = None,
     inline: Inline = False,
     snapshot_every_s: SnapshotEvery = 60.0,
+    no_check: NoCheck = False,
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
     store: Store = RUNS,
     format: TextOrJson = "text",
@@ -100,7 +102,7 @@ def sweep(
     from orchestrator.run_queue import default_lag
 
     question = _question(space, preset, overrides, seeds, trials, warm_start, price)
-    options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
+    options = DriveOptions(slots, workers, address, inline, snapshot_every_s, check=not no_check)
     found = open_sweep(
         store,
         question,
@@ -121,6 +123,7 @@ def resume(
     address: Address = None,
     inline: Inline = False,
     snapshot_every_s: SnapshotEvery = 60.0,
+    no_check: NoCheck = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again, once mended.")] = False,
     store: Store = RUNS,
     format: TextOrJson = "text",
@@ -129,7 +132,7 @@ def resume(
     from orchestrator.driver import DriveOptions
     from orchestrator.journal import find_sweep
 
-    options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
+    options = DriveOptions(slots, workers, address, inline, snapshot_every_s, check=not no_check)
     _drive(find_sweep(store, name), options, store, format, retry_failed)
 
 
@@ -144,6 +147,7 @@ def confirm(
     workers: Workers = None,
     address: Address = None,
     inline: Inline = False,
+    no_check: NoCheck = False,
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
@@ -162,7 +166,7 @@ def confirm(
     Console(stderr=format == "json", highlight=False).print(
         f"sweep {found.name}: {winner.id} and the baseline on fresh seeds {seeds}", soft_wrap=True
     )
-    _drive(found, DriveOptions(slots=slots, workers=workers, address=address, inline=inline), store, format)
+    _drive(found, DriveOptions(slots, workers, address, inline, check=not no_check), store, format)
 
 
 @app.command(epilog="Example: orchestrator status ttt")

@@ -12,6 +12,7 @@ from orchestrator.conclude import baseline_of, rows_of, verdicts_of
 from orchestrator.journal import Sweep, find_sweep
 from orchestrator.overview import driven_s, label
 from orchestrator.plan_table import read_plan
+from orchestrator.preflight import preflight_words
 from orchestrator.rungs import rung_lines
 from results.dossier import Dossier, published_dossier
 from results.ledger import Ledger
@@ -66,6 +67,7 @@ def _terms(sweep: Sweep) -> Mapping[str, str]:
         "Judged by": f"{space.metric.name} ({space.metric.goal})",
         "Counts as better": f"a gain of more than {terms.margin:g} {terms.unit} at alpha = {terms.alpha:g}",
         "Stopping": _stopping(sweep),
+        "Liveness": preflight_words(sweep),
         "Limits": "; ".join(f"{name}: {_limit(limit)}" for name, limit in space.constraints.items()),
         "Asked": f"{sweep.created_at[:16].replace('T', ' ')} UTC, at commit {sweep.commit or 'unknown'}",
     }

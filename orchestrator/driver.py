@@ -24,6 +24,7 @@ from rich.console import Console
 from orchestrator.feed import Feed
 from orchestrator.journal import Sweep
 from orchestrator.overview import Overview
+from orchestrator.preflight import preflight
 from orchestrator.ray_session import output_to, ray_session
 from orchestrator.run_queue import FINISHED, RunQueue
 from orchestrator.screen import Screen, SlotPicture, make_screen
@@ -49,6 +50,8 @@ class DriveOptions:
     address: str | None = None
     inline: bool = False
     snapshot_every_s: float = 60.0
+    check: bool = True
+    """Whether the sweep's recipes must be shown alive before the first run."""
 
 
 def drive(sweep: Sweep, queue: RunQueue, store: StageStore, options: DriveOptions, console: Console) -> bool:
@@ -59,6 +62,7 @@ def drive(sweep: Sweep, queue: RunQueue, store: StageStore, options: DriveOption
     feed = Feed(sweep, queue, store, 1 if options.inline else expected_ranks(options.workers), study.update)
     if feed.is_finished():
         return True
+    preflight(sweep, store.root, console, skip=not options.check)
     stop = threading.Event()
     overview = Overview(sweep, queue)
     try:

@@ -22,6 +22,7 @@ Address = Annotated[str | None, typer.Option(help="Ray cluster, e.g. auto; defau
 Price = Annotated[float | None, typer.Option(min=0.0, help="USD for one GPU-hour; default: the file's.")]
 Inline = Annotated[bool, typer.Option("--inline", help="One run after another in this process, without Ray.")]
 SnapshotEvery = Annotated[float, typer.Option(help="Seconds of training that a kill may cost at most.")]
+NoCheck = Annotated[bool, typer.Option("--no-check", help="Do not check liveness first.")]
 Store = Annotated[Path, typer.Option("--store", help="Folder of sweeps and finished stages.")]
 TextOrJson = Annotated[Literal["text", "json"], typer.Option("--format", help="json: rows on stdout, nothing else.")]
 Policy = Annotated[
