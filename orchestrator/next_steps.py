@@ -126,7 +126,7 @@ def _finish(sweep: Sweep, runs: int) -> Step:
 
 
 def _confirm(sweep: Sweep) -> Iterator[Step]:
-    """The best configuration, if it looks better and nobody has shown it yet."""
+    """The best configuration, if it looks better by more than the margin and nobody has shown it yet."""
     frame, space = rows_of(sweep), sweep.space
     verdicts = {verdict.config: verdict for verdict in verdicts_of(sweep, frame)}
     table = table_of(sweep, frame)
@@ -135,7 +135,7 @@ def _confirm(sweep: Sweep) -> Iterator[Step]:
     winner = winner_of(sweep, frame)
     verdict = verdicts[winner.id]
     shown = verdict.conclusion == "better" and not verdict.exploratory
-    if verdict.bpb is None or verdict.bpb.difference >= 0 or shown or _is_confirmed(sweep, winner):
+    if verdict.bpb is None or -verdict.bpb.difference <= verdict.bpb.margin or shown or _is_confirmed(sweep, winner):
         return
     num_seeds = num_seeds_for(sweep, frame, winner)
     paired = verdict.test == "paired t-test"

@@ -16,8 +16,8 @@ from orchestrator.run_queue import queue_of
 
 def near(run) -> float:
     """Some configurations a little better than the baseline, none beyond doubt."""
-    better = 0.02 * run.recipe.ttt.lr if run.recipe.ttt.mode != "off" else 0.0
-    return 2.0 - 5 * better + random.Random(run.run_id).gauss(0, 1e-3)
+    better = 0.006 + 0.1 * run.recipe.ttt.lr if run.recipe.ttt.mode != "off" else 0.0
+    return 2.0 - better + random.Random(run.run_id).gauss(0, 1e-3)
 
 
 @pytest.fixture
@@ -52,9 +52,10 @@ def test_a_winner_that_is_not_shown_is_confirmed_once(tmp_path, finished):
     assert kinds(next_steps(tmp_path, [find_sweep(tmp_path, "ttt")])) == ["search"]
 
 
-def test_a_winner_worse_than_the_baseline_is_not_confirmed(tmp_path):
+@pytest.mark.parametrize("part", [-1.0, 0.1], ids=["worse", "within the margin"])
+def test_a_winner_without_a_gain_beyond_the_margin_is_not_confirmed(tmp_path, part):
     sweep = open_sweep(tmp_path, space_of(tmp_path, TTT))
-    leave_runs(sweep, lambda run: 4.0 - near(run))
+    leave_runs(sweep, lambda run: 2.0 + part * (near(run) - 2.0))
     assert "confirm" not in kinds(next_steps(tmp_path))
 
 
