@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.cache_cli import cache
+from orchestrator.next_cli import next_
 from orchestrator.options import (
     RUNS,
     Address,
@@ -35,6 +36,7 @@ from orchestrator.options import (
     WarmStart,
     Workers,
 )
+from orchestrator.output import print_rows
 from orchestrator.question import SearchSpace
 from orchestrator.space import load_space
 from orchestrator.tracking import Trackers
@@ -45,6 +47,7 @@ from trainer.stages.shared import stage_store
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(cache, name="cache")
+app.command("next", epilog="Example: orchestrator next ttt --budget-seconds 3600 --format json")(next_)
 
 
 @app.command(epilog="Example: orchestrator plan search_spaces/ttt.yaml")
@@ -69,7 +72,7 @@ def plan(
 
     made = plan_here(_question(space, preset, overrides, seeds, trials, warm_start, price), slots, workers, store)
     if format == "json":
-        print(json.dumps(plan_rows(made) if per == "stage" else run_rows(made), indent=1))
+        print_rows(plan_rows(made) if per == "stage" else run_rows(made))
     else:
         console = Console(highlight=False)
         console.print(plan_text(made, gain) if per == "stage" else runs_text(made))
@@ -198,7 +201,7 @@ def status(
         raise UserError(f"{store}: no sweeps yet; start one with: orchestrator sweep search_spaces/ttt.yaml")
     found = find_sweep(store, name) if name else list_sweeps(store)[-1]
     if format == "json":
-        print(json.dumps([standing(found)], indent=1))
+        print_rows([standing(found)])
         return
     (watch if watching else print_standing)(found, Console(highlight=False))
 
@@ -207,7 +210,7 @@ def status(
 def list_(store: Store = RUNS, format: TextOrJson = "text") -> None:
     """All sweeps of the store."""
     from orchestrator.journal import damaged_sweeps, list_sweeps
-    from orchestrator.standing import standing
+    from orchestrator.standing import listing_line, standing
 
     rows = [standing(found) for found in list_sweeps(store)]
     for damaged in damaged_sweeps(store):
@@ -215,17 +218,10 @@ def list_(store: Store = RUNS, format: TextOrJson = "text") -> None:
     for row in rows:
         row.pop("live")
     if format == "json":
-        print(json.dumps(rows, indent=1))
+        print_rows(rows)
         return
-    console = Console(highlight=False)
-    if not rows:
-        console.print(f"{store}: no sweeps yet; start one with: orchestrator sweep search_spaces/ttt.yaml")
-    for row in rows:
-        console.print(
-            f"{row['sweep']:<16} {row['state']:<12} {row['recorded']:>4} of {row['runs']:<4} runs  "
-            f"{row['created_at']}  {row['description']}",
-            soft_wrap=True,
-        )
+    lines = [listing_line(row) for row in rows] or [f"{store}: no sweeps yet; start one: orchestrator sweep FILE"]
+    Console(highlight=False).print("\n".join(lines), soft_wrap=True)
 
 
 @app.command(epilog="Example: orchestrator table ttt --per run --format csv > rows.csv")
@@ -289,6 +285,7 @@ def report(
     name: Name,
     out: Annotated[Path | None, typer.Option(help="The file; default: report.html in the sweep's folder.")] = None,
     store: Store = RUNS,
+    format: TextOrJson = "text",
 ) -> None:
     """One self-contained HTML page: verdict, ranking, figures, budget, failures, how to reproduce."""
     from orchestrator.dossier import dossier_of
@@ -296,16 +293,24 @@ def report(
     from results.report import write_report
 
     found = find_sweep(store, name)
-    print(write_report(dossier_of(found), out or found.folder / "report.html"))
+    page = write_report(dossier_of(found), out or found.folder / "report.html")
+    if format == "json":
+        print_rows([{"sweep": found.name, "report": str(page)}])
+    else:
+        print(page)
 
 
 @app.command(epilog="Example: orchestrator schema space > space.schema.json")
-def schema(what: Annotated[Literal["space", "recipe"], typer.Argument(help="Which files the schema checks.")]) -> None:
-    """JSON Schema for editors: completes and checks search spaces and recipes."""
+def schema(
+    what: Annotated[Literal["space", "recipe", "rows"], typer.Argument(help="Files to check, or the rows to read.")],
+) -> None:
+    """JSON Schema: of search spaces and recipes for editors, of every command's `--format json` rows for programs."""
+    from orchestrator.output import schema_of_rows
     from orchestrator.space_schema import schema_of_space
     from trainer.spec.schema import schema_of_recipe
 
-    print(json.dumps(schema_of_space() if what == "space" else schema_of_recipe(), indent=1))
+    made = {"space": schema_of_space, "recipe": schema_of_recipe, "rows": schema_of_rows}[what]
+    print(json.dumps(made(), indent=1))
 
 
 def _question(
@@ -383,6 +388,8 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
             f"Go on with:\n  orchestrator resume {found.name}{where}",
             soft_wrap=True,
         )
+        if format == "json":
+            conclude(found, console, format)
         raise typer.Exit(EXIT_INTERRUPTED)
     conclude(found, console, format)
     if any(record.status == "failed" for record in queue.records.values()):

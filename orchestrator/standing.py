@@ -58,6 +58,12 @@ def standing_lines(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
+def listing_line(facts: dict[str, Any]) -> str:
+    """One sweep among others."""
+    runs = f"{facts['recorded']:>4} of {facts['runs']:<4} runs"
+    return f"{facts['sweep']:<16} {facts['state']:<12} {runs}  {facts['created_at']}  {facts['description']}"
+
+
 def watch(sweep: Sweep, console: Console) -> None:
     """Shows a running sweep until its driver ends or Ctrl-C; then where it stands."""
     with contextlib.suppress(KeyboardInterrupt), make_screen(console) as screen:  # the sweep itself goes on
