@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.journal import Sweep, find_sweep
+from orchestrator.output import print_rows
 from orchestrator.overview import driven_s, label
 from orchestrator.plan_table import read_plan
 from orchestrator.racing import is_paired, rule_of
 from orchestrator.rungs import rung_lines
 from results.compare import compare
-from results.figures import draw_scores, score_facts
 from results.race_verdict import race_verdicts
 from results.reckoning import in_words
 from results.records import record_losses
@@ -51,6 +50,8 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     if format == "json":
         print(render(table, "json"))
         return
+    from results.figures import draw_scores, score_facts  # late: matplotlib, which only the end of a sweep draws with
+
     warn_unreadable(frame, console)
     console.print(as_text(table, console.width if console.is_terminal else PIPED_WIDTH), soft_wrap=True)
     for line in (
@@ -170,7 +171,7 @@ def print_comparison(
     verdicts = _verdicts(sweep, frame, baseline, margin, unit, alpha, store)
     verdicts = sorted(verdicts, key=lambda verdict: verdict.bpb.difference if verdict.bpb else float("inf"))
     if format == "json":
-        print(json.dumps([asdict(verdict) | {"sentence": verdict.sentence} for verdict in verdicts], indent=1))
+        print_rows(asdict(verdict) | {"sentence": verdict.sentence} for verdict in verdicts)
         return
     console = Console(highlight=False)
     asked = {item.id: item for item in sweep.asked()}
