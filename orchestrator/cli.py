@@ -43,6 +43,7 @@ from orchestrator.tracking import Trackers
 from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people
 from trainer.spec.errors import UserError
 from trainer.spec.load import parse_overrides
+from trainer.spec.mirror import store_name
 from trainer.stages.shared import stage_store
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -198,7 +199,9 @@ def status(
     from orchestrator.standing import print_standing, standing, watch
 
     if name is None and not list_sweeps(store):
-        raise UserError(f"{store}: no sweeps yet; start one with: orchestrator sweep search_spaces/ttt.yaml")
+        raise UserError(
+            f"{store_name(store)}: no sweeps yet; start one with: orchestrator sweep search_spaces/ttt.yaml"
+        )
     found = find_sweep(store, name) if name else list_sweeps(store)[-1]
     if format == "json":
         print_rows([standing(found)])
@@ -220,7 +223,9 @@ def list_(store: Store = RUNS, format: TextOrJson = "text") -> None:
     if format == "json":
         print_rows(rows)
         return
-    lines = [listing_line(row) for row in rows] or [f"{store}: no sweeps yet; start one: orchestrator sweep FILE"]
+    lines = [listing_line(row) for row in rows] or [
+        f"{store_name(store)}: no sweeps yet; start one: orchestrator sweep FILE"
+    ]
     Console(highlight=False).print("\n".join(lines), soft_wrap=True)
 
 
@@ -382,7 +387,7 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
             console.print(line, style="red", soft_wrap=True)
         raise typer.Exit(EXIT_FAILED)
     if end == "interrupted":
-        where = "" if store == RUNS else f" --store {store}"
+        where = "" if store == RUNS else f" --store {store_name(store)}"
         console.print(
             f"interrupted: {len(queue.records)} of {queue.total_runs} runs are kept. "
             f"Go on with:\n  orchestrator resume {found.name}{where}",
