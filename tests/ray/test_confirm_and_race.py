@@ -4,7 +4,7 @@ import signal
 import time
 
 import pytest
-from test_road import SMALL, Sweeps
+from test_road import Sweeps
 
 from orchestrator.conclude import rows_of, verdicts_of
 from orchestrator.journal import find_sweep
@@ -15,11 +15,12 @@ name: race
 description: Which rotary base, with seeds where they decide something?
 preset: tiny
 method: grid
-seeds: [1, 2, 3, 4]
-parameters: {evaluation.stride_tokens: {values: [32, 128]}}
+seeds: [1, 2, 3]
+parameters: {evaluation.stride_tokens: {values: [64, 128]}}
 compare: {margin: 0.0, unit: bpb, alpha: 0.05}
 stopping: {rule: race, first_look: 2}
 """
+SMALL = ("budget.train_steps=10", "schedule.warmdown_steps=5", "averaging.use=none", "data.val_bytes=2000")
 
 
 @pytest.fixture(scope="module")
