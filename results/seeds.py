@@ -103,9 +103,8 @@ def provable_lines(dossier: Dossier, found: Verdict) -> Sequence[str]:
         return []
     beyond = " beyond the margin" if found.bpb.margin else ""
     confirmed = " once confirmed on as many fresh seeds" if dossier.adaptive else ""
-    return [
-        f"{n} seeds with this spread show a gain of {gain:.4f} bits per byte{beyond} in {POWER:.0%} of cases{confirmed}."
-    ]
+    shown = f"show a gain of {gain:.4f} bits per byte{beyond} in {POWER:.0%} of cases{confirmed}"
+    return [f"{n} seeds with this spread {shown}."]
 
 
 def fate_table(dossier: Dossier) -> pd.DataFrame:
