@@ -39,6 +39,7 @@ from orchestrator.space import load_space
 from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people
 from trainer.spec.errors import UserError
 from trainer.spec.load import parse_overrides
+from trainer.spec.mirror import store_name
 from trainer.stages.shared import stage_store
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -179,7 +180,9 @@ def status(
     from orchestrator.journal import find_sweep, list_sweeps
 
     if name is None and not list_sweeps(store):
-        raise UserError(f"{store}: no sweeps yet; start one with: orchestrator sweep search_spaces/ttt.yaml")
+        raise UserError(
+            f"{store_name(store)}: no sweeps yet; start one with: orchestrator sweep search_spaces/ttt.yaml"
+        )
     found = find_sweep(store, name) if name else list_sweeps(store)[-1]
     facts = _standing(found)
     if format == "json":
@@ -209,7 +212,7 @@ def list_(store: Store = RUNS, format: TextOrJson = "text") -> None:
         return
     console = Console(highlight=False)
     if not rows:
-        console.print(f"{store}: no sweeps yet; start one with: orchestrator sweep search_spaces/ttt.yaml")
+        console.print(f"{store_name(store)}: no sweeps yet; start one with: orchestrator sweep search_spaces/ttt.yaml")
     for row in rows:
         console.print(
             f"{row['sweep']:<16} {row['state']:<12} {row['recorded']:>4} of {row['runs']:<4} runs  "
@@ -358,7 +361,7 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
         except KeyboardInterrupt:  # before the driver listens, or a second Ctrl-C
             complete = False
     if not complete:
-        where = "" if store == RUNS else f" --store {store}"
+        where = "" if store == RUNS else f" --store {store_name(store)}"
         console.print(
             f"interrupted: {len(queue.records)} of {queue.total_runs} runs are kept. "
             f"Go on with:\n  orchestrator resume {found.name}{where}",

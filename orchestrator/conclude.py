@@ -29,6 +29,7 @@ from results.tables import handling_lines, per_configuration, per_run
 from results.verdict import Unit, Verdict
 from results.yardsticks import scale_lines
 from trainer.spec.errors import UserError, did_you_mean
+from trainer.spec.mirror import store_name
 from trainer.spec.record import Record
 from trainer.spec.units import human_seconds
 
@@ -98,7 +99,7 @@ def baseline_of(sweep: Sweep) -> str:
 
 def store_option(sweep: Sweep) -> str:
     """What a command line about this sweep must add: nothing for the usual store."""
-    return "" if sweep.store.absolute() == Path("runs").absolute() else f" --store {sweep.store}"
+    return "" if sweep.store.absolute() == Path("runs").absolute() else f" --store {store_name(sweep.store)}"
 
 
 def table_of(sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
