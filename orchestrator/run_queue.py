@@ -143,6 +143,12 @@ class RunQueue:
         began before a run ended must not be taken for one after it."""
         return len(self._configurations), len(self._records)
 
+    def forget(self, run_id: str) -> None:
+        """A run's record counts no longer: it is handed out again."""
+        self._records.pop(run_id, None)
+        self._handed_out.pop(run_id, None)
+        self._standing = self._ascent = None
+
     def _race(self) -> Standing:
         known, found = self._known, self._standing
         if found is None or found[0] != known:
