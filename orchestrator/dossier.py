@@ -19,6 +19,7 @@ from results.dossier import Dossier, published_dossier
 from results.machines import read_machines
 from results.store import read_outcomes
 from trainer.spec.mirror import store_folder
+from trainer.spec.units import human_time
 
 
 def dossier_of(sweep: Sweep) -> Dossier:
@@ -74,7 +75,7 @@ def _terms(sweep: Sweep) -> Mapping[str, str]:
         "Training ends": _end_of_training(space),
         "Liveness": preflight_words(sweep),
         "Limits": "; ".join(f"{name}: {_limit(limit)}" for name, limit in space.constraints.items()),
-        "Asked": f"{sweep.created_at[:16].replace('T', ' ')} UTC, at commit {sweep.commit or 'unknown'}",
+        "Asked": f"{human_time(sweep.created_at)}, at commit {sweep.commit or 'unknown'}",
     }
     return {name: words for name, words in found.items() if words}
 
@@ -100,10 +101,7 @@ def _limit(limit: Any) -> str:
 
 def _commands(sweep: Sweep) -> tuple[str, ...]:
     """The sweep once more, elsewhere; `space.yaml` is its file, and stands in the report."""
-    spelled = (
-        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
-        for key, value in sweep.space.overrides.items()
-    )
+    spelled = (_assignment(key, value) for key, value in sweep.space.overrides.items())
     changed = "".join(f" \\\n  --set {shlex.quote(assignment)}" for assignment in spelled)
     checkout = (f"git checkout {sweep.commit.rstrip('+')}",) if sweep.commit else ()
     return (*checkout, f"orchestrator sweep space.yaml{changed}", f"orchestrator report {sweep.name}")

@@ -17,7 +17,7 @@ from results.page import Chapter, Code, Part, Table, Text, left_out, plot, table
 from results.reckoning import in_words, stage_facts
 from results.spending import in_unit, limit_facts, use_facts, use_figure
 from results.tables import is_finished, per_run
-from trainer.spec.units import human_seconds
+from trainer.spec.units import human_seconds, human_time
 
 SAVED = "a stage that several runs need is computed once"
 
@@ -88,7 +88,7 @@ def machines(dossier: Dossier) -> Chapter:
     facts = dossier.machines
     if facts.empty:
         return Chapter("machines", "Machines", [Text("No machine computed anything for these numbers.")])
-    told = machine_lines(facts, dossier.by_the_clock) or ["All machines agree in what the guard looks at."]
+    told = machine_lines(facts, dossier.by_the_clock) or [_alike(facts)]
     shown = facts.assign(
         tokens_per_s=["" if pd.isna(speed) else f"{speed:,.0f}" for speed in facts["tokens_per_s"]],
         quarantined=facts["quarantined"].where(facts["quarantined"] != "", "no"),
@@ -99,6 +99,12 @@ def machines(dossier: Dossier) -> Chapter:
     }  # fmt: skip
     caption = "Runs that computed something. Set aside: drifted, never averaged in; speed is the median of trainings."
     return Chapter("machines", "Machines", [*(Text(line) for line in told), table_of(shown, heads, caption)])
+
+
+def _alike(machines: pd.DataFrame) -> str:
+    if len(machines) == 1:
+        return "One machine computed everything."
+    return f"All {len(machines):,} machines are alike in everything that the sweep's `guard` compares."
 
 
 def failures(dossier: Dossier) -> Chapter:
@@ -153,6 +159,7 @@ def _counted(column: pd.Series) -> Sequence[tuple[str, int]]:
 
 def _recipe(example: Mapping[str, Any]) -> Code:
     caption = (
-        f"The full recipe of run {example['run_id']} (preset {example['preset']}, started {example['started_at']})"
+        f"The full recipe of run {example['run_id']} "
+        f"(preset {example['preset']}, begun {human_time(example['started_at'])})"
     )
     return Code(caption, json.dumps(example["recipe"], indent=1), folded=True)

@@ -96,7 +96,7 @@ def differences(dossier: Dossier) -> Chapter:
     if facts.empty:
         return Chapter("differences", "Differences", [Text("Nothing was compared: there is only one configuration.")])
     caption = (
-        "Gain over what each is compared with, 95 % interval; small dots are pairs that share a trained artifact. "
+        "Gain over what each is compared with, 95 % interval; ticks are pairs that share a trained artifact. "
         f"◆ shown, ● not shown.{left_out(facts)}"
     )
     heads = {

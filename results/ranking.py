@@ -21,7 +21,7 @@ MOST_ROWS = 25
 """Configurations that a reader can tell apart in one figure."""
 ROW_IN, AXES_IN = 0.3, 1.3
 MEAN_DOT: dict[str, Any] = {"s": 46, "zorder": 4, "linewidths": 0}
-SEED_DOT: dict[str, Any] = {"s": 14, "color": GREY, "alpha": 0.6, "zorder": 3, "linewidths": 0}
+SEED_TICK: dict[str, Any] = {"s": 80, "marker": "|", "color": INK, "zorder": 3, "linewidths": 1.2}
 COLOURS = {"better": OKABE_ITO[2], "not shown": OKABE_ITO[0], "cannot say": GREY}
 SHAPES = {"better": "D", "not shown": "o", "cannot say": "x"}
 
@@ -40,7 +40,7 @@ def ranking_facts(dossier: Dossier, most: int = MOST_ROWS) -> pd.DataFrame:
 
 
 def ranking_figure(facts: pd.DataFrame) -> Figure:
-    """Means with their 95 % intervals, best on top, every seed as a small dot."""
+    """Means with their 95 % intervals, best on top, every seed as a tick."""
     figure = new_figure(AXES_IN + ROW_IN * len(facts))
     ax = figure.subplots()
     tidy(ax, "x")
@@ -49,13 +49,13 @@ def ranking_figure(facts: pd.DataFrame) -> Figure:
         colour = INK if fact["is_baseline"] else OKABE_ITO[0]
         if math.isfinite(fact["ci95_low"]):
             ax.plot([fact["ci95_low"], fact["ci95_high"]], [place, place], color=colour, linewidth=1.8)
-        ax.scatter(fact["scores"], [place] * len(fact["scores"]), **SEED_DOT)
+        ax.scatter(fact["scores"], [place] * len(fact["scores"]), **SEED_TICK)
         ax.scatter(fact["mean"], place, color=colour, marker="s" if fact["is_baseline"] else "o", **MEAN_DOT)
     for mean in rows.loc[rows["is_baseline"], "mean"]:
         ax.axvline(mean, zorder=1, **BASELINE)
     name_rows(ax, list(rows["label"]))
     ax.ticklabel_format(axis="x", useOffset=False)
-    ax.set_xlabel("val_bpb (bits per byte, lower is better): mean, 95 % interval, and each seed as a dot")
+    ax.set_xlabel("val_bpb (bits per byte, lower is better): mean, 95 % interval, and each seed as a tick")
     return figure
 
 
@@ -97,7 +97,7 @@ def _pairs(dossier: Dossier, configs: list[str]) -> dict[str, list[float]]:
 
 
 def gain_figure(facts: pd.DataFrame) -> Figure:
-    """Gains with their 95 % intervals against nothing and against the margin; a small dot for each pair."""
+    """Gains with their 95 % intervals against nothing and against the margin; a tick for each pair."""
     figure = new_figure(AXES_IN + ROW_IN * len(facts))
     ax = figure.subplots()
     tidy(ax, "x")
@@ -114,7 +114,7 @@ def gain_figure(facts: pd.DataFrame) -> Figure:
             continue
         colour = COLOURS[fact["conclusion"]]
         ax.plot([fact["low"], fact["high"]], [place, place], color=colour, linewidth=1.8)
-        ax.scatter(fact["pairs"], [place] * len(fact["pairs"]), **SEED_DOT)
+        ax.scatter(fact["pairs"], [place] * len(fact["pairs"]), **SEED_TICK)
         ax.scatter(fact["gain"], place, color=colour, marker=SHAPES[fact["conclusion"]], **MEAN_DOT)
     name_rows(ax, list(facts["label"]))
     ax.set_xlabel(told)

@@ -12,6 +12,7 @@ from results import accounts, findings
 from results.dossier import Dossier
 from results.page import Page, page_html
 from trainer.spec.record import now
+from trainer.spec.units import human_time
 
 CHAPTERS = (
     findings.verdict,
@@ -43,19 +44,17 @@ def report_html(dossier: Dossier) -> str:
         lead=dossier.question,
         standing=_standing(dossier),
         chapters=[chapter(dossier) for chapter in CHAPTERS],
-        made_at=now(),
+        made_at=human_time(now()),
     )
     return page_html(page)
 
 
 def _standing(dossier: Dossier) -> str:
-    """'21 of 21 runs, 7 configurations, started 2026-01-01.'"""
+    """'21 of 21 runs of 7 configurations; the first began 2026-01-01 13:05 UTC, the last 2026-01-01 13:08 UTC'"""
     runs, total = len(dossier.frame), dossier.total_runs
     counted = f"{runs:,} runs" if total is None else f"{runs:,} of {total:,} runs"
     started = dossier.frame["started_at"].dropna()
-    since = f", begun {_minute(started.min())} to {_minute(started.max())} UTC" if len(started) else ""
+    since = (
+        f"; the first began {human_time(started.min())}, the last {human_time(started.max())}" if len(started) else ""
+    )
     return f"{counted} of {len(dossier.table):,} configurations{since}"
-
-
-def _minute(timestamp: str) -> str:
-    return timestamp[:16].replace("T", " ")

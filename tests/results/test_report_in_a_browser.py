@@ -59,6 +59,14 @@ def test_nothing_is_wider_than_a_telephone_but_what_scrolls_by_itself(driver, pa
     assert driver.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
 
 
+def test_captions_above_wide_tables_fit_a_telephone(driver, page):
+    driver.set_window_size(500, 900)
+    real.opened_s(driver, page)
+    seen = "return [...document.querySelectorAll('main > section > .wide caption')].map(e => e.clientWidth)"
+    widths = driver.execute_script(seen)
+    assert widths and max(widths) <= driver.execute_script("return document.documentElement.clientWidth")
+
+
 def test_it_prints_on_a_few_pages(driver, page):
     real.opened_s(driver, page)
     printed = base64.b64decode(driver.execute_cdp_cmd("Page.printToPDF", {})["data"])

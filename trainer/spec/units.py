@@ -38,3 +38,8 @@ def human_seconds(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def human_time(timestamp: str) -> str:
+    """'2026-01-31 13:05 UTC', of an ISO 8601 timestamp in UTC."""
+    return f"{timestamp[:16].replace('T', ' ')} UTC"

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from trainer.spec.units import bits_per_byte_to_nats, human_bytes, human_seconds, nats_to_bits_per_byte
+from trainer.spec.units import bits_per_byte_to_nats, human_bytes, human_seconds, human_time, nats_to_bits_per_byte
 
 
 def test_the_margin_of_the_challenge_in_both_units():
@@ -22,3 +22,4 @@ def test_people_read_decimal_megabytes_and_minutes():
     assert human_bytes(15_774_514) == "15.77 MB"
     assert human_bytes(999) == "999 B"
     assert [human_seconds(s) for s in (4.04, 59.6, 185, 7800)] == ["4.0 s", "1 min 00 s", "3 min 05 s", "2 h 10 min"]
+    assert human_time("2026-01-31T13:05:59+00:00") == "2026-01-31 13:05 UTC"
