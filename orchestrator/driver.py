@@ -33,8 +33,8 @@ from trainer.stages.assemble import RunRequest
 from trainer.stages.cache import StageStore
 
 LOOK_EVERY_S = 0.25
-CLOSE_WAIT_S = 40.0
-"""Longer than a worker group takes to start: a thread that still sits in Ray when Ray is shut down ends the process."""
+CLOSE_WAIT_S = 5.0
+"""For runs to write their snapshots and leave; a worker group that is still starting is not waited for."""
 RAY_LOG = "ray.log"
 BOARD = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": -1, "max_task_retries": -1}
 """A board that dies starts again empty; trials and slots tell it what it forgot."""
@@ -125,11 +125,12 @@ def _run_slots(
     board_name = f"fairway-{os.getpid()}-{time.time_ns()}"
     board: Any = ray.remote(Board).options(**BOARD, name=board_name).remote(plan.num_slots)
     scratch = Path(tempfile.mkdtemp(prefix="fairway-"))
+    ended = threading.Event()  # from then on a slot's thread must not touch Ray: it would end the process
     slots = [
         SlotThread(
             slot,
             lambda slot: serve(board, slot, work, scratch, plan.workers_per_slot, plan.use_gpu),
-            lambda slot: ray.get(board.try_again.remote(slot)),
+            lambda slot: not ended.is_set() and ray.get(board.try_again.remote(slot)),
         )
         for slot in range(plan.num_slots)
     ]
@@ -144,6 +145,7 @@ def _run_slots(
         for thread in slots:
             thread.join(max(deadline - time.monotonic(), 0))
     finally:
+        ended.set()
         shutil.rmtree(scratch, ignore_errors=True)
     if dead:
         fault = next((thread.fault for thread in slots if thread.fault), "")
@@ -159,7 +161,8 @@ def watching(
 ) -> Iterator[None]:
     """Looks at the board a few times a second, from a thread of its own, and draws what it sees.
 
-    Raises the flag when no slot is left: trials would wait for ever.
+    Raises the flag when no slot is left: trials would wait for ever. Once the flag is up the board closes, so that runs
+    stop while Tune still winds up.
     """
     import ray
 
@@ -169,6 +172,8 @@ def watching(
         while not done.wait(LOOK_EVERY_S):
             if not any(thread.is_alive() for thread in slots):
                 stop.set()
+            if stop.is_set():
+                board.close.remote()
             try:
                 picture = ray.get(board.picture.remote(), timeout=5)
             except Exception:  # noqa: S112 - a busy board is asked again; a dead one ends the trials themselves

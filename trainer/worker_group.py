@@ -42,6 +42,19 @@ class OwnProcessGroup(TorchConfig):
         return Backend
 
 
+UNUSED_BY_SLOTS = frozenset({"DatasetsCallback", "PlacementGroupCleanerCallback"})
+"""Ray Train's helpers by name. Each starts an actor per slot, two seconds of a core: one serves Ray Data; the other
+cleans up after controllers that outlive their driver, which ours cannot."""
+
+
+class SlotTrainer(TorchTrainer):
+    """A TorchTrainer without the actors that a slot never uses. Should Ray rename its hook, they merely come back."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        made = super()._create_default_callbacks()
+        return [callback for callback in made if type(callback).__name__ not in UNUSED_BY_SLOTS]
+
+
 class Work(Protocol):
     """What a slot does with a run, on every rank: `run_pipeline` with its store filled in."""
 
@@ -63,7 +76,7 @@ def serve(board: Any, slot: int, work: Work, scratch: Path, num_workers: int, us
     scratch:  folder for Ray Train's own files, which nobody reads again
     """
     per_worker = {"CPU": 1.0} | ({"GPU": 1.0} if use_gpu else {})
-    TorchTrainer(
+    SlotTrainer(
         serve_rank,
         train_loop_config={"board": board, "slot": slot, "work": work, "scratch": str(scratch)},
         torch_config=OwnProcessGroup(),
