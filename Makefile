@@ -32,8 +32,9 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 
-liveness: $(VENV)/.installed  ## every preset's switches are alive, on nano siblings
-	for file in trainer/spec/presets/*.yaml; do $(BIN)/python -m trainer check $$(basename $$file .yaml) || exit 1; done
+liveness: $(VENV)/.installed  ## every preset's switches are alive on nano siblings, in truly compiled training too
+	for file in trainer/spec/presets/*.yaml; do \
+	    $(BIN)/python -m trainer check $$(basename $$file .yaml) --compiler inductor || exit 1; done
 
 clean:
 	rm -rf $(VENV) runs

@@ -44,7 +44,7 @@ def print_acceptance(sweep: Sweep, store: Path, policy: str, baseline: str | Non
 
 def wanted_seeds(sweep: Sweep, config: str) -> tuple[int, ...]:
     """The seeds a configuration must have finished: all, or in a race those of its rounds."""
-    return sweep.space.seeds[: sweep.race().seeds[config]] if sweep.space.stopping else sweep.space.seeds
+    return sweep.space.seeds[: sweep.race().seeds[config]] if sweep.space.race else sweep.space.seeds
 
 
 def print_records(record: str | None, policy: str | None, format: str) -> None:

@@ -15,8 +15,10 @@ from orchestrator.options import (
     Address,
     Inline,
     Name,
+    NoCheck,
     Policy,
     Preset,
+    Price,
     Seeds,
     Sets,
     Slots,
@@ -26,9 +28,10 @@ from orchestrator.options import (
     TableFormat,
     TextOrJson,
     Trials,
+    WarmStart,
     Workers,
 )
-from orchestrator.overview import LIVE_FILE
+from orchestrator.overview import read_live
 from orchestrator.question import SearchSpace
 from orchestrator.space import load_space
 from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people
@@ -47,19 +50,25 @@ def plan(
     overrides: Sets = [],  # noqa: B006 - typer reads the default, nobody changes it
     seeds: Seeds = None,
     trials: Trials = None,
+    warm_start: WarmStart = [],  # noqa: B006
+    slots: Slots = None,
     workers: Workers = None,
+    price: Price = None,
     gain: Annotated[float | None, typer.Option(help="How many seeds show this gain? Bits per byte.")] = None,
+    per: Annotated[Literal["stage", "run"], typer.Option(help="A line per stage, or per run.")] = "stage",
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
     """What a sweep would run, cost and prove, and what is in the store already. Starts neither torch nor Ray."""
-    from orchestrator.plan_table import plan_rows, plan_text
+    from orchestrator.plan import plan_here
+    from orchestrator.plan_table import plan_rows, plan_text, run_rows, runs_text
 
-    made = _plan(_question(space, preset, overrides, seeds, trials), workers, store)
+    made = plan_here(_question(space, preset, overrides, seeds, trials, warm_start, price), slots, workers, store)
     if format == "json":
-        print(json.dumps(plan_rows(made), indent=1))
+        print(json.dumps(plan_rows(made) if per == "stage" else run_rows(made), indent=1))
     else:
-        Console(highlight=False).print(plan_text(made, gain))
+        console = Console(highlight=False)
+        console.print(plan_text(made, gain) if per == "stage" else runs_text(made))
 
 
 @app.command(epilog="Example: orchestrator sweep search_spaces/ttt.yaml --seeds 1,2,3")
@@ -69,11 +78,14 @@ def sweep(
     overrides: Sets = [],  # noqa: B006
     seeds: Seeds = None,
     trials: Trials = None,
+    warm_start: WarmStart = [],  # noqa: B006
     slots: Slots = None,
     workers: Workers = None,
+    price: Price = None,
     address: Address = None,
     inline: Inline = False,
     snapshot_every_s: SnapshotEvery = 60.0,
+    no_check: NoCheck = False,
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
     store: Store = RUNS,
     format: TextOrJson = "text",
@@ -81,14 +93,22 @@ def sweep(
     """Run a sweep, or what is missing of it, and end in a table, a verdict and a figure."""
     from orchestrator.driver import DriveOptions
     from orchestrator.journal import open_sweep
+    from orchestrator.plan import plan_here
     from orchestrator.plan_table import keep_plan, read_plan
+    from orchestrator.precedents import precedents_of
     from orchestrator.run_queue import default_lag
 
-    question = _question(space, preset, overrides, seeds, trials)
-    options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
-    found = open_sweep(store, question, name=name, lag=default_lag(question, slots))
+    question = _question(space, preset, overrides, seeds, trials, warm_start, price)
+    options = DriveOptions(slots, workers, address, inline, snapshot_every_s, check=not no_check)
+    found = open_sweep(
+        store,
+        question,
+        name=name,
+        lag=default_lag(question, slots),
+        precedents=lambda: precedents_of(store, question),
+    )
     if read_plan(found.folder) is None:
-        keep_plan(found.folder, _plan(question, workers, store))
+        keep_plan(found.folder, plan_here(question, 1 if inline else slots, workers, store))
     _drive(found, options, store, format)
 
 
@@ -100,6 +120,7 @@ def resume(
     address: Address = None,
     inline: Inline = False,
     snapshot_every_s: SnapshotEvery = 60.0,
+    no_check: NoCheck = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again, once mended.")] = False,
     store: Store = RUNS,
     format: TextOrJson = "text",
@@ -108,7 +129,7 @@ def resume(
     from orchestrator.driver import DriveOptions
     from orchestrator.journal import find_sweep
 
-    options = DriveOptions(slots, workers, address, inline, snapshot_every_s)
+    options = DriveOptions(slots, workers, address, inline, snapshot_every_s, check=not no_check)
     _drive(find_sweep(store, name), options, store, format, retry_failed)
 
 
@@ -123,6 +144,7 @@ def confirm(
     workers: Workers = None,
     address: Address = None,
     inline: Inline = False,
+    no_check: NoCheck = False,
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
@@ -141,7 +163,7 @@ def confirm(
     Console(stderr=format == "json", highlight=False).print(
         f"sweep {found.name}: {winner.id} and the baseline on fresh seeds {seeds}", soft_wrap=True
     )
-    _drive(found, DriveOptions(slots=slots, workers=workers, address=address, inline=inline), store, format)
+    _drive(found, DriveOptions(slots, workers, address, inline, check=not no_check), store, format)
 
 
 @app.command(epilog="Example: orchestrator status ttt")
@@ -273,21 +295,24 @@ def schema(what: Annotated[Literal["space", "recipe"], typer.Argument(help="Whic
     print(json.dumps(schema_of_space() if what == "space" else schema_of_recipe(), indent=1))
 
 
-def _plan(question: SearchSpace, workers: int | None, store: Path) -> Any:
-    from orchestrator.plan import make_plan
-    from orchestrator.slot import expected_ranks
-    from trainer.data.corpus import text_digests
-    from trainer.spec.environment import environment, num_gpus
-
-    ranks = expected_ranks(workers)
-    texts, place = text_digests(question.base.data), environment(ranks)
-    return make_plan(question, StageStore(store), texts, place, gpus_per_run=ranks if num_gpus() else 0)
-
-
 def _question(
-    path: Path, preset: str | None, overrides: list[str], seeds: str | None, trials: int | None
+    path: Path,
+    preset: str | None,
+    overrides: list[str],
+    seeds: str | None,
+    trials: int | None,
+    warm_start: list[str],
+    price: float | None,
 ) -> SearchSpace:
-    return load_space(path, preset=preset, overrides=parse_overrides(overrides), seeds=_seeds(seeds), trials=trials)
+    found = load_space(
+        path,
+        preset=preset,
+        overrides=parse_overrides(overrides),
+        seeds=_seeds(seeds),
+        trials=trials,
+        warm_start=warm_start,
+    )
+    return found if price is None else found.at_price(price)
 
 
 def _seeds(text: str | None) -> list[int] | None:
@@ -303,16 +328,18 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
     from orchestrator.conclude import conclude
     from orchestrator.driver import drive
     from orchestrator.feed import refuse_other_text
+    from orchestrator.precedents import precedent_lines
     from orchestrator.run_queue import queue_of
-    from orchestrator.slot import expected_ranks
 
     console = Console(stderr=format == "json", highlight=False)
     if found.note:
         console.print(found.note, soft_wrap=True)
+    for line in precedent_lines(found.precedents):
+        console.print(line, soft_wrap=True)
     with found.lock():
         if retry_failed:
             console.print(f"{found.set_aside_failed()} failed runs are done again")
-        refuse_other_text(found, 1 if options.inline else expected_ranks(options.workers))
+        refuse_other_text(found)
         queue = queue_of(found)
         try:
             complete = drive(found, queue, StageStore(store), options, console)
@@ -321,7 +348,7 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
     if not complete:
         where = "" if store == RUNS else f" --store {store}"
         console.print(
-            f"interrupted: {len(found.records())} of {queue.total_runs} runs are kept. "
+            f"interrupted: {len(queue.records)} of {queue.total_runs} runs are kept. "
             f"Go on with:\n  orchestrator resume {found.name}{where}",
             soft_wrap=True,
         )
@@ -333,10 +360,9 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
 
 def _standing(found: Any) -> dict[str, Any]:
     """One sweep as a row: what `status` and `list` say of it."""
-    recorded = len(found.records())
+    recorded = len(found.records()) + len(found.short_records())
     busy = found.is_locked()
-    live_path = found.folder / LIVE_FILE
-    live = json.loads(live_path.read_text(encoding="utf-8")) if busy and live_path.exists() else None
+    live = read_live(found.folder) if busy else None
     total = found.total_runs
     return {
         "sweep": found.name,

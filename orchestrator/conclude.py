@@ -12,17 +12,21 @@ from typing import Any, Literal
 
 import pandas as pd
 from rich.console import Console
+from rich.table import Table
 
 from orchestrator.journal import Sweep, find_sweep
-from orchestrator.overview import label
+from orchestrator.overview import driven_s, label
+from orchestrator.plan_table import read_plan
 from orchestrator.racing import is_paired, rule_of
+from orchestrator.rungs import rung_lines
 from results.compare import compare
 from results.figures import draw_scores, score_facts
 from results.ledger import Ledger
 from results.race_verdict import race_verdicts
+from results.reckoning import in_words
 from results.records import record_losses
 from results.render import render
-from results.store import read_rows
+from results.store import read_outcomes, read_rows
 from results.tables import handling_lines, per_configuration, per_run
 from results.verdict import Unit, Verdict
 from results.yardsticks import scale_lines
@@ -52,6 +56,12 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     for line in (
         *handling_lines(frame, sweep.space.seeds),
         *_stage_lines(frame),
+        *rung_lines(sweep.space, sweep.ascent() if sweep.space.rungs else None),
+        "",
+    ):
+        console.print(line, soft_wrap=True)
+    console.print(reckoning_table(sweep))
+    for line in (
         "",
         *verdict_lines(sweep, frame, table),
     ):
@@ -102,7 +112,7 @@ def table_of(sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
         metric.name,
         baseline_of(sweep),
         sweep.space.seeds,
-        enough=sweep.race().seeds if sweep.space.stopping else {},
+        enough=sweep.race().seeds if sweep.space.race else {},
         limits={name: (limit.min, limit.max) for name, limit in sweep.space.constraints.items()},
         higher_first=metric.goal == "maximize",
     )
@@ -184,7 +194,7 @@ def _verdicts(
     asked = sweep.space.compare
     if unit not in (None, asked.unit) and margin is None:
         raise UserError(f"--unit {unit} needs --margin too: the sweep's margin of {asked.margin:g} is in {asked.unit}")
-    if sweep.space.stopping and baseline is None and margin is None and unit is None and alpha is None:
+    if sweep.space.race and baseline is None and margin is None and unit is None and alpha is None:
         rule = rule_of(sweep.space, is_paired(sweep.space, sweep.asked(), sweep.records()))
         objections = ledger_says(sweep)["objections"]
         return race_verdicts(frame, sweep.race(), baseline_of(sweep), rule, asked.unit, sweep.space.seeds, objections)
@@ -196,7 +206,7 @@ def _verdicts(
         margin=terms.margin,
         unit=terms.unit,
         alpha=terms.alpha,
-        exploratory=sweep.space.adaptive,
+        exploratory=sweep.space.exploratory,
         seeds=sweep.space.seeds,
         **ledger_says(sweep),
     )
@@ -271,6 +281,17 @@ def warn_unreadable(frame: pd.DataFrame, console: Console) -> None:
     """Names the records that could not be read; they are in no table."""
     for line in frame.attrs.get("unreadable", ()):
         console.print(f"left out: {line}", style="red", soft_wrap=True)
+
+
+def reckoning_table(sweep: Sweep) -> Table | str:
+    """Planned against actual, a line per stage and total."""
+    table = Table(box=None, pad_edge=False)
+    for head in ("", "planned", "actual"):
+        table.add_column(head, justify="right" if head else "left", no_wrap=True)
+    told = in_words(read_outcomes(sweep.folder), read_plan(sweep.folder), driven_s(sweep.folder))
+    for line in told:
+        table.add_row(*line)
+    return table if told else "no plan was kept when this sweep began"
 
 
 def _stage_lines(frame: pd.DataFrame) -> Sequence[str]:

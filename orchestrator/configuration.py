@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -20,6 +21,8 @@ class Configuration:
     id: str
     values: Mapping[str, Any]
     is_baseline: bool = False
+    rung: float = 1.0
+    """Part of the schedule that its runs train; below 1 they steer the search and are no answer."""
 
     def run_id(self, seed: int) -> str:
         """Name of its run with this seed. Equal configurations have equal runs."""
@@ -34,6 +37,19 @@ class Outcome:
     """Mean of the metric, or None when a seed has none: a failed seed is never averaged over."""
     violations: Mapping[str, float] = field(default_factory=dict)
     """How far the worst seed is outside the limits of each constrained column; 0 inside."""
+    short: tuple[tuple[float, float], ...] = ()
+    """Of one that was dropped after short runs: parts of the schedule, and the mean of the metric there."""
+
+
+@dataclass(frozen=True)
+class Precedent:
+    """A finished configuration of an earlier sweep, read as an answer to this question."""
+
+    sweep: str
+    config: str
+    values: Mapping[str, Any]
+    """Its place in this space."""
+    outcome: Outcome
 
 
 def config_of(run_id: str) -> str:
@@ -41,9 +57,11 @@ def config_of(run_id: str) -> str:
     return run_id.rsplit("-s", 1)[0]
 
 
-def identify(space: SearchSpace, index: int, values: Mapping[str, Any], is_baseline: bool = False) -> Configuration:
+def identify(
+    space: SearchSpace, index: int, values: Mapping[str, Any], is_baseline: bool = False, rung: float = 1.0
+) -> Configuration:
     """A configuration with the identity of its recipe. Raises RecipeError if the values do not go together."""
-    return Configuration(index, configuration_id(space.recipe(values)), dict(values), is_baseline)
+    return Configuration(index, configuration_id(space.recipe(values)), dict(values), is_baseline, rung)
 
 
 def baseline_of(space: SearchSpace) -> Configuration:
@@ -58,18 +76,38 @@ def grid_of(space: SearchSpace) -> list[Configuration]:
 
 
 def total_runs(space: SearchSpace, asked: Sequence[Configuration] = ()) -> int:
-    """Runs of the whole sweep: exact for a grid, at most this many while a sampler may still propose a known one."""
-    known = {item.id for item in [baseline_of(space), *asked]}
-    if space.method == "grid":
-        return len(known | {item.id for item in grid_of(space)}) * len(space.seeds)
+    """Runs of the whole sweep: exact for a grid without stopping, else at most this many."""
+    baseline = baseline_of(space).id
+    others = {item.id for item in asked} | ({item.id for item in grid_of(space)} if space.method == "grid" else set())
     left = (space.num_configurations or 0) - sum(not item.is_baseline for item in asked)
-    return (len(known) + left) * len(space.seeds)
+    searched = len(others - {baseline}) + (0 if space.method == "grid" else left)
+    lengths = 1 + (len(space.rungs.rungs) if space.rungs else 0)
+    return (1 + searched * lengths) * len(space.seeds)
+
+
+def fewest_runs(space: SearchSpace) -> int:
+    """Runs of the whole sweep if every race ends at its first look, or every rung drops all it may."""
+    most = total_runs(space)
+    if space.race is not None:
+        return most // len(space.seeds) * space.race.first_look
+    if space.rungs is None:
+        return most
+    rule, others = space.rungs, most // len(space.seeds) - 1
+    later = others // (1 + len(rule.rungs)) - rule.calibrate
+    return (1 + rule.calibrate * (1 + len(rule.rungs)) + later) * len(space.seeds)
 
 
 def outcome_of(space: SearchSpace, rows: Sequence[Mapping[str, Any]]) -> Outcome:
-    """The outcome of a configuration from the rows of its seeds, in the order of the seeds."""
+    """The outcome of a configuration from the rows of its seeds, in the order of the seeds.
+
+    A seed whose numbers are missing or not finite has failed, and so has its configuration.
+    """
     columns = [space.metric.name, *space.constraints]
-    if any(row["status"] != "done" or any(row[name] is None for name in columns) for row in rows):
+    if any(row["status"] != "done" or not all(_is_finite(row[name]) for name in columns) for row in rows):
         return Outcome(None)
     violations = {name: max(limit.violation(row[name]) for row in rows) for name, limit in space.constraints.items()}
     return Outcome(fmean(row[space.metric.name] for row in rows), violations)
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

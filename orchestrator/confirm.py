@@ -64,6 +64,7 @@ def confirmation_of(sweep: Sweep, winner: Configuration, num_seeds: int) -> Sear
             "method": "grid",
             "run_cap": None,
             "stopping": None,
+            "warm_start": (),
             "parameters": {key: Parameter(value=value) for key, value in winner.values.items()},
             "seeds": fresh_seeds([sweep.name, sweep.question_digest, winner.id], num_seeds, declared),
         }

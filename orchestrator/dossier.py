@@ -10,9 +10,10 @@ from typing import Any
 
 from orchestrator.conclude import baseline_of, rows_of, verdicts_of
 from orchestrator.journal import Sweep, find_sweep
-from orchestrator.overview import label
+from orchestrator.overview import driven_s, label
 from orchestrator.plan_table import read_plan
-from orchestrator.question import SearchSpace
+from orchestrator.preflight import preflight_words
+from orchestrator.rungs import rung_lines
 from results.dossier import Dossier, published_dossier
 from results.ledger import Ledger
 from results.store import read_outcomes
@@ -31,12 +32,13 @@ def dossier_of(sweep: Sweep) -> Dossier:
         fates=Ledger(sweep.store).fate({item.id for item in asked}),
         swept_keys=space.swept_keys,
         seeds=space.seeds,
-        enough=sweep.race().seeds if space.stopping else {},
+        enough=sweep.race().seeds if space.race else {},
         terms=_terms(sweep),
         total_runs=sweep.total_runs,
-        adaptive=space.adaptive,
+        adaptive=space.exploratory,
         outcomes=read_outcomes(sweep.folder),
         planned=read_plan(sweep.folder),
+        wall_s=driven_s(sweep.folder),
         stages_folder=sweep.store / "stages",
         commands=_commands(sweep),
         space_text=(sweep.folder / "space.yaml").read_text(encoding="utf-8"),
@@ -64,17 +66,19 @@ def _terms(sweep: Sweep) -> Mapping[str, str]:
         "Baseline": baseline,
         "Judged by": f"{space.metric.name} ({space.metric.goal})",
         "Counts as better": f"a gain of more than {terms.margin:g} {terms.unit} at alpha = {terms.alpha:g}",
-        "Stopping": _stopping(space),
+        "Stopping": _stopping(sweep),
+        "Liveness": preflight_words(sweep),
         "Limits": "; ".join(f"{name}: {_limit(limit)}" for name, limit in space.constraints.items()),
         "Asked": f"{sweep.created_at[:16].replace('T', ' ')} UTC, at commit {sweep.commit or 'unknown'}",
     }
     return {name: words for name, words in found.items() if words}
 
 
-def _stopping(space: SearchSpace) -> str:
-    if space.stopping is None:
-        return ""
-    return f"a race: seeds are added where they decide something, looked at from {space.stopping.first_look} seeds on"
+def _stopping(sweep: Sweep) -> str:
+    space = sweep.space
+    if space.race is not None:
+        return f"a race: seeds are added where they decide something, looked at from {space.race.first_look} seeds on"
+    return ". ".join(rung_lines(space, sweep.ascent() if space.rungs else None))
 
 
 def _limit(limit: Any) -> str:

@@ -24,6 +24,7 @@ from rich.console import Console
 from orchestrator.feed import Feed
 from orchestrator.journal import Sweep
 from orchestrator.overview import Overview
+from orchestrator.preflight import preflight
 from orchestrator.ray_session import output_to, ray_session
 from orchestrator.run_queue import FINISHED, RunQueue
 from orchestrator.screen import Screen, SlotPicture, make_screen
@@ -49,20 +50,29 @@ class DriveOptions:
     address: str | None = None
     inline: bool = False
     snapshot_every_s: float = 60.0
+    check: bool = True
+    """Whether the sweep's recipes must be shown alive before the first run."""
 
 
 def drive(sweep: Sweep, queue: RunQueue, store: StageStore, options: DriveOptions, console: Console) -> bool:
     """Runs what is missing. Returns whether the sweep is complete; False means interrupted, with everything kept."""
-    feed = Feed(sweep, queue, store, 1 if options.inline else expected_ranks(options.workers))
+    from orchestrator.study_file import StudyFile  # late: Optuna, which only a driver pays for
+
+    study = StudyFile(sweep, queue)
+    feed = Feed(sweep, queue, store, 1 if options.inline else expected_ranks(options.workers), study.update)
     if feed.is_finished():
         return True
+    preflight(sweep, store.root, console, skip=not options.check)
     stop = threading.Event()
     overview = Overview(sweep, queue)
-    if options.inline:
-        with stop_on_signals(stop), make_screen(console) as screen:
-            run_inline(feed, store, options, overview, screen, stop)
-    else:
-        run_on_ray(feed, sweep, store, options, overview, stop, console)
+    try:
+        if options.inline:
+            with stop_on_signals(stop), make_screen(console) as screen:
+                run_inline(feed, store, options, overview, screen, stop)
+        else:
+            run_on_ray(feed, sweep, store, options, overview, stop, console)
+    finally:
+        overview.close()
     return queue.next_run() is FINISHED
 
 

@@ -91,11 +91,11 @@ def evidence_of(space: SearchSpace, paired: bool, store: Path) -> Evidence:
     """
     spread = spread_of(space, paired, store)
     num = max(1, space.num_configurations or 1)
-    race = space.stopping
+    race = space.race
     alpha = space.compare.alpha if race is None or race.alpha is None else race.alpha
     first_look = race.first_look if race else None
-    design = design_of(paired, num, len(space.seeds), spread.sd_bpb, alpha, space.adaptive, first_look)
-    return Evidence(design, spread, paired, num, space.adaptive, first_look)
+    design = design_of(paired, num, len(space.seeds), spread.sd_bpb, alpha, space.exploratory, first_look)
+    return Evidence(design, spread, paired, num, space.exploratory, first_look)
 
 
 def spread_of(space: SearchSpace, paired: bool, store: Path) -> Spread:

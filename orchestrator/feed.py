@@ -8,6 +8,7 @@ is computing. The order changes who waits for whom, never an answer.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.configuration import config_of
@@ -26,22 +27,35 @@ Stage = tuple[str, str]
 """A stage's name and its fingerprint."""
 
 
-def refuse_other_text(sweep: Sweep, num_ranks: int) -> None:
-    """Raises StoreError when the sweep's results were measured on other text, or by other stages, than now.
+def text_complaint(sweep: Sweep) -> str:
+    """Why results now cannot stand beside the sweep's: it 'was measured on another text ...'; or the empty string.
 
-    One table must not mix them. All runs of a sweep share their text, so one record tells.
+    All runs of a sweep share their text, so one record tells. The number of ranks has no part in it.
     """
     record = next((record for record in sweep.records().values() if "val_text" in record.stages), None)
     if record is None:
-        return
-    marks = fingerprints_of(Recipe.model_validate(dict(record.recipe)), num_ranks)
-    for stage in ("train_text", "val_text"):
-        if record.stages[stage].fingerprint != marks[stage]:
-            raise StoreError(
-                f"sweep '{sweep.name}' was measured on another text, or by another version of the stages "
-                f"({stage} was {record.stages[stage].fingerprint}, now {marks[stage]}); "
-                "restore them, or ask anew: orchestrator sweep SPACE.yaml --name NAME"
-            )
+        return ""
+    marks = fingerprints_of(Recipe.model_validate(dict(record.recipe)), record.num_ranks)
+    return next(
+        (
+            "was measured on another text, or by another version of the stages "
+            f"({stage} was {record.stages[stage].fingerprint}, now {marks[stage]})"
+            for stage in ("train_text", "val_text")
+            if record.stages[stage].fingerprint != marks[stage]
+        ),
+        "",
+    )
+
+
+def refuse_other_text(sweep: Sweep) -> None:
+    """Raises StoreError when the sweep's results were measured on other text, or by other stages, than now.
+
+    One table must not mix them.
+    """
+    if complaint := text_complaint(sweep):
+        raise StoreError(
+            f"sweep '{sweep.name}' {complaint}; restore them, or ask anew: orchestrator sweep SPACE.yaml --name NAME"
+        )
 
 
 @dataclass
@@ -54,9 +68,20 @@ class Waiting:
 
 
 class Feed:
-    """Runs of one sweep, each handed out once."""
+    """Runs of one sweep, each handed out once.
 
-    def __init__(self, sweep: Sweep, queue: RunQueue, store: StageStore, num_ranks: int):
+    heard:  called whenever the queue has asked or heard something new
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        queue: RunQueue,
+        store: StageStore,
+        num_ranks: int,
+        heard: Callable[[], None] = lambda: None,
+    ):
+        self._heard = heard
         self._sweep, self._queue, self._store, self._num_ranks = sweep, queue, store, num_ranks
         self._ahead: list[Waiting] = []
         self._out: dict[str, Waiting] = {}
@@ -111,7 +136,10 @@ class Feed:
         return WAIT
 
     def _waiting(self, run: Run) -> Waiting:
-        path = self._sweep.record_path(run.run_id)
+        short = run.configuration.rung < 1
+        if short:
+            self._sweep.declare(run.configuration)  # a recipe of its own, which the journal does not name
+        path = self._sweep.record_path(run.run_id, short)
         request = RunRequest.of(run.run_id, self._sweep.preset, run.recipe, path)
         return Waiting(request, tuple(fingerprints_of(run.recipe, self._num_ranks).items()))
 
@@ -146,6 +174,7 @@ class Feed:
     def _finish(self, run_id: str, record: Record) -> None:
         self._note_end(run_id, record)
         self._queue.finished(run_id, record)
+        self._heard()
 
     def _note_start(self, run: Waiting) -> None:
         self._ledger.start(self._sweep.name, config_of(run.request.run_id), run.request.recipe["seed"])

@@ -3,6 +3,7 @@
     STORE/sweeps/NAME/space.yaml      the question as it was asked
     STORE/sweeps/NAME/journal.jsonl   the question resolved, then each configuration in the order it was asked
     STORE/sweeps/NAME/runs/ID.json    one record per run, written once
+    STORE/sweeps/NAME/short/ID.json   the same of short runs, where `stopping` asks for any
 
 The journal is only ever appended to, by one driver at a time; anybody may read.
 """
@@ -17,7 +18,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,9 +27,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
-from orchestrator.configuration import Configuration, total_runs
+from orchestrator.configuration import Configuration, Outcome, Precedent, total_runs
 from orchestrator.question import SearchSpace
 from orchestrator.racing import race_of
+from orchestrator.rungs import Ascent, ascent_of
 from results.ledger import Ledger, Purpose
 from results.race import Standing
 from trainer.spec.environment import commit
@@ -55,6 +57,8 @@ class Sweep:
     created_at: str
     commit: str
     purpose: Purpose = "sweep"
+    precedents: tuple[Precedent, ...] = ()
+    """What earlier sweeps knew when this one began; its search hears of nothing else of theirs."""
     note: str = ""
     """What a person should know about how this sweep was found or made; empty when there is nothing."""
 
@@ -70,14 +74,25 @@ class Sweep:
 
     @property
     def total_runs(self) -> int:
-        """Runs of the whole sweep; at most this many while a search still chooses, or a race still runs."""
-        if self.space.stopping and self.asked() and (race := self.race()).over:
+        """Runs of the whole sweep; at most this many while a search still chooses, or who is dropped is still open."""
+        asked = self.asked()
+        if self.space.race and asked and (race := self.race()).over:
             return sum(race.seeds.values())
-        return total_runs(self.space, self.asked())
+        if self.space.rungs and len(asked) > (self.space.num_configurations or 0) and (ascent := self.ascent()).over:
+            return sum(len(climb.needs) for climb in ascent.climbs.values()) * len(self.space.seeds)
+        return total_runs(self.space, asked)
 
     def race(self) -> Standing:
         """Where its race stands, if it is one."""
         return race_of(self.space, self.asked(), self.records())
+
+    def ascent(self) -> Ascent:
+        """Where its configurations stand on the rungs, if it has any."""
+        return ascent_of(self.space, self.asked(), {**self.records(), **self.short_records()})
+
+    def seeds_of(self, configuration: Configuration) -> tuple[int, ...]:
+        """Seeds that a configuration needs: all of them, or in a race those of its rounds so far."""
+        return self.space.seeds[: self.race().seeds[configuration.id]] if self.space.race else self.space.seeds
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -93,7 +108,7 @@ class Sweep:
             ) from None
         try:
             pid_file.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
-            _cut_torn_line(self.folder / JOURNAL)
+            cut_torn_line(self.folder / JOURNAL)
             yield
         finally:
             pid_file.unlink(missing_ok=True)
@@ -135,25 +150,34 @@ class Sweep:
 
     def set_aside_failed(self) -> int:
         """Moves the records of failed runs out of the way, so that the runs are done again. Only under the `lock`."""
-        failed = [run_id for run_id, record in self.records().items() if record.status == "failed"]
+        failed = [
+            (run_id, self.record_path(run_id, short=short))
+            for short, records in ((False, self.records()), (True, self.short_records()))
+            for run_id, record in records.items()
+            if record.status == "failed"
+        ]
         folder = self.folder / "failed"
         folder.mkdir(exist_ok=True)
-        for run_id in failed:
-            self.record_path(run_id).replace(folder / f"{run_id}-{time.time_ns()}.json")
+        for run_id, path in failed:
+            path.replace(folder / f"{run_id}-{time.time_ns()}.json")
         return len(failed)
 
-    def record_path(self, run_id: str) -> Path:
-        """Where a run's record appears, whole and once."""
-        return self.folder / "runs" / f"{run_id}.json"
+    def record_path(self, run_id: str, short: bool = False) -> Path:
+        """Where a run's record appears, whole and once; short runs steer the search and are no rows of the table."""
+        return self.folder / ("short" if short else "runs") / f"{run_id}.json"
 
     def record(self, run_id: str) -> Record | None:
         """A run's record, or None while it has none. Raises StoreError if it cannot be read."""
-        path = self.record_path(run_id)
-        return _record(path) if path.exists() else None
+        paths = (self.record_path(run_id, short=short) for short in (False, True))
+        return next((_record(path) for path in paths if path.exists()), None)
 
     def records(self) -> dict[str, Record]:
         """The records of finished runs by run id. Raises StoreError for one that cannot be read."""
         return {path.stem: _record(path) for path in sorted((self.folder / "runs").glob("*.json"))}
+
+    def short_records(self) -> dict[str, Record]:
+        """The same of short runs, which are runs of other recipes than those asked."""
+        return {path.stem: _record(path) for path in sorted((self.folder / "short").glob("*.json"))}
 
 
 def open_sweep(
@@ -164,10 +188,11 @@ def open_sweep(
     sweep_seed: int = 0,
     lag: int = 1,
     purpose: Purpose = "sweep",
+    precedents: Callable[[], Sequence[Precedent]] = tuple,
 ) -> Sweep:
     """The sweep that asks this question under this name, continued or created.
 
-    sweep_seed, lag, purpose:  of a new sweep; one that exists keeps its own
+    sweep_seed, lag, purpose, precedents:  of a new sweep; one that exists keeps its own
     A name that is taken by another question is not: the sweep becomes NAME-2, NAME-3, ... and `note` says why.
     """
     wanted = name or space.name
@@ -176,7 +201,7 @@ def open_sweep(
     taken = ""
     for candidate in _names_from(wanted):
         folder = store / "sweeps" / candidate
-        created = _create(folder, space.model_copy(update={"name": candidate}), sweep_seed, lag, purpose)
+        created = _create(folder, space.model_copy(update={"name": candidate}), sweep_seed, lag, purpose, precedents)
         sweep = _read(folder)
         difference = sweep.space.difference(space)
         if not difference:
@@ -228,7 +253,14 @@ def _names_from(wanted: str) -> Iterator[str]:
     return (wanted if number == 1 else f"{wanted}-{number}" for number in itertools.count(1))
 
 
-def _create(folder: Path, space: SearchSpace, sweep_seed: int, lag: int, purpose: Purpose) -> bool:
+def _create(
+    folder: Path,
+    space: SearchSpace,
+    sweep_seed: int,
+    lag: int,
+    purpose: Purpose,
+    precedents: Callable[[], Sequence[Precedent]],
+) -> bool:
     """Writes the question unless the folder holds one; whoever comes first wins. Returns whether this call did."""
     if (folder / JOURNAL).exists():
         return False
@@ -239,6 +271,7 @@ def _create(folder: Path, space: SearchSpace, sweep_seed: int, lag: int, purpose
         "created_at": now(),
         "commit": commit(),
         "purpose": purpose,
+        "precedents": [asdict(precedent) for precedent in precedents()],
         "space": space.model_dump(mode="json"),
     }
     write_once(folder / "space.yaml", _as_yaml(space))
@@ -258,12 +291,17 @@ def _read(folder: Path) -> Sweep:
     try:
         header = _entries(folder / JOURNAL)[0]
         space = SearchSpace.model_validate_json(json.dumps(header.pop("space")))
-        return Sweep(name=folder.name, folder=folder, space=space, **header)
+        precedents = tuple(_precedent(entry) for entry in header.pop("precedents", ()))
+        return Sweep(name=folder.name, folder=folder, space=space, precedents=precedents, **header)
     except StoreError:
         raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(f"{folder / JOURNAL}: cannot be read ({reason}); move the folder away to start anew") from None
+
+
+def _precedent(entry: Mapping[str, Any]) -> Precedent:
+    return Precedent(**{**entry, "outcome": Outcome(**entry["outcome"])})
 
 
 def _note(sweep: Sweep, space: SearchSpace, taken: str, created: bool) -> str:
@@ -286,7 +324,8 @@ def _entries(path: Path) -> list[dict[str, Any]]:
         raise StoreError(f"{path}: is damaged; move the sweep's folder away to start anew") from None
 
 
-def _cut_torn_line(path: Path) -> None:
+def cut_torn_line(path: Path) -> None:
+    """Takes the end off a file of lines whose last writer was killed within one."""
     with path.open("r+b") as file:
         content = file.read()
         file.truncate(content.rfind(b"\n") + 1)

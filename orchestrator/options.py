@@ -13,11 +13,16 @@ Preset = Annotated[str | None, typer.Option(help="Put the question to this prese
 Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the preset.")]
 Seeds = Annotated[str | None, typer.Option(help="Seeds, e.g. 1,2,3.")]
 Trials = Annotated[int | None, typer.Option(help="Configurations, the baseline not counted.")]
+WarmStart = Annotated[
+    list[str], typer.Option("--warm-start", metavar="NAME", help="Tell the search what this earlier sweep found.")
+]
 Slots = Annotated[int | None, typer.Option(min=1, help="Worker groups; default: as many as fit.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Workers of a slot; default: 1 on CPU, a node's GPUs.")]
 Address = Annotated[str | None, typer.Option(help="Ray cluster, e.g. auto; default: a local one.")]
+Price = Annotated[float | None, typer.Option(min=0.0, help="USD for one GPU-hour; default: the file's.")]
 Inline = Annotated[bool, typer.Option("--inline", help="One run after another in this process, without Ray.")]
 SnapshotEvery = Annotated[float, typer.Option(help="Seconds of training that a kill may cost at most.")]
+NoCheck = Annotated[bool, typer.Option("--no-check", help="Do not check liveness first.")]
 Store = Annotated[Path, typer.Option("--store", help="Folder of sweeps and finished stages.")]
 TextOrJson = Annotated[Literal["text", "json"], typer.Option("--format", help="json: rows on stdout, nothing else.")]
 Policy = Annotated[

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from orchestrator.configuration import Configuration
 from orchestrator.journal import Sweep
@@ -25,6 +26,7 @@ class Overview:
     def __init__(self, sweep: Sweep, queue: RunQueue):
         self._sweep, self._queue = sweep, queue
         self._started_s = time.monotonic()
+        self._driven_before_s = driven_s(sweep.folder) or 0.0
         self._done_before = len(queue.records)
         self._ends_s: deque[float] = deque(maxlen=12)
         self._seen = self._done_before
@@ -40,7 +42,14 @@ class Overview:
         screen.show(picture)
         if time.monotonic() - self._written_s > WRITE_EVERY_S:
             self._written_s = time.monotonic()
-            write_live(self._sweep.folder, picture)
+            self._write(picture)
+
+    def close(self) -> None:
+        """Leaves the last picture, with all the time this driver took."""
+        self._write(self.picture(()))
+
+    def _write(self, picture: SweepPicture) -> None:
+        write_live(self._sweep.folder, picture, self._driven_before_s + picture.elapsed_s)
 
     def picture(self, slots: tuple[SlotPicture, ...]) -> SweepPicture:
         records = dict(self._queue.records)
@@ -69,9 +78,12 @@ class Overview:
 
     def name(self, run_id: str) -> str:
         """A run as people know it: its values and its seed."""
-        config, _, seed = run_id.rpartition("-s")
-        found = next((item for item in self._queue.configurations if item.id == config), None)
-        return f"{label(found, self._sweep.space)}  seed {seed}" if found else run_id
+        run = self._queue.configuration_of(run_id)
+        if run is None:
+            return run_id
+        asked = self._queue.configurations[run.index]
+        short = f"  {run.rung:g} of the schedule" if run.rung < 1 else ""
+        return f"{label(asked, self._sweep.space)}{short}  seed {run_id.rpartition('-s')[2]}"
 
     def _scores(self, configuration: Configuration) -> list[float] | None:
         """The headline of every seed it needs, or None while one is missing or failed."""
@@ -112,8 +124,25 @@ def short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def write_live(folder: Path, picture: SweepPicture) -> None:
-    """Leaves the picture beside the records; readers never see half of it."""
+def write_live(folder: Path, picture: SweepPicture, driven_s: float) -> None:
+    """Leaves the picture beside the records; readers never see half of it.
+
+    driven_s:  seconds that drivers were at work on the sweep, earlier lives included
+    """
     aside = folder / f".{LIVE_FILE}"
-    aside.write_text(json.dumps(asdict(picture) | {"written_at_s": time.time()}), encoding="utf-8")
+    told = asdict(picture) | {"written_at_s": time.time(), "driven_s": driven_s}
+    aside.write_text(json.dumps(told), encoding="utf-8")
     aside.replace(folder / LIVE_FILE)
+
+
+def read_live(folder: Path) -> dict[str, Any] | None:
+    """What the newest driver left, or None where none was ever at work."""
+    try:
+        return json.loads((folder / LIVE_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def driven_s(folder: Path) -> float | None:
+    """Seconds that drivers were at work on the sweep, to the second even when one was killed."""
+    return (read_live(folder) or {}).get("driven_s")

@@ -96,6 +96,13 @@ class Parameter(Section):
             return [round(low + step * self.q, 12) for step in range(round((high - low) / self.q) + 1)]
         return (low,) if low == high else None
 
+    def takes(self, value: Any) -> bool:
+        """Whether the value is one of those the parameter may take."""
+        if self.choices is not None:
+            return value in self.choices
+        low, high = self.ends
+        return isinstance(value, int | float) and low <= value <= high
+
     @property
     def varies(self) -> bool:
         """Whether the parameter takes more than one value."""

@@ -1,137 +1,108 @@
 """The price before the run: what a sweep would compute, what the store has already, seconds, GPU-hours, bytes on disk.
 
 Reads fingerprints and the store alone; starts neither torch nor Ray. Seconds are means over earlier runs in this store
-of the same sizes, and so an estimate: they know nothing of this machine's load.
+of the same sizes, else what the preset declares, and so an estimate: they know nothing of this machine's load.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import contextlib
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from orchestrator.configuration import Configuration, baseline_of, grid_of, identify, total_runs
-from orchestrator.evidence import Evidence, evidence_of
+from orchestrator.configuration import (
+    Configuration,
+    Precedent,
+    baseline_of,
+    fewest_runs,
+    grid_of,
+    identify,
+    total_runs,
+)
+from orchestrator.evidence import evidence_of
 from orchestrator.journal import same_question
+from orchestrator.planned import Plan, Resources, RunPlan, SecondsFrom, StagePlan
+from orchestrator.precedents import precedent_lines, precedents_of
 from orchestrator.question import SearchSpace
+from orchestrator.rungs import rung_lines, short_of
+from orchestrator.slot import expected_ranks, expected_slots
+from trainer.data.corpus import text_digests
+from trainer.spec.environment import environment, num_gpus
+from trainer.spec.errors import DataError, RecipeError
+from trainer.spec.expected import Expected
 from trainer.spec.fingerprint import TextDigests, fingerprints, workload
+from trainer.spec.load import load_preset
 from trainer.spec.stage_table import STAGES
 from trainer.stages.cache import StageStore
 
 SAMPLED_FOLDERS = 20
 """Newest folders of a stage whose size is taken as typical."""
+ALONE = Resources()
 
 
-@dataclass(frozen=True)
-class StagePlan:
-    """One stage over the whole sweep."""
+def plan_here(space: SearchSpace, slots: int | None, workers: int | None, store: Path) -> Plan:
+    """The plan for this machine; for the preset's own hardware when that has GPUs and this machine has none.
 
-    stage: str
-    needed: int
-    """Distinct fingerprints; an upper bound unless `exact`."""
-    exact: bool
-    cached: int
-    """Of these, finished in the store; configurations not yet chosen count as missing."""
-    seconds_each: float | None
-    """Expected seconds of one; None while the store has no experience."""
-    bytes_each: float | None
-    """Expected bytes on disk of one."""
-
-    @property
-    def missing(self) -> int:
-        """What must be computed."""
-        return self.needed - self.cached
-
-    @property
-    def seconds(self) -> float | None:
-        """Expected seconds of all that is missing."""
-        return times(self.missing, self.seconds_each)
-
-    @property
-    def disk_bytes(self) -> float | None:
-        """Expected bytes on disk of all that is missing."""
-        return times(self.missing, self.bytes_each)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a sweep would run, and what it would cost."""
-
-    space: SearchSpace
-    total_runs: int
-    recorded_runs: int
-    """Runs that have their record already, from an earlier life of the same sweep."""
-    configurations: tuple[Configuration, ...]
-    """Baseline and grid; of a sampled search only the baseline is known."""
-    stages: tuple[StagePlan, ...]
-    gpus_per_run: int
-    test: Literal["paired", "unpaired", "none"]
-    test_reason: str
-    evidence: Evidence | None
-    """What the seeds can prove; None when there is nothing to compare."""
-
-    @property
-    def exact(self) -> bool:
-        """Whether the counts hold, or are upper bounds."""
-        return all(stage.exact for stage in self.stages)
-
-    @property
-    def seconds(self) -> float | None:
-        """Expected seconds of everything missing, one after another; None while a stage is unknown."""
-        return _total(stage.seconds for stage in self.stages)
-
-    @property
-    def gpu_hours(self) -> float | None:
-        """Expected GPU-hours; 0 without a GPU."""
-        return times(self.gpus_per_run / 3600, self.seconds)
-
-    @property
-    def usd(self) -> float | None:
-        """Expected cost; None while hours or price are unknown."""
-        price = self.space.budget.usd_per_gpu_hour
-        return None if price is None else times(price, self.gpu_hours)
-
-    @property
-    def disk_bytes(self) -> float | None:
-        """Expected growth of the store."""
-        return _total(stage.disk_bytes for stage in self.stages)
-
-    @property
-    def over_budget(self) -> bool:
-        """Whether more GPU-hours are expected than `budget.gpu_hours` has left."""
-        limit, hours = self.space.budget.gpu_hours, self.gpu_hours
-        return limit is not None and hours is not None and hours > limit
+    slots, workers:  as asked; None for what fits
+    """
+    texts = None
+    with contextlib.suppress(DataError):  # a price can be told before the text is fetched
+        texts = text_digests(space.base.data)
+    declared, here = expected_of(space), num_gpus()
+    elsewhere = declared is not None and declared.gpus > 0 and not here
+    gpus = (workers or declared.gpus) if declared and elsewhere else expected_ranks(workers) if here else 0
+    num_slots = slots or (1 if elsewhere else expected_slots(total_runs(space), workers=workers))
+    return make_plan(space, StageStore(store), texts, environment(expected_ranks(workers)), Resources(num_slots, gpus))
 
 
 def make_plan(
-    space: SearchSpace, store: StageStore, texts: TextDigests, environment: str, gpus_per_run: int = 0
+    space: SearchSpace, store: StageStore, texts: TextDigests | None, place: str, resources: Resources = ALONE
 ) -> Plan:
     """What the sweep would run against this store.
 
-    texts:         identities of train and validation text of the space's recipe
-    environment:   what a wall-clock budget hashes
-    gpus_per_run:  GPUs that a run holds while it computes
+    texts:  identities of train and validation text of the space's recipe; None where they are not at hand
+    place:  the environment that a wall-clock budget hashes
     """
     sweep = same_question(store.root, space)
     asked = sweep.asked() if sweep else []
-    marks = _Marks(space, texts, environment)
+    recorded = {*sweep.records(), *sweep.short_records()} if sweep else set()
+    marks = _Marks(space, texts or TextDigests("not here", "not here"), place)
     test, reason = _test(space, marks)
     known: dict[str, Configuration] = {}
     for item in [baseline_of(space), *(grid_of(space) if space.method == "grid" else asked)]:
         known.setdefault(item.id, item)
+    total = total_runs(space, asked)
+    lengths = 1 + (len(space.rungs.rungs) if space.rungs else 0)
+    unchosen = (total // len(space.seeds) - 1) // lengths + 1 - len(known)
     return Plan(
         space=space,
-        total_runs=total_runs(space, asked),
-        recorded_runs=len(sweep.records()) if sweep else 0,
+        total_runs=total,
+        fewest_runs=fewest_runs(space),
+        recorded_runs=len(recorded),
         configurations=tuple(known.values()),
-        stages=tuple(_plan_stages(space, store, marks, list(known.values()))),
-        gpus_per_run=gpus_per_run,
+        stages=tuple(_plan_stages(space, store, marks, list(known.values()), unchosen)),
+        runs=tuple(_plan_runs(space, store, marks, list(known.values()), unchosen, recorded)),
+        resources=resources,
+        text_is_here=texts is not None,
         test=test,
         test_reason=reason,
         evidence=None if test == "none" else evidence_of(space, test == "paired", store.root),
+        notes=_notes(space, sweep.precedents if sweep else precedents_of(store.root, space)),
     )
+
+
+def _notes(space: SearchSpace, precedents: Sequence[Precedent]) -> tuple[str, ...]:
+    return (*precedent_lines(precedents), *rung_lines(space, None))
+
+
+def _forms(space: SearchSpace, item: Configuration) -> list[Configuration]:
+    """What may run of a configuration: itself, and before it its short schedules; of the baseline itself alone."""
+    rungs = space.rungs.rungs if space.rungs and not item.is_baseline else ()
+    return [*(short_of(space, item, rung) for rung in rungs), item]
 
 
 class _Marks:
@@ -162,33 +133,77 @@ class _Marks:
 
 
 def _plan_stages(
-    space: SearchSpace, store: StageStore, marks: _Marks, known: Sequence[Configuration]
+    space: SearchSpace, store: StageStore, marks: _Marks, known: Sequence[Configuration], unchosen: int
 ) -> Iterable[StagePlan]:
-    searched = sum(not item.is_baseline for item in known)
-    unknown = (space.num_configurations or 0) - searched if space.method != "grid" else 0
+    lengths = 1 + (len(space.rungs.rungs) if space.rungs else 0)
     for stage in STAGES:
-        open_ended = unknown > 0 and marks.touched(stage)
-        representatives = known if unknown == 0 or open_ended else [*known, *marks.probes[:1]]
-        needed = marks.distinct(representatives, stage, space.seeds)
+        open_ended = unchosen > 0 and marks.touched(stage)
+        representatives = known if unchosen == 0 or open_ended else [*known, *marks.probes[:1]]
+        forms = [form for item in representatives for form in _forms(space, item)]
+        needed = marks.distinct(forms, stage, space.seeds)
         if not needed and not open_ended:
             continue
+        to_come = unchosen * len(space.seeds) if open_ended else 0
+        seconds_each, seconds_from = _seconds_each(marks.probes[0].values, space, store, stage)
+        if seconds_each is not None and stage == "train":
+            parts = [form.rung for form in forms for _ in space.seeds]
+            parts += [*(space.rungs.rungs if space.rungs else ()), 1.0] * to_come
+            seconds_each *= fmean(parts)
+        standing = sum(stage in marks.of(item, space.seeds[0]) for item in known for _ in _forms(space, item))
         yield StagePlan(
             stage=stage,
-            needed=len(needed) + (unknown * len(space.seeds) if open_ended else 0),
-            exact=not open_ended,
+            runs=(standing + unchosen * lengths) * len(space.seeds),
+            needed=len(needed) + to_come * lengths,
+            exact=not open_ended and space.rungs is None,
             cached=sum(store.find(stage, mark) is not None for mark in needed),
-            seconds_each=_seconds_each(marks.probes[0].values, space, store, stage),
+            seconds_each=seconds_each,
+            seconds_from=seconds_from,
             bytes_each=_bytes_each(store, stage),
         )
 
 
-def _seconds_each(values: Mapping[str, Any], space: SearchSpace, store: StageStore, stage: str) -> float | None:
-    """A wall-clock budget is used up; anything else takes as long as it took."""
+def _plan_runs(
+    space: SearchSpace,
+    store: StageStore,
+    marks: _Marks,
+    known: Sequence[Configuration],
+    unchosen: int,
+    recorded: Collection[str],
+) -> Iterable[RunPlan]:
+    """Every run as it is asked; one that is not chosen yet stands on stages of its own where a swept key reaches."""
+    held = cache(lambda stage, mark: store.find(stage, mark) is not None)
+    for item in (form for asked in known for form in _forms(space, asked)):
+        for seed in space.seeds:
+            missing = tuple(stage for stage in marks.of(item, seed).items() if not held(*stage))
+            done = item.run_id(seed) in recorded
+            yield RunPlan(item, seed, done, () if done else missing)
+    swept = {stage for stage in STAGES if unchosen > 0 and marks.touched(stage)}
+    for number in range(unchosen):
+        for form, seed in itertools.product(_forms(space, marks.probes[0]), space.seeds):
+            needed = marks.of(form, seed).items()
+            stages = ((stage, f"{mark} of {number}" if stage in swept else mark) for stage, mark in needed)
+            yield RunPlan(None, seed, False, tuple(stage for stage in stages if not held(*stage)))
+
+
+def _seconds_each(
+    values: Mapping[str, Any], space: SearchSpace, store: StageStore, stage: str
+) -> tuple[float | None, SecondsFrom]:
+    """A wall-clock budget is used up; anything else takes as long as it took, or as the preset says."""
     recipe = space.recipe(values)
-    if stage == "train" and recipe.budget.train_s is not None:
-        return recipe.budget.train_s
-    history = store.history(stage, workload(recipe, stage))
-    return fmean(history) if history else None
+    if stage == "train" and recipe.budget.train_s is not None and recipe.budget.train_steps is None:
+        return recipe.budget.train_s, "budget"
+    if history := store.history(stage, workload(recipe, stage)):
+        return fmean(history), "history"
+    expected = expected_of(space)
+    declared = expected.stage_s(recipe, stage) if expected else None
+    return declared, "unknown" if declared is None else "preset"
+
+
+def expected_of(space: SearchSpace) -> Expected | None:
+    """What the space's preset declares; None for one that declares nothing, or whose file is no longer there."""
+    with contextlib.suppress(RecipeError):
+        return load_preset(space.preset).expected
+    return None
 
 
 def _bytes_each(store: StageStore, stage: str) -> float | None:
@@ -211,15 +226,3 @@ def _test(space: SearchSpace, marks: _Marks) -> tuple[Literal["paired", "unpaire
     if len(artifacts) == 1:
         return "paired", "every configuration scores the same trained artifact of each seed"
     return "unpaired", "configurations train or export differently, so runs of one seed number share nothing"
-
-
-def times(count: float, each: float | None) -> float | None:
-    """0 of something unknown is 0."""
-    if count == 0:
-        return 0.0
-    return None if each is None else count * each
-
-
-def _total(parts: Iterable[float | None]) -> float | None:
-    known = list(parts)
-    return None if None in known else sum(part for part in known if part is not None)

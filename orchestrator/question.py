@@ -13,9 +13,10 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from graphlib import TopologicalSorter
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BeforeValidator, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field as PydanticField
 
 from orchestrator.parameter import Number, Parameter
 from trainer.spec.errors import ProblemsError
@@ -28,6 +29,13 @@ MOST_COUNTED = 100_000
 """Finite spaces are counted up to here; larger ones are as good as endless."""
 MOST_PROBES = 1000
 """Configurations tried when a space is checked."""
+
+
+def listed(value: Any) -> Any:
+    """One value stands for a list of one."""
+    if isinstance(value, list):
+        return tuple(value)
+    return (value,) if isinstance(value, str | int | float) else value
 
 
 class SpaceError(ProblemsError):
@@ -101,7 +109,7 @@ class Spending(Section):
     """Price of one GPU for one hour."""
 
 
-class Stopping(Section):
+class Race(Section):
     """Seeds are added where they decide something; configurations that cannot win are dropped."""
 
     rule: Literal["race"]
@@ -120,6 +128,33 @@ class Stopping(Section):
             yield f"alpha = {self.alpha:g} must lie between 0 and 1; usual: 0.01"
         if self.first_look < 2:
             yield "first_look = 1 must be at least 2: one seed shows no spread; usual: 3"
+
+
+class Rungs(Section):
+    """Short schedules first: what does badly there never runs in full, if short runs are shown to rank like full ones.
+
+    Every mean is over all seeds at one length of schedule.
+    """
+
+    rule: Literal["asha", "median"]
+    """asha keeps the best 1/eta of a rung so far, median whoever is no worse than half; `results.rungs` has both."""
+    rungs: Annotated[tuple[Number, ...], BeforeValidator(listed)] = (0.25,)
+    """Parts of the schedule that are trained first, each whole, with its own cooldown; ascending."""
+    eta: Annotated[int, PydanticField(ge=2)] | None = None
+    """Of asha: one in how many goes on; left out, 3."""
+    calibrate: Annotated[int, PydanticField(ge=4)] = 8
+    """First configurations that run at every rung and in full, to see whether short runs rank like full ones."""
+    trust: float = 0.5
+    """What the lower end of the 90% interval of the rank correlation must exceed before a rung drops anybody."""
+
+    def complaints(self) -> Iterator[str]:
+        told = ", ".join(f"{rung:g}" for rung in self.rungs)
+        if not self.rungs or list(self.rungs) != sorted(set(self.rungs)) or not 0 < self.rungs[0] <= self.rungs[-1] < 1:
+            yield f"rungs = [{told}] must ascend between 0 and 1, parts of the full schedule; usual: [0.25]"
+        if not -1 <= self.trust < 1:
+            yield f"trust = {self.trust:g} must lie between -1 and 1, a rank correlation; usual: 0.5"
+        if self.rule == "median" and self.eta is not None:
+            yield f"eta = {self.eta} belongs to rule asha; leave it out"
 
 
 class SearchSpace(Section):
@@ -151,8 +186,41 @@ class SearchSpace(Section):
     """Bounds of columns."""
     budget: Spending = Spending()
     """What it may cost."""
-    stopping: Stopping | None = None
+    stopping: Annotated[Race | Rungs, PydanticField(discriminator="rule")] | None = None
     """When seeds stop being added; without it every configuration runs on all of them."""
+    warm_start: tuple[str, ...] = ()
+    """Earlier sweeps of the store whose finished configurations the search is told before it asks for its first."""
+
+    def at_price(self, usd_per_gpu_hour: float) -> SearchSpace:
+        """The same question at another price."""
+        changed = self.budget.model_copy(update={"usd_per_gpu_hour": usd_per_gpu_hour})
+        return self.model_copy(update={"budget": changed})
+
+    @property
+    def race(self) -> Race | None:
+        """The race over seeds, if this is one."""
+        return self.stopping if isinstance(self.stopping, Race) else None
+
+    @property
+    def rungs(self) -> Rungs | None:
+        """The short runs before full ones; None too when there are too few configurations to drop any."""
+        few = isinstance(self.stopping, Rungs) and (self.num_configurations or 0) <= self.stopping.calibrate
+        return self.stopping if isinstance(self.stopping, Rungs) and not few else None
+
+    @property
+    def no_rungs_because(self) -> str:
+        """Why short runs that were asked for are left out, or the empty string."""
+        if not isinstance(self.stopping, Rungs) or self.rungs is not None:
+            return ""
+        return (
+            f"short runs: left out and nobody is dropped, for {self.stopping.calibrate} configurations would have to "
+            f"run in full before the others, and there are {self.num_configurations}"
+        )
+
+    @property
+    def exploratory(self) -> bool:
+        """Whether scores on the declared seeds choose who is compared, so that p-values on them prove nothing."""
+        return self.adaptive or self.rungs is not None
 
     @property
     def adaptive(self) -> bool:
@@ -242,13 +310,16 @@ class SearchSpace(Section):
             "constraints": {key: limit.model_dump() for key, limit in self.constraints.items()},
             "baseline": dict(self.compare.baseline),
             "stopping": self._stopping_question(),
+            "warm_start": list(self.warm_start),
         }
 
     def _stopping_question(self) -> dict[str, Any] | None:
         """A race's thresholds decide what is run, so they are part of its question."""
         if self.stopping is None:
             return None
-        named = self.stopping.model_dump()
+        named = self.stopping.model_dump(mode="json")
+        if self.race is None:
+            return named
         return named | {name: getattr(self.compare, name) for name in ("margin", "alpha") if named[name] is None}
 
     def question_digest(self) -> str:

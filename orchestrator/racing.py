@@ -15,7 +15,7 @@ from trainer.spec.record import Record
 
 def rule_of(space: SearchSpace, paired: bool) -> RaceRule:
     """The rule that the space declares; margin and alpha are those of its comparison unless it says otherwise."""
-    asked = space.stopping
+    asked = space.race
     assert asked is not None
     return RaceRule(
         margin=space.compare.margin if asked.margin is None else asked.margin,

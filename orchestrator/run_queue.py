@@ -1,13 +1,14 @@
 """Which run next? The state machine that the inline rung and the Ray rung drive alike.
 
 Pure but for the journal: no clock, no process, no Ray. Configurations are asked in order, the baseline first, and each
-runs on every seed, or in a race on as many as its completed rounds ask for. An adaptive search hears of a configuration
-only once all that may steer it are complete, and of exactly those: so what is run depends neither on timing, nor on the
-rung, nor on a crash.
+runs on every seed, or in a race on as many as its completed rounds ask for; where `stopping` names rungs, short forms
+of it come first. An adaptive search hears of a configuration only once all that may steer it are complete, and of
+exactly those: so what is run depends neither on timing, nor on where it runs, nor on a crash.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from orchestrator.configuration import Configuration, Outcome, baseline_of, iden
 from orchestrator.journal import Sweep
 from orchestrator.question import SearchSpace
 from orchestrator.racing import race_of
+from orchestrator.rungs import Ascent, Ladder
 from results.race import Standing
 from results.row import row_of
 from trainer.spec.recipe import Recipe
@@ -77,9 +79,11 @@ class RunQueue:
     def __init__(self, space: SearchSpace, searcher: Asks, journal: Journal, records: Mapping[str, Record], lag: int):
         self._space, self._searcher, self._journal, self._lag = space, searcher, journal, lag
         self._records = dict(records)
-        self._handed_out: set[str] = set()
+        self._handed_out: dict[str, Configuration] = {}
         self._exhausted = False
         self._standing: Standing | None = None
+        self._ladder = Ladder(space) if space.rungs else None
+        self._ascent: Ascent | None = None
         self._configurations = list(journal.asked())
         if not self._configurations:
             self._add(baseline_of(space))
@@ -92,14 +96,16 @@ class RunQueue:
 
     def seeds_of(self, configuration: Configuration) -> tuple[int, ...]:
         """Seeds that a configuration needs: all of them, or in a race those of its rounds so far."""
-        if self._space.stopping is None:
-            return self.seeds
-        return self.seeds[: self._race().seeds[configuration.id]]
+        return self.seeds[: self._race().seeds[configuration.id]] if self._space.race else self.seeds
 
     @property
     def configurations(self) -> tuple[Configuration, ...]:
         """All configurations asked so far, the baseline first."""
         return tuple(self._configurations)
+
+    def configuration_of(self, run_id: str) -> Configuration | None:
+        """What a run that was handed out runs; on a rung, the short form of what was asked."""
+        return self._handed_out.get(run_id)
 
     @property
     def records(self) -> Mapping[str, Record]:
@@ -111,16 +117,16 @@ class RunQueue:
         """Runs of the whole sweep; at most this many while configurations are still to be asked."""
         if not self._exhausted or not self._decided():
             return self._most_runs
-        return sum(len(self.seeds_of(item)) for item in {item.id: item for item in self._configurations}.values())
+        return sum(1 for item in {item.id: item for item in self._configurations}.values() for _ in self._runs_of(item))
 
     def next_run(self) -> Run | Pause:
         """A run that nobody has; WAIT while only other runs' ends can bring one; FINISHED when there is none left."""
-        while self._space.stopping is not None and self._ask():
+        while self._space.race is not None and self._ask():
             pass  # a race starts once everybody is known
         while True:
             for run_id, configuration, seed in self._missing():
                 if run_id not in self._handed_out:
-                    self._handed_out.add(run_id)
+                    self._handed_out[run_id] = configuration
                     return Run(run_id, configuration, seed, self._space.recipe(configuration.values, seed))
             if not self._ask():
                 return WAIT if next(self._missing(), None) else FINISHED
@@ -128,20 +134,33 @@ class RunQueue:
     def finished(self, run_id: str, record: Record) -> None:
         """A run has its record; telling it twice changes nothing. The first record stands."""
         self._records.setdefault(run_id, record)
-        self._standing = None
+        self._standing = self._ascent = None
 
     def _race(self) -> Standing:
         if self._standing is None:
             self._standing = race_of(self._space, self._configurations, self._records)
         return self._standing
 
+    def _climbs(self) -> Ascent:
+        if self._ascent is None:
+            assert self._ladder is not None
+            self._ascent = self._ladder.ascent(self._configurations, self._records)
+        return self._ascent
+
     def _decided(self) -> bool:
-        return self._space.stopping is None or self._race().over
+        if self._space.rungs is not None:
+            return self._climbs().over
+        return self._space.race is None or self._race().over
+
+    def _runs_of(self, configuration: Configuration) -> Iterator[tuple[Configuration, int]]:
+        """Runs that a configuration needs by now; on a rung, runs of a shorter form of it."""
+        forms = self._climbs().climbs[configuration.id].needs if self._space.rungs else (configuration,)
+        return itertools.product(forms, self.seeds_of(configuration))
 
     def _missing(self) -> Iterator[tuple[str, Configuration, int]]:
         """Runs without a record, configuration by configuration, seed by seed."""
-        for configuration in self._configurations:
-            for seed in self.seeds_of(configuration):
+        for asked in self._configurations:
+            for configuration, seed in self._runs_of(asked):
                 run_id = configuration.run_id(seed)
                 if run_id not in self._records:
                     yield run_id, configuration, seed
@@ -162,13 +181,26 @@ class RunQueue:
     def _add(self, configuration: Configuration) -> None:
         self._journal.append(configuration)
         self._configurations.append(configuration)
-        self._standing = None
+        self._standing = self._ascent = None
 
     def _complete(self, configuration: Configuration) -> bool:
+        if self._space.rungs:
+            return self._climbs().climbs[configuration.id].settled
         return all(configuration.run_id(seed) in self._records for seed in self.seeds)
 
+    def outcome(self, configuration: Configuration) -> Outcome | None:
+        """What became of a configuration; None while it needs, or may yet need, another run."""
+        settled = self._left_the_race(configuration) if self._space.race else self._complete(configuration)
+        return self._outcome(configuration) if settled else None
+
+    def _left_the_race(self, configuration: Configuration) -> bool:
+        return self._race().over or self._race().fates.get(configuration.id, "running") != "running"
+
     def _outcome(self, configuration: Configuration) -> Outcome:
-        records = [self._records[configuration.run_id(seed)] for seed in self.seeds]
+        if self._space.rungs and (climb := self._climbs().climbs[configuration.id]).dropped_at:
+            sign = 1.0 if self._space.metric.goal == "minimize" else -1.0
+            return Outcome(None, short=tuple((rung, sign * mean) for rung, mean in climb.means.items()))
+        records = [self._records[configuration.run_id(seed)] for seed in self.seeds_of(configuration)]
         return outcome_of(self._space, [row_of(record.model_dump(mode="json"), "", ()) for record in records])
 
 
@@ -178,4 +210,5 @@ def queue_of(sweep: Sweep) -> RunQueue:
 
     for configuration in sweep.asked():
         sweep.declare(configuration)  # a crash may have come between the journal and the ledger
-    return RunQueue(sweep.space, Searcher(sweep.space, sweep.sweep_seed), sweep, sweep.records(), sweep.lag)
+    searcher = Searcher(sweep.space, sweep.sweep_seed, sweep.precedents)
+    return RunQueue(sweep.space, searcher, sweep, {**sweep.records(), **sweep.short_records()}, sweep.lag)

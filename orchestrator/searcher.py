@@ -1,13 +1,15 @@
 """Chooses configurations: a grid in order, or Optuna by ask and tell.
 
-Configuration k is a pure function of the space, the sweep's seed, the k values chosen before it and the outcomes told.
-For every answer a study is built afresh in memory; nothing survives a call, so nothing can be lost. Method gp brings
-torch into this process, the others do not.
+Configuration k is a pure function of the space, the sweep's seed, what earlier sweeps told, the k values chosen before
+it and their outcomes. For every answer a study is built afresh in memory; nothing survives a call, so nothing can be
+lost. Every method hears of limits: tpe and gp know constraints, cmaes is told that whoever is outside scored worse than
+all inside. Method gp brings torch into this process, the others do not.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +18,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from orchestrator.configuration import Outcome
+from orchestrator.configuration import Outcome, Precedent
 from orchestrator.parameter import Parameter
 from orchestrator.question import SearchSpace
 from trainer.spec.errors import RecipeError
@@ -28,11 +30,15 @@ RANDOM_ATTEMPTS = 1000
 
 
 class Searcher:
-    """Answers 'which configuration next?' for one space."""
+    """Answers 'which configuration next?' for one space.
 
-    def __init__(self, space: SearchSpace, sweep_seed: int):
+    precedents:  what an adaptive method knows before it asks for the first configuration
+    """
+
+    def __init__(self, space: SearchSpace, sweep_seed: int, precedents: Sequence[Precedent] = ()):
         self._space = space
         self._sweep_seed = sweep_seed
+        self._precedents = precedents
 
     def ask(self, earlier: Sequence[Mapping[str, Any]], told: Mapping[int, Outcome]) -> dict[str, Any] | None:
         """Values of the next configuration, or None when the cap is reached or the space is exhausted.
@@ -81,25 +87,49 @@ class Searcher:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # experimental features are chosen knowingly
-            study = optuna.create_study(direction=self._space.metric.goal)
+            study = self._study_of_precedents()
+            known = study.get_trials(deepcopy=False)
+            if method == "cmaes":  # it takes what is known from its constructor, and keeps its state in what it asked
+                study = optuna.create_study(direction=self._space.metric.goal)
+                told = _ranked_by_feasibility(told, self._space.metric.goal)
             for index, values in enumerate(earlier):
-                # CMA-ES keeps its state in the trials it was asked for, so it must be asked again; others need not.
-                study.sampler = self._sampler(method if method == "cmaes" else "random", self._seed(index, 0))
+                study.sampler = self._sampler(method if method == "cmaes" else "random", self._seed(index, 0), known)
                 self._replay(study, values, told.get(index))
-            study.sampler = self._sampler(method, seed)
+            study.sampler = self._sampler(method, seed, known)
             return self._suggest(study.ask())
 
-    def _sampler(self, method: str, seed: int) -> optuna.samplers.BaseSampler:
+    def _study_of_precedents(self) -> optuna.Study:
+        study = optuna.create_study(direction=self._space.metric.goal)
+        study.sampler = self._sampler("random", self._sweep_seed)
+        for precedent in self._precedents:
+            self._replay(study, precedent.values, precedent.outcome)
+        return study
+
+    def _sampler(
+        self, method: str, seed: int, known: Sequence[optuna.trial.FrozenTrial] = ()
+    ) -> optuna.samplers.BaseSampler:
         cap = self._space.num_configurations or RANDOM_ATTEMPTS
         num_random = max(2, min(10, cap // 3))  # the usual 10 would make a small sweep all chance
         if method == "tpe":
             joint = not any(item.when for item in self._space.parameters.values())
             return optuna.samplers.TPESampler(seed=seed, n_startup_trials=num_random, multivariate=joint)
         if method == "cmaes":
-            return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+            source = [self._only_ranges(trial) for trial in known if not any(trial.constraints.values())]
+            return optuna.samplers.CmaEsSampler(
+                seed=seed, warn_independent_sampling=False, source_trials=source or None
+            )
         if method == "gp":
             return optuna.samplers.GPSampler(seed=seed, n_startup_trials=num_random, warn_independent_sampling=False)
         return optuna.samplers.RandomSampler(seed=seed)
+
+    def _only_ranges(self, trial: optuna.trial.FrozenTrial) -> optuna.trial.FrozenTrial:
+        """The trial as CMA-ES knows trials: it sees the ranges that every configuration has, and refuses others."""
+        seen = {key for key, item in self._space.parameters.items() if item.between and item.varies and not item.when}
+        return optuna.trial.create_trial(
+            value=trial.value,
+            params={key: value for key, value in trial.params.items() if key in seen},
+            distributions={key: kind for key, kind in trial.distributions.items() if key in seen},
+        )
 
     def _replay(self, study: optuna.Study, values: Mapping[str, Any], outcome: Outcome | None) -> None:
         encoded = {key: _encoded(self._space.parameters[key], value) for key, value in values.items()}
@@ -110,7 +140,10 @@ class Searcher:
         if outcome is None:
             return
         if outcome.score is None:
-            study.tell(trial, state=TrialState.FAIL)
+            for rung, mean in outcome.short:
+                trial.report(mean, round(100 * rung))
+            reached = outcome.short and all(math.isfinite(mean) for _, mean in outcome.short)
+            study.tell(trial, state=TrialState.PRUNED if reached else TrialState.FAIL)
             return
         for name, violation in outcome.violations.items():
             trial.set_constraint(name, violation)
@@ -123,6 +156,26 @@ class Searcher:
             if self._space.active(item, values):
                 values[key] = _suggest_one(trial, key, item)
         return values
+
+
+def _ranked_by_feasibility(told: Mapping[int, Outcome], goal: str) -> dict[int, Outcome]:
+    """For a method that only ranks: whoever is outside a limit ranks behind everybody inside, the farther the later.
+
+    Each limit's violations are told in parts of the largest one, so that bytes do not outweigh seconds.
+    Source: Deb 2000, "An efficient constraint handling method for genetic algorithms".
+    """
+    sign = 1.0 if goal == "minimize" else -1.0
+    outside = {index: item for index, item in told.items() if item.score is not None and any(item.violations.values())}
+    inside = [sign * item.score for index, item in told.items() if item.score is not None and index not in outside]
+    largest = {
+        name: max(item.violations[name] for item in outside.values())
+        for name in {name for item in outside.values() for name in item.violations}
+    }
+    ranked = dict(told)
+    for index, item in outside.items():
+        excess = sum(violation / largest[name] for name, violation in item.violations.items() if violation > 0)
+        ranked[index] = Outcome(sign * (max(inside, default=0.0) + excess))
+    return ranked
 
 
 def _suggest_one(trial: optuna.Trial, key: str, item: Parameter) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import traceback
 from collections.abc import Callable
@@ -52,6 +53,14 @@ def plan_slots(
 def expected_ranks(workers: int | None) -> int:
     """Ranks of a slot on this machine, known before Ray is: what a wall-clock budget's fingerprint needs."""
     return workers or min(GPUS_PER_NODE, num_gpus()) or 1
+
+
+def expected_slots(num_runs: int, slots: int | None = None, workers: int | None = None) -> int:
+    """Slots of a sweep, known before Ray is: as asked, else as many as fit this machine."""
+    offered = num_gpus() or len(os.sched_getaffinity(0))
+    return (
+        slots or plan_slots(offered, num_gpus(), num_runs, workers=min(workers, offered) if workers else None).num_slots
+    )
 
 
 class SlotThread(threading.Thread):

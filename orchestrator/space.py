@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import Field as PydanticField
 
 from orchestrator.parameter import Parameter
-from orchestrator.question import Compare, Limit, Metric, SearchSpace, SpaceError, Spending, Stopping
+from orchestrator.question import Compare, Limit, Metric, Race, Rungs, SearchSpace, SpaceError, Spending, listed
 from orchestrator.space_checks import complaints_about
 from trainer.spec.errors import ProblemsError, RecipeError, did_you_mean
 from trainer.spec.fields import FIELDS
@@ -28,9 +29,12 @@ DEFAULT_SEEDS = (1337, 42, 2025)
 REFUSED = {
     "program": "a sweep here runs recipes, not programs; remove it and name the recipe: preset: tiny",
     "command": "a sweep here runs recipes, not commands; remove it and name the recipe: preset: tiny",
-    "early_terminate": "runs are not cut short: a cooldown decides at the end; drop configurations between seeds "
-    "instead: stopping: {rule: race}",
+    "early_terminate": "runs are not cut short: a cooldown decides at the end; drop configurations after short "
+    "schedules instead, stopping: {rule: asha} or {rule: median}, or between seeds, stopping: {rule: race}",
 }
+
+
+RULES: Mapping[str, type[Section]] = {"race": Race, "asha": Rungs, "median": Rungs}
 
 
 def _unwrapped(seeds: Any) -> Any:
@@ -65,8 +69,11 @@ class SpaceFile(Section):
     """Bounds of columns: {total_bytes: {max: 16000000}}."""
     budget: Spending = Spending()
     """What it may cost."""
-    stopping: Stopping | None = None
-    """When seeds stop being added: {rule: race}; `seeds` is then the longest the race may go."""
+    stopping: Annotated[Race | Rungs, PydanticField(discriminator="rule")] | None = None
+    """Who is dropped early. {rule: race}: between seeds; `seeds` is then the longest the race may go. {rule: asha} or
+    {rule: median}: after short schedules, if they are shown to rank like full ones."""
+    warm_start: Annotated[tuple[str, ...], BeforeValidator(listed)] = ()
+    """Earlier sweeps of the same store that an adaptive search is told: their finished configurations."""
 
 
 @dataclass(frozen=True)
@@ -95,17 +102,20 @@ def load_space(
     overrides: Mapping[str, Any] | None = None,
     seeds: Sequence[int] | None = None,
     trials: int | None = None,
+    warm_start: Sequence[str] = (),
 ) -> SearchSpace:
     """The question in a file, with what the command line changes about it.
 
-    preset, overrides, seeds, trials:  `--preset`, `--set` (dotted keys), `--seeds` and `--trials` (the run_cap)
+    preset, overrides, seeds, trials, warm_start:  `--preset`, `--set` (dotted keys), `--seeds`, `--trials` (the
+    run_cap) and `--warm-start`
     Raises SpaceError with every complaint, each with file, line and column.
     """
     text = _text_of(Path(path))
     tree, paths, problems = _flattened(text)
-    said = {"preset": preset, "seeds": list(seeds) if seeds is not None else None, "run_cap": trials}
+    said: dict[str, Any] = {"preset": preset, "seeds": list(seeds) if seeds is not None else None, "run_cap": trials}
+    said["warm_start"] = list(warm_start) or None
     said = {key: value for key, value in said.items() if value is not None}
-    flags = {key: {"run_cap": "--trials"}.get(key, f"--{key}") for key in said}
+    flags = {key: {"run_cap": "--trials"}.get(key, f"--{key.replace('_', '-')}") for key in said}
     places = Places(text, paths, flags)
     file, dropped = _validated({**tree, **said}, places, problems)
     base = _base(file, dict(overrides or {}), places, problems)
@@ -181,9 +191,16 @@ def _validated(tree: dict[str, Any], places: Places, problems: list[str]) -> tup
     except ValidationError as error:
         bad = error.errors(include_url=False)
     for item in bad:
-        problems += [line + places.where(item["loc"]) for line in _complaints(item)]
-        _drop(tree, item["loc"])
+        loc = _place(item)
+        problems += [line + places.where(loc) for line in _complaints(item, loc)]
+        _drop(tree, loc)
     return SpaceFile.model_validate(tree), True
+
+
+def _place(item: Mapping[str, Any]) -> tuple[str | int, ...]:
+    """Where the complaint stands in the file: which rule of `stopping` was meant is no step of the way there."""
+    loc: tuple[str | int, ...] = item["loc"]
+    return (loc[0], *loc[2:]) if loc[0] == "stopping" and len(loc) > 1 else loc
 
 
 def _drop(tree: dict[str, Any], loc: Sequence[str | int]) -> None:
@@ -193,11 +210,16 @@ def _drop(tree: dict[str, Any], loc: Sequence[str | int]) -> None:
         tree.pop(str(loc[0]), None)
 
 
-def _complaints(item: Mapping[str, Any]) -> list[str]:
-    loc = [part for part in item["loc"] if part != "[key]"]
+def _complaints(item: Mapping[str, Any], place: Sequence[str | int]) -> list[str]:
+    loc = [part for part in place if part != "[key]"]
     key = ".".join(str(part) for part in loc)
     if item["type"] == "extra_forbidden":
-        return [f"{key} is unknown{_nearest(loc)}"]
+        return [f"{key} is unknown{_nearest(loc, item['loc'])}"]
+    if item["type"] == "union_tag_not_found":
+        return [f"{key}.rule is missing; known: {', '.join(RULES)}"]
+    if item["type"] == "union_tag_invalid":
+        found = str(item["ctx"]["tag"])
+        return [f"{key}.rule = {found!r} is unknown{did_you_mean(found, RULES)}; known: {', '.join(RULES)}"]
     if item["type"] == "value_error":
         return [_joined(key, line) for line in str(item["ctx"]["error"]).split("\n")]
     if item["type"] == "literal_error":
@@ -218,12 +240,12 @@ def _joined(key: str, line: str) -> str:
     return f"{key}: {line}" if key.startswith(("parameters.", "constraints.")) else f"{key}.{line}"
 
 
-def _nearest(loc: Sequence[str | int]) -> str:
+def _nearest(loc: Sequence[str | int], place: Sequence[str | int]) -> str:
     sections: dict[str, type[Section]] = {
         "metric": Metric,
         "compare": Compare,
         "budget": Spending,
-        "stopping": Stopping,
+        "stopping": RULES.get(str(place[1]), Race) if len(place) > 1 else Race,
     }
     nested: dict[str, type[Section]] = {"parameters": Parameter, "constraints": Limit}
     model = SpaceFile if len(loc) == 1 else sections.get(str(loc[0])) or nested[str(loc[0])]
@@ -308,4 +330,5 @@ def _resolved(
         constraints=file.constraints,
         budget=file.budget,
         stopping=file.stopping,
+        warm_start=file.warm_start,
     )

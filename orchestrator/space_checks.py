@@ -10,8 +10,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from orchestrator.configuration import identify
 from orchestrator.parameter import Parameter, wanted_values
-from orchestrator.question import SearchSpace
+from orchestrator.question import Race, Rungs, SearchSpace
+from orchestrator.rungs import short_of
 from results.row import COLUMN_TYPES
 from trainer.spec.errors import RecipeError, did_you_mean
 from trainer.spec.fields import FIELDS, disabled_by, value_at
@@ -42,12 +44,14 @@ def complaints_about(space: SearchSpace, known_base: bool, whole: bool) -> Itera
     yield from when
     yield from _about_method(space, whole)
     yield from _about_stopping(space)
+    yield from _about_warm_start(space)
     if whole:
         yield from _about_emptiness(space)
     for key in space.parameters:
         yield from _about_key(key, space.parameters[key])
     if known_base and not when:
-        yield from _about_recipes(space, whole)
+        faults = list(_about_recipes(space, whole))
+        yield from faults or _about_rungs(space)
 
 
 def _about_names(space: SearchSpace) -> Iterator[Complaint]:
@@ -148,6 +152,13 @@ def _about_method(space: SearchSpace, whole: bool) -> Iterator[Complaint]:
 def _about_stopping(space: SearchSpace) -> Iterator[Complaint]:
     if space.stopping is None:
         return
+    if not space.swept_keys and all(key in FIELDS for key in space.compare.baseline):
+        yield "stopping: there is nobody to race but the baseline; add values under parameters", ("stopping",)
+    if space.race is not None:
+        yield from _about_race(space, space.race)
+
+
+def _about_race(space: SearchSpace, race: Race) -> Iterator[Complaint]:
     path = ("stopping",)
     if space.adaptive:
         yield (
@@ -155,16 +166,36 @@ def _about_stopping(space: SearchSpace) -> Iterator[Complaint]:
             f"{space.method} chooses them by their scores; choose method: random",
             path,
         )
-    if len(space.seeds) < space.stopping.first_look:
+    if len(space.seeds) < race.first_look:
         yield (
-            f"stopping.first_look = {space.stopping.first_look} exceeds the {len(space.seeds)} declared seeds; "
+            f"stopping.first_look = {race.first_look} exceeds the {len(space.seeds)} declared seeds; "
             "declare as many as the race may need, usual: 10 to 20",
             path,
         )
     if space.metric.name != "val_bpb" or space.metric.goal != "minimize":
         yield "stopping: a race is judged by val_bpb; put metric: {name: val_bpb, goal: minimize}", path
-    if not space.swept_keys and all(key in FIELDS for key in space.compare.baseline):
-        yield "stopping: there is nobody to race but the baseline; add values under parameters", path
+
+
+def _about_rungs(space: SearchSpace) -> Iterator[Complaint]:
+    """Short schedules of the preset must hold together, and what is judged must exist after them."""
+    if not isinstance(space.stopping, Rungs):
+        return
+    path = ("stopping", "rungs")
+    if space.metric.name in DIAGNOSED:
+        yield f"stopping: short runs leave out the diagnosis that measures {space.metric.name}; judge by val_bpb", path
+    for rung in space.stopping.rungs:
+        try:
+            short_of(space, identify(space, 1, next(iter(space.probes()), {})), rung)
+        except RecipeError as error:
+            yield f"stopping.rungs = {rung:g}: such a short schedule does not hold: {'; '.join(error.problems)}", path
+
+
+def _about_warm_start(space: SearchSpace) -> Iterator[Complaint]:
+    path = ("warm_start",)
+    if space.warm_start and not space.adaptive:
+        yield f"warm_start: method {space.method} learns from no result; choose method: tpe, or leave it out", path
+    for name in sorted({name for name in space.warm_start if space.warm_start.count(name) > 1}):
+        yield f"warm_start names {name} twice", path
 
 
 def _about_key(key: str, item: Parameter) -> Iterator[Complaint]:

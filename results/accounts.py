@@ -13,7 +13,8 @@ import pandas as pd
 
 from results.dossier import Dossier
 from results.page import Chapter, Code, Part, Table, Text, left_out, plot, table_of
-from results.spending import in_words, limit_facts, stage_facts, use_facts, use_figure
+from results.reckoning import in_words, stage_facts
+from results.spending import in_unit, limit_facts, use_facts, use_figure
 from results.tables import is_finished, per_run
 from trainer.spec.units import human_seconds
 
@@ -21,27 +22,32 @@ SAVED = "a stage that several runs need is computed once"
 
 
 def plan(dossier: Dossier) -> Chapter:
-    """What was expected against what was computed, stage by stage and run by run."""
-    facts = stage_facts(dossier)
+    """What was expected against what came: stage by stage, then the whole sweep."""
+    facts = stage_facts(dossier.outcomes, dossier.planned)
     if facts.empty:
         return Chapter("plan", "Plan against actual", [Text("No run of ours stands behind these numbers.")])
     saved_s = facts["unshared_s"].sum() - facts["spent_s"].sum()
     shown = facts.assign(
-        planned=_expected(dossier, facts, "planned", str),
+        planned=_expected(dossier, facts, "planned", lambda count: f"{count:.0f}"),
+        planned_each_s=_expected(dossier, facts.assign(exact=True), "planned_each_s", human_seconds),
         planned_s=_expected(dossier, facts, "planned_s", human_seconds),
+        spent_each_s=["" if pd.isna(each) else human_seconds(each) for each in facts["spent_each_s"]],
         spent_s=facts["spent_s"].map(human_seconds),
         unshared_s=facts["unshared_s"].map(human_seconds),
     )
     heads = {
-        "stage": "stage", "runs": "runs that need it", "distinct": "distinct", "planned": "planned to compute",
-        "computed": "computed", "planned_s": "planned time", "spent_s": "time spent", "unshared_s": "if never shared",
+        "stage": "stage", "runs": "runs that need it", "planned": "planned to compute", "computed": "computed",
+        "reused": "found in the store", "planned_each_s": "planned, each", "spent_each_s": "spent, each",
+        "planned_s": "planned time", "spent_s": "time spent", "unshared_s": "if never shared",
     }  # fmt: skip
-    signs = " ≤ marks an upper bound, ? what the store had no experience of."
+    signs = " ≤ marks an upper bound, ? what nobody knew."
     caption = f"Stages: {SAVED}.{signs if dossier.planned else ' No plan was kept when this sweep began.'}"
     spent = human_seconds(float(facts["spent_s"].sum()))
-    runs = _runs_in_words(dossier)
-    words = f"{runs} They took {spent} of computing; sharing stages saved {human_seconds(float(saved_s))}."
-    return Chapter("plan", "Plan against actual", [Text(words), table_of(shown, heads, caption)])
+    words = f"{_runs_in_words(dossier)} They took {spent} of computing; sharing stages saved {human_seconds(saved_s)}."
+    told = in_words(dossier.outcomes, dossier.planned, dossier.wall_s)
+    totals = [line for line in told if line[0] not in set(facts["stage"])]
+    whole = [Table("The whole sweep.", ["", "planned", "actual"], totals, [False, True, True])] if totals else []
+    return Chapter("plan", "Plan against actual", [Text(words), *whole, table_of(shown, heads, caption)])
 
 
 def _expected(dossier: Dossier, facts: pd.DataFrame, column: str, words: Callable[[float], str]) -> list[str]:
@@ -65,7 +71,7 @@ def spending(dossier: Dossier) -> Chapter:
     used = use_facts(dossier)
     words = limits.assign(
         **{
-            name: [in_words(column, value) for column, value in zip(limits["column"], limits[name], strict=True)]
+            name: [in_unit(column, value) for column, value in zip(limits["column"], limits[name], strict=True)]
             for name in ("smallest", "median", "largest", "limit")
         },
         used=limits["used"].map("{:.1%}".format),

@@ -60,6 +60,8 @@ class Dossier:
     """One row per run and stage, as `read_outcomes` gives it."""
     planned: Sequence[Mapping[str, Any]] | None = None
     """The plan as rows, made before the first run; None when none was kept."""
+    wall_s: float | None = None
+    """Seconds that drivers were at work on the sweep, over all its lives."""
     stages_folder: Path | None = None
     """Where finished stages lie, for learning curves."""
     example: Mapping[str, Any] | None = None

@@ -1,12 +1,9 @@
-"""What a sweep used: stages computed against planned and needed, and bytes and seconds against their limits.
+"""What a sweep used of its limits: bytes and seconds.
 
 A limit is the recipe's budget; whether a run kept it was decided when the run was recorded, and is only told here.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -14,7 +11,6 @@ from matplotlib.figure import Figure
 from results.dossier import Dossier
 from results.drawing import BASELINE, INK, OKABE_ITO, name_rows, new_figure, tidy
 from results.tables import is_finished, per_run
-from trainer.spec.stage_table import STAGES
 from trainer.spec.units import human_bytes, human_seconds
 
 LIMITS = {
@@ -26,35 +22,6 @@ LIMITS = {
 MOST_ROWS = 15
 NEAR = 3
 """A limit further off than so many times the largest value is told in words, not drawn."""
-
-
-def stage_facts(dossier: Dossier) -> pd.DataFrame:
-    """One row per stage: planned (missing when the sweep was planned, None if no plan was kept), exact (else planned
-    is an upper bound), runs (that needed it), distinct, computed (by this sweep), planned_s, spent_s (on what was
-    computed) and unshared_s (had every run computed its own)."""
-    planned = {str(row["stage"]): row for row in dossier.planned or ()}
-    rows = [_stage(name, outcomes, planned.get(str(name))) for name, outcomes in dossier.outcomes.groupby("stage")]
-    facts = pd.DataFrame(rows, columns=list(STAGE_COLUMNS))
-    place = {name: position for position, name in enumerate(STAGES)}
-    return facts.sort_values("stage", key=lambda names: names.map(place)).reset_index(drop=True)
-
-
-STAGE_COLUMNS = ("stage", "planned", "exact", "runs", "distinct", "computed", "planned_s", "spent_s", "unshared_s")
-
-
-def _stage(name: Any, outcomes: pd.DataFrame, planned: Mapping[str, Any] | None) -> dict[str, Any]:
-    computed = outcomes["computed"].astype("bool")
-    return {
-        "stage": name,
-        "planned": planned and planned["missing"],
-        "exact": planned is None or planned["exact"],
-        "runs": len(outcomes),
-        "distinct": outcomes["fingerprint"].nunique(),
-        "computed": int(computed.sum()),
-        "planned_s": planned and planned["seconds"],
-        "spent_s": float(outcomes.loc[computed, "seconds"].sum()),
-        "unshared_s": float(outcomes["seconds"].sum()),
-    }
 
 
 def limit_facts(dossier: Dossier) -> pd.DataFrame:
@@ -94,14 +61,12 @@ def use_figure(facts: pd.DataFrame, limits: pd.DataFrame) -> Figure:
         ax.barh(range(len(facts)), facts[limit["column"]].astype("float64") * factor, color=colours, height=0.6)
         name_rows(ax, list(facts["label"]))
         ax.set_xlabel(axis_label)
-        ax.set_title(
-            f"limit {in_words(limit['column'], limit['limit'])}, at most {limit['used']:.1%} used", fontsize=10
-        )
+        ax.set_title(f"limit {in_unit(limit['column'], limit['limit'])}, at most {limit['used']:.1%} used", fontsize=10)
         if limit["limit"] <= NEAR * limit["largest"]:
             ax.axvline(limit["limit"] * factor, **BASELINE)
     return figure
 
 
-def in_words(column: str, value: float) -> str:
+def in_unit(column: str, value: float) -> str:
     """Bytes or seconds as people say them, by the column they stand in."""
     return human_bytes(round(value)) if column.endswith("_bytes") else human_seconds(value)

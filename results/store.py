@@ -19,7 +19,7 @@ from trainer.spec.errors import StoreError
 
 DTYPES: Mapping[ColumnType, str] = {"text": "str", "integer": "Int64", "number": "float64", "boolean": "boolean"}
 
-OUTCOME_COLUMNS = ("run_id", "config", "seed", "stage", "fingerprint", "seconds", "computed")
+OUTCOME_COLUMNS = ("run_id", "config", "seed", "stage", "fingerprint", "seconds", "computed", "gpus")
 T = TypeVar("T")
 
 
@@ -38,10 +38,11 @@ def read_rows(sweep_folder: Path, swept_keys: Sequence[str], config_order: Seque
 
 
 def read_outcomes(sweep_folder: Path) -> pd.DataFrame:
-    """One row per run and stage: run_id, config, seed, stage, fingerprint, seconds (when it was computed), computed.
+    """One row per run and stage: run_id, config, seed, stage, fingerprint, seconds, computed, gpus.
 
-    `computed` tells whether this run computed the stage; else another run did, or an earlier sweep. Records that cannot
-    be read are left out, as in `read_rows`.
+    `seconds` are those of the computing, whoever did it. `computed` tells whether this run did; else another run, or an
+    earlier sweep. `gpus` is how many
+    the run held. Records that cannot be read are left out, as in `read_rows`.
     """
     gathered, _ = _gathered(sweep_folder, _outcomes_of)
     return pd.DataFrame([outcome for outcomes in gathered for outcome in outcomes], columns=list(OUTCOME_COLUMNS))
@@ -50,8 +51,9 @@ def read_outcomes(sweep_folder: Path) -> pd.DataFrame:
 def _outcomes_of(record: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     run_id, computed = record["run_id"], set(record["stages_run"])
     identity = run_id, run_id.rsplit("-s", 1)[0], record["seed"]
+    gpus = 0 if record["hardware"].startswith("CPU") else record["num_ranks"]
     return [
-        (*identity, stage, outcome["fingerprint"], outcome["seconds"], stage in computed)
+        (*identity, stage, outcome["fingerprint"], outcome["seconds"], stage in computed, gpus)
         for stage, outcome in record["stages"].items()
     ]
 

@@ -132,7 +132,9 @@ def _feasible(runs: pd.DataFrame, limits: Mapping[str, Limits]) -> pd.Series[boo
     keeps = pd.Series(True, index=runs.index)
     for name, (low, high) in limits.items():
         cells = runs[name].astype("float64")
-        keeps &= ~((cells < low) if low is not None else False) & ~((cells > high) if high is not None else False)
+        below = cells < (-np.inf if low is None else low)
+        above = cells > (np.inf if high is None else high)
+        keeps &= ~(below | above)
     return keeps
 
 

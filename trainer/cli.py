@@ -140,14 +140,17 @@ def _print_record(record: Record, path: Path) -> None:
 def check(
     preset: Annotated[str, typer.Argument(help="A preset's name, or a recipe file.")],
     overrides: SetOption = [],  # noqa: B006
+    compiler: Annotated[
+        str, typer.Option(help="Back end of the compiled checks; 'inductor' takes a minute, the default seconds.")
+    ] = "eager",
 ) -> None:
-    """Show in seconds, on the recipe's nano sibling, that every switch does something."""
+    """Show in seconds, on the recipe's nano sibling, that every switch does something, compiled or not."""
     from trainer import liveness  # late: it starts torch
 
     recipe = load_preset(preset, parse_overrides(overrides)).recipe
     out = Console(highlight=False, soft_wrap=True)
     started_s = time.monotonic()
-    findings = liveness.check_liveness(recipe, lambda found: None if found.alive else _print_dead(out, found))
+    findings = liveness.check_liveness(recipe, lambda found: None if found.alive else _print_dead(out, found), compiler)
     dead = sum(not finding.alive for finding in findings)
     out.print(f"{len(findings) - dead} of {len(findings)} alive in {human_seconds(time.monotonic() - started_s)}")
     if dead:

@@ -45,11 +45,13 @@ def score(run: Run) -> float:
 def leave_runs(sweep: Sweep, val_bpb: Callable[[Run], float]) -> None:
     """Finishes a whole sweep with these scores, as a driver would leave it."""
     queue, ledger = queue_of(sweep), Ledger(sweep.store)
-    sweep.record_path("any").parent.mkdir(exist_ok=True)
     while isinstance(run := queue.next_run(), Run):
+        sweep.declare(run.configuration)
         ledger.start(sweep.name, run.configuration.id, run.seed)
         record = record_of(run, val_bpb=val_bpb(run))
-        sweep.record_path(run.run_id).write_text(record.model_dump_json())
+        path = sweep.record_path(run.run_id, short=run.configuration.rung < 1)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(record.model_dump_json())
         ledger.end(sweep.name, run.configuration.id, run.seed, record.status)
         queue.finished(run.run_id, record)
 

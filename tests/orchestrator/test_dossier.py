@@ -8,8 +8,8 @@ from orchestrator.cli import main
 from orchestrator.dossier import dossier_of, open_dossier
 from orchestrator.plan_table import keep_plan, read_plan
 from results.ledger import Ledger
+from results.reckoning import stage_facts
 from results.seeds import fate_table
-from results.spending import stage_facts
 from tests.sweep_on_disk import finished_sweep
 
 
@@ -30,7 +30,7 @@ def test_the_dossier_holds_question_rows_verdict_and_example(sweep):
 
 
 def test_stages_are_told_as_the_records_have_them(sweep):
-    facts = stage_facts(dossier_of(sweep)).set_index("stage")
+    facts = stage_facts(dossier_of(sweep).outcomes, None).set_index("stage")
     assert facts.loc["train", ["runs", "distinct", "computed", "spent_s"]].tolist() == [6, 3, 3, 27.0]
 
 

@@ -12,8 +12,10 @@ from rich.console import Console
 
 from orchestrator.configuration import baseline_of
 from orchestrator.journal import open_sweep
+from orchestrator.makespan import START_S, makespan_s
 from orchestrator.plan import make_plan
-from orchestrator.plan_table import plan_rows, plan_text
+from orchestrator.plan_table import plan_rows, plan_text, run_rows
+from orchestrator.planned import Resources
 from orchestrator.run_queue import queue_of
 from results.planning import Design, design_of, seeds_needed
 from results.records import seed_sd_bpb
@@ -98,7 +100,7 @@ def test_the_price_is_seconds_times_gpus_times_dollars(tmp_path, store):
     space = space_of(tmp_path, GRID + "budget: {gpu_hours: 0.1, usd_per_gpu_hour: 3.0}")
     for stage in ("train_text", "val_text", "train", "export", "evaluate", "adapt", "diagnose"):
         finish(store, stage, "another", 30.0)
-    plan = make_plan(space, store, TEXTS, "", gpus_per_run=8)
+    plan = make_plan(space, store, TEXTS, "", Resources(gpus_per_run=8))
     assert plan.seconds == 16 * 30.0
     assert plan.gpu_hours == pytest.approx(480 * 8 / 3600)
     assert plan.usd == pytest.approx(3.2)
@@ -106,9 +108,31 @@ def test_the_price_is_seconds_times_gpus_times_dollars(tmp_path, store):
     assert make_plan(space, store, TEXTS, "").usd == 0.0
 
 
+def test_without_experience_the_preset_says_what_its_stages_take(tmp_path, store):
+    declared = load_preset("tiny").expected
+    plan = make_plan(space_of(tmp_path, GRID, overrides={"budget.train_steps": 30}), store, TEXTS, "")
+    train = next(stage for stage in plan.stages if stage.stage == "train")
+    assert (train.seconds_each, train.seconds_from) == (30 * declared.step_ms / 1000, "preset")
+    assert f"for {declared.hardware}" in told(plan)
+    finish(store, "train", "another", 5.0)
+    train = next(
+        stage for stage in make_plan(space_of(tmp_path, GRID), store, TEXTS, "").stages if stage.stage == "train"
+    )
+    assert (train.seconds_each, train.seconds_from) == (5.0, "history")
+
+
+def test_the_price_of_a_published_preset_is_known_before_its_text_is_here(tmp_path, store):
+    space = space_of(tmp_path, MUON, preset="pr549").at_price(2.0)
+    plan = make_plan(space, store, None, "", Resources(slots=5, gpus_per_run=8))
+    assert plan.usd == pytest.approx(2.0 * 8 * plan.seconds / 3600)
+    assert plan.mode == "clock"
+    assert "the text is not here" in told(plan)
+
+
 def test_seconds_nobody_has_measured_are_unknown(tmp_path, store):
-    plan = make_plan(space_of(tmp_path, GRID), store, TEXTS, "", gpus_per_run=1)
-    assert (plan.seconds, plan.gpu_hours, plan.usd, plan.disk_bytes) == (None, None, None, None)
+    space = space_of(tmp_path, GRID, overrides={"model.num_layers": 12})
+    plan = make_plan(space, store, TEXTS, "", Resources(gpus_per_run=1))
+    assert (plan.seconds, plan.wall_s, plan.gpu_hours, plan.usd, plan.disk_bytes) == (None, None, None, None, None)
     assert not plan.over_budget
 
 
@@ -119,9 +143,43 @@ def test_experience_with_a_small_preset_says_nothing_of_a_large_one(tmp_path, st
     assert train.seconds is None
 
 
+CHAINS = [[("train", "1"), ("adapt", "a")], [("train", "1"), ("adapt", "b")], [("train", "2"), ("adapt", "c")]]
+
+
+@pytest.mark.parametrize(("slots", "expected_s"), [(1, 23.0), (2, 12.0), (9, 11.0)])
+def test_runs_wait_for_the_stages_they_share(slots, expected_s):
+    """Two trainings of 10 s side by side, then one scoring of 1 s beside two."""
+    assert makespan_s(CHAINS, {"train": 10.0, "adapt": 1.0}, slots) == expected_s
+
+
+def test_more_slots_end_sooner_and_nothing_left_takes_no_time(tmp_path, store):
+    space = space_of(tmp_path, GRID)
+    one, two = (make_plan(space, store, TEXTS, "", Resources(slots=slots)) for slots in (1, 2))
+    assert one.wall_s == pytest.approx(START_S + one.seconds)
+    assert START_S + one.seconds / 2 <= two.wall_s < one.wall_s
+    for item in one.configurations:
+        for seed in space.seeds:
+            for stage, mark in fingerprints(space.recipe(item.values, seed), TEXTS).items():
+                finish(store, stage, mark, 1.0)
+    assert make_plan(space, store, TEXTS, "").wall_s == 0.0
+
+
+def test_each_run_is_listed_with_what_it_computes_and_what_it_shares(tmp_path, store):
+    rows = run_rows(make_plan(space_of(tmp_path, GRID), store, TEXTS, ""))
+    assert len(rows) == 8
+    assert rows[0]["computes"] == ["train_text", "val_text", "train", "export", "evaluate", "diagnose"]
+    assert rows[1]["shares"] == ["train_text", "val_text"]
+    assert rows[2]["computes"] == ["adapt"]
+    computed = [stage for row in rows for stage in row["computes"]]
+    plan = make_plan(space_of(tmp_path, GRID), store, TEXTS, "")
+    assert {stage.stage: stage.missing for stage in plan.stages} == {
+        name: computed.count(name) for name in set(computed)
+    }
+
+
 def test_a_wall_clock_budget_is_its_own_estimate(tmp_path, store):
     finish(store, "train", "a tiny one", 5.0)
-    space = space_of(tmp_path, GRID, overrides={"budget.train_s": 600.0})
+    space = space_of(tmp_path, GRID, overrides={"budget.train_s": 600.0, "budget.train_steps": None})
     train = next(stage for stage in make_plan(space, store, TEXTS, "").stages if stage.stage == "train")
     assert train.seconds == 1200.0
 

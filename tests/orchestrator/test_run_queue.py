@@ -1,5 +1,6 @@
 """Which run next: whatever the timing, the crash or the rung, the same configurations in the same order."""
 
+import math
 import random
 
 import pytest
@@ -7,10 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from questions import TTT, record_of, space_of
 
-from orchestrator.configuration import Configuration, Outcome
+from orchestrator.configuration import Configuration, Outcome, outcome_of
 from orchestrator.journal import open_sweep
 from orchestrator.run_queue import FINISHED, WAIT, RunQueue, default_lag, queue_of
 from orchestrator.searcher import Searcher
+from results.row import row_of
 
 ROPE = """
 preset: tiny
@@ -192,3 +194,12 @@ def test_a_sweep_on_disk_goes_on_where_it_was_left(tmp_path):
         path.write_text(record_of(run).model_dump_json())
     assert sweep.asked() == calm.lines
     assert len(sweep.records()) == 12
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_a_score_that_is_no_number_fails_its_configuration(tmp_path, score):
+    space = space_of(tmp_path, TTT)
+    runs = [row_of(record_of(run, val_bpb=value).model_dump(), "", ()) for run, value in zip(
+        [queue(space).next_run()] * 2, (2.0, score), strict=True
+    )]  # fmt: skip
+    assert outcome_of(space, runs) == Outcome(None)

@@ -8,7 +8,7 @@ import pytest
 from questions import TTT, space_of
 
 from orchestrator.configuration import Outcome
-from orchestrator.searcher import Searcher
+from orchestrator.searcher import Searcher, _ranked_by_feasibility
 
 PLANE = """
 preset: tiny
@@ -32,6 +32,21 @@ method: tpe
 seeds: [1]
 parameters:
   averaging.swa_every: {values: [5, 10, 20]}
+  model.xsa_layers: {values: [[], [2, 3]]}
+"""
+
+
+MIXED = """
+preset: tiny
+run_cap: 8
+seeds: [1]
+constraints: {total_bytes: {max: 10}}
+parameters:
+  ttt.mode: {values: [off, score_first]}
+  ttt.lr: {distribution: log_uniform_values, min: 1e-4, max: 1e-1, when: {ttt.mode: score_first}}
+  ttt.epochs: {min: 1, max: 3, when: {ttt.mode: score_first}}
+  optimizer.muon.lr: {min: 0.01, max: 0.1}
+  optimizer.muon.weight_decay: {distribution: q_uniform, min: 0.0, max: 0.2, q: 0.05}
   model.xsa_layers: {values: [[], [2, 3]]}
 """
 
@@ -67,6 +82,26 @@ def test_a_search_that_starts_again_goes_on_as_if_it_had_not_stopped(tmp_path, m
     assert Searcher(space, 0).ask(straight[:13], told) == straight[13]
 
 
+OUTCOMES = {
+    "bowl": lambda values: Outcome(values["optimizer.muon.lr"], {"total_bytes": 0.0}),
+    "all failed": lambda values: Outcome(None),
+    "all infeasible": lambda values: Outcome(1.0, {"total_bytes": 5.0}),
+    "all the same": lambda values: Outcome(1.0, {"total_bytes": 0.0}),
+}
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+@pytest.mark.parametrize("method", ["random", "tpe", "cmaes"])
+def test_any_method_searches_a_mixed_space_whatever_it_is_told(tmp_path, method, outcome):
+    space = space_of(tmp_path, MIXED + f"method: {method}")
+    values = asked(space, 9, OUTCOMES[outcome], lag=1)
+    assert values[8] is None
+    assert len({str(item) for item in values}) == 9
+    assert all(("ttt.lr" in item) == (item["ttt.mode"] == "score_first") for item in values[:8])
+    told = {index: OUTCOMES[outcome](values[index]) for index in range(6)}
+    assert Searcher(space, 0).ask(values[:7], told) == values[7]  # a killed driver goes on alike
+
+
 @pytest.mark.parametrize("method", ["tpe", "cmaes"])
 def test_results_pull_an_adaptive_search_towards_the_better_values(tmp_path, method):
     adaptive = asked(space_of(tmp_path, PLANE + f"method: {method}"), 30)
@@ -90,6 +125,29 @@ def test_an_infeasible_region_is_avoided_however_good_its_score(tmp_path):
 
     late = asked(space, 24, outcome)[12:]
     assert sum(values["optimizer.muon.weight_decay"] < 0.06 for values in late) > 6
+
+
+def test_cmaes_too_stays_within_a_limit(tmp_path):
+    text = PLANE + "method: cmaes\nmetric: {goal: maximize}\nconstraints: {eval_s: {max: 1}}"
+
+    def outcome(values) -> Outcome:
+        decay = values["optimizer.muon.weight_decay"]
+        return Outcome(decay, {"eval_s": max(0.0, decay - 0.1)})  # the best scores lie outside
+
+    late = [values["optimizer.muon.weight_decay"] for values in asked(space_of(tmp_path, text), 30, outcome)[15:]]
+    assert sum(0.05 <= decay <= 0.1 for decay in late) > 7, late
+
+
+def test_limits_of_different_units_weigh_the_same():
+    told = {
+        0: Outcome(1.0, {"total_bytes": 0.0, "eval_s": 0.0}),
+        1: Outcome(0.1, {"total_bytes": 1000.0, "eval_s": 0.0}),
+        2: Outcome(0.2, {"total_bytes": 0.0, "eval_s": 0.5}),
+        3: Outcome(0.3, {"total_bytes": 500.0, "eval_s": 0.0}),
+        4: Outcome(None),
+    }
+    ranked = _ranked_by_feasibility(told, "minimize")
+    assert [ranked[index].score for index in range(5)] == [1.0, 2.0, 2.0, 1.5, None]
 
 
 @pytest.mark.parametrize("method", ["tpe", "cmaes"])
@@ -139,8 +197,10 @@ def test_values_the_recipe_refuses_are_never_proposed(tmp_path):
 
 
 def test_gp_asks_the_same_configurations_too(tmp_path):
-    space = space_of(tmp_path, PLANE + "method: gp", trials=6)  # of which two are chance
-    assert asked(space, 4) == asked(space, 4)
+    space = space_of(tmp_path, MIXED + "method: gp", trials=6)  # of which two are chance
+    straight = asked(space, 4, OUTCOMES["bowl"])
+    told = {index: OUTCOMES["bowl"](straight[index]) for index in range(3)}
+    assert Searcher(space, 0).ask(straight[:3], told) == straight[3]
 
 
 def test_the_other_methods_start_no_torch():

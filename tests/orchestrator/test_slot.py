@@ -1,6 +1,6 @@
 import pytest
 
-from orchestrator.slot import SlotPlan, SlotThread, plan_slots
+from orchestrator.slot import SlotPlan, SlotThread, expected_slots, plan_slots
 from trainer.spec.errors import UserError
 
 
@@ -49,3 +49,9 @@ def test_a_slot_that_deserves_it_gets_another_trainer():
     thread.join()
     assert thread.fault == ""
     assert next(outcomes, "served twice") == "served twice"
+
+
+def test_a_plan_for_other_machines_may_ask_for_more_slots_than_fit_here():
+    assert expected_slots(20, slots=64) == 64
+    assert expected_slots(1) == 1
+    assert expected_slots(20, workers=10_000) == 1

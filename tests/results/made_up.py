@@ -63,9 +63,10 @@ def _row(config: str, seed: int, score: float, values: dict[str, Any]) -> dict[s
 def _outcomes(frame: pd.DataFrame) -> pd.DataFrame:
     """Every seed is trained once, by its first run, and every run scores for itself."""
     trained = [
-        (f"{c}-s{s}", c, s, "train", f"t{s}", 9.0, c == "base") for c, s in zip(frame.config, frame.seed, strict=True)
+        (f"{c}-s{s}", c, s, "train", f"t{s}", 9.0, c == "base", 8)
+        for c, s in zip(frame.config, frame.seed, strict=True)
     ]
-    adapted = [(run, c, s, "adapt", f"a{run}", 2.0, True) for run, c, s, *_ in trained if c != "base"]
+    adapted = [(run, c, s, "adapt", f"a{run}", 2.0, True, 8) for run, c, s, *_ in trained if c != "base"]
     return pd.DataFrame(trained + adapted, columns=list(OUTCOME_COLUMNS))
 
 

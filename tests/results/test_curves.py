@@ -35,7 +35,7 @@ def test_a_training_gone_from_the_store_is_counted(tmp_path):
 
 def test_the_baseline_and_the_best_are_drawn_and_the_rest_counted(tmp_path):
     made = dossier(9, folder=tmp_path)
-    own = [(f"{c}-s42", c, 42, "train", f"own-{c}", 9.0, True) for c in made.frame["config"].unique()]
+    own = [(f"{c}-s42", c, 42, "train", f"own-{c}", 9.0, True, 0) for c in made.frame["config"].unique()]
     made = replace(made, outcomes=pd.DataFrame(own, columns=list(OUTCOME_COLUMNS)))
     for config in made.frame["config"].unique():
         (tmp_path / "train" / f"own-{config}").mkdir()

@@ -1,27 +1,11 @@
 """Facts of what a sweep used."""
 
-import math
 from dataclasses import replace
 
 import pytest
 
-from results.spending import limit_facts, stage_facts, use_facts
+from results.spending import limit_facts, use_facts
 from tests.results.made_up import dossier
-
-
-def test_sharing_is_counted_by_stage():
-    facts = stage_facts(dossier(4)).set_index("stage")
-    train, adapt = facts.loc["train"], facts.loc["adapt"]
-    assert (train["runs"], train["distinct"], train["computed"]) == (15, 3, 3)
-    assert (train["spent_s"], train["unshared_s"]) == (27.0, 135.0)
-    assert (adapt["runs"], adapt["computed"]) == (12, 12)
-
-
-def test_the_plan_stands_beside_what_was_computed():
-    planned = [{"stage": "train", "missing": 3, "exact": True, "seconds": 30.0}]
-    facts = stage_facts(dossier(4, planned=planned)).set_index("stage")
-    assert (facts.loc["train", "planned"], facts.loc["train", "planned_s"]) == (3, 30.0)
-    assert math.isnan(facts.loc["adapt", "planned"])
 
 
 def test_limits_come_from_the_recipe_and_what_is_over_is_counted():

@@ -56,9 +56,20 @@ def fake_quantize(weight_RC: Tensor, bits: int, clip_search: bool = False) -> Te
     Bit for bit `dequantize_rows(*quantize_rows(weight))` in float32.  Source: recipe notes 4.3.
     """
     weight_RC = weight_RC.float()
-    stored_RC = dequantize_rows(*_nearest(weight_RC.detach(), bits, clip_search))
+    stored_RC = nearest_rows(weight_RC.detach(), bits, clip_search)
     # The bracket is an exact zero: it leaves the value alone and carries the gradient.
     return stored_RC + (weight_RC - weight_RC.detach())
+
+
+@torch.library.custom_op("fairway::nearest_rows", mutates_args=())
+def nearest_rows(weight_RC: torch.Tensor, bits: int, clip_search: bool) -> torch.Tensor:
+    """Float32 weights as they will be stored; an operator of its own, so that no compiler rearranges its arithmetic."""
+    return dequantize_rows(*_nearest(weight_RC, bits, clip_search))
+
+
+@nearest_rows.register_fake
+def _(weight_RC: Tensor, bits: int, clip_search: bool) -> Tensor:
+    return torch.empty_like(weight_RC, memory_format=torch.contiguous_format)
 
 
 def largest_code(bits: int) -> int:

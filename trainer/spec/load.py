@@ -13,12 +13,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from trainer.spec.errors import ProblemsError, RecipeError, did_you_mean
+from trainer.spec.expected import Expected, read_expected
 from trainer.spec.fields import FIELDS
 from trainer.spec.nano import SUFFIX, nano_values
 from trainer.spec.recipe import Recipe
 from trainer.spec.yaml_text import YamlText, parse_value, read_text
 
-HEADER_KEYS = ("description", "extends", "source", "parameters", "published")
+HEADER_KEYS = ("description", "extends", "source", "parameters", "published", "expected")
 SECTIONS = tuple(Recipe.model_fields)
 
 
@@ -33,6 +34,8 @@ class Preset:
     parameters: int | None = None
     """Weights the model must have; checked when it is built."""
     published: Mapping[str, Any] = field(default_factory=dict)
+    expected: Expected | None = None
+    """What its stages take, where anybody measured them."""
 
 
 def preset_names() -> list[str]:
@@ -48,6 +51,7 @@ def load_preset(name: str, overrides: Mapping[str, Any] | None = None, source: s
     Raises RecipeError with every complaint: unknown keys (nearest known one offered), types, ranges, contradictions.
     """
     tree, header, text = _read(name, seen=())
+    own = copy.deepcopy(tree)
     problems = _apply(tree, overrides or {}, source)
     recipe = _validate(tree, text, problems, dict.fromkeys(overrides or {}, source))
     return Preset(
@@ -57,7 +61,15 @@ def load_preset(name: str, overrides: Mapping[str, Any] | None = None, source: s
         source=str(header.get("source", "")),
         parameters=header.get("parameters"),
         published=header.get("published") or {},
+        expected=_expected(header, own, text.source),
     )
+
+
+def _expected(header: Mapping[str, Any], own: Mapping[str, Any], source: str) -> Expected | None:
+    """Of the preset itself, else of the one it builds on, whose sizes then decide where the figures hold."""
+    if "expected" in header:
+        return read_expected(header["expected"], Recipe.model_validate(own), source)
+    return load_preset(str(header["extends"])).expected if "extends" in header else None
 
 
 def with_values(recipe: Recipe, values: Mapping[str, Any], source: str) -> Recipe:

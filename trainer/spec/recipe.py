@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic import Field as PydanticField
 
+from trainer.spec.limits import Budget
 from trainer.spec.section import Knob, Section
 
 Fraction = Annotated[float, PydanticField(ge=0, le=1)]
@@ -340,30 +341,11 @@ class TTT(Section):
     """Largest global gradient norm of a TTT step; 0 never clips."""
 
 
-class Budget(Section):
-    """Hard limits: what is over them does not count."""
+class System(Section):
+    """Execution that changes the last bits of the answer; all other execution is recorded, and no field."""
 
-    train_steps: Annotated[PositiveInt | None, Knob("train", "steps")] = None
-    """Optimiser steps; the same bits on every CPU of a kind."""
-    train_s: Annotated[PositiveFloat | None, Knob("train export", "s")] = None
-    """Seconds of training, warm-up excluded; the question then includes the hardware."""
-    reserve_s: Annotated[NonNegativeFloat, Knob("train", "s", unless={"budget.train_s": None}, neutral=True)] = 0.0
-    """Seconds at the end of `train_s` that the training loop leaves to the export's calibration."""
-    eval_s: Annotated[PositiveFloat, PydanticField(le=600), Knob("", "s")] = 600.0
-    """Seconds of the scoring stage behind the headline."""
-    artifact_bytes: Annotated[PositiveInt, PydanticField(le=16_000_000), Knob("", "bytes")] = 16_000_000
-    """Code and compressed model together."""
-
-    def complaints(self) -> Iterator[str]:
-        if self.train_steps is None and self.train_s is None:
-            yield "train_steps = null and train_s = null leave training without an end; usual: train_s = 600"
-        if self.train_s is not None and self.reserve_s >= self.train_s:
-            yield f"reserve_s = {self.reserve_s:g} leaves nothing of train_s = {self.train_s:g}; usual: 12"
-
-    @property
-    def loop_s(self) -> float | None:
-        """Seconds of the training loop: what `train_s` leaves after the reserve; None without a wall clock."""
-        return None if self.train_s is None else self.train_s - self.reserve_s
+    compile: Annotated[Literal["auto", "on", "off"], Knob("train", neutral=True)] = "auto"
+    """Whether training runs compiled graphs, made before its clock starts; auto: on GPUs under a wall clock."""
 
 
 class Recipe(Section):
@@ -387,6 +369,8 @@ class Recipe(Section):
     """Test-time training."""
     budget: Budget
     """Bytes, steps and seconds."""
+    system: System = System()
+    """Compiled or not."""
     seed: Annotated[NonNegativeInt, PydanticField(lt=2**31), Knob("train export adapt")] = 1337
     """The one source of randomness of a run."""
 

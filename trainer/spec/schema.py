@@ -25,6 +25,7 @@ def schema_of_recipe() -> dict[str, Any]:
         "source": {"type": "string", "description": "Where the recipe comes from."},
         "parameters": {"type": ["integer", "null"], "description": "Weights the model must have."},
         "published": {"type": ["object", "null"], "description": "What its author reported."},
+        "expected": {"type": ["object", "null"], "description": "What its stages take, and on which hardware."},
     }
     assert set(header) == set(HEADER_KEYS)
     schema["properties"] |= header

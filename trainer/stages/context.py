@@ -46,6 +46,8 @@ class StageContext:
     """Seconds, from any origin."""
     snapshot_every_s: float = SNAPSHOT_EVERY_S
     """Seconds of work that a kill may cost at most; changes no answer."""
+    compiler: str = "inductor"
+    """Back end of compiled training, by torch's name for it."""
     outcomes: dict[str, StageOutcome] = field(default_factory=dict)
 
     def folder(self, stage: str) -> Path:

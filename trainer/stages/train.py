@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 import resource
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from trainer.data.loader import Loader, make_loader
 from trainer.data.shards import read_shard, split_files
@@ -29,6 +29,7 @@ from trainer.spec.budget import training_ends
 from trainer.spec.errors import UserError
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Metric
+from trainer.stages.compiling import Graphs, LossOf, Variant, is_compiled, mean_nats
 from trainer.stages.context import Interrupted, StageContext
 from trainer.stages.training import Training, TrainingClock, read_snapshot, write_snapshot
 from trainer.stages.weights import build_model, save_weights
@@ -56,7 +57,10 @@ class Decision:
         lr_multiplier = multiplier(recipe.schedule, recipe.budget, step, clock.elapsed_s, clock.step_s)
         if len(clock.recent_step_s) >= SETTLED_STEPS:  # before, a few slow steps could hold it down for good
             lr_multiplier = min(lr_multiplier, previous)
-        looped = used_fraction(recipe.budget, step, clock.elapsed_s) >= recipe.model.recur_at
+        # Without recurrence the flag never moves: a compiled graph would be made again for nothing.
+        looped = not recipe.model.recur_loops or used_fraction(recipe.budget, step, clock.elapsed_s) >= (
+            recipe.model.recur_at
+        )
         if ranks.size == 1:
             return cls(ends, lr_multiplier, looped)
         own = torch.tensor([float(ends), lr_multiplier, float(looped)], dtype=torch.float64, device=ranks.device)
@@ -81,7 +85,17 @@ def train_model(context: StageContext, folder: Path, model: GPT) -> dict[str, Me
     recipe, ranks = context.recipe, context.ranks
     training = begin(context, model)
     clock, started_at_step = training.clock, training.step
-    fake_quantize = weight_transform(recipe.quantization) if recipe.quantization.qat != "off" else None
+    switch = _switches(model, recipe)
+    graphs = Graphs(context.compiler) if is_compiled(recipe, ranks.device) else None
+    loss_of = graphs.loss_of if graphs else mean_nats
+    if graphs:
+
+        def one_step(variant: Variant) -> None:
+            switch(variant)
+            update(training, recipe, training.step, training.multiplier, ranks, loss_of)
+
+        context.tell("train", 0.0, "compiling")
+        graphs.warm_up(training, recipe, one_step)
     snapshot_s = context.clock()
 
     while True:
@@ -92,11 +106,9 @@ def train_model(context: StageContext, folder: Path, model: GPT) -> dict[str, Me
             break
         started_s = context.clock()
         training.multiplier = decision.multiplier if len(clock.recent_step_s) >= SETTLED_STEPS else 1.0
-        training.model.looped = decision.looped
         training.sees_quantized |= _sees_quantized(recipe, decision.multiplier)
-        if fake_quantize and training.sees_quantized:
-            training.model.set_weight_transform(fake_quantize)
-        update(training, recipe, step, decision.multiplier, ranks)
+        switch(Variant(decision.looped, training.sees_quantized))
+        update(training, recipe, step, decision.multiplier, ranks, loss_of)
         clock.add(context.clock() - started_s)
 
         training.curve.append(f"{step},{training.loss:.6f},{decision.multiplier:.6f},{clock.elapsed_s:.3f}")
@@ -116,6 +128,8 @@ def train_model(context: StageContext, folder: Path, model: GPT) -> dict[str, Me
         "train_loss": training.loss,
         "tokens_per_s": training.step * recipe.data.train_batch_tokens / max(clock.elapsed_s, 1e-9),
         "swa_snapshots": training.swa.count if training.swa else 0,
+        "graphs": graphs.made if graphs else 0,
+        "graphs_inside_clock": graphs.made_inside_clock if graphs else 0,
         "peak_memory_bytes": peak_memory_bytes(ranks.device),
         "num_parameters": sum(parameter.numel() for parameter in training.model.parameters()),
     }
@@ -155,10 +169,23 @@ def stop_here(context: StageContext, training: Training) -> None:
         raise
 
 
-def update(training: Training, recipe: Recipe, step: int, lr_multiplier: float, ranks: Ranks) -> None:
+def _switches(model: GPT, recipe: Recipe) -> Callable[[Variant], None]:
+    """What sets the model's switches for the coming step."""
+    fake_quantize = weight_transform(recipe.quantization) if recipe.quantization.qat != "off" else None
+
+    def switch(variant: Variant) -> None:
+        model.looped = variant.looped
+        model.set_weight_transform(fake_quantize if variant.quantized else None)
+
+    return switch
+
+
+def update(
+    training: Training, recipe: Recipe, step: int, lr_multiplier: float, ranks: Ranks, loss_of: LossOf = mean_nats
+) -> None:
     """One optimiser step, and the averages after it."""
-    model = training.model
-    training.loss = accumulate_gradients(model, training.loader, recipe.data.micro_batches // ranks.size, ranks)
+    model, num_micro_steps = training.model, recipe.data.micro_batches // ranks.size
+    training.loss = accumulate_gradients(model, training.loader, num_micro_steps, ranks, loss_of)
     if not math.isfinite(training.loss):
         raise UserError(
             f"training diverged: the loss of step {step} is {training.loss}; lower optimizer.muon.lr = "
@@ -182,7 +209,9 @@ def _save(training: Training, folder: Path) -> None:
     (folder / CURVE).write_text("\n".join([CURVE_COLUMNS, *training.curve]) + "\n", encoding="utf-8")
 
 
-def accumulate_gradients(model: GPT, loader: Loader, num_micro_steps: int, ranks: Ranks) -> float:
+def accumulate_gradients(
+    model: GPT, loader: Loader, num_micro_steps: int, ranks: Ranks, loss_of: LossOf = mean_nats
+) -> float:
     """Mean gradient of one step's batch on every rank, and the mean loss of the batch in nats per token.
 
     Each micro-batch weighs the same; sums over ranks happen once, in one flat buffer.
@@ -191,7 +220,7 @@ def accumulate_gradients(model: GPT, loader: Loader, num_micro_steps: int, ranks
     total = torch.zeros((), dtype=torch.float32, device=ranks.device)
     for _ in range(num_micro_steps):
         x_BT, y_BT = loader.next_micro_batch()
-        loss = functional.cross_entropy(model(x_BT).flatten(0, 1), y_BT.flatten()) / num_micro_batches
+        loss = loss_of(model, x_BT, y_BT) / num_micro_batches
         loss.backward()
         total += loss.detach()
     _sum_gradients([parameter for parameter in model.parameters() if parameter.grad is not None], ranks)

@@ -102,6 +102,7 @@ class Training:
         if self.ema:
             self.ema.load_state_dict(state["ema"])
         self.clock.elapsed_s = state["elapsed_s"]
+        self.clock.recent_step_s.clear()
         self.clock.recent_step_s.extend(state["recent_step_s"])
         self.curve = list(state["curve"])
         self.sees_quantized, self.loss = state["sees_quantized"], state["loss"]

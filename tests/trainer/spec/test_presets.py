@@ -64,3 +64,32 @@ def test_a_nano_sibling_takes_overrides_and_tells_their_mistakes():
 def test_a_nano_sibling_of_nobody_is_unknown():
     with pytest.raises(RecipeError, match="preset 'pr550_nano' is unknown"):
         load_preset("pr550_nano")
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_preset_says_what_each_of_its_stages_takes_and_on_what(name):
+    preset = load_preset(name)
+    assert preset.expected.hardware
+    assert all(preset.expected.stage_s(preset.recipe, stage) for stage in stages_of(preset.recipe))
+
+
+def test_an_expectation_scales_with_lengths_and_holds_for_no_other_sizes():
+    expected = load_preset("tiny").expected
+    whole, half = (
+        load_preset("tiny", {"budget.train_steps": 120, "data.val_bytes": size}) for size in (120_000, 60_000)
+    )
+    assert expected.stage_s(half.recipe, "evaluate") == expected.stage_s(whole.recipe, "evaluate") / 2
+    assert expected.stage_s(load_preset("tiny", {"model.model_dim": 128}).recipe, "train") is None
+    moved = load_preset("pr549", {"data.folder": "elsewhere"})
+    assert moved.expected.stage_s(moved.recipe, "adapt") == moved.expected.seconds["adapt"]
+
+
+def test_a_preset_of_ones_own_takes_its_parents_figures_while_the_sizes_hold(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: tiny\nmodel: {num_layers: 2}\n")
+    mine = load_preset(str(path))
+    assert mine.expected.stage_s(mine.recipe, "train") is None
+    assert mine.expected.stage_s(mine.recipe, "train_text") == mine.expected.seconds["train_text"]
+    path.write_text("extends: tiny\nexpected: {hardware: a, gpus: 0, step_ms: -1.0, seconds: {trian: 1.0}}\n")
+    with pytest.raises(RecipeError, match=r"expected.step_ms = -1.0"):
+        load_preset(str(path))

@@ -1,0 +1,94 @@
+"""Compiled training is the same training: its warm-up leaves no trace, and its graphs are those of the schedule."""
+
+import math
+
+import pytest
+import torch
+
+from tests.trainer.stages.conftest import small
+from trainer.spec.errors import UserError
+from trainer.stages.assemble import fingerprints_of
+from trainer.stages.cache import StageStore
+from trainer.stages.compiling import Graphs, Variant, is_compiled, variants
+from trainer.stages.context import Interrupted, StageContext
+from trainer.stages.train import initial_model, train_model
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+SMALLEST = {
+    "model__num_layers": 2,
+    "model__recur_loops": 1,
+    "model__recur_first": 1,
+    "model__recur_last": 1,
+    "averaging__ema_decay": 0.5,
+}
+PLAIN, LOOPED = Variant(False, False), Variant(True, False)
+
+
+def trained(text_store, folder, compile, **hooks):
+    """What a training leaves, by file, and what it reports; captured graphs have the operators of eager execution."""
+    recipe = small(**SMALLEST, system__compile=compile)
+    store = StageStore(text_store)
+    context = StageContext(recipe, "run", store, fingerprints_of(recipe, 1) | hooks.pop("marks", {}), **hooks)
+    context.compiler = "eager"
+    folder.mkdir(exist_ok=True)
+    metrics = train_model(context, folder, initial_model(recipe, CPU))
+    return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}, metrics
+
+
+@pytest.fixture
+def eager(text_store, tmp_path):
+    return trained(text_store, tmp_path / "eager", "off")[0]
+
+
+def test_weights_and_averages_are_those_of_eager_steps_in_every_bit(text_store, tmp_path, eager):
+    files, metrics = trained(text_store, tmp_path / "compiled", "on")
+    assert set(files) == {"last.safetensors", "swa.safetensors", "ema.safetensors"}
+    assert files == eager
+    assert (metrics["graphs"], metrics["graphs_inside_clock"]) == (2, 0)
+
+
+def test_a_compiled_training_goes_on_from_its_snapshot(text_store, tmp_path, eager):
+    looks = iter(range(100))
+    marks = {"train": "continued"}
+    with pytest.raises(Interrupted):
+        trained(text_store, tmp_path / "c", "on", marks=marks, stopping=lambda: next(looks) == 3)
+    files, metrics = trained(text_store, tmp_path / "c", "on", marks=marks, snapshot_every_s=math.inf)
+    assert metrics["continued_at_step"] == 3
+    assert files == eager
+
+
+def test_the_graphs_are_those_that_the_schedule_can_reach():
+    assert variants(small()) == [LOOPED]
+    assert variants(small(**SMALLEST)) == [PLAIN, LOOPED]
+    assert variants(small(**SMALLEST, model__recur_at=0.0)) == [LOOPED]
+    late = variants(small(**SMALLEST, quantization__qat="late"))
+    assert late == [PLAIN, Variant(False, True), LOOPED, Variant(True, True)]
+    assert variants(small(quantization__qat="always")) == [Variant(True, True)]
+
+
+def test_it_compiles_by_itself_on_gpus_under_a_wall_clock_alone():
+    wall_clock = small(budget__train_s=600.0)
+    assert is_compiled(wall_clock, GPU)
+    assert not is_compiled(wall_clock, CPU)
+    assert not is_compiled(small(), GPU)
+    assert is_compiled(small(system__compile="on"), CPU)
+    assert not is_compiled(small(budget__train_s=600.0, system__compile="off"), GPU)
+
+
+def test_a_machine_that_cannot_compile_is_told_what_to_do(text_store, tmp_path, monkeypatch):
+    def no_compiler(self, graph, inputs):
+        raise RuntimeError("C++ compiler not found")
+
+    monkeypatch.setattr(Graphs, "_counted", no_compiler)
+    with pytest.raises(UserError, match=r"C\+\+ compiler not found; use system.compile = 'off'"):
+        trained(text_store, tmp_path / "c", "on")
+
+
+def test_steps_without_recurrence_never_move_its_switch(text_store, tmp_path):
+    seen = set()
+    recipe = small()
+    context = StageContext(recipe, "run", StageStore(text_store), fingerprints_of(recipe, 1))
+    model = initial_model(recipe, CPU)
+    model.register_forward_pre_hook(lambda *_: seen.add(model.looped))
+    train_model(context, tmp_path, model)
+    assert len(seen) == 1
