@@ -36,6 +36,8 @@ from trainer.stages.cache import StageStore
 LOOK_EVERY_S = 0.25
 CLOSE_WAIT_S = 5.0
 """For runs to write their snapshots and leave; a worker group that is still starting is not waited for."""
+END_WAIT_S = 20.0
+"""For the threads of slots that were ended: one that still sits in Ray at its shutdown ends the process."""
 RAY_LOG = "ray.log"
 BOARD = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": -1, "max_task_retries": -1}
 """A board that dies starts again empty; trials and slots tell it what it forgot."""
@@ -149,11 +151,8 @@ def _run_slots(
             thread.start()
         with watching(board, overview, screen, slots, stop):
             run_trials(feed, board, board_name, plan.in_flight, scratch, stop)
-        dead = not any(thread.is_alive() for thread in slots)
-        ray.get(board.close.remote())
-        deadline = time.monotonic() + CLOSE_WAIT_S
-        for thread in slots:
-            thread.join(max(deadline - time.monotonic(), 0))
+        dead = all(thread.fault and not thread.is_alive() for thread in slots)
+        close_slots(board, slots, ended)
     finally:
         ended.set()
         shutil.rmtree(scratch, ignore_errors=True)
@@ -163,6 +162,24 @@ def _run_slots(
             "every worker group died; what is finished is kept, `orchestrator resume` goes on. The first one said:\n"
             + "\n".join(fault.splitlines()[-5:])
         )
+
+
+def close_slots(board: Any, slots: list[SlotThread], ended: threading.Event) -> None:
+    """Lets the slots at work finish, for a while, and ends the others; raises `ended` before it does."""
+    import ray
+
+    from trainer.worker_group import end_controllers
+
+    ray.get(board.close.remote())
+    opened = {state["slot"] for state in ray.get(board.picture.remote())["slots"] if state["started"]}
+    deadline = time.monotonic() + CLOSE_WAIT_S
+    for slot in opened:
+        slots[slot].join(max(deadline - time.monotonic(), 0))
+    ended.set()
+    deadline = time.monotonic() + END_WAIT_S
+    while any(thread.is_alive() for thread in slots) and time.monotonic() < deadline:
+        end_controllers()  # again and again: a thread may be just about to start one
+        time.sleep(LOOK_EVERY_S)
 
 
 @contextmanager

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 
 import ray
 import torch
+from ray._private.state import actors
+from ray._private.worker import global_worker
 from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
 from ray.train.backend import Backend
 from ray.train.collective import broadcast_from_rank_zero
@@ -51,7 +53,7 @@ class SlotTrainer(TorchTrainer):
     """A TorchTrainer without the actors that a slot never uses. Should Ray rename its hook, they merely come back."""
 
     def _create_default_callbacks(self) -> list[Any]:
-        made = super()._create_default_callbacks()
+        made = super()._create_default_callbacks()  # type: ignore[misc]
         return [callback for callback in made if type(callback).__name__ not in UNUSED_BY_SLOTS]
 
 
@@ -87,6 +89,17 @@ def serve(board: Any, slot: int, work: Work, scratch: Path, num_workers: int, us
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
         ),
     ).fit()
+
+
+def end_controllers() -> None:
+    """Ends every slot of this driver at once, even one whose worker group is still starting; its `serve` raises.
+
+    Ray Train gives a caller's thread no handle to its controller, so Ray's own list of actors is asked.
+    """
+    job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
+    for actor_id, actor in actors(job_id=job).items():
+        if actor["ActorClassName"] == "TrainController" and actor["State"] != "DEAD":
+            global_worker.core_worker.kill_actor(ray.ActorID.from_hex(actor_id), True)  # type: ignore[attr-defined]
 
 
 def serve_rank(config: dict[str, Any]) -> None:
