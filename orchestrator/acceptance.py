@@ -25,7 +25,7 @@ def print_acceptance(sweep: Sweep, store: Path, policy: str, baseline: str | Non
     reference = reference_of(sweep, baseline or baseline_of(sweep), store)
     incumbent = frame[frame["config"] == reference] if isinstance(reference, str) else reference
     name = str(incumbent["config"].iloc[0]) if len(incumbent) else str(reference)
-    objections = ledger_says(sweep)["objections"]
+    objections = ledger_says(sweep, frame)["objections"]
     foreign = (baseline or "").startswith("record:") and sweep.space.base.data.source != "shards"
     told = []
     for config in asked:

@@ -10,8 +10,9 @@ import typer
 
 from orchestrator.options import RUNS, Store, TextOrJson
 from trainer.cli import EXIT_FAILED
+from trainer.spec.mirror import store_name
 from trainer.spec.units import human_bytes, human_seconds
-from trainer.stages.cache import StageStore
+from trainer.stages.shared import stage_store
 
 cache = typer.Typer(no_args_is_help=True, help="Look after the store of finished stages.")
 
@@ -21,7 +22,7 @@ def cache_list(store: Store = RUNS, format: TextOrJson = "text") -> None:
     """Every stage in the store: size, seconds it took, last use; the largest first."""
     from orchestrator.housekeeping import entries
 
-    _print_entries(entries(StageStore(store)), store, format)
+    _print_entries(entries(stage_store(store)), store, format)
 
 
 @cache.command("verify", epilog="Example: orchestrator cache verify")
@@ -29,7 +30,7 @@ def cache_verify(store: Store = RUNS, format: TextOrJson = "text") -> None:
     """Hold every byte against its checksum; exit status 1 if anything is damaged. Damaged stages are computed anew."""
     from orchestrator.housekeeping import entries
 
-    found = entries(StageStore(store), verify=True)
+    found = entries(stage_store(store), verify=True)
     damaged = [entry for entry in found if entry.damage]
     _print_entries(damaged, store, format, nothing=f"all {len(found)} stages are whole")
     if damaged:
@@ -46,7 +47,7 @@ def cache_prune(
     """Remove stages that are damaged or long unused; a run that needs one again computes it again."""
     from orchestrator.housekeeping import prune
 
-    gone = prune(StageStore(store), unused_days, dry_run=dry_run)
+    gone = prune(stage_store(store), unused_days, dry_run=dry_run)
     _print_entries(gone, store, format, nothing="nothing to remove")
     if gone and format == "text":
         print("would be removed; nothing was" if dry_run else "removed")
@@ -64,4 +65,4 @@ def _print_entries(found: list[Any], store: Path, format: str, nothing: str = "t
             f"{seconds:>8}  last used {row['last_used_at']}  {row['damage']}".rstrip()
         )
     total = human_bytes(sum(row["disk_bytes"] for row in rows))
-    print(f"{store}: {f'{len(rows)} entries, {total}' if rows else nothing}")
+    print(f"{store_name(store)}: {f'{len(rows)} entries, {total}' if rows else nothing}")

@@ -37,7 +37,7 @@ from orchestrator.space import load_space
 from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people
 from trainer.spec.errors import UserError
 from trainer.spec.load import parse_overrides
-from trainer.stages.cache import StageStore
+from trainer.stages.shared import stage_store
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(cache, name="cache")
@@ -342,7 +342,7 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
         refuse_other_text(found)
         queue = queue_of(found)
         try:
-            complete = drive(found, queue, StageStore(store), options, console)
+            complete = drive(found, queue, stage_store(store), options, console)
         except KeyboardInterrupt:  # before the driver listens, or a second Ctrl-C
             complete = False
     if not complete:

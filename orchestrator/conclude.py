@@ -21,7 +21,6 @@ from orchestrator.racing import is_paired, rule_of
 from orchestrator.rungs import rung_lines
 from results.compare import compare
 from results.figures import draw_scores, score_facts
-from results.ledger import Ledger
 from results.race_verdict import race_verdicts
 from results.reckoning import in_words
 from results.records import record_losses
@@ -196,7 +195,7 @@ def _verdicts(
         raise UserError(f"--unit {unit} needs --margin too: the sweep's margin of {asked.margin:g} is in {asked.unit}")
     if sweep.space.race and baseline is None and margin is None and unit is None and alpha is None:
         rule = rule_of(sweep.space, is_paired(sweep.space, sweep.asked(), sweep.records()))
-        objections = ledger_says(sweep)["objections"]
+        objections = ledger_says(sweep, frame)["objections"]
         return race_verdicts(frame, sweep.race(), baseline_of(sweep), rule, asked.unit, sweep.space.seeds, objections)
     reference = baseline_of(sweep) if baseline is None else reference_of(sweep, baseline, store)
     terms = asked.changed(margin, unit, alpha)
@@ -208,24 +207,35 @@ def _verdicts(
         alpha=terms.alpha,
         exploratory=sweep.space.exploratory,
         seeds=sweep.space.seeds,
-        **ledger_says(sweep),
+        family=_family(sweep),
+        **ledger_says(sweep, frame),
     )
 
 
-def ledger_says(sweep: Sweep) -> dict[str, Any]:
+def _family(sweep: Sweep) -> int:
+    """Configurations that will have been compared when the sweep is complete; equal ones are one."""
+    asked = [item for item in sweep.asked() if item.rung == 1]
+    to_come = max(0, (sweep.space.num_configurations or 0) - (len(asked) - 1))
+    return len({item.id for item in asked} - {asked[0].id}) + to_come
+
+
+def ledger_says(sweep: Sweep, frame: pd.DataFrame) -> dict[str, Any]:
     """What the seed ledger has against the seeds of each configuration."""
-    ledger, configs = Ledger(sweep.store), [item.id for item in sweep.asked()]
-    objections = {config: ledger.objection(sweep.name, config) for config in configs}
+    recorded: dict[str, set[int]] = {item.id: set() for item in sweep.asked()}
+    for config, seed in zip(frame["config"], frame["seed"], strict=True):
+        recorded.setdefault(config, set()).add(seed)
+    ledger = sweep.ledger
+    objections = {config: ledger.objection(sweep.name, config, seeds) for config, seeds in recorded.items()}
     return {
         "objections": {config: objection for config, objection in objections.items() if objection},
-        "looked_at": [config for config in configs if ledger.extended(sweep.name, config)],
+        "looked_at": [config for config in recorded if ledger.extended(sweep.name, config)],
     }
 
 
 def seed_line(sweep: Sweep, config: str) -> str:
     """'seeds: 1337 done, 42 failed; in sweep ttt-2: 7 done': every seed declared for it, with its outcome."""
     by_sweep: dict[str, list[str]] = {sweep.name: []}
-    for fate in Ledger(sweep.store).fate([config]):
+    for fate in sweep.ledger.fate([config]):
         by_sweep.setdefault(fate.sweep, []).append(f"{fate.seed} {fate.outcome}")
     own = ", ".join(by_sweep.pop(sweep.name)) or "none declared"
     return "; ".join([f"seeds: {own}", *(f"in sweep {name}: {', '.join(seeds)}" for name, seeds in by_sweep.items())])

@@ -19,7 +19,6 @@ from orchestrator.overview import label
 from orchestrator.parameter import Parameter
 from orchestrator.question import SearchSpace
 from results.compare import compare
-from results.ledger import Ledger
 from results.planning import seeds_needed
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.fingerprint import digest
@@ -54,9 +53,7 @@ def winner_of(sweep: Sweep, frame: pd.DataFrame, config: str | None = None) -> C
 
 def confirmation_of(sweep: Sweep, winner: Configuration, num_seeds: int) -> SearchSpace:
     """The question 'does it hold on fresh seeds?', for the winner and the sweep's baseline."""
-    declared = {
-        fate.seed for fate in Ledger(sweep.store).fate([winner.id, sweep.asked()[0].id]) if fate.purpose == "sweep"
-    }
+    declared = {fate.seed for fate in sweep.ledger.fate([winner.id, sweep.asked()[0].id]) if fate.purpose == "sweep"}
     return sweep.space.model_copy(
         update={
             "name": f"{sweep.name}-confirm",
@@ -84,7 +81,7 @@ def num_seeds_for(sweep: Sweep, frame: pd.DataFrame, winner: Configuration) -> i
     A confirmation that was begun keeps its number.
     """
     name = f"{sweep.name}-confirm"
-    begun = [fate for fate in Ledger(sweep.store).fate([winner.id]) if fate.sweep == name]
+    begun = [fate for fate in sweep.ledger.fate([winner.id]) if fate.sweep == name]
     if begun:
         return len(begun)
     asked = sweep.space.compare

@@ -15,7 +15,6 @@ from orchestrator.plan_table import read_plan
 from orchestrator.preflight import preflight_words
 from orchestrator.rungs import rung_lines
 from results.dossier import Dossier, published_dossier
-from results.ledger import Ledger
 from results.store import read_outcomes
 
 
@@ -29,7 +28,7 @@ def dossier_of(sweep: Sweep) -> Dossier:
         baseline=baseline_of(sweep),
         verdicts=verdicts_of(sweep, frame),
         labels={item.id: label(item, space) for item in asked},
-        fates=Ledger(sweep.store).fate({item.id for item in asked}),
+        fates=sweep.ledger.fate(item.id for item in asked),
         swept_keys=space.swept_keys,
         seeds=space.seeds,
         enough=sweep.race().seeds if space.race else {},

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from orchestrator.journal import list_sweeps
 from orchestrator.question import SearchSpace
-from results.compare import independent_scores
+from results.arms import independent_scores
+from results.moderation import SharedVariance
 from results.planning import Design, design_of, seeds_needed
 from results.records import seed_sd_bpb, shared_artifact_sd_bpb
-from results.stats import PooledVariance
 from results.store import read_rows
 from results.tables import is_finished, per_run
 
@@ -30,7 +30,7 @@ LADDER = (2, 3, 5, 8, 12, 20)
 
 TESTS = {
     "paired": "paired t-test",
-    "pooled": "t-test with pooled variance",
+    "moderated": "t-test with the variance shared over the sweep",
     "welch": "Welch's t-test",
     "race": "race, Welch's t-test after every seed",
     "paired race": "race, paired t-test after every seed",
@@ -112,9 +112,10 @@ def spread_of(space: SearchSpace, paired: bool, store: Path) -> Spread:
         samples = [sample for sample in samples if len(sample) > 1]
         found += samples
         names += [sweep.name] if samples else []
-    pooled = PooledVariance.of(found)
-    if pooled.df and pooled.variance > 0:
-        return Spread(pooled.variance**0.5, f"measured in {_listed(names)}, {pooled.df} degrees of freedom")
+    shared = SharedVariance.of(found)
+    if shared.df:
+        sd_bpb = float(shared.pooled) ** 0.5
+        return Spread(sd_bpb, f"measured in {_listed(names)}, {shared.df:.0f} degrees of freedom")
     published = shared_artifact_sd_bpb() if paired else seed_sd_bpb()
     return Spread(published, "the median of the published records; other presets differ, so measure your own")
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from orchestrator.configuration import config_of
 from orchestrator.journal import Sweep
 from orchestrator.run_queue import FINISHED, WAIT, Pause, Run, RunQueue
-from results.ledger import Ledger
 from trainer.spec.errors import StoreError
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record, now
@@ -86,7 +85,7 @@ class Feed:
         self._ahead: list[Waiting] = []
         self._out: dict[str, Waiting] = {}
         self._stored: set[Stage] = set()
-        self._ledger = Ledger(sweep.store)
+        self._ledger = sweep.ledger
         for run_id, record in queue.records.items():
             self._note_end(run_id, record)  # a crash may have come between the record and the ledger
 

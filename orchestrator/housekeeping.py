@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from orchestrator.journal import list_sweeps
@@ -66,17 +65,10 @@ def prune(store: StageStore, unused_days: float, *, dry_run: bool = False) -> li
 
 def _entries_of(store: StageStore, stage: str, verify: bool) -> Iterator[Entry]:
     for fingerprint in store.fingerprints(stage):
-        folder = store.folder(stage, fingerprint)
-        if folder.exists():
+        if kept := store.finished(stage, fingerprint):
             found = store.find(stage, fingerprint)
             bad = store.damage(stage, fingerprint) if verify or found is None else []
             seconds = found.seconds if found else None
-            yield _entry(stage, fingerprint, "finished", [folder], seconds, ", ".join(bad))
-        if left := store.left_over(stage, fingerprint):
-            yield _entry(stage, fingerprint, "unfinished", left, None, "")
-
-
-def _entry(stage: str, fingerprint: str, kind: str, paths: list[Path], seconds: float | None, damage: str) -> Entry:
-    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
-    size, used_at_s = sum(file.stat().st_size for file in files), max(path.stat().st_mtime for path in paths)
-    return Entry(stage, fingerprint, kind, size, used_at_s, seconds, damage)
+            yield Entry(stage, fingerprint, "finished", kept.disk_bytes, kept.used_at_s, seconds, ", ".join(bad))
+        if left := store.unfinished(stage, fingerprint):
+            yield Entry(stage, fingerprint, "unfinished", left.disk_bytes, left.used_at_s, None)

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,11 @@ class Sweep:
         if self.space.rungs and len(asked) > (self.space.num_configurations or 0) and (ascent := self.ascent()).over:
             return sum(len(climb.needs) for climb in ascent.climbs.values()) * len(self.space.seeds)
         return total_runs(self.space, asked)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The seed ledger of the store; read once, then line by line as it grows."""
+        return Ledger(self.store)
 
     def race(self) -> Standing:
         """Where its race stands, if it is one."""
@@ -146,7 +152,7 @@ class Sweep:
 
     def declare(self, configuration: Configuration) -> None:
         """Tells the seed ledger on which seeds a configuration will run; again changes nothing."""
-        Ledger(self.store).declare(self.name, configuration.id, self.space.seeds, self.purpose)
+        self.ledger.declare(self.name, configuration.id, self.space.seeds, self.purpose)
 
     def set_aside_failed(self) -> int:
         """Moves the records of failed runs out of the way, so that the runs are done again. Only under the `lock`."""

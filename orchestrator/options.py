@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from trainer.spec.mirror import store_folder
+
 Space = Annotated[Path, typer.Argument(help="A search space file.", metavar="SPACE.yaml")]
 Name = Annotated[str, typer.Argument(help="A sweep's name; see `orchestrator list`.")]
 Preset = Annotated[str | None, typer.Option(help="Put the question to this preset.")]
@@ -23,7 +25,15 @@ Price = Annotated[float | None, typer.Option(min=0.0, help="USD for one GPU-hour
 Inline = Annotated[bool, typer.Option("--inline", help="One run after another in this process, without Ray.")]
 SnapshotEvery = Annotated[float, typer.Option(help="Seconds of training that a kill may cost at most.")]
 NoCheck = Annotated[bool, typer.Option("--no-check", help="Do not check liveness first.")]
-Store = Annotated[Path, typer.Option("--store", help="Folder of sweeps and finished stages.")]
+Store = Annotated[
+    Path,
+    typer.Option(
+        "--store",
+        parser=store_folder,
+        metavar="PLACE",
+        help="Folder of sweeps and finished stages, or s3://BUCKET/PREFIX.",
+    ),
+]
 TextOrJson = Annotated[Literal["text", "json"], typer.Option("--format", help="json: rows on stdout, nothing else.")]
 Policy = Annotated[
     str | None, typer.Option(help="A rule by name: pg-written, pg-frontier-p25, mng-track1 or mng-track3.")

@@ -38,6 +38,7 @@ from trainer.spec.fingerprint import TextDigests, fingerprints, workload
 from trainer.spec.load import load_preset
 from trainer.spec.stage_table import STAGES
 from trainer.stages.cache import StageStore
+from trainer.stages.shared import stage_store
 
 SAMPLED_FOLDERS = 20
 """Newest folders of a stage whose size is taken as typical."""
@@ -56,7 +57,7 @@ def plan_here(space: SearchSpace, slots: int | None, workers: int | None, store:
     elsewhere = declared is not None and declared.gpus > 0 and not here
     gpus = (workers or declared.gpus) if declared and elsewhere else expected_ranks(workers) if here else 0
     num_slots = slots or (1 if elsewhere else expected_slots(total_runs(space), workers=workers))
-    return make_plan(space, StageStore(store), texts, environment(expected_ranks(workers)), Resources(num_slots, gpus))
+    return make_plan(space, stage_store(store), texts, environment(expected_ranks(workers)), Resources(num_slots, gpus))
 
 
 def make_plan(
@@ -158,7 +159,7 @@ def _plan_stages(
             cached=sum(store.find(stage, mark) is not None for mark in needed),
             seconds_each=seconds_each,
             seconds_from=seconds_from,
-            bytes_each=_bytes_each(store, stage),
+            bytes_each=fmean(sizes) if (sizes := store.sizes(stage, SAMPLED_FOLDERS)) else None,
         )
 
 
@@ -204,16 +205,6 @@ def expected_of(space: SearchSpace) -> Expected | None:
     with contextlib.suppress(RecipeError):
         return load_preset(space.preset).expected
     return None
-
-
-def _bytes_each(store: StageStore, stage: str) -> float | None:
-    folders = [folder for folder in (store.root / "stages" / stage).glob("[!.]*") if folder.is_dir()]
-    newest = sorted(folders, key=lambda folder: folder.stat().st_mtime)[-SAMPLED_FOLDERS:]
-    return fmean(_folder_bytes(folder) for folder in newest) if newest else None
-
-
-def _folder_bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _test(space: SearchSpace, marks: _Marks) -> tuple[Literal["paired", "unpaired", "none"], str]:

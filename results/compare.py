@@ -4,8 +4,9 @@ The rules, fixed before anybody looks at the numbers:
 - A configuration and seed counts once: a finished run before any other, then the first.
 - A failed, missing or non-finite seed is never averaged over; nor is an illegal score compared: 'cannot say'.
 - Arms that share trained artifacts (the same export fingerprint) are paired over those. Sharing a seed number pairs
-  nothing: else the spread between seeds is pooled over the sweep where that has the degrees of freedom and neither arm
-  is noisier, else Welch's test. Against a published mean taken as exact: the one-sample test, when asked for.
+  nothing: else the spread between seeds is steadied by the whole sweep's where that has the degrees of freedom (pooled,
+  as far as its arms spread alike), else Welch's test. Against a published mean taken as exact: the one-sample test,
+  when asked for.
 - One arm is one configuration: rows whose swept values differ are not averaged under one name.
 - p-values are corrected over all configurations of the sweep (Holm); one that cannot be tested counts as p = 1.
 - The test is made in the unit of the margin. Nats are per token: between tokenizers only bits per byte compare.
@@ -23,11 +24,22 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from statsmodels.stats.multitest import multipletests
 
+from results.arms import Arm, arms_of, flaws_of, independent_scores
+from results.moderation import SharedVariance
 from results.resampling import bootstrap_interval, sign_flip_p
-from results.stats import NoVerdict, PooledVariance, TTest, no_worse_p, one_sample_t, paired_t, pooled_t, welch_t
-from results.tables import is_finished, per_run, swept_keys_of
+from results.stats import (
+    LEAST_POOLED_DF,
+    NoVerdict,
+    TTest,
+    holm,
+    moderated_t,
+    no_worse_p,
+    one_sample_t,
+    paired_t,
+    welch_t,
+)
+from results.tables import per_run
 from results.verdict import SCORE_IN, Effect, Unit, Verdict
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.units import bits_per_byte_to_nats, nats_to_bits_per_byte
@@ -48,6 +60,8 @@ def compare(
     exact_baseline: bool = False,
     objections: Mapping[str, str] = MappingProxyType({}),
     looked_at: Collection[str] = (),
+    family: int = 0,
+    shared_variance: bool = True,
 ) -> list[Verdict]:
     """A verdict for every configuration of the sweep but the baseline, in the order of the table.
 
@@ -57,31 +71,31 @@ def compare(
     exact_baseline:  test against the baseline's mean as if it were exact (the challenge's rule), which is weaker proof
     objections:      why the seeds of a configuration (or of the baseline) prove nothing, from the seed ledger
     looked_at:       configurations whose seeds were added to after a look: exploratory
+    family:          configurations that the sweep compares once it is complete; those without a row count as p = 1
+    shared_variance: whether arms trained apart may be judged by the whole sweep's spread; a race judges each by its own
     Raises UserError for an unknown baseline, or rows of several configurations.
     """
     runs = per_run(frame, seeds)
-    arms = {str(config): rows for config, rows in runs.groupby("config", sort=False)}
-    name, reference = _reference(arms, baseline)
     wanted = set(runs["seed"] if seeds is None else seeds)
-    pooled = PooledVariance(math.nan, 0)
+    flaws, arms = flaws_of(runs, unit, wanted, "the configuration"), arms_of(runs, unit)
+    shared = SharedVariance.of([])
     if isinstance(baseline, str):
-        pooled = PooledVariance.of(independent_scores(runs, SCORE_IN[unit]))
-        arms.pop(name)
-    plan = _Plan(unit, margin, alpha, wanted, exact_baseline, pooled)
-    own_seeds = wanted if isinstance(baseline, str) else set(reference["seed"])
-    flaw = objections.get(name, "") or flaw_of(reference, unit, own_seeds, "the baseline")
-    verdicts = [
-        _judge(config, rows, name, reference, flaw or objections.get(config, ""), plan) for config, rows in arms.items()
-    ]
-    verdicts = [replace(verdict, exploratory=exploratory or verdict.config in looked_at) for verdict in verdicts]
-    return _corrected(verdicts, correction)
-
-
-def independent_scores(runs: pd.DataFrame, score: str) -> list[NDArray[np.float64]]:
-    """Finished scores of each configuration; those of one trained artifact are one draw of the seed and count once."""
-    finished = runs[is_finished(runs, score)]
-    draws = finished[~finished.duplicated("artifact") | finished["artifact"].isna()]
-    return [arm[score].to_numpy(dtype=np.float64) for _, arm in draws.groupby("config", sort=False)]
+        name, reference, flaw = _own_baseline(baseline, arms, flaws)
+        shared = SharedVariance.of(independent_scores(runs, SCORE_IN[unit]) if shared_variance else [])
+    else:
+        name, reference, flaw = _other_baseline(baseline, unit)
+    plan = _Plan(unit, margin, alpha, exact_baseline, shared)
+    flaw = objections.get(name, "") or flaw
+    sweeps = dict(zip(runs["config"], runs["sweep"], strict=True)) if "sweep" in runs else {}
+    verdicts = []
+    for config, arm in arms.items():
+        if arm is reference:
+            continue
+        why_not = flaw or objections.get(config, "") or flaws[config]
+        steered = exploratory or config in looked_at
+        asked = Verdict(config, name, "cannot say", alpha, steered, str(sweeps.get(config, "")), why_not)
+        verdicts.append(asked if why_not else _judged(asked, arm, reference, plan))
+    return _corrected(verdicts, correction, family)
 
 
 @dataclass(frozen=True)
@@ -89,82 +103,56 @@ class _Plan:
     unit: Unit
     margin: float
     alpha: float
-    wanted: set[int]
     exact_baseline: bool
-    pooled: PooledVariance
+    shared: SharedVariance
 
 
-def _reference(arms: dict[str, pd.DataFrame], baseline: str | pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    if isinstance(baseline, str):
-        if baseline not in arms:
-            known = ", ".join(list(arms)[:5]) or "none"
-            raise UserError(
-                f"no configuration '{baseline}' in this sweep{did_you_mean(baseline, arms)}; known: {known}"
-            )
-        return baseline, arms[baseline]
-    names = list(baseline["config"].unique())
+def _own_baseline(name: str, arms: Mapping[str, Arm], flaws: Mapping[str, str]) -> tuple[str, Arm, str]:
+    if name not in arms:
+        known = ", ".join(list(arms)[:5]) or "none"
+        raise UserError(f"no configuration '{name}' in this sweep{did_you_mean(name, arms)}; known: {known}")
+    return name, arms[name], flaws[name].replace("the configuration", "the baseline", 1)
+
+
+def _other_baseline(rows: pd.DataFrame, unit: Unit) -> tuple[str, Arm, str]:
+    names = list(rows["config"].unique())
     if len(names) != 1:
         raise UserError(f"a baseline is one configuration, but these rows hold {len(names)}: {', '.join(names[:5])}")
-    return str(names[0]), per_run(baseline)
+    runs, name = per_run(rows), str(names[0])
+    return name, arms_of(runs, unit)[name], flaws_of(runs, unit, set(runs["seed"]), "the baseline")[name]
 
 
-def _judge(
-    config: str, rows: pd.DataFrame, name: str, reference: pd.DataFrame, known_flaw: str, plan: _Plan
-) -> Verdict:
-    sweep = str(rows["sweep"].iloc[0]) if "sweep" in rows else ""
-    verdict = Verdict(config, name, "cannot say", plan.alpha, exploratory=False, sweep=sweep)
-    flaw = known_flaw or flaw_of(rows, plan.unit, plan.wanted, "the configuration")
-    density, baseline_density = tokens_per_byte(rows), tokens_per_byte(reference)
-    same_tokens = math.isclose(density, baseline_density, rel_tol=SAME_TOKENIZER)
-    if not flaw and plan.unit == "nats" and not same_tokens:
-        flaw = "the arms have different tokenizers, and nats are per token; give the margin in bits per byte"
-    if flaw:
-        return replace(verdict, reason=flaw)
-    rows, reference = (arm[is_finished(arm, SCORE_IN[plan.unit])] for arm in (rows, reference))
+def _judged(asked: Verdict, arm: Arm, reference: Arm, plan: _Plan) -> Verdict:
+    """The verdict on two arms that may be compared, before correction."""
+    same_tokens = math.isclose(arm.tokens_per_byte, reference.tokens_per_byte, rel_tol=SAME_TOKENIZER)
+    if plan.unit == "nats" and not same_tokens:
+        reason = "the arms have different tokenizers, and nats are per token; give the margin in bits per byte"
+        return replace(asked, reason=reason)
     try:
-        arms = _Arms.of(rows, reference, plan)
-        found = arms.tested(plan)
+        match = _Match.of(arm, reference, plan)
+        found = match.tested(plan)
     except NoVerdict as error:
-        return replace(verdict, reason=str(error))
+        return replace(asked, reason=str(error))
     return replace(
-        verdict,
+        asked,
         test=found.name,
         assumption=found.assumption,
-        n_candidate=len(arms.candidate),
-        n_baseline=len(arms.baseline),
-        nats=_effect(found, plan, "nats", density) if same_tokens else None,
-        bpb=_effect(found, plan, "bpb", density),
+        n_candidate=len(match.candidate),
+        n_baseline=len(match.baseline),
+        nats=_effect(found, plan, "nats", arm.tokens_per_byte) if same_tokens else None,
+        bpb=_effect(found, plan, "bpb", arm.tokens_per_byte),
         t=found.t,
         df=found.df,
         p=found.p,
         correlation=found.correlation,
         p_no_worse=no_worse_p(found, plan.margin),
-        sign_flip_p=arms.sign_flip_p(plan),
-        bootstrap_bpb=arms.bootstrap_bpb(plan.unit, density),
+        sign_flip_p=match.sign_flip_p(plan),
+        bootstrap_bpb=match.bootstrap_bpb(plan.unit, arm.tokens_per_byte),
     )
 
 
-def flaw_of(rows: pd.DataFrame, unit: Unit, wanted: set[int], who: str) -> str:
-    """Why these rows may not be compared, or the empty string."""
-    finished = is_finished(rows, SCORE_IN[unit])
-    broken = rows.loc[~finished & rows["status"].isin(["done", "failed"]), "seed"]
-    missing = wanted - set(rows.loc[finished, "seed"])
-    if len(broken):
-        return f"{who} has no score for seed {_listed(broken)}, and a failed seed is never averaged over"
-    if (rows["status"] == "stopped").any():
-        return f"{who} was stopped early"
-    if missing:
-        return f"{who} has yet to finish seed {_listed(missing)}"
-    if not rows.loc[finished, "legal"].fillna(False).all():
-        return f"{who} was scored by an evaluation that is not known to be legal"
-    mixed = [key for key in swept_keys_of(rows) if rows[key].nunique(dropna=False) > 1]
-    if mixed:
-        return f"{who} mixes configurations: its runs differ in {', '.join(mixed)}"
-    return ""
-
-
 @dataclass(frozen=True)
-class _Arms:
+class _Match:
     """The scores of two arms, in the unit of the margin; in pairs when they share artifacts."""
 
     candidate: NDArray[np.float64]
@@ -172,13 +160,12 @@ class _Arms:
     paired: bool
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, reference: pd.DataFrame, plan: _Plan) -> _Arms:
-        score = SCORE_IN[plan.unit]
-        ours, theirs = (arm.dropna(subset="artifact").groupby("artifact")[score].mean() for arm in (rows, reference))
-        shared = ours.index.intersection(theirs.index).sort_values()
-        if len(shared) and not plan.exact_baseline:
-            return cls(ours[shared].to_numpy(), theirs[shared].to_numpy(), True)
-        return cls(rows[score].to_numpy(), reference[score].to_numpy(), False)
+    def of(cls, arm: Arm, reference: Arm, plan: _Plan) -> _Match:
+        shared = sorted(arm.by_artifact.keys() & reference.by_artifact.keys())
+        if shared and not plan.exact_baseline:
+            ours, theirs = (np.array([side.by_artifact[name] for name in shared]) for side in (arm, reference))
+            return cls(ours, theirs, True)
+        return cls(arm.scores, reference.scores, False)
 
     def tested(self, plan: _Plan) -> TTest:
         """The test that the origin of the numbers calls for."""
@@ -186,8 +173,8 @@ class _Arms:
             return one_sample_t(self.candidate, float(self.baseline.mean()), plan.margin)
         if self.paired:
             return paired_t(self.candidate, self.baseline, plan.margin)
-        if plan.pooled.fits(self.candidate, self.baseline):
-            return pooled_t(self.candidate, self.baseline, plan.pooled, plan.margin)
+        if plan.shared.df >= LEAST_POOLED_DF:
+            return moderated_t(self.candidate, self.baseline, plan.shared, plan.margin)
         return welch_t(self.candidate, self.baseline, plan.margin)
 
     def sign_flip_p(self, plan: _Plan) -> float | None:
@@ -210,11 +197,6 @@ class _Arms:
         return None
 
 
-def tokens_per_byte(rows: pd.DataFrame) -> float:
-    """Scored tokens per counted byte, by val_bpb = val_loss / ln 2 x this; NaN when no row has both scores."""
-    return float((rows["val_bpb"] * math.log(2) / rows["val_loss"]).median())
-
-
 def _effect(found: TTest, plan: _Plan, unit: Unit, density: float) -> Effect:
     numbers = (found.difference, found.low, found.high, plan.margin)
     if unit == plan.unit:
@@ -223,13 +205,13 @@ def _effect(found: TTest, plan: _Plan, unit: Unit, density: float) -> Effect:
     return Effect(*(convert(number, density) for number in numbers))
 
 
-def _corrected(verdicts: Sequence[Verdict], correction: str) -> list[Verdict]:
-    if not verdicts:
-        return []
+def _corrected(verdicts: Sequence[Verdict], correction: str, family: int) -> list[Verdict]:
     raw = [1.0 if verdict.p is None else verdict.p for verdict in verdicts]
-    corrected = multipletests(raw, method="holm")[1] if correction == "holm" else raw
-    family = len(verdicts) if correction == "holm" else 1
-    return [_concluded(verdict, float(p), family) for verdict, p in zip(verdicts, corrected, strict=True)]
+    if correction == "none" or not verdicts:
+        return [_concluded(verdict, p, 1) for verdict, p in zip(verdicts, raw, strict=True)]
+    raw += [1.0] * (family - len(raw))
+    corrected = holm(raw)
+    return [_concluded(verdict, float(p), len(raw)) for verdict, p in zip(verdicts, corrected, strict=False)]
 
 
 def _concluded(verdict: Verdict, p_corrected: float, num_comparisons: int) -> Verdict:
@@ -237,7 +219,3 @@ def _concluded(verdict: Verdict, p_corrected: float, num_comparisons: int) -> Ve
         return verdict
     conclusion: Literal["better", "not shown"] = "better" if p_corrected < verdict.alpha else "not shown"
     return replace(verdict, conclusion=conclusion, p_corrected=p_corrected, num_comparisons=num_comparisons)
-
-
-def _listed(seeds: Iterable[int]) -> str:
-    return ", ".join(str(seed) for seed in sorted(seeds))

@@ -1,22 +1,24 @@
 """The seed ledger: which seeds were declared, which started, and what became of every one of them.
 
 One file per store, only ever appended to. Each line holds the hash of the line before, so that a line that was changed,
-removed or slipped in later is found. Seeds are declared before they run; what rests on a choice among seeds whose
-outcomes were known is refused. It keeps no scores: the records do.
+removed or slipped in later is found; a second file names the newest line, so that a cut end is found too. Seeds are
+declared before they run; what rests on a choice among seeds whose outcomes were known is refused. It keeps no scores:
+the records do.
 
     {"event": "declared", "sweep": "ttt", "config": "3f2a", "seeds": [1, 42], "purpose": "sweep", "at", "previous"}
     {"event": "started", "sweep": "ttt", "config": "3f2a", "seed": 42, "at", "previous"}
     {"event": "ended", "sweep": "ttt", "config": "3f2a", "seed": 42, "status": "done", "at", "previous"}
 
-Lines cut off its end leave no mark in the chain; the records that the store still holds then have no line.
+It notices mistakes and short cuts; whoever rewrites both files and the records with care leaves no mark.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +30,8 @@ from trainer.spec.errors import StoreError, UserError
 from trainer.spec.record import now
 
 FILE = "seed_ledger.jsonl"
+HEAD = "seed_ledger.head"
+"""Number and hash of the newest line; written after it, so a killed writer leaves it one line behind."""
 FIRST = "0" * 64
 """What the first line says of the line before it."""
 Purpose = Literal["sweep", "confirm"]
@@ -50,14 +54,15 @@ class Ledger:
     """The ledger of one store; lines that other processes add are read as they come."""
 
     def __init__(self, store: Path):
-        self.path = Path(store) / FILE
+        self.path, self._head = Path(store) / FILE, Path(store) / HEAD
         self._forget()
 
     def _forget(self) -> None:
         self._entries: list[Entry] = []
-        self._read_bytes, self._last_hash = 0, FIRST
+        self._read_bytes, self._hashes = 0, [FIRST]
         self._declared: dict[tuple[str, str], list[int]] = {}
         self._runs: set[tuple[str, str, str, int]] = set()
+        self._by_config: dict[str, list[Entry]] = {}
 
     def declare(self, sweep: str, config: str, seeds: Sequence[int], purpose: Purpose = "sweep") -> None:
         """Says which seeds a configuration will run on, before any of them does; saying it again changes nothing.
@@ -73,7 +78,7 @@ class Ledger:
                 raise UserError(f"sweep '{sweep}' declared seeds {before} for {config}; it cannot change them now")
             if before is not None:
                 return
-            started = {entry["seed"] for entry in self._entries if self._is(entry, "started", config)}
+            started = {entry["seed"] for entry in self._of(config) if entry["event"] == "started"}
             if purpose == "confirm" and started & set(seeds):
                 raise UserError(f"seeds {_listed(started & set(seeds))} are not fresh: {config} has run on them")
             self._append(event="declared", sweep=sweep, config=config, seeds=list(seeds), purpose=purpose)
@@ -94,8 +99,10 @@ class Ledger:
 
     def entries(self) -> Sequence[Entry]:
         """All entries in order, of a chain that holds. Raises StoreError naming the first line that does not."""
+        newest = self._newest_line()  # before the lines: others may append meanwhile
         if not self.path.exists():
             self._forget()
+            self._demand(newest)
             return []
         if self.path.stat().st_size < self._read_bytes:
             self._forget()
@@ -104,14 +111,33 @@ class Ledger:
             *lines, _torn = file.read().split(b"\n")
         for line in lines:
             self._take(line)
+        self._demand(newest)
         return self._entries
+
+    def _newest_line(self) -> tuple[int, str]:
+        """Number and hash of the newest line that was written, as far as anybody said."""
+        if not self._head.exists():
+            return 0, FIRST
+        number, digest = self._head.read_text(encoding="utf-8").split()
+        return int(number), digest
+
+    def _demand(self, newest: tuple[int, str]) -> None:
+        """Raises StoreError unless the chain holds the newest line that was written."""
+        number, digest = newest
+        unsaid = len(self._entries) > 1 and not self._head.exists()
+        if unsaid or self._hashes[number : number + 1] != [digest]:
+            written = "nobody knows how many" if unsaid else number
+            raise StoreError(
+                f"{self.path}: {written} lines of the seed ledger were written, {len(self._entries)} are there, so "
+                f"nobody can tell which seeds were run. Restore it and {HEAD} from a copy, or begin a new store"
+            )
 
     def _take(self, line: bytes) -> None:
         try:
             entry: Entry = json.loads(line)
         except ValueError:
             entry = {}
-        if entry.get("previous") != self._last_hash:
+        if entry.get("previous") != self._hashes[-1]:
             raise StoreError(
                 f"{self.path}:{len(self._entries) + 1}: the chain of the seed ledger is broken here: a line was "
                 "changed, removed or added by hand, so nobody can tell which seeds were run"
@@ -121,8 +147,9 @@ class Ledger:
         else:
             self._runs.add((entry["event"], entry["sweep"], entry["config"], entry["seed"]))
         self._entries.append(entry)
+        self._by_config.setdefault(entry["config"], []).append(entry)
         self._read_bytes += len(line) + 1
-        self._last_hash = hashlib.sha256(line).hexdigest()
+        self._hashes.append(hashlib.sha256(line).hexdigest())
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -134,7 +161,7 @@ class Ledger:
 
     def _append(self, **entry: Any) -> None:
         """One line more; a torn last one, of a writer that was killed, makes way."""
-        line = json.dumps(entry | {"at": now(), "previous": self._last_hash}).encode()
+        line = json.dumps(entry | {"at": now(), "previous": self._hashes[-1]}).encode()
         with self.path.open("r+b" if self.path.exists() else "xb") as file:
             file.seek(self._read_bytes)
             file.truncate()
@@ -142,17 +169,18 @@ class Ledger:
             file.flush()
             os.fsync(file.fileno())
         self._take(line)
+        aside = self._head.with_suffix(".aside")
+        aside.write_text(f"{len(self._entries)} {self._hashes[-1]}\n", encoding="utf-8")
+        aside.replace(self._head)
 
-    @staticmethod
-    def _is(entry: Entry, event: str, config: str) -> bool:
-        return bool(entry["event"] == event and entry["config"] == config)
+    def _of(self, config: str) -> Sequence[Entry]:
+        return self._by_config.get(config, ())
 
-    def fate(self, configs: Collection[str]) -> list[SeedFate]:
+    def fate(self, configs: Iterable[str]) -> list[SeedFate]:
         """Every seed ever declared for these configurations, in any sweep, with what became of it."""
+        self.entries()
         fates: dict[tuple[str, str, int], SeedFate] = {}
-        for entry in self.entries():
-            if entry["config"] not in configs:
-                continue
+        for entry in itertools.chain.from_iterable(self._of(config) for config in dict.fromkeys(configs)):
             if entry["event"] == "declared":
                 for seed in entry["seeds"]:
                     key = entry["sweep"], entry["config"], seed
@@ -162,13 +190,16 @@ class Ledger:
                 fates[key] = replace(fates[key], outcome=entry.get("status", "started"))
         return list(fates.values())
 
-    def objection(self, sweep: str, config: str) -> str:
-        """Why the seeds that the sweep declared prove nothing of a configuration, or the empty string.
+    def objection(self, sweep: str, config: str, recorded: Collection[int] = ()) -> str:
+        """Why the seeds of a configuration prove nothing in this sweep, or the empty string.
 
-        They were chosen when outcomes were known (the best k of n) if some had ended before, and others that had are
-        left out.
+        recorded:  seeds that have a record: one that was never declared is nobody's evidence
+        The declared ones were chosen when outcomes were known (the best k of n) if some had ended before, and others
+        that had are left out.
         """
         declared, ended = self._known_before(sweep, config)
+        if stray := set(recorded) - declared:
+            return f"seed {_listed(stray)} of {config} has a record, but the seed ledger knows no declaration of it"
         if declared & ended and ended - declared:
             return (
                 f"the seeds of {config} were chosen after their outcomes were known: it had run on {_listed(ended)}, "
@@ -183,11 +214,12 @@ class Ledger:
 
     def _known_before(self, sweep: str, config: str) -> tuple[set[int], set[int]]:
         """The seeds that the sweep declared for the configuration, and those that had ended by then, in any sweep."""
+        self.entries()
         ended: set[int] = set()
-        for entry in self.entries():
-            if self._is(entry, "declared", config) and entry["sweep"] == sweep:
+        for entry in self._of(config):
+            if entry["event"] == "declared" and entry["sweep"] == sweep:
                 return set(entry["seeds"]), ended
-            if self._is(entry, "ended", config):
+            if entry["event"] == "ended":
                 ended.add(entry["seed"])
         return set(), ended
 

@@ -1,14 +1,15 @@
 """How many seeds does it take, and what could the planned ones prove at all?
 
-Answers for the very test that will be made: exactly by the noncentral t distribution where the test has such a formula
-(paired, one-sample, pooled variance), by simulation with a fixed seed where there is none (Welch's test, a race).
+Answers for the very test that will be made: exactly by the noncentral t distribution for pairs, by simulation with a
+fixed seed where there is no such formula (variance shared over a sweep, Welch's test, a race).
 Normal scores are assumed. What the spread between seeds is must be said: from the sweep's own runs, or from published
 records.
-Source: scipy.stats.nct; statsmodels.stats.power gives the same figures.
+Source: scipy.stats.nct; statsmodels.stats.power gives the same figures for pairs.
 """
 
 from __future__ import annotations
 
+import bisect
 import functools
 from dataclasses import dataclass
 from typing import Literal
@@ -17,13 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
+from results.moderation import SharedVariance
 from results.sequential import FIRST_LOOK, Looks
 from results.stats import LEAST_POOLED_DF
 from trainer.spec.errors import UserError
 
-TestName = Literal["paired", "pooled", "welch", "race", "paired race"]
+TestName = Literal["paired", "moderated", "welch", "race", "paired race"]
 SIMULATED = 40_000
 """Pairs of arms drawn for Welch's test: a simulated power is off by half a point at most, in 19 of 20 cases."""
+SIMULATED_ARMS = 60_000
+"""Over all sweeps, which give as many pairs as they have: off by one point at most, in 19 of 20 cases."""
+MOST_SIMULATED_ARMS = 60
+"""The variance that more arms share is known as well."""
 SIMULATED_RACES = 10_000
 """For a race, which is looked at after every seed: off by one point at most, in 19 of 20 cases."""
 MOST_SEEDS = 1_000
@@ -41,8 +47,8 @@ class Design:
     alpha: float
     num_comparisons: int = 1
     """Configurations that share `alpha`: what Holm's correction asks of the smallest p-value."""
-    pooled_df: int = 0
-    """Degrees of freedom of the sweep's pooled variance, for `pooled`."""
+    num_arms: int = 0
+    """Of the sweep, its baseline included: those that share what they know of the variance, for `moderated`."""
     first_look: int = FIRST_LOOK
     """Seeds before the first look of a race, whose last is after `n`."""
 
@@ -55,8 +61,6 @@ class Design:
     @property
     def can_prove(self) -> bool:
         """Whether the seeds carry this test at all."""
-        if self.test == "pooled":
-            return self.n >= 1 and self.pooled_df > 0
         return self.n >= (self.first_look if "race" in self.test else 2)
 
     @property
@@ -70,7 +74,7 @@ class Design:
             return 0.0
         if (needs := self._simulated_needs()) is not None:
             return float(np.mean(needs <= gain / self.sd))
-        df, error = self._df_and_error()
+        df, error = self.n - 1, self.sd / self.n**0.5
         return float(stats.nct.cdf(stats.t.ppf(self.level, df), df, -gain / error))
 
     def smallest_gain(self, power: float = 0.8) -> float | None:
@@ -79,22 +83,19 @@ class Design:
             return None
         if (needs := self._simulated_needs()) is not None:
             return self.sd * float(np.quantile(needs, power))
-        df, error = self._df_and_error()
+        df, error = self.n - 1, self.sd / self.n**0.5
         most = error * (abs(stats.t.ppf(self.level, df)) + abs(stats.t.ppf(1 - power, df)) + 10)
         return float(optimize.brentq(lambda gain: self.power(gain) - power, 0.0, most * 2))
 
     def _simulated_needs(self) -> NDArray[np.float64] | None:
         """Gains that simulated comparisons would just have shown, in units of sd; None where a formula serves."""
+        if self.test == "moderated":
+            return _moderated_needs(self.n, min(self.num_arms, MOST_SIMULATED_ARMS), self.level)
         if self.test == "welch":
             return _welch_needs(self.n, self.level)
         if "race" in self.test:
             return _race_needs(Looks(self.n, self.first_look), self.level, self.test == "paired race")
         return None
-
-    def _df_and_error(self) -> tuple[int, float]:
-        if self.test == "paired":
-            return self.n - 1, self.sd / self.n**0.5
-        return self.pooled_df, self.sd * (2 / self.n) ** 0.5
 
 
 def design_of(
@@ -109,7 +110,7 @@ def design_of(
     """The design of a sweep against its baseline: the test that `compare` will make of it, corrected over all.
 
     num_configurations:  the baseline not counted
-    adaptive:            one winner is confirmed on fresh seeds, so nothing is corrected and nothing pooled
+    adaptive:            one winner is confirmed on fresh seeds, so nothing is corrected and nothing shared
     first_look:          seeds before the first look of a race, if it is one
     """
     if first_look is not None:
@@ -118,8 +119,9 @@ def design_of(
         return Design("paired", n, sd, alpha, 1 if adaptive else num_configurations)
     if adaptive:
         return Design("welch", n, sd, alpha)
-    df = (num_configurations + 1) * (n - 1)
-    return Design("pooled" if df >= LEAST_POOLED_DF else "welch", n, sd, alpha, num_configurations, df)
+    num_arms = num_configurations + 1
+    test: TestName = "moderated" if num_arms * (n - 1) >= LEAST_POOLED_DF else "welch"
+    return Design(test, n, sd, alpha, num_configurations, num_arms)
 
 
 def seeds_needed(
@@ -140,10 +142,11 @@ def seeds_needed(
     def enough(n: int) -> bool:
         return design_of(paired, num_configurations, n, sd, alpha, adaptive, first_look).power(gain) >= power
 
-    if gain <= 0 or not enough(MOST_SEEDS if first_look is None else MOST_RACED):
+    most = MOST_SEEDS if first_look is None else MOST_RACED
+    if gain <= 0 or not enough(most):
         return None
-    upper = next(n for n in (2**k for k in range(1, 11)) if enough(n))
-    return next(n for n in range(max(2, upper // 2), upper + 1) if enough(n))
+    numbers = range(2, most + 1)
+    return numbers[bisect.bisect_left(numbers, True, key=enough)]
 
 
 @functools.lru_cache(maxsize=64)
@@ -157,6 +160,19 @@ def _welch_needs(n: int, level: float) -> NDArray[np.float64]:
     ours, theirs = random.chisquare(n - 1, size=(2, SIMULATED)) / (n - 1) / n
     df = (ours + theirs) ** 2 / ((ours**2 + theirs**2) / (n - 1))
     return np.sort(difference - stats.t.ppf(level, df) * np.sqrt(ours + theirs))
+
+
+@functools.lru_cache(maxsize=64)
+def _moderated_needs(n: int, num_arms: int, level: float) -> NDArray[np.float64]:
+    """The same for pairs of arms whose variances a whole sweep of arms steadies."""
+    random = np.random.default_rng(0)
+    variance_SA = random.chisquare(n - 1, size=(SIMULATED_ARMS // num_arms, num_arms)) / (n - 1)
+    steady_SA, df_SA = SharedVariance.over(variance_SA, n - 1).steadied(variance_SA, n - 1)
+    ours, theirs = slice(0, num_arms // 2), slice(num_arms - num_arms // 2, None)
+    df = np.minimum(df_SA[:, ours], df_SA[:, theirs])
+    error = np.sqrt((steady_SA[:, ours] + steady_SA[:, theirs]) / n)
+    difference = random.normal(size=df.shape) * (2 / n) ** 0.5
+    return np.sort((difference - special.stdtrit(df, level) * error).ravel())
 
 
 @functools.lru_cache(maxsize=64)

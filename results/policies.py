@@ -18,7 +18,7 @@ from typing import Literal
 import pandas as pd
 from scipy import stats
 
-from results.compare import flaw_of, tokens_per_byte
+from results.arms import arms_of, flaws_of
 from results.records import merged_records
 from results.stats import NoVerdict, one_sample_t, welch_t
 from results.tables import is_finished, per_run
@@ -139,12 +139,13 @@ def accept(
     incumbent_name = f"{policy.target_nats:g} nats" if other is None else str(other["config"].iloc[0])
     asked = Acceptance(policy, str(rows["config"].iloc[0]), incumbent_name, "cannot say")
     wanted = set(rows["seed"] if seeds is None else seeds)
-    flaw = flaw_of(rows, "bpb", wanted, "the candidate")
+    (flaw,) = flaws_of(rows, "bpb", wanted, "the candidate").values()
     if not flaw and other is not None:
-        flaw = flaw_of(other, "bpb", set(other["seed"]), "the incumbent")
+        (flaw,) = flaws_of(other, "bpb", set(other["seed"]), "the incumbent").values()
     if flaw:
         return replace(asked, reason=flaw)
-    scores, tokens = rows.loc[is_finished(rows), "val_bpb"], tokens_per_byte(rows)
+    (arm,) = arms_of(rows, "bpb").values()
+    scores, tokens = pd.Series(arm.scores), arm.tokens_per_byte
     if math.isnan(tokens) and (policy.margin_nats or policy.test == "known sigma" or other is None):
         return replace(asked, reason="the candidate's val_loss is not known, so nats cannot be told in bits per byte")
     margin = nats_to_bits_per_byte(policy.margin_nats, tokens) if policy.margin_nats else 0.0

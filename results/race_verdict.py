@@ -42,8 +42,16 @@ def race_verdicts(
     verdicts = []
     for config, fate in race.fates.items():
         n = min(race.seeds[config], race.seeds[baseline])
-        arms = frame[frame["config"].isin([config, baseline])]
-        found = compare(arms, baseline, rule.margin, unit, rule.alpha, seeds=seeds[:n], objections=objections)
+        found = compare(
+            frame[frame["config"].isin([config, baseline])],
+            baseline,
+            rule.margin,
+            unit,
+            rule.alpha,
+            seeds=seeds[:n],
+            objections=objections,
+            shared_variance=False,
+        )
         verdicts += [_judged(verdict, race, rule, fate, n) for verdict in found]
     return verdicts
 

@@ -5,16 +5,12 @@ Text is rounded and cut to the terminal's width and says so; the other formats h
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import shutil
 from typing import Any, Literal, get_args
 
 import pandas as pd
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from trainer.spec.errors import UserError, did_you_mean
 
@@ -92,16 +88,16 @@ def _markdown(frame: pd.DataFrame) -> str:
 def _text(frame: pd.DataFrame, width: int) -> str:
     cells = {name: [shown(name, cell) for cell in frame[name]] for name in frame.columns if _worth_showing(frame[name])}
     fitting = _fitting(cells, width)
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in fitting:
-        words = pd.api.types.is_string_dtype(frame[name].dtype)
-        table.add_column(name, justify="left" if words else "right", no_wrap=True)
-    for row in zip(*(cells[name] for name in fitting), strict=True):
-        table.add_row(*row)
-    text = io.StringIO()
-    Console(file=text, width=width, highlight=False, markup=False, emoji=False).print(table)
-    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    columns = [_aligned(name, cells[name], pd.api.types.is_string_dtype(frame[name].dtype)) for name in fitting]
+    lines = [(" " * BETWEEN).join(row).rstrip() for row in zip(*columns, strict=True)]
+    lines[1:1] = ["─" * max(map(len, lines), default=0)]
     return "\n".join([*lines, *_below(frame, len(cells) - len(fitting))]) + "\n"
+
+
+def _aligned(name: str, cells: list[str], words: bool) -> list[str]:
+    """Head and cells in equal width: words to the left, numbers to the right."""
+    width = max(len(text) for text in [name, *cells])
+    return [text.ljust(width) if words else text.rjust(width) for text in [name, *cells]]
 
 
 def _worth_showing(column: pd.Series[Any]) -> bool:

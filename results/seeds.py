@@ -15,7 +15,7 @@ from scipy import stats
 
 from results.dossier import Dossier
 from results.figures import score_facts
-from results.stats import PooledVariance
+from results.moderation import SharedVariance
 from results.tables import is_finished, per_run
 
 HEADS = ("label", "n", "mean", "sd", "ci95_low", "ci95_high", "best", "failed")
@@ -34,8 +34,8 @@ class Spread:
     @classmethod
     def within(cls, numbers: pd.Series[float], groups: pd.Series[str]) -> Spread:
         """Around each group's own mean; a group much noisier than the others is left out, as in `compare`."""
-        pooled = PooledVariance.of([group.to_numpy() for _, group in numbers.groupby(groups)])
-        return cls(math.sqrt(pooled.variance), pooled.df)
+        shared = SharedVariance.of([group.to_numpy() for _, group in numbers.groupby(groups)])
+        return cls(math.sqrt(shared.pooled), int(shared.df))
 
     def half_interval(self, n: int) -> float:
         """Half the 95 % interval of a mean of `n` such numbers."""

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from results.moderation import ROUNDING
+
 Array = NDArray[np.float64]
 FIRST_LOOK = 3
 """Seeds at the first look: two say next to nothing about their spread."""
@@ -41,7 +43,8 @@ class Looks:
 
 
 def p_less(ours: Array, theirs: Array, margin: float = 0.0, paired: bool = False) -> Array:
-    """p of 'our mean is below theirs by more than `margin`' for many pairs of samples at once; NaN without any spread.
+    """p of 'our mean is below theirs by more than `margin`' for many pairs of samples at once; NaN without a spread in
+    each sample (or in the differences of pairs), which would be judged by nothing.
 
     ours, theirs:  [..., n] scores, of shapes that broadcast
     The same numbers as `stats.paired_t` and `stats.welch_t` give for one pair.
@@ -50,8 +53,14 @@ def p_less(ours: Array, theirs: Array, margin: float = 0.0, paired: bool = False
     with np.errstate(all="ignore"):
         if paired:
             differences = ours - theirs
-            t = (differences.mean(-1) + margin) / np.sqrt(differences.var(-1, ddof=1) / n)
+            variance = _above_rounding(differences.var(-1, ddof=1), ours)
+            t = (differences.mean(-1) + margin) / np.sqrt(variance / n)
             return np.asarray(special.stdtr(n - 1, t))
-        a, b = ours.var(-1, ddof=1) / n, theirs.var(-1, ddof=1) / n
+        a, b = (_above_rounding(arm.var(-1, ddof=1), arm) / n for arm in (ours, theirs))
         t = (ours.mean(-1) - theirs.mean(-1) + margin) / np.sqrt(a + b)
         return np.asarray(special.stdtr((a + b) ** 2 * (n - 1) / (a**2 + b**2), t))
+
+
+def _above_rounding(variance: Array, scores: Array) -> Array:
+    """NaN where scores differ by rounding alone."""
+    return np.where(np.sqrt(variance) > ROUNDING * np.abs(scores).max(-1), variance, np.nan)

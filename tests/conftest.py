@@ -1,9 +1,39 @@
 """One thread for torch: the bits of a test do not depend on the machine's cores."""
 
+import uuid
+from collections.abc import Iterator
+
 import pytest
 import torch
 
+from trainer.spec.bucket import Bucket
+
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[None]:
+    """A local S3 that this process and those it starts find by the usual AWS settings."""
+    moto = pytest.importorskip("moto.server", reason="needs moto[server] and s3fs, of the extra 'dev'")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**settings, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}.items():
+            patch.setenv(name, value)
+        yield
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3) -> Bucket:
+    """A prefix of a new bucket."""
+    import boto3
+
+    name = f"bucket-{uuid.uuid4().hex}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    return Bucket(f"s3://{name}/team/runs")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,9 +1,17 @@
-"""Small things that stand at real seams: a model, a byte table, a clock."""
+"""Small things that stand at real seams: a model, a byte table, a clock, ranks that are threads."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+from trainer.ranks import Ranks
 
 VOCAB_SIZE = 17
 
@@ -56,3 +64,42 @@ class HandClock:
 
     def advance(self, seconds: float) -> None:
         self.now_s += seconds
+
+
+@dataclass(frozen=True)
+class ThreadRanks(Ranks):
+    """A rank that is a thread: as many as wanted, without processes. Made by `on_ranks`."""
+
+    meeting: threading.Barrier = field(default_factory=lambda: threading.Barrier(1))
+    table: list[Any] = field(default_factory=list)
+    """What each rank brought to the present meeting."""
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        self.table[self.rank] = value
+        self.meeting.wait()
+        found = list(self.table)
+        self.meeting.wait()  # nobody brings the next thing before all have seen this one
+        return found
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        return tensor.copy_(torch.stack(self.gather_objects(tensor.clone())).sum(dim=0))
+
+    def max_(self, tensor: Tensor) -> Tensor:
+        return tensor.copy_(torch.stack(self.gather_objects(tensor.clone())).amax(dim=0))
+
+    def broadcast_(self, tensor: Tensor) -> Tensor:
+        return tensor.copy_(self.gather_objects(tensor.clone())[0])
+
+    def broadcast_object(self, value: Any) -> Any:
+        return self.gather_objects(value)[0]
+
+    def barrier(self) -> None:
+        self.meeting.wait()
+
+
+def on_ranks(size: int, work: Callable[[Ranks], Any]) -> list[Any]:
+    """What `work` returns on each of so many ranks at once."""
+    meeting, table = threading.Barrier(size, timeout=60), [None] * size
+    ranks = [ThreadRanks(rank, size, torch.device("cpu"), meeting, table) for rank in range(size)]
+    with ThreadPoolExecutor(size) as pool:
+        return list(pool.map(work, ranks))

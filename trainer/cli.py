@@ -20,11 +20,12 @@ from trainer.spec.errors import RecipeError, UserError, did_you_mean
 from trainer.spec.fields import FIELDS, FieldInfo
 from trainer.spec.fingerprint import configuration_id
 from trainer.spec.load import load_preset, parse_overrides
+from trainer.spec.mirror import store_folder
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import NAME_PATTERN, Record
 from trainer.spec.units import human_bytes, human_seconds
 from trainer.stages.assemble import RunRequest, adopt, keep_record
-from trainer.stages.cache import StageStore
+from trainer.stages.shared import stage_store
 
 if TYPE_CHECKING:
     from trainer.liveness import Finding
@@ -35,7 +36,15 @@ PROGRESS_EVERY = 0.1
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(data_app, name="data")
 SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one field of the preset.")]
-StoreOption = Annotated[Path, typer.Option("--store", help="Folder of runs and finished stages.")]
+StoreOption = Annotated[
+    Path,
+    typer.Option(
+        "--store",
+        parser=store_folder,
+        metavar="PLACE",
+        help="Folder of runs and finished stages, or s3://BUCKET/PREFIX.",
+    ),
+]
 
 
 @app.command(epilog="Example: python -m trainer run tiny --seed 1 --set ttt.mode=score_first --set ttt.lr=5e-3")
@@ -102,12 +111,12 @@ def _run(
             )
 
     request = RunRequest.of(name, preset, recipe, path)
-    if record := adopt(request, StageStore(store), num_ranks=1):
+    if record := adopt(request, stage_store(store), num_ranks=1):
         keep_record(request, record)
         return record
     try:
         return run_pipeline(
-            request, StageStore(store), report=report, stopping=stop.is_set, snapshot_every_s=snapshot_every_s
+            request, stage_store(store), report=report, stopping=stop.is_set, snapshot_every_s=snapshot_every_s
         )
     except Interrupted:
         console.print("interrupted; finished stages are kept, the same command goes on from there")
@@ -169,13 +178,12 @@ def score(
     store: StoreOption = Path("runs"),
 ) -> None:
     """Score weights from elsewhere; a file is read safely, nothing in it is executed."""
-    from trainer.stages.cache import StageStore  # late: a wrong request should not wait for torch
-    from trainer.stages.score_file import score_file
+    from trainer.stages.score_file import score_file  # late: a wrong request should not wait for torch
 
     recipe = load_preset(preset, parse_overrides(overrides)).recipe
     console = Console(stderr=True)
     with console.status("scoring") as status:
-        found = score_file(file, recipe, StageStore(store), lambda fraction: status.update(f"scoring {fraction:.0%}"))
+        found = score_file(file, recipe, stage_store(store), lambda fraction: status.update(f"scoring {fraction:.0%}"))
     out = Console(highlight=False, soft_wrap=True)
     out.print(f"{'val_bpb':<14} {found.val_bpb:.6f}  bits per byte")
     out.print(f"{'val_loss':<14} {found.val_loss:.6f}  nats per token")

@@ -9,7 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("nn", "optim", "data", "quant", "scoring")
-TORCH_FREE = ("trainer.stages.cache", "trainer.stages.assemble", "trainer.data.corpus")
+TORCH_FREE = (
+    "trainer.stages.cache",
+    "trainer.stages.shared",
+    "trainer.stages.claims",
+    "trainer.stages.assemble",
+    "trainer.data.corpus",
+)
 LATE = ("trainer.stages.pipeline", "trainer.stages.context", "trainer.worker_group", "trainer.cli")
 
 
@@ -73,6 +79,7 @@ def test_the_orchestrator_reaches_the_trainer_by_few_doors():
         ("ray.tune", "orchestrator/tuner.py"),
         ("ray.train", "trainer/worker_group.py"),
         ("torch.distributed", "trainer/ranks.py"),
+        ("fsspec", "trainer/spec/bucket.py"),
     ],
 )
 def test_one_file_knows_it(package, owner):
@@ -100,7 +107,9 @@ def test_only_the_ledger_opens_validation_shards():
     "module", ["orchestrator.cli", "orchestrator.driver", "results.row", "trainer.cli", *TORCH_FREE]
 )
 def test_importing_starts_neither_torch_nor_ray(module):
-    code = f"import sys, {module}; print(sorted({{'torch', 'ray', 'optuna', 'matplotlib'}} & set(sys.modules)))"
+    code = (
+        f"import sys, {module}; print(sorted({{'torch', 'ray', 'optuna', 'matplotlib', 'fsspec'}} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -273,7 +273,7 @@ def test_before_any_run_the_spread_is_that_of_the_published_records(tmp_path, st
 
 def test_the_smallest_provable_gain_is_told_for_the_planned_seeds_and_for_more(tmp_path, store):
     plan = make_plan(space_of(tmp_path, ROPE), store, TEXTS, "")
-    design = Design("pooled", 5, seed_sd_bpb(), 0.01, num_comparisons=2, pooled_df=12)
+    design = Design("moderated", 5, seed_sd_bpb(), 0.01, num_comparisons=2, num_arms=3)
     assert plan.evidence.design == design
     text = told(plan, gain_bpb=0.001)
     assert f"5 seeds can prove a gain of {design.smallest_gain():.4f} bits per byte beyond the margin" in text

@@ -208,14 +208,28 @@ def test_ten_pairs_bring_sign_flips_and_a_bootstrap_interval():
     assert (few.sign_flip_p, few.bootstrap_bpb) == (None, None)
 
 
-def test_a_sweep_with_degrees_of_freedom_pools_its_variance_unless_an_arm_is_noisier():
-    arms = {f"c{i}": [2.0 + i, 2.001 + i, 1.999 + i] for i in range(4)} | {"wild": [2.0, 2.1, 1.9]}
-    rows = frame(*arm("base", (1.9, 1.901, 1.899)), *(row for config, s in arms.items() for row in arm(config, s)))
-    tests = {verdict.config: verdict.test for verdict in compare(rows, "base")}
-    assert tests["wild"] == "Welch's t-test"
-    calm = frame(*arm("base", (1.9, 1.901, 1.899)), *(row for i in range(4) for row in arm(f"c{i}", arms[f"c{i}"])))
-    assert {verdict.test for verdict in compare(calm, "base")} == {"t-test with pooled variance"}
-    assert compare(calm, "base")[0].df == 10
+CALM = {"base": (1.9, 1.901, 1.899)} | {f"c{i}": (2.0 + i, 2.001 + i, 1.999 + i) for i in range(4)}
+
+
+def test_a_sweep_with_degrees_of_freedom_pools_its_variance_but_for_a_noisier_arm():
+    rows = [row for config, scores in CALM.items() for row in arm(config, scores)]
+    calm = compare(frame(*rows), "base")
+    assert {(verdict.test, verdict.df) for verdict in calm} == {("t-test with pooled variance", 10)}
+    *others, wild = compare(frame(*rows, *arm("wild", (2.0, 2.1, 1.9))), "base")
+    assert (wild.test, wild.df) == ("moderated t-test", 2)
+    assert {verdict.df for verdict in others} == {10}
+
+
+def test_a_single_run_or_copies_of_it_are_no_evidence_in_a_large_sweep_either():
+    rows = [row for config, scores in CALM.items() for row in arm(config, scores)]
+    *_, alone, copies = compare(frame(*rows, *arm("alone", (1.0,)), *arm("copies", (1.0, 1.0, 1.0))), "base")
+    assert [(verdict.conclusion, verdict.p) for verdict in (alone, copies)] == [("cannot say", None)] * 2
+
+
+def test_configurations_that_have_no_row_yet_count_in_the_correction():
+    rows = frame(*arm("base", BASELINE), *arm("a", (1.0, 1.1, 1.2)))
+    early = only(rows, "base", family=20)
+    assert (early.p_corrected, early.num_comparisons) == (pytest.approx(20 * early.p), 20)
 
 
 def test_an_arm_that_mixes_configurations_is_refused():

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from results.ledger import Ledger
+from results.ledger import HEAD, Ledger
 from trainer.spec.errors import StoreError, UserError
 
 
@@ -97,6 +97,37 @@ def test_a_rewritten_past_is_found(ledger, tamper):
     ledger.path.write_text("\n".join(lines) + "\n")
     with pytest.raises(StoreError, match="chain of the seed ledger is broken"):
         Ledger(ledger.path.parent).entries()
+
+
+@pytest.mark.parametrize("kept", [0, 1, 4])
+def test_lines_cut_off_its_end_are_missed(ledger, kept):
+    ledger.declare("ttt", "aaaa", [1, 2])
+    ran(ledger, "ttt", "aaaa", 1, 2)
+    lines = ledger.path.read_text().splitlines(keepends=True)
+    ledger.path.write_text("".join(lines[:kept]))
+    for reader in (ledger, Ledger(ledger.path.parent)):
+        with pytest.raises(StoreError, match=f"5 lines of the seed ledger were written, {kept} are there"):
+            reader.entries()
+    ledger.path.unlink()
+    with pytest.raises(StoreError, match="0 are there"):
+        ledger.declare("ttt", "bbbb", [3])
+
+
+def test_a_ledger_that_nobody_vouches_for_is_refused_but_a_crash_after_its_first_line_is_none(ledger):
+    ledger.declare("ttt", "aaaa", [1])
+    (ledger.path.parent / HEAD).unlink()
+    Ledger(ledger.path.parent).start("ttt", "aaaa", 1)
+    (ledger.path.parent / HEAD).unlink()
+    with pytest.raises(StoreError, match="nobody knows how many lines"):
+        Ledger(ledger.path.parent).entries()
+
+
+def test_a_record_whose_seed_was_never_declared_is_no_evidence(ledger):
+    ledger.declare("ttt", "aaaa", [1, 2])
+    assert ledger.objection("ttt", "aaaa", [1, 2]) == ""
+    assert "seed 5 of aaaa has a record, but the seed ledger knows no declaration" in ledger.objection(
+        "ttt", "aaaa", [1, 5]
+    )
 
 
 def test_a_line_torn_by_a_crash_makes_way(ledger):

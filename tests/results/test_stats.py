@@ -9,17 +9,19 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import stdtr
 from statsmodels.regression.linear_model import OLS
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_ind
 
+from results.moderation import SharedVariance
 from results.records import load_records
 from results.stats import (
     NoVerdict,
-    PooledVariance,
     equivalence_p,
+    holm,
+    moderated_t,
     no_worse_p,
     one_sample_t,
     paired_t,
-    pooled_t,
     welch_t,
 )
 
@@ -115,47 +117,60 @@ def test_no_true_gain_passes_at_its_nominal_rate():
 
 def test_the_tests_are_scipys_own_to_the_last_digits():
     random = np.random.default_rng(5)
-    a, b = random.normal(2.0, 0.1, size=6), random.normal(2.1, 0.2, size=6)
+    a, b = random.normal(2.0, 0.1, size=6), random.normal(2.1, 0.13, size=6)
     for ours, theirs in (
         (paired_t(a, b), stats.ttest_rel(a, b, alternative="less")),
         (welch_t(a, b), stats.ttest_ind(a, b, equal_var=False, alternative="less")),
         (one_sample_t(a, 2.05), stats.ttest_1samp(a, 2.05, alternative="less")),
-        (pooled_t(a, b, PooledVariance.of([a, b])), stats.ttest_ind(a, b, alternative="less")),
+        (moderated_t(a, b, SharedVariance.of([a, b])), stats.ttest_ind(a, b, alternative="less")),
     ):
         assert (ours.t, ours.p, ours.df) == pytest.approx((theirs.statistic, theirs.pvalue, theirs.df), abs=1e-12)
 
 
 def test_pooled_variance_is_the_one_way_layout_of_statsmodels():
-    arms = [np.random.default_rng(seed).normal(2.0, 0.1, size=3) for seed in range(6)]
+    arms = [np.random.default_rng(seed).normal(2.0, 0.1, size=3) for seed in range(12, 18)]
     layout = np.kron(np.eye(6), np.ones((3, 1)))
     contrast = np.array([1.0, -1.0, 0, 0, 0, 0])
     theirs = OLS(np.concatenate(arms), layout).fit().t_test(contrast)
-    ours = pooled_t(arms[0], arms[1], PooledVariance.of(arms))
-    assert (ours.t, ours.df) == (pytest.approx(theirs.tvalue.item(), abs=1e-12), 12)
+    ours = moderated_t(arms[0], arms[1], SharedVariance.of(arms))
+    assert (ours.name, ours.df) == ("t-test with pooled variance", 12)
+    assert ours.t == pytest.approx(theirs.tvalue.item(), abs=1e-12)
     assert (ours.low, ours.high) == pytest.approx(tuple(theirs.conf_int()[0]), abs=1e-12)
 
 
-def test_a_pooled_spread_of_many_arms_shows_what_three_runs_alone_cannot():
+def test_a_shared_spread_of_many_arms_shows_what_three_runs_alone_cannot():
     arms = [np.array([2.0, 2.001, 1.999]) + shift for shift in np.arange(13) * 0.01]
     better, baseline = np.array([1.9965, 1.998, 1.9975]), arms[0]
     assert welch_t(better, baseline).p > 0.01
-    assert pooled_t(better, baseline, PooledVariance.of([better, *arms])).p < 0.01
+    assert moderated_t(better, baseline, SharedVariance.of([better, *arms])).p < 0.01
 
 
 def test_a_noisier_arm_is_not_judged_by_the_others_calm():
-    calm = [np.array([2.0, 2.001, 1.999])] * 8
-    pooled = PooledVariance.of(calm)
-    assert pooled.fits(calm[0], calm[1])
-    assert not PooledVariance.of(calm[:4]).fits(*calm[:2])  # 8 degrees of freedom are too few
+    arms = [np.array([2.0, 2.001, 1.999]) + shift for shift in np.arange(8) * 0.01]
     wild = np.array([2.0, 2.1, 1.9])
-    assert PooledVariance.of([*calm, wild]) == pooled
-    assert not pooled.fits(wild, calm[0])
+    shared = SharedVariance.of([*arms, wild])
+    assert moderated_t(arms[0], arms[1], shared).df == 16
+    alone = moderated_t(wild, arms[0], shared)
+    assert alone.df == 2
+    assert alone.standard_error == pytest.approx(welch_t(wild, arms[0]).standard_error, rel=1e-3)
+    assert "far noisier" in alone.assumption
 
 
-def test_without_any_spread_nothing_is_pooled():
-    for arms in ([[1.0], [2.0]], [[1.0, 1.0], [2.0, 2.0]]):
+def test_arms_that_spread_differently_fall_back_toward_their_own_spread():
+    random = np.random.default_rng(1)
+    arms = [random.normal(2.0, sd, size=4) for sd in np.geomspace(0.001, 0.03, 12)]
+    shared = SharedVariance.of(arms)
+    calm, noisy = moderated_t(arms[1], arms[0], shared), moderated_t(arms[-1], arms[-2], shared)
+    assert calm.name == noisy.name == "moderated t-test"
+    assert calm.standard_error < noisy.standard_error / 3
+    assert 3 < calm.df < 36
+
+
+def test_equal_scores_are_no_evidence_however_much_the_sweep_knows():
+    arms = [np.random.default_rng(seed).normal(2.0, 0.001, size=3) for seed in range(8)]
+    for few in ([1.0], [1.0, 1.0, 1.0]):
         with pytest.raises(NoVerdict):
-            pooled_t([1.0], [2.0], PooledVariance.of(arms))
+            moderated_t(few, arms[0], SharedVariance.of(arms))
 
 
 def test_equivalence_is_the_two_one_sided_tests_of_statsmodels():
@@ -165,3 +180,8 @@ def test_equivalence_is_the_two_one_sided_tests_of_statsmodels():
     assert equivalence_p(welch_t(a, b, 0.03), 0.1) == pytest.approx(theirs, abs=1e-12)
     lower = stats.ttest_ind(a, b + 0.1, equal_var=False, alternative="less").pvalue
     assert no_worse_p(welch_t(a, b), 0.1) == pytest.approx(lower, abs=1e-12)
+
+
+@pytest.mark.parametrize("p_values", [[0.2], [0.04, 0.01, 0.04, 1.0, 0.03], [0.5, 0.5, 0.0]])
+def test_holms_correction_is_that_of_statsmodels(p_values):
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1], abs=1e-12)

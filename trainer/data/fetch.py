@@ -30,6 +30,7 @@ DIGESTS = "SHA256.json"
 """Beside the shards: digest of every fetched or built file, by name."""
 FULL_SHARD_BYTES = HEADER_BYTES + 2 * 100_000_000
 CHUNK_BYTES = 2**24
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Report = Callable[[str, int, int], None]
 """(file, files done, files in all)"""
@@ -62,20 +63,27 @@ class Mirror:
 
 @dataclass(frozen=True)
 class Hub:
-    """The published data set; `huggingface_hub` resumes and retries."""
+    """The published data set; `huggingface_hub` resumes, retries and shows its progress."""
 
     repository: str = REPOSITORY
 
     def fetch(self, name: str, target: Path) -> None:
-        from huggingface_hub import hf_hub_download  # late: only a download needs it
+        import httpx  # late: only a download needs it and the next
+        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-        staging = target.parent / ".fetching"
+        path, staging = f"{ROOT}/{name}", target.parent / ".fetching"
         try:
-            found = hf_hub_download(self.repository, f"{ROOT}/{name}", repo_type="dataset", local_dir=staging)
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-            raise DataError(f"{name} cannot be fetched from {self.repository}: {error}") from error
-        Path(found).rename(target)
+            found = Path(hf_hub_download(self.repository, path, repo_type="dataset", local_dir=staging))
+            promised = get_hf_file_metadata(hf_hub_url(self.repository, path, repo_type="dataset")).etag or ""
+        except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+            raise DataError(
+                f"{name} cannot be fetched from {self.repository}: {error}; try again, it goes on"
+            ) from error
+        if SHA256.fullmatch(promised) and file_digest(found) != promised:  # large files have one, small ones a git hash
+            found.unlink()
+            raise DataError(f"{name} came damaged from {self.repository}: its SHA-256 is not {promised}; try again")
+        found.rename(target)
 
 
 @dataclass(frozen=True)

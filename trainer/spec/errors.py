@@ -12,6 +12,7 @@ Every error a person can cause is a `UserError`; command lines print it without 
         ├── LegalityError      an evaluation that breaks a rule of the challenge
         └── StoreError         a runs folder, a sweep, a stage folder
             └── StoreFull      nothing more can be written: no result of any run
+                └── StoreUnreachable   its bucket does not answer
 """
 
 from __future__ import annotations
@@ -60,6 +61,10 @@ class StoreError(UserError):
 
 class StoreFull(StoreError):
     """The store takes no more bytes. Says nothing about the run, which leaves no record and is done again."""
+
+
+class StoreUnreachable(StoreFull):
+    """The store's bucket does not answer, or refuses: a wrong name, missing credentials, a lost network."""
 
 
 def did_you_mean(found: str, known: Iterable[str]) -> str:

@@ -20,9 +20,11 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from filelock import FileLock, Timeout
 
@@ -32,6 +34,27 @@ from trainer.stages.seal import SEAL, damaged_files, looks_whole, seal
 
 RESULT = "result.json"
 PROBE_BYTES = 2**20
+
+
+class Claim(Protocol):
+    """Held by whoever computes a stage."""
+
+    def release(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What the store keeps of one stage."""
+
+    disk_bytes: int
+    used_at_s: float
+    """Seconds since 1970 at which a run last found it or wrote to it."""
+
+    @classmethod
+    def of(cls, parts: Iterable[tuple[int, float]]) -> Holding | None:
+        """Of parts, each with its size and last use; None where there are none."""
+        known = list(parts)
+        return cls(sum(size for size, _ in known), max(used_at_s for _, used_at_s in known)) if known else None
 
 
 class StageStore:
@@ -71,7 +94,13 @@ class StageStore:
         alike = (outcome.seconds for outcome in found if outcome is not None and outcome.workload == workload)
         return list(itertools.islice(alike, newest))
 
-    def claim(self, stage: str, fingerprint: str) -> FileLock | None:
+    def sizes(self, stage: str, newest: int) -> list[int]:
+        """Bytes of the newest finished folders of the stage, for estimates."""
+        folders = [folder for folder in (self._stages / stage).glob("[!.]*") if folder.is_dir()]
+        found = sorted(folders, key=lambda folder: -folder.stat().st_mtime)[:newest]
+        return [_folder_bytes(folder) for folder in found]
+
+    def claim(self, stage: str, fingerprint: str) -> Claim | None:
         """The held lock of whoever computes the stage, to be released; None while somebody else holds it."""
         path = self._stages / stage / f"{fingerprint}.claim"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,8 +179,16 @@ class StageStore:
         """Files of a finished stage that are not what they were."""
         return damaged_files(self.folder(stage, fingerprint))
 
-    def left_over(self, stage: str, fingerprint: str) -> list[Path]:
-        """What an unfinished computation of the stage left: snapshots, and folders aside."""
+    def finished(self, stage: str, fingerprint: str) -> Holding | None:
+        """What a stage takes once it is finished, whole or not."""
+        folder = self.folder(stage, fingerprint)
+        return Holding.of([_part(folder)] if folder.exists() else [])
+
+    def unfinished(self, stage: str, fingerprint: str) -> Holding | None:
+        """What a computation of the stage that did not end left behind: a snapshot, or files written aside."""
+        return Holding.of(_part(path) for path in self._left_over(stage, fingerprint))
+
+    def _left_over(self, stage: str, fingerprint: str) -> list[Path]:
         parent = self._stages / stage
         return [*parent.glob(f"{fingerprint}.snapshot*"), *parent.glob(f".{fingerprint}-*")]
 
@@ -160,13 +197,18 @@ class StageStore:
         claim = self.claim(stage, fingerprint)
         if claim is None:
             return False
+        try:
+            self._clear(stage, fingerprint)
+        finally:
+            claim.release()
+        return True
+
+    def _clear(self, stage: str, fingerprint: str) -> None:
         folder = self.folder(stage, fingerprint)
         if folder.exists():
             folder.rename(folder.with_name(f".{fingerprint}-removed"))  # at once, so that nobody finds half of it
-        for path in self.left_over(stage, fingerprint):
+        for path in self._left_over(stage, fingerprint):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        claim.release()
-        return True
 
     def check_writable(self) -> None:
         """Raises StoreFull when the store does not take another megabyte."""
@@ -192,6 +234,15 @@ class StageStore:
 
     def _exceeded(self, stage: str, fingerprint: str) -> Path:
         return self._stages / stage / f"{fingerprint}.exceeded"
+
+
+def _part(path: Path) -> tuple[int, float]:
+    """Size of a file or of all files of a folder, and when it was last used."""
+    return (_folder_bytes(path) if path.is_dir() else path.stat().st_size), path.stat().st_mtime
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def write_synced(path: Path, content: bytes) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 
 from trainer.ranks import Ranks
 from trainer.spec.errors import BudgetExceeded, StoreError, StoreFull, UserError
@@ -21,7 +20,7 @@ from trainer.spec.fingerprint import workload
 from trainer.spec.record import Metric, Record, StageOutcome, now
 from trainer.stages.adapt import adapt
 from trainer.stages.assemble import RunRequest, fingerprints_of, keep_record, make_record
-from trainer.stages.cache import StageStore
+from trainer.stages.cache import Claim, StageStore
 from trainer.stages.context import SNAPSHOT_EVERY_S, Interrupted, Progress, StageContext
 from trainer.stages.diagnose import diagnose
 from trainer.stages.evaluate import evaluate
@@ -120,7 +119,7 @@ def obtain(context: StageContext, stage: str) -> tuple[StageOutcome, bool]:
         time.sleep(POLL_S)
 
 
-def _look(context: StageContext, stage: str, mark: str) -> tuple[StageOutcome | None, FileLock | None]:
+def _look(context: StageContext, stage: str, mark: str) -> tuple[StageOutcome | None, Claim | None]:
     if not context.ranks.is_first:
         return None, None
     found = context.store.find_intact(stage, mark)
@@ -131,7 +130,7 @@ def _look(context: StageContext, stage: str, mark: str) -> tuple[StageOutcome | 
 
 
 def _decision(
-    context: StageContext, stage: str, found: StageOutcome | None, claim: FileLock | None
+    context: StageContext, stage: str, found: StageOutcome | None, claim: Claim | None
 ) -> tuple[str, StageOutcome | float | None]:
     if found:
         return "found", found

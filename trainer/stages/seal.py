@@ -19,7 +19,7 @@ def seal(folder: Path) -> bytes:
 
 def looks_whole(folder: Path) -> bool:
     """Whether every sealed file is there in its size; cheap enough for every look."""
-    sealed = _sealed(folder)
+    sealed = sealed_files(folder)
     try:
         return bool(sealed) and all((folder / name).stat().st_size == said["bytes"] for name, said in sealed.items())
     except (OSError, TypeError, KeyError):
@@ -28,13 +28,14 @@ def looks_whole(folder: Path) -> bool:
 
 def damaged_files(folder: Path) -> list[str]:
     """Names of sealed files whose bytes are not what they were, the seal itself included. Reads them, once each."""
-    sealed = _sealed(folder)
+    sealed = sealed_files(folder)
     if not sealed:
         return [SEAL]
     return [name for name, said in sealed.items() if _digest(folder / name) != said.get("sha256")]
 
 
-def _sealed(folder: Path) -> Mapping[str, Mapping[str, object]]:
+def sealed_files(folder: Path) -> Mapping[str, Mapping[str, object]]:
+    """What the folder's seal says of each file; empty where there is none that can be read."""
     try:
         found = json.loads((folder / SEAL).read_bytes())
     except (OSError, ValueError):

@@ -1,45 +1,18 @@
 """`data fetch|build|rebuild|check`, against a local mirror of the published layout."""
 
-import builtins
 import json
-import keyword
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.trainer.cli import trainer
+from tests.trainer.data.conftest import TEXTS
 from trainer.data import fetch as fetching
 from trainer.data.fetch import Mirror, fetch_variant
 from trainer.data.shards import read_shard
 from trainer.data.tokenizer import Tokenizer
 from trainer.spec.errors import DataError
-
-WORDS = sorted([*keyword.kwlist, *dir(builtins)])
-TEXTS = [f"Document {n}: " + " ".join(WORDS[(n * k) % len(WORDS)] for k in range(60)) for n in range(60)]
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory) -> Path:
-    """Shards and tokenizer of sixty small files, made by the command."""
-    folder = tmp_path_factory.mktemp("built")
-    for number, text in enumerate([*TEXTS, TEXTS[0]]):
-        (folder / f"{number}.txt").write_text(text)
-    done = trainer("data", "build", "--from", folder, "--vocab-size", 320, "--out", folder / "data")
-    assert done.exit_code == 0, done.output
-    return folder / "data"
-
-
-@pytest.fixture
-def mirror(built, tmp_path) -> Path:
-    """The published layout around the built shards."""
-    root = tmp_path / "mirror"
-    shutil.copytree(built / "fineweb10B_sp320", root / "datasets" / "fineweb10B_sp320")
-    shutil.copytree(built / "tokenizers", root / "tokenizers")
-    stats = {"files_train": 1, "files_val": 1}
-    (root / "manifest.json").write_text(json.dumps({"datasets": [{"name": "fineweb10B_sp320", "stats": stats}]}))
-    return root
 
 
 def fetched(mirror: Path, out: Path, train_shards: int = 1) -> list[str]:

@@ -1,6 +1,21 @@
-import multiprocessing
+"""What every stage store promises, the local one and the mirror of a bucket alike."""
 
+import json
+import multiprocessing
+import uuid
+
+import pytest
+
+from trainer.spec.mirror import BUCKET_FILE
 from trainer.stages.cache import StageStore, write_once
+from trainer.stages.shared import stage_store
+
+
+@pytest.fixture(params=["local", "mirror"])
+def store(request, tmp_path) -> StageStore:
+    if request.param == "mirror":
+        (tmp_path / BUCKET_FILE).write_text(json.dumps({"url": f"memory://{uuid.uuid4().hex}/runs"}))
+    return stage_store(tmp_path)
 
 
 def publish(store: StageStore, content: str = "x", mark: str = "abc"):
@@ -9,32 +24,28 @@ def publish(store: StageStore, content: str = "x", mark: str = "abc"):
         return store.publish(aside, "train", mark, 1.5, "now", {"steps": 3})
 
 
-def test_a_stage_is_found_once_it_is_published(tmp_path):
-    store = StageStore(tmp_path)
+def test_a_stage_is_found_once_it_is_published(store):
     assert store.find("train", "abc") is None
     publish(store)
     assert store.find("train", "abc").metrics == {"steps": 3}
     assert (store.folder("train", "abc") / "weights").read_text() == "x"
 
 
-def test_half_a_stage_does_not_exist(tmp_path):
-    store = StageStore(tmp_path)
+def test_half_a_stage_does_not_exist(store, tmp_path):
     with store.writing("train", "abc") as aside:
         (aside / "weights").write_text("half")
     assert store.find("train", "abc") is None
     assert list((tmp_path / "stages" / "train").iterdir()) == []
 
 
-def test_what_a_killed_holder_left_aside_is_swept_away(tmp_path):
-    store = StageStore(tmp_path)
+def test_what_a_killed_holder_left_aside_is_swept_away(store, tmp_path):
     left_over = tmp_path / "stages" / "train" / ".abc-host-1"
     left_over.mkdir(parents=True)
     publish(store)
     assert not left_over.exists()
 
 
-def test_the_first_to_publish_wins(tmp_path):
-    store = StageStore(tmp_path)
+def test_the_first_to_publish_wins(store):
     publish(store, "first")
     publish(store, "second")
     assert (store.folder("train", "abc") / "weights").read_text() == "first"
@@ -55,8 +66,7 @@ def hold(root, held, release):
     release.wait()
 
 
-def test_a_claim_excludes_others_and_dies_with_its_holder(tmp_path):
-    store = StageStore(tmp_path)
+def test_a_claim_excludes_others_and_dies_with_its_holder(store, tmp_path):
     context = multiprocessing.get_context("spawn")
     held, release = context.Queue(), context.Event()
     holder = context.Process(target=hold, args=(tmp_path, held, release))
@@ -70,8 +80,7 @@ def test_a_claim_excludes_others_and_dies_with_its_holder(tmp_path):
     claim.release()
 
 
-def test_a_stage_cut_short_remembers_its_limit_until_it_succeeds(tmp_path):
-    store = StageStore(tmp_path)
+def test_a_stage_cut_short_remembers_its_limit_until_it_succeeds(store):
     publish(store, mark="other")
     store.mark_exceeded("train", "abc", 600.0)
     assert store.exceeded_s("train", "abc") == 600.0
@@ -79,8 +88,7 @@ def test_a_stage_cut_short_remembers_its_limit_until_it_succeeds(tmp_path):
     assert store.exceeded_s("train", "abc") is None
 
 
-def test_history_tells_how_long_a_stage_of_the_same_workload_takes(tmp_path):
-    store = StageStore(tmp_path)
+def test_history_tells_how_long_a_stage_of_the_same_workload_takes(store):
     for mark, seconds, workload in (("a", 1.5, "small"), ("b", 2.5, "small"), ("c", 600.0, "large")):
         with store.writing("train", mark) as aside:
             store.publish(aside, "train", mark, seconds, "now", {}, workload)

@@ -102,7 +102,7 @@ def test_the_score_comes_from_the_bytes_on_disk(fresh_store, text_store):
     assert run(store, recipe).metric("evaluate", "val_bpb") == other.metric("evaluate", "val_bpb")
 
 
-def test_training_needs_no_validation_text(fresh_store):
+def test_8_3_e7_training_needs_no_validation_text(fresh_store):
     from trainer.stages.context import StageContext
     from trainer.stages.train import train
 

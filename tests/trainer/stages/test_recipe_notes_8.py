@@ -1,8 +1,7 @@
 """The acceptance checks of recipe notes 8, one test each under its number, on the real model in small.
 
-Finer tests of the same claims stand beside each room. Full data and eight GPUs (8.7) are not asked for here. Ranks are
-in tests/distributed; E9's totals need the published split; E11 is claimed by no preset here; E14 follows from E2, since
-the ledger alone sees targets.
+Those that need the clock, ranks or a whole run are in `test_recipe_notes_8_in_runs`, which also holds the list of
+numbers. Finer tests of the same claims stand beside each room. Full data and eight GPUs (8.7) are not asked for here.
 """
 
 from __future__ import annotations
