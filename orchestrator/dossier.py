@@ -16,6 +16,7 @@ from orchestrator.preflight import preflight_words
 from orchestrator.rungs import rung_lines
 from results.dossier import Dossier, published_dossier
 from results.store import read_outcomes
+from trainer.spec.environment import WITHOUT_GIT
 
 
 def dossier_of(sweep: Sweep) -> Dossier:
@@ -92,7 +93,8 @@ def _commands(sweep: Sweep) -> tuple[str, ...]:
         for key, value in sweep.space.overrides.items()
     )
     changed = "".join(f" \\\n  --set {shlex.quote(assignment)}" for assignment in spelled)
-    checkout = (f"git checkout {sweep.commit.rstrip('+')}",) if sweep.commit else ()
+    is_commit = sweep.commit and not sweep.commit.startswith(WITHOUT_GIT)
+    checkout = (f"git checkout {sweep.commit.rstrip('+')}",) if is_commit else ()
     return (*checkout, f"orchestrator sweep space.yaml{changed}", f"orchestrator report {sweep.name}")
 
 

@@ -74,7 +74,7 @@ def ray_session(address: str | None, num_cpus: int | None = None) -> Iterator[No
         with time_limit(START_LIMIT_S):
             if address is None:
                 ray.init(
-                    address="local",  # without it Ray would join whatever cluster was started here, or wait for a dead one
+                    address="local",  # else Ray would join whatever cluster was started here, or wait for a dead one
                     num_cpus=num_cpus,
                     include_dashboard=False,
                     log_to_driver=False,
