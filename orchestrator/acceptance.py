@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from orchestrator.conclude import baseline_of, ledger_says, reference_of, rows_of
 from orchestrator.journal import Sweep
+from orchestrator.output import print_rows
 from orchestrator.overview import label
 from results.policies import POLICIES, Acceptance, accept, acceptance_of_records, policy_of
 from results.records import date_of, frontier_before, record_losses
@@ -73,7 +73,7 @@ def _scores_line(rows: pd.DataFrame) -> str:
 def _print(told: list[Acceptance], format: str, labels: Mapping[str, str]) -> None:
     if format == "json":
         rows = [asdict(answer) | {"policy": answer.policy.name, "sentence": answer.sentence} for answer in told]
-        print(json.dumps(rows, indent=1))
+        print_rows(rows)
         return
     console = Console(highlight=False)
     for answer in told:

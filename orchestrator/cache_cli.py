@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from orchestrator.options import RUNS, Store, TextOrJson
+from orchestrator.output import print_rows
 from trainer.cli import EXIT_FAILED
 from trainer.spec.mirror import store_name
 from trainer.spec.units import human_bytes, human_seconds
@@ -56,7 +56,7 @@ def cache_prune(
 def _print_entries(found: list[Any], store: Path, format: str, nothing: str = "the store is empty") -> None:
     rows = [entry.as_row() for entry in found]
     if format == "json":
-        print(json.dumps(rows, indent=1))
+        print_rows(rows)
         return
     for row in rows:
         seconds = "" if row["seconds"] is None else human_seconds(row["seconds"])

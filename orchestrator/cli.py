@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.cache_cli import cache
+from orchestrator.next_cli import next_
 from orchestrator.options import (
     RUNS,
     Address,
@@ -31,16 +32,19 @@ from orchestrator.options import (
     WarmStart,
     Workers,
 )
+from orchestrator.output import print_rows
 from orchestrator.overview import read_live
 from orchestrator.question import SearchSpace
 from orchestrator.space import load_space
 from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people
 from trainer.spec.errors import UserError
 from trainer.spec.load import parse_overrides
+from trainer.spec.mirror import store_name
 from trainer.stages.shared import stage_store
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(cache, name="cache")
+app.command("next", epilog="Example: orchestrator next ttt --budget-seconds 3600 --format json")(next_)
 
 
 @app.command(epilog="Example: orchestrator plan search_spaces/ttt.yaml")
@@ -65,7 +69,7 @@ def plan(
 
     made = plan_here(_question(space, preset, overrides, seeds, trials, warm_start, price), slots, workers, store)
     if format == "json":
-        print(json.dumps(plan_rows(made) if per == "stage" else run_rows(made), indent=1))
+        print_rows(plan_rows(made) if per == "stage" else run_rows(made))
     else:
         console = Console(highlight=False)
         console.print(plan_text(made, gain) if per == "stage" else runs_text(made))
@@ -176,11 +180,13 @@ def status(
     from orchestrator.journal import find_sweep, list_sweeps
 
     if name is None and not list_sweeps(store):
-        raise UserError(f"{store}: no sweeps yet; start one with: orchestrator sweep search_spaces/ttt.yaml")
+        raise UserError(
+            f"{store_name(store)}: no sweeps yet; start one with: orchestrator sweep search_spaces/ttt.yaml"
+        )
     found = find_sweep(store, name) if name else list_sweeps(store)[-1]
     facts = _standing(found)
     if format == "json":
-        print(json.dumps([facts], indent=1))
+        print_rows([facts])
         return
     from orchestrator.screen import panel, picture_from
 
@@ -202,11 +208,11 @@ def list_(store: Store = RUNS, format: TextOrJson = "text") -> None:
     for row in rows:
         row.pop("live")
     if format == "json":
-        print(json.dumps(rows, indent=1))
+        print_rows(rows)
         return
     console = Console(highlight=False)
     if not rows:
-        console.print(f"{store}: no sweeps yet; start one with: orchestrator sweep search_spaces/ttt.yaml")
+        console.print(f"{store_name(store)}: no sweeps yet; start one with: orchestrator sweep search_spaces/ttt.yaml")
     for row in rows:
         console.print(
             f"{row['sweep']:<16} {row['state']:<12} {row['recorded']:>4} of {row['runs']:<4} runs  "
@@ -276,6 +282,7 @@ def report(
     name: Name,
     out: Annotated[Path | None, typer.Option(help="The file; default: report.html in the sweep's folder.")] = None,
     store: Store = RUNS,
+    format: TextOrJson = "text",
 ) -> None:
     """One self-contained HTML page: verdict, ranking, figures, budget, failures, how to reproduce."""
     from orchestrator.dossier import dossier_of
@@ -283,16 +290,24 @@ def report(
     from results.report import write_report
 
     found = find_sweep(store, name)
-    print(write_report(dossier_of(found), out or found.folder / "report.html"))
+    page = write_report(dossier_of(found), out or found.folder / "report.html")
+    if format == "json":
+        print_rows([{"sweep": found.name, "report": str(page)}])
+    else:
+        print(page)
 
 
 @app.command(epilog="Example: orchestrator schema space > space.schema.json")
-def schema(what: Annotated[Literal["space", "recipe"], typer.Argument(help="Which files the schema checks.")]) -> None:
-    """JSON Schema for editors: completes and checks search spaces and recipes."""
+def schema(
+    what: Annotated[Literal["space", "recipe", "rows"], typer.Argument(help="Files to check, or the rows to read.")],
+) -> None:
+    """JSON Schema: of search spaces and recipes for editors, of every command's `--format json` rows for programs."""
+    from orchestrator.output import schema_of_rows
     from orchestrator.space_schema import schema_of_space
     from trainer.spec.schema import schema_of_recipe
 
-    print(json.dumps(schema_of_space() if what == "space" else schema_of_recipe(), indent=1))
+    made = {"space": schema_of_space, "recipe": schema_of_recipe, "rows": schema_of_rows}[what]
+    print(json.dumps(made(), indent=1))
 
 
 def _question(
@@ -346,12 +361,14 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
         except KeyboardInterrupt:  # before the driver listens, or a second Ctrl-C
             complete = False
     if not complete:
-        where = "" if store == RUNS else f" --store {store}"
+        where = "" if store == RUNS else f" --store {store_name(store)}"
         console.print(
             f"interrupted: {len(queue.records)} of {queue.total_runs} runs are kept. "
             f"Go on with:\n  orchestrator resume {found.name}{where}",
             soft_wrap=True,
         )
+        if format == "json":
+            conclude(found, console, format)
         raise typer.Exit(EXIT_INTERRUPTED)
     conclude(found, console, format)
     if any(record.status == "failed" for record in queue.records.values()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.journal import Sweep, find_sweep
+from orchestrator.output import print_rows
 from orchestrator.overview import driven_s, label
 from orchestrator.plan_table import read_plan
 from orchestrator.racing import is_paired, rule_of
 from orchestrator.rungs import rung_lines
 from results.compare import compare
-from results.figures import draw_scores, score_facts
 from results.race_verdict import race_verdicts
 from results.reckoning import in_words
 from results.records import record_losses
@@ -30,6 +29,7 @@ from results.tables import handling_lines, per_configuration, per_run
 from results.verdict import Unit, Verdict
 from results.yardsticks import scale_lines
 from trainer.spec.errors import UserError, did_you_mean
+from trainer.spec.mirror import store_name
 from trainer.spec.record import Record
 from trainer.spec.units import human_seconds
 
@@ -50,6 +50,8 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     if format == "json":
         print(render(table, "json"))
         return
+    from results.figures import draw_scores, score_facts  # late: matplotlib, which only the end of a sweep draws with
+
     warn_unreadable(frame, console)
     console.print(as_text(table, console.width if console.is_terminal else PIPED_WIDTH), soft_wrap=True)
     for line in (
@@ -97,7 +99,7 @@ def baseline_of(sweep: Sweep) -> str:
 
 def store_option(sweep: Sweep) -> str:
     """What a command line about this sweep must add: nothing for the usual store."""
-    return "" if sweep.store.absolute() == Path("runs").absolute() else f" --store {sweep.store}"
+    return "" if sweep.store.absolute() == Path("runs").absolute() else f" --store {store_name(sweep.store)}"
 
 
 def table_of(sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
@@ -169,7 +171,7 @@ def print_comparison(
     verdicts = _verdicts(sweep, frame, baseline, margin, unit, alpha, store)
     verdicts = sorted(verdicts, key=lambda verdict: verdict.bpb.difference if verdict.bpb else float("inf"))
     if format == "json":
-        print(json.dumps([asdict(verdict) | {"sentence": verdict.sentence} for verdict in verdicts], indent=1))
+        print_rows(asdict(verdict) | {"sentence": verdict.sentence} for verdict in verdicts)
         return
     console = Console(highlight=False)
     asked = {item.id: item for item in sweep.asked()}

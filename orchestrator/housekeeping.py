@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.journal import list_sweeps
 from trainer.spec.errors import StoreError
+from trainer.spec.mirror import store_name
 from trainer.spec.stage_table import STAGES
 from trainer.stages.cache import StageStore
 
@@ -57,7 +58,7 @@ def prune(store: StageStore, unused_days: float, *, dry_run: bool = False) -> li
     """
     busy = [sweep.name for sweep in list_sweeps(store.root) if sweep.is_locked()]
     if busy and not dry_run:
-        raise StoreError(f"{store.root}: sweep '{busy[0]}' is at work here; prune when it has ended")
+        raise StoreError(f"{store_name(store.root)}: sweep '{busy[0]}' is at work here; prune when it has ended")
     oldest_s = time.time() - unused_days * DAY_S
     going = [entry for entry in entries(store, verify=True) if entry.damage or entry.used_at_s < oldest_s]
     return going if dry_run else [entry for entry in going if store.remove(entry.stage, entry.fingerprint)]

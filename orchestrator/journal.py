@@ -32,10 +32,12 @@ from orchestrator.configuration import Configuration, Outcome, Precedent, total_
 from orchestrator.question import SearchSpace
 from orchestrator.racing import race_of
 from orchestrator.rungs import Ascent, ascent_of
+from orchestrator.sharing import bring_sweeps, driven_elsewhere, driving, question_stands, set_aside
 from results.ledger import Ledger, Purpose
 from results.race import Standing
 from trainer.spec.environment import commit
 from trainer.spec.errors import StoreError, did_you_mean
+from trainer.spec.mirror import bring, share, store_name
 from trainer.spec.record import NAME_PATTERN, Record, now
 from trainer.stages.cache import write_once
 
@@ -115,7 +117,8 @@ class Sweep:
         try:
             pid_file.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
             cut_torn_line(self.folder / JOURNAL)
-            yield
+            with driving(self.folder):
+                yield
         finally:
             pid_file.unlink(missing_ok=True)
             lock.release()
@@ -125,7 +128,7 @@ class Sweep:
         lock = FileLock(self._lock_path)
         try:
             with lock.acquire(timeout=0):
-                return False
+                return driven_elsewhere(self.folder)
         except Timeout:
             return True
 
@@ -148,6 +151,7 @@ class Sweep:
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
+        share(self.folder / JOURNAL)
         self.declare(configuration)
 
     def declare(self, configuration: Configuration) -> None:
@@ -165,7 +169,9 @@ class Sweep:
         folder = self.folder / "failed"
         folder.mkdir(exist_ok=True)
         for run_id, path in failed:
-            path.replace(folder / f"{run_id}-{time.time_ns()}.json")
+            aside = folder / f"{run_id}-{time.time_ns()}.json"
+            path.replace(aside)
+            set_aside(path, aside)
         return len(failed)
 
     def record_path(self, run_id: str, short: bool = False) -> Path:
@@ -175,7 +181,7 @@ class Sweep:
     def record(self, run_id: str) -> Record | None:
         """A run's record, or None while it has none. Raises StoreError if it cannot be read."""
         paths = (self.record_path(run_id, short=short) for short in (False, True))
-        return next((_record(path) for path in paths if path.exists()), None)
+        return next((_record(path) for path in paths if path.exists() or bring(path)), None)
 
     def records(self) -> dict[str, Record]:
         """The records of finished runs by run id. Raises StoreError for one that cannot be read."""
@@ -205,6 +211,7 @@ def open_sweep(
     if not re.fullmatch(NAME_PATTERN, wanted):
         raise StoreError(f"'{wanted}' cannot name a sweep: it names a folder; use letters, digits, '.', '_' or '-'")
     taken = ""
+    bring_sweeps(store)
     for candidate in _names_from(wanted):
         folder = store / "sweeps" / candidate
         created = _create(folder, space.model_copy(update={"name": candidate}), sweep_seed, lag, purpose, precedents)
@@ -233,7 +240,7 @@ def find_sweep(store: Path, name: str) -> Sweep:
     known = _names(store)
     if name not in known:
         listing = f"known: {', '.join(known)}" if known else "there is none yet; start one: orchestrator sweep FILE"
-        raise StoreError(f"{store}: no sweep '{name}'{did_you_mean(name, known)}; {listing}")
+        raise StoreError(f"{store_name(store)}: no sweep '{name}'{did_you_mean(name, known)}; {listing}")
     return _read(store / "sweeps" / name)
 
 
@@ -252,6 +259,7 @@ def damaged_sweeps(store: Path) -> list[str]:
 
 
 def _names(store: Path) -> list[str]:
+    bring_sweeps(store)
     return sorted(path.parent.name for path in (store / "sweeps").glob(f"*/{JOURNAL}"))
 
 
@@ -281,7 +289,7 @@ def _create(
         "space": space.model_dump(mode="json"),
     }
     write_once(folder / "space.yaml", _as_yaml(space))
-    return write_once(folder / JOURNAL, (json.dumps(header) + "\n").encode())
+    return write_once(folder / JOURNAL, (json.dumps(header) + "\n").encode()) and question_stands(folder / JOURNAL)
 
 
 def _as_yaml(space: SearchSpace) -> bytes:

@@ -15,9 +15,7 @@ Preset = Annotated[str | None, typer.Option(help="Put the question to this prese
 Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the preset.")]
 Seeds = Annotated[str | None, typer.Option(help="Seeds, e.g. 1,2,3.")]
 Trials = Annotated[int | None, typer.Option(help="Configurations, the baseline not counted.")]
-WarmStart = Annotated[
-    list[str], typer.Option("--warm-start", metavar="NAME", help="Tell the search what this earlier sweep found.")
-]
+WarmStart = Annotated[list[str], typer.Option("--warm-start", metavar="NAME", help="Learn from this sweep.")]
 Slots = Annotated[int | None, typer.Option(min=1, help="Worker groups; default: as many as fit.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Workers of a slot; default: 1 on CPU, a node's GPUs.")]
 Address = Annotated[str | None, typer.Option(help="Ray cluster, e.g. auto; default: a local one.")]

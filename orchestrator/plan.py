@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Literal
 
 from orchestrator.configuration import (
     Configuration,
@@ -36,6 +36,7 @@ from trainer.spec.errors import DataError, RecipeError
 from trainer.spec.expected import Expected
 from trainer.spec.fingerprint import TextDigests, fingerprints, workload
 from trainer.spec.load import load_preset
+from trainer.spec.recipe import Recipe
 from trainer.spec.stage_table import STAGES
 from trainer.stages.cache import StageStore
 from trainer.stages.shared import stage_store
@@ -137,6 +138,7 @@ def _plan_stages(
     space: SearchSpace, store: StageStore, marks: _Marks, known: Sequence[Configuration], unchosen: int
 ) -> Iterable[StagePlan]:
     lengths = 1 + (len(space.rungs.rungs) if space.rungs else 0)
+    recipe, expected = space.recipe(marks.probes[0].values), expected_of(space)
     for stage in STAGES:
         open_ended = unchosen > 0 and marks.touched(stage)
         representatives = known if unchosen == 0 or open_ended else [*known, *marks.probes[:1]]
@@ -145,7 +147,7 @@ def _plan_stages(
         if not needed and not open_ended:
             continue
         to_come = unchosen * len(space.seeds) if open_ended else 0
-        seconds_each, seconds_from = _seconds_each(marks.probes[0].values, space, store, stage)
+        seconds_each, seconds_from = _seconds_each(recipe, expected, store, stage)
         if seconds_each is not None and stage == "train":
             parts = [form.rung for form in forms for _ in space.seeds]
             parts += [*(space.rungs.rungs if space.rungs else ()), 1.0] * to_come
@@ -187,15 +189,13 @@ def _plan_runs(
 
 
 def _seconds_each(
-    values: Mapping[str, Any], space: SearchSpace, store: StageStore, stage: str
+    recipe: Recipe, expected: Expected | None, store: StageStore, stage: str
 ) -> tuple[float | None, SecondsFrom]:
     """A wall-clock budget is used up; anything else takes as long as it took, or as the preset says."""
-    recipe = space.recipe(values)
     if stage == "train" and recipe.budget.train_s is not None and recipe.budget.train_steps is None:
         return recipe.budget.train_s, "budget"
     if history := store.history(stage, workload(recipe, stage)):
         return fmean(history), "history"
-    expected = expected_of(space)
     declared = expected.stage_s(recipe, stage) if expected else None
     return declared, "unknown" if declared is None else "preset"
 

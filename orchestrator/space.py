@@ -215,6 +215,10 @@ def _complaints(item: Mapping[str, Any], place: Sequence[str | int]) -> list[str
     key = ".".join(str(part) for part in loc)
     if item["type"] == "extra_forbidden":
         return [f"{key} is unknown{_nearest(loc, item['loc'])}"]
+    if loc == ["stopping"] and not isinstance(item["input"], Mapping):
+        found = str(item["input"])
+        rule = found if found in RULES else "race"
+        return [f"stopping = {item['input']!r} must be a mapping; for example: {{rule: {rule}}}"]
     if item["type"] == "union_tag_not_found":
         return [f"{key}.rule is missing; known: {', '.join(RULES)}"]
     if item["type"] == "union_tag_invalid":

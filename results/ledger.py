@@ -26,7 +26,9 @@ from typing import Any, Literal
 
 from filelock import FileLock
 
+from trainer.spec.bucket import Bucket
 from trainer.spec.errors import StoreError, UserError
+from trainer.spec.mirror import bucket_of
 from trainer.spec.record import now
 
 FILE = "seed_ledger.jsonl"
@@ -34,6 +36,7 @@ HEAD = "seed_ledger.head"
 """Number and hash of the newest line; written after it, so a killed writer leaves it one line behind."""
 FIRST = "0" * 64
 """What the first line says of the line before it."""
+MOST_LINES_AT_ONCE = 512
 Purpose = Literal["sweep", "confirm"]
 Entry = dict[str, Any]
 
@@ -55,6 +58,7 @@ class Ledger:
 
     def __init__(self, store: Path):
         self.path, self._head = Path(store) / FILE, Path(store) / HEAD
+        self._bucket = bucket_of(Path(store))
         self._forget()
 
     def _forget(self) -> None:
@@ -81,24 +85,36 @@ class Ledger:
             started = {entry["seed"] for entry in self._of(config) if entry["event"] == "started"}
             if purpose == "confirm" and started & set(seeds):
                 raise UserError(f"seeds {_listed(started & set(seeds))} are not fresh: {config} has run on them")
-            self._append(event="declared", sweep=sweep, config=config, seeds=list(seeds), purpose=purpose)
+            added = self._append(event="declared", sweep=sweep, config=config, seeds=list(seeds), purpose=purpose)
+        if not added:
+            self.declare(sweep, config, seeds, purpose)
 
     def start(self, sweep: str, config: str, seed: int) -> None:
         """A run begins; going on after an interruption is no second run. Raises UserError for an undeclared seed."""
         with self._locked():
             if seed not in self._declared.get((sweep, config), ()):
                 raise UserError(f"seed {seed} of {config} was never declared by sweep '{sweep}'")
-            if ("started", sweep, config, seed) not in self._runs:
-                self._append(event="started", sweep=sweep, config=config, seed=seed)
+            known = ("started", sweep, config, seed) in self._runs
+            added = known or self._append(event="started", sweep=sweep, config=config, seed=seed)
+        if not added:
+            self.start(sweep, config, seed)
 
     def end(self, sweep: str, config: str, seed: int, status: str) -> None:
         """A run has its record; the first outcome stands."""
         with self._locked():
-            if ("ended", sweep, config, seed) not in self._runs:
-                self._append(event="ended", sweep=sweep, config=config, seed=seed, status=status)
+            known = ("ended", sweep, config, seed) in self._runs
+            added = known or self._append(event="ended", sweep=sweep, config=config, seed=seed, status=status)
+        if not added:
+            self.end(sweep, config, seed, status)
 
     def entries(self) -> Sequence[Entry]:
         """All entries in order, of a chain that holds. Raises StoreError naming the first line that does not."""
+        if self._bucket is None:
+            return self._read()
+        with self._locked():
+            return self._entries
+
+    def _read(self) -> Sequence[Entry]:
         newest = self._newest_line()  # before the lines: others may append meanwhile
         if not self.path.exists():
             self._forget()
@@ -156,12 +172,34 @@ class Ledger:
         """Nobody else appends meanwhile, and everything that is there has been read."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self.path.with_suffix(".lock")):
-            self.entries()
+            self._read()
+            if self._bucket is not None:
+                self._bring(self._bucket)
             yield
 
-    def _append(self, **entry: Any) -> None:
-        """One line more; a torn last one, of a writer that was killed, makes way."""
+    def _bring(self, bucket: Bucket) -> None:
+        """Lines that other machines added: the bucket holds an object for each."""
+        wanted = 1
+        while True:
+            keys = [_key(len(self._entries) + number) for number in range(1, wanted + 1)]
+            found = bucket.read_all(keys)
+            lines = [found[key] for key in itertools.takewhile(found.__contains__, keys)]
+            for line in lines:
+                self._write(line)
+            if len(lines) < wanted:
+                return
+            wanted = min(2 * wanted, MOST_LINES_AT_ONCE)
+
+    def _append(self, **entry: Any) -> bool:
+        """One line more. Returns whether it was added: if another machine was first, all is to be looked at anew."""
         line = json.dumps(entry | {"at": now(), "previous": self._hashes[-1]}).encode()
+        if self._bucket is not None and not self._bucket.create(_key(len(self._entries) + 1), line):
+            return False
+        self._write(line)
+        return True
+
+    def _write(self, line: bytes) -> None:
+        """A torn last line, of a writer that was killed, makes way."""
         with self.path.open("r+b" if self.path.exists() else "xb") as file:
             file.seek(self._read_bytes)
             file.truncate()
@@ -222,6 +260,11 @@ class Ledger:
             if entry["event"] == "ended":
                 ended.add(entry["seed"])
         return set(), ended
+
+
+def _key(number: int) -> str:
+    """The object of a line in a bucket. It is only ever created, so of two machines at once one adds the line."""
+    return f"seed_ledger/{number:08}.json"
 
 
 def _listed(seeds: Collection[int]) -> str:

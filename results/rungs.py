@@ -14,8 +14,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy import stats
-
 LEVEL = 0.9
 """Confidence of the interval around a rank correlation."""
 FEWEST = 4
@@ -70,6 +68,8 @@ def rank_correlation(short: Sequence[float], full: Sequence[float]) -> RankCorre
     The interval is Fisher's with the variance of Bonett and Wright 2000. Perfect agreement is taken as the next one
     below it, for a handful of configurations cannot show more.
     """
+    from scipy import stats  # late: status and list come through here, and have no correlation to tell
+
     n = len(short)
     if n < FEWEST or len(set(short)) == 1 or len(set(full)) == 1:
         return RankCorrelation(n, None, None, None, None)

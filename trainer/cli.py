@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -36,6 +38,7 @@ PROGRESS_EVERY = 0.1
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(data_app, name="data")
 SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one field of the preset.")]
+RowsOption = Annotated[Literal["text", "json"], typer.Option("--format", help="json: rows on stdout, nothing else.")]
 StoreOption = Annotated[
     Path,
     typer.Option(
@@ -152,16 +155,19 @@ def check(
     compiler: Annotated[
         str, typer.Option(help="Back end of the compiled checks; 'inductor' takes a minute, the default seconds.")
     ] = "eager",
+    format: RowsOption = "text",
 ) -> None:
     """Show in seconds, on the recipe's nano sibling, that every switch does something, compiled or not."""
     from trainer import liveness  # late: it starts torch
 
     recipe = load_preset(preset, parse_overrides(overrides)).recipe
-    out = Console(highlight=False, soft_wrap=True)
+    out = Console(stderr=format == "json", highlight=False, soft_wrap=True)
     started_s = time.monotonic()
     findings = liveness.check_liveness(recipe, lambda found: None if found.alive else _print_dead(out, found), compiler)
     dead = sum(not finding.alive for finding in findings)
     out.print(f"{len(findings) - dead} of {len(findings)} alive in {human_seconds(time.monotonic() - started_s)}")
+    if format == "json":
+        print(json.dumps([asdict(finding) for finding in findings], indent=1))
     if dead:
         raise typer.Exit(EXIT_FAILED)
 
@@ -176,6 +182,7 @@ def score(
     preset: Annotated[str, typer.Option(help="The recipe whose model, text, windows and TTT are used.")],
     overrides: SetOption = [],  # noqa: B006
     store: StoreOption = Path("runs"),
+    format: RowsOption = "text",
 ) -> None:
     """Score weights from elsewhere; a file is read safely, nothing in it is executed."""
     from trainer.stages.score_file import score_file  # late: a wrong request should not wait for torch
@@ -184,6 +191,9 @@ def score(
     console = Console(stderr=True)
     with console.status("scoring") as status:
         found = score_file(file, recipe, stage_store(store), lambda fraction: status.update(f"scoring {fraction:.0%}"))
+    if format == "json":
+        print(json.dumps([asdict(found)], indent=1))
+        return
     out = Console(highlight=False, soft_wrap=True)
     out.print(f"{'val_bpb':<14} {found.val_bpb:.6f}  bits per byte")
     out.print(f"{'val_loss':<14} {found.val_loss:.6f}  nats per token")
@@ -191,11 +201,16 @@ def score(
 
 
 @app.command(epilog="Example: python -m trainer explain ttt")
-def explain(key: Annotated[str, typer.Argument(help="A dotted key, or the start of one.")] = "") -> None:
+def explain(
+    key: Annotated[str, typer.Argument(help="A dotted key, or the start of one.")] = "", format: RowsOption = "text"
+) -> None:
     """What each field of a recipe means, its unit, default, and the stage it belongs to."""
     found = [info for name, info in FIELDS.items() if name == key or name.startswith(f"{key}." if key else "")]
     if not found:
         raise RecipeError("explain", [f"{key} is no recipe key{did_you_mean(key, FIELDS)}"])
+    if format == "json":
+        print(json.dumps([asdict(info) for info in found], indent=1))
+        return
     table = Table("key", "default", "unit", "stage", "meaning", box=None, pad_edge=False)
     for info in found:
         table.add_row(info.key, str(info.default), info.unit, " ".join(info.stages), _sentence(info))

@@ -1,6 +1,7 @@
 """The command line: wrong requests end in a message and status 2, right ones in rows."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -125,6 +126,20 @@ def test_json_is_all_there_is_on_stdout(with_text, call):
     assert json.loads(call("status", "--format", "json")[1])[0]["state"] == "complete"
 
 
+def test_what_next_suggests_runs_as_it_stands(with_text, call, tmp_path):
+    searched = SPACE.replace("method: grid", "method: random\nrun_cap: 1").replace("[1]}", "[1, 2, 3]}")
+    (tmp_path / "small.yaml").write_text(searched)
+    call("sweep", "small.yaml", "--inline", *SETS)
+    steps = json.loads(call("next", "small", "--format", "json")[1])
+    assert {step["kind"] for step in steps} >= {"search"}
+    for step in steps:
+        words = shlex.split(step["command"])[1:]
+        status, out, err = call(*words, "--inline", "--format", "json")
+        assert status == 0, err
+        assert len(json.loads(out)) >= 2
+    assert call("confirm", "small", "--num-seeds", "2", "--inline", "--format", "json")[0] == 0
+
+
 def test_a_failed_run_is_a_row_and_status_1(with_text, call):
     status, out, _ = call("sweep", "small.yaml", "--inline", *SETS, "--set", "budget.artifact_bytes=70000")
     assert status == 1
@@ -195,7 +210,7 @@ def test_another_question_under_the_same_name_is_another_sweep(with_text, call):
 
 
 def test_help_fits_a_screen_and_ends_in_an_example(call):
-    for command in ("plan", "sweep", "resume", "status", "list", "table", "compare", "schema"):
+    for command in ("plan", "sweep", "resume", "status", "list", "table", "compare", "next", "schema"):
         _, out, _ = call(command, "--help")
         assert len(out.splitlines()) <= 50, command
         assert "Example: orchestrator" in out.strip().splitlines()[-1], command

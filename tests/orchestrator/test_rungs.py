@@ -164,6 +164,7 @@ def test_the_plan_tells_the_range_of_runs(tmp_path):
         ("{rule: median, eta: 3}", "eta = 3 belongs to rule asha"),
         ("{rule: asha, margin: 0.1}", "stopping.margin is unknown.*known: rule, rungs, eta, calibrate, trust"),
         ("{rule: ahsa}", r"stopping.rule = 'ahsa' is unknown; did you mean 'asha'.*space.yaml:\d+"),
+        ("median", "stopping = 'median' must be a mapping; for example: {rule: median}"),
         ("{rungs: [0.5]}", "stopping.rule is missing"),
         ("{rule: asha, trust: 2}", "trust = 2 must lie between"),
         ("{rule: asha, calibrate: 2}", "stopping.calibrate = 2"),

@@ -1,5 +1,7 @@
 """Each dead part of PR #150 and its relatives, planted again, is found by name; the presets are alive."""
 
+import json
+
 import pytest
 import torch
 
@@ -95,6 +97,8 @@ def test_the_command_names_what_is_dead_and_fails(monkeypatch):
     failed = trainer("check", "baseline")
     assert failed.exit_code == 1
     assert "averaging.use" in failed.output
+    rows = json.loads(trainer("check", "baseline", "--format", "json").stdout)
+    assert rows == [{"name": "averaging.use", "alive": False, "reason": "the artifact is the same"}]
 
 
 @pytest.mark.parametrize("key", [*liveness.TRAIN_SWITCHES, *liveness.EXPORT_SWITCHES])

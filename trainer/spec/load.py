@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def unknown_key(key: str) -> str:
 def _read(name: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any], YamlText]:
     if name.endswith(SUFFIX) and name.removesuffix(SUFFIX) in preset_names():
         return _read_nano(name.removesuffix(SUFFIX))
-    text = YamlText(*_text_of(name, seen))
+    text = _parsed(*_text_of(name, seen))
     if not isinstance(text.value, dict):
         raise RecipeError(text.source, ["the file holds no mapping of recipe sections"])
     header = {key: text.value[key] for key in HEADER_KEYS if key in text.value}
@@ -114,7 +114,13 @@ def _read(name: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, A
             raise RecipeError(text.source, [f"extends = '{parent}' leads back to itself"])
         tree, _, _ = _read(str(parent), (*seen, name))
         return _merge(tree, changes), header, text
-    return changes, header, text
+    return copy.deepcopy(changes), header, text
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str, source: str) -> YamlText:
+    """Reading YAML is most of the price of a preset, and one preset is read many times over; nobody may change it."""
+    return YamlText(text, source)
 
 
 def _read_nano(name: str) -> tuple[dict[str, Any], dict[str, Any], YamlText]:

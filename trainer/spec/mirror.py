@@ -12,12 +12,14 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.spec.bucket import Bucket
 
 MIRRORS = Path("runs") / ".mirrors"
 BUCKET_FILE = "bucket.json"
+FILES_AT_ONCE = 500
 
 
 def store_folder(place: str | Path) -> Path:
@@ -47,3 +49,43 @@ def store_name(folder: Path) -> str:
     """What people say for the store of this folder: the inverse of `store_folder`."""
     bucket = bucket_of(folder)
     return bucket.url if bucket else str(folder)
+
+
+def share_once(path: Path) -> None:
+    """Publishes a small file of a mirror unless its bucket has it; does nothing in a store that lies here."""
+    if place := _place_of(path):
+        bucket, key = place
+        bucket.create(key, path.read_bytes())
+
+
+def share(path: Path) -> None:
+    """Publishes a small file of a mirror as it is now."""
+    if place := _place_of(path):
+        bucket, key = place
+        bucket.put(key, path.read_bytes())
+
+
+def bring(path: Path) -> bool:
+    """Fetches a small file of a mirror that another machine published. Returns whether there is one here now."""
+    if place := _place_of(path):
+        bring_all(path.parents[len(Path(place[1]).parts) - 1], place[0], [place[1]])
+    return path.exists()
+
+
+def bring_all(root: Path, bucket: Bucket, keys: Sequence[str]) -> None:
+    """Fetches many small files into the mirror at `root`; each appears whole."""
+    for start in range(0, len(keys), FILES_AT_ONCE):
+        for key, content in bucket.read_all(keys[start : start + FILES_AT_ONCE]).items():
+            path = root / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            aside = path.with_name(f".{path.name}-{os.getpid()}")
+            aside.write_bytes(content)
+            aside.replace(path)
+
+
+def _place_of(path: Path) -> tuple[Bucket, str] | None:
+    """The bucket and key of a file under a mirror, at most four folders deep."""
+    for root in path.parents[:4]:
+        if bucket := bucket_of(root):
+            return bucket, path.relative_to(root).as_posix()
+    return None

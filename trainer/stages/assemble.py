@@ -11,6 +11,7 @@ from trainer.data.corpus import text_digests
 from trainer.spec.environment import commit, environment, hardware, versions
 from trainer.spec.errors import StoreFull
 from trainer.spec.fingerprint import fingerprints
+from trainer.spec.mirror import share_once
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record, StageOutcome, budget_complaint, now
 from trainer.spec.stage_table import headline_stage
@@ -94,8 +95,10 @@ def keep_record(request: RunRequest, record: Record) -> bool:
     Raises StoreFull when it cannot be written.
     """
     try:
-        return write_once(Path(request.record_path), record.model_dump_json(indent=1).encode())
+        first = write_once(Path(request.record_path), record.model_dump_json(indent=1).encode())
     except OSError as fault:
         raise StoreFull(
             f"{request.record_path}: cannot be written ({fault.strerror}); free space, then go on"
         ) from None
+    share_once(Path(request.record_path))
+    return first

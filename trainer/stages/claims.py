@@ -31,6 +31,7 @@ class BucketClaims:
         """mirror: tells this machine's folder from others; two of its processes never ask for one place at once."""
         self._bucket, self._mirror = bucket, mirror
         self._watched: dict[str, tuple[bytes, float]] = {}
+        self._beating: set[str] = set()
 
     def take(self, place: str) -> BeatingClaim | None:
         """The claim, to be released; None while somebody else at work holds one."""
@@ -50,6 +51,10 @@ class BucketClaims:
         """Who holds the place now, as people name them; empty if nobody does."""
         return next(iter(self._alive(sorted(self._bucket.list(place)))), "")
 
+    def seen_beating(self, place: str) -> bool:
+        """Whether a claim changed while this watched: its holder lives for sure."""
+        return any(key.startswith(f"{place}/") for key in self._beating)
+
     def _alive(self, keys: Sequence[str]) -> list[str]:
         """Who of these claimers still lives. One of this very mirror does not: its lock would have kept us away."""
         beats = {key: beat for key, beat in self._bucket.read_all(keys).items() if not self._is_dead(key, beat)}
@@ -60,6 +65,8 @@ class BucketClaims:
             if json.loads(beat)["mirror"] != self._mirror:
                 seen, since_s = self._watched.get(key, (b"", 0.0))
                 if seen != beat:
+                    if seen:
+                        self._beating.add(key)
                     self._watched[key] = beat, time.monotonic()
                     return False
                 return time.monotonic() - since_s > DEAD_AFTER_S

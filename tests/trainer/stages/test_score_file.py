@@ -1,5 +1,6 @@
 """Files of the lineage are read safely and score as the weights they hold."""
 
+import json
 import lzma
 import zlib
 
@@ -142,3 +143,5 @@ def test_the_command_prints_the_score(state, tmp_path, text_store):
     done = trainer("score", path, "--preset", "tiny", "--store", text_store, *changes)
     assert done.exit_code == 0, done.output
     assert "val_bpb" in done.output
+    told = trainer("score", path, "--preset", "tiny", "--store", text_store, *changes, "--format", "json")
+    assert f"{json.loads(told.stdout)[0]['val_bpb']:.6f}" in done.output

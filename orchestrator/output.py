@@ -1,0 +1,88 @@
+"""What programs read: every command with `--format json` prints one JSON list of flat rows on stdout, nothing else.
+
+Progress and warnings go to stderr. A request that is wrong leaves stdout empty, says why on stderr and ends in status
+2; a sweep that was interrupted prints the rows it has and ends in status 130. Numbers that are not finite, and whatever
+is not known, are null. `orchestrator schema rows` prints the columns below; within one `format` columns may be added,
+but none goes, is renamed, or changes its type.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from results.row import COLUMN_TYPES, LEADING
+
+FORMAT = 1
+"""Raised when a program that reads the rows would have to change."""
+TYPES = {"text": "string"}
+CONFIGURATIONS = (
+    "rank:integer? config:text is_baseline:boolean status:text n:integer failed:integer mean:number? sd:number? "
+    "ci95_low:number? ci95_high:number? best:number? total_bytes:integer? eval_s:number? within_budget:boolean? "
+    "legal:boolean?"
+)
+RUNS = " ".join(f"{name}:{kind}{'' if name in LEADING else '?'}" for name, kind in COLUMN_TYPES.items())
+STANDING = "sweep:text state:text recorded:integer runs:integer created_at:text description:text"
+ANSWERS = (
+    "policy:text candidate:text incumbent:text answer:text reason:text n_candidate:integer? n_incumbent:integer? "
+    "gain_bpb:number? gain_nats:number? margin_bpb:number? statistic:number? p:number? note:text sentence:text"
+)
+STAGES = "stage:text fingerprint:text state:text disk_bytes:integer seconds:number? last_used_at:text damage:text"
+COLUMNS: Mapping[str, str] = {
+    "plan": "sweep:text stage:text needed:integer exact:boolean cached:integer missing:integer seconds_each:number? "
+    "seconds:number? gpu_hours:number? usd:number? disk_bytes:number?",
+    "plan --per run": "sweep:text config:text? seed:integer is_baseline:boolean values:object? recorded:boolean "
+    "computes:array shares:array",
+    "sweep": CONFIGURATIONS,
+    "resume": CONFIGURATIONS,
+    "confirm": CONFIGURATIONS,
+    "table": CONFIGURATIONS,
+    "table --per run": RUNS,
+    "status": f"{STANDING} live:object?",
+    "list": STANDING,
+    "compare": "config:text baseline:text conclusion:text alpha:number exploratory:boolean sweep:text reason:text "
+    "test:text assumption:text n_candidate:integer? n_baseline:integer? nats:object? bpb:object? t:number? df:number? "
+    "p:number? p_corrected:number? num_comparisons:integer correlation:number? p_no_worse:number? sign_flip_p:number? "
+    "bootstrap_bpb:array? race:text looks:array? sentence:text",
+    "compare --policy": ANSWERS,
+    "records": ANSWERS,
+    "report": "sweep:text report:text",
+    "next": "kind:text sweep:text reason:text command:text configurations:array seeds:array runs:integer "
+    "seconds:number? gpu_hours:number? chance:number? value_bpb:number? chosen:boolean",
+    "cache list": STAGES,
+    "cache verify": STAGES,
+    "cache prune": STAGES,
+}
+"""Columns and types of each command's rows; `?` may be null. Tables have a column for each swept key besides."""
+
+
+def print_rows(rows: Iterable[Mapping[str, Any]]) -> None:
+    """The rows as strict JSON on stdout."""
+    print(json.dumps(_finite(list(rows)), indent=1, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def schema_of_rows() -> dict[str, Any]:
+    """JSON Schema of every command's rows, with the version of them all."""
+    return {"format": FORMAT, "commands": {command: _schema(columns) for command, columns in COLUMNS.items()}}
+
+
+def _schema(columns: str) -> dict[str, Any]:
+    named = dict(column.split(":") for column in columns.split())
+    properties = {name: {"type": _type(kind)} for name, kind in named.items()}
+    return {"type": "array", "items": {"type": "object", "properties": properties, "required": list(properties)}}
+
+
+def _type(kind: str) -> Any:
+    plain = kind.removesuffix("?")
+    found = TYPES.get(plain, plain)
+    return [found, "null"] if kind.endswith("?") else found

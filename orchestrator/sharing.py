@@ -1,0 +1,116 @@
+"""Sweeps of a store that lies in a bucket: machines see each other's, and one at a time drives each.
+
+The journal, the plan and the records of a sweep are published as they are written, and come before anybody looks.
+The picture of the moment, logs and Optuna's file stay on the machine that drives. Nothing here for a store on disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainer.spec.bucket import Stored
+from trainer.spec.errors import StoreError
+from trainer.spec.mirror import bring, bring_all, bucket_of, share, share_once
+from trainer.spec.record import NAME_PATTERN
+from trainer.stages.claims import BEAT_EVERY_S, DEAD_AFTER_S, BucketClaims
+from trainer.stages.shared import mirror_id
+
+FOLDER = re.compile(rf"sweeps/({NAME_PATTERN})/")
+SHARED = re.compile(rf"{FOLDER.pattern}(journal\.jsonl|space\.yaml|plan\.json|(runs|short|failed)/{NAME_PATTERN})")
+JOURNAL = "/journal.jsonl"
+LOOK_EVERY_S = 0.5
+
+
+def bring_sweeps(store: Path) -> None:
+    """What other machines published of their sweeps since the last look."""
+    bucket = bucket_of(store)
+    if bucket is None:
+        return
+    listed = bucket.list("sweeps")
+    _forget_set_aside(store, listed)
+    files = [key for key in listed if SHARED.fullmatch(key)]
+    bring_all(store, bucket, [key for key in files if not key.endswith(JOURNAL) and not (store / key).exists()])
+    journals = [key for key in files if key.endswith(JOURNAL) and _num_bytes(store / key) < listed[key].bytes]
+    bring_all(store, bucket, journals)  # last: with its journal a sweep can be seen
+
+
+def _num_bytes(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _forget_set_aside(store: Path, listed: dict[str, Stored]) -> None:
+    """A failed run that another machine set aside, to do it again, is no record here either."""
+    for key in listed:
+        match = re.fullmatch(rf"{FOLDER.pattern}failed/(.+)-\d+\.json", key)
+        if match and SHARED.fullmatch(key) and not (store / key).exists() and bring(store / key):
+            for folder in ("runs", "short"):
+                record = store / "sweeps" / match[1] / folder / f"{match[2]}.json"
+                if record.exists() and record.read_bytes() == (store / key).read_bytes():
+                    record.unlink()
+
+
+def publish_sweep(folder: Path) -> None:
+    """What the bucket does not have of a sweep yet: left by a driver that lost the network."""
+    bucket = bucket_of(folder.parents[1])
+    if bucket is None:
+        return
+    known = bucket.list(f"sweeps/{folder.name}")
+    for path in folder.rglob("*"):
+        key = path.relative_to(folder.parents[1]).as_posix()
+        if SHARED.fullmatch(key) and key not in known:
+            share_once(path)
+    share(folder / "journal.jsonl")
+
+
+def question_stands(journal: Path) -> bool:
+    """Publishes the question of a new sweep. Returns whether it stands: another machine may ask at the same moment."""
+    share_once(journal)
+    before = journal.read_bytes()
+    return bring(journal) and journal.read_bytes() == before
+
+
+def set_aside(record: Path, aside: Path) -> None:
+    """Publishes that a failed run is done again."""
+    share(aside)
+    if bucket := bucket_of(record.parents[3]):
+        bucket.remove([record.relative_to(record.parents[3]).as_posix()])
+
+
+@contextlib.contextmanager
+def driving(folder: Path) -> Iterator[None]:
+    """Holds a sweep among machines. Raises StoreError naming the machine that drives it.
+
+    A driver that was killed is noticed when its claim has not changed for a while.
+    """
+    store = folder.parents[1]
+    bucket = bucket_of(store)
+    if bucket is None:
+        yield
+        return
+    claims, place = BucketClaims(bucket, mirror_id(store)), f"claims/sweeps/{folder.name}"
+    ends_s = time.monotonic() + DEAD_AFTER_S + 2 * LOOK_EVERY_S
+    while (claim := claims.take(place)) is None:
+        if claims.seen_beating(place) or time.monotonic() > ends_s:
+            raise StoreError(
+                f"sweep '{folder.name}' is being driven by {claims.holder(place)}; wait for it, or stop it there"
+            )
+        time.sleep(LOOK_EVERY_S)
+    try:
+        bring_sweeps(store)
+        bring(folder / "journal.jsonl")
+        publish_sweep(folder)
+        yield
+        publish_sweep(folder)
+    finally:
+        claim.release()
+
+
+def driven_elsewhere(folder: Path) -> bool:
+    """Whether a machine said a moment ago, by the bucket's clock, that it drives the sweep."""
+    bucket = bucket_of(folder.parents[1])
+    claims = bucket.list(f"claims/sweeps/{folder.name}").values() if bucket else ()
+    return any(time.time() - claim.changed_at_s < DEAD_AFTER_S + BEAT_EVERY_S for claim in claims)

@@ -1,0 +1,99 @@
+"""What programs read: one JSON list on stdout for every command, with the columns that `schema rows` promises."""
+
+import json
+import math
+import sys
+
+import pytest
+from questions import TTT, leave_runs, score, space_of
+
+from orchestrator.cli import main
+from orchestrator.journal import open_sweep
+from orchestrator.output import COLUMNS, print_rows
+
+KINDS = {
+    "string": str, "number": (int, float), "integer": int, "boolean": bool,
+    "object": dict, "array": list, "null": type(None),
+}  # fmt: skip
+COMMANDS = {
+    "plan": "plan space.yaml",
+    "plan --per run": "plan space.yaml --per run",
+    "sweep": "sweep space.yaml --inline",
+    "resume": "resume ttt --inline",
+    "table": "table ttt",
+    "table --per run": "table ttt --per run",
+    "status": "status",
+    "list": "list",
+    "compare": "compare ttt",
+    "compare --policy": "compare ttt --policy pg-written",
+    "records": "records pr1530",
+    "report": "report ttt",
+    "next": "next --budget-seconds 1000",
+    "cache list": "cache list",
+    "cache verify": "cache verify",
+    "cache prune": "cache prune --dry-run",
+}
+EMPTY = ("cache list", "cache verify", "cache prune")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with one finished sweep of made-up runs; a store of stages it has none."""
+    path = tmp_path_factory.mktemp("output")
+    leave_runs(open_sweep(path / "runs", space_of(path, TTT)), score)
+    return path
+
+
+@pytest.fixture
+def call(monkeypatch, capfd, folder):
+    """Runs a command line in the folder; returns (status, stdout)."""
+    monkeypatch.chdir(folder)
+
+    def run(line: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["orchestrator", *line.split()])
+        try:
+            main()
+            status = 0
+        except SystemExit as end:
+            status = end.code or 0
+        return status, capfd.readouterr().out
+
+    return run
+
+
+def misfits(row, schema) -> list[str]:
+    """Columns that are missing or of another type than promised."""
+    found = []
+    for name, promised in schema["properties"].items():
+        kinds = promised["type"] if isinstance(promised["type"], list) else [promised["type"]]
+        value = row.get(name, "missing")
+        fits = name in row and any(isinstance(value, KINDS[kind]) for kind in kinds)
+        found += [] if fits and ("boolean" in kinds or not isinstance(value, bool)) else [f"{name} = {value!r}"]
+    return found
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_stdout_is_the_promised_rows_and_nothing_else(call, command):
+    status, schema = call("schema rows")
+    promised = json.loads(schema)
+    assert (status, promised["format"]) == (0, 1)
+    status, out = call(f"{COMMANDS[command]} --format json")
+    assert status == 0
+    rows = json.loads(out)
+    assert isinstance(rows, list)
+    assert rows or command in EMPTY
+    assert [misfit for row in rows for misfit in misfits(row, promised["commands"][command]["items"])] == []
+
+
+def test_every_command_that_prints_rows_is_promised_or_runs_a_sweep():
+    assert set(COLUMNS) == {*COMMANDS, "confirm"}  # test_cli runs a confirmation
+
+
+@pytest.mark.parametrize("line", ["plan nowhere.yaml", "status nosuch", "next nosuch", "report nosuch", "table nosuch"])
+def test_a_wrong_request_leaves_stdout_empty(call, line):
+    assert call(f"{line} --format json") == (2, "")
+
+
+def test_what_is_not_finite_is_null(capsys):
+    print_rows([{"a": math.nan, "b": (1.0, -math.inf), "c": {"d": math.inf}}])
+    assert json.loads(capsys.readouterr().out) == [{"a": None, "b": [1.0, None], "c": {"d": None}}]
