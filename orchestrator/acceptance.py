@@ -9,14 +9,12 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from orchestrator.conclude import baseline_of, ledger_says, reference_of, rows_of
+from orchestrator.conclude import OTHER_TEXT, baseline_of, is_foreign, ledger_says, reference_of, rows_of
 from orchestrator.journal import Sweep
 from orchestrator.output import print_rows
 from orchestrator.overview import label
 from results.policies import POLICIES, Acceptance, accept, acceptance_of_records, policy_of
 from results.records import date_of, frontier_before, record_losses
-
-OTHER_TEXT = "These runs were scored on another text than the record's, so the gain says little."
 
 
 def print_acceptance(sweep: Sweep, store: Path, policy: str, baseline: str | None, format: str) -> None:
@@ -26,7 +24,7 @@ def print_acceptance(sweep: Sweep, store: Path, policy: str, baseline: str | Non
     incumbent = frame[frame["config"] == reference] if isinstance(reference, str) else reference
     name = str(incumbent["config"].iloc[0]) if len(incumbent) else str(reference)
     objections = ledger_says(sweep, frame)["objections"]
-    foreign = (baseline or "").startswith("record:") and sweep.space.base.data.source != "shards"
+    foreign = is_foreign(sweep, baseline)
     told = []
     for config in asked:
         if config == name:

@@ -17,10 +17,10 @@ from orchestrator.journal import Sweep, find_sweep
 from orchestrator.output import print_rows
 from orchestrator.overview import driven_s, label
 from orchestrator.plan_table import read_plan
-from orchestrator.racing import is_paired, rule_of
+from orchestrator.race_comparison import demand_race_terms, verdicts_of_race
 from orchestrator.rungs import rung_lines
 from results.compare import compare
-from results.race_verdict import race_verdicts
+from results.ledger import SeedFate
 from results.reckoning import in_words
 from results.records import record_losses
 from results.render import render
@@ -34,6 +34,8 @@ from trainer.spec.record import Record
 from trainer.spec.units import human_seconds
 
 FIGURE = Path("figures") / "scores.png"
+MOST_LISTED_SEEDS = 20
+OTHER_TEXT = "These runs were scored on another text than the record's, so the difference says little."
 PIPED_WIDTH = 140
 """Characters of a line where no terminal sets them."""
 
@@ -174,6 +176,8 @@ def print_comparison(
         print_rows(asdict(verdict) | {"sentence": verdict.sentence} for verdict in verdicts)
         return
     console = Console(highlight=False)
+    if is_foreign(sweep, baseline):
+        console.print(OTHER_TEXT, style="yellow", soft_wrap=True)
     asked = {item.id: item for item in sweep.asked()}
     for verdict in verdicts:
         console.print(f"{verdict.conclusion.upper()}  {label(asked[verdict.config], sweep.space)}", style="bold")
@@ -181,6 +185,11 @@ def print_comparison(
         console.print(f"  {seed_line(sweep, verdict.config)}", style="dim", soft_wrap=True)
         if verdict.assumption:
             console.print(f"  assumes: {verdict.assumption}", style="dim", soft_wrap=True)
+
+
+def is_foreign(sweep: Sweep, baseline: str | None) -> bool:
+    """Whether the baseline is a published record while the sweep's text is not the challenge's."""
+    return (baseline or "").startswith("record:") and sweep.space.base.data.source != "shards"
 
 
 def _verdicts(
@@ -195,12 +204,11 @@ def _verdicts(
     asked = sweep.space.compare
     if unit not in (None, asked.unit) and margin is None:
         raise UserError(f"--unit {unit} needs --margin too: the sweep's margin of {asked.margin:g} is in {asked.unit}")
-    if sweep.space.race and baseline is None and margin is None and unit is None and alpha is None:
-        rule = rule_of(sweep.space, is_paired(sweep.space, sweep.asked(), sweep.records()))
-        objections = ledger_says(sweep, frame)["objections"]
-        return race_verdicts(frame, sweep.race(), baseline_of(sweep), rule, asked.unit, sweep.space.seeds, objections)
     reference = baseline_of(sweep) if baseline is None else reference_of(sweep, baseline, store)
     terms = asked.changed(margin, unit, alpha)
+    if sweep.space.race:
+        demand_race_terms(sweep, terms)
+        return verdicts_of_race(sweep, frame, reference, ledger_says(sweep, frame)["objections"])
     return compare(
         frame,
         reference,
@@ -236,11 +244,19 @@ def ledger_says(sweep: Sweep, frame: pd.DataFrame) -> dict[str, Any]:
 
 def seed_line(sweep: Sweep, config: str) -> str:
     """'seeds: 1337 done, 42 failed; in sweep ttt-2: 7 done': every seed declared for it, with its outcome."""
-    by_sweep: dict[str, list[str]] = {sweep.name: []}
+    by_sweep: dict[str, list[SeedFate]] = {sweep.name: []}
     for fate in sweep.ledger.fate([config]):
-        by_sweep.setdefault(fate.sweep, []).append(f"{fate.seed} {fate.outcome}")
-    own = ", ".join(by_sweep.pop(sweep.name)) or "none declared"
-    return "; ".join([f"seeds: {own}", *(f"in sweep {name}: {', '.join(seeds)}" for name, seeds in by_sweep.items())])
+        by_sweep.setdefault(fate.sweep, []).append(fate)
+    own = _outcomes(by_sweep.pop(sweep.name)) or "none declared"
+    return "; ".join([f"seeds: {own}", *(f"in sweep {name}: {_outcomes(fates)}" for name, fates in by_sweep.items())])
+
+
+def _outcomes(fates: Sequence[SeedFate]) -> str:
+    """Seed by seed; of many only how many ended how."""
+    if len(fates) <= MOST_LISTED_SEEDS:
+        return ", ".join(f"{fate.seed} {fate.outcome}" for fate in fates)
+    counts = Counter(fate.outcome for fate in fates)
+    return f"{len(fates)} declared, of which " + ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
 
 
 def reference_of(sweep: Sweep, baseline: str, store: Path) -> str | pd.DataFrame:

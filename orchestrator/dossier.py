@@ -17,6 +17,7 @@ from orchestrator.rungs import rung_lines
 from results.dossier import Dossier, published_dossier
 from results.store import read_outcomes
 from trainer.spec.environment import WITHOUT_GIT
+from trainer.spec.mirror import store_folder
 
 
 def dossier_of(sweep: Sweep) -> Dossier:
@@ -51,7 +52,7 @@ def open_dossier(store: str = "", name: str = "", sweep_folder: str = "") -> Dos
     if sweep_folder:
         folder = Path(sweep_folder).absolute()
         store, name = str(folder.parent.parent), folder.name
-    return dossier_of(find_sweep(Path(store or "runs"), name)) if name else published_dossier()
+    return dossier_of(find_sweep(store_folder(store or "runs"), name)) if name else published_dossier()
 
 
 def _terms(sweep: Sweep) -> Mapping[str, str]:

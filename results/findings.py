@@ -18,7 +18,7 @@ from results.importance import importance_facts, importance_figure
 from results.page import Callout, Chapter, Code, Part, Table, Text, left_out, plot, table_of
 from results.policies import Policy
 from results.ranking import gain_facts, gain_figure, ranking_facts, ranking_figure
-from results.seeds import fate_table, scatter_facts, spread_lines
+from results.seeds import fate_table, provable_lines, scatter_facts, spread_lines
 from results.tables import is_finished, per_run
 from results.verdict import Verdict
 from results.yardsticks import scale_lines
@@ -43,6 +43,7 @@ def verdict(dossier: Dossier) -> Chapter:
     if found.assumption:
         parts.append(Text(f"The test assumes: {found.assumption}."))
     parts.append(Text(f"Of all {len(dossier.verdicts):,} configurations compared: {told}."))
+    parts += [Text(line) for line in provable_lines(dossier, found)]
     return Chapter("verdict", "Verdict", parts)
 
 
@@ -101,7 +102,7 @@ def differences(dossier: Dossier) -> Chapter:
     heads = {
         "label": "configuration", "conclusion": "verdict", "gain": "gain (bits per byte)", "low": "95 % from",
         "high": "to", "n": "n", "test": "test", "p": "p", "p_corrected": "p, corrected",
-        "p_no_worse": "p, no worse", "sign_flip_p": "p, sign flips", "reason": "reason",
+        "p_no_worse": "p, no worse", "sign_flip_p": "p, sign flips", "race": "in the race", "reason": "reason",
     }  # fmt: skip
     signed = {name: facts[name].map("{:+.5f}".format).replace("+nan", "") for name in ("gain", "low", "high")}
     signed |= {name: facts[name].map("{:.2g}".format, na_action="ignore") for name in P_VALUES}

@@ -9,7 +9,8 @@ the records do.
     {"event": "started", "sweep": "ttt", "config": "3f2a", "seed": 42, "at", "previous"}
     {"event": "ended", "sweep": "ttt", "config": "3f2a", "seed": 42, "status": "done", "at", "previous"}
 
-It notices mistakes and short cuts; whoever rewrites both files and the records with care leaves no mark.
+Machines that share a bucket add to one chain there, an object for each line; the file is then a copy. It notices
+mistakes and short cuts; whoever rewrites both files and the records with care leaves no mark.
 """
 
 from __future__ import annotations

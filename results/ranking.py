@@ -61,8 +61,8 @@ def ranking_figure(facts: pd.DataFrame) -> Figure:
 
 def gain_facts(dossier: Dossier, most: int = MOST_ROWS) -> pd.DataFrame:
     """One row per verdict, largest gain first, those that cannot be judged last: config, label, conclusion, gain,
-    low, high, margin in bits per byte (positive is better), n, test, p, p_corrected, p_no_worse, sign_flip_p, `pairs`
-    (gain on each shared artifact), `reason` and `num_left_out`."""
+    low, high, margin in bits per byte (positive is better), n, test, p, p_corrected, p_no_worse, sign_flip_p, race
+    (what became of it in one), `pairs` (gain on each shared artifact), `reason` and `num_left_out`."""
     rows = [_gain(dossier, verdict) for verdict in dossier.verdicts]
     facts = pd.DataFrame(rows, columns=list(GAIN_COLUMNS)).sort_values("gain", ascending=False, kind="stable")
     kept = facts.head(most).reset_index(drop=True)
@@ -74,7 +74,7 @@ def gain_facts(dossier: Dossier, most: int = MOST_ROWS) -> pd.DataFrame:
 
 GAIN_COLUMNS = (
     "config", "label", "conclusion", "gain", "low", "high", "margin", "n", "test", "p", "p_corrected", "p_no_worse",
-    "sign_flip_p", "reason",
+    "sign_flip_p", "race", "reason",
 )  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def _gain(dossier: Dossier, verdict: Verdict) -> tuple[Any, ...]:
     effect = verdict.bpb
     numbers = [math.nan] * 4 if effect is None else [-effect.difference, -effect.high, -effect.low, effect.margin]
     p_values = verdict.p, verdict.p_corrected, verdict.p_no_worse, verdict.sign_flip_p
-    found = verdict.n_candidate, verdict.test, *p_values, verdict.reason
+    found = verdict.n_candidate, verdict.test, *p_values, verdict.race, verdict.reason
     return verdict.config, dossier.label(verdict.config), verdict.conclusion, *numbers, *found
 
 

@@ -16,9 +16,12 @@ from scipy import stats
 from results.dossier import Dossier
 from results.figures import score_facts
 from results.moderation import SharedVariance
+from results.planning import design_of
 from results.tables import is_finished, per_run
+from results.verdict import Verdict
 
 HEADS = ("label", "n", "mean", "sd", "ci95_low", "ci95_high", "best", "failed")
+POWER = 0.8
 MOST_SCATTERED = 300
 """Configurations drawn as points; more are a cloud, and a slow page."""
 
@@ -83,6 +86,25 @@ def spread_lines(dossier: Dossier) -> Sequence[str]:
     times = f", {seeds.sd / pairs.sd:.0f} times less" if pairs.sd > 0 else ""
     gains = "The gains of the best configuration on the artifacts that it shares with the baseline spread by"
     return [*lines, f"{gains} {pairs.sd:.5f}{times}: pairing takes out the rest."]
+
+
+def provable_lines(dossier: Dossier, found: Verdict) -> Sequence[str]:
+    """The smallest gain that such a sweep could have shown, for the test that was made; nothing where none was."""
+    if found.bpb is None or not dossier.seeds:
+        return []
+    paired = found.test == "paired t-test"
+    spread = between_pairs(dossier) if paired else between_seeds(dossier)
+    if not spread.df or not spread.sd > 0:
+        return []
+    n, first_look = len(dossier.seeds), found.looks[0] if found.looks else None
+    design = design_of(paired, len(dossier.verdicts), n, spread.sd, found.alpha, dossier.adaptive, first_look)
+    gain = design.smallest_gain(POWER)
+    if gain is None:
+        return []
+    beyond = " beyond the margin" if found.bpb.margin else ""
+    confirmed = " once confirmed on as many fresh seeds" if dossier.adaptive else ""
+    shown = f"show a gain of {gain:.4f} bits per byte{beyond} in {POWER:.0%} of cases{confirmed}"
+    return [f"{n} seeds with this spread {shown}."]
 
 
 def fate_table(dossier: Dossier) -> pd.DataFrame:

@@ -98,8 +98,8 @@ def _evidence(verdict: Verdict) -> str:
         runs += "" if verdict.correlation is None else f" (correlation {verdict.correlation:.2f})"
     if verdict.looks:
         first, last = verdict.looks
-        looks = f"looks after {first} to {last} seeds at {verdict.num_comparisons} configurations"
-        return f"{verdict.test} {runs}, p = {verdict.p:.2g} at the last look, of {looks}; {verdict.race}"
+        shared = f"alpha is shared by looks after {first} to {last} seeds at {verdict.num_comparisons} configurations"
+        return f"{verdict.test} {runs}, p = {verdict.p:.2g} at its last look ({shared}); {verdict.race}"
     corrected = ""
     if verdict.num_comparisons > 1:
         corrected = f", {verdict.p_corrected:.2g} after correction for {verdict.num_comparisons} comparisons"

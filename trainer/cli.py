@@ -192,7 +192,8 @@ def score(
     with console.status("scoring") as status:
         found = score_file(file, recipe, stage_store(store), lambda fraction: status.update(f"scoring {fraction:.0%}"))
     if format == "json":
-        print(json.dumps([asdict(found)], indent=1))
+        row = {name: value for name, value in vars(found).items() if name != "nll_P"}  # numbers of the whole, no tensor
+        print(json.dumps([row], indent=1))
         return
     out = Console(highlight=False, soft_wrap=True)
     out.print(f"{'val_bpb':<14} {found.val_bpb:.6f}  bits per byte")

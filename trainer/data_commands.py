@@ -34,7 +34,7 @@ def fetch(
 @data_app.command(epilog="Example: python -m trainer data build --from notes/ --from book.txt --vocab-size 1024")
 def build(
     sources: Annotated[list[Path], typer.Option("--from", help="A UTF-8 file, or a folder of them.")],
-    vocab_size: Annotated[int, typer.Option(min=300, help="Pieces of the tokenizer to train.")] = 1024,
+    vocab_size: Annotated[int, typer.Option(min=300, max=65_536, help="Pieces of the tokenizer to train.")] = 1024,
     out: OutOption = Path("data"),
 ) -> None:
     """Make a tokenizer and shards from your own text, each file a document."""

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from questions import leave_runs, record_of, space_of
 
+from orchestrator.cli import main
 from orchestrator.conclude import rows_of, table_of, verdict_lines
 from orchestrator.journal import open_sweep
 from orchestrator.run_queue import FINISHED, WAIT, RunQueue
@@ -92,6 +93,32 @@ def test_the_table_ranks_who_ran_enough_and_the_verdict_tells_the_race(tmp_path)
     assert "interval for all looks together" in told
     assert "nobody in the race beats it by more than the margin" in told
     assert "xploratory" not in told
+
+
+@pytest.mark.parametrize("said", [("--margin", "0.02"), ("--alpha", "0.2"), ("--margin", "0.01", "--unit", "nats")])
+def test_a_race_answers_for_its_own_thresholds_alone(tmp_path, capsys, monkeypatch, said):
+    leave_runs(open_sweep(tmp_path, space_of(tmp_path, RACE)), score)
+    assert told(capsys, monkeypatch, tmp_path, *said)[0] == 2
+    status, out, error = told(capsys, monkeypatch, tmp_path, "--margin", "0.01", "--alpha", "0.05")
+    assert (status, error) == (0, "")
+    assert "on 3 against 3 runs" in out
+
+
+def test_against_a_record_or_another_configuration_a_race_is_exploratory(tmp_path, capsys, monkeypatch):
+    sweep = open_sweep(tmp_path, space_of(tmp_path, RACE))
+    leave_runs(sweep, score)
+    for baseline in ("record:1413", sweep.asked()[1].id):
+        status, out, _ = told(capsys, monkeypatch, tmp_path, "--baseline", baseline)
+        assert (status, out.count("Exploratory")) == (0, 4 if baseline.startswith("record") else 3)
+        assert ("scored on another text" in out) == baseline.startswith("record")
+
+
+def told(capsys, monkeypatch, store, *words):
+    """Exit status and what `orchestrator compare race` prints and complains."""
+    monkeypatch.setattr("sys.argv", ["orchestrator", "compare", "race", *words, "--store", str(store)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code or 0, *capsys.readouterr()
 
 
 def test_other_thresholds_are_another_race(tmp_path):

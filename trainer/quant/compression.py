@@ -66,12 +66,12 @@ def shuffled(content: bytes) -> bytes:
     return b"".join(content[start::SHUFFLE_STRIDE] for start in range(SHUFFLE_STRIDE))
 
 
-def unshuffled(content: bytes) -> bytes:
+def unshuffled(content: bytes, stride: int = SHUFFLE_STRIDE) -> bytes:
     """The inverse of `shuffled`."""
     found, taken = bytearray(len(content)), 0
-    for start in range(SHUFFLE_STRIDE):
-        count = len(range(start, len(content), SHUFFLE_STRIDE))
-        found[start::SHUFFLE_STRIDE] = content[taken : taken + count]
+    for start in range(stride):
+        count = len(range(start, len(content), stride))
+        found[start::stride] = content[taken : taken + count]
         taken += count
     return bytes(found)
 

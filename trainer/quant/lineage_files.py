@@ -1,7 +1,7 @@
 """The lineage's own files, read without executing anything: `final_model.pt` and per-row int6 or int8 `.ptz`.
 
 Two containers are known: `quantized`/`scales`/`passthrough` (baseline, PR #150) and `w`/`m` with NAME.q and NAME.scale
-(#162 to #549). Stacked weights ("banks", #399 on) are cut back into layers. Nothing is written in these formats.
+(#162 to #1413). Stacked weights ("banks", #399 on) are cut back into layers. Nothing is written in these formats.
 Source: recipe notes 3.1, 4.2, 4.8.
 """
 
@@ -15,15 +15,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import brotli
 import torch
 import zstandard
 from torch import Tensor
 
-from trainer.quant.compression import LARGEST_CONTENT_BYTES
+from trainer.quant.compression import LARGEST_CONTENT_BYTES, unshuffled
 from trainer.spec.errors import ArtifactError
 from trainer.spec.tensors import HEAD
 
 ZSTD_MAGIC, LZMA_MAGIC, ZIP_MAGIC = b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00", b"PK"
+ZLIB_MAGIC, SHUFFLE_MAGIC = b"\x78", b"BSHF"  # brotli has none; the byte after the shuffle's is its stride
+COMPRESSORS_SAY = (zlib.error, lzma.LZMAError, zstandard.ZstdError, brotli.error)
+DAMAGE = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What code that expects a sound file may raise on another; torch's reader raises most of these."""
 OLD_NAMES = {"lm_head.weight": HEAD}
 """The lineage's names that are not ours."""
 BANKS = {
@@ -46,12 +51,18 @@ def read_lineage_file(path: Path) -> dict[str, Tensor]:
         content = torch.load(io.BytesIO(_unpacked(data)), map_location="cpu", weights_only=True)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
+    except (pickle.UnpicklingError, EOFError, *COMPRESSORS_SAY, *DAMAGE) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ArtifactError(f"{path} holds no lineage checkpoint: {reason}") from error
     if not isinstance(content, Mapping):
         raise ArtifactError(f"{path} holds a {type(content).__name__}; expected tensors by name")
-    return {OLD_NAMES.get(name, name): tensor.float() for name, tensor in _unbanked(_state(content, path)).items()}
+    try:
+        state = {str(OLD_NAMES.get(name, name)): w.float() for name, w in _unbanked(_state(content, path)).items()}
+    except DAMAGE as error:
+        raise ArtifactError(f"{path} is a damaged container: {type(error).__name__} {error}") from error
+    if infinite := [name for name, tensor in state.items() if not tensor.isfinite().all()]:
+        raise ArtifactError(f"{path}: {infinite[0]} holds numbers that are not finite")
+    return state
 
 
 def _unpacked(data: bytes) -> bytes:
@@ -62,7 +73,10 @@ def _unpacked(data: bytes) -> bytes:
         return zstandard.ZstdDecompressor().decompress(data, max_output_size=LARGEST_CONTENT_BYTES)
     if data.startswith(LZMA_MAGIC):
         return lzma.LZMADecompressor().decompress(data, max_length=LARGEST_CONTENT_BYTES)
-    return zlib.decompressobj().decompress(data, LARGEST_CONTENT_BYTES)
+    if data.startswith(ZLIB_MAGIC):
+        return zlib.decompressobj().decompress(data, LARGEST_CONTENT_BYTES)
+    content = brotli.Decompressor().process(data, output_buffer_limit=LARGEST_CONTENT_BYTES)
+    return unshuffled(content[5:], content[4]) if content.startswith(SHUFFLE_MAGIC) else content
 
 
 def _state(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:

@@ -1,9 +1,12 @@
 """Files of the lineage are read safely and score as the weights they hold."""
 
+import contextlib
 import json
 import lzma
+import random
 import zlib
 
+import brotli
 import pytest
 import torch
 import zstandard
@@ -17,7 +20,12 @@ from trainer.stages.cache import StageStore
 from trainer.stages.score_file import model_of_file, score_file
 from trainer.stages.train import initial_model
 
-WRAPPERS = {"zlib": zlib.compress, "lzma": lzma.compress, "zstd": zstandard.ZstdCompressor().compress}
+WRAPPERS = {
+    "zlib": zlib.compress,
+    "lzma": lzma.compress,
+    "zstd": zstandard.ZstdCompressor().compress,
+    "brotli": lambda data: brotli.compress(b"BSHF\x02" + data[0::2] + data[1::2]),
+}
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +118,51 @@ def test_a_file_of_another_kind_is_refused(tmp_path, data):
     (tmp_path / "x.ptz").write_bytes(data)
     with pytest.raises(ArtifactError, match="holds no lineage checkpoint"):
         read_lineage_file(tmp_path / "x.ptz")
+
+
+def lacking_scale(state):
+    content = pr150_container(state)
+    del content["scales"]["blocks.0.attn.c_q.weight"]
+    return content
+
+
+DAMAGED = {
+    "codes without their scale": lacking_scale,
+    "scales of another shape": lambda s: pr150_container(s) | {"scales": dict.fromkeys(s, torch.ones(3))},
+    "no tensor": lambda s: pr150_container(s) | {"passthrough": {"smear.gate": "text"}},
+    "w that is no mapping": lambda s: {"w": [1, 2], "m": {}},
+    "a bank of an odd number of layers": lambda s: {"kv_bank": torch.ones(1, 4, 4)},
+    "a number that is not finite": lambda s: {**s, "smear.gate": torch.full((64,), float("nan"))},
+    "nothing": lambda s: {},
+    "a list": lambda s: [torch.ones(1)],
+    "numbers for names": lambda s: {1: torch.ones(1), "a": torch.ones(2)},
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_container_is_told_in_a_message(state, tmp_path, damage):
+    with pytest.raises(ArtifactError, match="x.ptz"):
+        model_of_file(saved(tmp_path / "x.ptz", DAMAGED[damage](state), zlib.compress), small())
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_file_cut_short_is_refused(state, tmp_path, wrapper, share):
+    path = saved(tmp_path / "x.ptz", pr549_container(state), WRAPPERS[wrapper])
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(ArtifactError, match="holds no lineage checkpoint"):
+        read_lineage_file(path)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_file_with_bytes_changed_is_read_or_refused(state, tmp_path, seed):
+    path, draw = saved(tmp_path / "x.pt", dict(list(state.items())[:3])), random.Random(seed)
+    data = bytearray(path.read_bytes())
+    for _ in range(20):
+        data[draw.randrange(len(data))] = draw.randrange(256)
+    path.write_bytes(data)
+    with contextlib.suppress(ArtifactError):
+        read_lineage_file(path)
 
 
 def test_tensors_of_another_model_are_told_by_name(state, tmp_path):

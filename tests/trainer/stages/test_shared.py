@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,11 @@ def test_a_fresh_machine_finds_what_another_finished_and_fetches_it_to_build_on(
     assert two.history("train", "small") == [1.5]
     assert two.find_intact("train", "abc") == told
     assert weights(two) == b"weights"
+
+
+def test_a_store_travels_to_other_processes(machine):
+    told = publish(machine("one"))
+    assert pickle.loads(pickle.dumps(machine("two"))).find("train", "abc") == told
 
 
 def test_an_upload_that_breaks_off_leaves_nothing_visible_and_is_made_up_for(machine, monkeypatch):
