@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,8 @@ class SlotState:
     fruitful: bool = False
     """Whether it finished a run since its trainer was started."""
     closed: bool = False
+    machine: str = ""
+    """What its worker group runs on."""
 
 
 @dataclass
@@ -42,6 +44,10 @@ class RunState:
     kills: int = 0
     lost: str = ""
     """Why no record will come, if so."""
+    owner: str = ""
+    """Who waits for its end."""
+    expelled: bool = False
+    """Whether it must leave the slot it is on, and wait for another."""
 
 
 class Board:
@@ -53,6 +59,7 @@ class Board:
         self._pending: list[str] = []
         self._changed = asyncio.Condition()
         self._closing = False
+        self._quarantined: set[str] = set()
 
     async def submit(self, request: Mapping[str, Any]) -> None:
         """Puts a run on the board; a run that is already there stays as it is."""
@@ -63,17 +70,34 @@ class Board:
         self._pending.append(run_id)
         await self._tell_slots()
 
-    async def open_slot(self, slot: int) -> int:
-        """A worker group started. Returns its generation; calls of earlier ones are void from now on."""
+    async def open_slot(self, slot: int, machine: str = "") -> int:
+        """A worker group started on a machine. Returns its generation; calls of earlier ones are void from now on."""
         state = self._slots[slot]
+        state.machine = machine
         state.generation += 1
         state.barren_starts += 1
         if state.holds:
             self._give_back(state)
-        if state.barren_starts > MAX_BARREN_STARTS:
+        if state.barren_starts > MAX_BARREN_STARTS or machine in self._quarantined:
             self._close_slot(state)
         await self._tell_slots()
         return state.generation
+
+    async def quarantine(self, machines: Collection[str], repeated: Collection[str] = ()) -> None:
+        """Slots on these machines take no more runs; what one holds leaves it at its next look and waits for another.
+
+        repeated:  runs that ended and may be submitted again
+        """
+        self._quarantined = set(machines)
+        for run_id in repeated:
+            self._runs.pop(run_id, None)
+        for state in self._slots.values():
+            if state.machine in self._quarantined:
+                state.closed = True
+                run = self._runs.get(state.holds)
+                if run is not None and not run.cancelled:
+                    run.cancelled = run.expelled = True
+        await self._tell_slots()
 
     async def try_again(self, slot: int) -> bool:
         """A slot's trainer gave up. Whether to start another one: only if the last one finished a run."""
@@ -121,25 +145,38 @@ class Board:
         state.barren_starts, state.fruitful = 0, True
         if state.holds == run_id:
             state.holds = ""
-        if run_id in self._runs:
-            self._runs[run_id].ended.set()
+        run = self._runs.get(run_id)
+        if run is not None and run.expelled:
+            run.expelled = run.cancelled = False
+            self._pending.insert(0, run_id)
+            await self._tell_slots()
+            return
+        if run is not None:
+            run.ended.set()
         if run_id in self._pending:
             self._pending.remove(run_id)
 
-    async def cancel(self, run_id: str) -> None:
-        """Asks a run to stop; one that still waits ends at once. Unknown runs are ignored."""
+    async def cancel(self, run_id: str, owner: str | None = None) -> None:
+        """Asks a run to stop; one that still waits ends at once. Unknown runs are ignored.
+
+        owner:  only if this one waits for it
+        """
         run = self._runs.get(run_id)
-        if run is None:
+        if run is None or owner not in (None, run.owner):
             return
-        run.cancelled = True
+        run.cancelled, run.expelled = True, False
         if run_id in self._pending:
             self._pending.remove(run_id)
             run.ended.set()
 
-    async def wait(self, request: Mapping[str, Any], wait_s: float) -> Mapping[str, Any]:
-        """Up to `wait_s` seconds for the end of a run, submitted if need be: {ended, fraction, lost}."""
+    async def wait(self, request: Mapping[str, Any], wait_s: float, owner: str = "") -> Mapping[str, Any]:
+        """Up to `wait_s` seconds for the end of a run, submitted if need be: {ended, fraction, lost}.
+
+        owner:  who waits, and so may cancel it
+        """
         await self.submit(request)
         run = self._runs[request["run_id"]]
+        run.owner = owner
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(run.ended.wait(), wait_s)
         fraction = run.progress["fraction"] if run.progress else 0.0
@@ -161,6 +198,8 @@ class Board:
                     "slot": slot,
                     "started": state.generation > 0,
                     "closed": state.closed,
+                    "machine": state.machine,
+                    "quarantined": state.machine in self._quarantined,
                     "run_id": state.holds,
                     "progress": dict(doing) if doing else None,
                 }

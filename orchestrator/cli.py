@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from orchestrator.options import (
     RUNS,
     Address,
     Inline,
+    MLflow,
     Name,
     NoCheck,
     Policy,
@@ -27,15 +29,17 @@ from orchestrator.options import (
     Space,
     Store,
     TableFormat,
+    TensorBoard,
     TextOrJson,
     Trials,
+    WandB,
     WarmStart,
     Workers,
 )
 from orchestrator.output import print_rows
-from orchestrator.overview import read_live
 from orchestrator.question import SearchSpace
 from orchestrator.space import load_space
+from orchestrator.tracking import Trackers
 from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people
 from trainer.spec.errors import UserError
 from trainer.spec.load import parse_overrides
@@ -89,21 +93,25 @@ def sweep(
     address: Address = None,
     inline: Inline = False,
     snapshot_every_s: SnapshotEvery = 60.0,
+    tensorboard: TensorBoard = False,
+    mlflow: MLflow = None,
+    wandb: WandB = None,
     no_check: NoCheck = False,
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
     """Run a sweep, or what is missing of it, and end in a table, a verdict and a figure."""
-    from orchestrator.driver import DriveOptions
     from orchestrator.journal import open_sweep
+    from orchestrator.kept_plan import keep_plan, read_plan
     from orchestrator.plan import plan_here
-    from orchestrator.plan_table import keep_plan, read_plan
+    from orchestrator.plan_table import plan_rows
     from orchestrator.precedents import precedents_of
     from orchestrator.run_queue import default_lag
 
     question = _question(space, preset, overrides, seeds, trials, warm_start, price)
-    options = DriveOptions(slots, workers, address, inline, snapshot_every_s, check=not no_check)
+    trackers = Trackers(tensorboard, mlflow, wandb)
+    options = _options(slots, workers, address, inline, snapshot_every_s, not no_check, trackers)
     found = open_sweep(
         store,
         question,
@@ -112,7 +120,7 @@ def sweep(
         precedents=lambda: precedents_of(store, question),
     )
     if read_plan(found.folder) is None:
-        keep_plan(found.folder, plan_here(question, 1 if inline else slots, workers, store))
+        keep_plan(found.folder, plan_rows(plan_here(question, 1 if inline else slots, workers, store)))
     _drive(found, options, store, format)
 
 
@@ -124,17 +132,26 @@ def resume(
     address: Address = None,
     inline: Inline = False,
     snapshot_every_s: SnapshotEvery = 60.0,
+    tensorboard: TensorBoard = False,
+    mlflow: MLflow = None,
+    wandb: WandB = None,
     no_check: NoCheck = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again, once mended.")] = False,
+    trust: Annotated[list[str], typer.Option(help="A quarantined machine that may run again.")] = [],  # noqa: B006
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
     """Go on with a sweep that was interrupted or killed; nothing finished is run again."""
-    from orchestrator.driver import DriveOptions
     from orchestrator.journal import find_sweep
+    from orchestrator.quarantine import trust_machine
 
-    options = DriveOptions(slots, workers, address, inline, snapshot_every_s, check=not no_check)
-    _drive(find_sweep(store, name), options, store, format, retry_failed)
+    trackers = Trackers(tensorboard, mlflow, wandb)
+    options = _options(slots, workers, address, inline, snapshot_every_s, not no_check, trackers)
+    found = find_sweep(store, name)
+    with found.lock():
+        for machine in trust:
+            trust_machine(found, machine)
+    _drive(found, options, store, format, retry_failed)
 
 
 @app.command(epilog="Example: orchestrator confirm ttt")
@@ -173,36 +190,32 @@ def confirm(
 @app.command(epilog="Example: orchestrator status ttt")
 def status(
     name: Annotated[str | None, typer.Argument(help="A sweep's name; default: the newest.")] = None,
+    watching: Annotated[bool, typer.Option("--watch", help="Go on showing it until it ends.")] = False,
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
     """Where a sweep stands; works from another terminal while it runs."""
     from orchestrator.journal import find_sweep, list_sweeps
+    from orchestrator.standing import print_standing, standing, watch
 
     if name is None and not list_sweeps(store):
         raise UserError(
             f"{store_name(store)}: no sweeps yet; start one with: orchestrator sweep search_spaces/ttt.yaml"
         )
     found = find_sweep(store, name) if name else list_sweeps(store)[-1]
-    facts = _standing(found)
     if format == "json":
-        print_rows([facts])
+        print_rows([standing(found)])
         return
-    from orchestrator.screen import panel, picture_from
-
-    console = Console(highlight=False)
-    live = facts.pop("live")
-    if live and facts["state"] == "running":
-        console.print(panel(picture_from(live)))
-    console.print(f"{facts['sweep']}: {facts['state']}, {facts['recorded']} of {facts['runs']} runs recorded")
+    (watch if watching else print_standing)(found, Console(highlight=False))
 
 
 @app.command("list", epilog="Example: orchestrator list --format json")
 def list_(store: Store = RUNS, format: TextOrJson = "text") -> None:
     """All sweeps of the store."""
     from orchestrator.journal import damaged_sweeps, list_sweeps
+    from orchestrator.standing import listing_line, standing
 
-    rows = [_standing(found) for found in list_sweeps(store)]
+    rows = [standing(found) for found in list_sweeps(store)]
     for damaged in damaged_sweeps(store):
         Console(stderr=True).print(f"left out: sweep '{damaged}': its journal cannot be read", style="red")
     for row in rows:
@@ -210,15 +223,10 @@ def list_(store: Store = RUNS, format: TextOrJson = "text") -> None:
     if format == "json":
         print_rows(rows)
         return
-    console = Console(highlight=False)
-    if not rows:
-        console.print(f"{store_name(store)}: no sweeps yet; start one with: orchestrator sweep search_spaces/ttt.yaml")
-    for row in rows:
-        console.print(
-            f"{row['sweep']:<16} {row['state']:<12} {row['recorded']:>4} of {row['runs']:<4} runs  "
-            f"{row['created_at']}  {row['description']}",
-            soft_wrap=True,
-        )
+    lines = [listing_line(row) for row in rows] or [
+        f"{store_name(store)}: no sweeps yet; start one: orchestrator sweep FILE"
+    ]
+    Console(highlight=False).print("\n".join(lines), soft_wrap=True)
 
 
 @app.command(epilog="Example: orchestrator table ttt --per run --format csv > rows.csv")
@@ -330,6 +338,21 @@ def _question(
     return found if price is None else found.at_price(price)
 
 
+def _options(
+    slots: int | None,
+    workers: int | None,
+    address: str | None,
+    inline: bool,
+    snapshot_every_s: float,
+    check: bool,
+    trackers: Trackers,
+) -> Any:
+    from orchestrator.driver import DriveOptions
+
+    trackers.check(inline)
+    return DriveOptions(slots, workers, address, inline, snapshot_every_s, check, trackers)
+
+
 def _seeds(text: str | None) -> list[int] | None:
     if text is None:
         return None
@@ -340,8 +363,8 @@ def _seeds(text: str | None) -> list[int] | None:
 
 
 def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: bool = False) -> None:
-    from orchestrator.conclude import conclude
-    from orchestrator.driver import drive
+    from orchestrator.conclude import conclude, stranded_lines
+    from orchestrator.driver import End, drive
     from orchestrator.feed import refuse_other_text
     from orchestrator.precedents import precedent_lines
     from orchestrator.run_queue import queue_of
@@ -356,11 +379,14 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
             console.print(f"{found.set_aside_failed()} failed runs are done again")
         refuse_other_text(found)
         queue = queue_of(found)
-        try:
-            complete = drive(found, queue, stage_store(store), options, console)
-        except KeyboardInterrupt:  # before the driver listens, or a second Ctrl-C
-            complete = False
-    if not complete:
+        end: End = "interrupted"
+        with contextlib.suppress(KeyboardInterrupt):  # before the driver listens, or a second Ctrl-C
+            end = drive(found, queue, stage_store(store), options, console)
+    if end == "stranded":
+        for line in stranded_lines(found, queue.total_runs):
+            console.print(line, style="red", soft_wrap=True)
+        raise typer.Exit(EXIT_FAILED)
+    if end == "interrupted":
         where = "" if store == RUNS else f" --store {store_name(store)}"
         console.print(
             f"interrupted: {len(queue.records)} of {queue.total_runs} runs are kept. "
@@ -373,23 +399,6 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
     conclude(found, console, format)
     if any(record.status == "failed" for record in queue.records.values()):
         raise typer.Exit(EXIT_FAILED)
-
-
-def _standing(found: Any) -> dict[str, Any]:
-    """One sweep as a row: what `status` and `list` say of it."""
-    recorded = len(found.records()) + len(found.short_records())
-    busy = found.is_locked()
-    live = read_live(found.folder) if busy else None
-    total = found.total_runs
-    return {
-        "sweep": found.name,
-        "state": "running" if busy else "complete" if recorded >= total else "interrupted",
-        "recorded": recorded,
-        "runs": total,
-        "created_at": found.created_at,
-        "description": found.space.description,
-        "live": live,
-    }
 
 
 def main() -> None:

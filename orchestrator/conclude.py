@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.journal import Sweep, find_sweep
+from orchestrator.kept_plan import read_plan
 from orchestrator.output import print_rows
 from orchestrator.overview import driven_s, label
-from orchestrator.plan_table import read_plan
 from orchestrator.race_comparison import demand_race_terms, verdicts_of_race
 from orchestrator.rungs import rung_lines
 from results.compare import compare
 from results.ledger import SeedFate
+from results.machines import machine_lines, quarantined, read_machines
 from results.reckoning import in_words
 from results.records import record_losses
 from results.render import render
@@ -58,6 +59,7 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     console.print(as_text(table, console.width if console.is_terminal else PIPED_WIDTH), soft_wrap=True)
     for line in (
         *handling_lines(frame, sweep.space.seeds),
+        *machines_say(sweep),
         *_stage_lines(frame),
         *rung_lines(sweep.space, sweep.ascent() if sweep.space.rungs else None),
         "",
@@ -303,6 +305,22 @@ def failure_lines(sweep: Sweep, records: Mapping[str, Record]) -> list[str]:
         return []
     told = [f"failed ({len(runs)}x, e.g. {runs[0]}): {reason}" for reason, runs in reasons.items()]
     return ["", *told, f"once mended: orchestrator resume {sweep.name} --retry-failed{store_option(sweep)}"]
+
+
+def stranded_lines(sweep: Sweep, total_runs: int) -> list[str]:
+    """Why no machine may go on, and what to do."""
+    machines = quarantined(sweep.folder)
+    told = [f"machine {name} is quarantined: {why}" for name, why in machines.items()]
+    return [
+        *told,
+        f"no other machine is left: {len(sweep.records())} of {total_runs} runs are kept. Elsewhere, or once mended:",
+        f"  orchestrator resume {sweep.name} --trust {next(iter(machines))}{store_option(sweep)}",
+    ]
+
+
+def machines_say(sweep: Sweep) -> list[str]:
+    """Quarantined machines, differences between machines, and unlike ones under a clock."""
+    return machine_lines(read_machines(sweep.folder), sweep.space.base.budget.train_s is not None)
 
 
 def warn_unreadable(frame: pd.DataFrame, console: Console) -> None:

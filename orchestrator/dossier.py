@@ -10,11 +10,13 @@ from typing import Any
 
 from orchestrator.conclude import baseline_of, rows_of, verdicts_of
 from orchestrator.journal import Sweep, find_sweep
+from orchestrator.kept_plan import read_plan
 from orchestrator.overview import driven_s, label
-from orchestrator.plan_table import read_plan
 from orchestrator.preflight import preflight_words
+from orchestrator.question import SearchSpace
 from orchestrator.rungs import rung_lines
 from results.dossier import Dossier, published_dossier
+from results.machines import read_machines
 from results.store import read_outcomes
 from trainer.spec.environment import WITHOUT_GIT
 from trainer.spec.mirror import store_folder
@@ -40,6 +42,8 @@ def dossier_of(sweep: Sweep) -> Dossier:
         outcomes=read_outcomes(sweep.folder),
         planned=read_plan(sweep.folder),
         wall_s=driven_s(sweep.folder),
+        machines=read_machines(sweep.folder),
+        by_the_clock=space.base.budget.train_s is not None,
         stages_folder=sweep.store / "stages",
         commands=_commands(sweep),
         space_text=(sweep.folder / "space.yaml").read_text(encoding="utf-8"),
@@ -68,11 +72,19 @@ def _terms(sweep: Sweep) -> Mapping[str, str]:
         "Judged by": f"{space.metric.name} ({space.metric.goal})",
         "Counts as better": f"a gain of more than {terms.margin:g} {terms.unit} at alpha = {terms.alpha:g}",
         "Stopping": _stopping(sweep),
+        "Training ends": _end_of_training(space),
         "Liveness": preflight_words(sweep),
         "Limits": "; ".join(f"{name}: {_limit(limit)}" for name, limit in space.constraints.items()),
         "Asked": f"{sweep.created_at[:16].replace('T', ' ')} UTC, at commit {sweep.commit or 'unknown'}",
     }
     return {name: words for name, words in found.items() if words}
+
+
+def _end_of_training(space: SearchSpace) -> str:
+    budget = space.base.budget
+    if budget.train_s is None:
+        return f"after {budget.train_steps} steps, unless swept: unlike machines are asked the same question"
+    return f"by the clock, after {budget.train_s:g} s: the hardware is part of the question"
 
 
 def _stopping(sweep: Sweep) -> str:

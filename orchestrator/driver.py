@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 
@@ -29,10 +30,13 @@ from orchestrator.ray_session import output_to, ray_session
 from orchestrator.run_queue import FINISHED, RunQueue
 from orchestrator.screen import Screen, SlotPicture, make_screen
 from orchestrator.slot import SlotThread, expected_ranks, plan_slots
+from orchestrator.tracking import Trackers
 from trainer.spec.errors import UserError
 from trainer.stages.assemble import RunRequest
 from trainer.stages.cache import StageStore
 
+End = Literal["complete", "interrupted", "stranded"]
+"""`stranded`: every machine that is left is quarantined."""
 LOOK_EVERY_S = 0.25
 CLOSE_WAIT_S = 5.0
 """For runs to write their snapshots and leave; a worker group that is still starting is not waited for."""
@@ -54,38 +58,41 @@ class DriveOptions:
     snapshot_every_s: float = 60.0
     check: bool = True
     """Whether the sweep's recipes must be shown alive before the first run."""
+    trackers: Trackers = field(default_factory=Trackers)
 
 
-def drive(sweep: Sweep, queue: RunQueue, store: StageStore, options: DriveOptions, console: Console) -> bool:
-    """Runs what is missing. Returns whether the sweep is complete; False means interrupted, with everything kept."""
+def drive(sweep: Sweep, queue: RunQueue, store: StageStore, options: DriveOptions, console: Console) -> End:
+    """Runs what is missing, and says how it ended. Everything finished is kept, whichever way."""
     from orchestrator.study_file import StudyFile  # late: Optuna, which only a driver pays for
 
     study = StudyFile(sweep, queue)
     feed = Feed(sweep, queue, store, 1 if options.inline else expected_ranks(options.workers), study.update)
     if feed.is_finished():
-        return True
+        return "complete"
     preflight(sweep, store.root, console, skip=not options.check)
     stop = threading.Event()
     overview = Overview(sweep, queue)
     try:
         if options.inline:
             with stop_on_signals(stop), make_screen(console) as screen:
-                run_inline(feed, store, options, overview, screen, stop)
+                stranded = run_inline(feed, store, options, overview, screen, stop)
         else:
-            run_on_ray(feed, sweep, store, options, overview, stop, console)
+            stranded = run_on_ray(feed, sweep, store, options, overview, stop, console)
     finally:
         overview.close()
-    return queue.next_run() is FINISHED
+    if queue.next_run() is FINISHED:
+        return "complete"
+    return "stranded" if stranded else "interrupted"
 
 
 def run_inline(
     feed: Feed, store: StageStore, options: DriveOptions, overview: Overview, screen: Screen, stop: threading.Event
-) -> None:
-    """One run after another in this process, without a cluster."""
+) -> bool:
+    """One run after another in this process, without a cluster. Returns whether this machine is quarantined."""
     from trainer.stages.context import Interrupted, Progress  # late: starts torch
     from trainer.stages.pipeline import run_pipeline
 
-    while isinstance(request := feed.next(), RunRequest):
+    while socket.gethostname() not in feed.quarantined and isinstance(request := feed.next(), RunRequest):
 
         def report(progress: Progress) -> None:
             overview.show(screen, (describe(0, asdict(progress), overview),))
@@ -93,10 +100,11 @@ def run_inline(
         try:
             run_pipeline(request, store, report=report, stopping=stop.is_set, snapshot_every_s=options.snapshot_every_s)
         except Interrupted:
-            return
+            return False
         feed.ended(request.run_id)
         if stop.is_set():
-            return
+            return False
+    return socket.gethostname() in feed.quarantined
 
 
 def run_on_ray(
@@ -107,8 +115,8 @@ def run_on_ray(
     overview: Overview,
     stop: threading.Event,
     console: Console,
-) -> None:
-    """Slots pull from the board, Tune puts runs on it; this thread sits in Tune."""
+) -> bool:
+    """Slots pull from the board, Tune puts runs on it; this thread sits in Tune. Returns whether no slot may go on."""
     console.print("[dim]starting Ray ...[/dim]")
     is_terminal, width = console.is_terminal, console.width  # asked before the descriptors are turned away
     with (
@@ -118,24 +126,32 @@ def run_on_ray(
         stop_on_signals(stop),  # after ray.init, which takes SIGTERM for itself
         make_screen(Console(file=out, force_terminal=is_terminal, width=width)) as screen,
     ):
-        _run_slots(feed, store, options, overview, stop, screen)
+        return _run_slots(feed, sweep, store, options, overview, stop, screen)
 
 
 def _run_slots(
-    feed: Feed, store: StageStore, options: DriveOptions, overview: Overview, stop: threading.Event, screen: Screen
-) -> None:
+    feed: Feed,
+    sweep: Sweep,
+    store: StageStore,
+    options: DriveOptions,
+    overview: Overview,
+    stop: threading.Event,
+    screen: Screen,
+) -> bool:
     import ray  # late: only a sweep that computes something pays for Ray and torch
 
     from orchestrator.board import Board
-    from orchestrator.tuner import run_trials
+    from orchestrator.tuner import run_trials, tracking_of
     from trainer.stages.pipeline import run_pipeline
     from trainer.worker_group import serve
 
+    tracking = tracking_of(options.trackers, feed, sweep)
     work = partial(run_pipeline, store=store, snapshot_every_s=options.snapshot_every_s)
     offered = ray.cluster_resources()
     plan = plan_slots(offered.get("CPU", 0), offered.get("GPU", 0), overview.runs_left, options.slots, options.workers)
     board_name = f"fairway-{os.getpid()}-{time.time_ns()}"
     board: Any = ray.remote(Board).options(**BOARD, name=board_name).remote(plan.num_slots)
+    ray.get(board.quarantine.remote(list(feed.quarantined)))
     scratch = Path(tempfile.mkdtemp(prefix="fairway-"))
     ended = threading.Event()  # from then on a slot's thread must not touch Ray: it would end the process
     slots = [
@@ -149,19 +165,20 @@ def _run_slots(
     try:
         for thread in slots:
             thread.start()
-        with watching(board, overview, screen, slots, stop):
-            run_trials(feed, board, board_name, plan.in_flight, scratch, stop)
+        with watching(board, feed, overview, screen, slots, stop):
+            run_trials(feed, tracking, board, board_name, plan.in_flight, scratch, stop)
         dead = all(thread.fault and not thread.is_alive() for thread in slots)
         close_slots(board, slots, ended)
     finally:
         ended.set()
         shutil.rmtree(scratch, ignore_errors=True)
-    if dead:
-        fault = next((thread.fault for thread in slots if thread.fault), "")
+    fault = next((thread.fault for thread in slots if thread.fault), "")
+    if dead and (fault or not feed.quarantined):
         raise UserError(
             "every worker group died; what is finished is kept, `orchestrator resume` goes on. The first one said:\n"
             + "\n".join(fault.splitlines()[-5:])
         )
+    return dead
 
 
 def close_slots(board: Any, slots: list[SlotThread], ended: threading.Event) -> None:
@@ -184,7 +201,7 @@ def close_slots(board: Any, slots: list[SlotThread], ended: threading.Event) -> 
 
 @contextmanager
 def watching(
-    board: Any, overview: Overview, screen: Screen, slots: list[SlotThread], stop: threading.Event
+    board: Any, feed: Feed, overview: Overview, screen: Screen, slots: list[SlotThread], stop: threading.Event
 ) -> Iterator[None]:
     """Looks at the board a few times a second, from a thread of its own, and draws what it sees.
 
@@ -201,6 +218,8 @@ def watching(
                 stop.set()
             if stop.is_set():
                 board.close.remote()
+            if feed.quarantined:
+                board.quarantine.remote(list(feed.quarantined))  # a board that was restarted has forgotten it
             try:
                 picture = ray.get(board.picture.remote(), timeout=5)
             except Exception:  # noqa: S112 - a busy board is asked again; a dead one ends the trials themselves
@@ -218,6 +237,8 @@ def watching(
 
 
 def _slot_picture(state: dict[str, Any], overview: Overview) -> SlotPicture:
+    if state["quarantined"]:
+        return SlotPicture(state["slot"], f"machine {state['machine']} is quarantined: no more runs")
     if state["closed"]:
         return SlotPicture(state["slot"], "closed: its worker group kept dying")
     if not state["started"]:

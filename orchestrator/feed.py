@@ -8,13 +8,15 @@ is computing. The order changes who waits for whom, never an answer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.configuration import config_of
 from orchestrator.journal import Sweep
+from orchestrator.quarantine import Quarantine
 from orchestrator.run_queue import FINISHED, WAIT, Pause, Run, RunQueue
 from trainer.spec.errors import StoreError
+from trainer.spec.load import expected_of
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record, now
 from trainer.stages.assemble import RunRequest, adopt, fingerprints_of, keep_record, make_record
@@ -86,8 +88,12 @@ class Feed:
         self._out: dict[str, Waiting] = {}
         self._stored: set[Stage] = set()
         self._ledger = sweep.ledger
-        for run_id, record in queue.records.items():
-            self._note_end(run_id, record)  # a crash may have come between the record and the ledger
+        self._quarantine = Quarantine(sweep, store, expected_of(sweep.preset))
+        self._repeated: list[str] = []
+        self._recorded: list[Record] = []
+        for run_id, record in dict(queue.records).items():
+            if not self._drifted(run_id, record):  # a crash may have come between the record and its judgement,
+                self._note_end(run_id, record)  # or the ledger
 
     def next(self) -> RunRequest | Pause:
         """A run to compute; WAIT while none may be asked yet; FINISHED when the sweep is complete."""
@@ -118,9 +124,33 @@ class Feed:
             recipe = run.request.load_recipe()
             keep_record(run.request, make_record(run.request, recipe, {}, (), run.started_at, self._num_ranks, lost))
             record = self._sweep.record(run_id)
-        if record is not None:
+        if record is not None and not self._drifted(run_id, record):
             self._finish(run_id, record)
         return record
+
+    @property
+    def quarantined(self) -> Mapping[str, str]:
+        """Machines that take no more runs, and why."""
+        return self._quarantine.machines
+
+    def take_repeated(self) -> list[str]:
+        """Runs that ended and must be done again, since the last time this was asked."""
+        repeated, self._repeated = self._repeated, []
+        return repeated
+
+    def take_recorded(self) -> list[Record]:
+        """Runs that have their record, since the last time this was asked."""
+        recorded, self._recorded = self._recorded, []
+        return recorded
+
+    def _drifted(self, run_id: str, record: Record) -> bool:
+        """Whether the run must be done again; it, and whatever stands on it, is then open once more."""
+        repeated = self._quarantine.inspect(run_id, record)
+        for other in repeated:
+            self._queue.forget(other)
+            self._stored.clear()  # what a drifted machine computed has left the store
+        self._repeated += repeated
+        return run_id in repeated
 
     def _look_ahead(self) -> Pause:
         """Fills the window, finishing by reading every run that needs nothing more. Returns why the queue pauses."""
@@ -171,6 +201,7 @@ class Feed:
         return stage in self._stored
 
     def _finish(self, run_id: str, record: Record) -> None:
+        self._recorded.append(record)
         self._note_end(run_id, record)
         self._queue.finished(run_id, record)
         self._heard()

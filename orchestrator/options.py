@@ -16,12 +16,17 @@ Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Cha
 Seeds = Annotated[str | None, typer.Option(help="Seeds, e.g. 1,2,3.")]
 Trials = Annotated[int | None, typer.Option(help="Configurations, the baseline not counted.")]
 WarmStart = Annotated[list[str], typer.Option("--warm-start", metavar="NAME", help="Learn from this sweep.")]
-Slots = Annotated[int | None, typer.Option(min=1, help="Worker groups; default: as many as fit.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Workers of a slot; default: 1 on CPU, a node's GPUs.")]
+Slots = Annotated[int | None, typer.Option(min=1, metavar="N", help="Worker groups; default: as many as fit.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Workers of a slot; default: 1 on CPU, a node's GPUs.")
+]
 Address = Annotated[str | None, typer.Option(help="Ray cluster, e.g. auto; default: a local one.")]
-Price = Annotated[float | None, typer.Option(min=0.0, help="USD for one GPU-hour; default: the file's.")]
+Price = Annotated[float | None, typer.Option(min=0.0, metavar="USD", help="USD for one GPU-hour; default: the file's.")]
 Inline = Annotated[bool, typer.Option("--inline", help="One run after another in this process, without Ray.")]
 SnapshotEvery = Annotated[float, typer.Option(help="Seconds of training that a kill may cost at most.")]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Leave each run's curve and row for TensorBoard.")]
+MLflow = Annotated[str | None, typer.Option("--mlflow", metavar="URI", help="Tell MLflow at this URI or folder.")]
+WandB = Annotated[str | None, typer.Option("--wandb", metavar="PROJECT", help="Tell W&B; offline without a key.")]
 NoCheck = Annotated[bool, typer.Option("--no-check", help="Do not check liveness first.")]
 Store = Annotated[
     Path,

@@ -24,7 +24,10 @@ CONFIGURATIONS = (
     "legal:boolean?"
 )
 RUNS = " ".join(f"{name}:{kind}{'' if name in LEADING else '?'}" for name, kind in COLUMN_TYPES.items())
-STANDING = "sweep:text state:text recorded:integer runs:integer created_at:text description:text"
+STANDING = (
+    "sweep:text state:text recorded:integer runs:integer created_at:text description:text failed:object "
+    "quarantined:object"
+)
 ANSWERS = (
     "policy:text candidate:text incumbent:text answer:text reason:text n_candidate:integer? n_incumbent:integer? "
     "gain_bpb:number? gain_nats:number? margin_bpb:number? statistic:number? p:number? note:text sentence:text"

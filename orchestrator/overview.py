@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.configuration import Configuration
 from orchestrator.journal import Sweep
+from orchestrator.kept_plan import read_plan
 from orchestrator.question import SearchSpace
 from orchestrator.run_queue import RunQueue
 from orchestrator.screen import Screen, SlotPicture, SweepPicture
@@ -26,6 +27,7 @@ class Overview:
     def __init__(self, sweep: Sweep, queue: RunQueue):
         self._sweep, self._queue = sweep, queue
         self._started_s = time.monotonic()
+        self._planned_s = next((row["wall_s"] for row in read_plan(sweep.folder) or () if "wall_s" in row), None)
         self._driven_before_s = driven_s(sweep.folder) or 0.0
         self._done_before = len(queue.records)
         self._ends_s: deque[float] = deque(maxlen=12)
@@ -57,6 +59,7 @@ class Overview:
         if len(records) != self._seen:
             self._ends_s.extend([now_s] * (len(records) - self._seen))
             self._seen = len(records)
+        run_s = self._run_s(now_s)
         complete = [
             (scores, configuration)
             for configuration in list(self._queue.configurations)
@@ -73,7 +76,8 @@ class Overview:
             baseline=baseline,
             slots=slots,
             elapsed_s=now_s - self._started_s,
-            left_s=self._left_s(now_s),
+            left_s=self._left_s(now_s, run_s),
+            runs_per_min=60 / run_s if run_s else None,
         )
 
     def name(self, run_id: str) -> str:
@@ -96,12 +100,17 @@ class Overview:
             scores.append(float(value))
         return scores
 
-    def _left_s(self, now_s: float) -> float | None:
-        """Pace of the newest runs times what is left; None before two runs ended."""
-        if len(self._ends_s) < 2:
+    def _run_s(self, now_s: float) -> float | None:
+        """Seconds from one run's end to the next, over the newest ones; None before two runs ended."""
+        return None if len(self._ends_s) < 2 else (now_s - self._ends_s[0]) / len(self._ends_s)
+
+    def _left_s(self, now_s: float, run_s: float | None) -> float | None:
+        """Pace times what is left; before there is a pace, what the plan expected."""
+        if run_s is not None:
+            return run_s * self.runs_left
+        if self._planned_s is None or self._done_before:
             return None
-        span_s = now_s - self._ends_s[0]
-        return span_s / len(self._ends_s) * self.runs_left
+        return max(self._planned_s - (now_s - self._started_s), 0.0) or None
 
 
 def spread(scores: list[float]) -> str:

@@ -32,10 +32,10 @@ from orchestrator.rungs import rung_lines, short_of
 from orchestrator.slot import expected_ranks, expected_slots
 from trainer.data.corpus import text_digests
 from trainer.spec.environment import environment, num_gpus
-from trainer.spec.errors import DataError, RecipeError
+from trainer.spec.errors import DataError
 from trainer.spec.expected import Expected
 from trainer.spec.fingerprint import TextDigests, fingerprints, workload
-from trainer.spec.load import load_preset
+from trainer.spec.load import expected_of
 from trainer.spec.recipe import Recipe
 from trainer.spec.stage_table import STAGES
 from trainer.stages.cache import StageStore
@@ -54,7 +54,7 @@ def plan_here(space: SearchSpace, slots: int | None, workers: int | None, store:
     texts = None
     with contextlib.suppress(DataError):  # a price can be told before the text is fetched
         texts = text_digests(space.base.data)
-    declared, here = expected_of(space), num_gpus()
+    declared, here = expected_of(space.preset), num_gpus()
     elsewhere = declared is not None and declared.gpus > 0 and not here
     gpus = (workers or declared.gpus) if declared and elsewhere else expected_ranks(workers) if here else 0
     num_slots = slots or (1 if elsewhere else expected_slots(total_runs(space), workers=workers))
@@ -138,7 +138,7 @@ def _plan_stages(
     space: SearchSpace, store: StageStore, marks: _Marks, known: Sequence[Configuration], unchosen: int
 ) -> Iterable[StagePlan]:
     lengths = 1 + (len(space.rungs.rungs) if space.rungs else 0)
-    recipe, expected = space.recipe(marks.probes[0].values), expected_of(space)
+    recipe, expected = space.recipe(marks.probes[0].values), expected_of(space.preset)
     for stage in STAGES:
         open_ended = unchosen > 0 and marks.touched(stage)
         representatives = known if unchosen == 0 or open_ended else [*known, *marks.probes[:1]]
@@ -198,13 +198,6 @@ def _seconds_each(
         return fmean(history), "history"
     declared = expected.stage_s(recipe, stage) if expected else None
     return declared, "unknown" if declared is None else "preset"
-
-
-def expected_of(space: SearchSpace) -> Expected | None:
-    """What the space's preset declares; None for one that declares nothing, or whose file is no longer there."""
-    with contextlib.suppress(RecipeError):
-        return load_preset(space.preset).expected
-    return None
 
 
 def _test(space: SearchSpace, marks: _Marks) -> tuple[Literal["paired", "unpaired", "none"], str]:

@@ -1,11 +1,9 @@
-"""A plan as rows for programs, as text for people, and as a file that remembers what was expected."""
+"""A plan as rows for programs, and as text for people."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -16,28 +14,15 @@ from orchestrator.configuration import Configuration
 from orchestrator.evidence import evidence_lines
 from orchestrator.feed import Stage
 from orchestrator.overview import label
-from orchestrator.plan import expected_of
 from orchestrator.planned import Plan, StagePlan, times
+from trainer.spec.load import expected_of
 from trainer.spec.units import human_bytes, human_seconds
-from trainer.stages.cache import write_once
 
 UNKNOWN = "?"
-PLAN_FILE = "plan.json"
 MODES = {
     "steps": "training ends by steps: unlike machines are asked the same question",
     "clock": "training ends by the clock: the hardware is part of the question, so keep to machines of one kind",
 }
-
-
-def keep_plan(sweep_folder: Path, plan: Plan) -> None:
-    """Remembers what was expected before the first run; a later plan of the same sweep changes nothing."""
-    write_once(sweep_folder / PLAN_FILE, json.dumps(plan_rows(plan), indent=1).encode())
-
-
-def read_plan(sweep_folder: Path) -> list[dict[str, Any]] | None:
-    """The rows of the plan that was kept, or None when there is none."""
-    path = sweep_folder / PLAN_FILE
-    return json.loads(path.read_bytes()) if path.exists() else None
 
 
 def plan_rows(plan: Plan) -> list[dict[str, Any]]:
@@ -197,7 +182,7 @@ def _notes(plan: Plan) -> Iterator[str]:
         yield f"{UNKNOWN}: not known before one such stage has run in this store; a smaller sweep tells"
     if not plan.exact:
         yield "\u2264: at most; configurations are yet to be chosen, or may be dropped"
-    expected = expected_of(plan.space)
+    expected = expected_of(plan.space.preset)
     if expected and any(stage.seconds_from == "preset" for stage in plan.stages):
         yield f"preset: as {plan.space.preset} declares it for {expected.hardware}; the store has no run of these sizes"
     yield MODES[plan.mode]

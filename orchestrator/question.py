@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 from pydantic import Field as PydanticField
 
+from orchestrator.drift import Guard
 from orchestrator.parameter import Number, Parameter
 from trainer.spec.errors import ProblemsError
 from trainer.spec.fields import flat, value_at
@@ -186,6 +187,8 @@ class SearchSpace(Section):
     """Bounds of columns."""
     budget: Spending = Spending()
     """What it may cost."""
+    guard: Guard = Guard()
+    """What its machines must have in common."""
     stopping: Annotated[Race | Rungs, PydanticField(discriminator="rule")] | None = None
     """When seeds stop being added; without it every configuration runs on all of them."""
     warm_start: tuple[str, ...] = ()

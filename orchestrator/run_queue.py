@@ -136,6 +136,12 @@ class RunQueue:
         self._records.setdefault(run_id, record)
         self._standing = self._ascent = None
 
+    def forget(self, run_id: str) -> None:
+        """A run's record counts no longer: it is handed out again."""
+        self._records.pop(run_id, None)
+        self._handed_out.pop(run_id, None)
+        self._standing = self._ascent = None
+
     def _race(self) -> Standing:
         if self._standing is None:
             self._standing = race_of(self._space, self._configurations, self._records)

@@ -42,11 +42,13 @@ class SweepPicture:
     slots: tuple[SlotPicture, ...]
     elapsed_s: float
     left_s: float | None
+    runs_per_min: float | None = None
 
     @property
     def time_line(self) -> str:
         left = "time left: measuring" if self.left_s is None else f"about {human_seconds(self.left_s)} left"
-        return f"{human_seconds(self.elapsed_s)} elapsed, {left}"
+        pace = "" if self.runs_per_min is None else f" ({self.runs_per_min:.2g} runs/min)"
+        return f"{human_seconds(self.elapsed_s)} elapsed, {left}{pace}"
 
     @property
     def runs_line(self) -> str:
@@ -129,10 +131,10 @@ def panel(picture: SweepPicture) -> Panel:
     facts.add_row("time", picture.time_line)
     slots = Table.grid(padding=(0, 2))
     slots.add_column(style="dim", justify="right")
-    slots.add_column(width=24)
+    slots.add_column(width=16)
     slots.add_column()
     for slot in picture.slots:
-        bar = ProgressBar(total=1.0, completed=slot.fraction, width=24) if slot.fraction is not None else Text("")
+        bar = ProgressBar(total=1.0, completed=slot.fraction, width=16) if slot.fraction is not None else Text("")
         slots.add_row(f"slot {slot.slot}", bar, slot.doing)
     title = f"[bold]sweep {picture.name}[/bold]"
     return Panel(

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, NonNegativeInt, PositiveInt, ValidationError
 from pydantic import Field as PydanticField
 
+from orchestrator.drift import Guard
 from orchestrator.parameter import Parameter
 from orchestrator.question import Compare, Limit, Metric, Race, Rungs, SearchSpace, SpaceError, Spending, listed
 from orchestrator.space_checks import complaints_about
@@ -69,6 +70,8 @@ class SpaceFile(Section):
     """Bounds of columns: {total_bytes: {max: 16000000}}."""
     budget: Spending = Spending()
     """What it may cost."""
+    guard: Guard = Guard()
+    """What its machines must have in common: {min_speed: 0.9}."""
     stopping: Annotated[Race | Rungs, PydanticField(discriminator="rule")] | None = None
     """Who is dropped early. {rule: race}: between seeds; `seeds` is then the longest the race may go. {rule: asha} or
     {rule: median}: after short schedules, if they are shown to rank like full ones."""
@@ -249,6 +252,7 @@ def _nearest(loc: Sequence[str | int], place: Sequence[str | int]) -> str:
         "metric": Metric,
         "compare": Compare,
         "budget": Spending,
+        "guard": Guard,
         "stopping": RULES.get(str(place[1]), Race) if len(place) > 1 else Race,
     }
     nested: dict[str, type[Section]] = {"parameters": Parameter, "constraints": Limit}
@@ -334,5 +338,6 @@ def _resolved(
         constraints=file.constraints,
         budget=file.budget,
         stopping=file.stopping,
+        guard=file.guard,
         warm_start=file.warm_start,
     )

@@ -6,17 +6,23 @@ Tune's own files are scratch; each life of a driver has a fresh Tuner, and what 
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.logger import LoggerCallback, TBXLoggerCallback
 from ray.tune.search import Searcher
 
 from orchestrator.feed import Feed
+from orchestrator.journal import Sweep
 from orchestrator.run_queue import FINISHED
+from orchestrator.tracking import Trackers, is_offline, tracked_run
+from trainer.spec.errors import UserError
 from trainer.stages.assemble import RunRequest
 
 HEARTBEAT_S = 0.5
@@ -37,27 +43,30 @@ class RunTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        told: Any = ray.get(self._board.wait.remote(self._request, HEARTBEAT_S))
+        told: Any = ray.get(self._board.wait.remote(self._request, HEARTBEAT_S, self._owner))
         return {"fraction": told["fraction"], "lost": told["lost"], "done": told["ended"]}
 
     def cleanup(self) -> None:
         self._cancel()
 
     def _submit(self, request: dict[str, Any]) -> None:
-        self._request = request
+        self._request, self._owner = request, uuid.uuid4().hex
         ray.get(self._board.submit.remote(request))
 
     def _cancel(self) -> None:
-        """An ended run ignores it; one that Tune stopped early must not go on."""
-        self._board.cancel.remote(self._request["run_id"])
+        """A run that Tune stopped early must not go on. The board ignores it from whoever is not waiting for the run:
+
+        Tune may start a process for a trial and then give the trial to one that became free.
+        """
+        self._board.cancel.remote(self._request["run_id"], self._owner)
 
 
 class FeedSearcher(Searcher):
     """Hands Tune the feed's runs, and the feed the ends of Tune's trials."""
 
-    def __init__(self, feed: Feed, board_name: str):
+    def __init__(self, feed: Feed, board: Any, board_name: str):
         super().__init__(metric="fraction", mode="max")
-        self._feed, self._board_name = feed, board_name
+        self._feed, self._board, self._board_name = feed, board, board_name
         self._run_ids: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
@@ -74,6 +83,8 @@ class FeedSearcher(Searcher):
         run_id = self._run_ids.pop(trial_id, None)
         if run_id is not None:
             self._feed.ended(run_id, (result or {}).get("lost") or ("the trial's process died" if error else ""))
+            if repeated := self._feed.take_repeated():
+                ray.get(self._board.quarantine.remote(list(self._feed.quarantined), repeated))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the records are the truth."""
@@ -117,12 +128,76 @@ class CancelEnded(tune.Callback):
         return {}
 
 
-def run_trials(feed: Feed, board: Any, board_name: str, in_flight: int, scratch: Path, stop: threading.Event) -> None:
+class Tracking(tune.Callback):
+    """Tells Ray's own logger callbacks of each run once it has its record, and of nothing else."""
+
+    def __init__(self, feed: Feed, sweep: Sweep, loggers: Sequence[LoggerCallback]):
+        self._feed, self._sweep, self._loggers = feed, sweep, loggers
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        for record in self._feed.take_recorded():
+            self._tell(tracked_run(self._sweep, record), record.status == "failed")
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        self.on_step_end(0, trials)
+        for logger in self._loggers:
+            logger.on_experiment_end([], **info)
+
+    def _tell(self, run: Any, failed: bool) -> None:
+        run.init_local_path()
+        for logger in self._loggers:
+            logger.log_trial_start(run)
+            for point in run.points:
+                logger.log_trial_result(point["training_iteration"], run, dict(point))
+            logger.log_trial_end(run, failed=failed)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def loggers_of(trackers: Trackers, sweep: Sweep) -> list[LoggerCallback]:
+    """Ray's logger callbacks for the trackers that were asked for, set up. Raises UserError when one cannot be reached.
+
+    The late imports load the trackers themselves, which no trial's process should pay for.
+    """
+    made: list[LoggerCallback] = [TBXLoggerCallback()] if trackers.tensorboard else []
+    if trackers.mlflow:
+        from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+        made.append(MLflowLoggerCallback(trackers.mlflow_uri, experiment_name=sweep.name))
+    if trackers.wandb:
+        from ray.air.integrations.wandb import WandbLoggerCallback
+
+        os.environ.setdefault("WANDB_MODE", "offline" if is_offline() else "online")  # else Ray asks for a key
+        made.append(WandbLoggerCallback(trackers.wandb, group=sweep.name, mode=os.environ["WANDB_MODE"]))
+    for logger in made:
+        try:
+            logger.setup()
+        except Exception as fault:
+            name = type(logger).__name__.removesuffix("LoggerCallback")
+            raise UserError(f"{name} cannot be told: {str(fault).splitlines()[0]}") from fault
+    return made
+
+
+def tracking_of(trackers: Trackers, feed: Feed, sweep: Sweep) -> list[tune.Callback]:
+    """What tells the trackers; nothing when none was asked for. May raise UserError, so before any slot starts."""
+    return [Tracking(feed, sweep, loggers)] if (loggers := loggers_of(trackers, sweep)) else []
+
+
+def run_trials(
+    feed: Feed,
+    tracking: Sequence[tune.Callback],
+    board: Any,
+    board_name: str,
+    in_flight: int,
+    scratch: Path,
+    stop: threading.Event,
+) -> None:
     """Runs the whole feed through Tune; returns when it is finished or `stop` is set."""
     tune.Tuner(
         tune.with_resources(RunTrial, {"memory": TRIAL_MEMORY_BYTES}),
         tune_config=tune.TuneConfig(
-            search_alg=FeedSearcher(feed, board_name),
+            search_alg=FeedSearcher(feed, board, board_name),
             num_samples=-1,
             max_concurrent_trials=in_flight,
             reuse_actors=True,
@@ -131,7 +206,7 @@ def run_trials(feed: Feed, board: Any, board_name: str, in_flight: int, scratch:
             name="tune",
             storage_path=str(scratch),
             stop=StopOnRequest(stop),
-            callbacks=[CancelEnded(lambda run_id: board.cancel.remote(run_id))],
+            callbacks=[CancelEnded(lambda run_id: board.cancel.remote(run_id)), *tracking],
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=-1),  # a dead trial lost nothing: its run is on the board
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),

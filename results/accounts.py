@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from results.dossier import Dossier
+from results.machines import machine_lines
 from results.page import Chapter, Code, Part, Table, Text, left_out, plot, table_of
 from results.reckoning import in_words, stage_facts
 from results.spending import in_unit, limit_facts, use_facts, use_figure
@@ -80,6 +81,24 @@ def spending(dossier: Dossier) -> Chapter:
     caption = f"What each configuration used at most over its seeds; the baseline stands on top.{left_out(used)}"
     parts = [plot("budget", "Budget use", use_figure(used, limits), caption)] if len(used) else []
     return Chapter("budget", "Budget use", [*parts, table_of(words, heads, "Limits, and what all runs used.")])
+
+
+def machines(dossier: Dossier) -> Chapter:
+    """Which machines computed, how fast, what sets them apart, and which are quarantined."""
+    facts = dossier.machines
+    if facts.empty:
+        return Chapter("machines", "Machines", [Text("No machine computed anything for these numbers.")])
+    told = machine_lines(facts, dossier.by_the_clock) or ["All machines agree in what the guard looks at."]
+    shown = facts.assign(
+        tokens_per_s=["" if pd.isna(speed) else f"{speed:,.0f}" for speed in facts["tokens_per_s"]],
+        quarantined=facts["quarantined"].where(facts["quarantined"] != "", "no"),
+    )
+    heads = {
+        "machine": "machine", "hardware": "hardware", "runs": "runs", "set_aside": "set aside",
+        "tokens_per_s": "tokens per second", "differs": "differs in", "quarantined": "quarantined",
+    }  # fmt: skip
+    caption = "Runs that computed something. Set aside: drifted, never averaged in; speed is the median of trainings."
+    return Chapter("machines", "Machines", [*(Text(line) for line in told), table_of(shown, heads, caption)])
 
 
 def failures(dossier: Dossier) -> Chapter:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from results import machines
 from results.compare import compare
 from results.ledger import SeedFate
 from results.policies import Acceptance, acceptance_of_records, policy_of
@@ -62,6 +63,10 @@ class Dossier:
     """The plan as rows, made before the first run; None when none was kept."""
     wall_s: float | None = None
     """Seconds that drivers were at work on the sweep, over all its lives."""
+    machines: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(machines.COLUMNS)))
+    """One row per machine, as `read_machines` gives it."""
+    by_the_clock: bool = False
+    """Whether training ends by the clock, so that the hardware is part of the question."""
     stages_folder: Path | None = None
     """Where finished stages lie, for learning curves."""
     example: Mapping[str, Any] | None = None

@@ -23,6 +23,7 @@ CHAPTERS = (
     findings.scatter,
     findings.curves,
     accounts.spending,
+    accounts.machines,
     accounts.failures,
     accounts.reproduction,
 )

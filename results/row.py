@@ -13,7 +13,7 @@ from typing import Any, Literal
 from trainer.spec.budget import total_bytes
 from trainer.spec.fields import disabled_by, value_at
 
-Status = Literal["planned", "running", "done", "failed", "stopped"]
+Status = Literal["planned", "running", "done", "failed", "stopped", "drifted"]
 ColumnType = Literal["text", "integer", "number", "boolean"]
 Row = dict[str, Any]
 

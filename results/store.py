@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pandas as pd
 from pydantic_core import from_json
 
+from results.machines import DRIFTED
 from results.row import COLUMN_TYPES, LEADING, MEASURED, ColumnType, Row, columns, row_of
 from trainer.spec.errors import StoreError
 
@@ -24,14 +25,14 @@ T = TypeVar("T")
 
 
 def read_rows(sweep_folder: Path, swept_keys: Sequence[str], config_order: Sequence[str] = ()) -> pd.DataFrame:
-    """One row per record in `sweep_folder`/runs.
+    """One row per record in `sweep_folder`/runs, and one with status 'drifted' for each that was set aside.
 
     config_order:  configurations as they were asked; those it does not name follow by name. Seeds ascend.
     Raises StoreError when there is no such sweep; one without records yet is an empty table.
     """
     if not sweep_folder.is_dir():
         raise StoreError(f"{sweep_folder}: no such sweep; `orchestrator list` shows those there are")
-    rows, unreadable = _gathered(sweep_folder, lambda record: row_of(record, sweep_folder.name, swept_keys))
+    rows, unreadable = _gathered(sweep_folder, lambda record: row_of(record, sweep_folder.name, swept_keys), DRIFTED)
     frame = frame_of(rows, swept_keys, config_order)
     frame.attrs["unreadable"] = unreadable
     return frame
@@ -58,11 +59,14 @@ def _outcomes_of(record: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     ]
 
 
-def _gathered(sweep_folder: Path, read: Callable[[Mapping[str, Any]], T]) -> tuple[list[T], list[str]]:
-    """What `read` makes of each record, and a line for each record it could make nothing of."""
+def _gathered(sweep_folder: Path, read: Callable[[Mapping[str, Any]], T], *further: str) -> tuple[list[T], list[str]]:
+    """What `read` makes of each record, and a line for each record it could make nothing of.
+
+    further:  folders beside `runs` whose records are read too
+    """
     found: list[T] = []
     unreadable: list[str] = []
-    for path in _record_files(sweep_folder / "runs"):
+    for path in [path for folder in ("runs", *further) for path in _record_files(sweep_folder / folder)]:
         try:
             with open(path, "rb") as file:  # noqa: PTH123  a Path each doubles the time of 10,000 records
                 found.append(read(from_json(file.read())))

@@ -1,8 +1,8 @@
 """Tables for people and programs: one row per run, or one per configuration over its seeds.
 
 Nothing is averaged over a missing seed: a configuration with a failed seed is failed and has no mean, an incomplete one
-is running. Over-budget and illegal configurations are never ranked. Which difference is significant is asked in
-`compare`.
+is running; a drifted row is as good as missing. Over-budget and illegal configurations are never ranked. Which
+difference is significant is asked in `compare`.
 """
 
 from __future__ import annotations
@@ -91,8 +91,13 @@ def handling_lines(frame: pd.DataFrame, seeds: Iterable[int] | None = None) -> l
         frame = frame[frame["seed"].isin(set(seeds))]
     runs = per_run(frame)
     infinite = (runs["status"] == "done") & ~is_finished(runs)
+    drifted = frame["status"] == "drifted"
+    repeats = int((~drifted).sum() - (runs["status"] != "drifted").sum())
     told = {
-        "rows that repeat a configuration and seed (the first finished one counts)": len(frame) - len(runs),
+        "rows that repeat a configuration and seed (the first finished one counts)": repeats,
+        "drifted rows (never averaged in: their machine was unlike the others, the run is repeated elsewhere)": int(
+            drifted.sum()
+        ),
         "rows done without a finite score (their configuration counts as failed)": int(infinite.sum()),
         "failed rows (never averaged over: their configuration has no mean)": int((runs["status"] == "failed").sum()),
     }

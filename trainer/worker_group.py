@@ -8,6 +8,7 @@ run reaches the next. Ray restarts a group whose worker died; the board then han
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 import uuid
 from collections.abc import Callable
@@ -67,6 +68,7 @@ class Work(Protocol):
         ranks: Ranks,
         report: Callable[[Progress], None],
         stopping: Callable[[], bool],
+        machine: str,
     ) -> object: ...
 
 
@@ -107,7 +109,8 @@ def serve_rank(config: dict[str, Any]) -> None:
     ranks = join(Path(config["scratch"]))
     board, slot, work = config["board"], config["slot"], config["work"]
     warm_up(ranks)
-    generation = ray.get(board.open_slot.remote(slot)) if ranks.is_first else 0
+    machine = machine_name()
+    generation = ray.get(board.open_slot.remote(slot, machine)) if ranks.is_first else 0
     while True:
         order = ranks.broadcast_object(
             ray.get(board.take.remote(slot, generation, TAKE_WAIT_S)) if ranks.is_first else None
@@ -117,14 +120,22 @@ def serve_rank(config: dict[str, Any]) -> None:
         if order == "close":
             return
         if order == "reopen":
-            generation = ray.get(board.open_slot.remote(slot)) if ranks.is_first else 0
+            generation = ray.get(board.open_slot.remote(slot, machine)) if ranks.is_first else 0
             continue
         request = RunRequest(**order)
         line = BoardLine(board, request.run_id)
         with contextlib.suppress(Interrupted):
-            work(request, ranks=ranks, report=line.report, stopping=line.stopping)
+            work(request, ranks=ranks, report=line.report, stopping=line.stopping, machine=machine)
         if ranks.is_first:
             ray.get(board.finish.remote(slot, request.run_id))
+
+
+def machine_name() -> str:
+    """What the cluster calls this node: the name it was started under, else its host's."""
+    own = ray.get_runtime_context().get_node_id()
+    node: dict[str, Any] = next((node for node in ray.nodes() if node["NodeID"] == own), {})
+    named, address = node.get("NodeName", ""), node.get("NodeManagerAddress", "")
+    return named if named and named != address else socket.gethostname()
 
 
 def join(scratch: Path) -> Ranks:

@@ -225,3 +225,54 @@ def test_a_run_that_never_began_is_charged_no_death():
         return await board.take(0, await board.open_slot(0), 1)
 
     assert play(scene()) == request("a")
+
+
+def test_a_quarantined_machine_gets_no_more_runs_and_gives_back_what_it_holds():
+    async def scene():
+        board = Board(2)
+        bad, good = await board.open_slot(0, "beta"), await board.open_slot(1, "alpha")
+        await board.submit(request("a"))
+        await board.take(0, bad, 1)
+        await board.quarantine(["beta"])
+        told_to_stop = await board.progress("a", {"fraction": 0.5})
+        nothing_yet = await board.take(1, good, 0.01)
+        await board.finish(0, "a")  # it left the bad slot without a record
+        return told_to_stop, nothing_yet, await board.take(0, bad, 1), await board.take(1, good, 1)
+
+    assert play(scene()) == (True, None, "close", request("a"))
+
+
+def test_a_group_that_starts_on_a_quarantined_machine_is_sent_home():
+    async def scene():
+        board = Board(1)
+        await board.quarantine(["beta"])
+        await board.submit(request("a"))
+        return await board.take(0, await board.open_slot(0, "beta"), 1)
+
+    assert play(scene()) == "close"
+
+
+def test_a_run_that_drifted_can_be_submitted_again():
+    async def scene():
+        board = Board(2)
+        bad, good = await board.open_slot(0, "beta"), await board.open_slot(1, "alpha")
+        await board.submit(request("a"))
+        await board.take(0, bad, 1)
+        await board.finish(0, "a")
+        await board.quarantine(["beta"], ["a"])
+        early = await board.wait(request("a"), 0)
+        return early["ended"], await board.take(1, good, 1)
+
+    assert play(scene()) == (False, request("a"))
+
+
+def test_a_run_is_cancelled_only_by_whoever_waits_for_it():
+    async def scene():
+        board = Board(1)
+        await board.wait(request("a"), 0, "waiting")
+        await board.cancel("a", "a process that Tune started in vain")
+        kept = (await board.wait(request("a"), 0, "waiting"))["ended"]
+        await board.cancel("a", "waiting")
+        return kept, (await board.wait(request("a"), 0, "waiting"))["ended"]
+
+    assert play(scene()) == (False, True)

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import socket
 import sys
 from pathlib import Path
 
@@ -70,6 +71,8 @@ def call(monkeypatch, capsys, tmp_path):
         ({"preset: tiny": "preset: tinny"}, "did you mean 'tiny'?"),
         ({"seeds: [1, 2]": "seeds: [1, 2"}, "not valid YAML"),
         ({"name: small": "name: small\n1: 2"}, "1 is no key"),
+        ({"name: small": "name: small\nguard: {min_sped: 1}"}, "did you mean 'min_speed'?"),
+        ({"name: small": "name: small\nguard: {same: [sharts]}"}, "did you mean 'shards'?"),
         ({"{values: [1]}": "{min: 1.0, max: 2.0, distribution: q_uniform, q: 1e-9}"}, "at most 100,000"),
         ({"{ttt.mode: off}}": "{ttt.mode: off}, margin: .nan}"}, "margin"),
     ],
@@ -214,3 +217,20 @@ def test_help_fits_a_screen_and_ends_in_an_example(call):
         _, out, _ = call(command, "--help")
         assert len(out.splitlines()) <= 50, command
         assert "Example: orchestrator" in out.strip().splitlines()[-1], command
+
+
+def test_a_sweep_whose_only_machine_fails_the_guard_ends_with_status_1_and_says_so(with_text, call, tmp_path):
+    (tmp_path / "small.yaml").write_text(SPACE + "guard: {min_speed: 1000, reference: preset}\n")
+    status, out, _ = call("sweep", "small.yaml", "--inline", *SETS)
+    machine = socket.gethostname()
+    assert status == 1
+    assert f"machine {machine} is quarantined" in out
+    assert "of what tiny declares for" in out
+    assert "no other machine is left: 0 of 4 runs are kept" in out
+    assert f"orchestrator resume small --trust {machine}" in out
+    assert json.loads(call("status", "small", "--format", "json")[1])[0]["quarantined"].keys() == {machine}
+    assert call("resume", "small", "--inline")[0] == 1  # still nobody to run it
+    assert call("resume", "small", "--inline", "--trust", "elsewhere")[0] == 2
+    assert call("resume", "small", "--inline", "--trust", machine)[0] == 0
+    rows = json.loads(call("table", "small", "--format", "json")[1])
+    assert [row["n"] for row in rows] == [2, 2]

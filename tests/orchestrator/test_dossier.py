@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.cli import main
 from orchestrator.dossier import dossier_of, open_dossier
-from orchestrator.plan_table import keep_plan, read_plan
+from orchestrator.kept_plan import keep_plan, read_plan
 from results.ledger import Ledger
 from results.reckoning import stage_facts
 from results.seeds import fate_table
@@ -65,11 +65,10 @@ def test_what_must_be_quoted_is_quoted_in_the_command(tmp_path, sweep):
     )
 
 
-def test_the_first_plan_is_kept(sweep, monkeypatch):
+def test_the_first_plan_is_kept(sweep):
     assert read_plan(sweep.folder) is None
     for rows in ([{"stage": "train", "missing": 3}], [{"stage": "train", "missing": 0}]):
-        monkeypatch.setattr("orchestrator.plan_table.plan_rows", lambda _, rows=rows: rows)
-        keep_plan(sweep.folder, plan=None)
+        keep_plan(sweep.folder, rows)
     assert read_plan(sweep.folder) == [{"stage": "train", "missing": 3}]
 
 

@@ -103,6 +103,21 @@ def text_digests(data: Data) -> TextDigests:
     return TextDigests(_digest([tokenizer, *_samples(train)]), _digest(_samples(val)))
 
 
+def shard_facts(data: Data) -> dict[str, str]:
+    """How much text a machine holds, and its digest, by split: one shard in place of 80 is another question."""
+    digests = text_digests(data)
+    if data.source == "stdlib":
+        corpus = read_stdlib()
+        num_train, num_val, unit = len(corpus.train), len(corpus.val), "documents"
+    else:
+        num_train, num_val = (len(split_files(data.folder, split)) for split in ("train", "val"))
+        unit = "shards"
+    return {
+        "train_shards": f"{num_train} {unit} {digests.train[:12]}",
+        "val_shards": f"{num_val} {unit} {digests.val[:12]}",
+    }
+
+
 @functools.cache
 def _stdlib_digests() -> TextDigests:
     corpus = read_stdlib()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
 import shutil
+import socket
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -18,11 +20,12 @@ WITHOUT_GIT = "code-"
 
 
 @cache
-def _gpu_names() -> tuple[str, ...]:
+def _gpus(field: str) -> tuple[str, ...]:
+    """One field of nvidia-smi for each GPU; nothing where there is none."""
     if not shutil.which("nvidia-smi"):
         return ()
-    listed = subprocess.run(
-        ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],  # noqa: S607
+    listed = subprocess.run(  # noqa: S603 - the field is ours
+        ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader"],  # noqa: S607
         capture_output=True,
         text=True,
         check=False,
@@ -32,12 +35,12 @@ def _gpu_names() -> tuple[str, ...]:
 
 def num_gpus() -> int:
     """GPUs of this machine."""
-    return len(_gpu_names())
+    return len(_gpus("name"))
 
 
 def hardware() -> str:
     """Device model and count, e.g. '8x NVIDIA H100 80GB HBM3' or 'CPU Intel Xeon ... (2 cores)'."""
-    names = _gpu_names()
+    names = _gpus("name")
     return f"{len(names)}x {names[0]}" if names else f"CPU {_cpu_model()} ({os.cpu_count()} cores)"
 
 
@@ -51,15 +54,27 @@ def _cpu_model() -> str:
 
 
 @cache
-def versions() -> str:
-    """'python 3.11.7, torch 2.13.0, ...' of what is installed and could change a result."""
-    found = [f"python {platform.python_version()}"]
+def packages() -> dict[str, str]:
+    """Version by name of Python and of what is installed and could change a result."""
+    found = {"python": platform.python_version()}
     for name in RECORDED_PACKAGES:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(found)
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def versions() -> str:
+    """'python 3.11.7, torch 2.13.0, ...': `packages` in a line."""
+    return ", ".join(f"{name} {number}" for name, number in packages().items())
+
+
+def machine_facts(name: str = "") -> dict[str, str]:
+    """What tells one machine of a sweep from another, whatever it computes; all values are text.
+
+    name:  what its cluster calls it; by default the host's name
+    """
+    driver = next(iter(_gpus("driver_version")), "")
+    return {"name": name or socket.gethostname(), **packages(), **({"driver": driver} if driver else {})}
 
 
 @cache

@@ -72,6 +72,14 @@ def _expected(header: Mapping[str, Any], own: Mapping[str, Any], source: str) ->
     return load_preset(str(header["extends"])).expected if "extends" in header else None
 
 
+def expected_of(preset: str) -> Expected | None:
+    """What a preset's stages take; None for one that declares nothing, or whose file is no longer there."""
+    try:
+        return load_preset(preset).expected
+    except RecipeError:
+        return None
+
+
 def with_values(recipe: Recipe, values: Mapping[str, Any], source: str) -> Recipe:
     """The same recipe with some dotted keys changed; RecipeError names every value that does not fit."""
     tree = recipe.model_dump(mode="json")

@@ -47,7 +47,8 @@ class Record(BaseModel):
     run_id: str
     preset: str
     seed: int
-    status: Literal["done", "failed", "stopped"]
+    status: Literal["done", "failed", "stopped", "drifted"]
+    """`drifted`: set aside because its machine was not like the others; the run is repeated elsewhere."""
     recipe: Mapping[str, Any]
     """The full recipe as nested sections, enough to run it again."""
     headline: str
@@ -62,6 +63,8 @@ class Record(BaseModel):
     hardware: str
     versions: str
     num_ranks: int = 1
+    machine: Mapping[str, str] = Field(default_factory=dict)
+    """Facts of the machine that computed the run: its name, versions, driver, attention back end, shards."""
 
     def metric(self, stage: str, name: str) -> Metric:
         """A stage's number, or None when the stage did not run."""

@@ -56,8 +56,12 @@ def make_record(
     started_at: str,
     num_ranks: int,
     error: str = "",
+    machine: Mapping[str, str] | None = None,
 ) -> Record:
-    """The record of a finished or failed run; over budget counts as failed, with its numbers kept."""
+    """The record of a finished or failed run; over budget counts as failed, with its numbers kept.
+
+    machine:  facts of the one that computed it; None where nothing was computed
+    """
     over = budget_complaint(recipe, stages)
     status: Literal["done", "failed"] = "failed" if error or over else "done"
     return Record(
@@ -76,6 +80,7 @@ def make_record(
         hardware=hardware(),
         versions=versions(),
         num_ranks=num_ranks,
+        machine=machine or {},
     )
 
 

@@ -137,6 +137,7 @@ class StageStore:
         started_at: str,
         metrics: dict[str, Metric],
         workload: str = "",
+        host: str = "",
     ) -> StageOutcome:
         """Turns a filled folder into the finished stage; the first one to publish wins."""
         outcome = StageOutcome(
@@ -144,7 +145,7 @@ class StageStore:
             fingerprint=fingerprint,
             seconds=seconds,
             started_at=started_at,
-            host=socket.gethostname(),
+            host=host or socket.gethostname(),
             metrics=metrics,
             workload=workload,
         )

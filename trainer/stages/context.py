@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ class StageContext:
     compiler: str = "inductor"
     """Back end of compiled training, by torch's name for it."""
     outcomes: dict[str, StageOutcome] = field(default_factory=dict)
+    machine: str = field(default_factory=socket.gethostname)
+    """What the cluster calls the machine that this runs on."""
 
     def folder(self, stage: str) -> Path:
         """Where a finished stage of this run lies."""

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import torch
 
+from trainer.data.corpus import shard_facts
 from trainer.ranks import Ranks
+from trainer.spec.environment import machine_facts
 from trainer.spec.errors import BudgetExceeded, StoreError, StoreFull, UserError
 from trainer.spec.fingerprint import workload
 from trainer.spec.record import Metric, Record, StageOutcome, now
@@ -27,6 +29,7 @@ from trainer.stages.evaluate import evaluate
 from trainer.stages.export import export
 from trainer.stages.prepare import prepare_train_text, prepare_val_text
 from trainer.stages.train import train
+from trainer.stages.weights import attention_of
 
 StageFunction = Callable[[StageContext, Path], dict[str, Metric]]
 WORK: Mapping[str, StageFunction] = {
@@ -50,8 +53,11 @@ def run_pipeline(
     report: Callable[[Progress], None] = lambda progress: None,
     stopping: Callable[[], bool] = lambda: False,
     snapshot_every_s: float = SNAPSHOT_EVERY_S,
+    machine: str = "",
 ) -> Record:
     """Runs what is missing of a run and writes its record; returns it on every rank.
+
+    machine:  what the cluster calls this machine; by default the host's name
 
     A mistake that a person can mend becomes a failed record, with the message. Raises Interrupted when `stopping` says
     so: then no record is written. With several ranks any other exception leaves here, since its peers would wait for
@@ -66,7 +72,9 @@ def run_pipeline(
     outcomes: dict[str, StageOutcome] = {}
     stages_run: list[str] = []
     error = ""
+    facts = machine_facts(machine)
     try:
+        facts |= shard_facts(recipe.data) | {"attention": attention_of(recipe.model, ranks.device)}
         context = StageContext(
             recipe,
             request.run_id,
@@ -77,6 +85,7 @@ def run_pipeline(
             stopping,
             snapshot_every_s=snapshot_every_s,
             outcomes=outcomes,
+            machine=facts["name"],
         )
         for stage in context.fingerprints:
             outcomes[stage], computed = obtain(context, stage)
@@ -92,7 +101,7 @@ def run_pipeline(
         store.check_writable()  # a full disk breaks a stage in many ways, none of which is a result
         traceback.print_exc()
         error = f"{type(fault).__name__}: {fault}"
-    record = make_record(request, recipe, outcomes, stages_run, started_at, ranks.size, error)
+    record = make_record(request, recipe, outcomes, stages_run, started_at, ranks.size, error, facts)
     if ranks.is_first:
         keep_record(request, record)
     return record
@@ -151,7 +160,7 @@ def _compute(context: StageContext, stage: str, mark: str) -> StageOutcome:
             try:
                 seconds = context.clock() - started_s
                 outcome = context.store.publish(
-                    aside, stage, mark, seconds, started_at, metrics, workload(context.recipe, stage)
+                    aside, stage, mark, seconds, started_at, metrics, workload(context.recipe, stage), context.machine
                 )
             except (OSError, StoreError) as fault:
                 outcome = f"{stage}: its folder cannot be kept: {fault}"

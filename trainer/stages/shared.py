@@ -90,9 +90,10 @@ class SharedStageStore(StageStore):
         started_at: str,
         metrics: dict[str, Metric],
         workload: str = "",
+        host: str = "",
     ) -> StageOutcome:
         """Finishes the stage here, then in the bucket; there the first one to publish wins, and is fetched."""
-        outcome = super().publish(aside, stage, fingerprint, seconds, started_at, metrics, workload)
+        outcome = super().publish(aside, stage, fingerprint, seconds, started_at, metrics, workload, host)
         return self._publish(outcome, anew=True)
 
     def fingerprints(self, stage: str) -> list[str]:

@@ -16,9 +16,17 @@ from trainer.spec.recipe import Model
 
 def build_model(section: Model, vocab_size: int, device: torch.device) -> GPT:
     """An uninitialised model on `device`, with the best attention this machine has."""
-    dtype = torch.bfloat16 if section.compute_dtype == "bfloat16" else torch.float32
-    model = GPT(section, vocab_size, attention_backend(device, dtype))
+    model = GPT(section, vocab_size, attention_backend(device, _compute_dtype(section)))
     return model.to(device)
+
+
+def attention_of(section: Model, device: torch.device) -> str:
+    """Name of the attention back end that `build_model` takes here."""
+    return attention_backend(device, _compute_dtype(section)).name
+
+
+def _compute_dtype(section: Model) -> torch.dtype:
+    return torch.bfloat16 if section.compute_dtype == "bfloat16" else torch.float32
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:

@@ -1,0 +1,74 @@
+"""Where a sweep stands, for other terminals and programs: read from its folder, live while its driver is at work."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+
+from orchestrator.journal import Sweep
+from orchestrator.overview import read_live
+from orchestrator.screen import make_screen, panel, picture_from
+from results.machines import quarantined
+
+LOOK_EVERY_S = 1.0
+
+
+def standing(sweep: Sweep) -> dict[str, Any]:
+    """One sweep as a row: sweep, state (running, complete or interrupted), recorded, runs, created_at, description,
+    failed (runs by reason), quarantined (machines, and why), live (what the driver last told; None while none works).
+    """
+    records = {**sweep.records(), **sweep.short_records()}
+    busy, total = sweep.is_locked(), sweep.total_runs
+    return {
+        "sweep": sweep.name,
+        "state": "running" if busy else "complete" if len(records) >= total else "interrupted",
+        "recorded": len(records),
+        "runs": total,
+        "created_at": sweep.created_at,
+        "description": sweep.space.description,
+        "failed": dict(Counter(record.error for record in records.values() if record.status == "failed")),
+        "quarantined": quarantined(sweep.folder),
+        "live": read_live(sweep.folder) if busy else None,
+    }
+
+
+def print_standing(sweep: Sweep, console: Console) -> None:
+    """The driver's picture while it is at work, and what a person should know."""
+    facts = standing(sweep)
+    if facts["live"]:
+        console.print(panel(picture_from(facts["live"])))
+    for line in standing_lines(facts):
+        console.print(line, soft_wrap=True)
+
+
+def standing_lines(facts: dict[str, Any]) -> list[str]:
+    """State, failures by reason, quarantined machines, and what to type next."""
+    name = facts["sweep"]
+    lines = [f"{name}: {facts['state']}, {facts['recorded']} of {facts['runs']} runs recorded"]
+    lines += [f"[red]failed {count}x: {reason.splitlines()[0]}[/]" for reason, count in facts["failed"].items()]
+    lines += [f"[red]machine {machine} is quarantined: {why}[/]" for machine, why in facts["quarantined"].items()]
+    if facts["state"] == "interrupted":
+        lines.append(f"go on with: orchestrator resume {name}")
+    if facts["state"] != "running" and facts["failed"]:
+        lines.append(f"once mended: orchestrator resume {name} --retry-failed")
+    return lines
+
+
+def listing_line(facts: dict[str, Any]) -> str:
+    """One sweep among others."""
+    runs = f"{facts['recorded']:>4} of {facts['runs']:<4} runs"
+    return f"{facts['sweep']:<16} {facts['state']:<12} {runs}  {facts['created_at']}  {facts['description']}"
+
+
+def watch(sweep: Sweep, console: Console) -> None:
+    """Shows a running sweep until its driver ends or Ctrl-C; then where it stands."""
+    with contextlib.suppress(KeyboardInterrupt), make_screen(console) as screen:  # the sweep itself goes on
+        while (facts := standing(sweep))["state"] == "running":
+            if facts["live"]:
+                screen.show(picture_from(facts["live"]))
+            time.sleep(LOOK_EVERY_S)
+    print_standing(sweep, console)
