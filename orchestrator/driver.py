@@ -167,7 +167,8 @@ def _run_slots(
             thread.start()
         with watching(board, feed, overview, screen, slots, stop):
             run_trials(feed, tracking, board, board_name, plan.in_flight, scratch, stop)
-        dead = all(thread.fault and not thread.is_alive() for thread in slots)
+        gone = not any(thread.is_alive() for thread in slots)  # after Ctrl-C too, but then without a fault
+        dead = gone and (bool(feed.quarantined) or all(thread.fault for thread in slots))
         close_slots(board, slots, ended)
     finally:
         ended.set()
