@@ -33,6 +33,8 @@ class Pause(Enum):
     FINISHED = "every run has its record"
 
 
+Known = tuple[int, int]
+"""Numbers of configurations asked and of records."""
 WAIT, FINISHED = Pause.WAIT, Pause.FINISHED
 
 
@@ -81,9 +83,9 @@ class RunQueue:
         self._records = dict(records)
         self._handed_out: dict[str, Configuration] = {}
         self._exhausted = False
-        self._standing: Standing | None = None
         self._ladder = Ladder(space) if space.rungs else None
-        self._ascent: Ascent | None = None
+        self._standing: tuple[Known, Standing] | None = None
+        self._ascent: tuple[Known, Ascent] | None = None
         self._configurations = list(journal.asked())
         if not self._configurations:
             self._add(baseline_of(space))
@@ -134,7 +136,12 @@ class RunQueue:
     def finished(self, run_id: str, record: Record) -> None:
         """A run has its record; telling it twice changes nothing. The first record stands."""
         self._records.setdefault(run_id, record)
-        self._standing = self._ascent = None
+
+    @property
+    def _known(self) -> Known:
+        """How much a decision rests on. The screen's thread asks too, so what was worked out carries it: a look that
+        began before a run ended must not be taken for one after it."""
+        return len(self._configurations), len(self._records)
 
     def forget(self, run_id: str) -> None:
         """A run's record counts no longer: it is handed out again."""
@@ -143,15 +150,19 @@ class RunQueue:
         self._standing = self._ascent = None
 
     def _race(self) -> Standing:
-        if self._standing is None:
-            self._standing = race_of(self._space, self._configurations, self._records)
-        return self._standing
+        known, found = self._known, self._standing
+        if found is None or found[0] != known:
+            found = known, race_of(self._space, list(self._configurations), dict(self._records))
+            self._standing = found
+        return found[1]
 
     def _climbs(self) -> Ascent:
-        if self._ascent is None:
+        known, found = self._known, self._ascent
+        if found is None or found[0] != known:
             assert self._ladder is not None
-            self._ascent = self._ladder.ascent(self._configurations, self._records)
-        return self._ascent
+            found = known, self._ladder.ascent(list(self._configurations), dict(self._records))
+            self._ascent = found
+        return found[1]
 
     def _decided(self) -> bool:
         if self._space.rungs is not None:
@@ -187,7 +198,6 @@ class RunQueue:
     def _add(self, configuration: Configuration) -> None:
         self._journal.append(configuration)
         self._configurations.append(configuration)
-        self._standing = self._ascent = None
 
     def _complete(self, configuration: Configuration) -> bool:
         if self._space.rungs:

@@ -32,6 +32,15 @@ stopping: {rule: asha, rungs: [0.25, 0.5], eta: 3, calibrate: 8}
 """
 
 
+RACE = """
+name: race
+preset: tiny
+seeds: [1, 2, 3, 4, 5]
+parameters: {optimizer.muon.lr: {values: [0.01, 0.05]}}
+stopping: {rule: race}
+"""
+
+
 def faithful(run) -> float:
     """Short runs are worse, and rank alike; a single seed may mislead."""
     bowl = math.log(run.recipe.optimizer.muon.lr / 0.02) ** 2
@@ -127,6 +136,19 @@ def test_a_killed_driver_goes_on_to_the_same_end(tmp_path):
             done.append(run.run_id)
             run = queue.next_run()
     assert done == straight
+
+
+@pytest.mark.parametrize("text", [RUNGS, RACE], ids=["rungs", "race"])
+def test_a_look_of_the_screen_that_a_run_overtakes_holds_nobody_up(tmp_path, text):
+    _, done = drained(space := space_of(tmp_path, text), faithful)
+    queue, overtaking = RunQueue(space, Searcher(space, 0), Memory(), {}, 1), []
+    while (run := queue.next_run()) is not FINISHED:
+        assert run is not WAIT
+        overtaking.append(run)
+        stale_race, stale_ascent = queue._standing, queue._ascent
+        queue.finished(run.run_id, record_of(run, val_bpb=faithful(run)))
+        queue._standing, queue._ascent = stale_race, stale_ascent  # the screen's thread comes in late
+    assert [run.run_id for run in overtaking] == done
 
 
 def test_a_seed_that_fails_short_drops_its_configuration(tmp_path):
