@@ -18,8 +18,6 @@ from typing import Any, Protocol
 
 import ray
 import torch
-from ray._private.state import actors
-from ray._private.worker import global_worker
 from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
 from ray.train.backend import Backend
 from ray.train.collective import broadcast_from_rank_zero
@@ -96,8 +94,14 @@ def serve(board: Any, slot: int, work: Work, scratch: Path, num_workers: int, us
 def end_controllers() -> None:
     """Ends every slot of this driver at once, even one whose worker group is still starting; its `serve` raises.
 
-    Ray Train gives a caller's thread no handle to its controller, so Ray's own list of actors is asked.
+    Ray Train gives a caller's thread no handle to its controller, so Ray's own list of actors is asked. Should a later
+    Ray have moved it, this does nothing, and whoever waits for the slots waits longer.
     """
+    try:
+        from ray._private.state import actors
+        from ray._private.worker import global_worker
+    except ImportError:
+        return
     job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
     for actor_id, actor in actors(job_id=job).items():
         if actor["ActorClassName"] == "TrainController" and actor["State"] != "DEAD":
