@@ -18,6 +18,7 @@ from orchestrator.rungs import rung_lines
 from results.dossier import Dossier, published_dossier
 from results.machines import read_machines
 from results.store import read_outcomes
+from trainer.spec.environment import WITHOUT_GIT
 from trainer.spec.mirror import store_folder
 from trainer.spec.units import human_time
 
@@ -103,7 +104,8 @@ def _commands(sweep: Sweep) -> tuple[str, ...]:
     """The sweep once more, elsewhere; `space.yaml` is its file, and stands in the report."""
     spelled = (_assignment(key, value) for key, value in sweep.space.overrides.items())
     changed = "".join(f" \\\n  --set {shlex.quote(assignment)}" for assignment in spelled)
-    checkout = (f"git checkout {sweep.commit.rstrip('+')}",) if sweep.commit else ()
+    is_commit = sweep.commit and not sweep.commit.startswith(WITHOUT_GIT)
+    checkout = (f"git checkout {sweep.commit.rstrip('+')}",) if is_commit else ()
     return (*checkout, f"orchestrator sweep space.yaml{changed}", f"orchestrator report {sweep.name}")
 
 

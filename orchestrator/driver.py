@@ -38,8 +38,10 @@ from trainer.stages.cache import StageStore
 End = Literal["complete", "interrupted", "stranded"]
 """`stranded`: every machine that is left is quarantined."""
 LOOK_EVERY_S = 0.25
-CLOSE_WAIT_S = 40.0
-"""Longer than a worker group takes to start: a thread that still sits in Ray when Ray is shut down ends the process."""
+CLOSE_WAIT_S = 5.0
+"""For runs to write their snapshots and leave; a worker group that is still starting is not waited for."""
+END_WAIT_S = 20.0
+"""For the threads of slots that were ended: one that still sits in Ray at its shutdown ends the process."""
 RAY_LOG = "ray.log"
 BOARD = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": -1, "max_task_retries": -1}
 """A board that dies starts again empty; trials and slots tell it what it forgot."""
@@ -151,11 +153,12 @@ def _run_slots(
     board: Any = ray.remote(Board).options(**BOARD, name=board_name).remote(plan.num_slots)
     ray.get(board.quarantine.remote(list(feed.quarantined)))
     scratch = Path(tempfile.mkdtemp(prefix="fairway-"))
+    ended = threading.Event()  # from then on a slot's thread must not touch Ray: it would end the process
     slots = [
         SlotThread(
             slot,
             lambda slot: serve(board, slot, work, scratch, plan.workers_per_slot, plan.use_gpu),
-            lambda slot: ray.get(board.try_again.remote(slot)),
+            lambda slot: not ended.is_set() and ray.get(board.try_again.remote(slot)),
         )
         for slot in range(plan.num_slots)
     ]
@@ -164,12 +167,11 @@ def _run_slots(
             thread.start()
         with watching(board, feed, overview, screen, slots, stop):
             run_trials(feed, tracking, board, board_name, plan.in_flight, scratch, stop)
-        dead = not any(thread.is_alive() for thread in slots)
-        ray.get(board.close.remote())
-        deadline = time.monotonic() + CLOSE_WAIT_S
-        for thread in slots:
-            thread.join(max(deadline - time.monotonic(), 0))
+        gone = not any(thread.is_alive() for thread in slots)  # after Ctrl-C too, but then without a fault
+        dead = gone and (bool(feed.quarantined) or all(thread.fault for thread in slots))
+        close_slots(board, slots, ended)
     finally:
+        ended.set()
         shutil.rmtree(scratch, ignore_errors=True)
     fault = next((thread.fault for thread in slots if thread.fault), "")
     if dead and (fault or not feed.quarantined):
@@ -180,13 +182,32 @@ def _run_slots(
     return dead
 
 
+def close_slots(board: Any, slots: list[SlotThread], ended: threading.Event) -> None:
+    """Lets the slots at work finish, for a while, and ends the others; raises `ended` before it does."""
+    import ray
+
+    from trainer.worker_group import end_controllers
+
+    ray.get(board.close.remote())
+    opened = {state["slot"] for state in ray.get(board.picture.remote())["slots"] if state["started"]}
+    deadline = time.monotonic() + CLOSE_WAIT_S
+    for slot in opened:
+        slots[slot].join(max(deadline - time.monotonic(), 0))
+    ended.set()
+    deadline = time.monotonic() + END_WAIT_S
+    while any(thread.is_alive() for thread in slots) and time.monotonic() < deadline:
+        end_controllers()  # again and again: a thread may be just about to start one
+        time.sleep(LOOK_EVERY_S)
+
+
 @contextmanager
 def watching(
     board: Any, feed: Feed, overview: Overview, screen: Screen, slots: list[SlotThread], stop: threading.Event
 ) -> Iterator[None]:
     """Looks at the board a few times a second, from a thread of its own, and draws what it sees.
 
-    Raises the flag when no slot is left: trials would wait for ever.
+    Raises the flag when no slot is left: trials would wait for ever. Once the flag is up the board closes, so that runs
+    stop while Tune still winds up.
     """
     import ray
 
@@ -196,6 +217,8 @@ def watching(
         while not done.wait(LOOK_EVERY_S):
             if not any(thread.is_alive() for thread in slots):
                 stop.set()
+            if stop.is_set():
+                board.close.remote()
             if feed.quarantined:
                 board.quarantine.remote(list(feed.quarantined))  # a board that was restarted has forgotten it
             try:

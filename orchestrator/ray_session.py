@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,8 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # an actor per slot; a slot that dies is replaced anyway
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how soon a dead worker, or the end of a slot, is noticed
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
@@ -26,6 +30,31 @@ LOCAL = {
     # Ray's own switch for "this machine only": its node address, and so what it listens on, is then loopback.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
+START_LIMIT_S = 120.0
+"""Seconds after which a Ray that does not come up is given up; a busy laptop needs 50."""
+
+
+class Late(BaseException):
+    """Nobody answered in time. Not an Exception: Ray's own retries would swallow it."""
+
+
+@contextmanager
+def time_limit(limit_s: float) -> Iterator[None]:
+    """Raises Late once the block takes longer, as soon as Ray's own code next returns to Python. Main thread only."""
+
+    def late(number: int, frame: object) -> None:
+        raise Late
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager
@@ -42,16 +71,22 @@ def ray_session(address: str | None, num_cpus: int | None = None) -> Iterator[No
     import ray  # late: it takes seconds, and a sweep with nothing missing never starts it
 
     try:
-        if address is None:
-            ray.init(
-                address="local",  # without it Ray would join whatever cluster was started here, or wait for a dead one
-                num_cpus=num_cpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-        else:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        with time_limit(START_LIMIT_S):
+            if address is None:
+                ray.init(
+                    address="local",  # else Ray would join whatever cluster was started here, or wait for a dead one
+                    num_cpus=num_cpus,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
+            else:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except Late:
+        what = "the local Ray" if address is None else f"--address {address}: the Ray there"
+        raise UserError(
+            f"{what} did not come up within {START_LIMIT_S:g} s; try again, or run without it: --inline"
+        ) from None
     except ConnectionError as fault:
         raise UserError(
             f"--address {address}: no Ray cluster answers there ({fault}); start one or leave it out"

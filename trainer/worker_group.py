@@ -43,6 +43,19 @@ class OwnProcessGroup(TorchConfig):
         return Backend
 
 
+UNUSED_BY_SLOTS = frozenset({"DatasetsCallback", "PlacementGroupCleanerCallback"})
+"""Ray Train's helpers by name. Each starts an actor per slot, two seconds of a core: one serves Ray Data; the other
+cleans up after controllers that outlive their driver, which ours cannot."""
+
+
+class SlotTrainer(TorchTrainer):
+    """A TorchTrainer without the actors that a slot never uses. Should Ray rename its hook, they merely come back."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        made = super()._create_default_callbacks()  # type: ignore[misc]
+        return [callback for callback in made if type(callback).__name__ not in UNUSED_BY_SLOTS]
+
+
 class Work(Protocol):
     """What a slot does with a run, on every rank: `run_pipeline` with its store filled in."""
 
@@ -65,7 +78,7 @@ def serve(board: Any, slot: int, work: Work, scratch: Path, num_workers: int, us
     scratch:  folder for Ray Train's own files, which nobody reads again
     """
     per_worker = {"CPU": 1.0} | ({"GPU": 1.0} if use_gpu else {})
-    TorchTrainer(
+    SlotTrainer(
         serve_rank,
         train_loop_config={"board": board, "slot": slot, "work": work, "scratch": str(scratch)},
         torch_config=OwnProcessGroup(),
@@ -76,6 +89,23 @@ def serve(board: Any, slot: int, work: Work, scratch: Path, num_workers: int, us
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
         ),
     ).fit()
+
+
+def end_controllers() -> None:
+    """Ends every slot of this driver at once, even one whose worker group is still starting; its `serve` raises.
+
+    Ray Train gives a caller's thread no handle to its controller, so Ray's own list of actors is asked. Should a later
+    Ray have moved it, this does nothing, and whoever waits for the slots waits longer.
+    """
+    try:
+        from ray._private.state import actors
+        from ray._private.worker import global_worker
+    except ImportError:
+        return
+    job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
+    for actor_id, actor in actors(job_id=job).items():
+        if actor["ActorClassName"] == "TrainController" and actor["State"] != "DEAD":
+            global_worker.core_worker.kill_actor(ray.ActorID.from_hex(actor_id), True)  # type: ignore[attr-defined]
 
 
 def serve_rank(config: dict[str, Any]) -> None:

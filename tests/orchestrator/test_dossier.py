@@ -1,6 +1,7 @@
 """A sweep's folder becomes what reports and notebooks tell, and the command line makes a page of it."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -27,6 +28,12 @@ def test_the_dossier_holds_question_rows_verdict_and_example(sweep):
     assert dossier.label(dossier.baseline) == "baseline"
     assert dossier.example["run_id"] == f"{dossier.best}-s1"
     assert dossier.terms["Counts as better"] == "a gain of more than 0.005 nats at alpha = 0.01"
+
+
+def test_only_a_commit_can_be_checked_out_again(sweep):
+    commands = {mark: dossier_of(replace(sweep, commit=mark)).commands[0] for mark in ("abc123+", "code-abc123", "")}
+    assert commands["abc123+"] == "git checkout abc123"
+    assert commands["code-abc123"] == commands[""] == "orchestrator sweep space.yaml"
 
 
 def test_stages_are_told_as_the_records_have_them(sweep):

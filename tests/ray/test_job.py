@@ -16,6 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from trainer.spec.environment import code_digest
+
 pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parents[2]
 SMALL = ("budget.train_steps=6", "schedule.warmdown_steps=3", "averaging.use=none", "data.val_bytes=1")
@@ -120,6 +122,7 @@ def test_a_run_is_uploaded_small_follows_its_log_and_brings_its_record_home(head
     assert 0 < uploaded_bytes(out) < 5 * 2**20
     record = json.loads(next(line for line in out.splitlines() if line.startswith('{"run_id"')))
     assert (record["run_id"], record["seed"], record["status"]) == ("mine", 1, "done")
+    assert record["commit"] == f"code-{code_digest(head.folder / 'clone' / 'trainer')}"  # the upload holds no .git
 
 
 def test_the_exit_status_follows_the_run(head):

@@ -3,6 +3,7 @@
 The undisturbed table comes from the inline rung, so the two rungs are held against each other as well.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -35,7 +36,7 @@ parameters:
 compare: {baseline: {ttt.mode: off}}
 """
 SMALL = ("budget.train_steps=30", "schedule.warmdown_steps=10", "averaging.use=none", "data.val_bytes=20000")
-PATIENCE_S = 150
+PATIENCE_S = 400
 
 
 class Sweeps:
@@ -85,6 +86,15 @@ def listeners_beyond_loopback(pid: int) -> list[str]:
     return [f"{c.laddr.ip}:{c.laddr.port}" for c in found if not re.match(r"(::ffff:)?127\.|::1$", c.laddr.ip)]
 
 
+def titles(pid: int) -> list[str]:
+    """What the processes below this one call themselves; those that just ended are left out."""
+    found = []
+    for child in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            found.append(" ".join(child.cmdline()[:1]))
+    return found
+
+
 @pytest.fixture(scope="module")
 def sweeps(tmp_path_factory) -> Sweeps:
     return Sweeps(tmp_path_factory.mktemp("road"))
@@ -107,7 +117,7 @@ def disturbed(sweeps, undisturbed):
     beyond = listeners_beyond_loopback(first.pid)
     family = psutil.Process(first.pid).children(recursive=True)
     first.send_signal(signal.SIGINT)
-    out, _ = first.communicate(timeout=60)
+    out, _ = first.communicate(timeout=PATIENCE_S)
     _, alive = psutil.wait_procs(family, timeout=20)
     kept = len(list(records.glob("*.json")))
 
@@ -125,6 +135,18 @@ def test_ctrl_c_keeps_everything_and_prints_the_line_to_resume(disturbed):
     assert f"{disturbed['kept']} of 8 runs are kept" in disturbed["out"]
     assert "orchestrator resume road --store ray" in disturbed["out"]
     assert disturbed["alive"] == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_worker_groups_start_ends_soon_and_says_how_to_go_on(sweeps, undisturbed):
+    driver = sweeps.start(*sweeps.sweep("early"))
+    wait_for(lambda: any("TrainController" in title for title in titles(driver.pid)), driver)
+    family = psutil.Process(driver.pid).children(recursive=True)
+    driver.send_signal(signal.SIGINT)
+    out, _ = driver.communicate(timeout=25)  # starting the groups takes longer on a busy machine
+    assert driver.returncode == 130, out
+    assert "orchestrator resume road --store early" in out
+    assert psutil.wait_procs(family, timeout=20)[1] == []
 
 
 def test_nothing_listens_beyond_loopback(disturbed):
@@ -157,7 +179,7 @@ def test_the_same_sweep_again_starts_neither_ray_nor_torch(sweeps, disturbed):
 
 
 def test_plan_and_json_say_the_same(sweeps, disturbed):
-    options = sweeps.sweep("ray")[1:]
+    options = [word for word in sweeps.sweep("ray")[1:] if word != "--no-check"]  # a plan checks nothing
     _, out = sweeps.run("plan", *options, "--format", "json")
     rows = {row["stage"]: row for row in json.loads(out)}
     assert (rows["train"]["needed"], rows["train"]["cached"]) == (2, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import platform
 import shutil
@@ -13,6 +14,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 RECORDED_PACKAGES = ("torch", "ray", "optuna", "sentencepiece", "zstandard", "safetensors", "flash-attn")
+
+WITHOUT_GIT = "code-"
+"""How the name of a code begins that lies in no checkout."""
 
 
 @cache
@@ -75,8 +79,11 @@ def machine_facts(name: str = "") -> dict[str, str]:
 
 @cache
 def commit() -> str:
-    """Commit of the checkout this code runs from, with '+' when it has changes; empty outside a checkout."""
-    folder = Path(__file__).parent
+    """Commit of the checkout this code runs from, with '+' when it has changes.
+
+    Outside a checkout, as in the upload of `ray job submit`, WITHOUT_GIT and a digest of the package's files.
+    """
+    folder = Path(__file__).parents[1]
     asked = (
         subprocess.run(
             ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"],  # noqa: S607
@@ -88,7 +95,17 @@ def commit() -> str:
         if shutil.which("git")
         else None
     )
-    return asked.stdout.strip() if asked is not None and asked.returncode == 0 else ""
+    return (
+        asked.stdout.strip() if asked is not None and asked.returncode == 0 else f"{WITHOUT_GIT}{code_digest(folder)}"
+    )
+
+
+def code_digest(folder: Path) -> str:
+    """12 hex digits over the names and contents of a package's sources and presets: the same wherever they lie."""
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in ("*.py", "*.yaml") for path in folder.rglob(pattern)):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
 
 
 def environment(num_ranks: int) -> str:

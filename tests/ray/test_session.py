@@ -1,0 +1,36 @@
+"""A Ray that does not come up is a message, not a hang."""
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from orchestrator import ray_session
+from trainer.spec.errors import UserError
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+@pytest.fixture
+def mute_address() -> Iterator[str]:
+    """Somebody who takes every call and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        held: list[socket.socket] = []
+
+        def take_calls() -> None:
+            while True:
+                try:
+                    held.append(server.accept()[0])
+                except OSError:
+                    return
+
+        threading.Thread(target=take_calls, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_cluster_that_never_answers_ends_in_a_message(mute_address, monkeypatch):
+    monkeypatch.setattr(ray_session, "START_LIMIT_S", 2.0)
+    expected = f"--address {mute_address}.*did not come up within 2 s"
+    with pytest.raises(UserError, match=expected), ray_session.ray_session(mute_address):
+        pass
