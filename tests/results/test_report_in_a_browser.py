@@ -64,7 +64,8 @@ def test_captions_above_wide_tables_fit_a_telephone(driver, page):
     real.opened_s(driver, page)
     seen = "return [...document.querySelectorAll('main > section > .wide caption')].map(e => e.clientWidth)"
     widths = driver.execute_script(seen)
-    assert widths and max(widths) <= driver.execute_script("return document.documentElement.clientWidth")
+    assert widths
+    assert max(widths) <= driver.execute_script("return document.documentElement.clientWidth")
 
 
 def test_it_prints_on_a_few_pages(driver, page):
