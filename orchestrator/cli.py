@@ -388,8 +388,8 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
         raise typer.Exit(EXIT_FAILED)
     if end == "interrupted":
         where = "" if store == RUNS else f" --store {store_name(store)}"
-        console.print(
-            f"interrupted: {len(queue.records)} of {queue.total_runs} runs are kept. "
+        console.print(  # counted on disk: a run may have ended after the driver last listened
+            f"interrupted: {len(found.records())} of {queue.total_runs} runs are kept. "
             f"Go on with:\n  orchestrator resume {found.name}{where}",
             soft_wrap=True,
         )
