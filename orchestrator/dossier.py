@@ -85,7 +85,7 @@ def _end_of_training(space: SearchSpace) -> str:
     budget = space.base.budget
     if budget.train_s is None:
         steps = space.parameters.get("budget.train_steps", budget.train_steps)
-    return f"after {steps} steps: unlike machines are asked the same question"
+        return f"after {steps} steps: unlike machines are asked the same question"
     return f"by the clock, after {budget.train_s:g} s: the hardware is part of the question"
 
 
