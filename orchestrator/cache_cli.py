@@ -11,7 +11,7 @@ from orchestrator.options import RUNS, Store, TextOrJson
 from orchestrator.output import print_rows
 from trainer.cli import EXIT_FAILED
 from trainer.spec.mirror import store_name
-from trainer.spec.units import human_bytes, human_seconds
+from trainer.spec.units import human_bytes, human_seconds, human_time
 from trainer.stages.shared import stage_store
 
 cache = typer.Typer(no_args_is_help=True, help="Look after the store of finished stages.")
@@ -62,7 +62,7 @@ def _print_entries(found: list[Any], store: Path, format: str, nothing: str = "t
         seconds = "" if row["seconds"] is None else human_seconds(row["seconds"])
         print(
             f"{row['stage']:<11} {row['fingerprint']}  {row['state']:<10} {human_bytes(row['disk_bytes']):>9}  "
-            f"{seconds:>8}  last used {row['last_used_at']}  {row['damage']}".rstrip()
+            f"{seconds:>8}  last used {human_time(row['last_used_at'])}  {row['damage']}".rstrip()
         )
     total = human_bytes(sum(row["disk_bytes"] for row in rows))
     print(f"{store_name(store)}: {f'{len(rows)} entries, {total}' if rows else nothing}")

@@ -379,6 +379,8 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
             console.print(f"{found.set_aside_failed()} failed runs are done again")
         refuse_other_text(found)
         queue = queue_of(found)
+        if len(queue.records) == queue.total_runs:
+            console.print(f"nothing to run: all {queue.total_runs} runs are recorded")
         end: End = "interrupted"
         with contextlib.suppress(KeyboardInterrupt):  # before the driver listens, or a second Ctrl-C
             end = drive(found, queue, stage_store(store), options, console)

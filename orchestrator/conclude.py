@@ -32,7 +32,6 @@ from results.yardsticks import scale_lines
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.mirror import store_name
 from trainer.spec.record import Record
-from trainer.spec.units import human_seconds
 
 FIGURE = Path("figures") / "scores.png"
 MOST_LISTED_SEEDS = 20
@@ -56,11 +55,10 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     from results.figures import draw_scores, score_facts  # late: matplotlib, which only the end of a sweep draws with
 
     warn_unreadable(frame, console)
-    console.print(as_text(table, console.width if console.is_terminal else PIPED_WIDTH), soft_wrap=True)
+    console.print(as_text(sweep, table, _width(console)).rstrip("\n"), soft_wrap=True)
     for line in (
         *handling_lines(frame, sweep.space.seeds),
         *machines_say(sweep),
-        *_stage_lines(frame),
         *rung_lines(sweep.space, sweep.ascent() if sweep.space.rungs else None),
         "",
     ):
@@ -87,10 +85,16 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     console.print(f"rows    orchestrator table {sweep.name} --per run{store_option(sweep)}", soft_wrap=True)
 
 
-def as_text(table: pd.DataFrame, width: int) -> str:
-    """The table per configuration for people: the baseline is marked where it stands."""
+def as_text(sweep: Sweep, table: pd.DataFrame, width: int) -> str:
+    """The table per configuration for people: the baseline is marked where it stands, constant keys are left out."""
     marked = table["config"].where(~table["is_baseline"], table["config"] + " (baseline)")
-    return str(render(table.assign(config=marked).drop(columns="is_baseline"), "text", width))
+    constant = [key for key, item in sweep.space.parameters.items() if not item.varies]
+    shown = table.assign(config=marked).drop(columns=["is_baseline", *constant], errors="ignore")
+    return str(render(shown, "text", width))
+
+
+def _width(console: Console) -> int:
+    return console.width if console.is_terminal else PIPED_WIDTH
 
 
 def baseline_of(sweep: Sweep) -> str:
@@ -148,13 +152,12 @@ def print_table(sweep: Sweep, per: Literal["run", "config"], format: str) -> Non
     """The rows, per run or per configuration, in any format."""
     frame = rows_of(sweep)
     warn_unreadable(frame, Console(stderr=True))
+    width = _width(Console())
     if per == "run":
-        content = render(per_run(frame), format)
+        content = render(per_run(frame), format, width)
     else:
         table = table_of(sweep, frame)
-        console = Console()
-        width = console.width if console.is_terminal else PIPED_WIDTH
-        content = as_text(table, width) if format == "text" else render(table, format)
+        content = as_text(sweep, table, width) if format == "text" else render(table, format)
     if isinstance(content, bytes):
         sys.stdout.buffer.write(content)
     else:
@@ -338,15 +341,3 @@ def reckoning_table(sweep: Sweep) -> Table | str:
     for line in told:
         table.add_row(*line)
     return table if told else "no plan was kept when this sweep began"
-
-
-def _stage_lines(frame: pd.DataFrame) -> Sequence[str]:
-    """How often each stage was computed for this sweep, and what sharing saved."""
-    counts: Counter[str] = Counter(stage for run in frame["stages_run"].dropna() for stage in str(run).split())
-    told = ", ".join(f"{stage} {count}x" for stage, count in counts.items()) or "nothing, all of it was in the store"
-    lines = [f"computed for {len(frame)} runs: {told}"]
-    trained: Any = frame.loc[frame["train_s"].notna()]
-    shared = trained["train_s"].sum() - trained.drop_duplicates("artifact")["train_s"].sum()
-    if shared > 1:
-        lines.append(f"shared training saved {human_seconds(float(shared))}")
-    return lines

@@ -84,7 +84,8 @@ def _terms(sweep: Sweep) -> Mapping[str, str]:
 def _end_of_training(space: SearchSpace) -> str:
     budget = space.base.budget
     if budget.train_s is None:
-        return f"after {budget.train_steps} steps, unless swept: unlike machines are asked the same question"
+        steps = space.parameters.get("budget.train_steps", budget.train_steps)
+        return f"after {steps} steps: unlike machines are asked the same question"
     return f"by the clock, after {budget.train_s:g} s: the hardware is part of the question"
 
 

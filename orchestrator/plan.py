@@ -157,7 +157,7 @@ def _plan_stages(
             stage=stage,
             runs=(standing + unchosen * lengths) * len(space.seeds),
             needed=len(needed) + to_come * lengths,
-            exact=not open_ended and space.rungs is None,
+            exact=not open_ended and space.rungs is None and (space.race is None or len(needed) == 1),
             cached=sum(store.find(stage, mark) is not None for mark in needed),
             seconds_each=seconds_each,
             seconds_from=seconds_from,

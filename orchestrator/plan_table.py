@@ -170,7 +170,9 @@ def _price_lines(plan: Plan) -> Iterator[str]:
 
 def _dollars(plan: Plan, bound: str) -> str:
     gpus, price = plan.resources.gpus_per_run, plan.space.budget.usd_per_gpu_hour
-    hours = f"{bound}{plan.gpu_hours:.2f} GPU-hours" + (f" on {gpus} GPUs a run" if gpus else ": no GPU takes part")
+    if not gpus:
+        return "no GPU takes part: 0 GPU-hours" + ("" if price is None else ", 0 USD")
+    hours = f"{bound}{plan.gpu_hours:.2f} GPU-hours on {gpus} GPUs a run"
     return hours if price is None else f"{hours}, {plan.usd:.2f} USD at {price:g} USD per GPU-hour"
 
 

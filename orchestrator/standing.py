@@ -9,10 +9,12 @@ from typing import Any
 
 from rich.console import Console
 
+from orchestrator.conclude import store_option
 from orchestrator.journal import Sweep
 from orchestrator.overview import read_live
 from orchestrator.screen import make_screen, panel, picture_from
 from results.machines import quarantined
+from trainer.spec.units import human_time
 
 LOOK_EVERY_S = 1.0
 
@@ -41,27 +43,31 @@ def print_standing(sweep: Sweep, console: Console) -> None:
     facts = standing(sweep)
     if facts["live"]:
         console.print(panel(picture_from(facts["live"])))
-    for line in standing_lines(facts):
+    for line in standing_lines(facts, store_option(sweep)):
         console.print(line, soft_wrap=True)
 
 
-def standing_lines(facts: dict[str, Any]) -> list[str]:
-    """State, failures by reason, quarantined machines, and what to type next."""
+def standing_lines(facts: dict[str, Any], where: str = "") -> list[str]:
+    """State, failures by reason, quarantined machines, and what to type next.
+
+    where:  what commands about this sweep must add, as `store_option` gives it
+    """
     name = facts["sweep"]
     lines = [f"{name}: {facts['state']}, {facts['recorded']} of {facts['runs']} runs recorded"]
     lines += [f"[red]failed {count}x: {reason.splitlines()[0]}[/]" for reason, count in facts["failed"].items()]
     lines += [f"[red]machine {machine} is quarantined: {why}[/]" for machine, why in facts["quarantined"].items()]
     if facts["state"] == "interrupted":
-        lines.append(f"go on with: orchestrator resume {name}")
+        lines.append(f"go on with: orchestrator resume {name}{where}")
     if facts["state"] != "running" and facts["failed"]:
-        lines.append(f"once mended: orchestrator resume {name} --retry-failed")
+        lines.append(f"once mended: orchestrator resume {name} --retry-failed{where}")
     return lines
 
 
 def listing_line(facts: dict[str, Any]) -> str:
     """One sweep among others."""
-    runs = f"{facts['recorded']:>4} of {facts['runs']:<4} runs"
-    return f"{facts['sweep']:<16} {facts['state']:<12} {runs}  {facts['created_at']}  {facts['description']}"
+    runs = f"{facts['recorded']} of {facts['runs']} runs"
+    asked = human_time(facts["created_at"])
+    return f"{facts['sweep']:<16} {facts['state']:<12} {runs:<18}  {asked}  {facts['description']}"
 
 
 def watch(sweep: Sweep, console: Console) -> None:

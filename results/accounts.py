@@ -14,7 +14,7 @@ import pandas as pd
 from results.dossier import Dossier
 from results.machines import machine_lines
 from results.page import Chapter, Code, Part, Table, Text, left_out, plot, table_of
-from results.reckoning import in_words, stage_facts
+from results.reckoning import in_words, saved_s, stage_facts
 from results.spending import in_unit, limit_facts, use_facts, use_figure
 from results.tables import is_finished, per_run
 from trainer.spec.units import human_seconds, human_time
@@ -27,7 +27,6 @@ def plan(dossier: Dossier) -> Chapter:
     facts = stage_facts(dossier.outcomes, dossier.planned)
     if facts.empty:
         return Chapter("plan", "Plan against actual", [Text("No run of ours stands behind these numbers.")])
-    saved_s = facts["unshared_s"].sum() - facts["spent_s"].sum()
     shown = facts.assign(
         planned=_expected(dossier, facts, "planned", lambda count: f"{count:.0f}"),
         planned_each_s=_expected(dossier, facts.assign(exact=True), "planned_each_s", human_seconds),
@@ -44,9 +43,10 @@ def plan(dossier: Dossier) -> Chapter:
     signs = " ≤ marks an upper bound, ? what nobody knew."
     caption = f"Stages: {SAVED}.{signs if dossier.planned else ' No plan was kept when this sweep began.'}"
     spent = human_seconds(float(facts["spent_s"].sum()))
-    words = f"{_runs_in_words(dossier)} They took {spent} of computing; sharing stages saved {human_seconds(saved_s)}."
+    saved = human_seconds(saved_s(dossier.outcomes))
+    words = f"{_runs_in_words(dossier)} They took {spent} of computing; sharing stages saved {saved}."
     told = in_words(dossier.outcomes, dossier.planned, dossier.wall_s)
-    totals = [line for line in told if line[0] not in set(facts["stage"])]
+    totals = [line for line in told if line[0] not in {*facts["stage"], "saved by sharing stages"}]
     whole = [Table("The whole sweep.", ["", "planned", "actual"], totals, [False, True, True])] if totals else []
     return Chapter("plan", "Plan against actual", [Text(words), *whole, table_of(shown, heads, caption)])
 

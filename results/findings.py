@@ -95,14 +95,17 @@ def differences(dossier: Dossier) -> Chapter:
     facts = gain_facts(dossier)
     if facts.empty:
         return Chapter("differences", "Differences", [Text("Nothing was compared: there is only one configuration.")])
+    raced = any(found.looks for found in dossier.verdicts)
+    interval = "with the interval that holds at all looks of the race together" if raced else "95 % interval"
     caption = (
-        "Gain over what each is compared with, 95 % interval; ticks are pairs that share a trained artifact. "
+        f"Gain over what each is compared with, {interval}; ticks are pairs that share a trained artifact. "
         f"◆ shown, ● not shown.{left_out(facts)}"
     )
     heads = {
-        "label": "configuration", "conclusion": "verdict", "gain": "gain (bits per byte)", "low": "95 % from",
-        "high": "to", "n": "n", "test": "test", "p": "p", "p_corrected": "p, corrected",
-        "p_no_worse": "p, no worse", "sign_flip_p": "p, sign flips", "race": "in the race", "reason": "reason",
+        "label": "configuration", "conclusion": "verdict", "gain": "gain (bits per byte)",
+        "low": "from" if raced else "95 % from", "high": "to", "n": "n", "test": "test", "p": "p",
+        "p_corrected": "p, corrected", "p_no_worse": "p, no worse", "sign_flip_p": "p, sign flips",
+        "race": "in the race", "reason": "reason",
     }  # fmt: skip
     signed = {name: facts[name].map("{:+.5f}".format).replace("+nan", "") for name in ("gain", "low", "high")}
     signed |= {name: facts[name].map("{:.2g}".format, na_action="ignore") for name in P_VALUES}

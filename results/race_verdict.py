@@ -19,9 +19,9 @@ from results.verdict import Effect, Unit, Verdict
 
 TOLD = {
     "winner": "nobody in the race beats it by more than the margin",
-    "dropped": "dropped: it cannot win",
-    "left": "neither named nor dropped when the seeds were used up",
-    "running": "still in the race",
+    "dropped": "dropped after {n} seeds: it cannot win",
+    "left": "neither named nor dropped when all {n} seeds were used up",
+    "running": "still in the race after {n} seeds",
     "failed": "a seed failed",
 }
 
@@ -58,7 +58,7 @@ def race_verdicts(
 
 def _judged(verdict: Verdict, race: Standing, rule: RaceRule, fate: str, n: int) -> Verdict:
     if verdict.bpb is None:
-        return replace(verdict, race=TOLD[fate])
+        return replace(verdict, race=TOLD[fate].format(n=race.seeds[verdict.config]))
     level = rule.alpha * rule.looks.share(n) / len(race.fates)
     return replace(
         verdict,
@@ -67,7 +67,7 @@ def _judged(verdict: Verdict, race: Standing, rule: RaceRule, fate: str, n: int)
         num_comparisons=len(race.fates),
         bpb=_widened(verdict.bpb, verdict.df, level),
         nats=None if verdict.nats is None else _widened(verdict.nats, verdict.df, level),
-        race=TOLD[fate],
+        race=TOLD[fate].format(n=race.seeds[verdict.config]),
         looks=(rule.looks.first, rule.looks.last),
     )
 

@@ -80,7 +80,7 @@ def total_facts(outcomes: pd.DataFrame, planned: Rows | None, wall_s: float | No
 
 
 def in_words(outcomes: pd.DataFrame, planned: Rows | None, wall_s: float | None) -> list[tuple[str, str, str]]:
-    """What, planned, actual: a line per stage and per total; nothing without a plan."""
+    """What, planned, actual: a line per stage, per total, and what sharing saved; nothing without a plan."""
     if not planned:
         return []
     stages = [
@@ -94,7 +94,12 @@ def in_words(outcomes: pd.DataFrame, planned: Rows | None, wall_s: float | None)
         for name, row in zip(totals.index, totals.to_dict("records"), strict=True)
         if name not in ("gpu_hours", "usd") or row["planned"] or row["actual"]
     ]
-    return [*stages, *told]
+    return [*stages, *told, ("saved by sharing stages", "", human_seconds(saved_s(outcomes)))]
+
+
+def saved_s(outcomes: pd.DataFrame) -> float:
+    """Seconds that runs did not compute because another run, or an earlier sweep, had."""
+    return float(outcomes["seconds"].sum() - outcomes.loc[outcomes["computed"].astype("bool"), "seconds"].sum())
 
 
 NAMES = {

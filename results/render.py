@@ -15,7 +15,7 @@ import pandas as pd
 from trainer.spec.errors import UserError, did_you_mean
 
 Format = Literal["text", "csv", "json", "md", "parquet"]
-NEEDED = ("rank", "config", "seed", "status", "val_bpb", "n", "mean", "ci95_low", "ci95_high")
+NEEDED = ("rank", "config", "seed", "status", "val_bpb", "n", "mean")
 BETWEEN = 3
 """Characters between two columns."""
 
@@ -101,11 +101,13 @@ def _aligned(name: str, cells: list[str], words: bool) -> list[str]:
 
 
 def _worth_showing(column: pd.Series[Any]) -> bool:
-    """Not what is empty throughout, nor the sweep that the reader named, nor that all is done, nor errors (below)."""
+    """Not what is empty throughout, the sweep that the reader named, that all is done, that none failed, nor errors."""
     if column.name == "sweep":
         return column.nunique() > 1
     if column.name == "status":
         return bool((column != "done").any())
+    if column.name == "failed":
+        return bool(column.any())
     return column.name != "error" and (column.empty or bool(column.notna().any()))
 
 
@@ -129,5 +131,5 @@ def _below(frame: pd.DataFrame, num_hidden: int) -> list[str]:
             lines.append(f"{config} seed {seed}: {error.strip().splitlines()[-1]}")
     if num_hidden:
         columns = "1 column does" if num_hidden == 1 else f"{num_hidden} columns do"
-        lines.append(f"{columns} not fit; --format csv has all")
+        lines.append(f"{columns} not fit; table --format csv has all")
     return lines

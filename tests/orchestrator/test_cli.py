@@ -205,11 +205,21 @@ def test_an_infeasible_configuration_is_not_ranked(with_text, call, tmp_path):
     assert [row["rank"] for row in rows] == [None, None]
 
 
+def test_a_sweep_that_is_complete_says_that_nothing_runs_and_its_table_shows_what_varies(with_text, call):
+    call("sweep", "small.yaml", "--inline", *SETS)
+    _, out, _ = call("sweep", "small.yaml", "--inline", *SETS)
+    assert "nothing to run: all 4 runs are recorded" in out
+    assert "failed" not in out
+    head = call("table", "small")[1].splitlines()[0]
+    assert "(baseline)" in call("table", "small")[1]
+    assert "ttt.mode" not in head
+
+
 def test_another_question_under_the_same_name_is_another_sweep(with_text, call):
     call("sweep", "small.yaml", "--inline", *SETS)
     _, out, _ = call("sweep", "small.yaml", "--inline", *SETS, "--seeds", "1")
     assert "this is a new sweep 'small-2'" in out
-    assert "computed for 2 runs: nothing, all of it was in the store" in out
+    assert any(line.split() == ["stages", "computed", "0", "0"] for line in out.splitlines())
 
 
 def test_help_fits_a_screen_and_ends_in_an_example(call):

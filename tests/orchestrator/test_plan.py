@@ -73,6 +73,13 @@ def test_a_grid_is_counted_exactly(tmp_path, store):
     }
 
 
+def test_a_race_is_counted_from_above(tmp_path, store):
+    plan = make_plan(space_of(tmp_path, ROPE + "stopping: {rule: race}\n"), store, TEXTS, "")
+    assert plan.fewest_runs < plan.total_runs
+    assert stages(plan)["train"] == (10, False, 10)
+    assert stages(plan)["val_text"] == (1, True, 1)
+
+
 def test_a_sampled_search_is_exact_where_no_swept_key_reaches(tmp_path, store):
     plan = make_plan(space_of(tmp_path, TTT), store, TEXTS, "")
     assert not plan.exact

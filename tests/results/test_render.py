@@ -50,7 +50,8 @@ def test_text_fits_the_terminal_and_keeps_the_headline(width):
 def test_text_says_what_it_hides_and_why_runs_failed():
     text = render(TABLE, "text", width=60)
     assert "a seed 2: loss is NaN" in text
-    assert "columns do not fit; --format csv has all" in text
+    assert "columns do not fit; table --format csv has all" in text
+    assert "failed" not in render(pd.DataFrame({"config": ["a"], "failed": [0]}), "text", width=60)
     assert "code_bytes" not in render(TABLE, "text", width=500)  # empty throughout
 
 
