@@ -32,7 +32,9 @@ def winner_of(sweep: Sweep, frame: pd.DataFrame, config: str | None = None) -> C
 
     Raises UserError if there is no such configuration, or none is complete.
     """
-    asked = {item.id: item for item in sweep.asked() if not item.is_baseline}
+    asked = {item.id: item for item in sweep.asked()}
+    if asked:  # the baseline is the first asked; a search may come upon its recipe again
+        del asked[sweep.asked()[0].id]
     if config is not None:
         if config not in asked:
             known = ", ".join(asked) or "none"

@@ -9,6 +9,15 @@ from orchestrator.journal import open_sweep
 from results.tables import per_configuration
 from trainer.spec.errors import UserError
 
+AGAIN = """
+name: again
+preset: tiny
+method: grid
+seeds: [1, 2]
+parameters: {ttt.mode: {value: score_first}, ttt.lr: {values: [0.001, 0.002]}}
+compare: {baseline: {ttt.mode: score_first, ttt.lr: 0.001}}
+"""
+
 
 @pytest.fixture
 def sweep(tmp_path):
@@ -64,6 +73,13 @@ def test_a_named_configuration_can_be_confirmed_and_an_unknown_one_offers_the_ne
     assert winner_of(sweep, rows_of(sweep), second.id) == second
     with pytest.raises(UserError, match=f"did you mean '{second.id}'"):
         winner_of(sweep, rows_of(sweep), second.id[:-1])
+
+
+def test_the_recipe_of_the_baseline_is_no_winner_even_where_the_grid_holds_it_again(tmp_path):
+    space = space_of(tmp_path, AGAIN)
+    sweep = open_sweep(tmp_path, space)
+    leave_runs(sweep, lambda run: (2.0 if run.configuration.id == sweep.asked()[0].id else 3.0) + 1e-3 * run.seed)
+    assert winner_of(sweep, rows_of(sweep)).values["ttt.lr"] == 0.002
 
 
 def test_nothing_is_confirmed_before_something_is_complete(tmp_path):
