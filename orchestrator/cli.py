@@ -35,6 +35,7 @@ from orchestrator.options import (
     WandB,
     WarmStart,
     Workers,
+    parse_seeds,
 )
 from orchestrator.output import print_rows
 from orchestrator.question import SearchSpace
@@ -331,7 +332,7 @@ def _question(
         path,
         preset=preset,
         overrides=parse_overrides(overrides),
-        seeds=_seeds(seeds),
+        seeds=parse_seeds(seeds),
         trials=trials,
         warm_start=warm_start,
     )
@@ -351,15 +352,6 @@ def _options(
 
     trackers.check(inline)
     return DriveOptions(slots, workers, address, inline, snapshot_every_s, check, trackers)
-
-
-def _seeds(text: str | None) -> list[int] | None:
-    if text is None:
-        return None
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UserError(f"--seeds {text} is not a list of whole numbers; for example: --seeds 1337,42,2025") from None
 
 
 def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: bool = False) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from trainer.spec.errors import UserError
 from trainer.spec.mirror import store_folder
 
 Space = Annotated[Path, typer.Argument(help="A search space file.", metavar="SPACE.yaml")]
@@ -43,3 +44,13 @@ Policy = Annotated[
 ]
 TableFormat = Annotated[Literal["text", "csv", "json", "parquet", "md"], typer.Option("--format")]
 RUNS = Path("runs")
+
+
+def parse_seeds(text: str | None) -> list[int] | None:
+    """'1337,42' as [1337, 42]; None when nobody gave any. Raises UserError."""
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"--seeds {text} is not a list of whole numbers; for example: --seeds 1337,42,2025") from None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from orchestrator.configuration import Configuration
 from orchestrator.journal import Sweep
 from orchestrator.question import SearchSpace
-from orchestrator.run_queue import Run, queue_of
+from orchestrator.run_queue import FINISHED, Run, RunQueue, queue_of
+from orchestrator.searcher import Searcher
 from orchestrator.space import load_space
 from results.ledger import Ledger
 from trainer.spec.fingerprint import TextDigests
@@ -85,3 +88,34 @@ def record_of(run: Run, status: str = "done", val_bpb: float | None = None) -> R
         hardware="",
         versions="",
     )
+
+
+class Memory:
+    """A journal that forgets nothing but lives in memory."""
+
+    def __init__(self) -> None:
+        self.lines: list[Configuration] = []
+
+    def asked(self) -> list[Configuration]:
+        return list(self.lines)
+
+    def append(self, configuration: Configuration) -> None:
+        self.lines.append(configuration)
+
+
+def drained(
+    space: SearchSpace, val_bpb: Callable[[Run], float], slots: int = 1, dice: random.Random | None = None
+) -> tuple[RunQueue, list[str]]:
+    """All runs of a sweep, `slots` at once, ending in the order of the dice."""
+    queue = RunQueue(space, Searcher(space, 0), Memory(), {}, 1)
+    in_flight: list[Run] = []
+    done: list[str] = []
+    while True:
+        while len(in_flight) < slots and isinstance(run := queue.next_run(), Run):
+            in_flight.append(run)
+        if not in_flight:
+            assert queue.next_run() is FINISHED
+            return queue, done
+        run = in_flight.pop(dice.randrange(len(in_flight)) if dice else 0)
+        queue.finished(run.run_id, record_of(run, val_bpb=val_bpb(run)))
+        done.append(run.run_id)

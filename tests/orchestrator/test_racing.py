@@ -5,12 +5,12 @@ import random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from questions import leave_runs, record_of, space_of
+from questions import Memory, drained, leave_runs, space_of
 
 from orchestrator.cli import main
 from orchestrator.conclude import rows_of, table_of, verdict_lines
 from orchestrator.journal import open_sweep
-from orchestrator.run_queue import FINISHED, WAIT, RunQueue
+from orchestrator.run_queue import WAIT, RunQueue
 from orchestrator.searcher import Searcher
 from orchestrator.space import SpaceError
 
@@ -30,22 +30,6 @@ def score(run) -> float:
     return MEANS[run.recipe.model.rope_base] + dice.gauss(0, 0.004)
 
 
-def drained(space, slots=1, dice=None):
-    """All runs of a sweep, `slots` at once, ending in the order of the dice."""
-    from test_run_queue import Memory
-
-    queue, in_flight, done = RunQueue(space, Searcher(space, 0), Memory(), {}, 1), [], []
-    while True:
-        while len(in_flight) < slots and (run := queue.next_run()) not in (WAIT, FINISHED):
-            in_flight.append(run)
-        if not in_flight:
-            assert queue.next_run() is FINISHED
-            return queue, done
-        run = in_flight.pop(dice.randrange(len(in_flight)) if dice else 0)
-        queue.finished(run.run_id, record_of(run, val_bpb=score(run)))
-        done.append(run.run_id)
-
-
 def test_the_hopeless_are_dropped_and_the_winner_is_named(tmp_path):
     sweep = open_sweep(tmp_path, space_of(tmp_path, RACE))
     leave_runs(sweep, score)
@@ -57,7 +41,7 @@ def test_the_hopeless_are_dropped_and_the_winner_is_named(tmp_path):
 
 
 def test_everybody_runs_up_to_the_first_look(tmp_path):
-    queue = RunQueue(space := space_of(tmp_path, RACE), Searcher(space, 0), *(_memory(), {}, 1))
+    queue = RunQueue(space := space_of(tmp_path, RACE), Searcher(space, 0), Memory(), {}, 1)
     runs = [queue.next_run() for _ in range(12)]
     assert sorted({run.seed for run in runs}) == [1, 2, 3]
     assert len({run.configuration.id for run in runs}) == 4
@@ -65,18 +49,12 @@ def test_everybody_runs_up_to_the_first_look(tmp_path):
     assert queue.total_runs == 32
 
 
-def _memory():
-    from test_run_queue import Memory
-
-    return Memory()
-
-
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), slots=st.integers(1, 6))
 def test_decisions_depend_on_completed_rounds_alone(tmp_path, seed, slots):
     space = space_of(tmp_path, RACE)
-    calm, in_order = drained(space)
-    hectic, shuffled = drained(space, slots, random.Random(seed))
+    calm, in_order = drained(space, score)
+    hectic, shuffled = drained(space, score, slots, random.Random(seed))
     assert set(shuffled) == set(in_order)
     assert hectic.total_runs == calm.total_runs == len(in_order)
 

@@ -6,9 +6,9 @@ import random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from questions import TTT, record_of, space_of
+from questions import TTT, Memory, record_of, space_of
 
-from orchestrator.configuration import Configuration, Outcome, outcome_of
+from orchestrator.configuration import Outcome, outcome_of
 from orchestrator.journal import open_sweep
 from orchestrator.run_queue import FINISHED, WAIT, RunQueue, default_lag, queue_of
 from orchestrator.searcher import Searcher
@@ -19,19 +19,6 @@ preset: tiny
 seeds: [1, 2]
 parameters: {model.rope_base: {values: [1000.0, 10000.0]}}
 """
-
-
-class Memory:
-    """A journal that forgets nothing but lives in memory."""
-
-    def __init__(self):
-        self.lines: list[Configuration] = []
-
-    def asked(self) -> list[Configuration]:
-        return list(self.lines)
-
-    def append(self, configuration: Configuration) -> None:
-        self.lines.append(configuration)
 
 
 class Told:

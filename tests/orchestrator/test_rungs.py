@@ -7,8 +7,7 @@ import random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from questions import TEXTS, leave_runs, record_of, space_of
-from test_run_queue import Memory
+from questions import TEXTS, Memory, drained, leave_runs, record_of, space_of
 
 from orchestrator.conclude import rows_of, table_of, verdicts_of
 from orchestrator.configuration import identify
@@ -51,20 +50,6 @@ def misleading(run) -> float:
     """Short runs rank the other way round."""
     lr = run.recipe.optimizer.muon.lr
     return 2 + lr if run.recipe.budget.train_steps == 120 else 2 - lr
-
-
-def drained(space, score, slots=1, dice=None):
-    """All runs of a sweep, `slots` at once, ending in the order of the dice."""
-    queue, in_flight, done = RunQueue(space, Searcher(space, 0), Memory(), {}, 1), [], []
-    while True:
-        while len(in_flight) < slots and (run := queue.next_run()) not in (WAIT, FINISHED):
-            in_flight.append(run)
-        if not in_flight:
-            assert queue.next_run() is FINISHED
-            return queue, done
-        run = in_flight.pop(dice.randrange(len(in_flight)) if dice else 0)
-        queue.finished(run.run_id, record_of(run, val_bpb=score(run)))
-        done.append(run.run_id)
 
 
 def test_a_short_schedule_keeps_its_proportions(tmp_path):

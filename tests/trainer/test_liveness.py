@@ -10,6 +10,7 @@ from trainer import liveness
 from trainer.liveness import check_liveness
 from trainer.nn import attention, gpt, init
 from trainer.quant import fake_quant, packing
+from trainer.spec.fields import value_at
 from trainer.spec.load import load_preset
 from trainer.stages import adapt, export, train
 
@@ -104,4 +105,5 @@ def test_the_command_names_what_is_dead_and_fails(monkeypatch):
 @pytest.mark.parametrize("key", [*liveness.TRAIN_SWITCHES, *liveness.EXPORT_SWITCHES])
 def test_every_switch_has_an_off_value_that_the_recipe_accepts(key):
     off = {**liveness.TRAIN_SWITCHES, **liveness.EXPORT_SWITCHES}[key]
-    load_preset("pr549", {key: off})
+    accepted = value_at(load_preset("pr549", {key: off}).recipe, key)
+    assert (list(accepted) if isinstance(accepted, tuple) else accepted) == off
