@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import multiprocessing
 import os
 import random
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -54,7 +56,8 @@ SMALL = (
     "evaluation.diagnose=false",
 )
 NUM_RUNS = 8
-INLINE_FAULTS = ("driver", "driver", "disk full", "entry truncated")
+INLINE_FAULTS = ("driver", "driver", "disk full", "disk full at a row", "entry truncated")
+FULL_AT_BYTES = (1_000, 4_000, 100_000, 400_000)
 SURVIVED = ("worker", "board", "tune actor")
 FATAL = ("raylet", "driver")
 TITLES = {"worker": "RayTrainWorker", "board": "ray::Board", "tune actor": "ray::RunTrial", "raylet": "raylet/raylet"}
@@ -75,6 +78,7 @@ class Campaign:
     def __init__(self, folder: Path, seed: int):
         self.folder, self.random = folder, random.Random(seed)
         self.done: Counter[str] = Counter()
+        self.cut: set[str] = set()
         self.complaints: list[str] = []
         (folder / "faults.yaml").write_text(SPACE)
         for name in HEAVY:  # before the first fork, so that lives cost their work alone
@@ -86,12 +90,14 @@ class Campaign:
         assert self.life("warm", "--inline") == 0, self.said("warm")
         self.calm_s = time.monotonic() - started_s
         self.expected = self.rows("calm")
+        rows = (self.folder / "calm" / "sweeps" / "faults" / "runs").glob("*.json")
+        self.row_bytes = min(row.stat().st_size for row in rows)
         assert len(self.expected) == NUM_RUNS
 
     def inline(self, faults: int) -> None:
         """Disturbs sweeps on the inline rung, some lives each, until so many faults were dealt."""
         end = self.done.total() + faults
-        for number in range(faults):
+        for number in itertools.count():
             store = f"inline{number}"
             self._prepare(store)
             for _ in range(min(self.random.randint(1, 4), end - self.done.total())):
@@ -103,7 +109,7 @@ class Campaign:
     def on_ray(self, faults: int) -> None:
         """Disturbs sweeps on real Ray: what a driver should survive, then what it cannot, then a last calm life."""
         end = self.done.total() + faults
-        for number in range(faults):
+        for number in itertools.count():
             store = f"ray{number}"
             self._prepare(store)
             self._disturb_ray(store, self.random.sample(SURVIVED, k=len(SURVIVED)), end)
@@ -144,7 +150,8 @@ class Campaign:
         ]
 
     def _drive(self, store: str, words: list[str], limit_bytes: int | None) -> None:
-        log = os.open(self.folder / f"{store}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        full = limit_bytes is not None  # then a log on the same disk would be the first to fail
+        log = os.open(os.devnull if full else self.folder / f"{store}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.chdir(self.folder)
@@ -161,15 +168,21 @@ class Campaign:
             shutil.copytree(self.folder / "calm" / "stages" / stage, self.folder / store / "stages" / stage)
 
     def _disturb_inline(self, store: str, fault: str) -> None:
+        """Deals one fault, and counts it only if it struck: a life that ended well before its kill was calm."""
         if fault == "entry truncated":
             found = sorted((self.folder / store / "stages").glob("*/*/*.*"))
             victim = self.random.choice([path for path in found if path.name != "result.json"])
             os.truncate(victim, self.random.randrange(max(victim.stat().st_size, 1)))
+            self.cut.add(store)
+            struck = True
+        elif fault == "disk full at a row":
+            shutil.copytree(self.folder / "calm" / "stages", self.folder / store / "stages", dirs_exist_ok=True)
+            struck = self.life(store, "--inline", limit_bytes=self.random.randrange(self.row_bytes)) != 0
         elif fault == "disk full":
-            self.life(store, "--inline", limit_bytes=self.random.choice([1_000, 4_000, 100_000, 400_000]))
+            struck = self.life(store, "--inline", limit_bytes=self.random.choice(FULL_AT_BYTES)) != 0
         else:
-            self.life(store, "--inline", killed_after_s=self.random.uniform(0.1, 0.8) * self.calm_s)
-        self.done[f"inline: {fault}"] += 1
+            struck = self.life(store, "--inline", killed_after_s=self.random.uniform(0.1, 0.8) * self.calm_s) != 0
+        self.done[f"inline: {fault}"] += struck
 
     def _disturb_ray(self, store: str, survived: Sequence[str], end: int) -> None:
         driver = self.ray_life(store)
@@ -190,7 +203,7 @@ class Campaign:
         if fault == "driver":
             time.sleep(self.random.uniform(0, 3))
             driver.kill()
-            return True
+            return driver.wait() == -signal.SIGKILL
         end_s = time.monotonic() + PATIENCE_S
         while driver.poll() is None and time.monotonic() < end_s:
             found = [child for child in family.children(recursive=True) if TITLES[fault] in _title(child)]
@@ -212,9 +225,8 @@ class Campaign:
             problems.append("a row is doubled")
         if code != 0:
             problems.append(f"the last life ended in {code}: {self.said(store)}")
-        cut = any(name.endswith("truncated") for name in self.done)
         broken = [entry for entry in entries(StageStore(self.folder / store), verify=True) if entry.damage]
-        if broken and not cut:
+        if broken and store not in self.cut:
             problems.append(f"damaged: {broken}")
         self.complaints += [f"{store}: {problem}" for problem in problems]
         if not problems:
