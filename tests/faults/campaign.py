@@ -51,8 +51,8 @@ SMALL = (
     "budget.train_steps=12",
     "schedule.warmdown_steps=4",
     "averaging.use=none",
-    "data.val_bytes=2000",
-    "ttt.chunk_tokens=256",
+    "data.val_bytes=9000",
+    "ttt.chunk_tokens=1024",
     "evaluation.diagnose=false",
 )
 NUM_RUNS = 8
