@@ -128,7 +128,7 @@ def _opened(url: str, process: int) -> tuple[Any, str]:
     try:
         files, root = url_to_fs(url, use_listings_cache=False)  # others write to it too
     except ImportError as fault:
-        hint = f"pip install 'fairway[{EXTRAS[protocol]}]'" if protocol in EXTRAS else str(fault)
+        hint = f"pip install -e '.[{EXTRAS[protocol]}]' in the checkout" if protocol in EXTRAS else str(fault)
         raise StoreError(f"{url}: a package is missing for {protocol}://; {hint}") from None
     return files, root.rstrip("/")
 
