@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from orchestrator.conclude import OTHER_TEXT, baseline_of, is_foreign, ledger_says, reference_of, rows_of
 from orchestrator.journal import Sweep
-from orchestrator.output import print_rows
+from orchestrator.output import print_rows, say
 from orchestrator.overview import label
 from results.policies import POLICIES, Acceptance, accept, acceptance_of_records, policy_of
 from results.records import date_of, frontier_before, record_losses
+
+STYLES = {"accepted": "bold green", "not accepted": "", "cannot say": "dim"}
 
 
 def print_acceptance(sweep: Sweep, store: Path, policy: str, baseline: str | None, format: str) -> None:
@@ -50,6 +55,9 @@ def print_records(record: str | None, policy: str | None, format: str) -> None:
     policies = [policy_of(policy)] if policy else list(POLICIES.values())
     if record is None:
         told = acceptance_of_records(policies[0])
+        if format == "text":
+            Console(highlight=False).print(_overview(told))
+            return
     else:
         rows = record_losses(record)
         incumbent = record_losses(frontier_before(date_of(record)))
@@ -57,6 +65,34 @@ def print_records(record: str | None, policy: str | None, format: str) -> None:
         if format == "text":
             Console(highlight=False).print(_scores_line(rows), soft_wrap=True)
     _print(told, format, {})
+
+
+def _overview(told: Sequence[Acceptance]) -> RenderableType:
+    """One line for each record; its whole sentence is told when it is asked for by name."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("record", overflow="fold")
+    for title in ("runs", "gain bpb", "asked bpb", "p"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for answer in told:
+        table.add_row(Text(answer.candidate), *_numbers(answer), Text(answer.answer, style=STYLES[answer.answer]))
+    counts: Counter[str] = Counter(answer.answer for answer in told)
+    says = ", ".join(f"{counts[answer]} {answer}" for answer in STYLES)
+    policy = told[0].policy
+    note = (
+        f"{says} under {policy.name} ({policy.rule}), each against the record merged before it. A spread needs 2 runs: "
+        "from one nothing can be said, and as the other side its score is taken as exact. "
+        "One in full: orchestrator records NAME"
+    )
+    return Group(table, Text(""), Text(note))
+
+
+def _numbers(answer: Acceptance) -> list[str]:
+    if answer.gain_bpb is None:
+        return ["", "", "", ""]
+    margin = "" if answer.margin_bpb is None else f"{answer.margin_bpb:.5f}"
+    runs = f"{answer.n_candidate} v {answer.n_incumbent}" if answer.n_incumbent else f"{answer.n_candidate}"
+    return [runs, f"{answer.gain_bpb:+.5f}", margin, f"{answer.p:.2g}"]
 
 
 def _scores_line(rows: pd.DataFrame) -> str:
@@ -77,4 +113,4 @@ def _print(told: list[Acceptance], format: str, labels: Mapping[str, str]) -> No
     for answer in told:
         who = labels.get(answer.candidate, answer.candidate)
         console.print(f"{answer.answer.upper()}  {who}", style="bold", soft_wrap=True)
-        console.print(f"  {answer.sentence}", soft_wrap=True)
+        say(console, answer.sentence)

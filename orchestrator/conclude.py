@@ -15,7 +15,7 @@ from rich.table import Table
 
 from orchestrator.journal import Sweep, find_sweep
 from orchestrator.kept_plan import read_plan
-from orchestrator.output import print_rows
+from orchestrator.output import print_rows, say
 from orchestrator.overview import driven_s, label
 from orchestrator.race_comparison import demand_race_terms, verdicts_of_race
 from orchestrator.rungs import rung_lines
@@ -186,10 +186,10 @@ def print_comparison(
     asked = {item.id: item for item in sweep.asked()}
     for verdict in verdicts:
         console.print(f"{verdict.conclusion.upper()}  {label(asked[verdict.config], sweep.space)}", style="bold")
-        console.print(f"  {verdict.sentence}", soft_wrap=True)
-        console.print(f"  {seed_line(sweep, verdict.config)}", style="dim", soft_wrap=True)
+        say(console, verdict.sentence)
+        say(console, seed_line(sweep, verdict.config), "dim")
         if verdict.assumption:
-            console.print(f"  assumes: {verdict.assumption}", style="dim", soft_wrap=True)
+            say(console, f"assumes: {verdict.assumption}", "dim")
 
 
 def is_foreign(sweep: Sweep, baseline: str | None) -> bool:

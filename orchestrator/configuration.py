@@ -38,7 +38,8 @@ class Outcome:
     violations: Mapping[str, float] = field(default_factory=dict)
     """How far the worst seed is outside the limits of each constrained column; 0 inside."""
     short: tuple[tuple[float, float], ...] = ()
-    """Of one that was dropped after short runs: parts of the schedule, and the mean of the metric there."""
+    """Parts of the schedule that it ran first, ascending, and the mean of the metric there. Without a score: it was
+    dropped there; empty for one that failed."""
 
 
 @dataclass(frozen=True)

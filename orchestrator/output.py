@@ -13,6 +13,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
 from results.row import COLUMN_TYPES, LEADING
 
 FORMAT = 1
@@ -64,6 +68,14 @@ COLUMNS: Mapping[str, str] = {
 def print_rows(rows: Iterable[Mapping[str, Any]]) -> None:
     """The rows as strict JSON on stdout."""
     print(json.dumps(_finite(list(rows)), indent=1, allow_nan=False))
+
+
+def say(console: Console, sentence: str, style: str = "", indent: int = 2) -> None:
+    """Prints a sentence: broken between words on a terminal, in one line for whatever reads a pipe."""
+    if console.is_terminal:
+        console.print(Padding(Text(sentence), (0, 0, 0, indent)), style=style)
+    else:
+        console.print(" " * indent + sentence, style=style, soft_wrap=True)
 
 
 def _finite(value: Any) -> Any:

@@ -60,13 +60,9 @@ class Overview:
             self._ends_s.extend([now_s] * (len(records) - self._seen))
             self._seen = len(records)
         run_s = self._run_s(now_s)
-        complete = [
-            (scores, configuration)
-            for configuration in list(self._queue.configurations)
-            if (scores := self._scores(configuration)) is not None
-        ]
-        baseline = next((spread(scores) for scores, which in complete if which.is_baseline), "not complete yet")
-        best = min(complete, key=lambda item: statistics.mean(item[0]), default=None)
+        comparable = self._comparable()
+        baseline = next((spread(scores) for scores, which in comparable if which.is_baseline), "not complete yet")
+        best = min(comparable, key=lambda item: statistics.mean(item[0]), default=None)
         return SweepPicture(
             name=self._sweep.name,
             runs_done=len(records),
@@ -89,14 +85,23 @@ class Overview:
         short = f"  {run.rung:g} of the schedule" if run.rung < 1 else ""
         return f"{label(asked, self._sweep.space)}{short}  seed {run_id.rpartition('-s')[2]}"
 
-    def _scores(self, configuration: Configuration) -> list[float] | None:
-        """The headline of every seed it needs, or None while one is missing or failed."""
-        scores = []
+    def _comparable(self) -> list[tuple[list[float], Configuration]]:
+        """Configurations with the scores of all their seeds; in a race, of the seeds that all still in it have."""
+        scored = [(self._scores(which), which) for which in list(self._queue.configurations)]
+        race = self._sweep.space.race is not None
+        shared = [len(scores) for scores, which in scored if race and self._queue.outcome(which) is None]
+        if shared:
+            return [(scores[: min(shared)], which) for scores, which in scored if len(scores) >= min(shared) > 0]
+        return [(scores, which) for scores, which in scored if len(scores) == len(self._queue.seeds_of(which))]
+
+    def _scores(self, configuration: Configuration) -> list[float]:
+        """The headline of its seeds in order, up to the first that is missing or failed."""
+        scores: list[float] = []
         for seed in self._queue.seeds_of(configuration):
             record = self._queue.records.get(f"{configuration.id}-s{seed}")
             value = record.metric(record.headline, "val_bpb") if record and record.status == "done" else None
             if value is None:
-                return None
+                break
             scores.append(float(value))
         return scores
 

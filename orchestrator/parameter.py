@@ -155,7 +155,10 @@ class Parameter(Section):
     def _complaints_of_values(self) -> Iterator[str]:
         if not self.values:
             yield "values = [] is empty; give at least one value"
-        spelled = [json.dumps(value, sort_keys=True, default=str) for value in self.values or ()]
+        whole = [
+            int(value) if isinstance(value, float) and value.is_integer() else value for value in self.values or ()
+        ]
+        spelled = [json.dumps(value, sort_keys=True, default=str) for value in whole]  # 1 and 1.0 are one value
         for text in sorted({text for text in spelled if spelled.count(text) > 1}):
             yield f"values names {text} twice"
         if any(isinstance(value, float) and not math.isfinite(value) for value in self.values or ()):
@@ -169,6 +172,11 @@ class Parameter(Section):
             yield f"distribution = int_uniform needs integers, not {self.min} and {self.max}"
         if (self.distribution == "q_uniform") != (self.q is not None):
             yield "distribution = q_uniform and q, its step, belong together"
+
+
+def _without_point(value: Any) -> Any:
+    """1.0 as 1: for a recipe they are one value."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def wanted_values(wanted: Any) -> list[Any]:

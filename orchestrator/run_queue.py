@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Protocol
 
@@ -213,11 +213,20 @@ class RunQueue:
         return self._race().over or self._race().fates.get(configuration.id, "running") != "running"
 
     def _outcome(self, configuration: Configuration) -> Outcome:
-        if self._space.rungs and (climb := self._climbs().climbs[configuration.id]).dropped_at:
-            sign = 1.0 if self._space.metric.goal == "minimize" else -1.0
-            return Outcome(None, short=tuple((rung, sign * mean) for rung, mean in climb.means.items()))
+        short, dropped = self._short_means(configuration) if self._space.rungs else ((), False)
+        if dropped:
+            return Outcome(None, short=short)
         records = [self._records[configuration.run_id(seed)] for seed in self.seeds_of(configuration)]
-        return outcome_of(self._space, [row_of(record.model_dump(mode="json"), "", ()) for record in records])
+        outcome = outcome_of(self._space, [row_of(record.model_dump(mode="json"), "", ()) for record in records])
+        return outcome if outcome.score is None else replace(outcome, short=short)
+
+    def _short_means(self, configuration: Configuration) -> tuple[tuple[tuple[float, float], ...], bool]:
+        """Means at the rungs that it ran, none if one of them failed; and whether it was dropped there."""
+        climb = self._climbs().climbs[configuration.id]
+        sign = 1.0 if self._space.metric.goal == "minimize" else -1.0
+        whole = all(map(math.isfinite, climb.means.values()))
+        means = tuple((rung, sign * mean) for rung, mean in climb.means.items()) if whole else ()
+        return means, climb.dropped_at is not None
 
 
 def queue_of(sweep: Sweep) -> RunQueue:

@@ -3,13 +3,13 @@
 Configuration k is a pure function of the space, the sweep's seed, what earlier sweeps told, the k values chosen before
 it and their outcomes. For every answer a study is built afresh in memory; nothing survives a call, so nothing can be
 lost. Every method hears of limits: tpe and gp know constraints, cmaes is told that whoever is outside scored worse than
-all inside. Method gp brings torch into this process, the others do not.
+all inside. And every method hears of whoever was dropped after short runs, or failed: tpe ranks them last, gp and cmaes
+are told a score for them (`orchestrator.imputation`). Method gp brings torch into this process, the others do not.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 import random
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +19,7 @@ import optuna
 from optuna.trial import TrialState
 
 from orchestrator.configuration import Outcome, Precedent
+from orchestrator.imputation import imputed, ranked_by_feasibility
 from orchestrator.parameter import Parameter
 from orchestrator.question import SearchSpace
 from trainer.spec.errors import RecipeError
@@ -89,12 +90,16 @@ class Searcher:
             warnings.simplefilter("ignore")  # experimental features are chosen knowingly
             study = self._study_of_precedents()
             known = study.get_trials(deepcopy=False)
+            if method in ("cmaes", "gp"):
+                told = imputed(told, self._space.metric.goal)
             if method == "cmaes":  # it takes what is known from its constructor, and keeps its state in what it asked
                 study = optuna.create_study(direction=self._space.metric.goal)
-                told = _ranked_by_feasibility(told, self._space.metric.goal)
+                told = ranked_by_feasibility(told, self._space.metric.goal)
+            # tpe ignores FAIL, and ranks PRUNED last; but while nobody has a score, the last would be among the first
+            failed = TrialState.PRUNED if any(item.score is not None for item in told.values()) else TrialState.FAIL
             for index, values in enumerate(earlier):
                 study.sampler = self._sampler(method if method == "cmaes" else "random", self._seed(index, 0), known)
-                self._replay(study, values, told.get(index))
+                self._replay(study, values, told.get(index), failed)
             study.sampler = self._sampler(method, seed, known)
             return self._suggest(study.ask())
 
@@ -131,7 +136,13 @@ class Searcher:
             distributions={key: kind for key, kind in trial.distributions.items() if key in seen},
         )
 
-    def _replay(self, study: optuna.Study, values: Mapping[str, Any], outcome: Outcome | None) -> None:
+    def _replay(
+        self,
+        study: optuna.Study,
+        values: Mapping[str, Any],
+        outcome: Outcome | None,
+        failed: TrialState = TrialState.FAIL,
+    ) -> None:
         encoded = {key: _encoded(self._space.parameters[key], value) for key, value in values.items()}
         study.enqueue_trial(encoded)
         trial = study.ask()
@@ -142,8 +153,7 @@ class Searcher:
         if outcome.score is None:
             for rung, mean in outcome.short:
                 trial.report(mean, round(100 * rung))
-            reached = outcome.short and all(math.isfinite(mean) for _, mean in outcome.short)
-            study.tell(trial, state=TrialState.PRUNED if reached else TrialState.FAIL)
+            study.tell(trial, state=TrialState.PRUNED if outcome.short else failed)
             return
         for name, violation in outcome.violations.items():
             trial.set_constraint(name, violation)
@@ -156,26 +166,6 @@ class Searcher:
             if self._space.active(item, values):
                 values[key] = _suggest_one(trial, key, item)
         return values
-
-
-def _ranked_by_feasibility(told: Mapping[int, Outcome], goal: str) -> dict[int, Outcome]:
-    """For a method that only ranks: whoever is outside a limit ranks behind everybody inside, the farther the later.
-
-    Each limit's violations are told in parts of the largest one, so that bytes do not outweigh seconds.
-    Source: Deb 2000, "An efficient constraint handling method for genetic algorithms".
-    """
-    sign = 1.0 if goal == "minimize" else -1.0
-    outside = {index: item for index, item in told.items() if item.score is not None and any(item.violations.values())}
-    inside = [sign * item.score for index, item in told.items() if item.score is not None and index not in outside]
-    largest = {
-        name: max(item.violations[name] for item in outside.values())
-        for name in {name for item in outside.values() for name in item.violations}
-    }
-    ranked = dict(told)
-    for index, item in outside.items():
-        excess = sum(violation / largest[name] for name, violation in item.violations.items() if violation > 0)
-        ranked[index] = Outcome(sign * (max(inside, default=0.0) + excess))
-    return ranked
 
 
 def _suggest_one(trial: optuna.Trial, key: str, item: Parameter) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.configuration import identify
 from orchestrator.parameter import Parameter, wanted_values
-from orchestrator.question import Race, Rungs, SearchSpace
+from orchestrator.question import MOST_PROBES, Race, Rungs, SearchSpace
 from orchestrator.rungs import short_of
 from results.row import COLUMN_TYPES
 from trainer.spec.errors import RecipeError, did_you_mean
@@ -181,8 +181,8 @@ def _about_rungs(space: SearchSpace) -> Iterator[Complaint]:
     if not isinstance(space.stopping, Rungs):
         return
     path = ("stopping", "rungs")
-    if space.metric.name in DIAGNOSED:
-        yield f"stopping: short runs leave out the diagnosis that measures {space.metric.name}; judge by val_bpb", path
+    for name in {space.metric.name, *space.constraints} & set(DIAGNOSED):
+        yield f"stopping: short runs leave out the diagnosis that measures {name}; judge by val_bpb", path
     for rung in space.stopping.rungs:
         try:
             short_of(space, identify(space, 1, next(iter(space.probes()), {})), rung)
@@ -215,7 +215,7 @@ def _about_recipes(space: SearchSpace, whole: bool) -> Iterator[Complaint]:
     effective: set[str] = set()
     idle: dict[str, tuple[str, Any]] = {}
     undiagnosed = False
-    for values in space.probes():
+    for values in _stand_ins(space):
         try:
             recipe = space.recipe(values)
         except RecipeError as error:
@@ -236,6 +236,12 @@ def _about_recipes(space: SearchSpace, whole: bool) -> Iterator[Complaint]:
             yield f"{_without_effect(key, switch)}{_remedy(space, key, switch)}", ("parameters", key)
     if undiagnosed and space.metric.name in DIAGNOSED:
         yield f"metric.name = {space.metric.name} needs evaluation.diagnose = true", ("metric", "name")
+
+
+def _stand_ins(space: SearchSpace) -> list[dict[str, Any]]:
+    """The probes; of a small grid all there is, for it asks for what lies between the ends as well."""
+    listed = space.method == "grid" and space.size is not None and space.size <= MOST_PROBES
+    return list(space.combinations()) if listed else space.probes()
 
 
 def _at_its_key(line: str, parameters: Mapping[str, Parameter]) -> Complaint:

@@ -60,6 +60,11 @@ def paired_t(candidate: Numbers, baseline: Numbers, margin: float = 0.0) -> TTes
     if len(scores) != len(reference):
         raise ValueError(f"{len(scores)} scores cannot be paired with {len(reference)}")
     differences = scores - reference
+    if len(scores) and not differences.any():
+        raise NoVerdict(
+            f"all {len(scores)} pairs scored exactly the same, so what differs between the two never acted (test-time "
+            "training, say, needs a text of several ttt.chunk_tokens)"
+        )
     _demand_spread(differences, scores, "the differences between the pairs")
     error, df = float(differences.std(ddof=1)) / math.sqrt(len(differences)), len(differences) - 1
     constant = not (spreads(scores) and spreads(reference))

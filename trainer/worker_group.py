@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import ray
 import torch
+from ray.exceptions import ActorDiedError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
 from ray.train.backend import Backend
 from ray.train.collective import broadcast_from_rank_zero
@@ -160,7 +161,10 @@ def warm_up(ranks: Ranks) -> None:
 
 
 class BoardLine:
-    """Talks to the board about one run without ever waiting for it: each call reads the previous answer."""
+    """Talks to the board about one run without ever waiting for it: each call reads the previous answer.
+
+    A board that died is started again by Ray. One whose driver died is gone, and the run is told to stop.
+    """
 
     def __init__(self, board: Any, run_id: str):
         self._board, self._run_id = board, run_id
@@ -185,7 +189,10 @@ class BoardLine:
             ready, _ = ray.wait([self._answer], timeout=0)
             if not ready:
                 return
-            self._cancelled = ray.get(self._answer)
+            try:
+                self._cancelled = ray.get(self._answer)
+            except ActorDiedError:  # for good, with the driver that would read the result: no fault of the run's
+                self._cancelled = True
         self._called_s = now_s
         told = asdict(self._latest) if self._latest else None
         self._answer = self._board.progress.remote(self._run_id, told)

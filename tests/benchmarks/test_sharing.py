@@ -30,7 +30,8 @@ SMALL = {
     "budget.train_steps": 30,
     "schedule.warmdown_steps": 5,
     "averaging.use": "none",
-    "data.val_bytes": 4_000,
+    "data.val_bytes": 9_000,
+    "ttt.chunk_tokens": 1_024,
     "evaluation.diagnose": False,
 }
 

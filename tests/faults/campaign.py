@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import itertools
 import multiprocessing
 import os
 import random
@@ -51,7 +50,7 @@ SMALL = (
     "budget.train_steps=12",
     "schedule.warmdown_steps=4",
     "averaging.use=none",
-    "data.val_bytes=1",
+    "data.val_bytes=9000",
     "ttt.chunk_tokens=1024",
     "evaluation.diagnose=false",
 )
@@ -79,6 +78,7 @@ class Campaign:
         self.folder, self.random = folder, random.Random(seed)
         self.done: Counter[str] = Counter()
         self.cut: set[str] = set()
+        self.stores = 0
         self.complaints: list[str] = []
         (folder / "faults.yaml").write_text(SPACE)
         for name in HEAVY:  # before the first fork, so that lives cost their work alone
@@ -92,30 +92,26 @@ class Campaign:
         self.expected = self.rows("calm")
         rows = (self.folder / "calm" / "sweeps" / "faults" / "runs").glob("*.json")
         self.row_bytes = min(row.stat().st_size for row in rows)
-        assert len(self.expected) == NUM_RUNS
+        assert self.expected["val_bpb"].nunique() == NUM_RUNS  # else a row in another's place would not be seen
 
     def inline(self, faults: int) -> None:
         """Disturbs sweeps on the inline rung, some lives each, until so many faults were dealt."""
         end = self.done.total() + faults
-        for number in itertools.count():
-            store = f"inline{number}"
+        while self.done.total() < end:
+            store = self._next_store("inline")
             self._prepare(store)
             for _ in range(min(self.random.randint(1, 4), end - self.done.total())):
                 self._disturb_inline(store, self.random.choice(INLINE_FAULTS))
             self._check(store, self.life(store, "--inline"))
-            if self.done.total() >= end:
-                return
 
     def on_ray(self, faults: int) -> None:
         """Disturbs sweeps on real Ray: what a driver should survive, then what it cannot, then a last calm life."""
         end = self.done.total() + faults
-        for number in itertools.count():
-            store = f"ray{number}"
+        while self.done.total() < end:
+            store = self._next_store("ray")
             self._prepare(store)
             self._disturb_ray(store, self.random.sample(SURVIVED, k=len(SURVIVED)), end)
             self._check(store, self.ray_life(store).wait(PATIENCE_S))
-            if self.done.total() >= end:
-                return
 
     def life(
         self, store: str, *options: str, limit_bytes: int | None = None, killed_after_s: float | None = None
@@ -136,6 +132,10 @@ class Campaign:
         command = [sys.executable, "-c", "from orchestrator.cli import main; main()", *self._words(store)]
         with (self.folder / f"{store}.log").open("ab") as log:
             return subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
+
+    def _next_store(self, rung: str) -> str:
+        self.stores += 1
+        return f"{rung}{self.stores}"
 
     def rows(self, store: str) -> pd.DataFrame:
         rows = rows_of(find_sweep(self.folder / store, "faults"))
@@ -229,6 +229,7 @@ class Campaign:
         if broken and store not in self.cut:
             problems.append(f"damaged: {broken}")
         self.complaints += [f"{store}: {problem}" for problem in problems]
+        print(f"{store}: {self.done.total()} faults dealt, {len(self.complaints)} complaints", file=sys.stderr)
         if not problems:
             shutil.rmtree(self.folder / store)
 

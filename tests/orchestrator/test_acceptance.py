@@ -47,6 +47,18 @@ def test_a_record_is_held_against_the_best_of_the_days_before(capsys):
     assert (told["incumbent"], told["answer"]) == ("2026-03-19_smeargate_orthoinit_muonwd", "not accepted")
 
 
+def test_all_records_are_a_table_with_a_line_each_and_their_count(capsys):
+    print_records(None, "pg-written", "json")
+    told = answers(capsys)
+    print_records(None, "pg-written", "text")
+    *lines, summary = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
+    names = " ".join(lines)
+    assert all(answer["candidate"].split()[0] in names for answer in told if len(answer["candidate"]) < 28)
+    accepted = sum(answer["answer"] == "accepted" for answer in told)
+    assert sum(line.rstrip().endswith("  accepted") for line in lines) == accepted
+    assert f"{accepted} accepted" in " ".join(lines) + summary
+
+
 def test_an_unknown_policy_offers_the_nearest(sweep):
     with pytest.raises(UserError, match="did you mean 'mng-track"):
         print_acceptance(sweep, sweep.store, "mng-trak1", None, "text")

@@ -102,3 +102,31 @@ def test_a_sweep_on_another_text_is_refused(store):
 def test_a_wrong_warm_start_is_refused(tmp_path, change, complaint):
     with pytest.raises(SpaceError, match=complaint):
         space_of(tmp_path, LATER.replace(*change))
+
+
+EVERYTHING = """
+name: everything
+preset: tiny
+run_cap: 9
+seeds: [1, 2]
+warm_start: ttt
+parameters:
+  ttt.mode: {values: [off, score_first]}
+  ttt.lr: {distribution: log_uniform_values, min: 5e-4, max: 2e-2, when: {ttt.mode: score_first}}
+  ttt.epochs: {values: [1, 2], when: {ttt.mode: score_first}}
+  optimizer.muon.lr: {min: 0.001, max: 0.5}
+  model.logit_softcap: {min: 10.0, max: 50.0}
+constraints: {total_bytes: {max: 300000}, eval_s: {max: 600}}
+stopping: {rule: asha, rungs: [0.5], calibrate: 4, trust: -0.9}
+"""
+
+
+@pytest.mark.parametrize("method", ["tpe", "cmaes", pytest.param("gp", marks=pytest.mark.slow)])
+def test_limits_conditions_rungs_and_a_warm_start_go_together(store, method):
+    sweep = begun(store, space_of(store, EVERYTHING + f"method: {method}"))
+    leave_runs(sweep, lambda run: 2 + run.recipe.optimizer.muon.lr)
+    asked = [item.values for item in sweep.asked()[1:]]
+    assert sweep.precedents
+    assert len({str(values) for values in asked}) == 9
+    assert all(("ttt.lr" in values) == (values["ttt.mode"] == "score_first") for values in asked)
+    assert sweep.ascent().dropped

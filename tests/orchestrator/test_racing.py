@@ -5,12 +5,13 @@ import random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from questions import Memory, drained, leave_runs, space_of
+from questions import Memory, drained, leave_runs, record_of, space_of
 
 from orchestrator.cli import main
 from orchestrator.conclude import rows_of, table_of, verdict_lines
 from orchestrator.journal import open_sweep
-from orchestrator.run_queue import WAIT, RunQueue
+from orchestrator.overview import Overview
+from orchestrator.run_queue import WAIT, RunQueue, queue_of
 from orchestrator.searcher import Searcher
 from orchestrator.space import SpaceError
 
@@ -26,8 +27,11 @@ MEANS = {10_000.0: 2.0, 1000.0: 1.5, 2000.0: 1.9, 50_000.0: 2.5}
 
 
 def score(run) -> float:
-    dice = random.Random(f"{run.recipe.model.rope_base} {run.seed}")
-    return MEANS[run.recipe.model.rope_base] + dice.gauss(0, 0.004)
+    return MEANS[rope(run)] + random.Random(f"{rope(run)} {run.seed}").gauss(0, 0.004)
+
+
+def rope(run) -> float:
+    return run.recipe.model.rope_base
 
 
 def test_the_hopeless_are_dropped_and_the_winner_is_named(tmp_path):
@@ -47,6 +51,19 @@ def test_everybody_runs_up_to_the_first_look(tmp_path):
     assert len({run.configuration.id for run in runs}) == 4
     assert queue.next_run() is WAIT
     assert queue.total_runs == 32
+
+
+def test_while_a_round_is_under_way_the_best_is_told_over_the_seeds_that_all_have(tmp_path):
+    close = {**MEANS, 2000.0: 1.501}  # so that nobody wins at the first look
+    sweep = open_sweep(tmp_path, space_of(tmp_path, RACE))
+    queue = queue_of(sweep)
+    told = []
+    for _ in range(15):
+        run = queue.next_run()
+        queue.finished(run.run_id, record_of(run, val_bpb=score(run) - MEANS[rope(run)] + close[rope(run)]))
+        told.append(Overview(sweep, queue).picture(()).best)
+    assert "no configuration" in told[2]
+    assert all("(n = 3)" in best and "model.rope_base=1000" in best for best in told[11:])
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -8,7 +8,8 @@ import pytest
 from questions import TTT, space_of
 
 from orchestrator.configuration import Outcome
-from orchestrator.searcher import Searcher, _ranked_by_feasibility
+from orchestrator.imputation import ranked_by_feasibility
+from orchestrator.searcher import Searcher
 
 PLANE = """
 preset: tiny
@@ -146,7 +147,7 @@ def test_limits_of_different_units_weigh_the_same():
         3: Outcome(0.3, {"total_bytes": 500.0, "eval_s": 0.0}),
         4: Outcome(None),
     }
-    ranked = _ranked_by_feasibility(told, "minimize")
+    ranked = ranked_by_feasibility(told, "minimize")
     assert [ranked[index].score for index in range(5)] == [1.0, 2.0, 2.0, 1.5, None]
 
 

@@ -176,6 +176,7 @@ def test_thresholds_prices_and_words_do_not_change_the_question(tmp_path):
         (("ttt.lr:", "optimizer.muon:"), "parameters.optimizer.muon is a section; sweep one of its keys, for example"),
         (("[1, 2, 3]", "[]"), "parameters.ttt.epochs: values = [] is empty"),
         (("[1, 2, 3]", "[1, 1]"), "parameters.ttt.epochs: values names 1 twice"),
+        (("[1, 2, 3]", "[1, 1.0]"), "parameters.ttt.epochs: values names 1 twice"),
         (("[1, 2, 3]", "[1, 0]"), "ttt.epochs = 0 must be greater than 0"),
         (("[1, 2, 3]", "[1, 2.5]"), "ttt.epochs = 2.5 must be an integer"),
         (("[1, 2, 3]", "[1, '2']"), "ttt.epochs = '2' must be an integer; it is text, so remove the quotes"),

@@ -77,6 +77,11 @@ def test_equal_differences_carry_no_paired_test():
         paired_t([1.0, 2.0, 3.0], [1.1, 2.1, 3.1])
 
 
+def test_pairs_without_any_difference_are_named_for_what_they_are():
+    with pytest.raises(NoVerdict, match="all 3 pairs scored exactly the same, so what differs .* never acted"):
+        paired_t([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
+
+
 @given(SCORES, SCORES, st.floats(-0.4, 5.0), st.floats(0.1, 10.0), st.floats(0, 0.1))
 @settings(max_examples=30, deadline=None)
 def test_shift_and_scale_of_everything_change_no_verdict(candidate, baseline, shift, scale, margin):

@@ -188,7 +188,7 @@ def _opened(url: str, process: int) -> tuple[Any, str]:
             url, use_listings_cache=False, skip_instance_cache=True, **(S3_OPTIONS if is_s3 else {})
         )
     except ImportError as fault:
-        hint = "pip install 'fairway[s3]'" if is_s3 else str(fault)
+        hint = "pip install -e '.[s3]' in the checkout" if is_s3 else str(fault)
         raise StoreError(f"{url}: a package is missing for {protocol}://; {hint}") from None
     if is_s3:
         files.retries = 1

@@ -102,7 +102,7 @@ def test_a_package_that_is_missing_is_named(tmp_path):
     command = [sys.executable, "-c", code, "list", "--store", "s3://bucket/runs"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: s3://bucket/runs: a package is missing for s3://; pip install 'fairway[s3]'")
+    assert done.stderr.startswith("error: s3://bucket/runs: a package is missing for s3://; pip install -e '.[s3]'")
 
 
 def test_a_url_without_a_bucket_is_refused():
