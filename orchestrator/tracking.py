@@ -57,7 +57,7 @@ class Trackers:
                     f"{flag} is served by Ray's callbacks, which --inline does without; leave one of them out"
                 )
             if find_spec(package) is None:
-                raise UserError(f"{flag} needs the package {package}: pip install 'fairway[tracking]'")
+                raise UserError(f"{flag} needs the package {package}: pip install -e '.[tracking]' in the checkout")
 
 
 def is_offline() -> bool:

@@ -38,7 +38,7 @@ def test_a_long_curve_is_thinned_and_ends_where_it_ends(sweep):
 def test_a_missing_package_is_told_with_what_to_install(monkeypatch):
     monkeypatch.setattr("orchestrator.tracking.find_spec", lambda name: None if name == "wandb" else object())
     Trackers(tensorboard=True).check(inline=False)
-    with pytest.raises(UserError, match=r"--wandb needs the package wandb: pip install 'fairway\[tracking\]'"):
+    with pytest.raises(UserError, match=r"--wandb needs the package wandb: pip install -e '.\[tracking\]'"):
         Trackers(wandb="project").check(inline=False)
 
 

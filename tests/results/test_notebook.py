@@ -8,8 +8,8 @@ import pytest
 from tests.sweep_on_disk import finished_sweep
 
 NOTEBOOK = Path(__file__).parents[2] / "results" / "sweep.ipynb"
-pytest.importorskip("ipykernel", reason="ipykernel is not installed; pip install 'fairway[notebook]'")
-papermill = pytest.importorskip("papermill", reason="papermill is not installed; pip install 'fairway[notebook]'")
+pytest.importorskip("ipykernel", reason="ipykernel is not installed; pip install -e '.[notebook]'")
+papermill = pytest.importorskip("papermill", reason="papermill is not installed; pip install -e '.[notebook]'")
 
 
 def read_with(tmp_path, monkeypatch, **parameters):
