@@ -18,7 +18,8 @@ from typing import Any
 from orchestrator.drift import Complaint, complaints_about, differing, facts_of, speed_of
 from orchestrator.journal import Sweep
 from orchestrator.sharing import set_aside
-from results.machines import DRIFTED, DRIFTED_SHORT, MACHINES, events_of, quarantined_by
+from results.folder import DRIFTED, DRIFTED_SHORT, MACHINES
+from results.machines import events_of, quarantined_by
 from trainer.data.corpus import shard_facts
 from trainer.spec.environment import machine_facts
 from trainer.spec.errors import DataError, UserError, did_you_mean

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from results.machines import DRIFTED, DRIFTED_SHORT, MACHINES
+from results.folder import DRIFTED, DRIFTED_SHORT, FAILED, MACHINES, RUNS, SHORT
 from trainer.spec.bucket import Stored
 from trainer.spec.errors import StoreError, StoreUnreachable
 from trainer.spec.mirror import bring, bring_all, bucket_of, share, share_once
@@ -21,9 +21,9 @@ from trainer.stages.claims import BEAT_EVERY_S, DEAD_AFTER_S, BucketClaims
 from trainer.stages.shared import mirror_id
 
 FOLDER = re.compile(rf"sweeps/({NAME_PATTERN})/")
-ASIDE = f"(failed|{DRIFTED}|{DRIFTED_SHORT})"
+ASIDE = f"({FAILED}|{DRIFTED}|{DRIFTED_SHORT})"
 SHARED = re.compile(
-    rf"{FOLDER.pattern}(journal\.jsonl|{re.escape(MACHINES)}|space\.yaml|plan\.json|(runs|short|{ASIDE})/{NAME_PATTERN})"
+    rf"{FOLDER.pattern}(journal\.jsonl|{re.escape(MACHINES)}|space\.yaml|plan\.json|({RUNS}|{SHORT}|{ASIDE})/{NAME_PATTERN})"
 )
 GROWING = ("/journal.jsonl", f"/{MACHINES}")
 """Files that are only ever appended to."""
@@ -52,7 +52,7 @@ def _forget_set_aside(store: Path, listed: dict[str, Stored]) -> None:
     for key in listed:
         match = re.fullmatch(rf"{FOLDER.pattern}{ASIDE}/(.+)-\d+\.json", key)
         if match and SHARED.fullmatch(key) and not (store / key).exists() and bring(store / key):
-            for folder in ("runs", "short"):
+            for folder in (RUNS, SHORT):
                 (store / "sweeps" / match[1] / folder / f"{match[3]}.json").unlink(missing_ok=True)
 
 

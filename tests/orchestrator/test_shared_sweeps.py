@@ -11,8 +11,9 @@ from orchestrator import sharing
 from orchestrator.journal import find_sweep, list_sweeps, open_sweep
 from orchestrator.quarantine import _note
 from orchestrator.sharing import bring_sweeps, set_aside
+from results.folder import DRIFTED
 from results.ledger import Ledger
-from results.machines import DRIFTED, quarantined
+from results.machines import quarantined
 from trainer.spec.errors import StoreError
 from trainer.spec.mirror import BUCKET_FILE, share_once
 from trainer.stages import claims

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,6 +61,12 @@ def store_name(folder: Path) -> str:
     """What people say for the store of this folder: the inverse of `store_folder`."""
     bucket = bucket_of(folder)
     return bucket.url if bucket else str(folder)
+
+
+def store_option(folder: Path) -> str:
+    """What a command line about this store must add: nothing for the usual one, `./runs`."""
+    usual = Path("runs")
+    return "" if folder.absolute() == usual.absolute() else f" --store {shlex.quote(store_name(folder))}"
 
 
 def share_once(path: Path) -> None:

@@ -63,6 +63,11 @@ class SharedStageStore(StageStore):
             self._shared.note_use(stage, fingerprint)
         return found
 
+    def read_file(self, stage: str, fingerprint: str, name: str) -> bytes | None:
+        """As a local store does; of what lies only in the bucket, this file alone is fetched."""
+        here = super().read_file(stage, fingerprint, name)
+        return self._shared.read_file(stage, fingerprint, name) if here is None else here
+
     def history(self, stage: str, workload: str, newest: int = 50) -> list[float]:
         """As a local store does, over the newest stages of the bucket."""
         alike = (sealed.outcome for sealed in self._shared.newest(stage) if sealed.outcome.workload == workload)

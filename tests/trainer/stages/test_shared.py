@@ -57,6 +57,17 @@ def test_a_fresh_machine_finds_what_another_finished_and_fetches_it_to_build_on(
     assert weights(two) == b"weights"
 
 
+def test_who_only_looks_at_a_file_fetches_no_more_than_that(machine, bucket):
+    publish(machine("one"))
+    two = machine("two")
+    assert two.read_file("train", "abc", "w.bin") == b"weights"
+    assert two.read_file("train", "abc", "none.csv") is None
+    assert two.read_file("train", "other", "w.bin") is None
+    assert not (two.root / "stages").exists()
+    bucket.put(weights_key(bucket), b"thgiews")
+    assert two.read_file("train", "abc", "w.bin") is None
+
+
 def test_a_store_travels_to_other_processes(machine):
     told = publish(machine("one"))
     assert pickle.loads(pickle.dumps(machine("two"))).find("train", "abc") == told
