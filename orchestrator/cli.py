@@ -43,7 +43,7 @@ from orchestrator.tracking import Trackers
 from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people
 from trainer.spec.errors import UserError
 from trainer.spec.load import parse_overrides
-from trainer.spec.mirror import store_name
+from trainer.spec.mirror import store_name, store_option
 from trainer.stages.shared import stage_store
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -195,7 +195,8 @@ def status(
 
     if name is None and not list_sweeps(store):
         raise UserError(
-            f"{store_name(store)}: no sweeps yet; start one with: orchestrator sweep search_spaces/ttt.yaml"
+            f"{store_name(store)}: no sweeps yet; start one with: "
+            f"orchestrator sweep search_spaces/ttt.yaml{store_option(store)}"
         )
     found = find_sweep(store, name) if name else list_sweeps(store)[-1]
     if format == "json":
@@ -219,7 +220,7 @@ def list_(store: Store = RUNS, format: TextOrJson = "text") -> None:
         print_rows(rows)
         return
     lines = [listing_line(row) for row in rows] or [
-        f"{store_name(store)}: no sweeps yet; start one: orchestrator sweep FILE"
+        f"{store_name(store)}: no sweeps yet; start one: orchestrator sweep FILE{store_option(store)}"
     ]
     console_for().print("\n".join(lines), soft_wrap=True)
 
@@ -349,7 +350,7 @@ def _options(
 
 
 def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: bool = False) -> None:
-    from orchestrator.conclude import conclude, store_option, stranded_lines
+    from orchestrator.conclude import conclude, stranded_lines
     from orchestrator.driver import End, drive
     from orchestrator.feed import refuse_other_text
     from orchestrator.kept_plan import keep_plan
@@ -382,7 +383,7 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
     if end == "interrupted":
         console.print(  # counted on disk: a run may have ended after the driver last listened
             f"interrupted: {len(found.records())} of {queue.total_runs} runs are kept. "
-            f"Go on with:\n  orchestrator resume {found.name}{store_option(found)}",
+            f"Go on with:\n  {found.command('resume')}",
             soft_wrap=True,
         )
     if end == "complete" or format == "json":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +30,6 @@ from results.tables import handling_lines, per_configuration, per_run
 from results.verdict import Unit, Verdict
 from results.yardsticks import scale_lines
 from trainer.spec.errors import UserError, did_you_mean
-from trainer.spec.mirror import store_name
 from trainer.spec.record import Record
 
 FIGURE = Path("figures") / "scores.png"
@@ -82,7 +81,7 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     path.parent.mkdir(exist_ok=True)
     draw_scores(score_facts(frame, sweep.space.swept_keys, baseline_of(sweep)), path)
     console.print(f"\nfigure  {path}", soft_wrap=True)
-    console.print(f"rows    orchestrator table {sweep.name} --per run{store_option(sweep)}", soft_wrap=True)
+    console.print(f"rows    {sweep.command('table', '--per run')}", soft_wrap=True)
 
 
 def as_text(sweep: Sweep, table: pd.DataFrame, width: int) -> str:
@@ -101,13 +100,8 @@ def baseline_of(sweep: Sweep) -> str:
     """Identity of the baseline: the first configuration asked."""
     asked = sweep.asked()
     if not asked:
-        raise UserError(f"sweep '{sweep.name}' has asked nothing yet; go on with: orchestrator resume {sweep.name}")
+        raise UserError(f"sweep '{sweep.name}' has asked nothing yet; go on with: {sweep.command('resume')}")
     return asked[0].id
-
-
-def store_option(sweep: Sweep) -> str:
-    """What a command line about this sweep must add: nothing for the usual store."""
-    return "" if sweep.store.absolute() == Path("runs").absolute() else f" --store {store_name(sweep.store)}"
 
 
 def table_of(sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
@@ -137,7 +131,8 @@ def verdict_lines(sweep: Sweep, frame: pd.DataFrame, table: pd.DataFrame) -> lis
     best = str(ranked.iloc[0]["config"])
     asked = {item.id: item for item in sweep.asked()}
     lines.append(f"best configuration {best}: {label(asked[best], sweep.space)}")
-    sentence = verdicts[best].sentence.replace(best, "it").replace(baseline_of(sweep), "the baseline")
+    told = replace(verdicts[best], settle=sweep.command("confirm"))
+    sentence = told.sentence.replace(best, "it").replace(baseline_of(sweep), "the baseline")
     lines.append(f"verdict: {sentence}")
     lines.append(f"its {seed_line(sweep, best)}")
     return [*lines, f"the baseline's {seed_line(sweep, baseline_of(sweep))}"]
@@ -213,18 +208,20 @@ def _verdicts(
     terms = asked.changed(margin, unit, alpha)
     if sweep.space.race:
         demand_race_terms(sweep, terms)
-        return verdicts_of_race(sweep, frame, reference, ledger_says(sweep, frame)["objections"])
-    return compare(
-        frame,
-        reference,
-        margin=terms.margin,
-        unit=terms.unit,
-        alpha=terms.alpha,
-        exploratory=sweep.space.exploratory,
-        seeds=sweep.space.seeds,
-        family=_family(sweep),
-        **ledger_says(sweep, frame),
-    )
+        found = verdicts_of_race(sweep, frame, reference, ledger_says(sweep, frame)["objections"])
+    else:
+        found = compare(
+            frame,
+            reference,
+            margin=terms.margin,
+            unit=terms.unit,
+            alpha=terms.alpha,
+            exploratory=sweep.space.exploratory,
+            seeds=sweep.space.seeds,
+            family=_family(sweep),
+            **ledger_says(sweep, frame),
+        )
+    return [replace(verdict, settle=sweep.command("confirm", "--config", verdict.config)) for verdict in found]
 
 
 def _family(sweep: Sweep) -> int:
@@ -307,7 +304,7 @@ def failure_lines(sweep: Sweep, records: Mapping[str, Record]) -> list[str]:
     if not reasons:
         return []
     told = [f"failed ({len(runs)}x, e.g. {runs[0]}): {reason}" for reason, runs in reasons.items()]
-    return ["", *told, f"once mended: orchestrator resume {sweep.name} --retry-failed{store_option(sweep)}"]
+    return ["", *told, f"once mended: {sweep.command('resume', '--retry-failed')}"]
 
 
 def stranded_lines(sweep: Sweep, total_runs: int) -> list[str]:
@@ -317,7 +314,7 @@ def stranded_lines(sweep: Sweep, total_runs: int) -> list[str]:
     return [
         *told,
         f"no other machine is left: {len(sweep.records())} of {total_runs} runs are kept. Elsewhere, or once mended:",
-        f"  orchestrator resume {sweep.name} --trust {next(iter(machines))}{store_option(sweep)}",
+        f"  {sweep.command('resume', f'--trust {next(iter(machines))}')}",
     ]
 
 

@@ -48,7 +48,7 @@ def winner_of(sweep: Sweep, frame: pd.DataFrame, config: str | None = None) -> C
     if ranked.empty:
         raise UserError(
             f"sweep '{sweep.name}' has no complete configuration beside the baseline; finish it first: "
-            f"orchestrator resume {sweep.name}"
+            f"{sweep.command('resume')}"
         )
     return asked[str(ranked.iloc[0]["config"])]
 

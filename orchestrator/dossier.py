@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ from results.store import read_outcomes
 from trainer.spec.environment import WITHOUT_GIT
 from trainer.spec.mirror import store_folder
 from trainer.spec.units import human_time
+from trainer.stages.shared import stage_store
+
+CURVE = "curve.csv"
+"""What a training leaves of its losses."""
 
 
 def dossier_of(sweep: Sweep) -> Dossier:
@@ -45,7 +50,7 @@ def dossier_of(sweep: Sweep) -> Dossier:
         wall_s=driven_s(sweep.folder),
         machines=read_machines(sweep.folder),
         by_the_clock=space.base.budget.train_s is not None,
-        stages_folder=sweep.store / "stages",
+        curve_of=partial(stage_store(sweep.store).read_file, "train", name=CURVE),
         commands=_commands(sweep),
         space_text=(sweep.folder / "space.yaml").read_text(encoding="utf-8"),
     )

@@ -177,8 +177,8 @@ def _run_slots(
     fault = next((thread.fault for thread in slots if thread.fault), "")
     if dead and (fault or not feed.quarantined):
         raise UserError(
-            "every worker group died; what is finished is kept, `orchestrator resume` goes on. The first one said:\n"
-            + "\n".join(fault.splitlines()[-5:])
+            f"every worker group died; what is finished is kept; go on with: {sweep.command('resume')}. "
+            "The first one said:\n" + "\n".join(fault.splitlines()[-5:])
         )
     return dead
 

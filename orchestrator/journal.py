@@ -37,7 +37,7 @@ from results.ledger import Ledger, Purpose
 from results.race import Standing
 from trainer.spec.environment import commit
 from trainer.spec.errors import StoreError, did_you_mean
-from trainer.spec.mirror import bring, share, store_name
+from trainer.spec.mirror import bring, share, store_name, store_option
 from trainer.spec.record import NAME_PATTERN, Record, now
 from trainer.stages.cache import write_once
 
@@ -74,6 +74,10 @@ class Sweep:
     def store(self) -> Path:
         """The store that the sweep lies in."""
         return self.folder.parents[1]
+
+    def command(self, verb: str, *options: str) -> str:
+        """The command line, to be pasted, that does this with the sweep: 'orchestrator resume ttt --store s3://b/p'."""
+        return " ".join(["orchestrator", verb, self.name, *options]) + store_option(self.store)
 
     @property
     def total_runs(self) -> int:
@@ -112,7 +116,7 @@ class Sweep:
             who = pid_file.read_text().strip() if pid_file.exists() else "another process"
             raise StoreError(
                 f"sweep '{self.name}' is being driven by {who}; wait for it, or stop it there with Ctrl-C; "
-                f"to watch it: orchestrator status {self.name}"
+                f"to watch it: {self.command('status')}"
             ) from None
         try:
             pid_file.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
@@ -252,7 +256,8 @@ def find_sweep(store: Path, name: str) -> Sweep:
     """The sweep of this name. Raises StoreError offering the nearest name there is."""
     known = _names(store)
     if name not in known:
-        listing = f"known: {', '.join(known)}" if known else "there is none yet; start one: orchestrator sweep FILE"
+        start = f"there is none yet; start one: orchestrator sweep FILE{store_option(store)}"
+        listing = f"known: {', '.join(known)}" if known else start
         raise StoreError(f"{store_name(store)}: no sweep '{name}'{did_you_mean(name, known)}; {listing}")
     return _read(store / "sweeps" / name)
 

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from scipy import integrate, stats
 
-from orchestrator.conclude import rows_of, store_option, table_of, verdicts_of
+from orchestrator.conclude import rows_of, table_of, verdicts_of
 from orchestrator.configuration import Configuration
 from orchestrator.confirm import confirmation_of, num_seeds_for, winner_of
 from orchestrator.evidence import spread_of
@@ -35,6 +35,7 @@ from orchestrator.question import SearchSpace
 from results.planning import design_of
 from trainer.spec.errors import StoreError
 from trainer.spec.fingerprint import digest
+from trainer.spec.mirror import store_option
 
 LEARNING = ("tpe", "cmaes")
 """Methods whose next configuration is worked out here; gp would start torch, the others do not learn."""
@@ -127,7 +128,7 @@ def _finish(sweep: Sweep, runs: int) -> Step:
         kind="finish",
         sweep=sweep.name,
         reason=f"{runs} of {sweep.total_runs} runs are missing; what is finished is not run again",
-        command=f"orchestrator resume {sweep.name}{store_option(sweep)}",
+        command=sweep.command("resume"),
         configurations=(),
         seeds=sweep.space.seeds,
         runs=runs,
@@ -158,7 +159,7 @@ def _confirm(sweep: Sweep) -> Iterator[Step]:
         kind="confirm",
         sweep=sweep.name,
         reason=f"{label(winner, space)} looks {gain:.5f} bits per byte better than the baseline, which is not shown",
-        command=f"orchestrator confirm {sweep.name} --config {winner.id} --num-seeds {num_seeds}{store_option(sweep)}",
+        command=sweep.command("confirm", f"--config {winner.id} --num-seeds {num_seeds}"),
         configurations=(dict(winner.values),),
         seeds=question.seeds,
         runs=2 * num_seeds,
@@ -235,8 +236,8 @@ def _search_command(sweep: Sweep, question: SearchSpace) -> str:
     )
     told = "".join(f" --warm-start {name}" for name in question.warm_start)
     return (
-        f"orchestrator sweep {sweep.folder / 'space.yaml'}{''.join(changed)} --trials {question.run_cap}{told} "
-        f"--name {question.name}{store_option(sweep)}"
+        f"orchestrator sweep {shlex.quote(str(sweep.folder / 'space.yaml'))}{''.join(changed)} "
+        f"--trials {question.run_cap}{told} --name {question.name}{store_option(sweep.store)}"
     )
 
 

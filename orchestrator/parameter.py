@@ -155,10 +155,7 @@ class Parameter(Section):
     def _complaints_of_values(self) -> Iterator[str]:
         if not self.values:
             yield "values = [] is empty; give at least one value"
-        whole = [
-            int(value) if isinstance(value, float) and value.is_integer() else value for value in self.values or ()
-        ]
-        spelled = [json.dumps(value, sort_keys=True, default=str) for value in whole]  # 1 and 1.0 are one value
+        spelled = [json.dumps(_without_point(value), sort_keys=True, default=str) for value in self.values or ()]
         for text in sorted({text for text in spelled if spelled.count(text) > 1}):
             yield f"values names {text} twice"
         if any(isinstance(value, float) and not math.isfinite(value) for value in self.values or ()):

@@ -17,11 +17,14 @@ from typing import Any
 
 from orchestrator.drift import Complaint, complaints_about, differing, facts_of, speed_of
 from orchestrator.journal import Sweep
-from results.machines import DRIFTED, DRIFTED_SHORT, MACHINES, events_of, quarantined_by
+from orchestrator.sharing import set_aside
+from results.folder import DRIFTED, DRIFTED_SHORT, MACHINES
+from results.machines import events_of, quarantined_by
 from trainer.data.corpus import shard_facts
 from trainer.spec.environment import machine_facts
 from trainer.spec.errors import DataError, UserError, did_you_mean
 from trainer.spec.expected import Expected
+from trainer.spec.mirror import share
 from trainer.spec.record import Record, now
 from trainer.spec.stage_table import stages_below
 from trainer.stages.cache import StageStore, write_synced
@@ -128,8 +131,10 @@ class Quarantine:
         short = not self._sweep.record_path(run_id).exists()
         folder = self._sweep.folder / (DRIFTED_SHORT if short else DRIFTED)
         folder.mkdir(exist_ok=True)
-        write_synced(folder / f"{run_id}-{time.time_ns()}.json", aside.model_dump_json(indent=1).encode())
-        self._sweep.record_path(run_id, short).unlink(missing_ok=True)
+        told, path = folder / f"{run_id}-{time.time_ns()}.json", self._sweep.record_path(run_id, short)
+        write_synced(told, aside.model_dump_json(indent=1).encode())
+        path.unlink(missing_ok=True)
+        set_aside(path, told)
 
     def _note(self, **event: object) -> None:
         self._events.append(_note(self._sweep, event))
@@ -155,6 +160,7 @@ def _note(sweep: Sweep, event: Mapping[str, object]) -> dict[str, Any]:
     line = json.dumps({**event, "at": now()})
     with (sweep.folder / MACHINES).open("a", encoding="utf-8") as file:
         file.write(f"{line}\n")
+    share(sweep.folder / MACHINES)
     return json.loads(line)
 
 

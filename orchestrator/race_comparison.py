@@ -28,7 +28,7 @@ def demand_race_terms(sweep: Sweep, terms: Compare) -> None:
         f"sweep '{sweep.name}' raced for a margin of {rule.margin:g} {unit} at alpha = {rule.alpha:g}: who got more "
         "seeds was decided by these, so they cannot answer for other thresholds. Change `stopping` in its file and "
         "sweep again (finished runs are not paid twice), or put the winner to a fixed number of fresh seeds: "
-        f"orchestrator confirm {sweep.name}"
+        f"{sweep.command('confirm')}"
     )
 
 

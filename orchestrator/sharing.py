@@ -12,16 +12,21 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from results.folder import DRIFTED, DRIFTED_SHORT, FAILED, MACHINES, RUNS, SHORT
 from trainer.spec.bucket import Stored
-from trainer.spec.errors import StoreError
+from trainer.spec.errors import StoreError, StoreUnreachable
 from trainer.spec.mirror import bring, bring_all, bucket_of, share, share_once
 from trainer.spec.record import NAME_PATTERN
 from trainer.stages.claims import BEAT_EVERY_S, DEAD_AFTER_S, BucketClaims
 from trainer.stages.shared import mirror_id
 
 FOLDER = re.compile(rf"sweeps/({NAME_PATTERN})/")
-SHARED = re.compile(rf"{FOLDER.pattern}(journal\.jsonl|space\.yaml|plan\.json|(runs|short|failed)/{NAME_PATTERN})")
-JOURNAL = "/journal.jsonl"
+ASIDE = f"({FAILED}|{DRIFTED}|{DRIFTED_SHORT})"
+SHARED = re.compile(
+    rf"{FOLDER.pattern}(journal\.jsonl|{re.escape(MACHINES)}|space\.yaml|plan\.json|({RUNS}|{SHORT}|{ASIDE})/{NAME_PATTERN})"
+)
+GROWING = ("/journal.jsonl", f"/{MACHINES}")
+"""Files that are only ever appended to."""
 LOOK_EVERY_S = 0.5
 
 
@@ -33,9 +38,9 @@ def bring_sweeps(store: Path) -> None:
     listed = bucket.list("sweeps")
     _forget_set_aside(store, listed)
     files = [key for key in listed if SHARED.fullmatch(key)]
-    bring_all(store, bucket, [key for key in files if not key.endswith(JOURNAL) and not (store / key).exists()])
-    journals = [key for key in files if key.endswith(JOURNAL) and _num_bytes(store / key) < listed[key].bytes]
-    bring_all(store, bucket, journals)  # last: with its journal a sweep can be seen
+    bring_all(store, bucket, [key for key in files if not key.endswith(GROWING) and not (store / key).exists()])
+    grown = [key for key in files if key.endswith(GROWING) and _num_bytes(store / key) < listed[key].bytes]
+    bring_all(store, bucket, grown)  # last: with its journal a sweep can be seen
 
 
 def _num_bytes(path: Path) -> int:
@@ -43,14 +48,12 @@ def _num_bytes(path: Path) -> int:
 
 
 def _forget_set_aside(store: Path, listed: dict[str, Stored]) -> None:
-    """A failed run that another machine set aside, to do it again, is no record here either."""
+    """A run that another machine set aside, to do it again, is no record here either; a newer one comes again."""
     for key in listed:
-        match = re.fullmatch(rf"{FOLDER.pattern}failed/(.+)-\d+\.json", key)
+        match = re.fullmatch(rf"{FOLDER.pattern}{ASIDE}/(.+)-\d+\.json", key)
         if match and SHARED.fullmatch(key) and not (store / key).exists() and bring(store / key):
-            for folder in ("runs", "short"):
-                record = store / "sweeps" / match[1] / folder / f"{match[2]}.json"
-                if record.exists() and record.read_bytes() == (store / key).read_bytes():
-                    record.unlink()
+            for folder in (RUNS, SHORT):
+                (store / "sweeps" / match[1] / folder / f"{match[3]}.json").unlink(missing_ok=True)
 
 
 def publish_sweep(folder: Path) -> None:
@@ -63,7 +66,9 @@ def publish_sweep(folder: Path) -> None:
         key = path.relative_to(folder.parents[1]).as_posix()
         if SHARED.fullmatch(key) and key not in known:
             share_once(path)
-    share(folder / "journal.jsonl")
+    for name in GROWING:
+        if (folder / name[1:]).exists():
+            share(folder / name[1:])
 
 
 def question_stands(journal: Path) -> bool:
@@ -74,7 +79,7 @@ def question_stands(journal: Path) -> bool:
 
 
 def set_aside(record: Path, aside: Path) -> None:
-    """Publishes that a failed run is done again."""
+    """Publishes that a run is done again, and why its record does not count."""
     share(aside)
     if bucket := bucket_of(record.parents[3]):
         bucket.remove([record.relative_to(record.parents[3]).as_posix()])
@@ -113,4 +118,9 @@ def driven_elsewhere(folder: Path) -> bool:
     """Whether a machine said a moment ago, by the bucket's clock, that it drives the sweep."""
     bucket = bucket_of(folder.parents[1])
     claims = bucket.list(f"claims/sweeps/{folder.name}").values() if bucket else ()
-    return any(time.time() - claim.changed_at_s < DEAD_AFTER_S + BEAT_EVERY_S for claim in claims)
+    if not bucket or not claims:
+        return False
+    now_s = time.time()
+    with contextlib.suppress(StoreUnreachable):  # whoever may only read must trust their own clock
+        now_s = bucket.now_s()
+    return any(now_s - claim.changed_at_s < DEAD_AFTER_S + BEAT_EVERY_S for claim in claims)

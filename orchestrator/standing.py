@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console
 
-from orchestrator.conclude import store_option
 from orchestrator.configuration import total_runs
 from orchestrator.journal import Sweep
 from orchestrator.overview import read_live
@@ -47,21 +46,20 @@ def print_standing(sweep: Sweep, console: Console) -> None:
     facts = standing(sweep)
     if facts["live"]:
         console.print(panel(picture_from(facts["live"])))
-    for line in standing_lines(facts, store_option(sweep)):
+    for line in standing_lines(facts, sweep):
         console.print(line, style="red" if line in fault_lines(facts) else "", soft_wrap=True)
 
 
-def standing_lines(facts: dict[str, Any], where: str = "") -> list[str]:
-    """State, failures by reason, quarantined machines, and what to type next.
-
-    where:  what commands about this sweep must add, as `store_option` gives it
-    """
-    name = facts["sweep"]
-    lines = [f"{name}: {facts['state']}, {facts['recorded']} of {facts['runs']} runs recorded", *fault_lines(facts)]
+def standing_lines(facts: dict[str, Any], sweep: Sweep) -> list[str]:
+    """State, failures by reason, quarantined machines, damaged records, and what to type next."""
+    lines = [
+        f"{sweep.name}: {facts['state']}, {facts['recorded']} of {facts['runs']} runs recorded",
+        *fault_lines(facts),
+    ]
     if facts["state"] == "interrupted":
-        lines.append(f"go on with: orchestrator resume {name}{where}")
+        lines.append(f"go on with: {sweep.command('resume')}")
     if facts["state"] != "running" and facts["failed"]:
-        lines.append(f"once mended: orchestrator resume {name} --retry-failed{where}")
+        lines.append(f"once mended: {sweep.command('resume', '--retry-failed')}")
     return lines
 
 

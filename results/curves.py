@@ -6,8 +6,8 @@ are drawn; the facts say what was left out.
 
 from __future__ import annotations
 
+import io
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,6 @@ from matplotlib.ticker import MaxNLocator
 from results.dossier import Dossier
 from results.drawing import GREY, OKABE_ITO, new_figure, shortened, tidy
 
-CURVE = "curve.csv"
 MOST_GROUPS = len(OKABE_ITO)
 MOST_CURVES = 36
 MOST_POINTS = 150
@@ -36,7 +35,7 @@ def curve_facts(dossier: Dossier) -> pd.DataFrame:
     kept = trainings[trainings["group"].isin(trainings["group"].drop_duplicates().head(MOST_GROUPS))].head(MOST_CURVES)
     parts, num_missing = [], 0
     for row in kept.to_dict("records"):
-        curve = _read(dossier.stages_folder, row["fingerprint"])
+        curve = _read(dossier.curve_of(row["fingerprint"]))
         num_missing += curve is None
         if curve is not None:
             parts.append(_thinned(curve).assign(**{name: row[name] for name in ("group", "seed", "fingerprint")}))
@@ -64,9 +63,8 @@ def _named(dossier: Dossier, configs: tuple[str, ...]) -> str:
     return f"{dossier.label(configs[0])} and {len(configs) - 1} that train alike"
 
 
-def _read(stages_folder: Path | None, fingerprint: str) -> pd.DataFrame | None:
-    path = None if stages_folder is None else stages_folder / "train" / fingerprint / CURVE
-    return pd.read_csv(path) if path is not None and path.exists() else None
+def _read(curve: bytes | None) -> pd.DataFrame | None:
+    return None if curve is None else pd.read_csv(io.BytesIO(curve))
 
 
 def _thinned(curve: pd.DataFrame) -> pd.DataFrame:

@@ -7,10 +7,9 @@ Published records of the challenge can stand in for a sweep of one's own.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -67,8 +66,8 @@ class Dossier:
     """One row per machine, as `read_machines` gives it."""
     by_the_clock: bool = False
     """Whether training ends by the clock, so that the hardware is part of the question."""
-    stages_folder: Path | None = None
-    """Where finished stages lie, for learning curves."""
+    curve_of: Callable[[str], bytes | None] = lambda fingerprint: None
+    """The learning curve of a training by its fingerprint, as CSV; None where it is gone."""
     example: Mapping[str, Any] | None = None
     """The record of one run of the best configuration, or of any that ended."""
     commands: Sequence[str] = ()

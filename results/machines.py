@@ -15,8 +15,9 @@ from typing import Any
 import pandas as pd
 from pydantic_core import from_json
 
-MACHINES, DRIFTED, DRIFTED_SHORT = "machines.jsonl", "drifted", "drifted-short"
-RECORDS = ("runs", "short", DRIFTED, DRIFTED_SHORT)
+from results.folder import DRIFTED, DRIFTED_SHORT, MACHINES, RUNS, SHORT
+
+RECORDS = (RUNS, SHORT, DRIFTED, DRIFTED_SHORT)
 COLUMNS = ("machine", "hardware", "runs", "set_aside", "tokens_per_s", "differs", "quarantined")
 
 

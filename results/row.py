@@ -53,7 +53,6 @@ token. `val_bpb` is the headline, `fingerprint` that of the stage behind it, `ar
 
 COLUMNS = tuple(COLUMN_TYPES)
 LEADING = COLUMNS[: COLUMNS.index("status") + 1]
-SCORES = ("val_bpb", "val_loss", "pre_quant_bpb", "roundtrip_bpb", "sliding_bpb", "ttt_bpb")
 
 MEASURED = frozenset({"train_s", "eval_s", "tokens_per_s", "peak_memory_bytes", "started_at", "stages_run"})
 """What the clock, the machine's load and the state of the cache decide: two equal tables may differ here."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pandas as pd
 from pydantic_core import from_json
 
-from results.machines import DRIFTED
+from results.folder import DRIFTED
 from results.row import COLUMN_TYPES, LEADING, MEASURED, ColumnType, Row, columns, row_of
 from trainer.spec.errors import StoreError
 

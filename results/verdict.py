@@ -59,6 +59,8 @@ class Verdict:
     """What became of it in a race; then the intervals hold at every look together."""
     looks: tuple[int, int] | None = None
     """Seeds at the first and the last look of a race."""
+    settle: str = ""
+    """The command that puts the winner to fresh seeds, in full; empty where nobody said where its sweep lies."""
 
     @property
     def sentence(self) -> str:
@@ -75,7 +77,7 @@ class Verdict:
         told = f"{measured} ({interval}). At alpha = {self.alpha:g} {claim} is {found}: {_evidence(self)}."
         told += _no_worse(self)
         warning = " Exploratory: the choice was made on these very seeds; settle it with: "
-        warning += f"orchestrator confirm {self.sweep or 'NAME'}"
+        warning += self.settle or f"orchestrator confirm {self.sweep or 'NAME'}"
         return told + (warning if self.exploratory else "")
 
 

@@ -6,23 +6,21 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests.s3_server import S3Server
 from trainer.spec.bucket import Bucket
 
 torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
-def s3() -> Iterator[None]:
-    """A local S3 that this process and those it starts find by the usual AWS settings."""
-    moto = pytest.importorskip("moto.server", reason="needs moto[server] and s3fs, of the extra 'dev'")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
+def s3() -> Iterator[S3Server]:
+    """A local S3 that tests and what they start find by the usual AWS settings."""
+    pytest.importorskip("moto.server", reason="needs moto[server] and s3fs, of the extra 'dev'")
+    server = S3Server()
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**settings, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}.items():
+        for name, value in server.settings.items():
             patch.setenv(name, value)
-        yield
+        yield server
     server.stop()
 
 

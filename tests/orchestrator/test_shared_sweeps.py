@@ -1,14 +1,19 @@
 """Sweeps of machines that share a bucket: each sees the others', one at a time drives."""
 
 import json
+import time
 import uuid
 
 import pytest
 from questions import TTT, space_of
 
+from orchestrator import sharing
 from orchestrator.journal import find_sweep, list_sweeps, open_sweep
+from orchestrator.quarantine import _note
 from orchestrator.sharing import bring_sweeps, set_aside
+from results.folder import DRIFTED
 from results.ledger import Ledger
+from results.machines import quarantined
 from trainer.spec.errors import StoreError
 from trainer.spec.mirror import BUCKET_FILE, share_once
 from trainer.stages import claims
@@ -68,6 +73,36 @@ def test_a_failed_run_that_is_done_again_elsewhere_is_forgotten_here(stores, spa
     set_aside(path, aside)
     bring_sweeps(one)
     assert not find_sweep(one, space.name).record_path("a-s1").exists()
+
+
+def test_a_machine_whose_clock_is_an_hour_ahead_still_sees_who_drives(stores, space, monkeypatch):
+    one, two = stores
+    open_sweep(one, space)
+    theirs = find_sweep(two, space.name)
+    with find_sweep(one, space.name).lock():
+        ahead = time.time() + 3600
+        monkeypatch.setattr(sharing.time, "time", lambda: ahead)
+        assert theirs.is_locked()
+
+
+def test_a_drifted_run_is_a_record_on_no_machine_and_what_repeats_it_on_all(stores, space):
+    one, two = stores
+    mine = open_sweep(one, space)
+    leave_record(mine, "a-s1", b"drifted")
+    path, aside = mine.record_path("a-s1"), mine.folder / DRIFTED / "a-s1-1.json"
+    assert find_sweep(two, space.name).record_path("a-s1").read_bytes() == b"drifted"
+    aside.parent.mkdir()
+    path.replace(aside)
+    set_aside(path, aside)
+    leave_record(mine, "a-s1", b"repeated")
+    assert find_sweep(two, space.name).record_path("a-s1").read_bytes() == b"repeated"
+
+
+def test_a_machine_quarantined_here_is_quarantined_everywhere(stores, space):
+    one, two = stores
+    mine = open_sweep(one, space)
+    _note(mine, {"event": "quarantined", "machine": "odd", "why": "slow"})
+    assert quarantined(find_sweep(two, space.name).folder) == {"odd": "slow"}
 
 
 def test_the_ledger_is_one_chain_over_machines(stores):

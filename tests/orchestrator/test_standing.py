@@ -3,12 +3,17 @@
 import io
 import json
 import multiprocessing
+import shlex
+import shutil
 import time
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from orchestrator.cli import app
 from orchestrator.dossier import dossier_of
+from orchestrator.journal import find_sweep
 from orchestrator.kept_plan import PLAN_FILE, keep_plan, read_plan
 from orchestrator.output import console_for
 from orchestrator.overview import LIVE_FILE, Overview, driven_s, read_live
@@ -46,8 +51,17 @@ def told(show, sweep) -> str:
 def test_a_finished_sweep_says_so_and_an_unfinished_one_what_to_type(sweep):
     assert standing(sweep)["state"] == "complete"
     next((sweep.folder / "runs").glob("*.json")).unlink()
-    lines = standing_lines(standing(sweep))
-    assert lines == ["small: interrupted, 5 of 6 runs recorded", "go on with: orchestrator resume small"]
+    lines = standing_lines(standing(sweep), sweep)
+    assert lines == ["small: interrupted, 5 of 6 runs recorded", f"go on with: {sweep.command('resume')}"]
+
+
+def test_the_command_to_type_works_when_pasted_wherever_the_store_lies(sweep, tmp_path):
+    moved = tmp_path / "my store, größer"
+    shutil.copytree(sweep.store, moved)
+    words = shlex.split(find_sweep(moved, "small").command("status", "--format json"))
+    done = CliRunner().invoke(app, words[1:])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)[0]["recorded"] == 6
 
 
 def test_failures_and_quarantined_machines_are_told_by_name(sweep):
@@ -57,7 +71,7 @@ def test_failures_and_quarantined_machines_are_told_by_name(sweep):
     text = told(print_standing, sweep)
     assert "failed 1x: OutOfMemory: 80 GB" in text
     assert "machine node-3 is quarantined: slow" in text
-    assert "orchestrator resume small --retry-failed" in text
+    assert sweep.command("resume", "--retry-failed") in text.replace("\n", "")
 
 
 def test_a_damaged_record_is_named_and_the_others_are_counted(sweep):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def dossier(num_configs: int = 6, *, folder: Path | None = None, verdicts: bool 
         seeds=SEEDS,
         total_runs=len(frame),
         outcomes=_outcomes(frame),
-        stages_folder=_curves(folder),
+        curve_of=_curves(folder),
         example=record(recipe={"budget": {"artifact_bytes": 16_000_000, "eval_s": 600.0, "train_s": None}}),
         commands=("orchestrator sweep space.yaml",),
     )
@@ -70,9 +71,9 @@ def _outcomes(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(trained + adapted, columns=list(OUTCOME_COLUMNS))
 
 
-def _curves(folder: Path | None, num_steps: int = 1000) -> Path | None:
+def _curves(folder: Path | None, num_steps: int = 1000) -> Callable[[str], bytes | None]:
     if folder is None:
-        return None
+        return lambda fingerprint: None
     for seed in SEEDS:
         steps = np.arange(num_steps)
         curve = pd.DataFrame(
@@ -81,4 +82,9 @@ def _curves(folder: Path | None, num_steps: int = 1000) -> Path | None:
         path = folder / "train" / f"t{seed}" / "curve.csv"
         path.parent.mkdir(parents=True)
         curve.to_csv(path, index=False)
-    return folder
+
+    def read(fingerprint: str) -> bytes | None:
+        found = folder / "train" / fingerprint / "curve.csv"
+        return found.read_bytes() if found.exists() else None
+
+    return read

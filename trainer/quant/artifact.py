@@ -10,7 +10,7 @@ tokenizer nor the budget; whoever counts bytes counts `len(artifact)`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,14 +45,17 @@ def encode_artifact(
     vocab_size: int,
     quantization: Quantization,
     hessians: Mapping[str, Tensor] | None = None,
+    between: Callable[[], None] = lambda: None,
 ) -> bytes:
     """The artifact of trained weights; `hessians` by matrix name are what GPTQ weighs its errors by.
 
+    between:  called before each tensor and before compression; what it raises leaves here
     Raises ArtifactError for weights that cannot be stored.
     """
     header = {"model": model.model_dump(mode="json"), "vocab_size": vocab_size}
     metadata = {METADATA_KEY: json.dumps(header, sort_keys=True)}
-    content = safetensors.torch.save(pack(state, quantization, hessians), metadata)
+    content = safetensors.torch.save(pack(state, quantization, hessians, between), metadata)
+    between()
     return MAGIC + compress(content, quantization)
 
 

@@ -41,15 +41,20 @@ def storage_of(name: str, shape: Sequence[int], quantization: Quantization) -> s
 
 
 def pack(
-    state: Mapping[str, Tensor], quantization: Quantization, hessians: Mapping[str, Tensor] | None = None
+    state: Mapping[str, Tensor],
+    quantization: Quantization,
+    hessians: Mapping[str, Tensor] | None = None,
+    between: Callable[[], None] = lambda: None,
 ) -> dict[str, Tensor]:
     """The stored tensors of a state dict, by sorted name, on the CPU.
 
     hessians:  (C,C) by matrix name, for `method: gptq`; matrices without one (tables of rows) round to nearest
+    between:   called before each tensor
     Raises ArtifactError for a tensor that is no float, not finite, or too large for float16.
     """
     stored: dict[str, Tensor] = {}
     for name in sorted(state):
+        between()
         tensor = state[name].detach()
         if not tensor.is_floating_point():
             raise ArtifactError(f"{name}: {tensor.dtype} cannot be stored; expected a float tensor")

@@ -12,10 +12,12 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.spec.bucket import Bucket
+from trainer.spec.errors import StoreError
 
 MIRRORS = Path("runs") / ".mirrors"
 BUCKET_FILE = "bucket.json"
@@ -23,18 +25,28 @@ FILES_AT_ONCE = 500
 
 
 def store_folder(place: str | Path) -> Path:
-    """The folder behind what people say for `--store`: a path, or a URL whose mirror is made if need be."""
+    """The folder behind what people say for `--store`: a path, or a URL whose mirror is made if need be.
+
+    Raises StoreError for a URL without a bucket.
+    """
     text = str(place).removeprefix("file://")
     if "://" not in text:
         return Path(text)
     url = text.rstrip("/")
+    if url.endswith(":"):
+        raise StoreError(f"{text} names no bucket; expected a folder, or a URL such as s3://BUCKET/PREFIX")
     folder = MIRRORS / f"{re.sub(r'[^A-Za-z0-9._]+', '-', url)}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
+    make_mirror(folder, Bucket(url))
+    return folder
+
+
+def make_mirror(folder: Path, bucket: Bucket) -> None:
+    """Makes the folder a mirror of the bucket; changes nothing if it is one."""
     if bucket_of(folder) is None:
         folder.mkdir(parents=True, exist_ok=True)
         aside = folder / f".{BUCKET_FILE}-{os.getpid()}"
-        aside.write_text(json.dumps({"url": url}) + "\n", encoding="utf-8")
+        aside.write_text(json.dumps({"url": bucket.url}) + "\n", encoding="utf-8")
         aside.replace(folder / BUCKET_FILE)
-    return folder
 
 
 def bucket_of(folder: Path) -> Bucket | None:
@@ -49,6 +61,12 @@ def store_name(folder: Path) -> str:
     """What people say for the store of this folder: the inverse of `store_folder`."""
     bucket = bucket_of(folder)
     return bucket.url if bucket else str(folder)
+
+
+def store_option(folder: Path) -> str:
+    """What a command line about this store must add: nothing for the usual one, `./runs`."""
+    usual = Path("runs")
+    return "" if folder.absolute() == usual.absolute() else f" --store {shlex.quote(store_name(folder))}"
 
 
 def share_once(path: Path) -> None:

@@ -9,6 +9,7 @@ A stage exists when its seal does and every file it names is there in its size. 
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import re
@@ -128,6 +129,15 @@ class BucketStages:
             self._bucket.download(self._key(sealed, object_name), folder / name)
         (folder / SEAL).write_text(json.dumps(sealed.plain_files, indent=1), encoding="utf-8")
         return damaged_files(folder)
+
+    def read_file(self, stage: str, fingerprint: str, name: str) -> bytes | None:
+        """One small file of a finished stage, or None where it is missing or damaged."""
+        sealed = self.find(stage, fingerprint)
+        if sealed is None or name not in sealed.files:
+            return None
+        content = self._bucket.read(self._key(sealed, sealed.objects[name]))
+        whole = content is not None and hashlib.sha256(content).hexdigest() == sealed.files[name].sha256
+        return content if whole else None
 
     def note_use(self, stage: str, fingerprint: str) -> None:
         """Says that a run built on the stage, if nobody has said so for a day."""

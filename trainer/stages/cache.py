@@ -87,6 +87,13 @@ class StageStore:
             os.utime(folder)
         return found
 
+    def read_file(self, stage: str, fingerprint: str, name: str) -> bytes | None:
+        """One small file of a finished stage for whoever only looks, or None."""
+        try:
+            return (self.folder(stage, fingerprint) / name).read_bytes()
+        except OSError:
+            return None
+
     def history(self, stage: str, workload: str, newest: int = 50) -> list[float]:
         """Seconds that the stage took in the newest finished folders of this workload, for estimates."""
         results = sorted(self._stages.glob(f"{stage}/*/{RESULT}"), key=lambda path: path.stat().st_mtime)

@@ -31,6 +31,7 @@ def calibration_batches(context: StageContext) -> Iterable[Tensor]:
     shards = [read_shard(path, recipe.data.vocab_size) for path in paths]
     loader = make_loader(recipe.data, recipe.seed, shards, Ranks(device=device), device)
     for _ in range(recipe.quantization.calibration_batches):
+        context.check_alone()
         yield loader.next_micro_batch()[0]
 
 

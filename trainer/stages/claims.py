@@ -94,12 +94,12 @@ class BeatingClaim:
         self._ended.set()
         self._thread.join()
         with contextlib.suppress(StoreUnreachable):
-            self._bucket.remove([*self._outlived, self.key])
+            self._bucket.remove([*self._outlived, self.key], patient=False)
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_EVERY_S):
             with contextlib.suppress(StoreUnreachable):  # the others wait a while before they call it dead
-                self._bucket.put(self.key, self._content())
+                self._bucket.put(self.key, self._content(), patient=False)
 
     def _content(self) -> bytes:
         who = f"process {os.getpid()} on {socket.gethostname()}"

@@ -75,6 +75,11 @@ class StageContext:
         if self.ranks.any(self.ranks.is_first and self.stopping()):
             raise Interrupted(self.run_id)
 
+    def check_alone(self) -> None:
+        """The same inside a stage that the first rank computes alone; its peers hear of it when the stage ends."""
+        if self.stopping():
+            raise Interrupted(self.run_id)
+
     def eval_stop(self, started_s: float) -> Callable[[], bool]:
         """A question for scoring loops, which ask it of every rank: stop now, out of time or on request?"""
 

@@ -43,7 +43,9 @@ def export(context: StageContext, folder: Path) -> dict[str, Metric]:
     started_s = context.clock()
     hessians = _hessians(context, weights) if recipe.quantization.method == "gptq" else None
     calibration_s = context.clock() - started_s
-    artifact = encode_artifact(weights, recipe.model, recipe.data.vocab_size, recipe.quantization, hessians)
+    artifact = encode_artifact(
+        weights, recipe.model, recipe.data.vocab_size, recipe.quantization, hessians, context.check_alone
+    )
     (folder / ARTIFACT).write_bytes(artifact)
     model_bytes = (folder / ARTIFACT).stat().st_size
     return {"model_bytes": model_bytes} | ({} if hessians is None else {"calibration_s": calibration_s})

@@ -179,13 +179,17 @@ def _work(context: StageContext, stage: str, mark: str, aside: Path) -> dict[str
             if stage in BUDGETED and context.ranks.is_first:
                 context.store.mark_exceeded(stage, mark, context.recipe.budget.eval_s)
             raise
-    metrics: dict[str, Metric] | str = {}
+    metrics: dict[str, Metric] | str | None = {}
     if context.ranks.is_first:
         try:
             metrics = WORK[stage](context, aside)
         except UserError as mistake:
             metrics = str(mistake)
+        except Interrupted:
+            metrics = None
     metrics = context.ranks.broadcast_object(metrics)
+    if metrics is None:
+        raise Interrupted(context.run_id)
     if isinstance(metrics, str):
         raise UserError(metrics)
     return metrics

@@ -35,7 +35,7 @@ def prepare_train_text(context: StageContext, folder: Path) -> dict[str, Metric]
     model = train_tokenizer([document.text for document in documents], data.vocab_size)
     (folder / TOKENIZER).write_bytes(model)
     context.tell("train_text", 0.5, f"encoding {len(documents)} documents")
-    return _write(folder, "train", documents, Tokenizer(model))
+    return _write(context, folder, "train", documents, Tokenizer(model))
 
 
 def prepare_val_text(context: StageContext, folder: Path) -> dict[str, Metric]:
@@ -45,7 +45,7 @@ def prepare_val_text(context: StageContext, folder: Path) -> dict[str, Metric]:
         return {"num_tokens": _num_tokens(Path(data.folder), "val")}
     documents = val_documents(read_stdlib().val, data.val_bytes)
     tokenizer = Tokenizer(context.folder("train_text") / TOKENIZER)
-    metrics = _write(folder, "val", documents, tokenizer)
+    metrics = _write(context, folder, "val", documents, tokenizer)
     context.tell("val_text", 0.5, "measuring trivial codes")
     train_tokens = np.concatenate(read_split(context.text_folder("train_text"), "train", data.vocab_size))
     val_tokens = np.concatenate([[tokenizer.bos_id, *tokenizer.encode(document.text)] for document in documents])
@@ -53,8 +53,13 @@ def prepare_val_text(context: StageContext, folder: Path) -> dict[str, Metric]:
     return metrics | yardsticks(train_tokens, val_tokens, data.vocab_size, text)
 
 
-def _write(folder: Path, split: Split, documents: tuple[Document, ...], tokenizer: Tokenizer) -> dict[str, Metric]:
-    encoded = [tokenizer.encode(document.text) for document in documents]
+def _write(
+    context: StageContext, folder: Path, split: Split, documents: tuple[Document, ...], tokenizer: Tokenizer
+) -> dict[str, Metric]:
+    encoded = []
+    for document in documents:
+        context.check_alone()
+        encoded.append(tokenizer.encode(document.text))
     write_split(folder, split, encoded, tokenizer.bos_id, tokenizer.vocab_size)
     return {
         "num_documents": len(documents),

@@ -12,11 +12,12 @@ import socket
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
 from trainer.spec.bucket import Bucket
-from trainer.spec.mirror import bucket_of
+from trainer.spec.mirror import bucket_of, make_mirror
 from trainer.spec.record import Metric, StageOutcome
 from trainer.stages.bucket_stages import SEAL_OBJECT, USED_OBJECT, BucketStages, Sealed
 from trainer.stages.cache import Claim, Holding, StageStore
@@ -37,8 +38,13 @@ class SharedStageStore(StageStore):
         super().__init__(root)
         self._bucket = bucket
         self._shared = BucketStages(bucket)
+        make_mirror(self.root, bucket)
         self._claims = BucketClaims(bucket, mirror_id(self.root))
         self._published: set[tuple[str, str]] = set()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Arrives as the mirror of whichever machine it arrives on; nothing of this one's travels."""
+        return _arrived, (self.root, self._bucket)
 
     def find(self, stage: str, fingerprint: str) -> StageOutcome | None:
         """As a local store does; of what lies only in the bucket, its seal tells, and nothing is fetched."""
@@ -56,6 +62,11 @@ class SharedStageStore(StageStore):
         if found is not None:
             self._shared.note_use(stage, fingerprint)
         return found
+
+    def read_file(self, stage: str, fingerprint: str, name: str) -> bytes | None:
+        """As a local store does; of what lies only in the bucket, this file alone is fetched."""
+        here = super().read_file(stage, fingerprint, name)
+        return self._shared.read_file(stage, fingerprint, name) if here is None else here
 
     def history(self, stage: str, workload: str, newest: int = 50) -> list[float]:
         """As a local store does, over the newest stages of the bucket."""
@@ -182,6 +193,11 @@ class SharedStageStore(StageStore):
         return sealed.outcome
 
 
+def _arrived(root: Path, bucket: Bucket) -> SharedStageStore:
+    bucket.has_answered()  # whoever sent it had asked
+    return SharedStageStore(root, bucket)
+
+
 class BothClaims:
     """A lock of this mirror and a claim in its bucket, held together."""
 
@@ -196,5 +212,4 @@ class BothClaims:
 
 def mirror_id(root: Path) -> str:
     """Tells a folder of this machine from every other mirror; a copy of it is another one."""
-    root.mkdir(parents=True, exist_ok=True)
     return f"{socket.gethostname()}:{root}:{root.stat().st_ino}"

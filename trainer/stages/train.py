@@ -19,7 +19,7 @@ from torch import Tensor
 
 from trainer.data.loader import Loader, make_loader
 from trainer.data.shards import read_shard, split_files
-from trainer.nn.gpt import GPT
+from trainer.nn.gpt import GPT, num_parameters
 from trainer.optim.averaging import EMA, SWA, takes_snapshot
 from trainer.optim.optimizers import clip_gradients, make_optimizers
 from trainer.optim.schedule import multiplier, used_fraction
@@ -131,7 +131,7 @@ def train_model(context: StageContext, folder: Path, model: GPT) -> dict[str, Me
         "graphs": graphs.made if graphs else 0,
         "graphs_inside_clock": graphs.made_inside_clock if graphs else 0,
         "peak_memory_bytes": peak_memory_bytes(ranks.device),
-        "num_parameters": sum(parameter.numel() for parameter in training.model.parameters()),
+        "num_parameters": num_parameters(training.model),
     }
 
 

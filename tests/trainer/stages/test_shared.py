@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from trainer.spec.bucket import Bucket
 from trainer.spec.errors import StoreUnreachable
-from trainer.spec.mirror import BUCKET_FILE
+from trainer.spec.mirror import BUCKET_FILE, bucket_of
 from trainer.stages import claims
 from trainer.stages.bucket_stages import Sealed
 from trainer.stages.shared import SharedStageStore, stage_store
@@ -57,9 +57,33 @@ def test_a_fresh_machine_finds_what_another_finished_and_fetches_it_to_build_on(
     assert weights(two) == b"weights"
 
 
+def test_who_only_looks_at_a_file_fetches_no_more_than_that(machine, bucket):
+    publish(machine("one"))
+    two = machine("two")
+    assert two.read_file("train", "abc", "w.bin") == b"weights"
+    assert two.read_file("train", "abc", "none.csv") is None
+    assert two.read_file("train", "other", "w.bin") is None
+    assert not (two.root / "stages").exists()
+    bucket.put(weights_key(bucket), b"thgiews")
+    assert two.read_file("train", "abc", "w.bin") is None
+
+
 def test_a_store_travels_to_other_processes(machine):
     told = publish(machine("one"))
     assert pickle.loads(pickle.dumps(machine("two"))).find("train", "abc") == told
+
+
+def test_a_store_arrives_as_the_mirror_of_the_machine_it_arrives_on(machine, tmp_path):
+    one = machine("one")
+    publish(one)
+    claim = one.claim("train", "other")
+    sent = pickle.dumps(one)
+    (tmp_path / "one").rename(tmp_path / "elsewhere")  # the machine that receives it has no such folder
+    arrived = pickle.loads(sent)
+    assert arrived.claim("train", "other") is None  # the sender lives, and is somebody else
+    assert arrived.find_intact("train", "abc") is not None
+    assert bucket_of(arrived.root) == bucket_of(tmp_path / "elsewhere")
+    claim.release()
 
 
 def test_an_upload_that_breaks_off_leaves_nothing_visible_and_is_made_up_for(machine, monkeypatch):
