@@ -2,6 +2,7 @@
 
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 from test_road import Sweeps
@@ -42,7 +43,10 @@ def undisturbed(sweeps):
 
 
 def same_race(one, other) -> bool:
-    verdicts = [verdicts_of(sweep, rows_of(sweep)) for sweep in (one, other)]
+    verdicts = [
+        [replace(verdict, settle="") for verdict in verdicts_of(sweep, rows_of(sweep))]  # it names the store
+        for sweep in (one, other)
+    ]
     return differences(*(rows_of(sweep) for sweep in (one, other))) == [] and verdicts[0] == verdicts[1]
 
 
