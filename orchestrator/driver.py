@@ -117,14 +117,15 @@ def run_on_ray(
     console: Console,
 ) -> bool:
     """Slots pull from the board, Tune puts runs on it; this thread sits in Tune. Returns whether no slot may go on."""
-    console.print("[dim]starting Ray ...[/dim]")
-    is_terminal, width = console.is_terminal, console.width  # asked before the descriptors are turned away
+    console.print("starting Ray ...", style="dim")
+    plain: dict[str, Any] = {"highlight": False, "markup": False}
+    plain |= {"force_terminal": console.is_terminal, "width": console.width}  # asked before the descriptors turn away
     with (
         output_to(sweep.folder / RAY_LOG) as terminal,
         os.fdopen(os.dup(terminal), "w") as out,
         ray_session(options.address),
         stop_on_signals(stop),  # after ray.init, which they would not interrupt
-        make_screen(Console(file=out, force_terminal=is_terminal, width=width)) as screen,
+        make_screen(Console(file=out, **plain)) as screen,
     ):
         return _run_slots(feed, sweep, store, options, overview, stop, screen)
 

@@ -25,7 +25,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from ruamel.yaml import YAML
 
 from orchestrator.configuration import Configuration, Outcome, Precedent, total_runs
@@ -35,6 +35,7 @@ from orchestrator.rungs import Ascent, ascent_of
 from orchestrator.sharing import bring_sweeps, driven_elsewhere, driving, question_stands, set_aside
 from results.ledger import Ledger, Purpose
 from results.race import Standing
+from trainer.spec import locks
 from trainer.spec.environment import commit
 from trainer.spec.errors import StoreError, did_you_mean
 from trainer.spec.mirror import bring, share, store_name, store_option
@@ -109,9 +110,9 @@ class Sweep:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Holds the sweep for one driver. Raises StoreError naming the other one. A killed driver blocks nobody."""
-        lock, pid_file = FileLock(self._lock_path), self.folder / "driver.pid"
+        pid_file = self.folder / "driver.pid"
         try:
-            lock.acquire(timeout=LOCK_TIMEOUT_S)
+            lock = locks.take(self._lock_path, LOCK_TIMEOUT_S)
         except Timeout:
             who = pid_file.read_text().strip() if pid_file.exists() else "another process"
             raise StoreError(
@@ -129,12 +130,7 @@ class Sweep:
 
     def is_locked(self) -> bool:
         """Whether a driver is at work on it now."""
-        lock = FileLock(self._lock_path)
-        try:
-            with lock.acquire(timeout=0):
-                return driven_elsewhere(self.folder)
-        except Timeout:
-            return True
+        return locks.is_held(self._lock_path) or driven_elsewhere(self.folder)
 
     @property
     def _lock_path(self) -> Path:
@@ -189,11 +185,24 @@ class Sweep:
 
     def records(self) -> dict[str, Record]:
         """The records of finished runs by run id. Raises StoreError for one that cannot be read."""
-        return {path.stem: _record(path) for path in sorted((self.folder / "runs").glob("*.json"))}
+        return {path.stem: _record(path) for path in self._record_paths("runs")}
 
     def short_records(self) -> dict[str, Record]:
         """The same of short runs, which are runs of other recipes than those asked."""
-        return {path.stem: _record(path) for path in sorted((self.folder / "short").glob("*.json"))}
+        return {path.stem: _record(path) for path in self._record_paths("short")}
+
+    def readable_records(self) -> tuple[dict[str, Record], list[str]]:
+        """All records that can be read, short runs' too, and why the others cannot."""
+        found, faults = {}, []
+        for path in (*self._record_paths("runs"), *self._record_paths("short")):
+            try:
+                found[path.stem] = _record(path)
+            except StoreError as fault:
+                faults.append(str(fault))
+        return found, faults
+
+    def _record_paths(self, folder: str) -> list[Path]:
+        return sorted((self.folder / folder).glob("*.json"))
 
 
 def open_sweep(

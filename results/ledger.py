@@ -25,8 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
-
+from trainer.spec import locks
 from trainer.spec.bucket import Bucket
 from trainer.spec.errors import StoreError, UserError
 from trainer.spec.mirror import bucket_of
@@ -172,7 +171,7 @@ class Ledger:
     def _locked(self) -> Iterator[None]:
         """Nobody else appends meanwhile, and everything that is there has been read."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path.with_suffix(".lock")):
+        with locks.holding(self.path.with_suffix(".lock")):
             self._read()
             if self._bucket is not None:
                 self._bring(self._bucket)

@@ -26,8 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from trainer.spec import locks
 from trainer.spec.errors import StoreError, StoreFull
 from trainer.spec.record import Metric, StageOutcome
 from trainer.stages.seal import SEAL, damaged_files, looks_whole, seal
@@ -111,18 +112,17 @@ class StageStore:
         """The held lock of whoever computes the stage, to be released; None while somebody else holds it."""
         path = self._stages / stage / f"{fingerprint}.claim"
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
         try:
-            lock.acquire(timeout=0)
+            return locks.take(path, timeout_s=0)
         except Timeout:
             return None
-        return lock
 
     @contextmanager
     def writing(self, stage: str, fingerprint: str) -> Iterator[Path]:
         """A folder aside to fill; `publish` makes it appear. Whatever was not published is removed.
 
-        Only under the stage's claim: what an earlier holder, killed, had left aside is removed first.
+        Only under the stage's claim: what an earlier holder, killed, had left aside is removed first. Raises StoreFull
+        for whatever fails while the disk is full, which is told before the removal makes room again.
         """
         parent = self._stages / stage
         parent.mkdir(parents=True, exist_ok=True)
@@ -132,6 +132,9 @@ class StageStore:
         aside.chmod(0o755)
         try:
             yield aside
+        except Exception:
+            self.check_writable()
+            raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 

@@ -14,8 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
+from trainer.spec import locks
 from trainer.spec.bucket import Bucket
 from trainer.spec.mirror import bucket_of, make_mirror
 from trainer.spec.record import Metric, StageOutcome
@@ -180,7 +179,7 @@ class SharedStageStore(StageStore):
         folder, aside = self.folder(stage, fingerprint), self.root / "fetched" / f"{stage}-{fingerprint}"
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside.parent.mkdir(exist_ok=True)
-        with FileLock(aside.with_suffix(".lock")):  # one process fetches, its neighbours find it here
+        with locks.holding(aside.with_suffix(".lock")):  # one process fetches, its neighbours find it here
             if damaged_files(folder) or sealed_files(folder) != sealed.plain_files:
                 shutil.rmtree(aside, ignore_errors=True)
                 aside.mkdir()

@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 
+from trainer.spec.errors import StoreFull
 from trainer.spec.mirror import BUCKET_FILE
 from trainer.stages.cache import StageStore, write_once
 from trainer.stages.shared import stage_store
@@ -64,6 +65,24 @@ def hold(root, held, release):
     claim = StageStore(root).claim("train", "abc")
     held.put(claim is not None)
     release.wait()
+
+
+def test_what_fails_while_the_disk_is_full_is_no_result_though_its_removal_makes_room(tmp_path):
+    class SmallDisk(StageStore):
+        def check_writable(self) -> None:
+            if any(path.stat().st_size > 1000 for path in self.root.rglob("*") if path.is_file()):
+                raise StoreFull("no room")
+
+    def fail_after(num_bytes: int) -> None:
+        with SmallDisk(tmp_path).writing("train", "abc") as aside:
+            (aside / "weights").write_bytes(bytes(num_bytes))
+            raise RuntimeError("unexpected end of file")
+
+    with pytest.raises(StoreFull):
+        fail_after(2000)
+    with pytest.raises(RuntimeError, match="unexpected end"):
+        fail_after(10)
+    assert list(tmp_path.rglob(".abc-*")) == []
 
 
 def test_a_claim_excludes_others_and_dies_with_its_holder(store, tmp_path):
