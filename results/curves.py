@@ -45,10 +45,10 @@ def curve_facts(dossier: Dossier) -> pd.DataFrame:
 
 
 def _trainings(dossier: Dossier) -> pd.DataFrame:
-    """One row per distinct training, with the group of configurations that share it, best first."""
+    """One row per distinct training of the table, with the group of configurations that share it, best first."""
     outcomes = dossier.outcomes
-    trained = outcomes[(outcomes["stage"] == "train")]
     order = {config: place for place, config in enumerate(dossier.table["config"])} | {dossier.baseline: -1}
+    trained = outcomes[(outcomes["stage"] == "train") & outcomes["config"].isin(list(order))]  # short runs are in none
     trained = trained.assign(place=trained["config"].map(order)).sort_values(["place", "seed"], kind="stable")
     sharing = trained.groupby("fingerprint")["config"].agg(lambda configs: tuple(dict.fromkeys(configs)))
     distinct = trained.drop_duplicates("fingerprint")

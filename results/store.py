@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pandas as pd
 from pydantic_core import from_json
 
-from results.folder import DRIFTED
+from results.folder import DRIFTED, SHORT
 from results.row import COLUMN_TYPES, LEADING, MEASURED, ColumnType, Row, columns, row_of
 from trainer.spec.errors import StoreError
 
@@ -42,10 +42,10 @@ def read_outcomes(sweep_folder: Path) -> pd.DataFrame:
     """One row per run and stage: run_id, config, seed, stage, fingerprint, seconds, computed, gpus.
 
     `seconds` are those of the computing, whoever did it. `computed` tells whether this run did; else another run, or an
-    earlier sweep. `gpus` is how many
-    the run held. Records that cannot be read are left out, as in `read_rows`.
+    earlier sweep. `gpus` is how many the run held. Short runs before full ones are no rows of the table, but they cost,
+    so they are among these. Records that cannot be read are left out, as in `read_rows`.
     """
-    gathered, _ = _gathered(sweep_folder, _outcomes_of)
+    gathered, _ = _gathered(sweep_folder, _outcomes_of, SHORT)
     return pd.DataFrame([outcome for outcomes in gathered for outcome in outcomes], columns=list(OUTCOME_COLUMNS))
 
 

@@ -18,6 +18,8 @@ from orchestrator.run_queue import FINISHED, WAIT, RunQueue, queue_of
 from orchestrator.rungs import rung_lines, short_of
 from orchestrator.searcher import Searcher
 from orchestrator.space import SpaceError
+from results.reckoning import total_facts
+from results.store import read_outcomes
 from trainer.stages.cache import StageStore
 
 RUNGS = """
@@ -161,6 +163,14 @@ def test_the_plan_tells_the_range_of_runs(tmp_path):
     assert plan.total_runs == (1 + 20 * 3) * 2
     assert plan.fewest_runs == (1 + 8 * 3 + 12) * 2
     assert not plan.exact
+
+
+def test_what_short_runs_cost_stands_against_the_plan(tmp_path):
+    sweep = open_sweep(tmp_path, space_of(tmp_path, RUNGS))
+    leave_runs(sweep, faithful)
+    facts = total_facts(read_outcomes(sweep.folder), None, None)
+    assert facts.loc["runs", "actual"] == len(sweep.records()) + len(sweep.short_records()) > len(rows_of(sweep))
+    assert len(dossier_of(sweep).outcomes) == len(read_outcomes(sweep.folder))
 
 
 @pytest.mark.parametrize(
