@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +79,17 @@ class FeedSearcher(Searcher):
         return {"request": request.as_dict(), "board": self._board_name}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tune may say it twice when it stops everything; the second time changes nothing."""
+        """Tune may say it twice when it stops everything; the second time changes nothing.
+
+        The board hears of every end, for a process that Tune uses again is not asked to clean up.
+        """
         run_id = self._run_ids.pop(trial_id, None)
-        if run_id is not None:
-            self._feed.ended(run_id, (result or {}).get("lost") or ("the trial's process died" if error else ""))
-            if repeated := self._feed.take_repeated():
-                ray.get(self._board.quarantine.remote(list(self._feed.quarantined), repeated))
+        if run_id is None:
+            return
+        self._feed.ended(run_id, (result or {}).get("lost") or ("the trial's process died" if error else ""))
+        if repeated := self._feed.take_repeated():
+            ray.get(self._board.quarantine.remote(list(self._feed.quarantined), repeated))
+        self._board.cancel.remote(run_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the records are the truth."""
@@ -107,22 +112,6 @@ class StopOnRequest(tune.Stopper):
 
     def stop_all(self) -> bool:
         return self._flag.is_set()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
-class CancelEnded(tune.Callback):
-    """Tells the board about trials that Tune ended: a reused process is not asked to clean up."""
-
-    def __init__(self, cancel: Callable[[str], None]):
-        self._cancel = cancel
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._cancel(trial.config["request"]["run_id"])
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._cancel(trial.config["request"]["run_id"])
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -206,7 +195,7 @@ def run_trials(
             name="tune",
             storage_path=str(scratch),
             stop=StopOnRequest(stop),
-            callbacks=[CancelEnded(lambda run_id: board.cancel.remote(run_id)), *tracking],
+            callbacks=[*tracking] or None,  # given any, Tune loads every tracker that is installed, to count its use
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=-1),  # a dead trial lost nothing: its run is on the board
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
