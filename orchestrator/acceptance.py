@@ -8,13 +8,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.conclude import OTHER_TEXT, baseline_of, is_foreign, ledger_says, reference_of, rows_of
 from orchestrator.journal import Sweep
-from orchestrator.output import print_rows, say
+from orchestrator.output import console_for, print_rows, say
 from orchestrator.overview import label
 from results.policies import POLICIES, Acceptance, accept, acceptance_of_records, policy_of
 from results.records import date_of, frontier_before, record_losses
@@ -56,14 +56,14 @@ def print_records(record: str | None, policy: str | None, format: str) -> None:
     if record is None:
         told = acceptance_of_records(policies[0])
         if format == "text":
-            Console(highlight=False).print(_overview(told))
+            console_for().print(_overview(told))
             return
     else:
         rows = record_losses(record)
         incumbent = record_losses(frontier_before(date_of(record)))
         told = [accept(each, rows, incumbent) for each in policies]
         if format == "text":
-            Console(highlight=False).print(_scores_line(rows), soft_wrap=True)
+            console_for().print(_scores_line(rows), soft_wrap=True)
     _print(told, format, {})
 
 
@@ -109,7 +109,7 @@ def _print(told: list[Acceptance], format: str, labels: Mapping[str, str]) -> No
         rows = [asdict(answer) | {"policy": answer.policy.name, "sentence": answer.sentence} for answer in told]
         print_rows(rows)
         return
-    console = Console(highlight=False)
+    console = console_for()
     for answer in told:
         who = labels.get(answer.candidate, answer.candidate)
         console.print(f"{answer.answer.upper()}  {who}", style="bold", soft_wrap=True)

@@ -29,8 +29,8 @@ class SlotState:
     fruitful: bool = False
     """Whether it finished a run since its trainer was started."""
     closed: bool = False
-    machine: str = ""
-    """What its worker group runs on."""
+    machine: str | None = None
+    """What its worker group runs on; None before one has started."""
 
 
 @dataclass
@@ -101,8 +101,16 @@ class Board:
         await self._tell_slots()
 
     async def try_again(self, slot: int) -> bool:
-        """A slot's trainer gave up. Whether to start another one: only if the last one finished a run."""
+        """A slot's trainer ended. Whether to start another one: elsewhere, if its machine is quarantined; or if it
+        gave up after it had finished a run."""
         state = self._slots[slot]
+        if state.machine in self._quarantined:
+            self._close_slot(state)
+            self._slots[slot] = SlotState(state.generation)
+            await self._tell_slots()
+            return not self._closing
+        if state.closed:
+            return False
         fruitful, state.fruitful = state.fruitful, False
         if not fruitful:
             self._close_slot(state)
@@ -202,9 +210,9 @@ class Board:
             slots.append(
                 {
                     "slot": slot,
-                    "started": state.generation > 0,
+                    "started": state.machine is not None,
                     "closed": state.closed,
-                    "machine": state.machine,
+                    "machine": state.machine or "",
                     "quarantined": state.machine in self._quarantined,
                     "run_id": state.holds,
                     "progress": dict(doing) if doing else None,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
 from orchestrator.cache_cli import cache
 from orchestrator.next_cli import next_
@@ -37,7 +36,7 @@ from orchestrator.options import (
     Workers,
     parse_seeds,
 )
-from orchestrator.output import print_rows
+from orchestrator.output import console_for, print_rows
 from orchestrator.question import SearchSpace
 from orchestrator.space import load_space
 from orchestrator.tracking import Trackers
@@ -76,7 +75,7 @@ def plan(
     if format == "json":
         print_rows(plan_rows(made) if per == "stage" else run_rows(made))
     else:
-        console = Console(highlight=False)
+        console = console_for()
         console.print(plan_text(made, gain) if per == "stage" else runs_text(made))
 
 
@@ -104,9 +103,6 @@ def sweep(
 ) -> None:
     """Run a sweep, or what is missing of it, and end in a table, a verdict and a figure."""
     from orchestrator.journal import open_sweep
-    from orchestrator.kept_plan import keep_plan, read_plan
-    from orchestrator.plan import plan_here
-    from orchestrator.plan_table import plan_rows
     from orchestrator.precedents import precedents_of
     from orchestrator.run_queue import default_lag
 
@@ -120,8 +116,6 @@ def sweep(
         lag=default_lag(question, slots),
         precedents=lambda: precedents_of(store, question),
     )
-    if read_plan(found.folder) is None:
-        keep_plan(found.folder, plan_rows(plan_here(question, 1 if inline else slots, workers, store)))
     _drive(found, options, store, format)
 
 
@@ -182,7 +176,7 @@ def confirm(
     question = confirmation_of(chosen_in, winner, num_seeds or num_seeds_for(chosen_in, frame, winner))
     found = open_sweep(store, question, purpose="confirm")
     seeds = ", ".join(str(seed) for seed in found.space.seeds)
-    Console(stderr=format == "json", highlight=False).print(
+    console_for(stderr=format == "json").print(
         f"sweep {found.name}: {winner.id} and the baseline on fresh seeds {seeds}", soft_wrap=True
     )
     _drive(found, DriveOptions(slots, workers, address, inline, check=not no_check), store, format)
@@ -208,7 +202,7 @@ def status(
     if format == "json":
         print_rows([standing(found)])
         return
-    (watch if watching else print_standing)(found, Console(highlight=False))
+    (watch if watching else print_standing)(found, console_for())
 
 
 @app.command("list", epilog="Example: orchestrator list --format json")
@@ -219,7 +213,7 @@ def list_(store: Store = RUNS, format: TextOrJson = "text") -> None:
 
     rows = [standing(found) for found in list_sweeps(store)]
     for damaged in damaged_sweeps(store):
-        Console(stderr=True).print(f"left out: sweep '{damaged}': its journal cannot be read", style="red")
+        console_for(stderr=True).print(f"left out: sweep '{damaged}': its journal cannot be read", style="red")
     for row in rows:
         row.pop("live")
     if format == "json":
@@ -228,7 +222,7 @@ def list_(store: Store = RUNS, format: TextOrJson = "text") -> None:
     lines = [listing_line(row) for row in rows] or [
         f"{store_name(store)}: no sweeps yet; start one: orchestrator sweep FILE{store_option(store)}"
     ]
-    Console(highlight=False).print("\n".join(lines), soft_wrap=True)
+    console_for().print("\n".join(lines), soft_wrap=True)
 
 
 @app.command(epilog="Example: orchestrator table ttt --per run --format csv > rows.csv")
@@ -359,10 +353,13 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
     from orchestrator.conclude import conclude, stranded_lines
     from orchestrator.driver import End, drive
     from orchestrator.feed import refuse_other_text
+    from orchestrator.kept_plan import keep_plan
+    from orchestrator.plan import plan_here
+    from orchestrator.plan_table import plan_rows
     from orchestrator.precedents import precedent_lines
     from orchestrator.run_queue import queue_of
 
-    console = Console(stderr=format == "json", highlight=False)
+    console = console_for(stderr=format == "json")
     if found.note:
         console.print(found.note, soft_wrap=True)
     for line in precedent_lines(found.precedents):
@@ -371,6 +368,9 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
         if retry_failed:
             console.print(f"{found.set_aside_failed()} failed runs are done again")
         refuse_other_text(found)
+        if not found.asked():  # nothing is begun: the end is held against what is expected now
+            planned = plan_here(found.space, options.slots, options.workers, store, options.inline)
+            keep_plan(found.folder, plan_rows(planned))
         queue = queue_of(found)
         if len(queue.records) == queue.total_runs:
             console.print(f"nothing to run: all {queue.total_runs} runs are recorded")
@@ -380,18 +380,17 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
     if end == "stranded":
         for line in stranded_lines(found, queue.total_runs):
             console.print(line, style="red", soft_wrap=True)
-        raise typer.Exit(EXIT_FAILED)
     if end == "interrupted":
         console.print(  # counted on disk: a run may have ended after the driver last listened
             f"interrupted: {len(found.records())} of {queue.total_runs} runs are kept. "
             f"Go on with:\n  {found.command('resume')}",
             soft_wrap=True,
         )
-        if format == "json":
-            conclude(found, console, format)
+    if end == "complete" or format == "json":
+        conclude(found, console, format)
+    if end == "interrupted":
         raise typer.Exit(EXIT_INTERRUPTED)
-    conclude(found, console, format)
-    if any(record.status == "failed" for record in queue.records.values()):
+    if end == "stranded" or any(record.status == "failed" for record in queue.records.values()):
         raise typer.Exit(EXIT_FAILED)
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from orchestrator.journal import Sweep, find_sweep
 from orchestrator.kept_plan import read_plan
-from orchestrator.output import print_rows, say
+from orchestrator.output import console_for, print_rows, say
 from orchestrator.overview import driven_s, label
 from orchestrator.race_comparison import demand_race_terms, verdicts_of_race
 from orchestrator.rungs import rung_lines
@@ -146,8 +146,8 @@ def verdicts_of(sweep: Sweep, frame: pd.DataFrame) -> list[Verdict]:
 def print_table(sweep: Sweep, per: Literal["run", "config"], format: str) -> None:
     """The rows, per run or per configuration, in any format."""
     frame = rows_of(sweep)
-    warn_unreadable(frame, Console(stderr=True))
-    width = _width(Console())
+    warn_unreadable(frame, console_for(stderr=True))
+    width = _width(console_for())
     if per == "run":
         content = render(per_run(frame), format, width)
     else:
@@ -175,7 +175,7 @@ def print_comparison(
     if format == "json":
         print_rows(asdict(verdict) | {"sentence": verdict.sentence} for verdict in verdicts)
         return
-    console = Console(highlight=False)
+    console = console_for()
     if is_foreign(sweep, baseline):
         console.print(OTHER_TEXT, style="yellow", soft_wrap=True)
     asked = {item.id: item for item in sweep.asked()}

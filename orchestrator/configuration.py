@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -72,15 +72,21 @@ def baseline_of(space: SearchSpace) -> Configuration:
 
 def grid_of(space: SearchSpace) -> list[Configuration]:
     """Every configuration that a grid asks for, in order, the baseline not among them."""
-    chosen = itertools.islice(space.combinations(), space.num_configurations)
-    return [identify(space, index, values) for index, values in enumerate(chosen, start=1)]
+    return list(_grid_from(space, 0))
+
+
+def _grid_from(space: SearchSpace, first: int) -> Iterator[Configuration]:
+    chosen = itertools.islice(space.combinations(), first, space.num_configurations)
+    return (identify(space, index, values) for index, values in enumerate(chosen, start=first + 1))
 
 
 def total_runs(space: SearchSpace, asked: Sequence[Configuration] = ()) -> int:
     """Runs of the whole sweep: exact for a grid without stopping, else at most this many."""
     baseline = baseline_of(space).id
-    others = {item.id for item in asked} | ({item.id for item in grid_of(space)} if space.method == "grid" else set())
-    left = (space.num_configurations or 0) - sum(not item.is_baseline for item in asked)
+    num_asked = sum(not item.is_baseline for item in asked)
+    to_come = {item.id for item in _grid_from(space, num_asked)} if space.method == "grid" else set()
+    others = {item.id for item in asked} | to_come
+    left = (space.num_configurations or 0) - num_asked
     searched = len(others - {baseline}) + (0 if space.method == "grid" else left)
     lengths = 1 + (len(space.rungs.rungs) if space.rungs else 0)
     return (1 + searched * lengths) * len(space.seeds)

@@ -117,14 +117,15 @@ def run_on_ray(
     console: Console,
 ) -> bool:
     """Slots pull from the board, Tune puts runs on it; this thread sits in Tune. Returns whether no slot may go on."""
-    console.print("[dim]starting Ray ...[/dim]")
-    is_terminal, width = console.is_terminal, console.width  # asked before the descriptors are turned away
+    console.print("starting Ray ...", style="dim")
+    plain: dict[str, Any] = {"highlight": False, "markup": False}
+    plain |= {"force_terminal": console.is_terminal, "width": console.width}  # asked before the descriptors turn away
     with (
         output_to(sweep.folder / RAY_LOG) as terminal,
         os.fdopen(os.dup(terminal), "w") as out,
         ray_session(options.address),
-        stop_on_signals(stop),  # after ray.init, which takes SIGTERM for itself
-        make_screen(Console(file=out, force_terminal=is_terminal, width=width)) as screen,
+        stop_on_signals(stop),  # after ray.init, which they would not interrupt
+        make_screen(Console(file=out, **plain)) as screen,
     ):
         return _run_slots(feed, sweep, store, options, overview, stop, screen)
 
@@ -141,23 +142,32 @@ def _run_slots(
     import ray  # late: only a sweep that computes something pays for Ray and torch
 
     from orchestrator.board import Board
+    from orchestrator.nodes import has_room, resources_without, selector_without
     from orchestrator.tuner import run_trials, tracking_of
     from trainer.stages.pipeline import run_pipeline
-    from trainer.worker_group import serve
+    from trainer.worker_group import serve, worker_resources
 
     tracking = tracking_of(options.trackers, feed, sweep)
     work = partial(run_pipeline, store=store, snapshot_every_s=options.snapshot_every_s)
-    offered = ray.cluster_resources()
+    offered = resources_without(feed.quarantined)
+    if feed.quarantined and not offered:
+        return True
     plan = plan_slots(offered.get("CPU", 0), offered.get("GPU", 0), overview.runs_left, options.slots, options.workers)
     board_name = f"fairway-{os.getpid()}-{time.time_ns()}"
     board: Any = ray.remote(Board).options(**BOARD, name=board_name).remote(plan.num_slots)
     ray.get(board.quarantine.remote(list(feed.quarantined)))
     scratch = Path(tempfile.mkdtemp(prefix="fairway-"))
     ended = threading.Event()  # from then on a slot's thread must not touch Ray: it would end the process
+
+    def serve_slot(slot: int) -> None:
+        nodes, workers = selector_without(feed.quarantined), plan.workers_per_slot
+        if not nodes or has_room(worker_resources(plan.use_gpu), workers, nodes):
+            serve(board, slot, work, scratch, workers, plan.use_gpu, nodes)
+
     slots = [
         SlotThread(
             slot,
-            lambda slot: serve(board, slot, work, scratch, plan.workers_per_slot, plan.use_gpu),
+            serve_slot,
             lambda slot: not ended.is_set() and ray.get(board.try_again.remote(slot)),
         )
         for slot in range(plan.num_slots)

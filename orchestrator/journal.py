@@ -185,11 +185,24 @@ class Sweep:
 
     def records(self) -> dict[str, Record]:
         """The records of finished runs by run id. Raises StoreError for one that cannot be read."""
-        return {path.stem: _record(path) for path in sorted((self.folder / "runs").glob("*.json"))}
+        return {path.stem: _record(path) for path in self._record_paths("runs")}
 
     def short_records(self) -> dict[str, Record]:
         """The same of short runs, which are runs of other recipes than those asked."""
-        return {path.stem: _record(path) for path in sorted((self.folder / "short").glob("*.json"))}
+        return {path.stem: _record(path) for path in self._record_paths("short")}
+
+    def readable_records(self) -> tuple[dict[str, Record], list[str]]:
+        """All records that can be read, short runs' too, and why the others cannot."""
+        found, faults = {}, []
+        for path in (*self._record_paths("runs"), *self._record_paths("short")):
+            try:
+                found[path.stem] = _record(path)
+            except StoreError as fault:
+                faults.append(str(fault))
+        return found, faults
+
+    def _record_paths(self, folder: str) -> list[Path]:
+        return sorted((self.folder / folder).glob("*.json"))
 
 
 def open_sweep(

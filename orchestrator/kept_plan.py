@@ -18,6 +18,9 @@ def keep_plan(sweep_folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_plan(sweep_folder: Path) -> list[dict[str, Any]] | None:
-    """The rows of the plan that was kept, or None when there is none."""
-    path = sweep_folder / PLAN_FILE
-    return json.loads(path.read_bytes()) if path.exists() else None
+    """The rows of the plan that was kept, or None when there is none, or none that can be read."""
+    try:
+        rows: list[dict[str, Any]] = json.loads((sweep_folder / PLAN_FILE).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return rows

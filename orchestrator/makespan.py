@@ -1,7 +1,7 @@
 """How long a sweep takes on so many slots: its stages played through on paper, as the feed would hand out its runs.
 
-Knows nothing of what a search learns on the way, nor of a slow machine; what slots cost before their first run is
-`START_S`.
+Knows nothing of what a search learns on the way, nor of a slow machine; what passes before the first run is `START_S`,
+without Ray `INLINE_START_S`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from orchestrator.feed import LOOK_AHEAD, Stage
 
 START_S = 25.0
 """Ray and the first worker group, on a laptop."""
+INLINE_START_S = 3.0
+"""torch."""
 Chain = Sequence[Stage]
 """The stages of one run that must be computed, in running order."""
 

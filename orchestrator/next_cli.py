@@ -6,10 +6,9 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from orchestrator.options import RUNS, Store, TextOrJson
-from orchestrator.output import print_rows
+from orchestrator.output import console_for, print_rows
 from trainer.spec.units import human_seconds
 
 
@@ -25,11 +24,11 @@ def next_(
     from orchestrator.next_steps import next_steps
 
     sweeps = None if name is None else [find_sweep(store, name)]
-    steps = next_steps(store, sweeps, budget_seconds, gpu_hours)
+    steps = next_steps(store, sweeps, budget_seconds, gpu_hours, left_out=_warn if name is None else None)
     if format == "json":
         print_rows(asdict(step) for step in steps)
         return
-    console = Console(highlight=False)
+    console = console_for()
     if not steps:
         console.print("nothing to suggest: every sweep is finished and settled, or is running now", soft_wrap=True)
     for step in steps:
@@ -39,3 +38,7 @@ def next_(
         console.print(f"{step.command}{left}", style="dim" if left else "bold", soft_wrap=True)
         console.print(f"  {step.kind}: {step.reason}", soft_wrap=True)
         console.print(f"  at most {step.runs} runs, {seconds}{gain}", soft_wrap=True)
+
+
+def _warn(told: str) -> None:
+    console_for(stderr=True).print(f"left out: {told}", style="red", soft_wrap=True)

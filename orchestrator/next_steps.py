@@ -5,8 +5,9 @@ Each step comes with the command that runs it, its expected seconds, and what it
 - confirm:  the best configuration on fresh seeds; the probability that the gain seen so far is shown, times that gain
 - search:   more configurations, told what is known; the expected gain of the best of them over the best so far
 Configurations to come are taken as draws from a normal distribution with the mean and the spread of those scored, so a
-search that learns does better and a space that is exhausted does worse: figures to order steps by, not promises. Reads
-the store; starts neither torch nor Ray, and changes nothing.
+search that learns does better and a space that is exhausted does worse: figures to order steps by, not promises. A
+step that was taken is not suggested again, but a space without an end always has more: a loop over these steps ends
+when its budget does. Reads the store; starts neither torch nor Ray, and changes nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import math
 import shlex
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,13 +27,14 @@ from orchestrator.conclude import rows_of, table_of, verdicts_of
 from orchestrator.configuration import Configuration
 from orchestrator.confirm import confirmation_of, num_seeds_for, winner_of
 from orchestrator.evidence import spread_of
-from orchestrator.journal import Sweep, list_sweeps
+from orchestrator.journal import Sweep, list_sweeps, same_question
 from orchestrator.overview import label
 from orchestrator.plan import plan_here
 from orchestrator.precedents import precedents_of
 from orchestrator.question import SearchSpace
 from results.planning import design_of
 from trainer.spec.errors import StoreError
+from trainer.spec.fingerprint import digest
 from trainer.spec.mirror import store_option
 
 LEARNING = ("tpe", "cmaes")
@@ -78,13 +80,22 @@ def next_steps(
     sweeps: Sequence[Sweep] | None = None,
     budget_s: float | None = None,
     gpu_hours: float | None = None,
+    left_out: Callable[[str], None] | None = None,
 ) -> list[Step]:
     """Steps for these sweeps, by default for all of the store; unfinished ones first, then by gain per hour.
 
     budget_s, gpu_hours:  what is left; steps are chosen in their order as long as they fit, those of unknown cost never
+    left_out:             hears why a sweep cannot be read; without it that raises StoreError
     """
     asked = [sweep for sweep in (list_sweeps(store) if sweeps is None else sweeps) if not sweep.is_locked()]
-    steps = [step for sweep in asked for step in _steps_of(sweep)]
+    steps: list[Step] = []
+    for sweep in asked:
+        try:
+            steps += _steps_of(sweep)
+        except StoreError as fault:
+            if left_out is None:
+                raise
+            left_out(f"sweep '{sweep.name}': {fault}")
     steps.sort(key=lambda step: (step.kind != "finish", -step.value_per_hour))
     return _within(steps, budget_s, gpu_hours)
 
@@ -111,7 +122,7 @@ def _steps_of(sweep: Sweep) -> Iterator[Step]:
 
 
 def _finish(sweep: Sweep, runs: int) -> Step:
-    done = _scores(sweep)
+    done = _scores(sweep) if sweep.asked() else []
     to_come = (sweep.space.num_configurations or 0) + 1 - len(done)
     return Step(
         kind="finish",
@@ -131,7 +142,7 @@ def _confirm(sweep: Sweep) -> Iterator[Step]:
     frame, space = rows_of(sweep), sweep.space
     verdicts = {verdict.config: verdict for verdict in verdicts_of(sweep, frame)}
     table = table_of(sweep, frame)
-    if table[table["rank"].notna() & ~table["is_baseline"]].empty:
+    if table[table["rank"].notna() & ~table["is_baseline"]].empty or _is_outdone(sweep):
         return
     winner = winner_of(sweep, frame)
     verdict = verdicts[winner.id]
@@ -168,28 +179,39 @@ def _is_confirmed(sweep: Sweep, winner: Configuration) -> bool:
     )
 
 
+def _is_outdone(sweep: Sweep) -> bool:
+    """Whether a sweep that was told of this one found better, or this one was told of better; that is confirmed."""
+    heirs = [other for other in list_sweeps(sweep.store) if sweep.name in other.space.warm_start]
+    others = [*_told(sweep), *(score for heir in heirs for score in _scores(heir))]
+    return min(others, default=math.inf) < min(_scores(sweep), default=-math.inf)
+
+
 def _search(sweep: Sweep) -> Iterator[Step]:
     """As many configurations again, in a sweep that knows what this one found; where the space has any left."""
-    space, asked = sweep.space, len(sweep.asked()) - 1
-    left = math.inf if space.size is None else space.size - asked
+    space = sweep.space
+    own = {digest(item.values) for item in sweep.asked() if not item.is_baseline}
+    told = {digest(precedent.values) for precedent in sweep.precedents}
+    left = math.inf if space.size is None else space.size - len(own | told)
     more = int(min(space.run_cap or 0, left))
-    if space.stopping is not None or more < 1:
+    if space.stopping is not None or more < 1 or own <= told:  # the last: it found nothing that was not known before
         return
     question = _more(sweep, more)
+    if same_question(sweep.store, question) is not None:  # begun already: that sweep has steps of its own
+        return
     try:
-        known = _known_beforehand(sweep, question, asked)
+        known = _known_beforehand(sweep, question, len(own))
         cost = _cost(sweep, question)
     except StoreError:  # nothing of this sweep can be told: all of it failed, or its text is no longer here
         return
     yield Step(
         kind="search",
         sweep=sweep.name,
-        reason=f"{asked} configurations are scored, and the space has {_count(left)} more",
+        reason=f"{len(own | told)} configurations are scored, and the space has {_count(left)} more",
         command=_search_command(sweep, question),
         configurations=known,
         seeds=space.seeds,
         runs=more * len(space.seeds),
-        value_bpb=_gain_of_more(sweep, _scores(sweep), more),
+        value_bpb=_gain_of_more(sweep, [*_told(sweep), *_scores(sweep)], more),
         **cost,
     )
 
@@ -199,10 +221,11 @@ def _count(left: float) -> str:
 
 
 def _more(sweep: Sweep, more: int) -> SearchSpace:
-    """The same question for more configurations: one that learns is told of the first, one that does not goes on."""
+    """The same question for more configurations: one that learns is told of all before, one that does not goes on."""
     name = f"{sweep.name}-more"
     if sweep.space.adaptive:
-        return sweep.space.model_copy(update={"name": name, "run_cap": more, "warm_start": (sweep.name,)})
+        told = (*sweep.space.warm_start, sweep.name)
+        return sweep.space.model_copy(update={"name": name, "run_cap": more, "warm_start": told})
     return sweep.space.model_copy(update={"name": name, "run_cap": (sweep.space.run_cap or 0) + more})
 
 
@@ -242,6 +265,12 @@ def _scores(sweep: Sweep) -> list[float]:
     if (metric.name, metric.goal) != ("val_bpb", "minimize"):
         return []
     return [float(mean) for mean in table.loc[table["rank"].notna(), "mean"]]
+
+
+def _told(sweep: Sweep) -> list[float]:
+    """Means that the sweep was told when it began, of configurations within its limits."""
+    outcomes = [precedent.outcome for precedent in sweep.precedents]
+    return [one.score for one in outcomes if one.score is not None and not any(one.violations.values())]
 
 
 def _gain_of_more(sweep: Sweep, scores: Sequence[float], count: int) -> float | None:

@@ -1,9 +1,9 @@
 """What programs read: every command with `--format json` prints one JSON list of flat rows on stdout, nothing else.
 
 Progress and warnings go to stderr. A request that is wrong leaves stdout empty, says why on stderr and ends in status
-2; a sweep that was interrupted prints the rows it has and ends in status 130. Numbers that are not finite, and whatever
-is not known, are null. `orchestrator schema rows` prints the columns below; within one `format` columns may be added,
-but none goes, is renamed, or changes its type.
+2; a sweep that was interrupted prints the rows it has and ends in status 130, one that no machine may go on with in 1.
+Numbers that are not finite, and whatever is not known, are null. `orchestrator schema rows` prints the columns below;
+within one `format` columns may be added, but none goes, is renamed, or changes its type.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CONFIGURATIONS = (
 RUNS = " ".join(f"{name}:{kind}{'' if name in LEADING else '?'}" for name, kind in COLUMN_TYPES.items())
 STANDING = (
     "sweep:text state:text recorded:integer runs:integer created_at:text description:text failed:object "
-    "quarantined:object"
+    "quarantined:object damage:array"
 )
 ANSWERS = (
     "policy:text candidate:text incumbent:text answer:text reason:text n_candidate:integer? n_incumbent:integer? "
@@ -68,6 +68,11 @@ COLUMNS: Mapping[str, str] = {
 def print_rows(rows: Iterable[Mapping[str, Any]]) -> None:
     """The rows as strict JSON on stdout."""
     print(json.dumps(_finite(list(rows)), indent=1, allow_nan=False))
+
+
+def console_for(stderr: bool = False) -> Console:
+    """Where people read. Square brackets are theirs: the reason of a failure, or a question, may hold any."""
+    return Console(stderr=stderr, highlight=False, markup=False)
 
 
 def say(console: Console, sentence: str, style: str = "", indent: int = 2) -> None:

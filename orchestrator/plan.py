@@ -25,6 +25,7 @@ from orchestrator.configuration import (
 )
 from orchestrator.evidence import evidence_of
 from orchestrator.journal import same_question
+from orchestrator.makespan import INLINE_START_S, START_S
 from orchestrator.planned import Plan, Resources, RunPlan, SecondsFrom, StagePlan
 from orchestrator.precedents import precedent_lines, precedents_of
 from orchestrator.question import SearchSpace
@@ -46,10 +47,11 @@ SAMPLED_FOLDERS = 20
 ALONE = Resources()
 
 
-def plan_here(space: SearchSpace, slots: int | None, workers: int | None, store: Path) -> Plan:
+def plan_here(space: SearchSpace, slots: int | None, workers: int | None, store: Path, inline: bool = False) -> Plan:
     """The plan for this machine; for the preset's own hardware when that has GPUs and this machine has none.
 
     slots, workers:  as asked; None for what fits
+    inline:          one run after another in one process, which waits for no Ray
     """
     texts = None
     with contextlib.suppress(DataError):  # a price can be told before the text is fetched
@@ -57,8 +59,9 @@ def plan_here(space: SearchSpace, slots: int | None, workers: int | None, store:
     declared, here = expected_of(space.preset), num_gpus()
     elsewhere = declared is not None and declared.gpus > 0 and not here
     gpus = (workers or declared.gpus) if declared and elsewhere else expected_ranks(workers) if here else 0
-    num_slots = slots or (1 if elsewhere else expected_slots(total_runs(space), workers=workers))
-    return make_plan(space, stage_store(store), texts, environment(expected_ranks(workers)), Resources(num_slots, gpus))
+    num_slots = 1 if inline else slots or (1 if elsewhere else expected_slots(total_runs(space), workers=workers))
+    resources = Resources(num_slots, gpus, INLINE_START_S if inline else START_S)
+    return make_plan(space, stage_store(store), texts, environment(expected_ranks(workers)), resources)
 
 
 def make_plan(
@@ -157,7 +160,7 @@ def _plan_stages(
             stage=stage,
             runs=(standing + unchosen * lengths) * len(space.seeds),
             needed=len(needed) + to_come * lengths,
-            exact=not open_ended and space.rungs is None and (space.race is None or len(needed) == 1),
+            exact=not open_ended and ((space.race is None and space.rungs is None) or len(needed) == 1),
             cached=sum(store.find(stage, mark) is not None for mark in needed),
             seconds_each=seconds_each,
             seconds_from=seconds_from,

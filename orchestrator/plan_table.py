@@ -104,9 +104,9 @@ def plan_text(plan: Plan, gain_bpb: float | None = None) -> RenderableType:
         table.add_column(head, justify="left" if head in ("stage", "from") else "right", no_wrap=True)
     for stage in plan.stages:
         table.add_row(*_cells(stage))
-    lines: list[str | Text] = [Text(line) for line in (*_price_lines(plan), *_notes(plan))]
+    lines = [Text(line) for line in (*_price_lines(plan), *_notes(plan))]
     if plan.over_budget:
-        lines.append(f"[bold red]more than budget.gpu_hours = {plan.space.budget.gpu_hours:g}[/]")
+        lines.append(Text(f"more than budget.gpu_hours = {plan.space.budget.gpu_hours:g}", style="bold red"))
     lines.append(Text(f"comparison: {plan.test}; {plan.test_reason}"))
     if plan.evidence:
         lines += [Text(line) for line in evidence_lines(plan.evidence, gain_bpb)]
@@ -118,7 +118,7 @@ def runs_text(plan: Plan) -> RenderableType:
     """A line per run; those that a search has yet to choose are counted."""
     table = Table(box=None, pad_edge=False)
     for head in ("run", "values", "computes", "shares with earlier runs"):
-        table.add_column(head, no_wrap=head == "run")
+        table.add_column(head, no_wrap=head == "run", overflow="fold")
     known = {run.configuration.id: run.configuration for run in plan.runs if run.configuration}
     rows = run_rows(plan)
     for row in rows:

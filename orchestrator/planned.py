@@ -71,6 +71,8 @@ class Resources:
     slots: int = 1
     gpus_per_run: int = 0
     """GPUs that a run holds while it computes."""
+    start_s: float = START_S
+    """Seconds before the first run begins."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class Plan:
         seconds = {stage.stage: stage.seconds_each for stage in self.stages if stage.seconds_each is not None}
         if needed - set(seconds):
             return None
-        return START_S + makespan_s(chains, seconds, self.resources.slots) if chains else 0.0
+        return self.resources.start_s + makespan_s(chains, seconds, self.resources.slots) if chains else 0.0
 
     @property
     def gpu_hours(self) -> float | None:

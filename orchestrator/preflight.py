@@ -48,7 +48,7 @@ def preflight(sweep: Sweep, store: Path, console: Console, skip: bool = False) -
     Raises DeadPart naming what is dead. `skip` checks nothing and says that.
     """
     if skip:
-        console.print("[yellow]liveness not checked (--no-check)[/yellow]")
+        console.print("liveness not checked (--no-check)", style="yellow")
     else:
         for configuration in representatives(sweep.space):
             _check(sweep, configuration, store / "checks", console)
@@ -56,11 +56,11 @@ def preflight(sweep: Sweep, store: Path, console: Console, skip: bool = False) -
 
 
 def preflight_words(sweep: Sweep) -> str:
-    """What a report says of it; empty for a sweep that computed nothing."""
-    path = sweep.folder / REPORT
-    if not path.exists():
+    """What a report says of it; empty for a sweep that computed nothing, or whose driver died over the file."""
+    try:
+        skipped = json.loads((sweep.folder / REPORT).read_text(encoding="utf-8"))["skipped"]
+    except (FileNotFoundError, ValueError):
         return ""
-    skipped = json.loads(path.read_text(encoding="utf-8"))["skipped"]
     return "not checked (--no-check)" if skipped else "every switch was shown to act before the first run"
 
 
@@ -110,7 +110,7 @@ def _check(sweep: Sweep, configuration: Configuration, passed: Path, console: Co
             + "\n".join(f"  {line}" for line in told)
             + "\nswitch it off or mend it; --no-check goes on regardless"
         )
-    console.print(f"[dim]every switch acts ({name}): {lines[-1]}[/dim]", highlight=False, soft_wrap=True)
+    console.print(f"every switch acts ({name}): {lines[-1]}", style="dim", soft_wrap=True)
     passed.mkdir(parents=True, exist_ok=True)
     mark.write_text(lines[-1] + "\n", encoding="utf-8")
 

@@ -83,6 +83,7 @@ class RunQueue:
         self._records = dict(records)
         self._handed_out: dict[str, Configuration] = {}
         self._exhausted = False
+        self._num_past = 0
         self._ladder = Ladder(space) if space.rungs else None
         self._standing: tuple[Known, Standing] | None = None
         self._ascent: tuple[Known, Ascent] | None = None
@@ -147,6 +148,7 @@ class RunQueue:
         """A run's record counts no longer: it is handed out again."""
         self._records.pop(run_id, None)
         self._handed_out.pop(run_id, None)
+        self._num_past = 0
         self._standing = self._ascent = None
 
     def _race(self) -> Standing:
@@ -176,11 +178,19 @@ class RunQueue:
 
     def _missing(self) -> Iterator[tuple[str, Configuration, int]]:
         """Runs without a record, configuration by configuration, seed by seed."""
-        for asked in self._configurations:
+        self._pass_complete()
+        for asked in itertools.islice(self._configurations, self._num_past, None):
             for configuration, seed in self._runs_of(asked):
                 run_id = configuration.run_id(seed)
                 if run_id not in self._records:
                     yield run_id, configuration, seed
+
+    def _pass_complete(self) -> None:
+        """Leaves the leading configurations behind that need no run any more, else every look would walk past all of
+        them; in a race, or on rungs, a configuration that is complete may need more later."""
+        if self._space.race is None and self._space.rungs is None:
+            left = itertools.islice(self._configurations, self._num_past, None)
+            self._num_past += sum(1 for _ in itertools.takewhile(self._complete, left))
 
     def _ask(self) -> bool:
         """One more configuration; False when there is none, or none yet."""

@@ -109,7 +109,6 @@ class LineScreen:
         doing = "; ".join(slot.doing for slot in picture.slots)
         self._console.print(
             f"{picture.runs_line}  |  best {picture.best}  |  {doing}  |  {picture.time_line}",
-            highlight=False,
             soft_wrap=True,
         )
 

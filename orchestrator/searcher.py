@@ -86,6 +86,8 @@ class Searcher:
         self, earlier: Sequence[Mapping[str, Any]], told: Mapping[int, Outcome], method: str, seed: int
     ) -> dict[str, Any]:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        if method == "random":  # it learns from nothing: thousands of configurations need not be replayed for the next
+            earlier = ()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # experimental features are chosen knowingly
             study = self._study_of_precedents()

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from orchestrator.configuration import total_runs
 from orchestrator.journal import Sweep
 from orchestrator.overview import read_live
 from orchestrator.screen import make_screen, panel, picture_from
@@ -19,20 +20,23 @@ LOOK_EVERY_S = 1.0
 
 
 def standing(sweep: Sweep) -> dict[str, Any]:
-    """One sweep as a row: sweep, state (running, complete or interrupted), recorded, runs, created_at, description,
-    failed (runs by reason), quarantined (machines, and why), live (what the driver last told; None while none works).
+    """One sweep as a row: sweep, state (running, complete, interrupted, or damaged while a record cannot be read),
+    recorded, runs, created_at, description, failed (runs by reason), quarantined (machines, and why), damage (of
+    records, and what to do), live (what the driver last told; None while none works).
     """
-    records = {**sweep.records(), **sweep.short_records()}
-    busy, total = sweep.is_locked(), sweep.total_runs
+    records, damage = sweep.readable_records()
+    busy, total = sweep.is_locked(), total_runs(sweep.space, sweep.asked()) if damage else sweep.total_runs
+    ended = "damaged" if damage else "complete" if len(records) >= total else "interrupted"
     return {
         "sweep": sweep.name,
-        "state": "running" if busy else "complete" if len(records) >= total else "interrupted",
+        "state": "running" if busy else ended,
         "recorded": len(records),
         "runs": total,
         "created_at": sweep.created_at,
         "description": sweep.space.description,
         "failed": dict(Counter(record.error for record in records.values() if record.status == "failed")),
         "quarantined": quarantined(sweep.folder),
+        "damage": damage,
         "live": read_live(sweep.folder) if busy else None,
     }
 
@@ -43,19 +47,27 @@ def print_standing(sweep: Sweep, console: Console) -> None:
     if facts["live"]:
         console.print(panel(picture_from(facts["live"])))
     for line in standing_lines(facts, sweep):
-        console.print(line, soft_wrap=True)
+        console.print(line, style="red" if line in fault_lines(facts) else "", soft_wrap=True)
 
 
 def standing_lines(facts: dict[str, Any], sweep: Sweep) -> list[str]:
-    """State, failures by reason, quarantined machines, and what to type next."""
-    lines = [f"{sweep.name}: {facts['state']}, {facts['recorded']} of {facts['runs']} runs recorded"]
-    lines += [f"[red]failed {count}x: {reason.splitlines()[0]}[/]" for reason, count in facts["failed"].items()]
-    lines += [f"[red]machine {machine} is quarantined: {why}[/]" for machine, why in facts["quarantined"].items()]
+    """State, failures by reason, quarantined machines, damaged records, and what to type next."""
+    lines = [
+        f"{sweep.name}: {facts['state']}, {facts['recorded']} of {facts['runs']} runs recorded",
+        *fault_lines(facts),
+    ]
     if facts["state"] == "interrupted":
         lines.append(f"go on with: {sweep.command('resume')}")
     if facts["state"] != "running" and facts["failed"]:
         lines.append(f"once mended: {sweep.command('resume', '--retry-failed')}")
     return lines
+
+
+def fault_lines(facts: dict[str, Any]) -> list[str]:
+    """What went wrong: failures by reason, quarantined machines, damaged records."""
+    failed = [f"failed {count}x: {reason.splitlines()[0]}" for reason, count in facts["failed"].items()]
+    machines = [f"machine {machine} is quarantined: {why}" for machine, why in facts["quarantined"].items()]
+    return [*failed, *machines, *facts["damage"]]
 
 
 def listing_line(facts: dict[str, Any]) -> str:

@@ -268,6 +268,33 @@ def test_a_group_that_starts_on_a_quarantined_machine_is_sent_home():
     assert play(scene()) == "close"
 
 
+def test_a_slot_of_a_quarantined_machine_starts_again_elsewhere():
+    async def scene():
+        board = Board(1)
+        await board.submit(request("a"))
+        await board.take(0, await board.open_slot(0, "beta"), 1)
+        await board.quarantine(["beta"])
+        again = await board.try_again(0)  # its group died before it could give the run back
+        await board.quarantine(["beta"])  # the driver says so again and again
+        starting = (await board.picture())["slots"][0]
+        return again, starting["started"], await board.take(0, await board.open_slot(0, "alpha"), 1)
+
+    assert play(scene()) == (True, False, request("a"))
+
+
+@pytest.mark.parametrize("closing", [True, False])
+def test_a_slot_that_found_no_room_elsewhere_stays_closed(closing):
+    async def scene():
+        board = Board(1)
+        await board.open_slot(0, "beta")
+        await board.quarantine(["beta"])
+        if closing:
+            await board.close()
+        return await board.try_again(0), await board.try_again(0)
+
+    assert play(scene()) == (not closing, False)
+
+
 def test_a_run_that_drifted_can_be_submitted_again():
     async def scene():
         board = Board(2)

@@ -1,6 +1,8 @@
 """What to run next: each kind of step where it belongs, within the budget, with numbers that can be checked."""
 
+import itertools
 import random
+import shlex
 import subprocess
 import sys
 
@@ -11,7 +13,10 @@ from scipy import stats
 from orchestrator.confirm import confirmation_of
 from orchestrator.journal import find_sweep, open_sweep
 from orchestrator.next_steps import _gain_of_more, next_steps
+from orchestrator.precedents import precedents_of
 from orchestrator.run_queue import queue_of
+from orchestrator.space import load_space
+from trainer.spec.errors import StoreError
 
 
 def near(run) -> float:
@@ -76,6 +81,57 @@ def test_a_grid_that_was_cut_goes_on_and_an_exhausted_one_ends(tmp_path):
     assert "--trials 3" in step.command
     leave_runs(whole := open_sweep(tmp_path, space_of(tmp_path, text, trials=3)), near)
     assert "search" not in kinds(next_steps(tmp_path, [whole]))
+
+
+FINITE = TTT.replace("run_cap: 5", "run_cap: 2").replace(
+    "{distribution: log_uniform_values, min: 5e-4, max: 2e-2}", "{values: [0.001, 0.004, 0.016]}"
+)
+
+
+def take(store, step) -> None:
+    """Does what a step's command says, with made-up runs."""
+    words = shlex.split(step.command)
+    if step.kind == "confirm":
+        sweep = find_sweep(store, step.sweep)
+        winner = next(item for item in sweep.asked() if item.id == words[words.index("--config") + 1])
+        return leave_runs(open_sweep(store, confirmation_of(sweep, winner, len(step.seeds)), purpose="confirm"), near)
+    told = [after for word, after in itertools.pairwise(words) if word == "--warm-start"]
+    space = load_space(words[2], trials=int(words[words.index("--trials") + 1]), warm_start=told)
+    name = words[words.index("--name") + 1]
+    return leave_runs(open_sweep(store, space, name, precedents=lambda: precedents_of(store, space)), near)
+
+
+def test_a_loop_that_does_what_is_said_ends_with_the_space(tmp_path):
+    leave_runs(open_sweep(tmp_path, space_of(tmp_path, FINITE)), near)
+    taken = []
+    while (steps := next_steps(tmp_path)) and len(taken) < 12:
+        take(tmp_path, steps[0])
+        taken.append((steps[0].kind, steps[0].sweep))
+    assert len(taken) == len(set(taken)) < 12
+    assert ("search", "ttt-more") in taken
+
+
+def test_only_the_best_of_sweeps_that_know_each_other_is_confirmed(tmp_path, finished):
+    space = space_of(tmp_path, TTT.replace("name: ttt", "name: more") + "warm_start: [ttt]\n")
+    leave_runs(open_sweep(tmp_path, space), lambda run: near(run) - 0.02 * (run.recipe.ttt.mode != "off"))
+    assert [step.sweep for step in next_steps(tmp_path) if step.kind == "confirm"] == ["more"]
+
+
+def test_a_sweep_that_was_killed_before_it_asked_anything_is_finished(tmp_path):
+    open_sweep(tmp_path, space_of(tmp_path, TTT))
+    assert kinds(next_steps(tmp_path)) == ["finish"]
+
+
+def test_a_damaged_record_hides_no_other_sweep(tmp_path, finished):
+    other = open_sweep(tmp_path, space_of(tmp_path, TTT.replace("name: ttt", "name: other").replace("5", "4")))
+    leave_runs(other, near)
+    next((finished.folder / "runs").iterdir()).write_text("{half")
+    told = []
+    assert {step.sweep for step in next_steps(tmp_path, left_out=told.append)} == {"other"}
+    assert "sweep 'ttt'" in told[0]
+    assert "delete it to have the run done again" in told[0]
+    with pytest.raises(StoreError, match="delete it"):
+        next_steps(tmp_path, [finished])
 
 
 def test_the_gain_of_one_more_is_the_known_integral(finished):

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from orchestrator.configuration import baseline_of
 from orchestrator.journal import open_sweep
-from orchestrator.makespan import START_S, makespan_s
-from orchestrator.plan import make_plan
-from orchestrator.plan_table import plan_rows, plan_text, run_rows
+from orchestrator.makespan import INLINE_START_S, START_S, makespan_s
+from orchestrator.plan import make_plan, plan_here
+from orchestrator.plan_table import plan_rows, plan_text, run_rows, runs_text
 from orchestrator.planned import Resources
 from orchestrator.run_queue import queue_of
 from results.planning import Design, design_of, seeds_needed
@@ -182,6 +182,20 @@ def test_each_run_is_listed_with_what_it_computes_and_what_it_shares(tmp_path, s
     assert {stage.stage: stage.missing for stage in plan.stages} == {
         name: computed.count(name) for name in set(computed)
     }
+
+
+def test_on_a_narrow_terminal_every_value_is_still_told(tmp_path, store):
+    space = space_of(tmp_path, MUON.replace("{min: 0.01, max: 0.1}", "{values: [0.01234, 0.05678]}"))
+    console = Console(width=60)
+    with console.capture() as said:
+        console.print(runs_text(make_plan(space, store, TEXTS, "here")))
+    assert "\u2026" not in said.get()
+
+
+def test_without_ray_nobody_waits_for_it(tmp_path, store):
+    space = space_of(tmp_path, GRID)
+    inline, ray = (plan_here(space, 1, None, store.root, inline=inline) for inline in (True, False))
+    assert ray.wall_s - inline.wall_s == START_S - INLINE_START_S
 
 
 def test_a_wall_clock_budget_is_its_own_estimate(tmp_path, store):

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from questions import TTT, Memory, record_of, space_of
 
-from orchestrator.configuration import Outcome, outcome_of
+from orchestrator.configuration import Configuration, Outcome, outcome_of
 from orchestrator.journal import open_sweep
 from orchestrator.run_queue import FINISHED, WAIT, RunQueue, default_lag, queue_of
 from orchestrator.searcher import Searcher
@@ -74,6 +74,20 @@ def test_a_grid_waits_for_nobody(tmp_path):
     line = queue(space_of(tmp_path, ROPE))
     assert [line.next_run().seed for _ in range(4)] == [1, 2, 1, 2]
     assert line.next_run() is WAIT
+
+
+def test_a_look_for_the_next_run_does_not_walk_past_everything_that_is_done(tmp_path):
+    looked_at = []
+
+    class Watched(Configuration):
+        def run_id(self, seed):
+            looked_at.append(seed)
+            return super().run_id(seed)
+
+    space, journal = space_of(tmp_path, "preset: tiny\nseeds: [1, 2]"), Memory()
+    journal.lines = [Watched(index, f"c{index:04}", {}, index == 0) for index in range(300)]
+    assert len(drained(space, journal)) == 600
+    assert len(looked_at) < 10 * 600
 
 
 def test_an_adaptive_search_waits_until_all_but_the_last_configurations_are_complete(tmp_path):

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import time
 
 import pytest
 from questions import TTT, space_of
@@ -11,6 +12,13 @@ from orchestrator.configuration import Outcome
 from orchestrator.imputation import ranked_by_feasibility
 from orchestrator.searcher import Searcher
 
+MANY = """
+preset: tiny
+method: random
+run_cap: 7000
+seeds: [1]
+parameters: {optimizer.muon.lr: {distribution: log_uniform_values, min: 1e-3, max: 1e-1}}
+"""
 PLANE = """
 preset: tiny
 run_cap: 30
@@ -207,3 +215,12 @@ def test_gp_asks_the_same_configurations_too(tmp_path):
 def test_the_other_methods_start_no_torch():
     code = "import sys, orchestrator.searcher; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_chance_asks_for_the_6000th_configuration_at_once(tmp_path):
+    searcher = Searcher(space_of(tmp_path, MANY), 0)
+    earlier = [{"optimizer.muon.lr": 1e-3 + 1e-6 * index} for index in range(6000)]
+    assert searcher.ask([], {}) is not None  # what the first question loads is not counted
+    started_s = time.process_time()
+    assert searcher.ask(earlier, {}) is not None
+    assert time.process_time() - started_s < 0.5

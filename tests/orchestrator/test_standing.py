@@ -12,9 +12,12 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
+from orchestrator.dossier import dossier_of
 from orchestrator.journal import find_sweep
-from orchestrator.kept_plan import keep_plan
-from orchestrator.overview import Overview, driven_s, read_live
+from orchestrator.kept_plan import PLAN_FILE, keep_plan, read_plan
+from orchestrator.output import console_for
+from orchestrator.overview import LIVE_FILE, Overview, driven_s, read_live
+from orchestrator.preflight import REPORT
 from orchestrator.run_queue import queue_of
 from orchestrator.screen import SlotPicture
 from orchestrator.standing import print_standing, standing, standing_lines, watch
@@ -69,6 +72,33 @@ def test_failures_and_quarantined_machines_are_told_by_name(sweep):
     assert "failed 1x: OutOfMemory: 80 GB" in text
     assert "machine node-3 is quarantined: slow" in text
     assert sweep.command("resume", "--retry-failed") in text.replace("\n", "")
+
+
+def test_a_damaged_record_is_named_and_the_others_are_counted(sweep):
+    path = next((sweep.folder / "runs").glob("*.json"))
+    path.write_text("{half")
+    row = standing(sweep)
+    assert (row["state"], row["recorded"], row["runs"]) == ("damaged", 5, 6)
+    assert f"{path}: is no record of this version; delete it" in told(print_standing, sweep)
+    path.unlink()
+    assert standing(sweep)["state"] == "interrupted"
+
+
+def test_a_reason_in_square_brackets_is_told_as_it_is(sweep):
+    path, reason = next((sweep.folder / "runs").glob("*.json")), "RuntimeError: [enforce fail at alloc.cpp:114] [/tmp]"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "failed", "error": reason}))
+    console = console_for()
+    with console.capture() as said:
+        print_standing(sweep, console)
+    assert reason in said.get()
+
+
+def test_notes_that_a_kill_left_half_written_hide_no_result(sweep):
+    for name in (PLAN_FILE, REPORT, LIVE_FILE):
+        (sweep.folder / name).write_text("")
+    assert read_plan(sweep.folder) is None
+    assert dossier_of(sweep).planned is None
+    assert standing(sweep)["state"] == "complete"
 
 
 def test_watching_shows_what_slots_do_until_the_driver_ends(sweep):
