@@ -29,8 +29,8 @@ class SlotState:
     fruitful: bool = False
     """Whether it finished a run since its trainer was started."""
     closed: bool = False
-    machine: str = ""
-    """What its worker group runs on."""
+    machine: str | None = None
+    """What its worker group runs on; None before one has started."""
 
 
 @dataclass
@@ -59,6 +59,7 @@ class Board:
         self._pending: list[str] = []
         self._changed = asyncio.Condition()
         self._closing = False
+        self._halted = ""
         self._quarantined: set[str] = set()
 
     async def submit(self, request: Mapping[str, Any]) -> None:
@@ -100,8 +101,16 @@ class Board:
         await self._tell_slots()
 
     async def try_again(self, slot: int) -> bool:
-        """A slot's trainer gave up. Whether to start another one: only if the last one finished a run."""
+        """A slot's trainer ended. Whether to start another one: elsewhere, if its machine is quarantined; or if it
+        gave up after it had finished a run."""
         state = self._slots[slot]
+        if state.machine in self._quarantined:
+            self._close_slot(state)
+            self._slots[slot] = SlotState(state.generation)
+            await self._tell_slots()
+            return not self._closing
+        if state.closed:
+            return False
         fruitful, state.fruitful = state.fruitful, False
         if not fruitful:
             self._close_slot(state)
@@ -187,6 +196,11 @@ class Board:
         self._closing = True
         await self._tell_slots()
 
+    async def halt(self, reason: str) -> None:
+        """The store takes nothing more, so no slot could keep what it computes: all end, and no run is to blame."""
+        self._halted = self._halted or reason
+        await self.close()
+
     async def picture(self) -> dict[str, Any]:
         """What everybody is doing, for the screen."""
         slots = []
@@ -196,22 +210,22 @@ class Board:
             slots.append(
                 {
                     "slot": slot,
-                    "started": state.generation > 0,
+                    "started": state.machine is not None,
                     "closed": state.closed,
-                    "machine": state.machine,
+                    "machine": state.machine or "",
                     "quarantined": state.machine in self._quarantined,
                     "run_id": state.holds,
                     "progress": dict(doing) if doing else None,
                 }
             )
-        return {"slots": slots, "pending": list(self._pending)}
+        return {"slots": slots, "pending": list(self._pending), "halted": self._halted}
 
     def _give_back(self, state: SlotState) -> None:
         run_id, state.holds = state.holds, ""
         run = self._runs[run_id]
         if run.ended.is_set():
             return
-        run.kills += run.progress is not None  # a run that never began killed nobody
+        run.kills += run.progress is not None and not self._halted  # a run that never began killed nobody
         run.progress = None
         if run.kills >= MAX_KILLS:
             self._lose(run, f"the worker group died {run.kills} times while it held this run")

@@ -31,7 +31,7 @@ from orchestrator.run_queue import FINISHED, RunQueue
 from orchestrator.screen import Screen, SlotPicture, make_screen
 from orchestrator.slot import SlotThread, expected_ranks, plan_slots
 from orchestrator.tracking import Trackers
-from trainer.spec.errors import UserError
+from trainer.spec.errors import StoreFull, UserError
 from trainer.stages.assemble import RunRequest
 from trainer.stages.cache import StageStore
 
@@ -124,7 +124,7 @@ def run_on_ray(
         output_to(sweep.folder / RAY_LOG) as terminal,
         os.fdopen(os.dup(terminal), "w") as out,
         ray_session(options.address),
-        stop_on_signals(stop),  # after ray.init, which takes SIGTERM for itself
+        stop_on_signals(stop),  # after ray.init, which they would not interrupt
         make_screen(Console(file=out, **plain)) as screen,
     ):
         return _run_slots(feed, sweep, store, options, overview, stop, screen)
@@ -142,23 +142,32 @@ def _run_slots(
     import ray  # late: only a sweep that computes something pays for Ray and torch
 
     from orchestrator.board import Board
+    from orchestrator.nodes import has_room, resources_without, selector_without
     from orchestrator.tuner import run_trials, tracking_of
     from trainer.stages.pipeline import run_pipeline
-    from trainer.worker_group import serve
+    from trainer.worker_group import serve, worker_resources
 
     tracking = tracking_of(options.trackers, feed, sweep)
     work = partial(run_pipeline, store=store, snapshot_every_s=options.snapshot_every_s)
-    offered = ray.cluster_resources()
+    offered = resources_without(feed.quarantined)
+    if feed.quarantined and not offered:
+        return True
     plan = plan_slots(offered.get("CPU", 0), offered.get("GPU", 0), overview.runs_left, options.slots, options.workers)
     board_name = f"fairway-{os.getpid()}-{time.time_ns()}"
     board: Any = ray.remote(Board).options(**BOARD, name=board_name).remote(plan.num_slots)
     ray.get(board.quarantine.remote(list(feed.quarantined)))
     scratch = Path(tempfile.mkdtemp(prefix="fairway-"))
     ended = threading.Event()  # from then on a slot's thread must not touch Ray: it would end the process
+
+    def serve_slot(slot: int) -> None:
+        nodes, workers = selector_without(feed.quarantined), plan.workers_per_slot
+        if not nodes or has_room(worker_resources(plan.use_gpu), workers, nodes):
+            serve(board, slot, work, scratch, workers, plan.use_gpu, nodes)
+
     slots = [
         SlotThread(
             slot,
-            lambda slot: serve(board, slot, work, scratch, plan.workers_per_slot, plan.use_gpu),
+            serve_slot,
             lambda slot: not ended.is_set() and ray.get(board.try_again.remote(slot)),
         )
         for slot in range(plan.num_slots)
@@ -168,12 +177,15 @@ def _run_slots(
             thread.start()
         with watching(board, feed, overview, screen, slots, stop):
             run_trials(feed, tracking, board, board_name, plan.in_flight, scratch, stop)
+        halted = ray.get(board.picture.remote())["halted"]
         gone = not any(thread.is_alive() for thread in slots)  # after Ctrl-C too, but then without a fault
         dead = gone and (bool(feed.quarantined) or all(thread.fault for thread in slots))
         close_slots(board, slots, ended)
     finally:
         ended.set()
         shutil.rmtree(scratch, ignore_errors=True)
+    if halted:
+        raise StoreFull(halted)
     fault = next((thread.fault for thread in slots if thread.fault), "")
     if dead and (fault or not feed.quarantined):
         raise UserError(
@@ -207,8 +219,8 @@ def watching(
 ) -> Iterator[None]:
     """Looks at the board a few times a second, from a thread of its own, and draws what it sees.
 
-    Raises the flag when no slot is left: trials would wait for ever. Once the flag is up the board closes, so that runs
-    stop while Tune still winds up.
+    Raises the flag when no slot is left, or the board was halted: trials would wait for ever. Once the flag is up the
+    board closes, so that runs stop while Tune still winds up.
     """
     import ray
 
@@ -226,6 +238,8 @@ def watching(
                 picture = ray.get(board.picture.remote(), timeout=5)
             except Exception:  # noqa: S112 - a busy board is asked again; a dead one ends the trials themselves
                 continue
+            if picture["halted"]:
+                stop.set()
             pictures = tuple(_slot_picture(state, overview) for state in picture["slots"])
             overview.show(screen, pictures)
 

@@ -58,6 +58,19 @@ def time_limit(limit_s: float) -> Iterator[None]:
 
 
 @contextmanager
+def own_sigterm() -> Iterator[None]:
+    """Undoes what `ray.init` does to SIGTERM: inside, it raises KeyboardInterrupt; afterwards it does what it did."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:  # what Ray's own handler raises
+        raise KeyboardInterrupt from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def ray_session(address: str | None, num_cpus: int | None = None) -> Iterator[None]:
     """Ray for the length of the block.
 
@@ -71,7 +84,7 @@ def ray_session(address: str | None, num_cpus: int | None = None) -> Iterator[No
     import ray  # late: it takes seconds, and a sweep with nothing missing never starts it
 
     try:
-        with time_limit(START_LIMIT_S):
+        with own_sigterm(), time_limit(START_LIMIT_S):
             if address is None:
                 ray.init(
                     address="local",  # else Ray would join whatever cluster was started here, or wait for a dead one

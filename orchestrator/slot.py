@@ -67,7 +67,7 @@ class SlotThread(threading.Thread):
     """Keeps one slot alive until the board closes it; remembers why it ended.
 
     serve:      runs worker groups until the slot is closed; raises when too many of them died
-    try_again:  whether such a slot deserves another trainer
+    try_again:  whether a slot whose trainer ended deserves another one
     """
 
     def __init__(self, slot: int, serve: Callable[[int], None], try_again: Callable[[int], bool]):
@@ -80,7 +80,6 @@ class SlotThread(threading.Thread):
             try:
                 self._serve(self._slot)
                 self.fault = ""
-                return
             except Exception:
                 self.fault = traceback.format_exc()
             if not self._try_again(self._slot):

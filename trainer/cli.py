@@ -229,7 +229,11 @@ def main() -> None:
 
 
 def exit_for_people(command: Callable[[], object]) -> None:
-    """Runs a command line; a UserError becomes its message on stderr and status 2, never a traceback."""
+    """Runs a command line; a UserError becomes its message on stderr and status 2, never a traceback.
+
+    SIGTERM is Ctrl-C: both raise KeyboardInterrupt wherever no run listens for them, and end in status 130.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         command()
     except UserError as mistake:

@@ -7,11 +7,9 @@ run reaches the next. Ray restarts a group whose worker died; the board then han
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +23,8 @@ from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from trainer.ranks import Ranks
+from trainer.spec.environment import node_name
+from trainer.spec.errors import StoreFull
 from trainer.stages.assemble import RunRequest
 from trainer.stages.context import Interrupted, Progress
 
@@ -71,19 +71,37 @@ class Work(Protocol):
     ) -> object: ...
 
 
-def serve(board: Any, slot: int, work: Work, scratch: Path, num_workers: int, use_gpu: bool) -> None:
+def worker_resources(use_gpu: bool) -> dict[str, float]:
+    """What one worker of a slot holds."""
+    return {"CPU": 1.0} | ({"GPU": 1.0} if use_gpu else {})
+
+
+def serve(
+    board: Any,
+    slot: int,
+    work: Work,
+    scratch: Path,
+    num_workers: int,
+    use_gpu: bool,
+    nodes: Mapping[str, str] | None = None,
+) -> None:
     """Runs one slot until the board closes it; blocks, so give it a thread. Raises when too many groups died.
 
     board:    handle of the board actor
     work:     done once per run; may raise Interrupted once `stopping` says so
     scratch:  folder for Ray Train's own files, which nobody reads again
+    nodes:    label selector of the nodes that will do; all of them without one
     """
-    per_worker = {"CPU": 1.0} | ({"GPU": 1.0} if use_gpu else {})
     SlotTrainer(
         serve_rank,
         train_loop_config={"board": board, "slot": slot, "work": work, "scratch": str(scratch)},
         torch_config=OwnProcessGroup(),
-        scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu, resources_per_worker=per_worker),
+        scaling_config=ScalingConfig(
+            num_workers=num_workers,
+            use_gpu=use_gpu,
+            resources_per_worker=worker_resources(use_gpu),
+            label_selector=dict(nodes) if nodes else None,  # type: ignore[call-arg]  # of Ray Train's second version
+        ),
         run_config=RunConfig(
             name=f"slot-{slot}",
             storage_path=str(scratch),
@@ -129,18 +147,23 @@ def serve_rank(config: dict[str, Any]) -> None:
             continue
         request = RunRequest(**order)
         line = BoardLine(board, request.run_id)
-        with contextlib.suppress(Interrupted):
+        try:
             work(request, ranks=ranks, report=line.report, stopping=line.stopping, machine=machine)
+        except Interrupted:
+            pass
+        except StoreFull as full:
+            if ranks.is_first:
+                ray.get(board.halt.remote(str(full)))
+            if ranks.size > 1:
+                raise  # peers may wait for it within the run
         if ranks.is_first:
             ray.get(board.finish.remote(slot, request.run_id))
 
 
 def machine_name() -> str:
-    """What the cluster calls this node: the name it was started under, else its host's."""
+    """What the cluster calls the node that this worker is on."""
     own = ray.get_runtime_context().get_node_id()
-    node: dict[str, Any] = next((node for node in ray.nodes() if node["NodeID"] == own), {})
-    named, address = node.get("NodeName", ""), node.get("NodeManagerAddress", "")
-    return named if named and named != address else socket.gethostname()
+    return node_name(next((node for node in ray.nodes() if node["NodeID"] == own), {}))
 
 
 def join(scratch: Path) -> Ranks:

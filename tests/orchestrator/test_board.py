@@ -190,6 +190,22 @@ def test_closing_ends_every_slot():
     assert play(scene()) == ["close", "close"]
 
 
+def test_a_full_store_ends_every_slot_and_blames_no_run():
+    async def scene():
+        board = Board(1)
+        for _ in range(2):  # the group died once already within the run
+            generation = await board.open_slot(0)
+            await board.submit(request("a"))
+            await board.take(0, generation, 1)
+            await board.progress("a", {"fraction": 0.5})
+        await board.halt("no room")
+        reopened = await board.open_slot(0)
+        told = await board.wait(request("a"), 0)
+        return await board.take(0, reopened, 1), told["lost"], (await board.picture())["halted"]
+
+    assert play(scene()) == ("close", "", "no room")
+
+
 def test_the_picture_shows_what_each_slot_does():
     async def scene():
         board = Board(2)
@@ -250,6 +266,33 @@ def test_a_group_that_starts_on_a_quarantined_machine_is_sent_home():
         return await board.take(0, await board.open_slot(0, "beta"), 1)
 
     assert play(scene()) == "close"
+
+
+def test_a_slot_of_a_quarantined_machine_starts_again_elsewhere():
+    async def scene():
+        board = Board(1)
+        await board.submit(request("a"))
+        await board.take(0, await board.open_slot(0, "beta"), 1)
+        await board.quarantine(["beta"])
+        again = await board.try_again(0)  # its group died before it could give the run back
+        await board.quarantine(["beta"])  # the driver says so again and again
+        starting = (await board.picture())["slots"][0]
+        return again, starting["started"], await board.take(0, await board.open_slot(0, "alpha"), 1)
+
+    assert play(scene()) == (True, False, request("a"))
+
+
+@pytest.mark.parametrize("closing", [True, False])
+def test_a_slot_that_found_no_room_elsewhere_stays_closed(closing):
+    async def scene():
+        board = Board(1)
+        await board.open_slot(0, "beta")
+        await board.quarantine(["beta"])
+        if closing:
+            await board.close()
+        return await board.try_again(0), await board.try_again(0)
+
+    assert play(scene()) == (not closing, False)
 
 
 def test_a_run_that_drifted_can_be_submitted_again():

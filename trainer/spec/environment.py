@@ -9,9 +9,11 @@ import platform
 import shutil
 import socket
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 RECORDED_PACKAGES = ("torch", "ray", "optuna", "sentencepiece", "zstandard", "safetensors", "flash-attn")
 
@@ -75,6 +77,13 @@ def machine_facts(name: str = "") -> dict[str, str]:
     """
     driver = next(iter(_gpus("driver_version")), "")
     return {"name": name or socket.gethostname(), **packages(), **({"driver": driver} if driver else {})}
+
+
+def node_name(node: Mapping[str, Any]) -> str:
+    """What a cluster calls one of its nodes, as `ray.nodes()` lists them: the name it was started under, else its
+    host's."""
+    named, address = node.get("NodeName", ""), node.get("NodeManagerAddress", "")
+    return named if named and named != address else node.get("NodeManagerHostname") or socket.gethostname()
 
 
 @cache

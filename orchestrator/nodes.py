@@ -1,0 +1,50 @@
+"""Nodes of a Ray cluster by the names that machines have in records: what is left of it without the quarantined ones.
+
+Starts nothing and judges nobody. Only for a driver that has started Ray.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+
+from trainer.spec.environment import node_name
+
+NODE_ID = "ray.io/node-id"
+"""The label that Ray gives every node by itself."""
+ROOM_WAIT_S = 5.0
+"""Ray places a group that fits in milliseconds; whoever has none by now is told that there is no room."""
+
+
+def resources_without(machines: Collection[str]) -> Mapping[str, float]:
+    """What the cluster offers on all other machines."""
+    offered: Counter[str] = Counter()
+    for node in _alive():
+        if node_name(node) not in machines:
+            offered.update(node["Resources"])
+    return offered
+
+
+def selector_without(machines: Collection[str]) -> dict[str, str]:
+    """The label selector of all other machines; empty when every node will do."""
+    avoided = [node["NodeID"] for node in _alive() if node_name(node) in machines]
+    return {NODE_ID: f"!in({','.join(avoided)})"} if avoided else {}
+
+
+def has_room(resources: Mapping[str, float], count: int, selector: Mapping[str, str]) -> bool:
+    """Whether so many workers of these resources fit on what the selector leaves, now: Ray's own scheduler is asked."""
+    group = placement_group(
+        [dict(resources) for _ in range(count)], bundle_label_selector=[dict(selector) for _ in range(count)]
+    )
+    try:
+        return group.wait(ROOM_WAIT_S)
+    finally:
+        remove_placement_group(group)
+
+
+def _alive() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
