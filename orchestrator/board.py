@@ -59,6 +59,7 @@ class Board:
         self._pending: list[str] = []
         self._changed = asyncio.Condition()
         self._closing = False
+        self._halted = ""
         self._quarantined: set[str] = set()
 
     async def submit(self, request: Mapping[str, Any]) -> None:
@@ -195,6 +196,11 @@ class Board:
         self._closing = True
         await self._tell_slots()
 
+    async def halt(self, reason: str) -> None:
+        """The store takes nothing more, so no slot could keep what it computes: all end, and no run is to blame."""
+        self._halted = self._halted or reason
+        await self.close()
+
     async def picture(self) -> dict[str, Any]:
         """What everybody is doing, for the screen."""
         slots = []
@@ -212,14 +218,14 @@ class Board:
                     "progress": dict(doing) if doing else None,
                 }
             )
-        return {"slots": slots, "pending": list(self._pending)}
+        return {"slots": slots, "pending": list(self._pending), "halted": self._halted}
 
     def _give_back(self, state: SlotState) -> None:
         run_id, state.holds = state.holds, ""
         run = self._runs[run_id]
         if run.ended.is_set():
             return
-        run.kills += run.progress is not None  # a run that never began killed nobody
+        run.kills += run.progress is not None and not self._halted  # a run that never began killed nobody
         run.progress = None
         if run.kills >= MAX_KILLS:
             self._lose(run, f"the worker group died {run.kills} times while it held this run")

@@ -80,21 +80,24 @@ def _grid_from(space: SearchSpace, first: int) -> Iterator[Configuration]:
     return (identify(space, index, values) for index, values in enumerate(chosen, start=first + 1))
 
 
-def total_runs(space: SearchSpace, asked: Sequence[Configuration] = ()) -> int:
-    """Runs of the whole sweep: exact for a grid without stopping, else at most this many."""
+def num_rivals(space: SearchSpace, asked: Sequence[Configuration] = ()) -> int:
+    """Configurations that are not the baseline, which a grid may meet again: exact for a grid, else at most so many."""
     baseline = baseline_of(space).id
     num_asked = sum(not item.is_baseline for item in asked)
     to_come = {item.id for item in _grid_from(space, num_asked)} if space.method == "grid" else set()
     others = {item.id for item in asked} | to_come
     left = (space.num_configurations or 0) - num_asked
-    searched = len(others - {baseline}) + (0 if space.method == "grid" else left)
+    return len(others - {baseline}) + (0 if space.method == "grid" else left)
+
+
+def total_runs(space: SearchSpace, asked: Sequence[Configuration] = ()) -> int:
+    """Runs of the whole sweep: exact for a grid without stopping, else at most this many."""
     lengths = 1 + (len(space.rungs.rungs) if space.rungs else 0)
-    return (1 + searched * lengths) * len(space.seeds)
+    return (1 + num_rivals(space, asked) * lengths) * len(space.seeds)
 
 
-def fewest_runs(space: SearchSpace) -> int:
-    """Runs of the whole sweep if every race ends at its first look, or every rung drops all it may."""
-    most = total_runs(space)
+def fewest_runs(space: SearchSpace, most: int) -> int:
+    """Runs if every race ends at its first look, or every rung drops all it may; `most` if nobody is dropped."""
     if space.race is not None:
         return most // len(space.seeds) * space.race.first_look
     if space.rungs is None:

@@ -31,7 +31,7 @@ from orchestrator.run_queue import FINISHED, RunQueue
 from orchestrator.screen import Screen, SlotPicture, make_screen
 from orchestrator.slot import SlotThread, expected_ranks, plan_slots
 from orchestrator.tracking import Trackers
-from trainer.spec.errors import UserError
+from trainer.spec.errors import StoreFull, UserError
 from trainer.stages.assemble import RunRequest
 from trainer.stages.cache import StageStore
 
@@ -177,12 +177,15 @@ def _run_slots(
             thread.start()
         with watching(board, feed, overview, screen, slots, stop):
             run_trials(feed, tracking, board, board_name, plan.in_flight, scratch, stop)
+        halted = ray.get(board.picture.remote())["halted"]
         gone = not any(thread.is_alive() for thread in slots)  # after Ctrl-C too, but then without a fault
         dead = gone and (bool(feed.quarantined) or all(thread.fault for thread in slots))
         close_slots(board, slots, ended)
     finally:
         ended.set()
         shutil.rmtree(scratch, ignore_errors=True)
+    if halted:
+        raise StoreFull(halted)
     fault = next((thread.fault for thread in slots if thread.fault), "")
     if dead and (fault or not feed.quarantined):
         raise UserError(
@@ -216,8 +219,8 @@ def watching(
 ) -> Iterator[None]:
     """Looks at the board a few times a second, from a thread of its own, and draws what it sees.
 
-    Raises the flag when no slot is left: trials would wait for ever. Once the flag is up the board closes, so that runs
-    stop while Tune still winds up.
+    Raises the flag when no slot is left, or the board was halted: trials would wait for ever. Once the flag is up the
+    board closes, so that runs stop while Tune still winds up.
     """
     import ray
 
@@ -235,6 +238,8 @@ def watching(
                 picture = ray.get(board.picture.remote(), timeout=5)
             except Exception:  # noqa: S112 - a busy board is asked again; a dead one ends the trials themselves
                 continue
+            if picture["halted"]:
+                stop.set()
             pictures = tuple(_slot_picture(state, overview) for state in picture["slots"])
             overview.show(screen, pictures)
 

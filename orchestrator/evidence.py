@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from orchestrator.configuration import num_rivals
 from orchestrator.journal import list_sweeps
 from orchestrator.question import SearchSpace
 from results.arms import independent_scores
@@ -90,7 +91,7 @@ def evidence_of(space: SearchSpace, paired: bool, store: Path) -> Evidence:
     paired:  whether all configurations score the same artifacts
     """
     spread = spread_of(space, paired, store)
-    num = max(1, space.num_configurations or 1)
+    num = max(1, num_rivals(space))
     race = space.race
     alpha = space.compare.alpha if race is None or race.alpha is None else race.alpha
     first_look = race.first_look if race else None

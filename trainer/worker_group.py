@@ -7,7 +7,6 @@ run reaches the next. Ray restarts a group whose worker died; the board then han
 
 from __future__ import annotations
 
-import contextlib
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -25,6 +24,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from trainer.ranks import Ranks
 from trainer.spec.environment import node_name
+from trainer.spec.errors import StoreFull
 from trainer.stages.assemble import RunRequest
 from trainer.stages.context import Interrupted, Progress
 
@@ -147,8 +147,15 @@ def serve_rank(config: dict[str, Any]) -> None:
             continue
         request = RunRequest(**order)
         line = BoardLine(board, request.run_id)
-        with contextlib.suppress(Interrupted):
+        try:
             work(request, ranks=ranks, report=line.report, stopping=line.stopping, machine=machine)
+        except Interrupted:
+            pass
+        except StoreFull as full:
+            if ranks.is_first:
+                ray.get(board.halt.remote(str(full)))
+            if ranks.size > 1:
+                raise  # peers may wait for it within the run
         if ranks.is_first:
             ray.get(board.finish.remote(slot, request.run_id))
 

@@ -190,6 +190,22 @@ def test_closing_ends_every_slot():
     assert play(scene()) == ["close", "close"]
 
 
+def test_a_full_store_ends_every_slot_and_blames_no_run():
+    async def scene():
+        board = Board(1)
+        for _ in range(2):  # the group died once already within the run
+            generation = await board.open_slot(0)
+            await board.submit(request("a"))
+            await board.take(0, generation, 1)
+            await board.progress("a", {"fraction": 0.5})
+        await board.halt("no room")
+        reopened = await board.open_slot(0)
+        told = await board.wait(request("a"), 0)
+        return await board.take(0, reopened, 1), told["lost"], (await board.picture())["halted"]
+
+    assert play(scene()) == ("close", "", "no room")
+
+
 def test_the_picture_shows_what_each_slot_does():
     async def scene():
         board = Board(2)

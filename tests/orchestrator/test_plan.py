@@ -4,6 +4,7 @@ import json
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ parameters: {optimizer.muon.lr: {min: 0.01, max: 0.1}}
 ROPE = """
 preset: tiny
 seeds: [1, 2, 3, 4, 5]
-parameters: {model.rope_base: {values: [1000.0, 10000.0]}}
+parameters: {model.rope_base: {values: [1000.0, 50000.0]}}
 """
 
 
@@ -76,7 +77,7 @@ def test_a_grid_is_counted_exactly(tmp_path, store):
 def test_a_race_is_counted_from_above(tmp_path, store):
     plan = make_plan(space_of(tmp_path, ROPE + "stopping: {rule: race}\n"), store, TEXTS, "")
     assert plan.fewest_runs < plan.total_runs
-    assert stages(plan)["train"] == (10, False, 10)
+    assert stages(plan)["train"] == (15, False, 15)
     assert stages(plan)["val_text"] == (1, True, 1)
 
 
@@ -182,6 +183,21 @@ def test_each_run_is_listed_with_what_it_computes_and_what_it_shares(tmp_path, s
     assert {stage.stage: stage.missing for stage in plan.stages} == {
         name: computed.count(name) for name in set(computed)
     }
+
+
+def test_a_grid_of_hundreds_is_planned_at_once(tmp_path, store):
+    values = ", ".join(str(1 + index) for index in range(300))
+    space = space_of(
+        tmp_path,
+        TTT.replace("tpe", "grid")
+        .replace("run_cap: 5", "run_cap: 300")
+        .replace("{values: [1, 2, 3]}", f"{{values: [{values}]}}")
+        .replace(RANGE, "value: 0.01"),
+    )
+    started_s = time.process_time()
+    plan = make_plan(space, store, TEXTS, "here")
+    assert (plan.total_runs, plan.fewest_runs) == (602, 602)
+    assert time.process_time() - started_s < 3
 
 
 def test_on_a_narrow_terminal_every_value_is_still_told(tmp_path, store):
@@ -302,12 +318,18 @@ def test_the_smallest_provable_gain_is_told_for_the_planned_seeds_and_for_more(t
     assert plan_rows(plan)[-1]["smallest_provable_gain_bpb"] == pytest.approx(design.smallest_gain())
 
 
+def test_the_baseline_met_again_in_a_grid_is_no_rival(tmp_path, store):
+    plan = make_plan(space_of(tmp_path, ROPE.replace("50000.0", "10000.0")), store, TEXTS, "")
+    assert plan.evidence.design == design_of(False, 1, 5, seed_sd_bpb(), 0.01, adaptive=False)
+    assert plan.total_runs == 2 * 5
+
+
 def test_runs_of_the_same_preset_tell_the_spread_better_than_the_records(tmp_path, store):
     space = space_of(tmp_path, ROPE)
     leave_runs(open_sweep(store.root, space), lambda run: 2.0 + 0.1 * run.seed)
     spread = make_plan(space, store, TEXTS, "").evidence.spread
     assert spread.sd_bpb == pytest.approx(0.1 * 2.5**0.5)  # seeds 1 to 5
-    assert spread.source == "measured in sweep space, 8 degrees of freedom"
+    assert spread.source == "measured in sweep space, 12 degrees of freedom"
     other = space_of(tmp_path, ROPE, overrides={"budget.train_steps": 150})
     assert make_plan(other, store, TEXTS, "").evidence.spread.sd_bpb == seed_sd_bpb()
 

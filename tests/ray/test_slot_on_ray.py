@@ -14,6 +14,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.trainer.stages.conftest import run, small
+from trainer.spec.errors import StoreFull
 from trainer.spec.recipe import Recipe
 from trainer.stages.assemble import RunRequest, fingerprints_of
 from trainer.stages.cache import StageStore
@@ -131,6 +132,21 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_in_the_undisturbed_weights
     undisturbed = load_file(alone / "stages" / "train" / mark / "last.safetensors")
     assert all((value == undisturbed[name]).all() for name, value in slot.weights(recipe).items())
     assert StageStore(slot.store).find("train", mark).metrics["continued_at_step"] > 0
+
+
+def test_a_slot_whose_store_is_full_ends_the_sweep_and_blames_no_run(slot, tmp_path):
+    def fill(request, **hooks):
+        raise StoreFull("no room")
+
+    from orchestrator.board import Board
+    from trainer.worker_group import serve
+
+    board = slot.ray.remote(Board).remote(1)
+    request = slot.request("full", small())
+    slot.ray.get(board.submit.remote(request.as_dict()))
+    serve(board, 0, fill, tmp_path, 1, False)
+    assert slot.ray.get(board.picture.remote())["halted"] == "no room"
+    assert slot.ray.get(board.wait.remote(request.as_dict(), 0.0))["lost"] == ""
 
 
 def test_a_killed_board_is_restarted_and_the_warm_slot_goes_on(slot):

@@ -14,7 +14,7 @@ import itertools
 import json
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from trainer.spec.bucket import Bucket, Stored
 from trainer.spec.record import StageOutcome
+from trainer.spec.stage_table import STAGES
 from trainer.stages.seal import SEAL, damaged_files, sealed_files
 
 SEAL_OBJECT, USED_OBJECT = "seal.json", "used"
@@ -80,15 +81,19 @@ class BucketStages:
         self._seals: dict[tuple[str, str], tuple[Stored, Sealed | None]] = {}
 
     def listing(self, stage: str) -> Mapping[str, Mapping[str, Stored]]:
-        """Of each fingerprint, its objects by name; a moment old."""
-        listed_s, found = self._listings.get(stage, (-LISTING_S, {}))
+        """Of each fingerprint, its objects by name; a moment old. The first look takes in every stage at once."""
+        listed_s, _ = self._listings.get(stage, (-LISTING_S, {}))
         if time.monotonic() - listed_s > LISTING_S:
-            found = {}
-            for key, stored in self._bucket.list(f"stages/{stage}").items():
-                if match := re.fullmatch(r"stages/\w+/([A-Za-z0-9]+)/([^/]+)", key):
-                    found.setdefault(match[1], {})[match[2]] = stored
-            self._listings[stage] = time.monotonic(), found
-        return found
+            self._list([stage] if self._listings else [*STAGES, stage])
+        return self._listings[stage][1]
+
+    def _list(self, stages: Sequence[str]) -> None:
+        found: dict[str, dict[str, dict[str, Stored]]] = {stage: {} for stage in stages}
+        for key, stored in self._bucket.list(f"stages/{stages[0]}" if len(stages) == 1 else "stages").items():
+            match = re.fullmatch(r"stages/(\w+)/([A-Za-z0-9]+)/([^/]+)", key)
+            if match and match[1] in found:
+                found[match[1]].setdefault(match[2], {})[match[3]] = stored
+        self._listings |= {stage: (time.monotonic(), objects) for stage, objects in found.items()}
 
     def find(self, stage: str, fingerprint: str) -> Sealed | None:
         """The seal of a finished stage, from a listing; None where there is none, or a file is not in its size."""
