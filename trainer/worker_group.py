@@ -50,7 +50,10 @@ cleans up after controllers that outlive their driver, which ours cannot."""
 
 
 class SlotTrainer(TorchTrainer):
-    """A TorchTrainer without the actors that a slot never uses. Should Ray rename its hook, they merely come back."""
+    """A TorchTrainer without the actors that a slot never uses. Should Ray rename its hook, they merely come back.
+
+    No public way in Ray 2.60: `RunConfig.callbacks` only adds to them, and no setting leaves these two out.
+    """
 
     def _create_default_callbacks(self) -> list[Any]:
         made = super()._create_default_callbacks()  # type: ignore[misc]
@@ -113,8 +116,9 @@ def serve(
 def end_controllers() -> None:
     """Ends every slot of this driver at once, even one whose worker group is still starting; its `serve` raises.
 
-    Ray Train gives a caller's thread no handle to its controller, so Ray's own list of actors is asked. Should a later
-    Ray have moved it, this does nothing, and whoever waits for the slots waits longer.
+    Ray Train gives a caller's thread no handle to its controller, so Ray's own list of actors is asked: the public one
+    (`ray.util.state`, as of 2.60) needs the dashboard, which a sweep does not start. Should a later Ray have moved it,
+    this does nothing, and whoever waits for the slots waits longer.
     """
     try:
         from ray._private.state import actors
