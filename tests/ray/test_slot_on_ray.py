@@ -68,8 +68,16 @@ class Slot:
 
 def process_of(name: str) -> psutil.Process:
     """The one process of this session whose title says this."""
-    (found,) = [child for child in psutil.Process().children(recursive=True) if name in " ".join(child.cmdline()[:1])]
+    (found,) = [child for child in psutil.Process().children(recursive=True) if name in title(child)]
     return found
+
+
+def title(process: psutil.Process) -> str:
+    """What a process calls itself; nothing for one that has just ended."""
+    try:
+        return " ".join(process.cmdline()[:1])
+    except psutil.Error:
+        return ""
 
 
 @pytest.fixture(scope="module")
