@@ -39,7 +39,7 @@ def cache_verify(store: Store = RUNS, format: TextOrJson = "text") -> None:
 
 @cache.command("prune", epilog="Example: orchestrator cache prune --unused-days 30 --dry-run")
 def cache_prune(
-    unused_days: Annotated[float, typer.Option(help="Remove what no run used for so many days.")] = 30.0,
+    unused_days: Annotated[float, typer.Option(min=0, help="Remove what no run used for so many days.")] = 30.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     store: Store = RUNS,
     format: TextOrJson = "text",

@@ -62,7 +62,7 @@ def plan(
     slots: Slots = None,
     workers: Workers = None,
     price: Price = None,
-    gain: Annotated[float | None, typer.Option(help="How many seeds show this gain? Bits per byte.")] = None,
+    gain: Annotated[float | None, typer.Option(min=0, help="How many seeds show this gain? Bits per byte.")] = None,
     per: Annotated[Literal["stage", "run"], typer.Option(help="A line per stage, or per run.")] = "stage",
     store: Store = RUNS,
     format: TextOrJson = "text",

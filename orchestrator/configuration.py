@@ -96,9 +96,8 @@ def total_runs(space: SearchSpace, asked: Sequence[Configuration] = ()) -> int:
     return (1 + num_rivals(space, asked) * lengths) * len(space.seeds)
 
 
-def fewest_runs(space: SearchSpace) -> int:
-    """Runs of the whole sweep if every race ends at its first look, or every rung drops all it may."""
-    most = total_runs(space)
+def fewest_runs(space: SearchSpace, most: int) -> int:
+    """Runs if every race ends at its first look, or every rung drops all it may; `most` if nobody is dropped."""
     if space.race is not None:
         return most // len(space.seeds) * space.race.first_look
     if space.rungs is None:

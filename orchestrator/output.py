@@ -38,8 +38,8 @@ ANSWERS = (
 )
 STAGES = "stage:text fingerprint:text state:text disk_bytes:integer seconds:number? last_used_at:text damage:text"
 COLUMNS: Mapping[str, str] = {
-    "plan": "sweep:text stage:text needed:integer exact:boolean cached:integer missing:integer seconds_each:number? "
-    "seconds:number? gpu_hours:number? usd:number? disk_bytes:number?",
+    "plan": "sweep:text stage:text runs:integer needed:integer exact:boolean cached:integer missing:integer "
+    "seconds_each:number? seconds_from:text? seconds:number? gpu_hours:number? usd:number? disk_bytes:number?",
     "plan --per run": "sweep:text config:text? seed:integer is_baseline:boolean values:object? recorded:boolean "
     "computes:array shares:array",
     "sweep": CONFIGURATIONS,

@@ -78,15 +78,16 @@ def make_plan(
     marks = _Marks(space, texts or TextDigests("not here", "not here"), place)
     test, reason = _test(space, marks)
     known: dict[str, Configuration] = {}
-    for item in [baseline_of(space), *(grid_of(space) if space.method == "grid" else asked)]:
+    listed = [baseline_of(space), *(grid_of(space) if space.method == "grid" else asked)]
+    for item in listed:
         known.setdefault(item.id, item)
-    total = total_runs(space, asked)
+    total = total_runs(space, listed)
     lengths = 1 + (len(space.rungs.rungs) if space.rungs else 0)
     unchosen = (total // len(space.seeds) - 1) // lengths + 1 - len(known)
     return Plan(
         space=space,
         total_runs=total,
-        fewest_runs=fewest_runs(space),
+        fewest_runs=fewest_runs(space, total),
         recorded_runs=len(recorded),
         configurations=tuple(known.values()),
         stages=tuple(_plan_stages(space, store, marks, list(known.values()), unchosen)),

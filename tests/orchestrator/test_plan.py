@@ -4,6 +4,7 @@ import json
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,21 @@ def test_each_run_is_listed_with_what_it_computes_and_what_it_shares(tmp_path, s
     assert {stage.stage: stage.missing for stage in plan.stages} == {
         name: computed.count(name) for name in set(computed)
     }
+
+
+def test_a_grid_of_hundreds_is_planned_at_once(tmp_path, store):
+    values = ", ".join(str(1 + index) for index in range(300))
+    space = space_of(
+        tmp_path,
+        TTT.replace("tpe", "grid")
+        .replace("run_cap: 5", "run_cap: 300")
+        .replace("{values: [1, 2, 3]}", f"{{values: [{values}]}}")
+        .replace(RANGE, "value: 0.01"),
+    )
+    started_s = time.process_time()
+    plan = make_plan(space, store, TEXTS, "here")
+    assert (plan.total_runs, plan.fewest_runs) == (602, 602)
+    assert time.process_time() - started_s < 3
 
 
 def test_on_a_narrow_terminal_every_value_is_still_told(tmp_path, store):

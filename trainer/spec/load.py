@@ -84,7 +84,13 @@ def with_values(recipe: Recipe, values: Mapping[str, Any], source: str) -> Recip
     """The same recipe with some dotted keys changed; RecipeError names every value that does not fit."""
     tree = recipe.model_dump(mode="json")
     problems = _apply(tree, values, source)
-    return _validate(tree, YamlText("{}", source), problems, {})
+    return _validate(tree, _no_file(source), problems, {})
+
+
+@cache
+def _no_file(source: str) -> YamlText:
+    """Where values stand that no file holds."""
+    return YamlText("{}", source)
 
 
 def parse_overrides(assignments: Sequence[str], source: str = "--set") -> dict[str, Any]:

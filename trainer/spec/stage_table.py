@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.spec.fields import FIELDS, disabled_by, flat
+from trainer.spec.fields import FIELDS, disabled_by, value_at
 from trainer.spec.recipe import Recipe
 
 
@@ -66,13 +66,12 @@ def fields_read(recipe: Recipe, stage: str) -> dict[str, Any]:
 
     Switched-off fields are not among them, nor neutral ones at their default.
     """
-    values = flat(recipe)
     return {
-        key: values[key]
+        key: value
         for key, info in FIELDS.items()
         if (stage in info.stages or _trained_with(recipe, stage, key))
         and disabled_by(recipe, key) is None
-        and not (info.neutral and values[key] == info.default)
+        and not ((value := value_at(recipe, key)) == info.default and info.neutral)
     }
 
 
