@@ -40,7 +40,7 @@ from trainer.spec.environment import commit
 from trainer.spec.errors import StoreError, did_you_mean
 from trainer.spec.mirror import bring, share, store_name, store_option
 from trainer.spec.record import NAME_PATTERN, Record, now
-from trainer.stages.cache import write_once
+from trainer.spec.writing import write_once
 
 JOURNAL = "journal.jsonl"
 LOCK_TIMEOUT_S = 0.5

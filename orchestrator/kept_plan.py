@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer.stages.cache import write_once
+from trainer.spec.writing import write_once
 
 PLAN_FILE = "plan.json"
 

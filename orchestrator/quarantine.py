@@ -27,7 +27,8 @@ from trainer.spec.expected import Expected
 from trainer.spec.mirror import share
 from trainer.spec.record import Record, now
 from trainer.spec.stage_table import stages_below
-from trainer.stages.cache import StageStore, write_synced
+from trainer.spec.writing import write_synced
+from trainer.stages.cache import StageStore
 
 Computed = tuple[str, str, str, str]
 """A stage, its fingerprint, where and when it was computed: one computation, not its repetition."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import main
+from orchestrator.kept_plan import read_plan
 from tests.trainer.stages.conftest import text_store  # noqa: F401 - a fixture
 
 SPACE = """
@@ -140,7 +141,9 @@ def test_what_next_suggests_runs_as_it_stands(with_text, call, tmp_path):
         status, out, err = call(*words, "--inline", "--format", "json")
         assert status == 0, err
         assert len(json.loads(out)) >= 2
-    assert call("confirm", "small", "--num-seeds", "2", "--inline", "--format", "json")[0] == 0
+    status, _, _ = call("confirm", "small", "--num-seeds", "2", "--inline", "--format", "json")
+    assert status == 0
+    assert read_plan(tmp_path / "runs" / "sweeps" / "small-confirm")  # so its end is held against what was expected
 
 
 def test_a_failed_run_is_a_row_and_status_1(with_text, call):

@@ -15,7 +15,8 @@ from trainer.spec.mirror import share_once
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record, StageOutcome, budget_complaint, now
 from trainer.spec.stage_table import headline_stage
-from trainer.stages.cache import StageStore, write_once
+from trainer.spec.writing import write_once
+from trainer.stages.cache import StageStore
 
 
 @dataclass(frozen=True)

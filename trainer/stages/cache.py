@@ -31,6 +31,7 @@ from filelock import Timeout
 from trainer.spec import locks
 from trainer.spec.errors import StoreError, StoreFull
 from trainer.spec.record import Metric, StageOutcome
+from trainer.spec.writing import write_synced
 from trainer.stages.seal import SEAL, damaged_files, looks_whole, seal
 
 RESULT = "result.json"
@@ -254,28 +255,3 @@ def _part(path: Path) -> tuple[int, float]:
 
 def _folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def write_synced(path: Path, content: bytes) -> None:
-    """Writes a file and waits until the disk holds it."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def write_once(path: Path, content: bytes) -> bool:
-    """Makes `path` appear whole, unless it exists: the first writer wins. Returns whether this call was the first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    os.close(handle)
-    aside = Path(name)
-    try:
-        aside.chmod(0o644)  # others of a shared store may read it
-        write_synced(aside, content)
-        os.link(aside, path)
-    except FileExistsError:
-        return False
-    finally:
-        aside.unlink(missing_ok=True)
-    return True

@@ -8,7 +8,8 @@ import pytest
 
 from trainer.spec.errors import StoreFull
 from trainer.spec.mirror import BUCKET_FILE
-from trainer.stages.cache import StageStore, write_once
+from trainer.spec.writing import write_once
+from trainer.stages.cache import StageStore
 from trainer.stages.shared import stage_store
 
 
