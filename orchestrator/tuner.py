@@ -86,10 +86,10 @@ class FeedSearcher(Searcher):
         run_id = self._run_ids.pop(trial_id, None)
         if run_id is None:
             return
+        self._board.cancel.remote(run_id)  # first: what is repeated below is a new run under the same name
         self._feed.ended(run_id, (result or {}).get("lost") or ("the trial's process died" if error else ""))
         if repeated := self._feed.take_repeated():
             ray.get(self._board.quarantine.remote(list(self._feed.quarantined), repeated))
-        self._board.cancel.remote(run_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the records are the truth."""
