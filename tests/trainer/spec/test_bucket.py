@@ -14,7 +14,8 @@ from trainer.spec.bucket import Bucket
 from trainer.spec.errors import StoreError, StoreUnreachable
 from trainer.spec.mirror import store_folder
 
-FIRST_ANSWER_S = 5
+NOT_WAITED_FOR_S = module.PATIENCE_S / 2
+"""Far above what any machine needs for one refusal, and below what waiting would take."""
 
 
 class Failing(MemoryFileSystem):
@@ -59,7 +60,7 @@ def test_patience_ends(failing):
     started_s = time.monotonic()
     with pytest.raises(StoreUnreachable, match="lost; check the network .* same command goes on"):
         bucket.read("key")
-    assert 0.5 <= time.monotonic() - started_s < 5
+    assert 0.5 <= time.monotonic() - started_s < NOT_WAITED_FOR_S
 
 
 def test_a_bucket_that_never_answered_is_not_waited_for(failing):
@@ -81,14 +82,16 @@ def test_a_bucket_that_does_not_exist(s3):
 
 
 def test_an_endpoint_where_nobody_listens(monkeypatch):
+    pytest.importorskip("s3fs", reason="s3fs is not installed; pip install -e '.[s3]'")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     started_s = time.monotonic()
     with pytest.raises(StoreUnreachable, match="check the network and the endpoint"):
         Bucket(f"s3://{uuid.uuid4().hex}/runs").list("sweeps")
-    assert time.monotonic() - started_s < FIRST_ANSWER_S
+    assert time.monotonic() - started_s < NOT_WAITED_FOR_S
 
 
 def test_keys_that_may_not_read(monkeypatch):
+    pytest.importorskip("moto", reason="moto is not installed; pip install -e '.[dev]'")
     server = S3Server({"INITIAL_NO_AUTH_ACTION_COUNT": "0"})
     for name, value in server.settings.items():
         monkeypatch.setenv(name, value)
