@@ -8,7 +8,7 @@ import uuid
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from tests.s3_server import S3Server
+from tests.s3_server import KEYS, S3Server
 from trainer.spec import bucket as module
 from trainer.spec.bucket import Bucket
 from trainer.spec.errors import StoreError, StoreUnreachable
@@ -83,7 +83,8 @@ def test_a_bucket_that_does_not_exist(s3):
 
 def test_an_endpoint_where_nobody_listens(monkeypatch):
     pytest.importorskip("s3fs", reason="s3fs is not installed; pip install -e '.[s3]'")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    for name, value in {**KEYS, "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}.items():
+        monkeypatch.setenv(name, value)
     started_s = time.monotonic()
     with pytest.raises(StoreUnreachable, match="check the network and the endpoint"):
         Bucket(f"s3://{uuid.uuid4().hex}/runs").list("sweeps")
