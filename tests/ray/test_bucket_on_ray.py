@@ -36,7 +36,7 @@ SMALL = (
     "budget.train_steps=100",
     "schedule.warmdown_steps=40",
     "averaging.use=none",
-    "data.val_bytes=1",
+    "data.val_bytes=9000",
     "ttt.chunk_tokens=1024",
     "evaluation.diagnose=false",
 )
@@ -112,7 +112,10 @@ def test_killed_worker_and_driver_on_one_machine_resumed_on_another(tmp_path, bu
 
     ends_well(there.start("resume", "q", "--slots", "2"), there)
     found = there.found("q")
-    assert differences(rows_of(undisturbed), rows_of(found)) == []
+    rows = [
+        rows_of(sweep).drop(columns="commit") for sweep in (undisturbed, found)
+    ]  # a file saved meanwhile changes it
+    assert differences(*rows) == []
     assert kept <= {f"sweeps/q/runs/{run_id}.json" for run_id in found.records()}
     assert set(computed(found).values()) == {1}
     assert bucket.list("claims") == {}
