@@ -82,12 +82,13 @@ class FeedSearcher(Searcher):
         """Tune may say it twice when it stops everything; the second time changes nothing.
 
         The board hears of every end, for a process that Tune uses again is not asked to clean up.
+        A trial that Tune gives up, as when Ray dies under it, says nothing of its run, which is resumed.
         """
         run_id = self._run_ids.pop(trial_id, None)
         if run_id is None:
             return
         self._board.cancel.remote(run_id)  # first: what is repeated below is a new run under the same name
-        self._feed.ended(run_id, (result or {}).get("lost") or ("the trial's process died" if error else ""))
+        self._feed.ended(run_id, (result or {}).get("lost", ""))
         if repeated := self._feed.take_repeated():
             ray.get(self._board.quarantine.remote(list(self._feed.quarantined), repeated))
 

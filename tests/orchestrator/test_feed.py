@@ -1,5 +1,7 @@
 """Which runs are handed out: the shared stage first, and nobody is sent to wait while other work is left."""
 
+from unittest.mock import MagicMock
+
 import pytest
 from questions import space_of
 
@@ -115,3 +117,14 @@ def test_a_lost_run_is_a_failed_row_with_the_reason(bench):
     request = bench.feed.next()
     assert bench.feed.ended(request.run_id, "its group died").error == "its group died"
     assert bench.sweep.record(request.run_id).status == "failed"
+
+
+def test_a_trial_that_tune_gives_up_leaves_no_failed_run_and_its_run_is_resumed(bench):
+    from orchestrator.tuner import FeedSearcher  # late: loads Ray
+
+    tune = FeedSearcher(bench.feed, MagicMock(), "board")
+    given_up = tune.suggest("trial")["request"]["run_id"]
+    tune.on_trial_complete("trial", error=True)
+    assert bench.sweep.records() == {}
+    again = Feed(bench.sweep, queue_of(bench.sweep), bench.store, 1)
+    assert again.next().run_id == given_up
