@@ -33,6 +33,7 @@ from orchestrator.question import SearchSpace
 from orchestrator.racing import race_of
 from orchestrator.rungs import Ascent, ascent_of
 from orchestrator.sharing import bring_sweeps, driven_elsewhere, driving, question_stands, set_aside
+from results.folder import FAILED, RUNS, SHORT
 from results.ledger import Ledger, Purpose
 from results.race import Standing
 from trainer.spec import locks
@@ -166,7 +167,7 @@ class Sweep:
             for run_id, record in records.items()
             if record.status == "failed"
         ]
-        folder = self.folder / "failed"
+        folder = self.folder / FAILED
         folder.mkdir(exist_ok=True)
         for run_id, path in failed:
             aside = folder / f"{run_id}-{time.time_ns()}.json"
@@ -176,7 +177,7 @@ class Sweep:
 
     def record_path(self, run_id: str, short: bool = False) -> Path:
         """Where a run's record appears, whole and once; short runs steer the search and are no rows of the table."""
-        return self.folder / ("short" if short else "runs") / f"{run_id}.json"
+        return self.folder / (SHORT if short else RUNS) / f"{run_id}.json"
 
     def record(self, run_id: str) -> Record | None:
         """A run's record, or None while it has none. Raises StoreError if it cannot be read."""
@@ -185,16 +186,16 @@ class Sweep:
 
     def records(self) -> dict[str, Record]:
         """The records of finished runs by run id. Raises StoreError for one that cannot be read."""
-        return {path.stem: _record(path) for path in self._record_paths("runs")}
+        return {path.stem: _record(path) for path in self._record_paths(RUNS)}
 
     def short_records(self) -> dict[str, Record]:
         """The same of short runs, which are runs of other recipes than those asked."""
-        return {path.stem: _record(path) for path in self._record_paths("short")}
+        return {path.stem: _record(path) for path in self._record_paths(SHORT)}
 
     def readable_records(self) -> tuple[dict[str, Record], list[str]]:
         """All records that can be read, short runs' too, and why the others cannot."""
         found, faults = {}, []
-        for path in (*self._record_paths("runs"), *self._record_paths("short")):
+        for path in (*self._record_paths(RUNS), *self._record_paths(SHORT)):
             try:
                 found[path.stem] = _record(path)
             except StoreError as fault:

@@ -10,25 +10,9 @@ import pytest
 from orchestrator.cli import main
 from orchestrator.conclude import rows_of
 from orchestrator.journal import find_sweep
+from tests.overlapping import settings, space
 from trainer.spec.mirror import store_folder
 
-SPACE = """
-name: {name}
-preset: tiny
-seeds: [1, 2]
-parameters:
-  ttt.mode: {{value: score_first}}
-  ttt.lr: {{values: {rates}}}
-compare: {{baseline: {{ttt.mode: off}}}}
-"""
-SMALL = (
-    "budget.train_steps=10",
-    "schedule.warmdown_steps=4",
-    "averaging.use=none",
-    "data.val_bytes=1",
-    "ttt.chunk_tokens=1024",
-    "evaluation.diagnose=false",
-)
 SHARED = 2 + 2 * 4  # texts; train, export, evaluate and one common learning rate of each seed
 
 
@@ -37,8 +21,7 @@ def drive(folder: Path, name: str, store: str) -> None:
     with (folder / f"{name}.log").open("w") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    settings = (word for setting in SMALL for word in ("--set", setting))
-    sys.argv = ["orchestrator", "sweep", f"{name}.yaml", "--inline", "--store", store, *settings]
+    sys.argv = ["orchestrator", "sweep", f"{name}.yaml", "--inline", "--store", store, *settings(train_steps=10)]
     main()
 
 
@@ -48,7 +31,7 @@ def swept(folders: dict[str, Path], store: str) -> list[tuple[str, str]]:
     drivers = []
     for (name, folder), rates in zip(folders.items(), ([0.001, 0.002], [0.002, 0.004]), strict=True):
         folder.mkdir(exist_ok=True)
-        (folder / f"{name}.yaml").write_text(SPACE.format(name=name, rates=rates))
+        (folder / f"{name}.yaml").write_text(space(name, rates))
         drivers.append(context.Process(target=drive, args=(folder, name, store)))
         drivers[-1].start()
     for driver in drivers:

@@ -19,28 +19,11 @@ from orchestrator.conclude import rows_of
 from orchestrator.housekeeping import entries
 from orchestrator.journal import Sweep, find_sweep
 from results.store import differences
+from tests.overlapping import settings, space
 from trainer.spec.mirror import store_folder
 from trainer.stages.shared import stage_store
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
-SPACE = """
-name: {name}
-preset: tiny
-seeds: [1, 2]
-parameters:
-  ttt.mode: {{value: score_first}}
-  ttt.lr: {{values: {rates}}}
-compare: {{baseline: {{ttt.mode: off}}}}
-"""
-SMALL = (
-    "budget.train_steps=100",
-    "schedule.warmdown_steps=40",
-    "averaging.use=none",
-    "data.val_bytes=9000",
-    "ttt.chunk_tokens=1024",
-    "evaluation.diagnose=false",
-)
-SETTINGS = [word for setting in SMALL for word in ("--set", setting)]
 PATIENCE_S = 400
 
 
@@ -50,8 +33,8 @@ class Machine:
     def __init__(self, folder: Path, store: str):
         self.folder, self.store = folder, store
         folder.mkdir()
-        (folder / "q.yaml").write_text(SPACE.format(name="q", rates=[0.001, 0.002, 0.004]))
-        (folder / "other.yaml").write_text(SPACE.format(name="other", rates=[0.002, 0.004, 0.008]))
+        (folder / "q.yaml").write_text(space("q", [0.001, 0.002, 0.004]))
+        (folder / "other.yaml").write_text(space("other", [0.002, 0.004, 0.008]))
 
     def start(self, *words: str) -> subprocess.Popen:
         command = [sys.executable, "-c", "from orchestrator.cli import main; main()", *words, "--store", self.store]
@@ -59,7 +42,7 @@ class Machine:
             return subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
 
     def sweep(self, file: str, *options: str) -> subprocess.Popen:
-        return self.start("sweep", file, "--no-check", *options, *SETTINGS)
+        return self.start("sweep", file, "--no-check", *options, *settings(train_steps=100))
 
     def said(self) -> str:
         return (self.folder / "log").read_text()[-3000:]
