@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import uuid
 from importlib.metadata import version
 
 import pytest
@@ -9,12 +10,14 @@ from questions import space_of
 
 from orchestrator.conclude import machines_say, rows_of, table_of
 from orchestrator.feed import Feed
-from orchestrator.journal import open_sweep
+from orchestrator.journal import find_sweep, open_sweep
 from orchestrator.quarantine import trust_machine
 from orchestrator.run_queue import FINISHED, queue_of
 from results.machines import quarantined, read_machines
 from results.tables import handling_lines
+from trainer.spec.bucket import Bucket
 from trainer.spec.errors import UserError
+from trainer.spec.mirror import make_mirror
 from trainer.spec.record import StageOutcome
 from trainer.stages.assemble import RunRequest, fingerprints_of, keep_record, make_record
 from trainer.stages.cache import StageStore
@@ -95,6 +98,19 @@ def test_a_machine_with_other_versions_is_quarantined_and_its_run_comes_again(cl
     cluster.finish("alpha")
     assert bad in cluster.recorded
     assert len(cluster.recorded) == 6
+
+
+def test_what_is_set_aside_here_is_no_record_on_other_machines_either(tmp_path):
+    bucket = Bucket(f"memory://{uuid.uuid4().hex}/runs")
+    for name in ("runs", "elsewhere"):
+        make_mirror(tmp_path / name, bucket)
+    cluster = Cluster(tmp_path)
+    first = cluster.run("alpha")
+    request = cluster.feed.next()
+    cluster.leave_record(request, "beta", torch="2.12.0")
+    assert find_sweep(tmp_path / "elsewhere", "guarded").records().keys() == {first, request.run_id}
+    cluster.feed.ended(request.run_id)
+    assert find_sweep(tmp_path / "elsewhere", "guarded").records().keys() == {first}
 
 
 def test_what_a_quarantined_machine_computed_leaves_the_store_and_counts_in_no_mean(cluster):

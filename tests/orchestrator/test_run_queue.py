@@ -54,6 +54,16 @@ def test_the_baseline_comes_first_and_every_configuration_runs_on_the_same_seeds
     assert all(run.recipe.seed == run.seed for run in runs)
 
 
+def test_a_run_that_is_forgotten_comes_again_however_long_it_was_done(tmp_path):
+    line = queue(space_of(tmp_path, ROPE))
+    first = line.next_run()
+    line.finished(first.run_id, record_of(first))
+    while (run := line.next_run()) is not FINISHED:
+        line.finished(run.run_id, record_of(run))
+    line.forget(first.run_id)
+    assert line.next_run() == first
+
+
 def test_a_run_is_named_by_its_configuration_and_seed(tmp_path):
     run = queue(space_of(tmp_path, TTT)).next_run()
     assert run.run_id == f"{run.configuration.id}-s1"
