@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from results.row import COLUMN_TYPES, LEADING
+from results.rows.row import COLUMN_TYPES, LEADING
 
 FORMAT = 1
 """Raised when a program that reads the rows would have to change."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.s3_server import S3Server
-from trainer.spec.bucket import Bucket
+from trainer.store.bucket import Bucket
 
 torch.set_num_threads(1)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator.configuration import Configuration, baseline_of, identify
-from orchestrator.journal import Sweep, open_sweep
-from orchestrator.space import load_space
-from results.ledger import Ledger
+from orchestrator.space.configuration import Configuration, baseline_of, identify
+from orchestrator.space.load import load_space
+from orchestrator.sweep.sweep import Sweep, open_sweep
+from results.verdicts.seed_ledger import Ledger
 from trainer.spec.record import Record, StageOutcome
 
 SPACE = """

@@ -17,20 +17,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from trainer.data_commands import data_app
+from trainer.data_cli import data_app
 from trainer.spec.errors import RecipeError, UserError, did_you_mean
-from trainer.spec.fields import FIELDS, FieldInfo
+from trainer.spec.field_index import FIELDS, FieldInfo
 from trainer.spec.fingerprint import configuration_id
 from trainer.spec.load import load_preset, parse_overrides
-from trainer.spec.mirror import store_folder
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import NAME_PATTERN, Record
 from trainer.spec.units import human_bytes, human_seconds
-from trainer.stages.assemble import RunRequest, adopt, keep_record
-from trainer.stages.shared import stage_store
+from trainer.stages.run_record import RunRequest, adopt, keep_record
+from trainer.store.mirror import store_folder
+from trainer.store.shared import stage_store
 
 if TYPE_CHECKING:
-    from trainer.liveness import Finding
+    from trainer.liveness.check import Finding
 
 EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
 PROGRESS_EVERY = 0.1
@@ -158,7 +158,7 @@ def check(
     format: RowsOption = "text",
 ) -> None:
     """Show in seconds, on the recipe's nano sibling, that every switch does something, compiled or not."""
-    from trainer import liveness  # late: it starts torch
+    from trainer.liveness import check as liveness  # late: it starts torch
 
     recipe = load_preset(preset, parse_overrides(overrides)).recipe
     out = Console(stderr=format == "json", highlight=False, soft_wrap=True)

@@ -25,8 +25,8 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from trainer.ranks import Ranks
 from trainer.spec.environment import node_name
 from trainer.spec.errors import StoreFull
-from trainer.stages.assemble import RunRequest
 from trainer.stages.context import Interrupted, Progress
+from trainer.stages.run_record import RunRequest
 
 COLLECTIVE_TIMEOUT_S = 1800
 TAKE_WAIT_S = 30

@@ -9,11 +9,17 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("nn", "optim", "data", "quant", "scoring")
+FLOORS = {
+    "orchestrator": ("space", "search", "sweep", "status", "run", "plan", "analysis", "commands", "cli"),
+    "results": (("stats", "rows"), "verdicts", "figures", "report"),
+}
+"""Rooms from the lowest floor to the highest: each imports only itself and what stands before it."""
+BESIDE = {"orchestrator": ("output",), "results": ()}
+"""Modules beside the lowest floor: every room may import them, they import no room."""
 TORCH_FREE = (
-    "trainer.stages.cache",
-    "trainer.stages.shared",
-    "trainer.stages.claims",
-    "trainer.stages.assemble",
+    "trainer.store",
+    "trainer.store.shared",
+    "trainer.stages.run_record",
     "trainer.data.corpus",
 )
 LATE = ("trainer.stages.pipeline", "trainer.stages.context", "trainer.worker_group", "trainer.cli")
@@ -58,10 +64,17 @@ def test_trainer_never_imports_upwards():
         assert not of(imports(path), "orchestrator", "results"), path
 
 
-def test_results_stand_on_paper_alone():
+def test_the_store_knows_paper_alone():
+    for path in modules("trainer/store"):
+        names = imports(path)
+        assert of(names, "trainer", "orchestrator", "results") == of(names, "trainer.spec", "trainer.store"), path
+        assert not of(names, "torch", "ray"), path
+
+
+def test_results_stand_on_paper_and_the_store():
     for path in modules("results"):
         names = imports(path)
-        assert of(names, "trainer", "orchestrator") == of(names, "trainer.spec"), path
+        assert of(names, "trainer", "orchestrator") == of(names, "trainer.spec", "trainer.store"), path
         assert not of(names, "torch", "ray"), path
 
 
@@ -73,13 +86,36 @@ def test_the_orchestrator_reaches_the_trainer_by_few_doors():
         assert not of(names, "torch"), path
 
 
+def rooms_of(floor: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (floor,) if isinstance(floor, str) else floor
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_rooms_import_only_the_floors_below(package):
+    below = list(BESIDE[package])
+    for floor in FLOORS[package]:
+        for room in rooms_of(floor):
+            allowed = [f"{package}.{name}" for name in (*below, room)]
+            for path in modules(f"{package}/{room}") or [ROOT / package / f"{room}.py"]:
+                ours = of(imports(path), package)
+                assert ours == of(ours, *allowed), f"{path} imports {sorted(ours - of(ours, *allowed))}"
+        below += rooms_of(floor)
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_every_module_is_in_a_room(package):
+    rooms = {room for floor in FLOORS[package] for room in rooms_of(floor)}
+    there = {path.relative_to(ROOT / package).parts[0].removesuffix(".py") for path in modules(package)}
+    assert there - {"__init__"} == rooms | set(BESIDE[package])
+
+
 @pytest.mark.parametrize(
     ("package", "owner"),
     [
-        ("ray.tune", "orchestrator/tuner.py"),
+        ("ray.tune", "orchestrator/run/tuner.py"),
         ("ray.train", "trainer/worker_group.py"),
         ("torch.distributed", "trainer/ranks.py"),
-        ("fsspec", "trainer/spec/bucket.py"),
+        ("fsspec", "trainer/store/bucket.py"),
     ],
 )
 def test_one_file_knows_it(package, owner):
@@ -104,7 +140,15 @@ def test_only_the_ledger_opens_validation_shards():
 
 
 @pytest.mark.parametrize(
-    "module", ["orchestrator.cli", "orchestrator.driver", "results.row", "trainer.cli", *TORCH_FREE]
+    "module",
+    [
+        "orchestrator.cli",
+        "orchestrator.run.driver",
+        "results.rows.row",
+        "trainer.cli",
+        "trainer.store.shared",
+        *TORCH_FREE,
+    ],
 )
 def test_importing_starts_neither_torch_nor_ray(module):
     code = (

@@ -18,7 +18,7 @@ from tests.ray.test_slot_on_ray import Slot
 from tests.trainer.stages.conftest import run
 from trainer.spec.load import load_preset
 from trainer.spec.recipe import Recipe
-from trainer.stages.assemble import RunRequest
+from trainer.stages.run_record import RunRequest
 
 pytestmark = pytest.mark.bench
 TRIES = 6
@@ -38,7 +38,7 @@ def recipe(changes: dict) -> Recipe:
 
 @pytest.fixture(scope="module")
 def slot(tmp_path_factory) -> Iterator[Slot]:
-    from orchestrator.ray_session import ray_session
+    from orchestrator.run.ray_session import ray_session
 
     folder = tmp_path_factory.mktemp("cancelling")
     assert run(folder / "store", recipe({}), "first").status == "done"

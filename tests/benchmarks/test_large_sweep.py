@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.conclude import print_comparison, print_table
-from orchestrator.configuration import baseline_of, identify
-from orchestrator.journal import Sweep, find_sweep, open_sweep
-from orchestrator.space import load_space
+from orchestrator.analysis.comparison import print_comparison
+from orchestrator.analysis.tables import print_table
+from orchestrator.space.configuration import baseline_of, identify
+from orchestrator.space.load import load_space
+from orchestrator.sweep.sweep import Sweep, find_sweep, open_sweep
 from tests.sweep_on_disk import record
 
 pytestmark = pytest.mark.bench

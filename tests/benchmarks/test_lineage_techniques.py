@@ -23,12 +23,12 @@ from trainer.quant.gptq import gptq_rows
 from trainer.quant.packing import storage_of
 from trainer.spec.load import load_preset
 from trainer.spec.recipe import Recipe
-from trainer.stages.assemble import fingerprints_of
-from trainer.stages.cache import StageStore
 from trainer.stages.calibrate import calibration_batches, layer_hessians
 from trainer.stages.context import StageContext
 from trainer.stages.export import averaged_weights
+from trainer.stages.run_record import fingerprints_of
 from trainer.stages.weights import load_weights
+from trainer.store.local import StageStore
 
 pytestmark = pytest.mark.bench
 SEEDS = (1, 2, 3, 4, 5)

@@ -17,10 +17,10 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.run_queue import FINISHED, Pause
+from orchestrator.search.run_queue import FINISHED, Pause
 from tests.trainer.stages.conftest import run, small
-from trainer.stages.assemble import RunRequest
-from trainer.stages.cache import StageStore
+from trainer.stages.run_record import RunRequest
+from trainer.store.local import StageStore
 
 pytestmark = pytest.mark.bench
 HALF_SECOND = 0.5
@@ -56,9 +56,9 @@ def slots(count: int, work: Any) -> Iterator[Any]:
     """A function that sends a feed through Tune to `count` warm slots."""
     import ray
 
-    from orchestrator.board import Board
-    from orchestrator.driver import BOARD
-    from orchestrator.tuner import run_trials
+    from orchestrator.run.board import Board
+    from orchestrator.run.on_ray import BOARD
+    from orchestrator.run.tuner import run_trials
     from trainer.worker_group import serve
 
     scratch = Path(tempfile.mkdtemp())
@@ -76,7 +76,7 @@ def slots(count: int, work: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_() -> Iterator[None]:
-    from orchestrator.ray_session import ray_session
+    from orchestrator.run.ray_session import ray_session
 
     with ray_session(None):
         import ray  # after its settings are made

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from results.report import write_report
+from results.report.report import write_report
 from tests import browser as real
 from tests.results.made_up import dossier
 

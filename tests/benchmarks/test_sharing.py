@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.journal import open_sweep
-from orchestrator.run_queue import queue_of
-from orchestrator.space import load_space
-from results.store import read_rows
-from results.tables import per_configuration
+from orchestrator.run.feed import queue_of
+from orchestrator.space.load import load_space
+from orchestrator.sweep.sweep import open_sweep
+from results.rows.read import read_rows
+from results.rows.tables import per_configuration
 from tests.trainer.stages.conftest import TTT, run, small
 from trainer.spec.record import Record
 

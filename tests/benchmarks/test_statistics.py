@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from results.compare import compare
-from results.moderation import SharedVariance
-from results.planning import Design
-from results.race import Heats, RaceRule
-from results.records import merged_records
-from results.resampling import bootstrap_interval
-from results.sequential import Looks, p_less
-from results.stats import LEAST_POOLED_DF
+from results.stats.power import Design
+from results.stats.race import Heats, RaceRule
+from results.stats.resampling import bootstrap_interval
+from results.stats.sequential import Looks, p_less
+from results.stats.shared_variance import SharedVariance
+from results.stats.t_tests import LEAST_POOLED_DF
+from results.verdicts.compare import compare
+from results.verdicts.published_records import merged_records
 from tests.results.sweeps import frame, row
 
 pytestmark = pytest.mark.bench

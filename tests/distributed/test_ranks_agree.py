@@ -12,9 +12,9 @@ from trainer.ranks import Ranks
 from trainer.spec.load import load_preset
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record
-from trainer.stages.assemble import RunRequest
-from trainer.stages.cache import StageStore
 from trainer.stages.pipeline import run_pipeline
+from trainer.stages.run_record import RunRequest
+from trainer.store.local import StageStore
 
 pytestmark = pytest.mark.distributed
 SMALL = {

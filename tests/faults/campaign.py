@@ -27,12 +27,12 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
-from orchestrator.conclude import rows_of
-from orchestrator.housekeeping import entries
-from orchestrator.journal import find_sweep
-from results.store import differences
+from orchestrator.analysis.tables import rows_of
+from orchestrator.commands.cache import entries
+from orchestrator.sweep.sweep import find_sweep
+from results.rows.read import differences
 from trainer.data.corpus import read_stdlib
-from trainer.stages.cache import StageStore
+from trainer.store.local import StageStore
 
 SPACE = """
 name: faults
@@ -62,10 +62,10 @@ FATAL = ("raylet", "driver")
 TITLES = {"worker": "RayTrainWorker", "board": "ray::Board", "tune actor": "ray::RunTrial", "raylet": "raylet/raylet"}
 HEAVY = (
     "orchestrator.cli",
-    "orchestrator.driver",
-    "orchestrator.searcher",
+    "orchestrator.run.driver",
+    "orchestrator.search.searcher",
     "trainer.stages.pipeline",
-    "results.figures",
+    "results.figures.scores",
     "matplotlib.pyplot",
 )
 PATIENCE_S = 300

@@ -8,9 +8,9 @@ from trainer.nn.attention_backend import attention_backend
 from trainer.nn.gpt import GPT
 from trainer.ranks import Ranks
 from trainer.spec.load import load_preset
-from trainer.stages.assemble import RunRequest
-from trainer.stages.cache import StageStore
 from trainer.stages.pipeline import run_pipeline
+from trainer.stages.run_record import RunRequest
+from trainer.store.local import StageStore
 
 pytestmark = pytest.mark.gpu
 

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from orchestrator.configuration import Configuration
-from orchestrator.journal import Sweep
-from orchestrator.question import SearchSpace
-from orchestrator.run_queue import FINISHED, Run, RunQueue, queue_of
-from orchestrator.searcher import Searcher
-from orchestrator.space import load_space
-from results.ledger import Ledger
+from orchestrator.run.feed import queue_of
+from orchestrator.search.run_queue import FINISHED, Run, RunQueue
+from orchestrator.search.searcher import Searcher
+from orchestrator.space.configuration import Configuration
+from orchestrator.space.load import load_space
+from orchestrator.space.search_space import SearchSpace
+from orchestrator.sweep.sweep import Sweep
+from results.verdicts.seed_ledger import Ledger
 from trainer.spec.fingerprint import TextDigests
 from trainer.spec.record import Record, StageOutcome
 

@@ -5,11 +5,11 @@ import math
 import sys
 
 import pytest
-from questions import TTT, leave_runs, score, space_of
 
 from orchestrator.cli import main
-from orchestrator.journal import open_sweep
 from orchestrator.output import COLUMNS, print_rows
+from orchestrator.sweep.sweep import open_sweep
+from tests.orchestrator.questions import TTT, leave_runs, score, space_of
 
 KINDS = {
     "string": str, "number": (int, float), "integer": int, "boolean": bool,

@@ -15,13 +15,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.conclude import rows_of
-from orchestrator.housekeeping import entries
-from orchestrator.journal import Sweep, find_sweep
-from results.store import differences
+from orchestrator.analysis.tables import rows_of
+from orchestrator.commands.cache import entries
+from orchestrator.sweep.sweep import Sweep, find_sweep
+from results.rows.read import differences
 from tests.overlapping import settings, space
-from trainer.spec.mirror import store_folder
-from trainer.stages.shared import stage_store
+from trainer.store.mirror import store_folder
+from trainer.store.shared import stage_store
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 PATIENCE_S = 400

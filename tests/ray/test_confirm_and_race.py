@@ -5,11 +5,12 @@ import time
 from dataclasses import replace
 
 import pytest
-from test_road import Sweeps
 
-from orchestrator.conclude import rows_of, verdicts_of
-from orchestrator.journal import find_sweep
-from results.store import differences
+from orchestrator.analysis.comparison import verdicts_of
+from orchestrator.analysis.tables import rows_of
+from orchestrator.sweep.sweep import find_sweep
+from results.rows.read import differences
+from tests.ray.test_road import Sweeps
 
 RACE = """
 name: race

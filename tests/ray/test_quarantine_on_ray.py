@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.conclude import rows_of
-from orchestrator.journal import find_sweep
-from results.machines import quarantined
-from results.tables import per_run
+from orchestrator.analysis.tables import rows_of
+from orchestrator.sweep.sweep import find_sweep
+from results.rows.machines import quarantined
+from results.rows.tables import per_run
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]

@@ -17,9 +17,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.conclude import rows_of
-from orchestrator.journal import find_sweep
-from results.store import differences
+from orchestrator.analysis.tables import rows_of
+from orchestrator.sweep.sweep import find_sweep
+from results.rows.read import differences
 
 pytestmark = pytest.mark.ray
 SPACE = """

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import psutil
 import pytest
-from test_road import Sweeps
 
-from orchestrator.conclude import rows_of
-from orchestrator.journal import Sweep, find_sweep
-from results.store import differences
+from orchestrator.analysis.tables import rows_of
+from orchestrator.sweep.sweep import Sweep, find_sweep
+from results.rows.read import differences
+from tests.ray.test_road import Sweeps
 
 RUNGS = """
 name: rungs

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator import ray_session
+from orchestrator.run import ray_session
 from trainer.spec.errors import UserError
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

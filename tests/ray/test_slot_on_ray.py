@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from tests.trainer.stages.conftest import run, small
 from trainer.spec.errors import StoreFull
 from trainer.spec.recipe import Recipe
-from trainer.stages.assemble import RunRequest, fingerprints_of
-from trainer.stages.cache import StageStore
+from trainer.stages.run_record import RunRequest, fingerprints_of
+from trainer.store.local import StageStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 PATIENCE_S = 120
@@ -30,8 +30,8 @@ class Slot:
     def __init__(self, folder: Path):
         import ray
 
-        from orchestrator.board import Board
-        from orchestrator.driver import BOARD
+        from orchestrator.run.board import Board
+        from orchestrator.run.on_ray import BOARD
         from trainer.stages.pipeline import run_pipeline
         from trainer.worker_group import serve
 
@@ -82,7 +82,7 @@ def title(process: psutil.Process) -> str:
 
 @pytest.fixture(scope="module")
 def slot(tmp_path_factory) -> Iterator[Slot]:
-    from orchestrator.ray_session import ray_session
+    from orchestrator.run.ray_session import ray_session
 
     folder = tmp_path_factory.mktemp("slot")
     assert run(folder / "store", small(), "first").status == "done"
@@ -146,7 +146,7 @@ def test_a_slot_whose_store_is_full_ends_the_sweep_and_blames_no_run(slot, tmp_p
     def fill(request, **hooks):
         raise StoreFull("no room")
 
-    from orchestrator.board import Board
+    from orchestrator.run.board import Board
     from trainer.worker_group import serve
 
     board = slot.ray.remote(Board).remote(1)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.conclude import rows_of
-from orchestrator.journal import find_sweep
+from orchestrator.analysis.tables import rows_of
+from orchestrator.sweep.sweep import find_sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 SPACE = """

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results.compare import compare
-from results.dossier import Dossier
-from results.row import unfinished_row
-from results.store import OUTCOME_COLUMNS, frame_of
+from results.rows.read import OUTCOME_COLUMNS, frame_of
+from results.rows.row import unfinished_row
+from results.verdicts.compare import compare
+from results.verdicts.sweep_results import Dossier
 from tests.results.sweeps import record, scored
 
 KEYS = ("ttt.lr", "ttt.epochs", "ttt.optimizer")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from results.row import unfinished_row
-from results.store import frame_of
+from results.rows.read import frame_of
+from results.rows.row import unfinished_row
 
 TOKENS_PER_BYTE = 0.5
 LN2 = 0.6931471805599453

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.spec.fields import flat
+from trainer.spec.field_index import flat
 from trainer.spec.recipe import Recipe
 from trainer.spec.stage_table import STAGES, fields_read, stages_of
 

@@ -13,10 +13,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from trainer.spec.errors import ProblemsError, RecipeError, did_you_mean
-from trainer.spec.expected import Expected, read_expected
-from trainer.spec.fields import FIELDS
+from trainer.spec.field_index import FIELDS
 from trainer.spec.nano import SUFFIX, nano_values
 from trainer.spec.recipe import Recipe
+from trainer.spec.stage_times import Expected, read_expected
 from trainer.spec.yaml_text import YamlText, parse_value, read_text
 
 HEADER_KEYS = ("description", "extends", "source", "parameters", "published", "expected")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from trainer.spec.fields import FIELDS
+from trainer.spec.field_index import FIELDS
 from trainer.spec.load import HEADER_KEYS
 from trainer.spec.recipe import Recipe
 from trainer.spec.section import Section

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.spec.fields import FIELDS, disabled_by, value_at
+from trainer.spec.field_index import FIELDS, disabled_by, value_at
 from trainer.spec.recipe import Recipe
 
 

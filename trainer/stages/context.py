@@ -11,7 +11,7 @@ from pathlib import Path
 from trainer.ranks import Ranks
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import StageOutcome
-from trainer.stages.cache import StageStore
+from trainer.store.local import StageStore
 
 SNAPSHOT_EVERY_S = 60.0
 

@@ -21,15 +21,15 @@ from trainer.spec.errors import BudgetExceeded, StoreError, StoreFull, UserError
 from trainer.spec.fingerprint import workload
 from trainer.spec.record import Metric, Record, StageOutcome, now
 from trainer.stages.adapt import adapt
-from trainer.stages.assemble import RunRequest, fingerprints_of, keep_record, make_record
-from trainer.stages.cache import Claim, StageStore
 from trainer.stages.context import SNAPSHOT_EVERY_S, Interrupted, Progress, StageContext
 from trainer.stages.diagnose import diagnose
 from trainer.stages.evaluate import evaluate
 from trainer.stages.export import export
 from trainer.stages.prepare import prepare_train_text, prepare_val_text
+from trainer.stages.run_record import RunRequest, fingerprints_of, keep_record, make_record
 from trainer.stages.train import train
 from trainer.stages.weights import attention_of
+from trainer.store.local import Claim, StageStore
 
 StageFunction = Callable[[StageContext, Path], dict[str, Metric]]
 WORK: Mapping[str, StageFunction] = {

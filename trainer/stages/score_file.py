@@ -19,12 +19,12 @@ from trainer.scoring.sliding import score
 from trainer.spec.errors import ArtifactError
 from trainer.spec.recipe import Recipe
 from trainer.stages.adapt import PROCEDURES, make_sgd
-from trainer.stages.assemble import fingerprints_of
-from trainer.stages.cache import StageStore
 from trainer.stages.context import StageContext
 from trainer.stages.evaluate import open_ledger
 from trainer.stages.pipeline import obtain
+from trainer.stages.run_record import fingerprints_of
 from trainer.stages.weights import build_model
+from trainer.store.local import StageStore
 
 
 def score_file(path: Path, recipe: Recipe, store: StageStore, progress: Callable[[float], None]) -> Score:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainer.spec.errors import RecipeError
-from trainer.spec.fields import FIELDS, value_at
+from trainer.spec.field_index import FIELDS, value_at
 from trainer.spec.fingerprint import TextDigests, configuration_id, fingerprints, workload
 from trainer.spec.load import load_preset, preset_names, with_values
 from trainer.spec.recipe import Recipe

@@ -5,7 +5,7 @@ import torch
 
 from trainer.nn.gpt import GPT, num_parameters
 from trainer.spec.errors import RecipeError
-from trainer.spec.fields import FIELDS, flat
+from trainer.spec.field_index import FIELDS, flat
 from trainer.spec.load import load_preset, preset_names
 from trainer.spec.stage_table import stages_of
 

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from trainer.spec.fields import FIELDS, disabled_by, value_at
+from trainer.spec.field_index import FIELDS, disabled_by, value_at
 from trainer.spec.load import load_preset, preset_names, with_values
 from trainer.spec.recipe import Recipe
 from trainer.spec.stage_table import STAGES

@@ -8,9 +8,9 @@ import pytest
 from trainer.spec.load import load_preset
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record
-from trainer.stages.assemble import RunRequest
-from trainer.stages.cache import StageStore
 from trainer.stages.pipeline import run_pipeline
+from trainer.stages.run_record import RunRequest
+from trainer.store.local import StageStore
 
 SMALL = {
     "budget.train_steps": 6,

@@ -12,8 +12,8 @@ from torch import nn
 
 from tests.trainer.stages.conftest import TTT, run, small
 from trainer.nn.block import Block
-from trainer.stages.assemble import fingerprints_of
 from trainer.stages.context import Interrupted, Progress
+from trainer.stages.run_record import fingerprints_of
 
 RECIPE = small(
     **{key.replace(".", "__"): value for key, value in TTT.items()},

@@ -7,11 +7,11 @@ import torch
 
 from tests.trainer.stages.conftest import small
 from trainer.spec.errors import UserError
-from trainer.stages.assemble import fingerprints_of
-from trainer.stages.cache import StageStore
 from trainer.stages.compiling import Graphs, Variant, is_compiled, variants
 from trainer.stages.context import Interrupted, StageContext
+from trainer.stages.run_record import fingerprints_of
 from trainer.stages.train import initial_model, train_model
+from trainer.store.local import StageStore
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 SMALLEST = {

@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from tests.trainer.stages.conftest import TTT, run, small
 from trainer.spec.errors import StoreFull
 from trainer.spec.recipe import Recipe
-from trainer.stages.assemble import RunRequest, adopt, fingerprints_of
-from trainer.stages.cache import StageStore
 from trainer.stages.context import Interrupted
-from trainer.stages.seal import SEAL, seal
+from trainer.stages.run_record import RunRequest, adopt, fingerprints_of
+from trainer.store.checksums import SEAL, seal
+from trainer.store.local import StageStore
 
 
 def files(store, stage: str) -> dict[str, bytes]:

@@ -29,10 +29,10 @@ from trainer.spec.budget import check_artifact_bytes, check_train_s
 from trainer.spec.errors import BudgetExceeded, LegalityError
 from trainer.spec.recipe import TTT, Budget, Evaluation, Quantization
 from trainer.stages.adapt import make_sgd
-from trainer.stages.assemble import fingerprints_of
-from trainer.stages.cache import StageStore
 from trainer.stages.context import StageContext
 from trainer.stages.evaluate import evaluate
+from trainer.stages.run_record import fingerprints_of
+from trainer.store.local import StageStore
 
 EVALUATION = Evaluation(window_tokens=16, stride_tokens=5, batch_windows=4)
 LEARNING = TTT(mode="score_first", lr=0.05, epochs=3, chunk_tokens=32, batch_rows=2)

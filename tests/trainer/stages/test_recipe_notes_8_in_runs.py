@@ -28,13 +28,13 @@ from trainer.scoring.legality import Ledger
 from trainer.scoring.ttt import score_first
 from trainer.spec.budget import check_artifact_bytes, check_eval_s, check_train_s
 from trainer.spec.errors import BudgetExceeded
-from trainer.spec.fields import FIELDS
+from trainer.spec.field_index import FIELDS
 from trainer.spec.recipe import Budget
 from trainer.stages.adapt import make_sgd
-from trainer.stages.assemble import fingerprints_of
-from trainer.stages.cache import StageStore
+from trainer.stages.run_record import fingerprints_of
 from trainer.stages.train import Decision
 from trainer.stages.training import TrainingClock
+from trainer.store.local import StageStore
 
 TESTS = Path(__file__).parents[2]
 NUMBERS = {

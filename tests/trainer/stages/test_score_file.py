@@ -15,9 +15,9 @@ from tests.trainer.stages.conftest import small
 from trainer.nn.gpt import GPT
 from trainer.quant.lineage_files import read_lineage_file
 from trainer.spec.errors import ArtifactError
-from trainer.stages.cache import StageStore
 from trainer.stages.score_file import model_of_file, score_file
 from trainer.stages.train import initial_model
+from trainer.store.local import StageStore
 
 WRAPPERS = {
     "zlib": zlib.compress,

@@ -9,11 +9,11 @@ import pytest
 from tests.fakes import HandClock
 from tests.trainer.stages.conftest import run, small
 from trainer.spec.recipe import Recipe
-from trainer.stages.assemble import fingerprints_of
-from trainer.stages.cache import StageStore
 from trainer.stages.context import Interrupted, StageContext
+from trainer.stages.run_record import fingerprints_of
 from trainer.stages.train import train
 from trainer.stages.training import read_snapshot
+from trainer.store.local import StageStore
 
 RECIPES = {
     "swa": small(budget__train_steps=8),

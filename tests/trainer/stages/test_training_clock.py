@@ -10,10 +10,10 @@ import torch
 
 from tests.fakes import HandClock
 from tests.trainer.stages.conftest import small
-from trainer.stages.assemble import fingerprints_of
-from trainer.stages.cache import StageStore
 from trainer.stages.context import StageContext
+from trainer.stages.run_record import fingerprints_of
 from trainer.stages.train import initial_model, train_model
+from trainer.store.local import StageStore
 
 WALL_CLOCK = {"budget__train_steps": None, "averaging__use": "none", "averaging__swa_every": 0}
 TINIEST = {

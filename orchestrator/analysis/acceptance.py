@@ -1,0 +1,117 @@
+"""'Would this be accepted?' on the command line: a sweep, or a published record, under somebody's named rule."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.analysis.comparison import OTHER_TEXT, is_foreign, ledger_says, reference_of
+from orchestrator.analysis.tables import baseline_of, rows_of
+from orchestrator.output import console_for, print_rows, say
+from orchestrator.space.configuration import label
+from orchestrator.sweep.sweep import Sweep
+from results.verdicts.acceptance import POLICIES, Acceptance, accept, acceptance_of_records, policy_of
+from results.verdicts.published_records import date_of, frontier_before, record_losses
+
+STYLES = {"accepted": "bold green", "not accepted": "", "cannot say": "dim"}
+
+
+def print_acceptance(sweep: Sweep, store: Path, policy: str, baseline: str | None, format: str) -> None:
+    """What the policy says of every configuration of a sweep, against its baseline or another incumbent."""
+    frame, asked = rows_of(sweep), {item.id: item for item in sweep.asked()}
+    reference = reference_of(sweep, baseline or baseline_of(sweep), store)
+    incumbent = frame[frame["config"] == reference] if isinstance(reference, str) else reference
+    name = str(incumbent["config"].iloc[0]) if len(incumbent) else str(reference)
+    objections = ledger_says(sweep, frame)["objections"]
+    foreign = is_foreign(sweep, baseline)
+    told = []
+    for config in asked:
+        if config == name:
+            continue
+        rows = frame[frame["config"] == config]
+        answer = accept(policy_of(policy), rows, incumbent, wanted_seeds(sweep, config))
+        if objection := objections.get(config) or objections.get(name):
+            answer = Acceptance(answer.policy, config, name, "cannot say", objection)
+        if foreign and answer.gain_bpb is not None:
+            answer = replace(answer, note=f"{answer.note} {OTHER_TEXT}".strip())
+        told.append(answer)
+    told.sort(key=lambda answer: float("inf") if answer.gain_bpb is None else -answer.gain_bpb)
+    _print(told, format, {config: label(item, sweep.space) for config, item in asked.items()})
+
+
+def wanted_seeds(sweep: Sweep, config: str) -> tuple[int, ...]:
+    """The seeds a configuration must have finished: all, or in a race those of its rounds."""
+    return sweep.space.seeds[: sweep.race().seeds[config]] if sweep.space.race else sweep.space.seeds
+
+
+def print_records(record: str | None, policy: str | None, format: str) -> None:
+    """Every merged record against the one before it; or one record against the best of the days before its own."""
+    policies = [policy_of(policy)] if policy else list(POLICIES.values())
+    if record is None:
+        told = acceptance_of_records(policies[0])
+        if format == "text":
+            console_for().print(_overview(told))
+            return
+    else:
+        rows = record_losses(record)
+        incumbent = record_losses(frontier_before(date_of(record)))
+        told = [accept(each, rows, incumbent) for each in policies]
+        if format == "text":
+            console_for().print(_scores_line(rows), soft_wrap=True)
+    _print(told, format, {})
+
+
+def _overview(told: Sequence[Acceptance]) -> RenderableType:
+    """One line for each record; its whole sentence is told when it is asked for by name."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("record", overflow="fold")
+    for title in ("runs", "gain bpb", "asked bpb", "p"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for answer in told:
+        table.add_row(Text(answer.candidate), *_numbers(answer), Text(answer.answer, style=STYLES[answer.answer]))
+    counts: Counter[str] = Counter(answer.answer for answer in told)
+    says = ", ".join(f"{counts[answer]} {answer}" for answer in STYLES)
+    policy = told[0].policy
+    note = (
+        f"{says} under {policy.name} ({policy.rule}), each against the record merged before it. A spread needs 2 runs: "
+        "from one nothing can be said, and as the other side its score is taken as exact. "
+        "One in full: orchestrator records NAME"
+    )
+    return Group(table, Text(""), Text(note))
+
+
+def _numbers(answer: Acceptance) -> list[str]:
+    if answer.gain_bpb is None:
+        return ["", "", "", ""]
+    margin = "" if answer.margin_bpb is None else f"{answer.margin_bpb:.5f}"
+    runs = f"{answer.n_candidate} v {answer.n_incumbent}" if answer.n_incumbent else f"{answer.n_candidate}"
+    return [runs, f"{answer.gain_bpb:+.5f}", margin, f"{answer.p:.2g}"]
+
+
+def _scores_line(rows: pd.DataFrame) -> str:
+    parts = [
+        f"{name} {rows[name].mean():.8f}" + (f", sd {rows[name].std():.8f}" if len(rows) > 1 else "") + f" {unit}"
+        for name, unit in (("val_loss", "nats per token"), ("val_bpb", "bits per byte"))
+        if rows[name].notna().all()
+    ]
+    return f"{rows['config'].iloc[0]}, {len(rows)} seeds: {'; '.join(parts)}"
+
+
+def _print(told: list[Acceptance], format: str, labels: Mapping[str, str]) -> None:
+    if format == "json":
+        rows = [asdict(answer) | {"policy": answer.policy.name, "sentence": answer.sentence} for answer in told]
+        print_rows(rows)
+        return
+    console = console_for()
+    for answer in told:
+        who = labels.get(answer.candidate, answer.candidate)
+        console.print(f"{answer.answer.upper()}  {who}", style="bold", soft_wrap=True)
+        say(console, answer.sentence)

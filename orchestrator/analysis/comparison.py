@@ -1,0 +1,221 @@
+"""Verdicts on a sweep's configurations: against its own baseline, another sweep's, or a published record."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from orchestrator.analysis.tables import baseline_of, rows_of, table_of
+from orchestrator.output import console_for, print_rows, say
+from orchestrator.search.race import is_paired, rule_of
+from orchestrator.space.configuration import label
+from orchestrator.space.sections import Compare
+from orchestrator.sweep.sweep import Sweep, find_sweep
+from results.verdicts.compare import compare
+from results.verdicts.published_records import record_losses
+from results.verdicts.race import race_verdicts
+from results.verdicts.seed_ledger import SeedFate
+from results.verdicts.verdict import Unit, Verdict
+from trainer.spec.errors import UserError, did_you_mean
+
+
+def demand_race_terms(sweep: Sweep, terms: Compare) -> None:
+    """Raises UserError for other thresholds than the race was run for."""
+    rule, unit = rule_of(sweep.space, paired=False), sweep.space.compare.unit
+    if terms == sweep.space.compare or (terms.margin, terms.unit, terms.alpha) == (rule.margin, unit, rule.alpha):
+        return
+    raise UserError(
+        f"sweep '{sweep.name}' raced for a margin of {rule.margin:g} {unit} at alpha = {rule.alpha:g}: who got more "
+        "seeds was decided by these, so they cannot answer for other thresholds. Change `stopping` in its file and "
+        "sweep again (finished runs are not paid twice), or put the winner to a fixed number of fresh seeds: "
+        f"{sweep.command('confirm')}"
+    )
+
+
+def verdicts_of_race(
+    sweep: Sweep, frame: pd.DataFrame, reference: str | pd.DataFrame, objections: Mapping[str, str]
+) -> list[Verdict]:
+    """Against its own baseline the race decides; anybody else is compared on the seeds that each arm has."""
+    race, space = sweep.race(), sweep.space
+    rule = rule_of(space, is_paired(space, sweep.asked(), sweep.records()))
+    own = reference if isinstance(reference, str) else ""
+    if own == sweep.asked()[0].id:
+        return race_verdicts(frame, race, own, rule, space.compare.unit, space.seeds, objections)
+    arms = [config for config in race.seeds if config != own]
+    verdicts = []
+    for config in arms:
+        num_seeds = min(race.seeds[config], race.seeds.get(own, race.seeds[config]))
+        verdicts += compare(
+            frame[frame["config"].isin([config, own])],
+            reference,
+            rule.margin,
+            space.compare.unit,
+            rule.alpha,
+            exploratory=True,
+            seeds=space.seeds[:num_seeds],
+            objections=objections,
+            family=len(arms),
+            shared_variance=False,
+        )
+    return verdicts
+
+
+MOST_LISTED_SEEDS = 20
+
+
+OTHER_TEXT = "These runs were scored on another text than the record's, so the difference says little."
+
+
+def verdict_lines(sweep: Sweep, frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+    """The question, and in words whether the best configuration answers it."""
+    lines = [sweep.space.description or sweep.name]
+    verdicts = {verdict.config: verdict for verdict in verdicts_of(sweep, frame)}
+    ranked = table[table["rank"].notna() & ~table["is_baseline"]]
+    if ranked.empty:
+        return [*lines, "verdict: cannot say, no configuration beside the baseline is complete."]
+    best = str(ranked.iloc[0]["config"])
+    asked = {item.id: item for item in sweep.asked()}
+    lines.append(f"best configuration {best}: {label(asked[best], sweep.space)}")
+    told = replace(verdicts[best], settle=sweep.command("confirm"))
+    sentence = told.sentence.replace(best, "it").replace(baseline_of(sweep), "the baseline")
+    lines.append(f"verdict: {sentence}")
+    lines.append(f"its {seed_line(sweep, best)}")
+    return [*lines, f"the baseline's {seed_line(sweep, baseline_of(sweep))}"]
+
+
+def verdicts_of(sweep: Sweep, frame: pd.DataFrame) -> list[Verdict]:
+    """A verdict for every configuration on the terms of the question itself."""
+    return _verdicts(sweep, frame, None, None, None, None, Path())
+
+
+def print_comparison(
+    sweep: Sweep,
+    store: Path,
+    baseline: str | None,
+    margin: float | None,
+    unit: Unit | None,
+    alpha: float | None,
+    format: str,
+) -> None:
+    """A verdict for every configuration, best first."""
+    frame = rows_of(sweep)
+    verdicts = _verdicts(sweep, frame, baseline, margin, unit, alpha, store)
+    verdicts = sorted(verdicts, key=lambda verdict: verdict.bpb.difference if verdict.bpb else float("inf"))
+    if format == "json":
+        print_rows(asdict(verdict) | {"sentence": verdict.sentence} for verdict in verdicts)
+        return
+    console = console_for()
+    if is_foreign(sweep, baseline):
+        console.print(OTHER_TEXT, style="yellow", soft_wrap=True)
+    asked = {item.id: item for item in sweep.asked()}
+    for verdict in verdicts:
+        console.print(f"{verdict.conclusion.upper()}  {label(asked[verdict.config], sweep.space)}", style="bold")
+        say(console, verdict.sentence)
+        say(console, seed_line(sweep, verdict.config), "dim")
+        if verdict.assumption:
+            say(console, f"assumes: {verdict.assumption}", "dim")
+
+
+def is_foreign(sweep: Sweep, baseline: str | None) -> bool:
+    """Whether the baseline is a published record while the sweep's text is not the challenge's."""
+    return (baseline or "").startswith("record:") and sweep.space.base.data.source != "shards"
+
+
+def _verdicts(
+    sweep: Sweep,
+    frame: pd.DataFrame,
+    baseline: str | None,
+    margin: float | None,
+    unit: Unit | None,
+    alpha: float | None,
+    store: Path,
+) -> list[Verdict]:
+    asked = sweep.space.compare
+    if unit not in (None, asked.unit) and margin is None:
+        raise UserError(f"--unit {unit} needs --margin too: the sweep's margin of {asked.margin:g} is in {asked.unit}")
+    reference = baseline_of(sweep) if baseline is None else reference_of(sweep, baseline, store)
+    terms = asked.changed(margin, unit, alpha)
+    if sweep.space.race:
+        demand_race_terms(sweep, terms)
+        found = verdicts_of_race(sweep, frame, reference, ledger_says(sweep, frame)["objections"])
+    else:
+        found = compare(
+            frame,
+            reference,
+            margin=terms.margin,
+            unit=terms.unit,
+            alpha=terms.alpha,
+            exploratory=sweep.space.exploratory,
+            seeds=sweep.space.seeds,
+            family=_family(sweep),
+            **ledger_says(sweep, frame),
+        )
+    return [replace(verdict, settle=sweep.command("confirm", "--config", verdict.config)) for verdict in found]
+
+
+def _family(sweep: Sweep) -> int:
+    """Configurations that will have been compared when the sweep is complete; equal ones are one."""
+    asked = [item for item in sweep.asked() if item.rung == 1]
+    to_come = max(0, (sweep.space.num_configurations or 0) - (len(asked) - 1))
+    return len({item.id for item in asked} - {asked[0].id}) + to_come
+
+
+def ledger_says(sweep: Sweep, frame: pd.DataFrame) -> dict[str, Any]:
+    """What the seed ledger has against the seeds of each configuration."""
+    recorded: dict[str, set[int]] = {item.id: set() for item in sweep.asked()}
+    for config, seed in zip(frame["config"], frame["seed"], strict=True):
+        recorded.setdefault(config, set()).add(seed)
+    ledger = sweep.ledger
+    objections = {config: ledger.objection(sweep.name, config, seeds) for config, seeds in recorded.items()}
+    return {
+        "objections": {config: objection for config, objection in objections.items() if objection},
+        "looked_at": [config for config in recorded if ledger.extended(sweep.name, config)],
+    }
+
+
+def seed_line(sweep: Sweep, config: str) -> str:
+    """'seeds: 1337 done, 42 failed; in sweep ttt-2: 7 done': every seed declared for it, with its outcome."""
+    by_sweep: dict[str, list[SeedFate]] = {sweep.name: []}
+    for fate in sweep.ledger.fate([config]):
+        by_sweep.setdefault(fate.sweep, []).append(fate)
+    own = _outcomes(by_sweep.pop(sweep.name)) or "none declared"
+    return "; ".join([f"seeds: {own}", *(f"in sweep {name}: {_outcomes(fates)}" for name, fates in by_sweep.items())])
+
+
+def _outcomes(fates: Sequence[SeedFate]) -> str:
+    """Seed by seed; of many only how many ended how."""
+    if len(fates) <= MOST_LISTED_SEEDS:
+        return ", ".join(f"{fate.seed} {fate.outcome}" for fate in fates)
+    counts = Counter(fate.outcome for fate in fates)
+    return f"{len(fates)} declared, of which " + ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+
+
+def reference_of(sweep: Sweep, baseline: str, store: Path) -> str | pd.DataFrame:
+    """A configuration of this sweep, the baseline of another one, or a published record."""
+    kind, colon, name = baseline.partition(":")
+    if colon and kind == "record":
+        return record_losses(name)
+    if colon and kind == "sweep":
+        other = find_sweep(store, name)
+        rows = rows_of(other)
+        return rows[rows["config"] == _best(other, rows)]
+    known = [item.id for item in sweep.asked()]
+    if baseline not in known:
+        raise UserError(
+            f"--baseline {baseline} is no configuration of sweep '{sweep.name}'{did_you_mean(baseline, known)}; "
+            f"known: {', '.join(known)}; or sweep:NAME (its best), record:PR, or record:frontier"
+        )
+    return baseline
+
+
+def _best(sweep: Sweep, rows: pd.DataFrame) -> str:
+    table = table_of(sweep, rows)
+    ranked = table[table["rank"].notna()]
+    if ranked.empty:
+        raise UserError(f"sweep '{sweep.name}' has no complete configuration to compare with")
+    return str(ranked.iloc[0]["config"])

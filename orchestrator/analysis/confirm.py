@@ -1,0 +1,97 @@
+"""The winner of a sweep once more, beside the baseline, on seeds that had no part in choosing it.
+
+A confirmation is a sweep of its own with one configuration, so that it runs, resumes and reports like any other. Its
+seeds follow from the sweep's name and question: nobody chooses them, and asking again gives the same ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Sequence
+
+import pandas as pd
+
+from orchestrator.analysis.tables import table_of
+from orchestrator.plan.power import POWER, spread_of
+from orchestrator.space.configuration import Configuration, label
+from orchestrator.space.parameter import Parameter
+from orchestrator.space.search_space import SearchSpace
+from orchestrator.sweep.sweep import Sweep
+from results.stats.power import seeds_needed
+from results.verdicts.compare import compare
+from trainer.spec.errors import UserError, did_you_mean
+from trainer.spec.fingerprint import digest
+
+FEWEST, MOST = 3, 20
+"""Seeds of a confirmation when nobody says how many."""
+
+
+def winner_of(sweep: Sweep, frame: pd.DataFrame, config: str | None = None) -> Configuration:
+    """The configuration to confirm: the best of the sweep, or the one that is named.
+
+    Raises UserError if there is no such configuration, or none is complete.
+    """
+    asked = {item.id: item for item in sweep.asked()}
+    if asked:  # the baseline is the first asked; a search may come upon its recipe again
+        del asked[sweep.asked()[0].id]
+    if config is not None:
+        if config not in asked:
+            known = ", ".join(asked) or "none"
+            raise UserError(
+                f"--config {config} is no configuration of sweep '{sweep.name}'"
+                f"{did_you_mean(config, asked)}; known: {known}"
+            )
+        return asked[config]
+    table = table_of(sweep, frame) if asked else frame.head(0).assign(rank=())
+    ranked = table[table["rank"].notna() & table["config"].isin(list(asked))]
+    if ranked.empty:
+        raise UserError(
+            f"sweep '{sweep.name}' has no complete configuration beside the baseline; finish it first: "
+            f"{sweep.command('resume')}"
+        )
+    return asked[str(ranked.iloc[0]["config"])]
+
+
+def confirmation_of(sweep: Sweep, winner: Configuration, num_seeds: int) -> SearchSpace:
+    """The question 'does it hold on fresh seeds?', for the winner and the sweep's baseline."""
+    declared = {fate.seed for fate in sweep.ledger.fate([winner.id, sweep.asked()[0].id]) if fate.purpose == "sweep"}
+    return sweep.space.model_copy(
+        update={
+            "name": f"{sweep.name}-confirm",
+            "description": f"Does {label(winner, sweep.space)}, chosen in sweep {sweep.name}, hold on fresh seeds?",
+            "method": "grid",
+            "run_cap": None,
+            "stopping": None,
+            "warm_start": (),
+            "parameters": {key: Parameter(value=value) for key, value in winner.values.items()},
+            "seeds": fresh_seeds([sweep.name, sweep.question_digest, winner.id], num_seeds, declared),
+        }
+    )
+
+
+def fresh_seeds(source: Sequence[str], count: int, used: Collection[int]) -> tuple[int, ...]:
+    """Seeds that follow from `source` alone, none of them used; more of them begin with the fewer."""
+    drawn = (int(digest([*source, number])[:6], 16) for number in itertools.count())
+    fresh = (seed for seed in dict.fromkeys(itertools.islice(drawn, count + len(used) + 1000)) if seed not in used)
+    return tuple(itertools.islice(fresh, count))
+
+
+def num_seeds_for(sweep: Sweep, frame: pd.DataFrame, winner: Configuration) -> int:
+    """Seeds that would show the gain seen so far, if it is real, with the usual power; within reason.
+
+    A confirmation that was begun keeps its number.
+    """
+    name = f"{sweep.name}-confirm"
+    begun = [fate for fate in sweep.ledger.fate([winner.id]) if fate.sweep == name]
+    if begun:
+        return len(begun)
+    asked = sweep.space.compare
+    verdicts = compare(frame, sweep.asked()[0].id, asked.margin, asked.unit, asked.alpha, seeds=sweep.space.seeds)
+    verdict = next(verdict for verdict in verdicts if verdict.config == winner.id)
+    if verdict.bpb is None:
+        return max(FEWEST, len(sweep.space.seeds))
+    paired = verdict.test == "paired t-test"
+    beyond = -verdict.bpb.difference - verdict.bpb.margin
+    spread = spread_of(sweep.space, paired, sweep.store)
+    needed = seeds_needed(beyond, paired, 1, spread.sd_bpb, asked.alpha, POWER)
+    return min(MOST, max(FEWEST, needed or MOST))

@@ -1,0 +1,132 @@
+"""Fills in what results need to know of a sweep, from its folder. Reads; runs nothing."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from orchestrator.analysis.comparison import verdicts_of
+from orchestrator.analysis.tables import baseline_of, rows_of
+from orchestrator.search.pruning import rung_lines
+from orchestrator.space.configuration import label
+from orchestrator.space.search_space import SearchSpace
+from orchestrator.sweep.live import driven_s
+from orchestrator.sweep.notes import preflight_words, read_plan
+from orchestrator.sweep.sweep import Sweep, find_sweep
+from results.rows.machines import read_machines
+from results.rows.read import read_outcomes
+from results.verdicts.sweep_results import Dossier, published_dossier
+from trainer.spec.environment import WITHOUT_GIT
+from trainer.spec.units import human_time
+from trainer.store.mirror import store_folder
+from trainer.store.shared import stage_store
+
+CURVE = "curve.csv"
+"""What a training leaves of its losses."""
+
+
+def dossier_of(sweep: Sweep) -> Dossier:
+    """Everything a report or a notebook tells of the sweep as it stands now."""
+    space, asked, frame = sweep.space, sweep.asked(), rows_of(sweep)
+    dossier = Dossier(
+        name=sweep.name,
+        question=space.description or sweep.name,
+        frame=frame,
+        baseline=baseline_of(sweep),
+        verdicts=verdicts_of(sweep, frame),
+        labels={item.id: label(item, space) for item in asked},
+        fates=sweep.ledger.fate(item.id for item in asked),
+        swept_keys=space.swept_keys,
+        seeds=space.seeds,
+        enough=sweep.race().seeds if space.race else {},
+        terms=_terms(sweep),
+        total_runs=sweep.total_runs,
+        adaptive=space.exploratory,
+        outcomes=read_outcomes(sweep.folder),
+        planned=read_plan(sweep.folder),
+        wall_s=driven_s(sweep.folder),
+        machines=read_machines(sweep.folder),
+        by_the_clock=space.base.budget.train_s is not None,
+        curve_of=partial(stage_store(sweep.store).read_file, "train", name=CURVE),
+        commands=_commands(sweep),
+        space_text=(sweep.folder / "space.yaml").read_text(encoding="utf-8"),
+    )
+    return dossier.with_example(_example(sweep, dossier))
+
+
+def open_dossier(store: str = "", name: str = "", sweep_folder: str = "") -> Dossier:
+    """For notebooks: the sweep `name` of `store`, or that in `sweep_folder`; without either, the published records."""
+    if sweep_folder:
+        folder = Path(sweep_folder).absolute()
+        store, name = str(folder.parent.parent), folder.name
+    return dossier_of(find_sweep(store_folder(store or "runs"), name)) if name else published_dossier()
+
+
+def _terms(sweep: Sweep) -> Mapping[str, str]:
+    space, terms = sweep.space, sweep.space.compare
+    baseline = ", ".join(f"{key} = {value}" for key, value in terms.baseline.items()) or "the preset itself"
+    changed = ", ".join(f"{key} = {value}" for key, value in space.overrides.items())
+    found = {
+        "Preset": f"{space.preset}{f', with {changed}' if changed else ''}",
+        "Search": f"{space.method}, {space.num_configurations} configurations beside the baseline",
+        "Swept": "; ".join(f"{key}: {item}" for key, item in space.parameters.items()),
+        "Seeds": ", ".join(str(seed) for seed in space.seeds),
+        "Baseline": baseline,
+        "Judged by": f"{space.metric.name} ({space.metric.goal})",
+        "Counts as better": f"a gain of more than {terms.margin:g} {terms.unit} at alpha = {terms.alpha:g}",
+        "Stopping": _stopping(sweep),
+        "Training ends": _end_of_training(space),
+        "Liveness": preflight_words(sweep),
+        "Limits": "; ".join(f"{name}: {_limit(limit)}" for name, limit in space.constraints.items()),
+        "Asked": f"{human_time(sweep.created_at)}, at commit {sweep.commit or 'unknown'}",
+    }
+    return {name: words for name, words in found.items() if words}
+
+
+def _end_of_training(space: SearchSpace) -> str:
+    budget = space.base.budget
+    if budget.train_s is None:
+        steps = space.parameters.get("budget.train_steps", budget.train_steps)
+        return f"after {steps} steps: unlike machines are asked the same question"
+    return f"by the clock, after {budget.train_s:g} s: the hardware is part of the question"
+
+
+def _stopping(sweep: Sweep) -> str:
+    space = sweep.space
+    if space.race is not None:
+        return f"a race: seeds are added where they decide something, looked at from {space.race.first_look} seeds on"
+    return ". ".join(rung_lines(space, sweep.ascent() if space.rungs else None))
+
+
+def _limit(limit: Any) -> str:
+    bounds = (("at least", limit.min), ("at most", limit.max))
+    return ", ".join(f"{words} {value:,}" for words, value in bounds if value is not None)
+
+
+def _commands(sweep: Sweep) -> tuple[str, ...]:
+    """The sweep once more, elsewhere; `space.yaml` is its file, and stands in the report."""
+    spelled = (_assignment(key, value) for key, value in sweep.space.overrides.items())
+    changed = "".join(f" \\\n  --set {shlex.quote(assignment)}" for assignment in spelled)
+    is_commit = sweep.commit and not sweep.commit.startswith(WITHOUT_GIT)
+    checkout = (f"git checkout {sweep.commit.rstrip('+')}",) if is_commit else ()
+    return (*checkout, f"orchestrator sweep space.yaml{changed}", f"orchestrator report {sweep.name}")
+
+
+def _assignment(key: str, value: Any) -> str:
+    return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+
+
+def _example(sweep: Sweep, dossier: Dossier) -> Mapping[str, Any] | None:
+    """A finished run of the best configuration, else of any."""
+    frame = dossier.frame
+    finished = frame[frame["status"] == "done"]
+    best = finished[finished["config"] == (dossier.best or dossier.baseline)]
+    chosen = best if len(best) else finished if len(finished) else frame
+    if chosen.empty:
+        return None
+    record = sweep.record(f"{chosen.iloc[0]['config']}-s{chosen.iloc[0]['seed']}")
+    return None if record is None else record.model_dump(mode="json")

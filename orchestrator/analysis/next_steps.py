@@ -1,0 +1,293 @@
+"""What would be worth running next: unfinished sweeps, confirmations near a verdict, more configurations.
+
+Each step comes with the command that runs it, its expected seconds, and what it is expected to bring in bits per byte:
+- finish:   a sweep that was interrupted; the expected gain of the configurations it has yet to score
+- confirm:  the best configuration on fresh seeds; the probability that the gain seen so far is shown, times that gain
+- search:   more configurations, told what is known; the expected gain of the best of them over the best so far
+Configurations to come are taken as draws from a normal distribution with the mean and the spread of those scored, so a
+search that learns does better and a space that is exhausted does worse: figures to order steps by, not promises. A
+step that was taken is not suggested again, but a space without an end always has more: a loop over these steps ends
+when its budget does. Reads the store; starts neither torch nor Ray, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from scipy import integrate, stats
+
+from orchestrator.analysis.comparison import verdicts_of
+from orchestrator.analysis.confirm import confirmation_of, num_seeds_for, winner_of
+from orchestrator.analysis.tables import rows_of, table_of
+from orchestrator.plan.estimate import plan_here
+from orchestrator.plan.power import spread_of
+from orchestrator.space.configuration import Configuration, label
+from orchestrator.space.search_space import SearchSpace
+from orchestrator.sweep.sweep import Sweep, list_sweeps, same_question
+from orchestrator.sweep.warm_start import precedents_of
+from results.stats.power import design_of
+from trainer.spec.errors import StoreError
+from trainer.spec.fingerprint import digest
+from trainer.store.mirror import store_option
+
+LEARNING = ("tpe", "cmaes")
+"""Methods whose next configuration is worked out here; gp would start torch, the others do not learn."""
+FEWEST_SCORED = 3
+"""Configurations below which nothing is said about those to come."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that could be run next."""
+
+    kind: Literal["finish", "confirm", "search"]
+    sweep: str
+    reason: str
+    command: str
+    """Runs the step, as it stands, from the same folder."""
+    configurations: tuple[dict[str, Any], ...]
+    """Values of those known beforehand, the baseline not among them."""
+    seeds: tuple[int, ...]
+    runs: int
+    """At most; those recorded already not counted."""
+    seconds: float | None
+    """Expected seconds of computing, what the store holds not counted; None where nobody knows."""
+    gpu_hours: float | None
+    chance: float | None = None
+    """Of a confirmation: the probability that it shows the gain seen so far."""
+    value_bpb: float | None = None
+    """Expected gain in bits per byte; None where too little is known."""
+    chosen: bool = True
+    """Whether it is among the best steps that fit into the budget together."""
+
+    @property
+    def value_per_hour(self) -> float:
+        """What the order follows; a step of no cost comes first, one of unknown value last."""
+        if self.value_bpb is None or self.seconds is None:
+            return -math.inf
+        return math.inf if self.seconds == 0 else self.value_bpb / self.seconds * 3600
+
+
+def next_steps(
+    store: Path,
+    sweeps: Sequence[Sweep] | None = None,
+    budget_s: float | None = None,
+    gpu_hours: float | None = None,
+    left_out: Callable[[str], None] | None = None,
+) -> list[Step]:
+    """Steps for these sweeps, by default for all of the store; unfinished ones first, then by gain per hour.
+
+    budget_s, gpu_hours:  what is left; steps are chosen in their order as long as they fit, those of unknown cost never
+    left_out:             hears why a sweep cannot be read; without it that raises StoreError
+    """
+    asked = [sweep for sweep in (list_sweeps(store) if sweeps is None else sweeps) if not sweep.is_locked()]
+    steps: list[Step] = []
+    for sweep in asked:
+        try:
+            steps += _steps_of(sweep)
+        except StoreError as fault:
+            if left_out is None:
+                raise
+            left_out(f"sweep '{sweep.name}': {fault}")
+    steps.sort(key=lambda step: (step.kind != "finish", -step.value_per_hour))
+    return _within(steps, budget_s, gpu_hours)
+
+
+def _within(steps: Sequence[Step], budget_s: float | None, gpu_hours: float | None) -> list[Step]:
+    told, left_s, left_hours = [], budget_s, gpu_hours
+    for step in steps:
+        fits_s = left_s is None or (step.seconds is not None and step.seconds <= left_s)
+        fits_hours = left_hours is None or (step.gpu_hours is not None and step.gpu_hours <= left_hours)
+        told.append(replace(step, chosen=fits_s and fits_hours))
+        if told[-1].chosen:
+            left_s = None if left_s is None else left_s - (step.seconds or 0.0)
+            left_hours = None if left_hours is None else left_hours - (step.gpu_hours or 0.0)
+    return told
+
+
+def _steps_of(sweep: Sweep) -> Iterator[Step]:
+    recorded = len(sweep.records()) + len(sweep.short_records())
+    if recorded < sweep.total_runs:
+        yield _finish(sweep, sweep.total_runs - recorded)
+    elif sweep.purpose == "sweep":
+        yield from _confirm(sweep)
+        yield from _search(sweep)
+
+
+def _finish(sweep: Sweep, runs: int) -> Step:
+    done = _scores(sweep) if sweep.asked() else []
+    to_come = (sweep.space.num_configurations or 0) + 1 - len(done)
+    return Step(
+        kind="finish",
+        sweep=sweep.name,
+        reason=f"{runs} of {sweep.total_runs} runs are missing; what is finished is not run again",
+        command=sweep.command("resume"),
+        configurations=(),
+        seeds=sweep.space.seeds,
+        runs=runs,
+        value_bpb=_gain_of_more(sweep, done, to_come),
+        **_cost(sweep, sweep.space),
+    )
+
+
+def _confirm(sweep: Sweep) -> Iterator[Step]:
+    """The best configuration, if it looks better by more than the margin and nobody has shown it yet."""
+    frame, space = rows_of(sweep), sweep.space
+    verdicts = {verdict.config: verdict for verdict in verdicts_of(sweep, frame)}
+    table = table_of(sweep, frame)
+    if table[table["rank"].notna() & ~table["is_baseline"]].empty or _is_outdone(sweep):
+        return
+    winner = winner_of(sweep, frame)
+    verdict = verdicts[winner.id]
+    shown = verdict.conclusion == "better" and not verdict.exploratory
+    if verdict.bpb is None or -verdict.bpb.difference <= verdict.bpb.margin or shown or _is_confirmed(sweep, winner):
+        return
+    num_seeds = num_seeds_for(sweep, frame, winner)
+    paired = verdict.test == "paired t-test"
+    design = design_of(paired, 1, num_seeds, spread_of(space, paired, sweep.store).sd_bpb, space.compare.alpha)
+    gain = -verdict.bpb.difference
+    chance = design.power(gain - verdict.bpb.margin)
+    question = confirmation_of(sweep, winner, num_seeds)
+    yield Step(
+        kind="confirm",
+        sweep=sweep.name,
+        reason=f"{label(winner, space)} looks {gain:.5f} bits per byte better than the baseline, which is not shown",
+        command=sweep.command("confirm", f"--config {winner.id} --num-seeds {num_seeds}"),
+        configurations=(dict(winner.values),),
+        seeds=question.seeds,
+        runs=2 * num_seeds,
+        chance=chance,
+        value_bpb=chance * gain,
+        **_cost(sweep, question),
+    )
+
+
+def _is_confirmed(sweep: Sweep, winner: Configuration) -> bool:
+    """Whether a finished confirmation of this configuration lies in the store."""
+    return any(
+        other.purpose == "confirm"
+        and winner.id in {item.id for item in other.asked()}
+        and len(other.records()) >= other.total_runs
+        for other in list_sweeps(sweep.store)
+    )
+
+
+def _is_outdone(sweep: Sweep) -> bool:
+    """Whether a sweep that was told of this one found better, or this one was told of better; that is confirmed."""
+    heirs = [other for other in list_sweeps(sweep.store) if sweep.name in other.space.warm_start]
+    others = [*_told(sweep), *(score for heir in heirs for score in _scores(heir))]
+    return min(others, default=math.inf) < min(_scores(sweep), default=-math.inf)
+
+
+def _search(sweep: Sweep) -> Iterator[Step]:
+    """As many configurations again, in a sweep that knows what this one found; where the space has any left."""
+    space = sweep.space
+    own = {digest(item.values) for item in sweep.asked() if not item.is_baseline}
+    told = {digest(precedent.values) for precedent in sweep.precedents}
+    left = math.inf if space.size is None else space.size - len(own | told)
+    more = int(min(space.run_cap or 0, left))
+    if space.stopping is not None or more < 1 or own <= told:  # the last: it found nothing that was not known before
+        return
+    question = _more(sweep, more)
+    if same_question(sweep.store, question) is not None:  # begun already: that sweep has steps of its own
+        return
+    try:
+        known = _known_beforehand(sweep, question, len(own))
+        cost = _cost(sweep, question)
+    except StoreError:  # nothing of this sweep can be told: all of it failed, or its text is no longer here
+        return
+    yield Step(
+        kind="search",
+        sweep=sweep.name,
+        reason=f"{len(own | told)} configurations are scored, and the space has {_count(left)} more",
+        command=_search_command(sweep, question),
+        configurations=known,
+        seeds=space.seeds,
+        runs=more * len(space.seeds),
+        value_bpb=_gain_of_more(sweep, [*_told(sweep), *_scores(sweep)], more),
+        **cost,
+    )
+
+
+def _count(left: float) -> str:
+    return "no end of" if math.isinf(left) else f"{int(left)}"
+
+
+def _more(sweep: Sweep, more: int) -> SearchSpace:
+    """The same question for more configurations: one that learns is told of all before, one that does not goes on."""
+    name = f"{sweep.name}-more"
+    if sweep.space.adaptive:
+        told = (*sweep.space.warm_start, sweep.name)
+        return sweep.space.model_copy(update={"name": name, "run_cap": more, "warm_start": told})
+    return sweep.space.model_copy(update={"name": name, "run_cap": (sweep.space.run_cap or 0) + more})
+
+
+def _search_command(sweep: Sweep, question: SearchSpace) -> str:
+    changed = (
+        f" --set {shlex.quote(f'{key}={value if isinstance(value, str) else json.dumps(value)}')}"
+        for key, value in sweep.space.overrides.items()
+    )
+    told = "".join(f" --warm-start {name}" for name in question.warm_start)
+    return (
+        f"orchestrator sweep {shlex.quote(str(sweep.folder / 'space.yaml'))}{''.join(changed)} "
+        f"--trials {question.run_cap}{told} --name {question.name}{store_option(sweep.store)}"
+    )
+
+
+def _known_beforehand(sweep: Sweep, question: SearchSpace, asked: int) -> tuple[dict[str, Any], ...]:
+    """What the step would ask for whatever comes of it: all of a list, the first of a search that learns."""
+    if question.method == "gp":
+        return ()
+    from orchestrator.search.searcher import Searcher  # late: Optuna, which only a search pays for
+
+    earlier: list[dict[str, Any]] = []
+    precedents = precedents_of(sweep.store, question) if question.warm_start else ()
+    searcher = Searcher(question, sweep.sweep_seed, precedents)
+    for _ in range(1 if question.method in LEARNING else question.run_cap or 0):
+        values = searcher.ask(earlier, {})
+        if values is None:
+            break
+        earlier.append(values)
+    return tuple(earlier if question.method in LEARNING else earlier[asked:])
+
+
+def _scores(sweep: Sweep) -> list[float]:
+    """Mean bits per byte of every complete configuration."""
+    table = table_of(sweep, rows_of(sweep))
+    metric = sweep.space.metric
+    if (metric.name, metric.goal) != ("val_bpb", "minimize"):
+        return []
+    return [float(mean) for mean in table.loc[table["rank"].notna(), "mean"]]
+
+
+def _told(sweep: Sweep) -> list[float]:
+    """Means that the sweep was told when it began, of configurations within its limits."""
+    outcomes = [precedent.outcome for precedent in sweep.precedents]
+    return [one.score for one in outcomes if one.score is not None and not any(one.violations.values())]
+
+
+def _gain_of_more(sweep: Sweep, scores: Sequence[float], count: int) -> float | None:
+    """Expected gain of the best of `count` more configurations over the best so far; None while too little is known.
+
+    The integral of P(best of the new ones < x) over all x below the best.
+    """
+    if len(scores) < FEWEST_SCORED or count < 1:
+        return None
+    mean, spread, best = statistics.mean(scores), statistics.stdev(scores), min(scores)
+    if spread == 0:
+        return 0.0
+    drawn = stats.norm(mean, spread)
+    found, _error = integrate.quad(lambda x: 1 - drawn.sf(x) ** count, best - 10 * spread, best)
+    return float(found)
+
+
+def _cost(sweep: Sweep, question: SearchSpace) -> dict[str, Any]:
+    plan = plan_here(question, 1, None, sweep.store)
+    return {"seconds": plan.seconds, "gpu_hours": plan.gpu_hours}

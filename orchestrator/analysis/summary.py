@@ -1,0 +1,116 @@
+"""What a sweep says when people look at it: table, verdict, figure, scale. Reads records; runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.analysis.comparison import verdict_lines
+from orchestrator.analysis.tables import _width, as_text, baseline_of, rows_of, table_of, warn_unreadable
+from orchestrator.search.pruning import rung_lines
+from orchestrator.sweep.live import driven_s
+from orchestrator.sweep.notes import read_plan
+from orchestrator.sweep.sweep import Sweep
+from results.rows.costs import in_words
+from results.rows.machines import machine_lines, quarantined, read_machines
+from results.rows.read import read_outcomes
+from results.rows.render import render
+from results.rows.tables import handling_lines
+from results.rows.text_scale import scale_lines
+from trainer.spec.record import Record
+
+FIGURE = Path("figures") / "scores.png"
+
+
+def conclude(sweep: Sweep, console: Console, format: str) -> None:
+    """The end of a sweep: with `json` the rows per configuration on stdout, else everything a person wants."""
+    frame = rows_of(sweep)
+    table = table_of(sweep, frame)
+    if format == "json":
+        print(render(table, "json"))
+        return
+    from results.figures.scores import (  # late: matplotlib, which only the end of a sweep draws with
+        draw_scores,
+        score_facts,
+    )
+
+    warn_unreadable(frame, console)
+    console.print(as_text(sweep, table, _width(console)).rstrip("\n"), soft_wrap=True)
+    for line in (
+        *handling_lines(frame, sweep.space.seeds),
+        *machines_say(sweep),
+        *rung_lines(sweep.space, sweep.ascent() if sweep.space.rungs else None),
+        "",
+    ):
+        console.print(line, soft_wrap=True)
+    console.print(reckoning_table(sweep))
+    for line in (
+        "",
+        *verdict_lines(sweep, frame, table),
+    ):
+        console.print(line, soft_wrap=True)
+    records = sweep.records()
+    for line in failure_lines(sweep, records):
+        console.print(line, style="red", soft_wrap=True)
+    done = next((record for record in records.values() if record.status == "done"), None)
+    if done is None:
+        return
+    console.print("\nFor scale, on the same text, in bits per byte:")
+    for line in scale_lines(done.stages["val_text"].metrics, *_means(table)):
+        console.print(f"  {line}", soft_wrap=True)
+    path = sweep.folder / FIGURE
+    path.parent.mkdir(exist_ok=True)
+    draw_scores(score_facts(frame, sweep.space.swept_keys, baseline_of(sweep)), path)
+    console.print(f"\nfigure  {path}", soft_wrap=True)
+    console.print(f"rows    {sweep.command('table', '--per run')}", soft_wrap=True)
+
+
+def _means(table: pd.DataFrame) -> tuple[float | None, float | None]:
+    """Mean scores of the baseline and of the best other configuration, None where there is none."""
+    ranked = table[table["rank"].notna()]
+    arms = (ranked[ranked["is_baseline"]], ranked[~ranked["is_baseline"]])
+    baseline, best = (None if arm.empty else float(arm.iloc[0]["mean"]) for arm in arms)
+    return baseline, best
+
+
+def failure_lines(sweep: Sweep, records: Mapping[str, Record]) -> list[str]:
+    """Each reason once, with the runs it ended, and how to try them again."""
+    reasons: dict[str, list[str]] = {}
+    for run_id, record in records.items():
+        if record.status == "failed":
+            reasons.setdefault(record.error, []).append(run_id)
+    if not reasons:
+        return []
+    told = [f"failed ({len(runs)}x, e.g. {runs[0]}): {reason}" for reason, runs in reasons.items()]
+    return ["", *told, f"once mended: {sweep.command('resume', '--retry-failed')}"]
+
+
+def stranded_lines(sweep: Sweep, total_runs: int) -> list[str]:
+    """Why no machine may go on, and what to do."""
+    machines = quarantined(sweep.folder)
+    told = [f"machine {name} is quarantined: {why}" for name, why in machines.items()]
+    return [
+        *told,
+        f"no other machine is left: {len(sweep.records())} of {total_runs} runs are kept. Elsewhere, or once mended:",
+        f"  {sweep.command('resume', f'--trust {next(iter(machines))}')}",
+    ]
+
+
+def machines_say(sweep: Sweep) -> list[str]:
+    """Quarantined machines, differences between machines, and unlike ones under a clock."""
+    return machine_lines(read_machines(sweep.folder), sweep.space.base.budget.train_s is not None)
+
+
+def reckoning_table(sweep: Sweep) -> Table | str:
+    """Planned against actual, a line per stage and total."""
+    table = Table(box=None, pad_edge=False)
+    for head in ("", "planned", "actual"):
+        table.add_column(head, justify="right" if head else "left", no_wrap=True)
+    told = in_words(read_outcomes(sweep.folder), read_plan(sweep.folder), driven_s(sweep.folder))
+    for line in told:
+        table.add_row(*line)
+    return table if told else "no plan was kept when this sweep began"

@@ -1,0 +1,38 @@
+"""The `orchestrator` application: every command with its name and an example for its help."""
+
+from __future__ import annotations
+
+import typer
+
+from orchestrator.commands.cache import cache
+from orchestrator.commands.next import next_
+from orchestrator.commands.results import compare, records, report, table
+from orchestrator.commands.schema import schema
+from orchestrator.commands.status import list_, status
+from orchestrator.commands.sweep import confirm, plan, resume, sweep
+
+COMMANDS = (
+    ("plan", plan, "plan search_spaces/ttt.yaml"),
+    ("sweep", sweep, "sweep search_spaces/ttt.yaml --seeds 1,2,3"),
+    ("resume", resume, "resume ttt"),
+    ("confirm", confirm, "confirm ttt"),
+    ("status", status, "status ttt"),
+    ("list", list_, "list --format json"),
+    ("table", table, "table ttt --per run --format csv > rows.csv"),
+    ("compare", compare, "compare ttt --baseline record:1413 --margin 0.005"),
+    ("records", records, "records pr1530 --policy pg-written"),
+    ("report", report, "report ttt --out ttt.html"),
+    ("schema", schema, "schema space > space.schema.json"),
+    ("next", next_, "next ttt --budget-seconds 3600 --format json"),
+)
+"""Name, function and example of each command, in the order of `--help`."""
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Plan a sweep, run it, look at it, compare it.",
+)
+app.add_typer(cache, name="cache")
+for _name, _function, _example in COMMANDS:
+    app.command(_name, epilog=f"Example: orchestrator {_example}")(_function)

@@ -1,0 +1,135 @@
+"""`orchestrator cache`: look after the store of finished stages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.commands.options import RUNS, Store, TextOrJson
+from orchestrator.output import print_rows
+from trainer.cli import EXIT_FAILED
+from trainer.spec.errors import StoreError
+from trainer.spec.stage_table import STAGES
+from trainer.spec.units import human_bytes, human_seconds, human_time
+from trainer.store.local import StageStore
+from trainer.store.mirror import store_name
+from trainer.store.shared import stage_store
+
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stage in the store, or what a computation of it left behind."""
+
+    stage: str
+    fingerprint: str
+    kind: str
+    """'finished', or 'unfinished': a snapshot, or files written aside."""
+    disk_bytes: int
+    used_at_s: float
+    """Seconds since 1970 at which a run last found it or wrote to it."""
+    seconds: float | None
+    """What computing it took."""
+    damage: str = ""
+
+    def as_row(self) -> dict[str, Any]:
+        """Plain values for tables and programs."""
+        return {
+            "stage": self.stage,
+            "fingerprint": self.fingerprint,
+            "state": "damaged" if self.damage else self.kind,
+            "disk_bytes": self.disk_bytes,
+            "seconds": self.seconds,
+            "last_used_at": datetime.fromtimestamp(self.used_at_s, UTC).isoformat(timespec="seconds"),
+            "damage": self.damage,
+        }
+
+
+def entries(store: StageStore, *, verify: bool = False) -> list[Entry]:
+    """Everything in the store, the largest first. With `verify` every byte is held against its seal."""
+    found = [entry for stage in STAGES for entry in _entries_of(store, stage, verify)]
+    return sorted(found, key=lambda entry: -entry.disk_bytes)
+
+
+def prune(store: StageStore, unused_days: float, *, dry_run: bool = False) -> list[Entry]:
+    """Removes what no run used for so many days, and what is damaged; returns it.
+
+    Whatever somebody computes now stays. Raises StoreError while a sweep is at work on the store.
+    """
+    from orchestrator.sweep.sweep import list_sweeps  # late: pandas, which `--help` should not pay for
+
+    busy = [sweep.name for sweep in list_sweeps(store.root) if sweep.is_locked()]
+    if busy and not dry_run:
+        raise StoreError(f"{store_name(store.root)}: sweep '{busy[0]}' is at work here; prune when it has ended")
+    oldest_s = time.time() - unused_days * DAY_S
+    going = [entry for entry in entries(store, verify=True) if entry.damage or entry.used_at_s < oldest_s]
+    return going if dry_run else [entry for entry in going if store.remove(entry.stage, entry.fingerprint)]
+
+
+def _entries_of(store: StageStore, stage: str, verify: bool) -> Iterator[Entry]:
+    for fingerprint in store.fingerprints(stage):
+        if kept := store.finished(stage, fingerprint):
+            found = store.find(stage, fingerprint)
+            bad = store.damage(stage, fingerprint) if verify or found is None else []
+            seconds = found.seconds if found else None
+            yield Entry(stage, fingerprint, "finished", kept.disk_bytes, kept.used_at_s, seconds, ", ".join(bad))
+        if left := store.unfinished(stage, fingerprint):
+            yield Entry(stage, fingerprint, "unfinished", left.disk_bytes, left.used_at_s, None)
+
+
+cache = typer.Typer(no_args_is_help=True, help="Look after the store of finished stages.")
+
+
+@cache.command("list", epilog="Example: orchestrator cache list --format json")
+def cache_list(store: Store = RUNS, format: TextOrJson = "text") -> None:
+    """Every stage in the store: size, seconds it took, last use; the largest first."""
+
+    _print_entries(entries(stage_store(store)), store, format)
+
+
+@cache.command("verify", epilog="Example: orchestrator cache verify")
+def cache_verify(store: Store = RUNS, format: TextOrJson = "text") -> None:
+    """Hold every byte against its checksum; exit status 1 if anything is damaged. Damaged stages are computed anew."""
+
+    found = entries(stage_store(store), verify=True)
+    damaged = [entry for entry in found if entry.damage]
+    _print_entries(damaged, store, format, nothing=f"all {len(found)} stages are whole")
+    if damaged:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@cache.command("prune", epilog="Example: orchestrator cache prune --unused-days 30 --dry-run")
+def cache_prune(
+    unused_days: Annotated[float, typer.Option(min=0, help="Remove what no run used for so many days.")] = 30.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    store: Store = RUNS,
+    format: TextOrJson = "text",
+) -> None:
+    """Remove stages that are damaged or long unused; a run that needs one again computes it again."""
+
+    gone = prune(stage_store(store), unused_days, dry_run=dry_run)
+    _print_entries(gone, store, format, nothing="nothing to remove")
+    if gone and format == "text":
+        print("would be removed; nothing was" if dry_run else "removed")
+
+
+def _print_entries(found: list[Any], store: Path, format: str, nothing: str = "the store is empty") -> None:
+    rows = [entry.as_row() for entry in found]
+    if format == "json":
+        print_rows(rows)
+        return
+    for row in rows:
+        seconds = "" if row["seconds"] is None else human_seconds(row["seconds"])
+        print(
+            f"{row['stage']:<11} {row['fingerprint']}  {row['state']:<10} {human_bytes(row['disk_bytes']):>9}  "
+            f"{seconds:>8}  last used {human_time(row['last_used_at'])}  {row['damage']}".rstrip()
+        )
+    total = human_bytes(sum(row["disk_bytes"] for row in rows))
+    print(f"{store_name(store)}: {f'{len(rows)} entries, {total}' if rows else nothing}")

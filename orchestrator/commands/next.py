@@ -1,0 +1,44 @@
+"""`orchestrator next`: what would be worth running within the remaining budget, each step with its command."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from orchestrator.commands.options import RUNS, Store, TextOrJson
+from orchestrator.output import console_for, print_rows
+from trainer.spec.units import human_seconds
+
+
+def next_(
+    name: Annotated[str | None, typer.Argument(help="A sweep's name; default: all of the store.")] = None,
+    budget_seconds: Annotated[float | None, typer.Option(min=0, help="Seconds of computing that are left.")] = None,
+    gpu_hours: Annotated[float | None, typer.Option(min=0, help="GPU-hours that are left.")] = None,
+    store: Store = RUNS,
+    format: TextOrJson = "text",
+) -> None:
+    """What would be worth running next, best first: its command, expected seconds, chance and gain. Runs nothing."""
+    from orchestrator.analysis.next_steps import next_steps
+    from orchestrator.sweep.sweep import find_sweep
+
+    sweeps = None if name is None else [find_sweep(store, name)]
+    steps = next_steps(store, sweeps, budget_seconds, gpu_hours, left_out=_warn if name is None else None)
+    if format == "json":
+        print_rows(asdict(step) for step in steps)
+        return
+    console = console_for()
+    if not steps:
+        console.print("nothing to suggest: every sweep is finished and settled, or is running now", soft_wrap=True)
+    for step in steps:
+        seconds = "unknown time" if step.seconds is None else human_seconds(step.seconds)
+        gain = "" if step.value_bpb is None else f", expected gain {step.value_bpb:.5f} bits per byte"
+        left = "" if step.chosen else "  (not within the budget)"
+        console.print(f"{step.command}{left}", style="dim" if left else "bold", soft_wrap=True)
+        console.print(f"  {step.kind}: {step.reason}", soft_wrap=True)
+        console.print(f"  at most {step.runs} runs, {seconds}{gain}", soft_wrap=True)
+
+
+def _warn(told: str) -> None:
+    console_for(stderr=True).print(f"left out: {told}", style="red", soft_wrap=True)

@@ -1,0 +1,56 @@
+"""Options that several commands share, each with its one sentence of help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from trainer.spec.errors import UserError
+from trainer.store.mirror import store_folder
+
+Space = Annotated[Path, typer.Argument(help="A search space file.", metavar="SPACE.yaml")]
+Name = Annotated[str, typer.Argument(help="A sweep's name; see `orchestrator list`.")]
+Preset = Annotated[str | None, typer.Option(help="Put the question to this preset.")]
+Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the preset.")]
+Seeds = Annotated[str | None, typer.Option(help="Seeds, e.g. 1,2,3.")]
+Trials = Annotated[int | None, typer.Option(help="Configurations, the baseline not counted.")]
+WarmStart = Annotated[list[str], typer.Option("--warm-start", metavar="NAME", help="Learn from this sweep.")]
+Slots = Annotated[int | None, typer.Option(min=1, metavar="N", help="Worker groups; default: as many as fit.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Workers of a slot; default: 1 on CPU, a node's GPUs.")
+]
+Address = Annotated[str | None, typer.Option(help="Ray cluster, e.g. auto; default: a local one.")]
+Price = Annotated[float | None, typer.Option(min=0.0, metavar="USD", help="USD for one GPU-hour; default: the file's.")]
+Inline = Annotated[bool, typer.Option("--inline", help="One run after another in this process, without Ray.")]
+SnapshotEvery = Annotated[float, typer.Option(help="Seconds of training that a kill may cost at most.")]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Leave each run's curve and row for TensorBoard.")]
+MLflow = Annotated[str | None, typer.Option("--mlflow", metavar="URI", help="Tell MLflow at this URI or folder.")]
+WandB = Annotated[str | None, typer.Option("--wandb", metavar="PROJECT", help="Tell W&B; offline without a key.")]
+NoCheck = Annotated[bool, typer.Option("--no-check", help="Do not check liveness first.")]
+Store = Annotated[
+    Path,
+    typer.Option(
+        "--store",
+        parser=store_folder,
+        metavar="PLACE",
+        help="Folder of sweeps and finished stages, or s3://BUCKET/PREFIX.",
+    ),
+]
+TextOrJson = Annotated[Literal["text", "json"], typer.Option("--format", help="json: rows on stdout, nothing else.")]
+Policy = Annotated[
+    str | None, typer.Option(help="A rule by name: pg-written, pg-frontier-p25, mng-track1 or mng-track3.")
+]
+TableFormat = Annotated[Literal["text", "csv", "json", "parquet", "md"], typer.Option("--format")]
+RUNS = Path("runs")
+
+
+def parse_seeds(text: str | None) -> list[int] | None:
+    """'1337,42' as [1337, 42]; None when nobody gave any. Raises UserError."""
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"--seeds {text} is not a list of whole numbers; for example: --seeds 1337,42,2025") from None

@@ -1,0 +1,91 @@
+"""`orchestrator table`, `compare`, `records` and `report`: what came out of a sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from orchestrator.commands.options import (
+    RUNS,
+    Name,
+    Policy,
+    Store,
+    TableFormat,
+    TextOrJson,
+)
+from orchestrator.output import print_rows
+from trainer.spec.errors import UserError
+
+
+def table(
+    name: Name,
+    per: Annotated[Literal["run", "config"], typer.Option(help="A row per run, or per configuration.")] = "config",
+    format: TableFormat = "text",
+    store: Store = RUNS,
+) -> None:
+    """The rows of a sweep, per run or per configuration: n, mean, sd, 95% interval, best."""
+    from orchestrator.analysis.tables import print_table
+    from orchestrator.sweep.sweep import find_sweep
+
+    print_table(find_sweep(store, name), per, format)
+
+
+def compare(
+    name: Name,
+    baseline: Annotated[
+        str | None, typer.Option(help="A configuration, sweep:NAME, record:PR, record:frontier; default: the space's.")
+    ] = None,
+    margin: Annotated[float | None, typer.Option(help="Gain that counts, in the unit; default: the space's.")] = None,
+    unit: Annotated[Literal["nats", "bpb"] | None, typer.Option(help="Unit of the margin.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Largest probability of a false 'better'.")] = None,
+    policy: Policy = None,
+    format: TextOrJson = "text",
+    store: Store = RUNS,
+) -> None:
+    """Is it really better? Every configuration against a baseline, with a test of significance.
+
+    With --policy: would it be accepted, by the rule of that name?
+    """
+    from orchestrator.analysis.acceptance import print_acceptance
+    from orchestrator.analysis.comparison import print_comparison
+    from orchestrator.sweep.sweep import find_sweep
+
+    if policy is not None:
+        said = [name for name, value in (("margin", margin), ("unit", unit), ("alpha", alpha)) if value is not None]
+        if said:
+            raise UserError(f"--policy {policy} brings its own thresholds; leave out --{', --'.join(said)}")
+        print_acceptance(find_sweep(store, name), store, policy, baseline, format)
+        return
+    print_comparison(find_sweep(store, name), store, baseline, margin, unit, alpha, format)
+
+
+def records(
+    record: Annotated[str | None, typer.Argument(help="A name or pull request; default: all in turn.")] = None,
+    policy: Policy = None,
+    format: TextOrJson = "text",
+) -> None:
+    """Published records, and what a policy says of them: would they be accepted by their own rule?"""
+    from orchestrator.analysis.acceptance import print_records
+
+    print_records(record, policy, format)
+
+
+def report(
+    name: Name,
+    out: Annotated[Path | None, typer.Option(help="The file; default: report.html in the sweep's folder.")] = None,
+    store: Store = RUNS,
+    format: TextOrJson = "text",
+) -> None:
+    """One self-contained HTML page: verdict, ranking, figures, budget, failures, how to reproduce."""
+    from orchestrator.analysis.load import dossier_of
+    from orchestrator.sweep.sweep import find_sweep
+    from results.report.report import write_report
+
+    found = find_sweep(store, name)
+    page = write_report(dossier_of(found), out or found.folder / "report.html")
+    if format == "json":
+        print_rows([{"sweep": found.name, "report": str(page)}])
+    else:
+        print(page)

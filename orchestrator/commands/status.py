@@ -1,0 +1,57 @@
+"""`orchestrator status` and `list`: where sweeps stand."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.commands.options import (
+    RUNS,
+    Store,
+    TextOrJson,
+)
+from orchestrator.output import console_for, print_rows
+from trainer.spec.errors import UserError
+from trainer.store.mirror import store_name, store_option
+
+
+def status(
+    name: Annotated[str | None, typer.Argument(help="A sweep's name; default: the newest.")] = None,
+    watching: Annotated[bool, typer.Option("--watch", help="Go on showing it until it ends.")] = False,
+    store: Store = RUNS,
+    format: TextOrJson = "text",
+) -> None:
+    """Where a sweep stands; works from another terminal while it runs."""
+    from orchestrator.status.status import print_standing, standing, watch
+    from orchestrator.sweep.sweep import find_sweep, list_sweeps
+
+    if name is None and not list_sweeps(store):
+        raise UserError(
+            f"{store_name(store)}: no sweeps yet; start one with: "
+            f"orchestrator sweep search_spaces/ttt.yaml{store_option(store)}"
+        )
+    found = find_sweep(store, name) if name else list_sweeps(store)[-1]
+    if format == "json":
+        print_rows([standing(found)])
+        return
+    (watch if watching else print_standing)(found, console_for())
+
+
+def list_(store: Store = RUNS, format: TextOrJson = "text") -> None:
+    """All sweeps of the store."""
+    from orchestrator.status.status import listing_line, standing
+    from orchestrator.sweep.sweep import damaged_sweeps, list_sweeps
+
+    rows = [standing(found) for found in list_sweeps(store)]
+    for damaged in damaged_sweeps(store):
+        console_for(stderr=True).print(f"left out: sweep '{damaged}': its journal cannot be read", style="red")
+    for row in rows:
+        row.pop("live")
+    if format == "json":
+        print_rows(rows)
+        return
+    lines = [listing_line(row) for row in rows] or [
+        f"{store_name(store)}: no sweeps yet; start one: orchestrator sweep FILE{store_option(store)}"
+    ]
+    console_for().print("\n".join(lines), soft_wrap=True)

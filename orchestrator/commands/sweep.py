@@ -1,0 +1,247 @@
+"""`orchestrator plan`, `sweep`, `resume` and `confirm`: the commands that run something, or say what it would cost."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from orchestrator.commands.options import (
+    RUNS,
+    Address,
+    Inline,
+    MLflow,
+    Name,
+    NoCheck,
+    Preset,
+    Price,
+    Seeds,
+    Sets,
+    Slots,
+    SnapshotEvery,
+    Space,
+    Store,
+    TensorBoard,
+    TextOrJson,
+    Trials,
+    WandB,
+    WarmStart,
+    Workers,
+    parse_seeds,
+)
+from orchestrator.output import console_for, print_rows
+from orchestrator.run.tracking import Trackers
+from orchestrator.space.load import load_space
+from orchestrator.space.search_space import SearchSpace
+from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED
+from trainer.spec.load import parse_overrides
+from trainer.store.shared import stage_store
+
+
+def plan(
+    space: Space,
+    preset: Preset = None,
+    overrides: Sets = [],  # noqa: B006 - typer reads the default, nobody changes it
+    seeds: Seeds = None,
+    trials: Trials = None,
+    warm_start: WarmStart = [],  # noqa: B006
+    slots: Slots = None,
+    workers: Workers = None,
+    price: Price = None,
+    gain: Annotated[float | None, typer.Option(min=0, help="How many seeds show this gain? Bits per byte.")] = None,
+    per: Annotated[Literal["stage", "run"], typer.Option(help="A line per stage, or per run.")] = "stage",
+    store: Store = RUNS,
+    format: TextOrJson = "text",
+) -> None:
+    """What a sweep would run, cost and prove, and what is in the store already. Starts neither torch nor Ray."""
+    from orchestrator.plan.estimate import plan_here
+    from orchestrator.plan.table import plan_rows, plan_text, run_rows, runs_text
+
+    made = plan_here(_question(space, preset, overrides, seeds, trials, warm_start, price), slots, workers, store)
+    if format == "json":
+        print_rows(plan_rows(made) if per == "stage" else run_rows(made))
+    else:
+        console = console_for()
+        console.print(plan_text(made, gain) if per == "stage" else runs_text(made))
+
+
+def sweep(
+    space: Space,
+    preset: Preset = None,
+    overrides: Sets = [],  # noqa: B006
+    seeds: Seeds = None,
+    trials: Trials = None,
+    warm_start: WarmStart = [],  # noqa: B006
+    slots: Slots = None,
+    workers: Workers = None,
+    price: Price = None,
+    address: Address = None,
+    inline: Inline = False,
+    snapshot_every_s: SnapshotEvery = 60.0,
+    tensorboard: TensorBoard = False,
+    mlflow: MLflow = None,
+    wandb: WandB = None,
+    no_check: NoCheck = False,
+    name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
+    store: Store = RUNS,
+    format: TextOrJson = "text",
+) -> None:
+    """Run a sweep, or what is missing of it, and end in a table, a verdict and a figure."""
+    from orchestrator.search.run_queue import default_lag
+    from orchestrator.sweep.sweep import open_sweep
+    from orchestrator.sweep.warm_start import precedents_of
+
+    question = _question(space, preset, overrides, seeds, trials, warm_start, price)
+    trackers = Trackers(tensorboard, mlflow, wandb)
+    options = _options(slots, workers, address, inline, snapshot_every_s, not no_check, trackers)
+    found = open_sweep(
+        store,
+        question,
+        name=name,
+        lag=default_lag(question, slots),
+        precedents=lambda: precedents_of(store, question),
+    )
+    _drive(found, options, store, format)
+
+
+def resume(
+    name: Name,
+    slots: Slots = None,
+    workers: Workers = None,
+    address: Address = None,
+    inline: Inline = False,
+    snapshot_every_s: SnapshotEvery = 60.0,
+    tensorboard: TensorBoard = False,
+    mlflow: MLflow = None,
+    wandb: WandB = None,
+    no_check: NoCheck = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again, once mended.")] = False,
+    trust: Annotated[list[str], typer.Option(help="A quarantined machine that may run again.")] = [],  # noqa: B006
+    store: Store = RUNS,
+    format: TextOrJson = "text",
+) -> None:
+    """Go on with a sweep that was interrupted or killed; nothing finished is run again."""
+    from orchestrator.sweep.quarantine import trust_machine
+    from orchestrator.sweep.sweep import find_sweep
+
+    trackers = Trackers(tensorboard, mlflow, wandb)
+    options = _options(slots, workers, address, inline, snapshot_every_s, not no_check, trackers)
+    found = find_sweep(store, name)
+    with found.lock():
+        for machine in trust:
+            trust_machine(found, machine)
+    _drive(found, options, store, format, retry_failed)
+
+
+def confirm(
+    name: Name,
+    config: Annotated[str | None, typer.Option(help="A configuration; default: the best of the sweep.")] = None,
+    num_seeds: Annotated[
+        int | None, typer.Option(help="Fresh seeds; default: enough for the gain seen.", min=2)
+    ] = None,
+    slots: Slots = None,
+    workers: Workers = None,
+    address: Address = None,
+    inline: Inline = False,
+    no_check: NoCheck = False,
+    store: Store = RUNS,
+    format: TextOrJson = "text",
+) -> None:
+    """Run the winner and the baseline again, on fresh seeds declared beforehand: what they say is a proof."""
+    from orchestrator.analysis.confirm import confirmation_of, num_seeds_for, winner_of
+    from orchestrator.analysis.tables import rows_of
+    from orchestrator.run.options import DriveOptions
+    from orchestrator.sweep.sweep import find_sweep, open_sweep
+
+    chosen_in = find_sweep(store, name)
+    frame = rows_of(chosen_in)
+    winner = winner_of(chosen_in, frame, config)
+    question = confirmation_of(chosen_in, winner, num_seeds or num_seeds_for(chosen_in, frame, winner))
+    found = open_sweep(store, question, purpose="confirm")
+    seeds = ", ".join(str(seed) for seed in found.space.seeds)
+    console_for(stderr=format == "json").print(
+        f"sweep {found.name}: {winner.id} and the baseline on fresh seeds {seeds}", soft_wrap=True
+    )
+    _drive(found, DriveOptions(slots, workers, address, inline, check=not no_check), store, format)
+
+
+def _question(
+    path: Path,
+    preset: str | None,
+    overrides: list[str],
+    seeds: str | None,
+    trials: int | None,
+    warm_start: list[str],
+    price: float | None,
+) -> SearchSpace:
+    found = load_space(
+        path,
+        preset=preset,
+        overrides=parse_overrides(overrides),
+        seeds=parse_seeds(seeds),
+        trials=trials,
+        warm_start=warm_start,
+    )
+    return found if price is None else found.at_price(price)
+
+
+def _options(
+    slots: int | None,
+    workers: int | None,
+    address: str | None,
+    inline: bool,
+    snapshot_every_s: float,
+    check: bool,
+    trackers: Trackers,
+) -> Any:
+    from orchestrator.run.options import DriveOptions
+
+    trackers.check(inline)
+    return DriveOptions(slots, workers, address, inline, snapshot_every_s, check, trackers)
+
+
+def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: bool = False) -> None:
+    from orchestrator.analysis.summary import conclude, stranded_lines
+    from orchestrator.plan.estimate import plan_here
+    from orchestrator.plan.table import plan_rows
+    from orchestrator.run.driver import End, drive
+    from orchestrator.run.feed import queue_of
+    from orchestrator.sweep.notes import keep_plan
+    from orchestrator.sweep.same_text import refuse_other_text
+    from orchestrator.sweep.warm_start import precedent_lines
+
+    console = console_for(stderr=format == "json")
+    if found.note:
+        console.print(found.note, soft_wrap=True)
+    for line in precedent_lines(found.precedents):
+        console.print(line, soft_wrap=True)
+    with found.lock():
+        if retry_failed:
+            console.print(f"{found.set_aside_failed()} failed runs are done again")
+        refuse_other_text(found)
+        if not found.asked():  # nothing is begun: the end is held against what is expected now
+            planned = plan_here(found.space, options.slots, options.workers, store, options.inline)
+            keep_plan(found.folder, plan_rows(planned))
+        queue = queue_of(found)
+        if len(queue.records) == queue.total_runs:
+            console.print(f"nothing to run: all {queue.total_runs} runs are recorded")
+        end: End = "interrupted"
+        with contextlib.suppress(KeyboardInterrupt):  # before the driver listens, or a second Ctrl-C
+            end = drive(found, queue, stage_store(store), options, console)
+    if end == "stranded":
+        for line in stranded_lines(found, queue.total_runs):
+            console.print(line, style="red", soft_wrap=True)
+    if end == "interrupted":
+        console.print(  # counted on disk: a run may have ended after the driver last listened
+            f"interrupted: {len(found.records())} of {queue.total_runs} runs are kept. "
+            f"Go on with:\n  {found.command('resume')}",
+            soft_wrap=True,
+        )
+    if end == "complete" or format == "json":
+        conclude(found, console, format)
+    if end == "interrupted":
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if end == "stranded" or any(record.status == "failed" for record in queue.records.values()):
+        raise typer.Exit(EXIT_FAILED)

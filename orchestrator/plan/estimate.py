@@ -1,0 +1,217 @@
+"""The price before the run: what a sweep would compute, what the store has already, seconds, GPU-hours, bytes on disk.
+
+Reads fingerprints and the store alone; starts neither torch nor Ray. Seconds are means over earlier runs in this store
+of the same sizes, else what the preset declares, and so an estimate: they know nothing of this machine's load.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+from typing import Literal
+
+from orchestrator.plan.makespan import INLINE_START_S, START_S
+from orchestrator.plan.plan import Plan, Resources, RunPlan, SecondsFrom, StagePlan
+from orchestrator.plan.power import evidence_of
+from orchestrator.run.slot import expected_ranks, expected_slots
+from orchestrator.search.pruning import rung_lines
+from orchestrator.space.configuration import (
+    Configuration,
+    Precedent,
+    baseline_of,
+    fewest_runs,
+    grid_of,
+    identify,
+    short_of,
+    total_runs,
+)
+from orchestrator.space.search_space import SearchSpace
+from orchestrator.sweep.sweep import same_question
+from orchestrator.sweep.warm_start import precedent_lines, precedents_of
+from trainer.data.corpus import text_digests
+from trainer.spec.environment import environment, num_gpus
+from trainer.spec.errors import DataError
+from trainer.spec.fingerprint import TextDigests, fingerprints, workload
+from trainer.spec.load import expected_of
+from trainer.spec.recipe import Recipe
+from trainer.spec.stage_table import STAGES
+from trainer.spec.stage_times import Expected
+from trainer.store.local import StageStore
+from trainer.store.shared import stage_store
+
+SAMPLED_FOLDERS = 20
+"""Newest folders of a stage whose size is taken as typical."""
+ALONE = Resources()
+
+
+def plan_here(space: SearchSpace, slots: int | None, workers: int | None, store: Path, inline: bool = False) -> Plan:
+    """The plan for this machine; for the preset's own hardware when that has GPUs and this machine has none.
+
+    slots, workers:  as asked; None for what fits
+    inline:          one run after another in one process, which waits for no Ray
+    """
+    texts = None
+    with contextlib.suppress(DataError):  # a price can be told before the text is fetched
+        texts = text_digests(space.base.data)
+    declared, here = expected_of(space.preset), num_gpus()
+    elsewhere = declared is not None and declared.gpus > 0 and not here
+    gpus = (workers or declared.gpus) if declared and elsewhere else expected_ranks(workers) if here else 0
+    num_slots = 1 if inline else slots or (1 if elsewhere else expected_slots(total_runs(space), workers=workers))
+    resources = Resources(num_slots, gpus, INLINE_START_S if inline else START_S)
+    return make_plan(space, stage_store(store), texts, environment(expected_ranks(workers)), resources)
+
+
+def make_plan(
+    space: SearchSpace, store: StageStore, texts: TextDigests | None, place: str, resources: Resources = ALONE
+) -> Plan:
+    """What the sweep would run against this store.
+
+    texts:  identities of train and validation text of the space's recipe; None where they are not at hand
+    place:  the environment that a wall-clock budget hashes
+    """
+    sweep = same_question(store.root, space)
+    asked = sweep.asked() if sweep else []
+    recorded = {*sweep.records(), *sweep.short_records()} if sweep else set()
+    marks = _Marks(space, texts or TextDigests("not here", "not here"), place)
+    test, reason = _test(space, marks)
+    known: dict[str, Configuration] = {}
+    listed = [baseline_of(space), *(grid_of(space) if space.method == "grid" else asked)]
+    for item in listed:
+        known.setdefault(item.id, item)
+    total = total_runs(space, listed)
+    lengths = 1 + (len(space.rungs.rungs) if space.rungs else 0)
+    unchosen = (total // len(space.seeds) - 1) // lengths + 1 - len(known)
+    return Plan(
+        space=space,
+        total_runs=total,
+        fewest_runs=fewest_runs(space, total),
+        recorded_runs=len(recorded),
+        configurations=tuple(known.values()),
+        stages=tuple(_plan_stages(space, store, marks, list(known.values()), unchosen)),
+        runs=tuple(_plan_runs(space, store, marks, list(known.values()), unchosen, recorded)),
+        resources=resources,
+        text_is_here=texts is not None,
+        test=test,
+        test_reason=reason,
+        evidence=None if test == "none" else evidence_of(space, test == "paired", store.root),
+        notes=_notes(space, sweep.precedents if sweep else precedents_of(store.root, space)),
+    )
+
+
+def _notes(space: SearchSpace, precedents: Sequence[Precedent]) -> tuple[str, ...]:
+    return (*precedent_lines(precedents), *rung_lines(space, None))
+
+
+def _forms(space: SearchSpace, item: Configuration) -> list[Configuration]:
+    """What may run of a configuration: itself, and before it its short schedules; of the baseline itself alone."""
+    rungs = space.rungs.rungs if space.rungs and not item.is_baseline else ()
+    return [*(short_of(space, item, rung) for rung in rungs), item]
+
+
+class _Marks:
+    """Fingerprints of runs, computed once each."""
+
+    def __init__(self, space: SearchSpace, texts: TextDigests, environment: str):
+        self._space, self._texts, self._environment = space, texts, environment
+        self._known: dict[tuple[str, int], dict[str, str]] = {}
+        probes = [identify(space, 0, values) for values in space.probes()]
+        self.probes: Sequence[Configuration] = list({probe.id: probe for probe in probes}.values())
+
+    def of(self, configuration: Configuration, seed: int) -> Mapping[str, str]:
+        """Fingerprint of each stage of a run."""
+        key = configuration.id, seed
+        if key not in self._known:
+            recipe = self._space.recipe(configuration.values, seed)
+            self._known[key] = fingerprints(recipe, self._texts, self._environment)
+        return self._known[key]
+
+    def distinct(self, configurations: Iterable[Configuration], stage: str, seeds: Sequence[int]) -> set[str]:
+        """Distinct fingerprints of one stage over configurations and seeds."""
+        found = (self.of(item, seed).get(stage) for item in configurations for seed in seeds)
+        return {mark for mark in found if mark is not None}
+
+    def touched(self, stage: str) -> bool:
+        """Whether a swept key changes the stage, seeds held fixed."""
+        return len({self.of(probe, self._space.seeds[0]).get(stage) for probe in self.probes}) > 1
+
+
+def _plan_stages(
+    space: SearchSpace, store: StageStore, marks: _Marks, known: Sequence[Configuration], unchosen: int
+) -> Iterable[StagePlan]:
+    lengths = 1 + (len(space.rungs.rungs) if space.rungs else 0)
+    recipe, expected = space.recipe(marks.probes[0].values), expected_of(space.preset)
+    for stage in STAGES:
+        open_ended = unchosen > 0 and marks.touched(stage)
+        representatives = known if unchosen == 0 or open_ended else [*known, *marks.probes[:1]]
+        forms = [form for item in representatives for form in _forms(space, item)]
+        needed = marks.distinct(forms, stage, space.seeds)
+        if not needed and not open_ended:
+            continue
+        to_come = unchosen * len(space.seeds) if open_ended else 0
+        seconds_each, seconds_from = _seconds_each(recipe, expected, store, stage)
+        if seconds_each is not None and stage == "train":
+            parts = [form.rung for form in forms for _ in space.seeds]
+            parts += [*(space.rungs.rungs if space.rungs else ()), 1.0] * to_come
+            seconds_each *= fmean(parts)
+        standing = sum(stage in marks.of(item, space.seeds[0]) for item in known for _ in _forms(space, item))
+        yield StagePlan(
+            stage=stage,
+            runs=(standing + unchosen * lengths) * len(space.seeds),
+            needed=len(needed) + to_come * lengths,
+            exact=not open_ended and ((space.race is None and space.rungs is None) or len(needed) == 1),
+            cached=sum(store.find(stage, mark) is not None for mark in needed),
+            seconds_each=seconds_each,
+            seconds_from=seconds_from,
+            bytes_each=fmean(sizes) if (sizes := store.sizes(stage, SAMPLED_FOLDERS)) else None,
+        )
+
+
+def _plan_runs(
+    space: SearchSpace,
+    store: StageStore,
+    marks: _Marks,
+    known: Sequence[Configuration],
+    unchosen: int,
+    recorded: Collection[str],
+) -> Iterable[RunPlan]:
+    """Every run as it is asked; one that is not chosen yet stands on stages of its own where a swept key reaches."""
+    held = cache(lambda stage, mark: store.find(stage, mark) is not None)
+    for item in (form for asked in known for form in _forms(space, asked)):
+        for seed in space.seeds:
+            missing = tuple(stage for stage in marks.of(item, seed).items() if not held(*stage))
+            done = item.run_id(seed) in recorded
+            yield RunPlan(item, seed, done, () if done else missing)
+    swept = {stage for stage in STAGES if unchosen > 0 and marks.touched(stage)}
+    for number in range(unchosen):
+        for form, seed in itertools.product(_forms(space, marks.probes[0]), space.seeds):
+            needed = marks.of(form, seed).items()
+            stages = ((stage, f"{mark} of {number}" if stage in swept else mark) for stage, mark in needed)
+            yield RunPlan(None, seed, False, tuple(stage for stage in stages if not held(*stage)))
+
+
+def _seconds_each(
+    recipe: Recipe, expected: Expected | None, store: StageStore, stage: str
+) -> tuple[float | None, SecondsFrom]:
+    """A wall-clock budget is used up; anything else takes as long as it took, or as the preset says."""
+    if stage == "train" and recipe.budget.train_s is not None and recipe.budget.train_steps is None:
+        return recipe.budget.train_s, "budget"
+    if history := store.history(stage, workload(recipe, stage)):
+        return fmean(history), "history"
+    declared = expected.stage_s(recipe, stage) if expected else None
+    return declared, "unknown" if declared is None else "preset"
+
+
+def _test(space: SearchSpace, marks: _Marks) -> tuple[Literal["paired", "unpaired", "none"], str]:
+    """The plan picks the test, not the data: runs pair when they share the trained artifact, seed by seed."""
+    baseline = baseline_of(space)
+    others = [probe for probe in marks.probes if probe.id != baseline.id]
+    if not others:
+        return "none", "the baseline alone is run: its spread over seeds is the answer"
+    artifacts = {marks.of(item, space.seeds[0])["export"] for item in [baseline, *others]}
+    if len(artifacts) == 1:
+        return "paired", "every configuration scores the same trained artifact of each seed"
+    return "unpaired", "configurations train or export differently, so runs of one seed number share nothing"

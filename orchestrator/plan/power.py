@@ -1,0 +1,163 @@
+"""What the planned seeds can prove, before they are paid for.
+
+The spread between seeds is taken from finished runs of the same preset in this store, else from the published records.
+Everything is told in bits per byte, and for the test that `compare` will make; starts neither torch nor Ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from orchestrator.space.configuration import num_rivals
+from orchestrator.space.search_space import SearchSpace
+from orchestrator.sweep.sweep import list_sweeps
+from results.rows.read import read_rows
+from results.rows.tables import is_finished, per_run
+from results.stats.power import Design, design_of, seeds_needed
+from results.stats.shared_variance import SharedVariance
+from results.verdicts.arms import independent_scores
+from results.verdicts.published_records import seed_sd_bpb, shared_artifact_sd_bpb
+
+POWER = 0.8
+LADDER = (2, 3, 5, 8, 12, 20)
+"""Numbers of seeds whose smallest provable gain is shown beside the planned one."""
+
+
+TESTS = {
+    "paired": "paired t-test",
+    "moderated": "t-test with the variance shared over the sweep",
+    "welch": "Welch's t-test",
+    "race": "race, Welch's t-test after every seed",
+    "paired race": "race, paired t-test after every seed",
+}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Standard deviation between seeds, or between pairs on one artifact, and where it is known from."""
+
+    sd_bpb: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a sweep's seeds can prove against its baseline."""
+
+    design: Design
+    spread: Spread
+    paired: bool
+    num_configurations: int
+    adaptive: bool
+    first_look: int | None = None
+    """Of a race, if it is one."""
+
+    @property
+    def smallest_gain_bpb(self) -> float | None:
+        """Gain beyond the margin that is shown with the usual power; None if nothing can be."""
+        return self.design.smallest_gain(POWER)
+
+    def with_seeds(self, n: int) -> Design:
+        """The same comparison over another number of seeds."""
+        design = self.design
+        return design_of(
+            self.paired, self.num_configurations, n, design.sd, design.alpha, self.adaptive, self.first_look
+        )
+
+    def seeds_for(self, gain_bpb: float) -> int | None:
+        """Seeds of each configuration that show such a gain beyond the margin with the usual power."""
+        design = self.design
+        return seeds_needed(
+            gain_bpb,
+            self.paired,
+            self.num_configurations,
+            design.sd,
+            design.alpha,
+            POWER,
+            self.adaptive,
+            self.first_look,
+        )
+
+
+def evidence_of(space: SearchSpace, paired: bool, store: Path) -> Evidence:
+    """What the space's seeds can prove.
+
+    paired:  whether all configurations score the same artifacts
+    """
+    spread = spread_of(space, paired, store)
+    num = max(1, num_rivals(space))
+    race = space.race
+    alpha = space.compare.alpha if race is None or race.alpha is None else race.alpha
+    first_look = race.first_look if race else None
+    design = design_of(paired, num, len(space.seeds), spread.sd_bpb, alpha, space.exploratory, first_look)
+    return Evidence(design, spread, paired, num, space.exploratory, first_look)
+
+
+def spread_of(space: SearchSpace, paired: bool, store: Path) -> Spread:
+    """From the store's runs of the same preset with the same changes; else the median of the published records."""
+    found: list[NDArray[np.float64]] = []
+    names = []
+    for sweep in list_sweeps(store):
+        if (sweep.preset, dict(sweep.space.overrides)) != (space.preset, dict(space.overrides)):
+            continue
+        rows = per_run(read_rows(sweep.folder, ()))
+        finished = rows[is_finished(rows)]
+        baseline = [item.id for item in sweep.asked()][:1]
+        samples = list(_differences(finished, baseline)) if paired else independent_scores(finished, "val_bpb")
+        samples = [sample for sample in samples if len(sample) > 1]
+        found += samples
+        names += [sweep.name] if samples else []
+    shared = SharedVariance.of(found)
+    if shared.df:
+        sd_bpb = float(shared.pooled) ** 0.5
+        return Spread(sd_bpb, f"measured in {_listed(names)}, {shared.df:.0f} degrees of freedom")
+    published = shared_artifact_sd_bpb() if paired else seed_sd_bpb()
+    return Spread(published, "the median of the published records; other presets differ, so measure your own")
+
+
+def _differences(rows: pd.DataFrame, baseline: Sequence[str]) -> Iterator[NDArray[np.float64]]:
+    """Of each configuration to the baseline, on the artifacts they share."""
+    scored = rows.dropna(subset="artifact").set_index("artifact")
+    reference = scored.loc[scored["config"].isin(baseline), "val_bpb"]
+    for config, runs in scored.groupby("config"):
+        if config not in baseline:
+            yield (runs["val_bpb"] - reference).dropna().to_numpy(dtype=np.float64)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"sweep {names[0]}" if len(names) == 1 else f"{len(names)} sweeps of this store"
+
+
+def evidence_lines(evidence: Evidence, gain_bpb: float | None = None) -> list[str]:
+    """What the planned seeds can prove, what more would, and how many a wanted gain takes."""
+    design, smallest = evidence.design, evidence.smallest_gain_bpb
+    test = TESTS[design.test]
+    correction = f", corrected for {design.num_comparisons} comparisons" if design.num_comparisons > 1 else ""
+    lines = [
+        f"spread: sd {design.sd:.5f} bits per byte between "
+        f"{'pairs on one artifact' if evidence.paired else 'seeds'} ({evidence.spread.source})"
+    ]
+    if smallest is None:
+        lines.append(f"{design.n} seed proves nothing: a spread needs at least 2")
+    else:
+        lines.append(
+            f"{design.n} seeds can prove a gain of {smallest:.4f} bits per byte beyond the margin "
+            f"({test}, alpha {design.alpha:g}{correction}, power {POWER:.0%})"
+        )
+    if evidence.first_look is not None:
+        lines.append("  a race stops as soon as it knows: all of these seeds are the most it may take")
+    others = [(n, evidence.with_seeds(n).smallest_gain(POWER)) for n in LADDER if n != design.n]
+    lines.append("  " + "; ".join(f"{n} seeds: {gain:.4f}" for n, gain in others if gain is not None))
+    if evidence.adaptive:
+        lines.append("  for the winner alone, on fresh seeds (orchestrator confirm): those that chose it prove nothing")
+    if gain_bpb is not None:
+        needed = evidence.seeds_for(gain_bpb)
+        told = f"{needed} seeds" if needed else "more than 1000 seeds"
+        lines.append(f"a gain of {gain_bpb:g} beyond the margin takes {told} of each configuration")
+    return lines

@@ -1,0 +1,189 @@
+"""A plan as rows for programs, and as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.plan.plan import Plan, StagePlan, times
+from orchestrator.plan.power import evidence_lines
+from orchestrator.run.feed import Stage
+from orchestrator.space.configuration import Configuration, label
+from trainer.spec.load import expected_of
+from trainer.spec.units import human_bytes, human_seconds
+
+UNKNOWN = "?"
+MODES = {
+    "steps": "training ends by steps: unlike machines are asked the same question",
+    "clock": "training ends by the clock: the hardware is part of the question, so keep to machines of one kind",
+}
+
+
+def plan_rows(plan: Plan) -> list[dict[str, Any]]:
+    """One flat row per stage, and one named 'total'; unknown numbers are None."""
+    return [*(_stage_row(plan, stage) for stage in plan.stages), _total_row(plan)]
+
+
+def _stage_row(plan: Plan, stage: StagePlan) -> dict[str, Any]:
+    gpu_hours = times(plan.resources.gpus_per_run / 3600, stage.seconds)
+    price = plan.space.budget.usd_per_gpu_hour
+    return {
+        "sweep": plan.space.name,
+        **{key: value for key, value in asdict(stage).items() if key != "bytes_each"},
+        "missing": stage.missing,
+        "seconds": stage.seconds,
+        "gpu_hours": gpu_hours,
+        "usd": None if price is None else times(price, gpu_hours),
+        "disk_bytes": stage.disk_bytes,
+    }
+
+
+def _total_row(plan: Plan) -> dict[str, Any]:
+    return {
+        "sweep": plan.space.name,
+        "stage": "total",
+        "runs": plan.total_runs,
+        "needed": sum(stage.needed for stage in plan.stages),
+        "exact": plan.exact,
+        "cached": sum(stage.cached for stage in plan.stages),
+        "seconds_each": None,
+        "seconds_from": None,
+        "missing": sum(stage.missing for stage in plan.stages),
+        "seconds": plan.seconds,
+        "gpu_hours": plan.gpu_hours,
+        "usd": plan.usd,
+        "disk_bytes": plan.disk_bytes,
+        "total_runs": plan.total_runs,
+        "fewest_runs": plan.fewest_runs,
+        "recorded_runs": plan.recorded_runs,
+        "wall_s": plan.wall_s,
+        **asdict(plan.resources),
+        "usd_per_gpu_hour": plan.space.budget.usd_per_gpu_hour,
+        "mode": plan.mode,
+        "test": plan.evidence.design.test if plan.evidence else "none",
+        "sd_bpb": plan.evidence.design.sd if plan.evidence else None,
+        "smallest_provable_gain_bpb": plan.evidence.smallest_gain_bpb if plan.evidence else None,
+    }
+
+
+def run_rows(plan: Plan) -> list[dict[str, Any]]:
+    """One flat row per run in the order they are asked: what it would compute first, and what another run computes."""
+    claimed: set[Stage] = set()
+    rows = []
+    for run in plan.runs:
+        mine = [stage for stage in run.missing if stage not in claimed]
+        claimed.update(mine)
+        rows.append(
+            {
+                "sweep": plan.space.name,
+                "config": run.configuration.id if run.configuration else None,
+                "seed": run.seed,
+                "is_baseline": run.configuration is not None and run.configuration.is_baseline,
+                "values": dict(run.configuration.values) if run.configuration else None,
+                "recorded": run.recorded,
+                "computes": [stage for stage, _ in mine],
+                "shares": [stage for stage, mark in run.missing if (stage, mark) not in mine],
+            }
+        )
+    return rows
+
+
+def plan_text(plan: Plan, gain_bpb: float | None = None) -> RenderableType:
+    """The question, the configurations as far as they are known, a line per stage, what it costs and what it can prove.
+
+    gain_bpb:  a gain beyond the margin whose number of seeds is wanted
+    """
+    table = Table(box=None, pad_edge=False)
+    for head in ("stage", "runs", "needed", "cached", "missing", "each", "together", "from"):
+        table.add_column(head, justify="left" if head in ("stage", "from") else "right", no_wrap=True)
+    for stage in plan.stages:
+        table.add_row(*_cells(stage))
+    lines = [Text(line) for line in (*_price_lines(plan), *_notes(plan))]
+    if plan.over_budget:
+        lines.append(Text(f"more than budget.gpu_hours = {plan.space.budget.gpu_hours:g}", style="bold red"))
+    lines.append(Text(f"comparison: {plan.test}; {plan.test_reason}"))
+    if plan.evidence:
+        lines += [Text(line) for line in evidence_lines(plan.evidence, gain_bpb)]
+    lines += [Text(note) for note in plan.notes]
+    return Group(Text(str(plan.space)), *_configuration_lines(plan), "", table, "", *lines)
+
+
+def runs_text(plan: Plan) -> RenderableType:
+    """A line per run; those that a search has yet to choose are counted."""
+    table = Table(box=None, pad_edge=False)
+    for head in ("run", "values", "computes", "shares with earlier runs"):
+        table.add_column(head, no_wrap=head == "run", overflow="fold")
+    known = {run.configuration.id: run.configuration for run in plan.runs if run.configuration}
+    rows = run_rows(plan)
+    for row in rows:
+        if row["config"] is not None:
+            computes = "recorded" if row["recorded"] else " ".join(row["computes"]) or "nothing"
+            named = label(known[row["config"]], plan.space)
+            table.add_row(f"{row['config']}-s{row['seed']}", named, computes, " ".join(row["shares"]))
+    unchosen = sum(row["config"] is None for row in rows)
+    more = (
+        [Text(f"and at most {unchosen} runs of configurations that the search has yet to choose")] if unchosen else []
+    )
+    return Group(table, *more)
+
+
+def _configuration_lines(plan: Plan) -> list[Text]:
+    if plan.space.method != "grid":
+        return []
+    return [Text(f"  {item.id}  {_values(item)}") for item in plan.configurations]
+
+
+def _values(item: Configuration) -> str:
+    values = " ".join(f"{key}={value}" for key, value in item.values.items())
+    return f"baseline  {values or 'the preset itself'}" if item.is_baseline else values
+
+
+def _cells(stage: StagePlan) -> tuple[str, ...]:
+    bound = "" if stage.exact else "\u2264 "
+    each = UNKNOWN if stage.seconds_each is None else human_seconds(stage.seconds_each)
+    together = UNKNOWN if stage.seconds is None else bound + human_seconds(stage.seconds)
+    counts = str(stage.runs), f"{bound}{stage.needed}", str(stage.cached), f"{bound}{stage.missing}"
+    return stage.stage, *counts, each, together, "" if stage.seconds_each is None else stage.seconds_from
+
+
+def _price_lines(plan: Plan) -> Iterator[str]:
+    """Runs, seconds, GPU-hours and dollars, bytes."""
+    bound = "" if plan.exact else "at most "
+    bounds = sorted({plan.fewest_runs, plan.total_runs})
+    runs = f"{' to '.join(map(str, bounds))} runs, {plan.recorded_runs} of them recorded already"
+    if plan.seconds is None or plan.wall_s is None:
+        yield f"{runs}; time and price: {UNKNOWN}"
+        return
+    slots = plan.resources.slots
+    yield f"{runs}; {bound}{human_seconds(plan.seconds)} of computing"
+    yield f"about {human_seconds(plan.wall_s)} from start to end on {slots} slot{'s' if slots > 1 else ''}"
+    yield _dollars(plan, bound)
+    if plan.disk_bytes is not None:
+        yield f"{human_bytes(round(plan.disk_bytes))} on disk"
+
+
+def _dollars(plan: Plan, bound: str) -> str:
+    gpus, price = plan.resources.gpus_per_run, plan.space.budget.usd_per_gpu_hour
+    if not gpus:
+        return "no GPU takes part: 0 GPU-hours" + ("" if price is None else ", 0 USD")
+    hours = f"{bound}{plan.gpu_hours:.2f} GPU-hours on {gpus} GPUs a run"
+    return hours if price is None else f"{hours}, {plan.usd:.2f} USD at {price:g} USD per GPU-hour"
+
+
+def _notes(plan: Plan) -> Iterator[str]:
+    """What the signs mean, where figures come from, and what ends a training."""
+    if not plan.text_is_here:
+        yield "the text is not here (data.folder, data.tokenizer): nothing could be looked up in the store"
+    if any(stage.missing and stage.seconds_each is None for stage in plan.stages):
+        yield f"{UNKNOWN}: not known before one such stage has run in this store; a smaller sweep tells"
+    if not plan.exact:
+        yield "\u2264: at most; configurations are yet to be chosen, or may be dropped"
+    expected = expected_of(plan.space.preset)
+    if expected and any(stage.seconds_from == "preset" for stage in plan.stages):
+        yield f"preset: as {plan.space.preset} declares it for {expected.hardware}; the store has no run of these sizes"
+    yield MODES[plan.mode]

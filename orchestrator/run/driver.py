@@ -1,0 +1,52 @@
+"""Drives one sweep to its end: reads what is finished, then runs the rest inline or on Ray.
+
+Neither torch nor Ray is imported before something must be computed. Ctrl-C and SIGTERM set a flag; runs then stop at
+their next look at it, everything finished is kept, and `resume` goes on from there.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Literal
+
+from rich.console import Console
+
+from orchestrator.run.feed import Feed
+from orchestrator.run.inline import run_inline
+from orchestrator.run.on_ray import run_on_ray
+from orchestrator.run.options import DriveOptions
+from orchestrator.run.preflight import preflight
+from orchestrator.run.signals import stop_on_signals
+from orchestrator.run.slot import expected_ranks
+from orchestrator.search.run_queue import FINISHED, RunQueue
+from orchestrator.status.progress import Overview
+from orchestrator.status.screen import make_screen
+from orchestrator.sweep.sweep import Sweep
+from trainer.store.local import StageStore
+
+End = Literal["complete", "interrupted", "stranded"]
+"""`stranded`: every machine that is left is quarantined."""
+
+
+def drive(sweep: Sweep, queue: RunQueue, store: StageStore, options: DriveOptions, console: Console) -> End:
+    """Runs what is missing, and says how it ended. Everything finished is kept, whichever way."""
+    from orchestrator.run.optuna_study import StudyFile  # late: Optuna, which only a driver pays for
+
+    study = StudyFile(sweep, queue)
+    feed = Feed(sweep, queue, store, 1 if options.inline else expected_ranks(options.workers), study.update)
+    if feed.is_finished():
+        return "complete"
+    preflight(sweep, store.root, console, skip=not options.check)
+    stop = threading.Event()
+    overview = Overview(sweep, queue)
+    try:
+        if options.inline:
+            with stop_on_signals(stop), make_screen(console) as screen:
+                stranded = run_inline(feed, store, options, overview, screen, stop)
+        else:
+            stranded = run_on_ray(feed, sweep, store, options, overview, stop, console)
+    finally:
+        overview.close()
+    if queue.next_run() is FINISHED:
+        return "complete"
+    return "stranded" if stranded else "interrupted"

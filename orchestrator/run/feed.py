@@ -1,0 +1,194 @@
+"""Between the queue and whoever runs: hands out what must be computed, finishes by reading what need not be.
+
+Both rungs, inline and Ray, take their runs here, so a sweep asks the same questions whichever runs it. Runs are handed
+out by what they still need: first the stage that most of them share, and none whose next stage another run in flight
+is computing. The order changes who waits for whom, never an answer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from orchestrator.search.run_queue import FINISHED, WAIT, Pause, Run, RunQueue
+from orchestrator.space.configuration import (
+    config_of,
+)
+from orchestrator.sweep.quarantine import Quarantine
+from orchestrator.sweep.sweep import Sweep
+from trainer.spec.load import expected_of
+from trainer.spec.record import Record, now
+from trainer.stages.run_record import RunRequest, adopt, fingerprints_of, keep_record, make_record
+from trainer.store.local import StageStore
+
+LOOK_AHEAD = 32
+"""Runs among which the next one is chosen."""
+
+
+Stage = tuple[str, str]
+"""A stage's name and its fingerprint."""
+
+
+@dataclass
+class Waiting:
+    """A run without a record, and the stages it stands on in running order."""
+
+    request: RunRequest
+    stages: tuple[Stage, ...]
+    started_at: str = ""
+
+
+class Feed:
+    """Runs of one sweep, each handed out once.
+
+    heard:  called whenever the queue has asked or heard something new
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        queue: RunQueue,
+        store: StageStore,
+        num_ranks: int,
+        heard: Callable[[], None] = lambda: None,
+    ):
+        self._heard = heard
+        self._sweep, self._queue, self._store, self._num_ranks = sweep, queue, store, num_ranks
+        self._ahead: list[Waiting] = []
+        self._out: dict[str, Waiting] = {}
+        self._stored: set[Stage] = set()
+        self._ledger = sweep.ledger
+        self._quarantine = Quarantine(sweep, store, expected_of(sweep.preset))
+        self._repeated: list[str] = []
+        self._recorded: list[Record] = []
+        for run_id, record in dict(queue.records).items():
+            if not self._drifted(run_id, record):  # a crash may have come between the record and its judgement,
+                self._note_end(run_id, record)  # or the ledger
+
+    def next(self) -> RunRequest | Pause:
+        """A run to compute; WAIT while none may be asked yet; FINISHED when the sweep is complete."""
+        pause = self._look_ahead()
+        if not self._ahead:
+            return pause
+        chosen = self._choose()
+        if chosen is None:
+            return WAIT
+        self._ahead.remove(chosen)
+        self._out[chosen.request.run_id] = chosen
+        chosen.started_at = now()
+        self._note_start(chosen)
+        return chosen.request
+
+    def is_finished(self) -> bool:
+        """Whether nothing is left to compute; hands nothing out."""
+        return self._look_ahead() is FINISHED
+
+    def ended(self, run_id: str, lost: str = "") -> Record | None:
+        """A run ended: its record goes to the queue. `lost` says why none was written, and becomes a failed record.
+
+        Without a record and without a reason the run was interrupted: it is no result and stays to be resumed.
+        """
+        run = self._out.pop(run_id)
+        record = self._sweep.record(run_id)
+        if record is None and lost:
+            recipe = run.request.load_recipe()
+            keep_record(run.request, make_record(run.request, recipe, {}, (), run.started_at, self._num_ranks, lost))
+            record = self._sweep.record(run_id)
+        if record is not None and not self._drifted(run_id, record):
+            self._finish(run_id, record)
+        return record
+
+    @property
+    def quarantined(self) -> Mapping[str, str]:
+        """Machines that take no more runs, and why."""
+        return self._quarantine.machines
+
+    def take_repeated(self) -> list[str]:
+        """Runs that ended and must be done again, since the last time this was asked."""
+        repeated, self._repeated = self._repeated, []
+        return repeated
+
+    def take_recorded(self) -> list[Record]:
+        """Runs that have their record, since the last time this was asked."""
+        recorded, self._recorded = self._recorded, []
+        return recorded
+
+    def _drifted(self, run_id: str, record: Record) -> bool:
+        """Whether the run must be done again; it, and whatever stands on it, is then open once more."""
+        repeated = self._quarantine.inspect(run_id, record)
+        for other in repeated:
+            self._queue.forget(other)
+            self._stored.clear()  # what a drifted machine computed has left the store
+        self._repeated += repeated
+        return run_id in repeated
+
+    def _look_ahead(self) -> Pause:
+        """Fills the window, finishing by reading every run that needs nothing more. Returns why the queue pauses."""
+        self._ahead = [run for run in self._ahead if not self._finished_by_reading(run)]
+        while len(self._ahead) < LOOK_AHEAD:
+            asked = self._queue.next_run()
+            if not isinstance(asked, Run):
+                return asked
+            run = self._waiting(asked)
+            if not self._finished_by_reading(run):
+                self._ahead.append(run)
+        return WAIT
+
+    def _waiting(self, run: Run) -> Waiting:
+        short = run.configuration.rung < 1
+        if short:
+            self._sweep.declare(run.configuration)  # a recipe of its own, which the journal does not name
+        path = self._sweep.record_path(run.run_id, short)
+        request = RunRequest.of(run.run_id, self._sweep.preset, run.recipe, path)
+        return Waiting(request, tuple(fingerprints_of(run.recipe, self._num_ranks).items()))
+
+    def _finished_by_reading(self, run: Waiting) -> bool:
+        if self._next_stage(run) is not None:
+            return False
+        record = adopt(run.request, self._store, self._num_ranks)
+        if record is None:
+            return False
+        self._note_start(run)
+        keep_record(run.request, record)
+        self._finish(run.request.run_id, record)
+        return True
+
+    def _choose(self) -> Waiting | None:
+        """The run whose next stage most others need too; None while all wait for stages that are being computed."""
+        busy = {stage for run in self._out.values() for stage in run.stages if not self._has(stage)}
+        needed = [(run, self._next_stage(run)) for run in self._ahead]
+        sharing = Counter(stage for _, stage in needed)
+        ready = [(sharing[stage], run) for run, stage in needed if stage not in busy]
+        return max(ready, key=lambda found: found[0])[1] if ready else None
+
+    def _next_stage(self, run: Waiting) -> Stage | None:
+        """The first stage that the store does not hold yet."""
+        return next((stage for stage in run.stages if not self._has(stage)), None)
+
+    def _has(self, stage: Stage) -> bool:
+        if stage not in self._stored and self._store.find(*stage) is not None:
+            self._stored.add(stage)
+        return stage in self._stored
+
+    def _finish(self, run_id: str, record: Record) -> None:
+        self._recorded.append(record)
+        self._note_end(run_id, record)
+        self._queue.finished(run_id, record)
+        self._heard()
+
+    def _note_start(self, run: Waiting) -> None:
+        self._ledger.start(self._sweep.name, config_of(run.request.run_id), run.request.recipe["seed"])
+
+    def _note_end(self, run_id: str, record: Record) -> None:
+        self._ledger.end(self._sweep.name, config_of(run_id), record.seed, record.status)
+
+
+def queue_of(sweep: Sweep) -> RunQueue:
+    """The queue of a sweep on disk, standing where the last driver left it. Its journal grows, so hold its lock."""
+    from orchestrator.search.searcher import Searcher  # late: Optuna, which only a driver pays for
+
+    for configuration in sweep.asked():
+        sweep.declare(configuration)  # a crash may have come between the journal and the ledger
+    searcher = Searcher(sweep.space, sweep.sweep_seed, sweep.precedents)
+    return RunQueue(sweep.space, searcher, sweep, {**sweep.records(), **sweep.short_records()}, sweep.lag)

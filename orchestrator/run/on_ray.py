@@ -1,0 +1,203 @@
+"""Runs a sweep's missing runs on Ray: slots take runs from the board, Tune puts them on it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from orchestrator.run.feed import Feed
+from orchestrator.run.options import DriveOptions
+from orchestrator.run.ray_session import output_to, ray_session
+from orchestrator.run.signals import stop_on_signals
+from orchestrator.run.slot import SlotThread, plan_slots
+from orchestrator.status.progress import Overview, describe
+from orchestrator.status.screen import Screen, make_screen
+from orchestrator.sweep.live import SlotPicture
+from orchestrator.sweep.sweep import Sweep
+from trainer.spec.errors import StoreFull, UserError
+from trainer.store.local import StageStore
+
+LOOK_EVERY_S = 0.25
+
+
+CLOSE_WAIT_S = 5.0
+"""For runs to write their snapshots and leave; a worker group that is still starting is not waited for."""
+
+
+END_WAIT_S = 20.0
+"""For the threads of slots that were ended: one that still sits in Ray at its shutdown ends the process."""
+
+
+RAY_LOG = "ray.log"
+
+
+BOARD = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": -1, "max_task_retries": -1}
+"""A board that dies starts again empty; trials and slots tell it what it forgot."""
+
+
+def run_on_ray(
+    feed: Feed,
+    sweep: Sweep,
+    store: StageStore,
+    options: DriveOptions,
+    overview: Overview,
+    stop: threading.Event,
+    console: Console,
+) -> bool:
+    """Slots pull from the board, Tune puts runs on it; this thread sits in Tune. Returns whether no slot may go on."""
+    console.print("starting Ray ...", style="dim")
+    plain: dict[str, Any] = {"highlight": False, "markup": False}
+    plain |= {"force_terminal": console.is_terminal, "width": console.width}  # asked before the descriptors turn away
+    with (
+        output_to(sweep.folder / RAY_LOG) as terminal,
+        os.fdopen(os.dup(terminal), "w") as out,
+        ray_session(options.address),
+        stop_on_signals(stop),  # after ray.init, which they would not interrupt
+        make_screen(Console(file=out, **plain)) as screen,
+    ):
+        return _run_slots(feed, sweep, store, options, overview, stop, screen)
+
+
+def _run_slots(
+    feed: Feed,
+    sweep: Sweep,
+    store: StageStore,
+    options: DriveOptions,
+    overview: Overview,
+    stop: threading.Event,
+    screen: Screen,
+) -> bool:
+    import ray  # late: only a sweep that computes something pays for Ray and torch
+
+    from orchestrator.run.board import Board
+    from orchestrator.run.nodes import has_room, resources_without, selector_without
+    from orchestrator.run.tuner import run_trials, tracking_of
+    from trainer.stages.pipeline import run_pipeline
+    from trainer.worker_group import serve, worker_resources
+
+    tracking = tracking_of(options.trackers, feed, sweep)
+    work = partial(run_pipeline, store=store, snapshot_every_s=options.snapshot_every_s)
+    offered = resources_without(feed.quarantined)
+    if feed.quarantined and not offered:
+        return True
+    plan = plan_slots(offered.get("CPU", 0), offered.get("GPU", 0), overview.runs_left, options.slots, options.workers)
+    board_name = f"fairway-{os.getpid()}-{time.time_ns()}"
+    board: Any = ray.remote(Board).options(**BOARD, name=board_name).remote(plan.num_slots)
+    ray.get(board.quarantine.remote(list(feed.quarantined)))
+    scratch = Path(tempfile.mkdtemp(prefix="fairway-"))
+    ended = threading.Event()  # from then on a slot's thread must not touch Ray: it would end the process
+
+    def serve_slot(slot: int) -> None:
+        nodes, workers = selector_without(feed.quarantined), plan.workers_per_slot
+        if not nodes or has_room(worker_resources(plan.use_gpu), workers, nodes):
+            serve(board, slot, work, scratch, workers, plan.use_gpu, nodes)
+
+    slots = [
+        SlotThread(
+            slot,
+            serve_slot,
+            lambda slot: not ended.is_set() and ray.get(board.try_again.remote(slot)),
+        )
+        for slot in range(plan.num_slots)
+    ]
+    try:
+        for thread in slots:
+            thread.start()
+        with watching(board, feed, overview, screen, slots, stop):
+            run_trials(feed, tracking, board, board_name, plan.in_flight, scratch, stop)
+        halted = ray.get(board.picture.remote())["halted"]
+        gone = not any(thread.is_alive() for thread in slots)  # after Ctrl-C too, but then without a fault
+        dead = gone and (bool(feed.quarantined) or all(thread.fault for thread in slots))
+        close_slots(board, slots, ended)
+    finally:
+        ended.set()
+        shutil.rmtree(scratch, ignore_errors=True)
+    if halted:
+        raise StoreFull(halted)
+    fault = next((thread.fault for thread in slots if thread.fault), "")
+    if dead and (fault or not feed.quarantined):
+        raise UserError(
+            f"every worker group died; what is finished is kept; go on with: {sweep.command('resume')}. "
+            "The first one said:\n" + "\n".join(fault.splitlines()[-5:])
+        )
+    return dead
+
+
+def close_slots(board: Any, slots: list[SlotThread], ended: threading.Event) -> None:
+    """Lets the slots at work finish, for a while, and ends the others; raises `ended` before it does."""
+    import ray
+
+    from trainer.worker_group import end_controllers
+
+    ray.get(board.close.remote())
+    opened = {state["slot"] for state in ray.get(board.picture.remote())["slots"] if state["started"]}
+    deadline = time.monotonic() + CLOSE_WAIT_S
+    for slot in opened:
+        slots[slot].join(max(deadline - time.monotonic(), 0))
+    ended.set()
+    deadline = time.monotonic() + END_WAIT_S
+    while any(thread.is_alive() for thread in slots) and time.monotonic() < deadline:
+        end_controllers()  # again and again: a thread may be just about to start one
+        time.sleep(LOOK_EVERY_S)
+
+
+@contextmanager
+def watching(
+    board: Any, feed: Feed, overview: Overview, screen: Screen, slots: list[SlotThread], stop: threading.Event
+) -> Iterator[None]:
+    """Looks at the board a few times a second, from a thread of its own, and draws what it sees.
+
+    Raises the flag when no slot is left, or the board was halted: trials would wait for ever. Once the flag is up the
+    board closes, so that runs stop while Tune still winds up.
+    """
+    import ray
+
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(LOOK_EVERY_S):
+            if not any(thread.is_alive() for thread in slots):
+                stop.set()
+            if stop.is_set():
+                board.close.remote()
+            if feed.quarantined:
+                board.quarantine.remote(list(feed.quarantined))  # a board that was restarted has forgotten it
+            try:
+                picture = ray.get(board.picture.remote(), timeout=5)
+            except Exception:  # noqa: S112 - a busy board is asked again; a dead one ends the trials themselves
+                continue
+            if picture["halted"]:
+                stop.set()
+            pictures = tuple(_slot_picture(state, overview) for state in picture["slots"])
+            overview.show(screen, pictures)
+
+    thread = threading.Thread(target=look, name="screen", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _slot_picture(state: dict[str, Any], overview: Overview) -> SlotPicture:
+    if state["quarantined"]:
+        return SlotPicture(state["slot"], f"machine {state['machine']} is quarantined: no more runs")
+    if state["closed"]:
+        return SlotPicture(state["slot"], "closed: its worker group kept dying")
+    if not state["started"]:
+        return SlotPicture(state["slot"], "starting a worker group (about 20 s)")
+    if not state["run_id"]:
+        return SlotPicture(state["slot"], "waiting for a run")
+    beginning = {"run_id": state["run_id"], "stage": "begin", "fraction": 0.0}
+    return describe(state["slot"], state["progress"] or beginning, overview)

@@ -1,0 +1,21 @@
+"""How a sweep is executed: options of the driver that change no result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from orchestrator.run.tracking import Trackers
+
+
+@dataclass(frozen=True)
+class DriveOptions:
+    """How a sweep is executed; none of it changes what is asked."""
+
+    slots: int | None = None
+    workers: int | None = None
+    address: str | None = None
+    inline: bool = False
+    snapshot_every_s: float = 60.0
+    check: bool = True
+    """Whether the sweep's recipes must be shown alive before the first run."""
+    trackers: Trackers = field(default_factory=Trackers)

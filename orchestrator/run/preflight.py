@@ -1,0 +1,131 @@
+"""Before a sweep computes anything: is every switch that its recipes turn on alive?
+
+The answer is `python -m trainer check`, in a process of its own since it needs torch. It is asked of as few recipes of
+the space as turn on every value of every switch at least once (combinations of values are not all tried), and a passed
+check is remembered in the store for that recipe and this code. What a check looks at: `trainer.liveness.check`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from orchestrator.space.configuration import Configuration, baseline_of, identify, label
+from orchestrator.space.search_space import SearchSpace
+from orchestrator.sweep.notes import REPORT
+from orchestrator.sweep.sweep import Sweep
+from trainer.spec import environment
+from trainer.spec.errors import UserError
+from trainer.spec.field_index import FIELDS, FieldInfo, disabled_by, value_at
+from trainer.spec.fingerprint import digest
+from trainer.spec.recipe import Recipe
+
+EXECUTION = ("budget.", "system.", "data.source", "data.order_seed")
+"""Keys that are no technique, or that the nano sibling sets for itself."""
+
+
+OFF = (False, (), "off", "none")
+
+
+SWITCHES = frozenset(switch for info in FIELDS.values() for switch in info.unless)
+"""Keys that take all effect from others; numbers among them are off at zero."""
+
+
+class DeadPart(UserError):
+    """A sweep whose recipes turn on something that does nothing."""
+
+
+def preflight(sweep: Sweep, store: Path, console: Console, skip: bool = False) -> None:
+    """Shows that the sweep's recipes are alive, or that they were; says so in the sweep's folder.
+
+    Raises DeadPart naming what is dead. `skip` checks nothing and says that.
+    """
+    if skip:
+        console.print("liveness not checked (--no-check)", style="yellow")
+    else:
+        for configuration in representatives(sweep.space):
+            _check(sweep, configuration, store / "checks", console)
+    (sweep.folder / REPORT).write_text(json.dumps({"skipped": skip}), encoding="utf-8")
+
+
+def representatives(space: SearchSpace) -> list[Configuration]:
+    """Configurations that turn on, among them, every value of every switch that any of the space turns on."""
+    probes = [*(identify(space, 0, values) for values in space.probes()), baseline_of(space)]
+    turned_on = [(_turned_on(space.recipe(probe.values)), probe) for probe in probes]
+    left = set().union(*(values for values, _ in turned_on))
+    chosen: list[Configuration] = []
+    while left or not chosen:
+        values, probe = max(turned_on, key=lambda found: len(found[0] & left))
+        left -= values
+        chosen.append(probe)
+    return chosen
+
+
+def _turned_on(recipe: Recipe) -> set[tuple[str, Any]]:
+    """The recipe's switches that are on and have an effect, with their values; of numbers, only that they are on."""
+    found = set()
+    for key, info in FIELDS.items():
+        if key.startswith(EXECUTION) or not _is_switch(info) or disabled_by(recipe, key):
+            continue
+        value = value_at(recipe, key)
+        told = bool(value) if isinstance(value, int | float) else value
+        if told not in OFF:
+            found.add((key, told))
+    return found
+
+
+def _is_switch(info: FieldInfo) -> bool:
+    return info.key in SWITCHES or "|" in info.type_name or info.type_name == "list of integers"
+
+
+def _check(sweep: Sweep, configuration: Configuration, passed: Path, console: Console) -> None:
+    recipe = sweep.space.recipe(configuration.values, sweep.space.seeds[0])
+    mark = passed / digest([configuration.id, _code(), environment.versions()])
+    if mark.exists():
+        return
+    name = label(configuration, sweep.space)
+    with console.status(f"checking that every switch acts: {name}"):
+        done = _asked(recipe)
+    lines = done.stdout.splitlines()
+    if done.returncode:
+        told = [line for line in lines if line.startswith("dead ")] or done.stderr.strip().splitlines()[-3:]
+        raise DeadPart(
+            f"sweep '{sweep.name}' is not begun: the recipe of {name} holds what does nothing\n"
+            + "\n".join(f"  {line}" for line in told)
+            + "\nswitch it off or mend it; --no-check goes on regardless"
+        )
+    console.print(f"every switch acts ({name}): {lines[-1]}", style="dim", soft_wrap=True)
+    passed.mkdir(parents=True, exist_ok=True)
+    mark.write_text(lines[-1] + "\n", encoding="utf-8")
+
+
+def _asked(recipe: Recipe) -> subprocess.CompletedProcess[str]:
+    """`python -m trainer check` of a recipe, by the code that is running here."""
+    with tempfile.TemporaryDirectory(prefix="preflight-") as folder:
+        file = Path(folder) / "recipe.yaml"  # JSON is YAML
+        file.write_text(recipe.model_dump_json(), encoding="utf-8")
+        command: Sequence[str] = (sys.executable, "-m", "trainer", "check", str(file))
+        places = [str(_package().parent), os.environ.get("PYTHONPATH", "")]
+        variables = os.environ | {"PYTHONPATH": os.pathsep.join(place for place in places if place)}
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=variables)  # noqa: S603
+
+
+@cache
+def _code() -> str:
+    """Identity of the trainer's code: a check says nothing of another one."""
+    sources = sorted(_package().rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+
+
+def _package() -> Path:
+    return Path(environment.__file__).parents[1]

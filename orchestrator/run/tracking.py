@@ -1,0 +1,123 @@
+"""Runs as other people's trackers see them: TensorBoard, MLflow, Weights & Biases. Off unless asked for.
+
+A run is told when it has its record: the curve of its training, its row as the last point, its swept values and seed.
+Records are the truth; a tracker holds copies. Ray's own callbacks do the writing (`tuner`), so this knows no tracker.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from orchestrator.sweep.sweep import Sweep
+from results.rows.row import row_of
+from trainer.spec.errors import UserError
+from trainer.spec.record import Record
+
+FOLDER = "tracking"
+"""In the sweep's folder: TensorBoard's event files, and what W&B keeps for a later `wandb sync`."""
+MOST_POINTS = 100
+"""Points of a curve that are told; trackers write each one by one."""
+
+
+@dataclass(frozen=True)
+class Trackers:
+    """Which trackers are told of a sweep's runs."""
+
+    tensorboard: bool = False
+    mlflow: str | None = None
+    """Its tracking URI, or a folder."""
+    wandb: str | None = None
+    """The project's name."""
+
+    @property
+    def mlflow_uri(self) -> str:
+        """A folder becomes a database in it: MLflow keeps plain files no longer."""
+        said = self.mlflow or ""
+        if ":" in said:
+            return said
+        Path(said).mkdir(parents=True, exist_ok=True)
+        return f"sqlite:///{Path(said).absolute() / 'mlflow.db'}"
+
+    @property
+    def wanted(self) -> dict[str, str]:
+        """Package by flag of those that were asked for."""
+        packages = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
+        return {f"--{flag}": package for flag, package in packages.items() if getattr(self, flag)}
+
+    def check(self, inline: bool) -> None:
+        """Raises UserError when one cannot be served: its package is missing, or there will be no Ray."""
+        for flag, package in self.wanted.items():
+            if inline:
+                raise UserError(
+                    f"{flag} is served by Ray's callbacks, which --inline does without; leave one of them out"
+                )
+            if find_spec(package) is None:
+                raise UserError(f"{flag} needs the package {package}: pip install -e '.[tracking]' in the checkout")
+
+
+def is_offline() -> bool:
+    """Whether W&B must do without its server: nobody gave it a key."""
+    return "WANDB_API_KEY" not in os.environ
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A finished run in the shape of a Tune trial, as far as Ray's logger callbacks look at one."""
+
+    trial_id: str
+    label: str
+    config: Mapping[str, Any]
+    local_path: str
+    experiment_dir_name: str
+    points: tuple[Mapping[str, Any], ...]
+    """Each with `training_iteration`, the step; the last one is the run's row."""
+
+    def __str__(self) -> str:
+        return self.label
+
+    def __hash__(self) -> int:
+        return hash(self.trial_id)
+
+    @property
+    def evaluated_params(self) -> Mapping[str, Any]:
+        """What TensorBoard shows as hyperparameters."""
+        return self.config
+
+    def init_local_path(self) -> None:
+        """Makes the run's folder."""
+        Path(self.local_path).mkdir(parents=True, exist_ok=True)
+
+
+def tracked_run(sweep: Sweep, record: Record) -> TrackedRun:
+    """A run that has its record, with the curve of the training it stands on."""
+    row = row_of(record.model_dump(mode="json"), sweep.name, sweep.space.swept_keys)
+    values = {key: row[key] for key in sweep.space.swept_keys if row[key] is not None}
+    curve = list(_curve(sweep, record))
+    step = curve[-1]["training_iteration"] if curve else 0
+    numbers = {name: value for name, value in row.items() if isinstance(value, int | float) and name not in values}
+    return TrackedRun(
+        trial_id=f"{sweep.name}-{record.run_id}",
+        label=record.run_id,
+        config={**values, "seed": record.seed, "preset": record.preset, "status": record.status},
+        local_path=str(sweep.folder / FOLDER / record.run_id),
+        experiment_dir_name=sweep.name,
+        points=(*curve, {**numbers, "training_iteration": step + 1}),
+    )
+
+
+def _curve(sweep: Sweep, record: Record) -> list[dict[str, Any]]:
+    """At most so many points of the training's `curve.csv`; nothing when it left the store."""
+    train = record.stages.get("train")
+    path = sweep.store / "stages" / "train" / (train.fingerprint if train else "none") / "curve.csv"
+    if not path.exists():
+        return []
+    head, *lines = path.read_text(encoding="utf-8").splitlines()
+    names = head.split(",")
+    every = max(1, -(-len(lines) // MOST_POINTS))
+    kept = [dict(zip(names, map(float, line.split(",")), strict=True)) for line in lines[::-every][::-1]]
+    return [{**point, "training_iteration": int(point.pop("step")) + 1} for point in kept]

@@ -1,0 +1,204 @@
+"""Ray Tune on top of the feed and the board: the one file that knows Tune.
+
+One run is one trial. A trial owns nothing: it puts its run on the board and waits there, so the slots decide the pace.
+Tune's own files are scratch; each life of a driver has a fresh Tuner, and what was finished is known from the records.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.logger import LoggerCallback, TBXLoggerCallback
+from ray.tune.search import Searcher
+
+from orchestrator.run.feed import Feed
+from orchestrator.run.tracking import Trackers, is_offline, tracked_run
+from orchestrator.search.run_queue import FINISHED
+from orchestrator.sweep.sweep import Sweep
+from trainer.spec.errors import UserError
+from trainer.stages.run_record import RunRequest
+
+HEARTBEAT_S = 0.5
+TRIAL_MEMORY_BYTES = 1_000_000
+"""Tune refuses an empty request, and any share of a CPU can hang when the slots hold them all."""
+
+
+class RunTrial(tune.Trainable):
+    """Waits on the board for one run after another; the process is reused."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._board = ray.get_actor(config["board"])
+        self._submit(config["request"])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._cancel()
+        self._submit(new_config["request"])
+        return True
+
+    def step(self) -> dict[str, Any]:
+        told: Any = ray.get(self._board.wait.remote(self._request, HEARTBEAT_S, self._owner))
+        return {"fraction": told["fraction"], "lost": told["lost"], "done": told["ended"]}
+
+    def cleanup(self) -> None:
+        self._cancel()
+
+    def _submit(self, request: dict[str, Any]) -> None:
+        self._request, self._owner = request, uuid.uuid4().hex
+        ray.get(self._board.submit.remote(request))
+
+    def _cancel(self) -> None:
+        """A run that Tune stopped early must not go on. The board ignores it from whoever is not waiting for the run:
+
+        Tune may start a process for a trial and then give the trial to one that became free.
+        """
+        self._board.cancel.remote(self._request["run_id"], self._owner)
+
+
+class FeedSearcher(Searcher):
+    """Hands Tune the feed's runs, and the feed the ends of Tune's trials."""
+
+    def __init__(self, feed: Feed, board: Any, board_name: str):
+        super().__init__(metric="fraction", mode="max")
+        self._feed, self._board, self._board_name = feed, board, board_name
+        self._run_ids: dict[str, str] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        request = self._feed.next()
+        if request is FINISHED:
+            return Searcher.FINISHED
+        if not isinstance(request, RunRequest):
+            return None
+        self._run_ids[trial_id] = request.run_id
+        return {"request": request.as_dict(), "board": self._board_name}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tune may say it twice when it stops everything; the second time changes nothing.
+
+        The board hears of every end, for a process that Tune uses again is not asked to clean up.
+        A trial that Tune gives up, as when Ray dies under it, says nothing of its run, which is resumed.
+        """
+        run_id = self._run_ids.pop(trial_id, None)
+        if run_id is None:
+            return
+        self._board.cancel.remote(run_id)  # first: what is repeated below is a new run under the same name
+        self._feed.ended(run_id, (result or {}).get("lost", ""))
+        if repeated := self._feed.take_repeated():
+            ray.get(self._board.quarantine.remote(list(self._feed.quarantined), repeated))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the records are the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a new driver reads the records."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class StopOnRequest(tune.Stopper):
+    """Ends all trials once the flag is up."""
+
+    def __init__(self, flag: threading.Event):
+        self._flag = flag
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._flag.is_set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class Tracking(tune.Callback):
+    """Tells Ray's own logger callbacks of each run once it has its record, and of nothing else."""
+
+    def __init__(self, feed: Feed, sweep: Sweep, loggers: Sequence[LoggerCallback]):
+        self._feed, self._sweep, self._loggers = feed, sweep, loggers
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        for record in self._feed.take_recorded():
+            self._tell(tracked_run(self._sweep, record), record.status == "failed")
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        self.on_step_end(0, trials)
+        for logger in self._loggers:
+            logger.on_experiment_end([], **info)
+
+    def _tell(self, run: Any, failed: bool) -> None:
+        run.init_local_path()
+        for logger in self._loggers:
+            logger.log_trial_start(run)
+            for point in run.points:
+                logger.log_trial_result(point["training_iteration"], run, dict(point))
+            logger.log_trial_end(run, failed=failed)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def loggers_of(trackers: Trackers, sweep: Sweep) -> list[LoggerCallback]:
+    """Ray's logger callbacks for the trackers that were asked for, set up. Raises UserError when one cannot be reached.
+
+    The late imports load the trackers themselves, which no trial's process should pay for.
+    """
+    made: list[LoggerCallback] = [TBXLoggerCallback()] if trackers.tensorboard else []
+    if trackers.mlflow:
+        from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+        made.append(MLflowLoggerCallback(trackers.mlflow_uri, experiment_name=sweep.name))
+    if trackers.wandb:
+        from ray.air.integrations.wandb import WandbLoggerCallback
+
+        os.environ.setdefault("WANDB_MODE", "offline" if is_offline() else "online")  # else Ray asks for a key
+        made.append(WandbLoggerCallback(trackers.wandb, group=sweep.name, mode=os.environ["WANDB_MODE"]))
+    for logger in made:
+        try:
+            logger.setup()
+        except Exception as fault:
+            name = type(logger).__name__.removesuffix("LoggerCallback")
+            raise UserError(f"{name} cannot be told: {str(fault).splitlines()[0]}") from fault
+    return made
+
+
+def tracking_of(trackers: Trackers, feed: Feed, sweep: Sweep) -> list[tune.Callback]:
+    """What tells the trackers; nothing when none was asked for. May raise UserError, so before any slot starts."""
+    return [Tracking(feed, sweep, loggers)] if (loggers := loggers_of(trackers, sweep)) else []
+
+
+def run_trials(
+    feed: Feed,
+    tracking: Sequence[tune.Callback],
+    board: Any,
+    board_name: str,
+    in_flight: int,
+    scratch: Path,
+    stop: threading.Event,
+) -> None:
+    """Runs the whole feed through Tune; returns when it is finished or `stop` is set."""
+    tune.Tuner(
+        tune.with_resources(RunTrial, {"memory": TRIAL_MEMORY_BYTES}),
+        tune_config=tune.TuneConfig(
+            search_alg=FeedSearcher(feed, board, board_name),
+            num_samples=-1,
+            max_concurrent_trials=in_flight,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(scratch),
+            stop=StopOnRequest(stop),
+            callbacks=[*tracking] or None,  # given any, Tune loads every tracker that is installed, to count its use
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=-1),  # a dead trial lost nothing: its run is on the board
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    ).fit()

@@ -1,0 +1,1 @@
+"""Which configuration and which run come next: Optuna, pruning, race, run queue."""

@@ -1,0 +1,57 @@
+"""The race of a sweep with `stopping: {rule: race}`: which seeds each configuration needs, from the records alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from orchestrator.space.configuration import Configuration
+from orchestrator.space.search_space import SearchSpace
+from results.stats.race import RaceRule, Standing, standing
+from results.stats.sequential import Looks
+from results.verdicts.verdict import SCORE_IN
+from trainer.spec.record import Record
+
+
+def rule_of(space: SearchSpace, paired: bool) -> RaceRule:
+    """The rule that the space declares; margin and alpha are those of its comparison unless it says otherwise."""
+    asked = space.race
+    assert asked is not None
+    return RaceRule(
+        margin=space.compare.margin if asked.margin is None else asked.margin,
+        alpha=space.compare.alpha if asked.alpha is None else asked.alpha,
+        looks=Looks(last=len(space.seeds), first=asked.first_look),
+        paired=paired,
+    )
+
+
+def race_of(space: SearchSpace, configurations: Sequence[Configuration], records: Mapping[str, Record]) -> Standing:
+    """Where the race stands. All configurations must have been asked: later ones would change the error rate."""
+    arms = {item.id: item for item in configurations}
+    scores = {config: _scores(space, item, records) for config, item in arms.items()}
+    return standing(scores, configurations[0].id, rule_of(space, is_paired(space, configurations, records)))
+
+
+def _scores(space: SearchSpace, configuration: Configuration, records: Mapping[str, Record]) -> list[float]:
+    """In the order of the declared seeds, up to the first that has no record yet."""
+    scores = []
+    for seed in space.seeds:
+        record = records.get(configuration.run_id(seed))
+        if record is None:
+            break
+        scores.append(_score(record, SCORE_IN[space.compare.unit]))
+    return scores
+
+
+def _score(record: Record, name: str) -> float:
+    """NaN for a run that failed, or whose evaluation is not known to be legal: it is never compared."""
+    score = record.metric(record.headline, name)
+    usable = record.status == "done" and record.metric(record.headline, "legal") and score is not None
+    return float(score) if usable and score is not None else math.nan
+
+
+def is_paired(space: SearchSpace, configurations: Sequence[Configuration], records: Mapping[str, Record]) -> bool:
+    """Whether all arms score one artifact, told by the first seed, which every arm has before the first look."""
+    firsts = [records.get(item.run_id(space.seeds[0])) for item in configurations]
+    artifacts = {record.stages["export"].fingerprint for record in firsts if record and "export" in record.stages}
+    return len(artifacts) == 1

@@ -1,0 +1,190 @@
+"""Chooses configurations: a grid in order, or Optuna by ask and tell.
+
+Configuration k is a pure function of the space, the sweep's seed, what earlier sweeps told, the k values chosen before
+it and their outcomes. For every answer a study is built afresh in memory; nothing survives a call, so nothing can be
+lost. Every method hears of limits: tpe and gp know constraints, cmaes is told that whoever is outside scored worse than
+all inside. And every method hears of whoever was dropped after short runs, or failed: tpe ranks them last, gp and cmaes
+are told a score for them (`orchestrator.search.imputation`). Method gp brings torch into this process, the others do
+not.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from orchestrator.search.imputation import imputed, ranked_by_feasibility
+from orchestrator.space.configuration import Outcome, Precedent
+from orchestrator.space.parameter import Parameter
+from orchestrator.space.search_space import SearchSpace
+from trainer.spec.errors import RecipeError
+from trainer.spec.fingerprint import digest
+
+ATTEMPTS = 10
+"""Proposals of the method before chance takes over: some methods insist on what they have seen."""
+RANDOM_ATTEMPTS = 1000
+
+
+class Searcher:
+    """Answers 'which configuration next?' for one space.
+
+    precedents:  what an adaptive method knows before it asks for the first configuration
+    """
+
+    def __init__(self, space: SearchSpace, sweep_seed: int, precedents: Sequence[Precedent] = ()):
+        self._space = space
+        self._sweep_seed = sweep_seed
+        self._precedents = precedents
+
+    def ask(self, earlier: Sequence[Mapping[str, Any]], told: Mapping[int, Outcome]) -> dict[str, Any] | None:
+        """Values of the next configuration, or None when the cap is reached or the space is exhausted.
+
+        earlier:  the values chosen so far, in order; their number is the index of the next
+        told:     outcomes by index into `earlier`; whoever is missing still runs
+        Never the same values twice, and never values that the recipe refuses.
+        """
+        index, end = len(earlier), self._space.num_configurations
+        if end is not None and index >= end:
+            return None
+        if self._space.method == "grid":
+            return next(itertools.islice(self._space.combinations(), index, None), None)
+        seen = {digest(values) for values in earlier}
+        for values in self._proposals(earlier, told):
+            if digest(values) not in seen and self._holds_together(values):
+                return values
+        return None
+
+    def _proposals(self, earlier: Sequence[Mapping[str, Any]], told: Mapping[int, Outcome]) -> Iterator[dict[str, Any]]:
+        """What the method proposes, then chance, then whatever a finite space still has."""
+        seeds = (self._seed(len(earlier), attempt) for attempt in itertools.count())
+        for seed in itertools.islice(seeds, ATTEMPTS):
+            yield self._propose(earlier, told, self._space.method, seed)
+        if self._space.size is None:
+            for seed in itertools.islice(seeds, RANDOM_ATTEMPTS):
+                yield self._propose((), {}, "random", seed)
+        else:
+            left = list(self._space.combinations())
+            random.Random(next(seeds)).shuffle(left)  # noqa: S311 - not a secret
+            yield from left
+
+    def _seed(self, index: int, attempt: int) -> int:
+        return int(digest([self._sweep_seed, index, attempt])[:8], 16)
+
+    def _holds_together(self, values: Mapping[str, Any]) -> bool:
+        try:
+            self._space.recipe(values)
+        except RecipeError:
+            return False
+        return True
+
+    def _propose(
+        self, earlier: Sequence[Mapping[str, Any]], told: Mapping[int, Outcome], method: str, seed: int
+    ) -> dict[str, Any]:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        if method == "random":  # it learns from nothing: thousands of configurations need not be replayed for the next
+            earlier = ()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # experimental features are chosen knowingly
+            study = self._study_of_precedents()
+            known = study.get_trials(deepcopy=False)
+            if method in ("cmaes", "gp"):
+                told = imputed(told, self._space.metric.goal)
+            if method == "cmaes":  # it takes what is known from its constructor, and keeps its state in what it asked
+                study = optuna.create_study(direction=self._space.metric.goal)
+                told = ranked_by_feasibility(told, self._space.metric.goal)
+            # tpe ignores FAIL, and ranks PRUNED last; but while nobody has a score, the last would be among the first
+            failed = TrialState.PRUNED if any(item.score is not None for item in told.values()) else TrialState.FAIL
+            for index, values in enumerate(earlier):
+                study.sampler = self._sampler(method if method == "cmaes" else "random", self._seed(index, 0), known)
+                self._replay(study, values, told.get(index), failed)
+            study.sampler = self._sampler(method, seed, known)
+            return self._suggest(study.ask())
+
+    def _study_of_precedents(self) -> optuna.Study:
+        study = optuna.create_study(direction=self._space.metric.goal)
+        study.sampler = self._sampler("random", self._sweep_seed)
+        for precedent in self._precedents:
+            self._replay(study, precedent.values, precedent.outcome)
+        return study
+
+    def _sampler(
+        self, method: str, seed: int, known: Sequence[optuna.trial.FrozenTrial] = ()
+    ) -> optuna.samplers.BaseSampler:
+        cap = self._space.num_configurations or RANDOM_ATTEMPTS
+        num_random = max(2, min(10, cap // 3))  # the usual 10 would make a small sweep all chance
+        if method == "tpe":
+            joint = not any(item.when for item in self._space.parameters.values())
+            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=num_random, multivariate=joint)
+        if method == "cmaes":
+            source = [self._only_ranges(trial) for trial in known if not any(trial.constraints.values())]
+            return optuna.samplers.CmaEsSampler(
+                seed=seed, warn_independent_sampling=False, source_trials=source or None
+            )
+        if method == "gp":
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=num_random, warn_independent_sampling=False)
+        return optuna.samplers.RandomSampler(seed=seed)
+
+    def _only_ranges(self, trial: optuna.trial.FrozenTrial) -> optuna.trial.FrozenTrial:
+        """The trial as CMA-ES knows trials: it sees the ranges that every configuration has, and refuses others."""
+        seen = {key for key, item in self._space.parameters.items() if item.between and item.varies and not item.when}
+        return optuna.trial.create_trial(
+            value=trial.value,
+            params={key: value for key, value in trial.params.items() if key in seen},
+            distributions={key: kind for key, kind in trial.distributions.items() if key in seen},
+        )
+
+    def _replay(
+        self,
+        study: optuna.Study,
+        values: Mapping[str, Any],
+        outcome: Outcome | None,
+        failed: TrialState = TrialState.FAIL,
+    ) -> None:
+        encoded = {key: _encoded(self._space.parameters[key], value) for key, value in values.items()}
+        study.enqueue_trial(encoded)
+        trial = study.ask()
+        _ = trial.relative_params  # has the sampler asked, which Optuna puts off as long as values are given
+        self._suggest(trial)
+        if outcome is None:
+            return
+        if outcome.score is None:
+            for rung, mean in outcome.short:
+                trial.report(mean, round(100 * rung))
+            study.tell(trial, state=TrialState.PRUNED if outcome.short else failed)
+            return
+        for name, violation in outcome.violations.items():
+            trial.set_constraint(name, violation)
+        study.tell(trial, outcome.score)
+
+    def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
+        """Defines the space by running through it: a parameter whose `when` does not hold is not asked for."""
+        values: dict[str, Any] = {}
+        for key, item in self._space.ordered:
+            if self._space.active(item, values):
+                values[key] = _suggest_one(trial, key, item)
+        return values
+
+
+def _suggest_one(trial: optuna.Trial, key: str, item: Parameter) -> Any:
+    low, high = item.ends
+    if item.choices is None:
+        return trial.suggest_float(key, low, high, log=item.log)
+    if len(item.choices) == 1:
+        return item.choices[0]
+    if not item.between:
+        return item.choices[trial.suggest_categorical(key, list(range(len(item.choices))))]
+    if item.log:
+        return trial.suggest_int(key, low, high, log=True)
+    return item.choices[trial.suggest_int(key, 0, len(item.choices) - 1)]
+
+
+def _encoded(item: Parameter, value: Any) -> Any:
+    """The value as Optuna knows it: by its position among the choices, but for ranges that have none or are
+    logarithmic."""
+    return value if item.choices is None or item.log else item.choices.index(value)

@@ -1,0 +1,1 @@
+"""The search space file: its sections, parameters, checks, JSON Schema, and one configuration of it."""

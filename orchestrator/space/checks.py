@@ -1,0 +1,271 @@
+"""What makes a well-formed search space no question: nothing varies, a knob without effect, values no recipe takes.
+
+Every configuration the space can produce is judged, by configurations that stand for them: each listed value and both
+ends of each range, in every combination. A complaint comes with the path of the part it is about.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from orchestrator.space.configuration import identify, short_of
+from orchestrator.space.parameter import Parameter, wanted_values
+from orchestrator.space.search_space import MOST_PROBES, SearchSpace
+from orchestrator.space.sections import Race, Rungs
+from results.rows.row import COLUMN_TYPES
+from trainer.spec.errors import RecipeError, did_you_mean
+from trainer.spec.field_index import FIELDS, disabled_by, value_at
+from trainer.spec.load import unknown_key, with_values
+from trainer.spec.record import NAME_PATTERN
+
+COLUMNS = tuple(
+    name for name, kind in COLUMN_TYPES.items() if kind in ("integer", "number") and name not in ("seed", "code_bytes")
+)
+"""Numbers of a run that a sweep may be judged by."""
+DIAGNOSED = ("pre_quant_bpb", "roundtrip_bpb")
+TEXT_KEYS = ("data.source", "data.folder", "data.tokenizer", "data.val_bytes")
+"""Keys that name the text itself: scores on different texts cannot be compared."""
+Complaint = tuple[str, tuple[str, ...]]
+
+
+def complaints_about(space: SearchSpace, known_base: bool, whole: bool) -> Iterator[Complaint]:
+    """Everything wrong with a space, each with the path of the part it is about.
+
+    known_base:  whether the preset could be read; without it nothing is said about recipes
+    whole:       whether no part was dropped for other complaints; else nothing is said about what may only seem missing
+    Raises graphlib.CycleError if parameters wait for each other in a circle.
+    """
+    yield from _about_names(space)
+    yield from _about_seeds(space)
+    yield from _about_baseline(space, known_base)
+    when = list(_about_when(space))
+    yield from when
+    yield from _about_method(space, whole)
+    yield from _about_stopping(space)
+    yield from _about_warm_start(space)
+    if whole:
+        yield from _about_emptiness(space)
+    for key in space.parameters:
+        yield from _about_key(key, space.parameters[key])
+    if known_base and not when:
+        faults = list(_about_recipes(space, whole))
+        yield from faults or _about_rungs(space)
+
+
+def _about_names(space: SearchSpace) -> Iterator[Complaint]:
+    if not re.fullmatch(NAME_PATTERN, space.name):
+        yield f"name = {space.name!r} must be letters, digits, '.', '_' or '-': it names a folder", ("name",)
+    if space.metric.name not in COLUMNS:
+        yield f"metric.name = {space.metric.name!r} {_no_column(space.metric.name)}", ("metric", "name")
+    for name in space.constraints:
+        if name not in COLUMNS:
+            yield f"constraints.{name} {_no_column(name)}", ("constraints", name)
+
+
+def _no_column(name: str) -> str:
+    return f"is no column of the table{did_you_mean(name, COLUMNS)}; known: {', '.join(COLUMNS)}"
+
+
+def _about_seeds(space: SearchSpace) -> Iterator[Complaint]:
+    if not space.seeds:
+        yield "seeds = [] is empty; give at least one, usual: [1337, 42, 2025]", ("seeds",)
+    for seed in sorted({seed for seed in space.seeds if space.seeds.count(seed) > 1}):
+        yield f"seeds names {seed} twice; one seed run twice is one piece of evidence", ("seeds",)
+    for seed in space.seeds:
+        if seed >= 2**31:
+            yield f"seeds: {seed} must be less than {2**31}", ("seeds",)
+
+
+def _about_emptiness(space: SearchSpace) -> Iterator[Complaint]:
+    understood = all(key in FIELDS for key in space.compare.baseline)
+    if understood and len(space.seeds) == 1 and not space.swept_keys:
+        yield (
+            "nothing varies: no key takes two values and there is one seed; add values under parameters, or seeds",
+            ("parameters",),
+        )
+
+
+def _about_baseline(space: SearchSpace, known_base: bool) -> Iterator[Complaint]:
+    path = ("compare", "baseline")
+    unknown = [key for key in space.compare.baseline if key not in FIELDS or key == "seed"]
+    for key in unknown:
+        what = "seed: the baseline runs on the same seeds" if key == "seed" else unknown_key(key)
+        yield f"compare.baseline: {what}", (*path, key)
+    if not known_base or unknown:
+        return
+    try:
+        recipe = with_values(space.base, space.compare.baseline, "compare.baseline")
+    except RecipeError as error:
+        for line in error.problems:
+            yield f"compare.baseline: {line}", (*path, line.split(" ")[0])
+        return
+    for key in space.compare.baseline:
+        if switch := disabled_by(recipe, key):
+            yield f"compare.baseline: {_without_effect(key, switch)}", (*path, key)
+
+
+def _about_when(space: SearchSpace) -> Iterator[Complaint]:
+    for key, item in space.parameters.items():
+        path = ("parameters", key, "when")
+        for other, wanted in item.when.items():
+            if other not in FIELDS:
+                yield f"parameters.{key}: when: {unknown_key(other)}", (*path, other)
+                continue
+            taken = _values_taken(space, other)
+            if taken is not None and not any(value in taken for value in wanted_values(wanted)):
+                takes = ", ".join(str(value) for value in taken)
+                yield f"parameters.{key}: when: {other} is never {wanted}; it takes: {takes}", (*path, other)
+
+
+def _values_taken(space: SearchSpace, key: str) -> list[Any] | None:
+    """Values the key has among the configurations, or None when they cannot be listed."""
+    item = space.parameters.get(key)
+    if item is None:
+        return [value_at(space.base, key)]
+    if item.choices is None:
+        return None
+    return [*item.choices, *([value_at(space.base, key)] if item.when else [])]
+
+
+def _about_method(space: SearchSpace, whole: bool) -> Iterator[Complaint]:
+    endless = {key: item for key, item in space.parameters.items() if item.choices is None}
+    if space.method == "grid":
+        for key, item in endless.items():
+            yield (
+                f"parameters.{key}: a grid cannot list {item}; give values: [...], or choose method: tpe",
+                ("parameters", key),
+            )
+    elif endless and whole and space.run_cap is None:
+        yield f"run_cap is missing: method {space.method} would never end; for example run_cap: 20, or --trials 20", ()
+    if space.method == "cmaes":
+        fit = [key for key, item in space.parameters.items() if item.between and item.varies and not item.when]
+        if len(fit) < 2:
+            yield (
+                "method = cmaes needs at least two parameters with min and max and without when, "
+                f"found {len(fit)}; choose method: tpe",
+                ("method",),
+            )
+
+
+def _about_stopping(space: SearchSpace) -> Iterator[Complaint]:
+    if space.stopping is None:
+        return
+    if not space.swept_keys and all(key in FIELDS for key in space.compare.baseline):
+        yield "stopping: there is nobody to race but the baseline; add values under parameters", ("stopping",)
+    if space.race is not None:
+        yield from _about_race(space, space.race)
+
+
+def _about_race(space: SearchSpace, race: Race) -> Iterator[Complaint]:
+    path = ("stopping",)
+    if space.adaptive:
+        yield (
+            f"stopping: a race keeps its error rate over configurations that are fixed before it starts, and method "
+            f"{space.method} chooses them by their scores; choose method: random",
+            path,
+        )
+    if len(space.seeds) < race.first_look:
+        yield (
+            f"stopping.first_look = {race.first_look} exceeds the {len(space.seeds)} declared seeds; "
+            "declare as many as the race may need, usual: 10 to 20",
+            path,
+        )
+    if space.metric.name != "val_bpb" or space.metric.goal != "minimize":
+        yield "stopping: a race is judged by val_bpb; put metric: {name: val_bpb, goal: minimize}", path
+
+
+def _about_rungs(space: SearchSpace) -> Iterator[Complaint]:
+    """Short schedules of the preset must hold together, and what is judged must exist after them."""
+    if not isinstance(space.stopping, Rungs):
+        return
+    path = ("stopping", "rungs")
+    for name in {space.metric.name, *space.constraints} & set(DIAGNOSED):
+        yield f"stopping: short runs leave out the diagnosis that measures {name}; judge by val_bpb", path
+    for rung in space.stopping.rungs:
+        try:
+            short_of(space, identify(space, 1, next(iter(space.probes()), {})), rung)
+        except RecipeError as error:
+            yield f"stopping.rungs = {rung:g}: such a short schedule does not hold: {'; '.join(error.problems)}", path
+
+
+def _about_warm_start(space: SearchSpace) -> Iterator[Complaint]:
+    path = ("warm_start",)
+    if space.warm_start and not space.adaptive:
+        yield f"warm_start: method {space.method} learns from no result; choose method: tpe, or leave it out", path
+    for name in sorted({name for name in space.warm_start if space.warm_start.count(name) > 1}):
+        yield f"warm_start names {name} twice", path
+
+
+def _about_key(key: str, item: Parameter) -> Iterator[Complaint]:
+    if not item.varies:
+        return
+    if key in TEXT_KEYS:
+        yield (
+            f"parameters.{key} changes the text, and scores on different texts cannot be compared; "
+            "put the question to each text in a sweep of its own: --set",
+            ("parameters", key),
+        )
+    elif not FIELDS[key].stages:
+        yield f"parameters.{key} changes no result: no stage reads it; give it one value", ("parameters", key)
+
+
+def _about_recipes(space: SearchSpace, whole: bool) -> Iterator[Complaint]:
+    effective: set[str] = set()
+    idle: dict[str, tuple[str, Any]] = {}
+    undiagnosed = False
+    for values in _stand_ins(space):
+        try:
+            recipe = space.recipe(values)
+        except RecipeError as error:
+            for line in error.problems:
+                yield _at_its_key(line, space.parameters)
+            continue
+        undiagnosed |= not recipe.evaluation.diagnose
+        for key in values:
+            switch = disabled_by(recipe, key)
+            if switch is None:
+                effective.add(key)
+            else:
+                idle.setdefault(key, switch)
+    if not whole:
+        return
+    for key, switch in idle.items():
+        if space.parameters[key].varies or key not in effective:
+            yield f"{_without_effect(key, switch)}{_remedy(space, key, switch)}", ("parameters", key)
+    if undiagnosed and space.metric.name in DIAGNOSED:
+        yield f"metric.name = {space.metric.name} needs evaluation.diagnose = true", ("metric", "name")
+
+
+def _stand_ins(space: SearchSpace) -> list[dict[str, Any]]:
+    """The probes; of a small grid all there is, for it asks for what lies between the ends as well."""
+    listed = space.method == "grid" and space.size is not None and space.size <= MOST_PROBES
+    return list(space.combinations()) if listed else space.probes()
+
+
+def _at_its_key(line: str, parameters: Mapping[str, Parameter]) -> Complaint:
+    key = line.split(" ")[0]
+    return (line, ("parameters", key)) if key in parameters else (line, ("parameters",))
+
+
+def _without_effect(key: str, switch: tuple[str, Any]) -> str:
+    return f"{key} has no effect while {switch[0]} is {_spelled(switch[1])}"
+
+
+def _remedy(space: SearchSpace, key: str, switch: tuple[str, Any]) -> str:
+    """What to write instead: a `when` if the switch is swept, else the switch."""
+    name = switch[0]
+    off_values = FIELDS[key].unless[name]
+    off_values = off_values if isinstance(off_values, tuple) else (off_values,)
+    swept = space.parameters.get(name)
+    if swept is not None and swept.varies and swept.choices is not None:
+        on = [value for value in swept.choices if value not in off_values]
+        wanted = _spelled(on[0]) if len(on) == 1 else f"[{', '.join(_spelled(value) for value in on)}]"
+        return f"; give it when: {{{name}: {wanted}}}"
+    way = f"give {name} another value" if swept is not None else f"add {name} to parameters or set it: --set {name}=..."
+    return f"; {way}, or leave {key} out"
+
+
+def _spelled(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

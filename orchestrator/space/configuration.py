@@ -1,0 +1,157 @@
+"""What is asked and what comes of it: a configuration, and its outcome over all its seeds."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from orchestrator.space.search_space import SearchSpace
+from trainer.spec.field_index import FIELDS, flat
+from trainer.spec.fingerprint import configuration_id
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One set of values, as the journal keeps it; index 0 is the baseline."""
+
+    index: int
+    id: str
+    values: Mapping[str, Any]
+    is_baseline: bool = False
+    rung: float = 1.0
+    """Part of the schedule that its runs train; below 1 they steer the search and are no answer."""
+
+    def run_id(self, seed: int) -> str:
+        """Name of its run with this seed. Equal configurations have equal runs."""
+        return f"{self.id}-s{seed}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a configuration over all its seeds."""
+
+    score: float | None
+    """Mean of the metric, or None when a seed has none: a failed seed is never averaged over."""
+    violations: Mapping[str, float] = field(default_factory=dict)
+    """How far the worst seed is outside the limits of each constrained column; 0 inside."""
+    short: tuple[tuple[float, float], ...] = ()
+    """Parts of the schedule that it ran first, ascending, and the mean of the metric there. Without a score: it was
+    dropped there; empty for one that failed."""
+
+
+@dataclass(frozen=True)
+class Precedent:
+    """A finished configuration of an earlier sweep, read as an answer to this question."""
+
+    sweep: str
+    config: str
+    values: Mapping[str, Any]
+    """Its place in this space."""
+    outcome: Outcome
+
+
+def config_of(run_id: str) -> str:
+    """The configuration that a run belongs to."""
+    return run_id.rsplit("-s", 1)[0]
+
+
+def identify(
+    space: SearchSpace, index: int, values: Mapping[str, Any], is_baseline: bool = False, rung: float = 1.0
+) -> Configuration:
+    """A configuration with the identity of its recipe. Raises RecipeError if the values do not go together."""
+    return Configuration(index, configuration_id(space.recipe(values)), dict(values), is_baseline, rung)
+
+
+def baseline_of(space: SearchSpace) -> Configuration:
+    """What every other configuration is compared with."""
+    return identify(space, 0, space.compare.baseline, is_baseline=True)
+
+
+def grid_of(space: SearchSpace) -> list[Configuration]:
+    """Every configuration that a grid asks for, in order, the baseline not among them."""
+    return list(_grid_from(space, 0))
+
+
+def _grid_from(space: SearchSpace, first: int) -> Iterator[Configuration]:
+    chosen = itertools.islice(space.combinations(), first, space.num_configurations)
+    return (identify(space, index, values) for index, values in enumerate(chosen, start=first + 1))
+
+
+def num_rivals(space: SearchSpace, asked: Sequence[Configuration] = ()) -> int:
+    """Configurations that are not the baseline, which a grid may meet again: exact for a grid, else at most so many."""
+    baseline = baseline_of(space).id
+    num_asked = sum(not item.is_baseline for item in asked)
+    to_come = {item.id for item in _grid_from(space, num_asked)} if space.method == "grid" else set()
+    others = {item.id for item in asked} | to_come
+    left = (space.num_configurations or 0) - num_asked
+    return len(others - {baseline}) + (0 if space.method == "grid" else left)
+
+
+def total_runs(space: SearchSpace, asked: Sequence[Configuration] = ()) -> int:
+    """Runs of the whole sweep: exact for a grid without stopping, else at most this many."""
+    lengths = 1 + (len(space.rungs.rungs) if space.rungs else 0)
+    return (1 + num_rivals(space, asked) * lengths) * len(space.seeds)
+
+
+def fewest_runs(space: SearchSpace, most: int) -> int:
+    """Runs if every race ends at its first look, or every rung drops all it may; `most` if nobody is dropped."""
+    if space.race is not None:
+        return most // len(space.seeds) * space.race.first_look
+    if space.rungs is None:
+        return most
+    rule, others = space.rungs, most // len(space.seeds) - 1
+    later = others // (1 + len(rule.rungs)) - rule.calibrate
+    return (1 + rule.calibrate * (1 + len(rule.rungs)) + later) * len(space.seeds)
+
+
+def outcome_of(space: SearchSpace, rows: Sequence[Mapping[str, Any]]) -> Outcome:
+    """The outcome of a configuration from the rows of its seeds, in the order of the seeds.
+
+    A seed whose numbers are missing or not finite has failed, and so has its configuration.
+    """
+    columns = [space.metric.name, *space.constraints]
+    if any(row["status"] != "done" or not all(_is_finite(row[name]) for name in columns) for row in rows):
+        return Outcome(None)
+    violations = {name: max(limit.violation(row[name]) for row in rows) for name, limit in space.constraints.items()}
+    return Outcome(fmean(row[space.metric.name] for row in rows), violations)
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def label(configuration: Configuration, space: SearchSpace | None = None) -> str:
+    """'ttt.lr=0.00312 ttt.epochs=3', what is the same everywhere left out; or 'baseline'."""
+    if configuration.is_baseline:
+        return "baseline"
+    constant = {key for key, item in space.parameters.items() if not item.varies} if space else set()
+    told = {key: value for key, value in configuration.values.items() if key not in constant} or configuration.values
+    return " ".join(f"{key}={short(value)}" for key, value in told.items())
+
+
+def short(value: object) -> str:
+    """A value as people write it: four significant digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+SCALED = (*(key for key, info in FIELDS.items() if info.unit == "steps"), "budget.train_s")
+"""What shrinks with the schedule."""
+
+
+def short_of(space: SearchSpace, configuration: Configuration, rung: float) -> Configuration:
+    """The configuration with its schedule cut to a part of its length; a recipe of its own, diagnosis left out.
+
+    Raises RecipeError if no such schedule holds together.
+    """
+    recipe = flat(space.recipe(configuration.values))
+    shorter = {key: _shrunk(recipe[key], rung) for key in SCALED if recipe[key]}
+    values = {**configuration.values, **shorter, "evaluation.diagnose": False}
+    return identify(space, configuration.index, values, rung=rung)
+
+
+def _shrunk(value: float, rung: float) -> float:
+    return max(1, round(value * rung)) if isinstance(value, int) else value * rung

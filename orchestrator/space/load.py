@@ -1,0 +1,343 @@
+"""Reads a search space file and names everything that is wrong with it at once, each with line and column.
+
+The vocabulary is W&B's, over dotted recipe keys; what W&B lacks (seeds, baseline, constraints, `when`) is added.
+What this version cannot do is refused, so that nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from graphlib import CycleError
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import Field as PydanticField
+
+from orchestrator.space.checks import complaints_about
+from orchestrator.space.parameter import Parameter
+from orchestrator.space.search_space import SearchSpace
+from orchestrator.space.sections import Compare, Guard, Limit, Metric, Race, Rungs, SpaceError, Spending, listed
+from trainer.spec.errors import ProblemsError, RecipeError, did_you_mean
+from trainer.spec.field_index import FIELDS
+from trainer.spec.load import load_preset
+from trainer.spec.recipe import Recipe, Section
+from trainer.spec.yaml_text import YamlText, read_text
+
+DEFAULT_SEEDS = (1337, 42, 2025)
+REFUSED = {
+    "program": "a sweep here runs recipes, not programs; remove it and name the recipe: preset: tiny",
+    "command": "a sweep here runs recipes, not commands; remove it and name the recipe: preset: tiny",
+    "early_terminate": "runs are not cut short: a cooldown decides at the end; drop configurations after short "
+    "schedules instead, stopping: {rule: asha} or {rule: median}, or between seeds, stopping: {rule: race}",
+}
+
+
+RULES: Mapping[str, type[Section]] = {"race": Race, "asha": Rungs, "median": Rungs}
+
+
+def _unwrapped(seeds: Any) -> Any:
+    """`{values: [...]}` is a list of seeds too."""
+    if isinstance(seeds, Mapping) and set(seeds) == {"values"}:
+        seeds = seeds["values"]
+    return tuple(seeds) if isinstance(seeds, list) else seeds
+
+
+class SpaceFile(Section):
+    """A search space as people write it; one file, one question."""
+
+    name: str | None = None
+    """Name of the sweep; the file's name when left out."""
+    description: str = ""
+    """The question in a sentence."""
+    preset: str | None = None
+    """The recipe the question is put to; `--preset` puts it to another."""
+    method: Literal["grid", "random", "tpe", "cmaes", "gp", "bayes"] | None = None
+    """How configurations are chosen; `bayes` means tpe. Grid when every parameter lists its values, else tpe."""
+    metric: Metric = Metric()
+    """The number the question is about."""
+    parameters: Mapping[str, Parameter] = {}
+    """The swept keys, dotted or nested under `parameters`."""
+    seeds: Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_unwrapped)] = DEFAULT_SEEDS
+    """Seeds of every configuration, the baseline included: a list, or {values: [...]}."""
+    run_cap: PositiveInt | None = None
+    """Most configurations, the baseline not counted."""
+    compare: Compare = Compare()
+    """What the winner is compared with."""
+    constraints: Mapping[str, Limit] = {}
+    """Bounds of columns: {total_bytes: {max: 16000000}}."""
+    budget: Spending = Spending()
+    """What it may cost."""
+    guard: Guard = Guard()
+    """What its machines must have in common: {min_speed: 0.9}."""
+    stopping: Annotated[Race | Rungs, PydanticField(discriminator="rule")] | None = None
+    """Who is dropped early. {rule: race}: between seeds; `seeds` is then the longest the race may go. {rule: asha} or
+    {rule: median}: after short schedules, if they are shown to rank like full ones."""
+    warm_start: Annotated[tuple[str, ...], BeforeValidator(listed)] = ()
+    """Earlier sweeps of the same store that an adaptive search is told: their finished configurations."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where each part of the question was said: in the file, or on the command line."""
+
+    text: YamlText
+    parameter_paths: Mapping[str, tuple[str, ...]]
+    flags: Mapping[str, str]
+
+    def where(self, path: Sequence[str | int]) -> str:
+        """' (FILE:LINE:COLUMN)' of the part, or ' (--flag)'."""
+        if path and path[0] in self.flags:
+            return f" ({self.flags[str(path[0])]})"
+        full = tuple(path)
+        if len(full) > 1 and full[0] == "parameters":
+            full = (*self.parameter_paths.get(str(full[1]), full[:2]), *full[2:])
+        place = self.text.where(full)
+        return f" ({place})" if ":" in place.removeprefix(self.text.source) else ""
+
+
+def load_space(
+    path: str | Path,
+    *,
+    preset: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    seeds: Sequence[int] | None = None,
+    trials: int | None = None,
+    warm_start: Sequence[str] = (),
+) -> SearchSpace:
+    """The question in a file, with what the command line changes about it.
+
+    preset, overrides, seeds, trials, warm_start:  `--preset`, `--set` (dotted keys), `--seeds`, `--trials` (the
+    run_cap) and `--warm-start`
+    Raises SpaceError with every complaint, each with file, line and column.
+    """
+    text = _text_of(Path(path))
+    tree, paths, problems = _flattened(text)
+    said: dict[str, Any] = {"preset": preset, "seeds": list(seeds) if seeds is not None else None, "run_cap": trials}
+    said["warm_start"] = list(warm_start) or None
+    said = {key: value for key, value in said.items() if value is not None}
+    flags = {key: {"run_cap": "--trials"}.get(key, f"--{key.replace('_', '-')}") for key in said}
+    places = Places(text, paths, flags)
+    file, dropped = _validated({**tree, **said}, places, problems)
+    base = _base(file, dict(overrides or {}), places, problems)
+    parameters = _known_parameters(file, places, problems)
+    whole = not dropped and len(parameters) == len(file.parameters)
+    space = _resolved(file, Path(path), parameters, base, dict(overrides or {}))
+    try:
+        problems += [line + places.where(at) for line, at in complaints_about(space, base is not None, whole)]
+    except CycleError as error:
+        circle = " waits for ".join(error.args[1])
+        problems.append(
+            f"when: {circle}: a circle, so none of them can be chosen first" + places.where(("parameters",))
+        )
+    if problems:
+        raise SpaceError(text.source, list(dict.fromkeys(problems)))
+    return space
+
+
+def _text_of(path: Path) -> YamlText:
+    if path.is_dir():
+        raise SpaceError(str(path), ["is a folder; name a file in it"])
+    if not path.is_file():
+        folder = path.parent if path.parent != Path() else Path("search_spaces")
+        known = {file.stem: file.as_posix() for file in sorted(folder.glob("*.yaml"))} if folder.is_dir() else {}
+        near = did_you_mean(path.stem, known)
+        for stem, file in known.items():
+            near = near.replace(f"'{stem}'", f"'{file}'")
+        listing = f"; known: {', '.join(known.values())}" if known else ""
+        raise SpaceError(str(path), [f"there is no such file{near}{listing}"])
+    try:
+        return YamlText(read_text(path), str(path))
+    except ProblemsError as error:
+        raise SpaceError(error.source, error.problems) from None
+
+
+def _flattened(text: YamlText) -> tuple[dict[str, Any], dict[str, tuple[str, ...]], list[str]]:
+    """The file with dotted parameters, where each stood, and complaints about what is refused altogether."""
+    if not isinstance(text.value, dict):
+        raise SpaceError(text.source, ["the file holds no mapping; it needs at least preset and parameters"])
+    if odd := [key for key in text.value if not isinstance(key, str)]:
+        raise SpaceError(text.source, [f"{key!r} is no key: keys are words ({text.where((key,))})" for key in odd])
+    refused = [key for key in text.value if key in REFUSED]
+    problems = [f"{key}: {REFUSED[key]} ({text.where((key,))})" for key in refused]
+    tree = {key: value for key, value in text.value.items() if key not in refused}
+    paths: dict[str, tuple[str, ...]] = {}
+    blocks: dict[str, Any] = {}
+
+    def walk(node: Mapping[str, Any], prefix: str, path: tuple[str, ...]) -> None:
+        for key, block in node.items():
+            if not isinstance(key, str):
+                problems.append(f"parameters.{key!r} is no dotted key ({text.where((*path, key))})")
+                continue
+            dotted, here = f"{prefix}{key}", (*path, key)
+            if isinstance(block, dict) and isinstance(block.get("parameters"), dict) and set(block) == {"parameters"}:
+                walk(block["parameters"], f"{dotted}.", (*here, "parameters"))
+            elif dotted in blocks:
+                problems.append(f"parameters.{dotted} is declared twice ({text.where(here)})")
+            else:
+                blocks[dotted], paths[dotted] = block, here
+
+    if isinstance(tree.get("parameters"), dict):
+        walk(tree["parameters"], "", ("parameters",))
+        tree["parameters"] = blocks
+    if tree.get("parameters", {}) is None:  # `parameters:` with nothing below it
+        del tree["parameters"]
+    return tree, paths, problems
+
+
+def _validated(tree: dict[str, Any], places: Places, problems: list[str]) -> tuple[SpaceFile, bool]:
+    """The well-formed part of the file, and whether a part had to be dropped to get it."""
+    try:
+        return SpaceFile.model_validate(tree), False
+    except ValidationError as error:
+        bad = error.errors(include_url=False)
+    for item in bad:
+        loc = _place(item)
+        problems += [line + places.where(loc) for line in _complaints(item, loc)]
+        _drop(tree, loc)
+    return SpaceFile.model_validate(tree), True
+
+
+def _place(item: Mapping[str, Any]) -> tuple[str | int, ...]:
+    """Where the complaint stands in the file: which rule of `stopping` was meant is no step of the way there."""
+    loc: tuple[str | int, ...] = item["loc"]
+    return (loc[0], *loc[2:]) if loc[0] == "stopping" and len(loc) > 1 else loc
+
+
+def _drop(tree: dict[str, Any], loc: Sequence[str | int]) -> None:
+    if len(loc) > 1 and loc[0] in ("parameters", "constraints") and isinstance(tree.get(str(loc[0])), dict):
+        tree[str(loc[0])].pop(loc[1], None)
+    else:
+        tree.pop(str(loc[0]), None)
+
+
+def _complaints(item: Mapping[str, Any], place: Sequence[str | int]) -> list[str]:
+    loc = [part for part in place if part != "[key]"]
+    key = ".".join(str(part) for part in loc)
+    if item["type"] == "extra_forbidden":
+        return [f"{key} is unknown{_nearest(loc, item['loc'])}"]
+    if loc == ["stopping"] and not isinstance(item["input"], Mapping):
+        found = str(item["input"])
+        rule = found if found in RULES else "race"
+        return [f"stopping = {item['input']!r} must be a mapping; for example: {{rule: {rule}}}"]
+    if item["type"] == "union_tag_not_found":
+        return [f"{key}.rule is missing; known: {', '.join(RULES)}"]
+    if item["type"] == "union_tag_invalid":
+        found = str(item["ctx"]["tag"])
+        return [f"{key}.rule = {found!r} is unknown{did_you_mean(found, RULES)}; known: {', '.join(RULES)}"]
+    if item["type"] == "value_error":
+        return [_joined(key, line) for line in str(item["ctx"]["error"]).split("\n")]
+    if item["type"] == "literal_error":
+        known, found = re.findall(r"'([^']*)'", item["ctx"]["expected"]), str(item["input"])
+        longer = [name for name in known if name.startswith(found)]  # W&B's log_uniform is log_uniform_values here
+        near = f"; did you mean '{longer[0]}'?" if found and longer else did_you_mean(found, known)
+        return [f"{key} = {item['input']!r} is unknown{near}; known: {', '.join(known)}"]
+    if item["type"] == "model_type" and loc[0] == "parameters":
+        kind = "values" if isinstance(item["input"], list) else "value"
+        return [f"{key} = {item['input']!r} must be a mapping; for example: {{{kind}: {item['input']}}}"]
+    return [f"{key} = {item['input']!r} {item['msg'].replace('Input should', 'must')}"]
+
+
+def _joined(key: str, line: str) -> str:
+    """'compare' and 'alpha = 3 must' read 'compare.alpha = 3 must'; blocks that carry a name are set apart by ': '."""
+    if line.startswith("= "):
+        return f"{key} {line}"
+    return f"{key}: {line}" if key.startswith(("parameters.", "constraints.")) else f"{key}.{line}"
+
+
+def _nearest(loc: Sequence[str | int], place: Sequence[str | int]) -> str:
+    sections: dict[str, type[Section]] = {
+        "metric": Metric,
+        "compare": Compare,
+        "budget": Spending,
+        "guard": Guard,
+        "stopping": RULES.get(str(place[1]), Race) if len(place) > 1 else Race,
+    }
+    nested: dict[str, type[Section]] = {"parameters": Parameter, "constraints": Limit}
+    model = SpaceFile if len(loc) == 1 else sections.get(str(loc[0])) or nested[str(loc[0])]
+    if model is SpaceFile and str(loc[0]) in FIELDS:
+        return "; recipe keys stand under `parameters:`"
+    known = list(model.model_fields)
+    below = (
+        "; nested keys stand under `parameters:`"
+        if model is Parameter and not did_you_mean(str(loc[-1]), known)
+        else ""
+    )
+    return f"{did_you_mean(str(loc[-1]), known)}{below}; known: {', '.join(known)}"
+
+
+def _base(file: SpaceFile, overrides: dict[str, Any], places: Places, problems: list[str]) -> Recipe | None:
+    for key in overrides:
+        if key in file.parameters:
+            problems.append(f"--set {key} would be overwritten by parameters.{key}" + places.where(("parameters", key)))
+    if "seed" in overrides:
+        problems.append("--set seed: a sweep declares its seeds; use --seeds")
+    if file.preset is None:
+        problems.append("preset is missing; for example: preset: tiny, or --preset tiny")
+        return None
+    try:
+        return load_preset(file.preset, overrides).recipe
+    except RecipeError as error:
+        problems += [line + places.where(("preset",)) for line in error.problems]
+        return None
+
+
+def _known_parameters(file: SpaceFile, places: Places, problems: list[str]) -> dict[str, Parameter]:
+    """The parameters that name a recipe key, with ends of the key's own kind."""
+    known = {}
+    for key, item in file.parameters.items():
+        complaint = "".join(_complaint_about_key(key, item))
+        if complaint:
+            problems.append(complaint + places.where(("parameters", key)))
+        else:
+            known[key] = _of_kind(item, FIELDS[key].type_name)
+    return known
+
+
+def _complaint_about_key(key: str, item: Parameter) -> Iterator[str]:
+    if key == "seed":
+        yield "parameters.seed: seeds are not swept: every configuration runs on all of them; write seeds: [1337, 42]"
+    elif key not in FIELDS:
+        below = [known for known in FIELDS if known.startswith(f"{key}.")]
+        hint = f" is a section; sweep one of its keys, for example {below[0]}" if below else ""
+        yield f"parameters.{key}{hint or f' is no recipe key{did_you_mean(key, FIELDS)}'}"
+    elif item.integer and item.distribution is None and FIELDS[key].type_name == "number":
+        yield (
+            f"parameters.{key}: min = {item.min} and max = {item.max} would draw integers alone, but the key is "
+            f"a number; write {item.min}.0 and {item.max}.0, or distribution: int_uniform"
+        )
+
+
+def _of_kind(item: Parameter, type_name: str) -> Parameter:
+    """`uniform` and its like draw numbers with a point unless the key takes integers alone."""
+    if not item.integer or item.distribution in (None, "int_uniform") or "integer" in type_name:
+        return item
+    ends = {name: float(getattr(item, name)) for name in ("min", "max", "q") if getattr(item, name) is not None}
+    return item.model_copy(update=ends)
+
+
+def _resolved(
+    file: SpaceFile, path: Path, parameters: dict[str, Parameter], base: Recipe | None, overrides: dict[str, Any]
+) -> SearchSpace:
+    finite = all(item.choices is not None for item in parameters.values())
+    method: Any = {"bayes": "tpe", None: "grid" if finite else "tpe"}.get(file.method, file.method)
+    return SearchSpace(
+        name=file.name or path.stem,
+        description=file.description,
+        preset=file.preset or "",
+        overrides=overrides,
+        base=base or load_preset("tiny").recipe,
+        method=method,
+        metric=file.metric,
+        parameters=parameters,
+        seeds=file.seeds,
+        run_cap=file.run_cap,
+        compare=file.compare,
+        constraints=file.constraints,
+        budget=file.budget,
+        stopping=file.stopping,
+        guard=file.guard,
+        warm_start=file.warm_start,
+    )

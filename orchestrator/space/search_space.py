@@ -1,0 +1,232 @@
+"""The search space: one question, put to one recipe, over declared seeds.
+
+A frozen value that prints well. Reading one from a file, with its complaints, is `orchestrator.space.load`; choosing
+configurations is `orchestrator.search.searcher`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from graphlib import TopologicalSorter
+from typing import Annotated, Any, Literal
+
+from pydantic import Field as PydanticField
+from pydantic import NonNegativeInt, PositiveInt
+
+from orchestrator.space.parameter import Parameter
+from orchestrator.space.sections import Compare, Guard, Limit, Metric, Race, Rungs, Spending
+from trainer.spec.field_index import flat, value_at
+from trainer.spec.fingerprint import digest
+from trainer.spec.load import with_values
+from trainer.spec.recipe import Recipe, Section
+
+MOST_COUNTED = 100_000
+"""Finite spaces are counted up to here; larger ones are as good as endless."""
+
+
+MOST_PROBES = 1000
+"""Configurations tried when a space is checked."""
+
+
+class SearchSpace(Section):
+    """A question: which values, put to whom, judged how, on which seeds."""
+
+    name: str
+    """Name of the sweep."""
+    description: str = ""
+    """The question in a sentence."""
+    preset: str
+    """The recipe the question is put to."""
+    overrides: Mapping[str, Any] = {}
+    """Keys of the preset changed for this question."""
+    base: Recipe
+    """Preset and overrides, resolved."""
+    method: Literal["grid", "random", "tpe", "cmaes", "gp"]
+    """How configurations are chosen."""
+    metric: Metric = Metric()
+    """The number the question is about."""
+    parameters: Mapping[str, Parameter] = {}
+    """The swept keys."""
+    seeds: tuple[NonNegativeInt, ...]
+    """Seeds of every configuration, the baseline included."""
+    run_cap: PositiveInt | None = None
+    """Most configurations, the baseline not counted."""
+    compare: Compare = Compare()
+    """What the winner is compared with."""
+    constraints: Mapping[str, Limit] = {}
+    """Bounds of columns."""
+    budget: Spending = Spending()
+    """What it may cost."""
+    guard: Guard = Guard()
+    """What its machines must have in common."""
+    stopping: Annotated[Race | Rungs, PydanticField(discriminator="rule")] | None = None
+    """When seeds stop being added; without it every configuration runs on all of them."""
+    warm_start: tuple[str, ...] = ()
+    """Earlier sweeps of the store whose finished configurations the search is told before it asks for its first."""
+
+    def at_price(self, usd_per_gpu_hour: float) -> SearchSpace:
+        """The same question at another price."""
+        changed = self.budget.model_copy(update={"usd_per_gpu_hour": usd_per_gpu_hour})
+        return self.model_copy(update={"budget": changed})
+
+    @property
+    def race(self) -> Race | None:
+        """The race over seeds, if this is one."""
+        return self.stopping if isinstance(self.stopping, Race) else None
+
+    @property
+    def rungs(self) -> Rungs | None:
+        """The short runs before full ones; None too when there are too few configurations to drop any."""
+        few = isinstance(self.stopping, Rungs) and (self.num_configurations or 0) <= self.stopping.calibrate
+        return self.stopping if isinstance(self.stopping, Rungs) and not few else None
+
+    @property
+    def no_rungs_because(self) -> str:
+        """Why short runs that were asked for are left out, or the empty string."""
+        if not isinstance(self.stopping, Rungs) or self.rungs is not None:
+            return ""
+        return (
+            f"short runs: left out and nobody is dropped, for {self.stopping.calibrate} configurations would have to "
+            f"run in full before the others, and there are {self.num_configurations}"
+        )
+
+    @property
+    def exploratory(self) -> bool:
+        """Whether scores on the declared seeds choose who is compared, so that p-values on them prove nothing."""
+        return self.adaptive or self.rungs is not None
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether results steer the choice of configurations."""
+        return self.method in ("tpe", "cmaes", "gp")
+
+    @cached_property
+    def ordered(self) -> tuple[tuple[str, Parameter], ...]:
+        """The parameters, each behind those its `when` names. Raises graphlib.CycleError if they wait in a circle."""
+        waits = {
+            key: [other for other in item.when if other in self.parameters] for key, item in self.parameters.items()
+        }
+        return tuple((key, self.parameters[key]) for key in TopologicalSorter(waits).static_order())
+
+    @cached_property
+    def size(self) -> int | None:
+        """Number of configurations there are, or None when there is no end of them."""
+        if any(item.choices is None for item in self.parameters.values()):
+            return None
+        counted = sum(1 for _ in itertools.islice(self.combinations(), MOST_COUNTED + 1))
+        return counted if counted <= MOST_COUNTED else None
+
+    @property
+    def num_configurations(self) -> int | None:
+        """Most configurations the sweep asks for, the baseline not counted; None only for a space without an end."""
+        ends = [end for end in (self.size, self.run_cap) if end is not None]
+        return min(ends, default=None)
+
+    def combinations(
+        self, pick: Callable[[Parameter], Sequence[Any]] = lambda item: item.choices or ()
+    ) -> Iterator[dict[str, Any]]:
+        """Every combination of the picked values, the last parameter changing fastest; inactive ones left out."""
+
+        def extend(chosen: dict[str, Any], position: int) -> Iterator[dict[str, Any]]:
+            if position == len(self.ordered):
+                yield chosen
+                return
+            key, item = self.ordered[position]
+            options = pick(item) if self.active(item, chosen) else None
+            if options is None:
+                yield from extend(chosen, position + 1)
+                return
+            for value in options:
+                yield from extend({**chosen, key: value}, position + 1)
+
+        return extend({}, 0)
+
+    def active(self, item: Parameter, chosen: Mapping[str, Any]) -> bool:
+        """Whether a parameter exists beside the chosen values; keys not chosen have the preset's value."""
+        return item.active({key: chosen[key] if key in chosen else value_at(self.base, key) for key in item.when})
+
+    def probes(self) -> list[dict[str, Any]]:
+        """Configurations that stand for all of them: every combination of the values or ends, or many of them."""
+        if math.prod(len(item.probes) for item in self.parameters.values()) <= MOST_PROBES:
+            return list(self.combinations(lambda item: item.probes))
+        dice = random.Random(0)  # noqa: S311 - not a secret
+        drawn = (next(self.combinations(lambda item: [dice.choice(item.probes)])) for _ in range(MOST_PROBES))
+        return list({digest(values): values for values in drawn}.values())
+
+    def recipe(self, values: Mapping[str, Any], seed: int | None = None) -> Recipe:
+        """The recipe of a configuration, with a run's seed. Raises RecipeError if the values do not go together."""
+        seeded = {} if seed is None else {"seed": seed}
+        return with_values(self.base, {**values, **seeded}, f"sweep {self.name}")
+
+    @cached_property
+    def swept_keys(self) -> tuple[str, ...]:
+        """Keys that differ between configurations, or between them and the baseline."""
+        return tuple(key for key in dict.fromkeys([*self.parameters, *self.compare.baseline]) if self._differs(key))
+
+    def _differs(self, key: str) -> bool:
+        base = value_at(self.base, key)
+        item = self.parameters.get(key)
+        searched = [base] if item is None else ([base] if item.when else []) + list(item.probes)
+        spelled = {json.dumps(value) for value in [*searched, self.compare.baseline.get(key, base)]}
+        return len(spelled) > 1
+
+    def question(self) -> dict[str, Any]:
+        """What makes this question another one; names, prices and thresholds do not."""
+        recipe = {key: value for key, value in flat(self.base).items() if key != "seed"}
+        return {
+            "recipe": recipe,
+            "parameters": {key: item.model_dump() for key, item in self.parameters.items()},
+            "method": self.method,
+            "seeds": list(self.seeds),
+            "run_cap": self.run_cap,
+            "metric": self.metric.model_dump(),
+            "constraints": {key: limit.model_dump() for key, limit in self.constraints.items()},
+            "baseline": dict(self.compare.baseline),
+            "stopping": self._stopping_question(),
+            "warm_start": list(self.warm_start),
+        }
+
+    def _stopping_question(self) -> dict[str, Any] | None:
+        """A race's thresholds decide what is run, so they are part of its question."""
+        if self.stopping is None:
+            return None
+        named = self.stopping.model_dump(mode="json")
+        if self.race is None:
+            return named
+        return named | {name: getattr(self.compare, name) for name in ("margin", "alpha") if named[name] is None}
+
+    def question_digest(self) -> str:
+        """Identity of the question: the same one is the same sweep, continued."""
+        return digest(self.question())
+
+    def difference(self, other: SearchSpace) -> str:
+        """The parts in which another question differs, in words; empty when it is the same question."""
+        mine, theirs = self.question(), other.question()
+        parts = []
+        for part in mine:
+            if mine[part] == theirs[part]:
+                continue
+            keys = dict.fromkeys([*mine[part], *theirs[part]]) if part in ("recipe", "parameters") else ()
+            changed = [key for key in keys if mine[part].get(key) != theirs[part].get(key)]
+            parts.append(f"{part} ({', '.join(changed)})" if changed else part)
+        return ", ".join(parts)
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {self.description}" if self.description else self.name]
+        lines.append(f"  asked of {self.preset}, {self.method}, {_how_many(self)}, seeds {list(self.seeds)}")
+        for key, item in self.parameters.items():
+            when = " and ".join(f"{other} is {wanted}" for other, wanted in item.when.items())
+            lines.append(f"  {key}: {item}" + (f"  when {when}" if when else ""))
+        baseline = ", ".join(f"{key} = {value}" for key, value in self.compare.baseline.items()) or "the preset itself"
+        lines.append(f"  against {baseline}, judged by {self.metric.name} ({self.metric.goal})")
+        return "\n".join(lines)
+
+
+def _how_many(space: SearchSpace) -> str:
+    count = space.num_configurations
+    return f"{count} configuration{'s' if count != 1 else ''}"

@@ -1,0 +1,162 @@
+"""The sections of a search space file: metric, comparison, limits, spending, race, rungs, and the machine check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field as PydanticField
+
+from orchestrator.space.parameter import Number
+from trainer.spec.errors import ProblemsError
+from trainer.spec.section import Section
+
+
+def listed(value: Any) -> Any:
+    """One value stands for a list of one."""
+    if isinstance(value, list):
+        return tuple(value)
+    return (value,) if isinstance(value, str | int | float) else value
+
+
+class SpaceError(ProblemsError):
+    """A search space that is no question, or one that cannot be answered."""
+
+
+class Metric(Section):
+    """The number the question is about."""
+
+    name: str = "val_bpb"
+    """A numeric column of the row."""
+    goal: Literal["minimize", "maximize"] = "minimize"
+    """Which way is better."""
+
+
+class Compare(Section):
+    """What the winner is compared with, and what counts as better."""
+
+    baseline: Mapping[str, Any] = {}
+    """Values that turn the preset into the baseline; empty is the preset itself. What `parameters` fixes is not part of
+    it: what shall hold for both is said of the preset, by `--set`."""
+    margin: float = 0.005
+    """Gain to be shown beyond noise."""
+    unit: Literal["nats", "bpb"] = "nats"
+    """Unit of the margin: nats per token, or bits per byte."""
+    alpha: float = 0.01
+    """Largest p-value that counts as shown."""
+
+    def complaints(self) -> Iterator[str]:
+        if not 0 < self.alpha < 1:
+            yield f"alpha = {self.alpha:g} must lie between 0 and 1; usual: 0.01"
+        if self.margin < 0:
+            yield f"margin = {self.margin:g} must be at least 0; usual: 0.005"
+
+    def changed(self, margin: float | None, unit: str | None, alpha: float | None) -> Compare:
+        """The same terms with those changed that are given. Raises SpaceError for terms that decide nothing."""
+        given = {"margin": margin, "unit": unit, "alpha": alpha}
+        changes = {name: value for name, value in given.items() if value is not None}
+        try:
+            return Compare.model_validate(self.model_dump() | changes)
+        except ValidationError as error:
+            told = [item["msg"].removeprefix("Value error, ") for item in error.errors(include_url=False)]
+            raise SpaceError("the terms of the comparison", told) from None
+
+
+class Limit(Section):
+    """Bounds of a column; a configuration outside is infeasible, however good its score."""
+
+    max: Number | None = None
+    """Largest value allowed."""
+    min: Number | None = None
+    """Smallest value allowed."""
+
+    def complaints(self) -> Iterator[str]:
+        if self.max is None and self.min is None:
+            yield "max or min is missing; for example: {max: 600}"
+
+    def violation(self, value: float) -> float:
+        """How far a value is outside; 0 inside, so that measured noise inside steers nothing."""
+        above = value - self.max if self.max is not None else 0.0
+        below = self.min - value if self.min is not None else 0.0
+        return max(above, below, 0.0)
+
+
+class Spending(Section):
+    """What the sweep may cost; the plan is held against it."""
+
+    gpu_hours: PositiveFloat | None = None
+    """GPU-hours that are left."""
+    usd_per_gpu_hour: PositiveFloat | None = None
+    """Price of one GPU for one hour."""
+
+
+class Race(Section):
+    """Seeds are added where they decide something; configurations that cannot win are dropped."""
+
+    rule: Literal["race"]
+    """How it is decided; `results.stats.race` has the rule."""
+    margin: float | None = None
+    """Gain that counts, in the unit of `compare`; left out, that of `compare`."""
+    alpha: float | None = None
+    """Largest probability of a false 'better' in the whole sweep; left out, that of `compare`."""
+    first_look: PositiveInt = 3
+    """Seeds that every configuration runs before anything is decided."""
+
+    def complaints(self) -> Iterator[str]:
+        if self.margin is not None and self.margin < 0:
+            yield f"margin = {self.margin:g} must be at least 0; usual: 0.005"
+        if self.alpha is not None and not 0 < self.alpha < 1:
+            yield f"alpha = {self.alpha:g} must lie between 0 and 1; usual: 0.01"
+        if self.first_look < 2:
+            yield "first_look = 1 must be at least 2: one seed shows no spread; usual: 3"
+
+
+class Rungs(Section):
+    """Short schedules first: what does badly there never runs in full, if short runs are shown to rank like full ones.
+
+    Every mean is over all seeds at one length of schedule.
+    """
+
+    rule: Literal["asha", "median"]
+    """asha keeps the best 1/eta of a rung so far, median those no worse than half; see `results.stats.pruning`."""
+    rungs: Annotated[tuple[Number, ...], BeforeValidator(listed)] = (0.25,)
+    """Parts of the schedule that are trained first, each whole, with its own cooldown; ascending."""
+    eta: Annotated[int, PydanticField(ge=2)] | None = None
+    """Of asha: one in how many goes on; left out, 3."""
+    calibrate: Annotated[int, PydanticField(ge=4)] = 8
+    """First configurations that run at every rung and in full, to see whether short runs rank like full ones."""
+    trust: float = 0.5
+    """What the lower end of the 90% interval of the rank correlation must exceed before a rung drops anybody."""
+
+    def complaints(self) -> Iterator[str]:
+        told = ", ".join(f"{rung:g}" for rung in self.rungs)
+        if not self.rungs or list(self.rungs) != sorted(set(self.rungs)) or not 0 < self.rungs[0] <= self.rungs[-1] < 1:
+            yield f"rungs = [{told}] must ascend between 0 and 1, parts of the full schedule; usual: [0.25]"
+        if not -1 <= self.trust < 1:
+            yield f"trust = {self.trust:g} must lie between -1 and 1, a rank correlation; usual: 0.5"
+        if self.rule == "median" and self.eta is not None:
+            yield f"eta = {self.eta} belongs to rule asha; leave it out"
+
+
+Fact = Literal["shards", "attention", "versions", "driver", "hardware"]
+
+
+Facts = Annotated[tuple[Fact, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
+
+
+class Guard(Section):
+    """What the machines of one sweep must have in common; one that differs is quarantined, its runs are repeated."""
+
+    same: Facts = ("shards", "attention", "versions", "driver")
+    """Facts in which every machine must agree with the first one that finished a run; others are only reported."""
+    min_speed: NonNegativeFloat | None = None
+    """Least tokens per second of a training, as a part of the reference; left out, 0.9 on GPUs and none on CPUs."""
+    reference: Literal["peers", "preset"] = "peers"
+    """Whose speed counts: the fastest other machine of the same hardware, or what the preset declares."""
+    max_recompiles: NonNegativeInt = 0
+    """Most graphs that a compiled training may make inside its clock."""
+
+    def complaints(self) -> Iterator[str]:
+        if len(set(self.same)) < len(self.same):
+            yield f"same = {list(self.same)} names a fact twice"

@@ -1,0 +1,1 @@
+"""Where a sweep stands: progress, the live screen, the `status` command's rows."""

@@ -1,0 +1,87 @@
+"""Where a sweep stands, for other terminals and programs: read from its folder, live while its driver is at work."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+
+from orchestrator.space.configuration import total_runs
+from orchestrator.status.screen import make_screen, panel
+from orchestrator.sweep.live import picture_from, read_live
+from orchestrator.sweep.sweep import Sweep
+from results.rows.machines import quarantined
+from trainer.spec.units import human_time
+
+LOOK_EVERY_S = 1.0
+
+
+def standing(sweep: Sweep) -> dict[str, Any]:
+    """One sweep as a row: sweep, state (running, complete, interrupted, or damaged while a record cannot be read),
+    recorded, runs, created_at, description, failed (runs by reason), quarantined (machines, and why), damage (of
+    records, and what to do), live (what the driver last told; None while none works).
+    """
+    records, damage = sweep.readable_records()
+    busy, total = sweep.is_locked(), total_runs(sweep.space, sweep.asked()) if damage else sweep.total_runs
+    ended = "damaged" if damage else "complete" if len(records) >= total else "interrupted"
+    return {
+        "sweep": sweep.name,
+        "state": "running" if busy else ended,
+        "recorded": len(records),
+        "runs": total,
+        "created_at": sweep.created_at,
+        "description": sweep.space.description,
+        "failed": dict(Counter(record.error for record in records.values() if record.status == "failed")),
+        "quarantined": quarantined(sweep.folder),
+        "damage": damage,
+        "live": read_live(sweep.folder) if busy else None,
+    }
+
+
+def print_standing(sweep: Sweep, console: Console) -> None:
+    """The driver's picture while it is at work, and what a person should know."""
+    facts = standing(sweep)
+    if facts["live"]:
+        console.print(panel(picture_from(facts["live"])))
+    for line in standing_lines(facts, sweep):
+        console.print(line, style="red" if line in fault_lines(facts) else "", soft_wrap=True)
+
+
+def standing_lines(facts: dict[str, Any], sweep: Sweep) -> list[str]:
+    """State, failures by reason, quarantined machines, damaged records, and what to type next."""
+    lines = [
+        f"{sweep.name}: {facts['state']}, {facts['recorded']} of {facts['runs']} runs recorded",
+        *fault_lines(facts),
+    ]
+    if facts["state"] == "interrupted":
+        lines.append(f"go on with: {sweep.command('resume')}")
+    if facts["state"] != "running" and facts["failed"]:
+        lines.append(f"once mended: {sweep.command('resume', '--retry-failed')}")
+    return lines
+
+
+def fault_lines(facts: dict[str, Any]) -> list[str]:
+    """What went wrong: failures by reason, quarantined machines, damaged records."""
+    failed = [f"failed {count}x: {reason.splitlines()[0]}" for reason, count in facts["failed"].items()]
+    machines = [f"machine {machine} is quarantined: {why}" for machine, why in facts["quarantined"].items()]
+    return [*failed, *machines, *facts["damage"]]
+
+
+def listing_line(facts: dict[str, Any]) -> str:
+    """One sweep among others."""
+    runs = f"{facts['recorded']} of {facts['runs']} runs"
+    asked = human_time(facts["created_at"])
+    return f"{facts['sweep']:<16} {facts['state']:<12} {runs:<18}  {asked}  {facts['description']}"
+
+
+def watch(sweep: Sweep, console: Console) -> None:
+    """Shows a running sweep until its driver ends or Ctrl-C; then where it stands."""
+    with contextlib.suppress(KeyboardInterrupt), make_screen(console) as screen:  # the sweep itself goes on
+        while (facts := standing(sweep))["state"] == "running":
+            if facts["live"]:
+                screen.show(picture_from(facts["live"]))
+            time.sleep(LOOK_EVERY_S)
+    print_standing(sweep, console)

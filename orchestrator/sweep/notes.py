@@ -1,0 +1,39 @@
+"""Notes in a sweep's folder: the plan made before its first run, and what the preflight check found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.sweep.sweep import Sweep
+from trainer.store.atomic_write import write_once
+
+PLAN_FILE = "plan.json"
+
+
+def keep_plan(sweep_folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Remembers what was expected before the first run; a later plan of the same sweep changes nothing."""
+    write_once(sweep_folder / PLAN_FILE, json.dumps(rows, indent=1).encode())
+
+
+def read_plan(sweep_folder: Path) -> list[dict[str, Any]] | None:
+    """The rows of the plan that was kept, or None when there is none, or none that can be read."""
+    try:
+        rows: list[dict[str, Any]] = json.loads((sweep_folder / PLAN_FILE).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return rows
+
+
+REPORT = "preflight.json"
+
+
+def preflight_words(sweep: Sweep) -> str:
+    """What a report says of it; empty for a sweep that computed nothing, or whose driver died over the file."""
+    try:
+        skipped = json.loads((sweep.folder / REPORT).read_text(encoding="utf-8"))["skipped"]
+    except (FileNotFoundError, ValueError):
+        return ""
+    return "not checked (--no-check)" if skipped else "every switch was shown to act before the first run"

@@ -1,0 +1,39 @@
+"""Whether new results would be measured on the same text as the sweep's earlier ones."""
+
+from __future__ import annotations
+
+from orchestrator.sweep.sweep import Sweep
+from trainer.spec.errors import StoreError
+from trainer.spec.recipe import Recipe
+from trainer.stages.run_record import fingerprints_of
+
+
+def text_complaint(sweep: Sweep) -> str:
+    """Why results now cannot stand beside the sweep's: it 'was measured on another text ...'; or the empty string.
+
+    All runs of a sweep share their text, so one record tells. The number of ranks has no part in it.
+    """
+    record = next((record for record in sweep.records().values() if "val_text" in record.stages), None)
+    if record is None:
+        return ""
+    marks = fingerprints_of(Recipe.model_validate(dict(record.recipe)), record.num_ranks)
+    return next(
+        (
+            "was measured on another text, or by another version of the stages "
+            f"({stage} was {record.stages[stage].fingerprint}, now {marks[stage]})"
+            for stage in ("train_text", "val_text")
+            if record.stages[stage].fingerprint != marks[stage]
+        ),
+        "",
+    )
+
+
+def refuse_other_text(sweep: Sweep) -> None:
+    """Raises StoreError when the sweep's results were measured on other text, or by other stages, than now.
+
+    One table must not mix them.
+    """
+    if complaint := text_complaint(sweep):
+        raise StoreError(
+            f"sweep '{sweep.name}' {complaint}; restore them, or ask anew: orchestrator sweep SPACE.yaml --name NAME"
+        )

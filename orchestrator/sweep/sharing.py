@@ -1,0 +1,126 @@
+"""Sweeps of a store that lies in a bucket: machines see each other's, and one at a time drives each.
+
+The journal, the plan and the records of a sweep are published as they are written, and come before anybody looks.
+The picture of the moment, logs and Optuna's file stay on the machine that drives. Nothing here for a store on disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from results.rows.layout import DRIFTED, DRIFTED_SHORT, FAILED, MACHINES, RUNS, SHORT
+from trainer.spec.errors import StoreError, StoreUnreachable
+from trainer.spec.record import NAME_PATTERN
+from trainer.store.bucket import Stored
+from trainer.store.claims import BEAT_EVERY_S, DEAD_AFTER_S, BucketClaims
+from trainer.store.mirror import bring, bring_all, bucket_of, share, share_once
+from trainer.store.shared import mirror_id
+
+FOLDER = re.compile(rf"sweeps/({NAME_PATTERN})/")
+ASIDE = f"({FAILED}|{DRIFTED}|{DRIFTED_SHORT})"
+SHARED = re.compile(
+    rf"{FOLDER.pattern}(journal\.jsonl|{re.escape(MACHINES)}|space\.yaml|plan\.json|({RUNS}|{SHORT}|{ASIDE})/{NAME_PATTERN})"
+)
+GROWING = ("/journal.jsonl", f"/{MACHINES}")
+"""Files that are only ever appended to."""
+LOOK_EVERY_S = 0.5
+
+
+def bring_sweeps(store: Path) -> None:
+    """What other machines published of their sweeps since the last look."""
+    bucket = bucket_of(store)
+    if bucket is None:
+        return
+    listed = bucket.list("sweeps")
+    _forget_set_aside(store, listed)
+    files = [key for key in listed if SHARED.fullmatch(key)]
+    bring_all(store, bucket, [key for key in files if not key.endswith(GROWING) and not (store / key).exists()])
+    grown = [key for key in files if key.endswith(GROWING) and _num_bytes(store / key) < listed[key].bytes]
+    bring_all(store, bucket, grown)  # last: with its journal a sweep can be seen
+
+
+def _num_bytes(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _forget_set_aside(store: Path, listed: dict[str, Stored]) -> None:
+    """A run that another machine set aside, to do it again, is no record here either; a newer one comes again."""
+    for key in listed:
+        match = re.fullmatch(rf"{FOLDER.pattern}{ASIDE}/(.+)-\d+\.json", key)
+        if match and SHARED.fullmatch(key) and not (store / key).exists() and bring(store / key):
+            for folder in (RUNS, SHORT):
+                (store / "sweeps" / match[1] / folder / f"{match[3]}.json").unlink(missing_ok=True)
+
+
+def publish_sweep(folder: Path) -> None:
+    """What the bucket does not have of a sweep yet: left by a driver that lost the network."""
+    bucket = bucket_of(folder.parents[1])
+    if bucket is None:
+        return
+    known = bucket.list(f"sweeps/{folder.name}")
+    for path in folder.rglob("*"):
+        key = path.relative_to(folder.parents[1]).as_posix()
+        if SHARED.fullmatch(key) and key not in known:
+            share_once(path)
+    for name in GROWING:
+        if (folder / name[1:]).exists():
+            share(folder / name[1:])
+
+
+def question_stands(journal: Path) -> bool:
+    """Publishes the question of a new sweep. Returns whether it stands: another machine may ask at the same moment."""
+    share_once(journal)
+    before = journal.read_bytes()
+    return bring(journal) and journal.read_bytes() == before
+
+
+def set_aside(record: Path, aside: Path) -> None:
+    """Publishes that a run is done again, and why its record does not count."""
+    share(aside)
+    if bucket := bucket_of(record.parents[3]):
+        bucket.remove([record.relative_to(record.parents[3]).as_posix()])
+
+
+@contextlib.contextmanager
+def driving(folder: Path) -> Iterator[None]:
+    """Holds a sweep among machines. Raises StoreError naming the machine that drives it.
+
+    A driver that was killed is noticed when its claim has not changed for a while.
+    """
+    store = folder.parents[1]
+    bucket = bucket_of(store)
+    if bucket is None:
+        yield
+        return
+    claims, place = BucketClaims(bucket, mirror_id(store)), f"claims/sweeps/{folder.name}"
+    ends_s = time.monotonic() + DEAD_AFTER_S + 2 * LOOK_EVERY_S
+    while (claim := claims.take(place)) is None:
+        if claims.seen_beating(place) or time.monotonic() > ends_s:
+            raise StoreError(
+                f"sweep '{folder.name}' is being driven by {claims.holder(place)}; wait for it, or stop it there"
+            )
+        time.sleep(LOOK_EVERY_S)
+    try:
+        bring_sweeps(store)
+        bring(folder / "journal.jsonl")
+        publish_sweep(folder)
+        yield
+        publish_sweep(folder)
+    finally:
+        claim.release()
+
+
+def driven_elsewhere(folder: Path) -> bool:
+    """Whether a machine said a moment ago, by the bucket's clock, that it drives the sweep."""
+    bucket = bucket_of(folder.parents[1])
+    claims = bucket.list(f"claims/sweeps/{folder.name}").values() if bucket else ()
+    if not bucket or not claims:
+        return False
+    now_s = time.time()
+    with contextlib.suppress(StoreUnreachable):  # whoever may only read must trust their own clock
+        now_s = bucket.now_s()
+    return any(now_s - claim.changed_at_s < DEAD_AFTER_S + BEAT_EVERY_S for claim in claims)

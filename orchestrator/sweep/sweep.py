@@ -1,0 +1,367 @@
+"""A sweep's folder: the question, the configurations asked, the records of its runs. All that a restart needs.
+
+    STORE/sweeps/NAME/space.yaml      the question as it was asked
+    STORE/sweeps/NAME/journal.jsonl   the question resolved, then each configuration in the order it was asked
+    STORE/sweeps/NAME/runs/ID.json    one record per run, written once
+    STORE/sweeps/NAME/short/ID.json   the same of short runs, where `stopping` asks for any
+
+The journal is only ever appended to, by one driver at a time; anybody may read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+from ruamel.yaml import YAML
+
+from orchestrator.search.pruning import Ascent, ascent_of
+from orchestrator.search.race import race_of
+from orchestrator.space.configuration import Configuration, Outcome, Precedent, total_runs
+from orchestrator.space.search_space import SearchSpace
+from orchestrator.sweep.sharing import bring_sweeps, driven_elsewhere, driving, question_stands, set_aside
+from results.rows.layout import FAILED, RUNS, SHORT
+from results.stats.race import Standing
+from results.verdicts.seed_ledger import Ledger, Purpose
+from trainer.spec.environment import commit
+from trainer.spec.errors import StoreError, did_you_mean
+from trainer.spec.record import NAME_PATTERN, Record, now
+from trainer.store import locks
+from trainer.store.atomic_write import write_once
+from trainer.store.mirror import bring, share, store_name, store_option
+
+JOURNAL = "journal.jsonl"
+LOCK_TIMEOUT_S = 0.5
+"""Longer than a look at the lock takes, shorter than a person notices."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A question on disk, and what has become of it."""
+
+    name: str
+    folder: Path
+    space: SearchSpace
+    """The question as it was asked first; it stands for the sweep's whole life."""
+    question_digest: str
+    sweep_seed: int
+    lag: int
+    created_at: str
+    commit: str
+    purpose: Purpose = "sweep"
+    precedents: tuple[Precedent, ...] = ()
+    """What earlier sweeps knew when this one began; its search hears of nothing else of theirs."""
+    note: str = ""
+    """What a person should know about how this sweep was found or made; empty when there is nothing."""
+
+    @property
+    def preset(self) -> str:
+        """The preset the question is put to."""
+        return self.space.preset
+
+    @property
+    def store(self) -> Path:
+        """The store that the sweep lies in."""
+        return self.folder.parents[1]
+
+    def command(self, verb: str, *options: str) -> str:
+        """The command line, to be pasted, that does this with the sweep: 'orchestrator resume ttt --store s3://b/p'."""
+        return " ".join(["orchestrator", verb, self.name, *options]) + store_option(self.store)
+
+    @property
+    def total_runs(self) -> int:
+        """Runs of the whole sweep; at most this many while a search still chooses, or who is dropped is still open."""
+        asked = self.asked()
+        if self.space.race and asked and (race := self.race()).over:
+            return sum(race.seeds.values())
+        if self.space.rungs and len(asked) > (self.space.num_configurations or 0) and (ascent := self.ascent()).over:
+            return sum(len(climb.needs) for climb in ascent.climbs.values()) * len(self.space.seeds)
+        return total_runs(self.space, asked)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The seed ledger of the store; read once, then line by line as it grows."""
+        return Ledger(self.store)
+
+    def race(self) -> Standing:
+        """Where its race stands, if it is one."""
+        return race_of(self.space, self.asked(), self.records())
+
+    def ascent(self) -> Ascent:
+        """Where its configurations stand on the rungs, if it has any."""
+        return ascent_of(self.space, self.asked(), {**self.records(), **self.short_records()})
+
+    def seeds_of(self, configuration: Configuration) -> tuple[int, ...]:
+        """Seeds that a configuration needs: all of them, or in a race those of its rounds so far."""
+        return self.space.seeds[: self.race().seeds[configuration.id]] if self.space.race else self.space.seeds
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the sweep for one driver. Raises StoreError naming the other one. A killed driver blocks nobody."""
+        pid_file = self.folder / "driver.pid"
+        try:
+            lock = locks.take(self._lock_path, LOCK_TIMEOUT_S)
+        except Timeout:
+            who = pid_file.read_text().strip() if pid_file.exists() else "another process"
+            raise StoreError(
+                f"sweep '{self.name}' is being driven by {who}; wait for it, or stop it there with Ctrl-C; "
+                f"to watch it: {self.command('status')}"
+            ) from None
+        try:
+            pid_file.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+            cut_torn_line(self.folder / JOURNAL)
+            with driving(self.folder):
+                yield
+        finally:
+            pid_file.unlink(missing_ok=True)
+            lock.release()
+
+    def is_locked(self) -> bool:
+        """Whether a driver is at work on it now."""
+        return locks.is_held(self._lock_path) or driven_elsewhere(self.folder)
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.folder / "driver.lock"
+
+    def asked(self) -> list[Configuration]:
+        """Every configuration asked so far, the baseline first."""
+        try:
+            return [Configuration(**entry) for entry in _entries(self.folder / JOURNAL)[1:]]
+        except TypeError:
+            path = self.folder / JOURNAL
+            raise StoreError(f"{path}: is damaged; move the sweep's folder away to start anew") from None
+
+    def append(self, configuration: Configuration) -> None:
+        """Remembers one more configuration for good. Only under the `lock`."""
+        line = json.dumps(asdict(configuration)) + "\n"
+        with (self.folder / JOURNAL).open("ab") as file:
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        share(self.folder / JOURNAL)
+        self.declare(configuration)
+
+    def declare(self, configuration: Configuration) -> None:
+        """Tells the seed ledger on which seeds a configuration will run; again changes nothing."""
+        self.ledger.declare(self.name, configuration.id, self.space.seeds, self.purpose)
+
+    def set_aside_failed(self) -> int:
+        """Moves the records of failed runs out of the way, so that the runs are done again. Only under the `lock`."""
+        failed = [
+            (run_id, self.record_path(run_id, short=short))
+            for short, records in ((False, self.records()), (True, self.short_records()))
+            for run_id, record in records.items()
+            if record.status == "failed"
+        ]
+        folder = self.folder / FAILED
+        folder.mkdir(exist_ok=True)
+        for run_id, path in failed:
+            aside = folder / f"{run_id}-{time.time_ns()}.json"
+            path.replace(aside)
+            set_aside(path, aside)
+        return len(failed)
+
+    def record_path(self, run_id: str, short: bool = False) -> Path:
+        """Where a run's record appears, whole and once; short runs steer the search and are no rows of the table."""
+        return self.folder / (SHORT if short else RUNS) / f"{run_id}.json"
+
+    def record(self, run_id: str) -> Record | None:
+        """A run's record, or None while it has none. Raises StoreError if it cannot be read."""
+        paths = (self.record_path(run_id, short=short) for short in (False, True))
+        return next((_record(path) for path in paths if path.exists() or bring(path)), None)
+
+    def records(self) -> dict[str, Record]:
+        """The records of finished runs by run id. Raises StoreError for one that cannot be read."""
+        return {path.stem: _record(path) for path in self._record_paths(RUNS)}
+
+    def short_records(self) -> dict[str, Record]:
+        """The same of short runs, which are runs of other recipes than those asked."""
+        return {path.stem: _record(path) for path in self._record_paths(SHORT)}
+
+    def readable_records(self) -> tuple[dict[str, Record], list[str]]:
+        """All records that can be read, short runs' too, and why the others cannot."""
+        found, faults = {}, []
+        for path in (*self._record_paths(RUNS), *self._record_paths(SHORT)):
+            try:
+                found[path.stem] = _record(path)
+            except StoreError as fault:
+                faults.append(str(fault))
+        return found, faults
+
+    def _record_paths(self, folder: str) -> list[Path]:
+        return sorted((self.folder / folder).glob("*.json"))
+
+
+def open_sweep(
+    store: Path,
+    space: SearchSpace,
+    name: str | None = None,
+    *,
+    sweep_seed: int = 0,
+    lag: int = 1,
+    purpose: Purpose = "sweep",
+    precedents: Callable[[], Sequence[Precedent]] = tuple,
+) -> Sweep:
+    """The sweep that asks this question under this name, continued or created.
+
+    sweep_seed, lag, purpose, precedents:  of a new sweep; one that exists keeps its own
+    A name that is taken by another question is not: the sweep becomes NAME-2, NAME-3, ... and `note` says why.
+    """
+    wanted = name or space.name
+    if not re.fullmatch(NAME_PATTERN, wanted):
+        raise StoreError(f"'{wanted}' cannot name a sweep: it names a folder; use letters, digits, '.', '_' or '-'")
+    taken = ""
+    bring_sweeps(store)
+    for candidate in _names_from(wanted):
+        folder = store / "sweeps" / candidate
+        created = _create(folder, space.model_copy(update={"name": candidate}), sweep_seed, lag, purpose, precedents)
+        sweep = _read(folder)
+        difference = sweep.space.difference(space)
+        if not difference:
+            return replace(sweep, note=_note(sweep, space, taken, created))
+        taken = taken or f"the question differs from sweep '{candidate}' in: {difference}"
+    raise AssertionError("unreachable")
+
+
+def same_question(store: Path, space: SearchSpace) -> Sweep | None:
+    """The sweep that `open_sweep` would continue, or None if it would create one."""
+    known = _names(store)
+    for candidate in _names_from(space.name):
+        if candidate not in known:
+            return None
+        sweep = _read(store / "sweeps" / candidate)
+        if not sweep.space.difference(space):
+            return sweep
+    raise AssertionError("unreachable")
+
+
+def find_sweep(store: Path, name: str) -> Sweep:
+    """The sweep of this name. Raises StoreError offering the nearest name there is."""
+    known = _names(store)
+    if name not in known:
+        start = f"there is none yet; start one: orchestrator sweep FILE{store_option(store)}"
+        listing = f"known: {', '.join(known)}" if known else start
+        raise StoreError(f"{store_name(store)}: no sweep '{name}'{did_you_mean(name, known)}; {listing}")
+    return _read(store / "sweeps" / name)
+
+
+def list_sweeps(store: Path) -> list[Sweep]:
+    """All sweeps of a store that can be read, oldest first; `damaged_sweeps` names the others."""
+    sweeps = []
+    for name in _names(store):
+        with contextlib.suppress(StoreError, OSError):
+            sweeps.append(_read(store / "sweeps" / name))
+    return sorted(sweeps, key=lambda sweep: (sweep.created_at, sweep.name))
+
+
+def damaged_sweeps(store: Path) -> list[str]:
+    """Names of the sweeps whose journal cannot be read."""
+    return sorted(set(_names(store)) - {sweep.name for sweep in list_sweeps(store)})
+
+
+def _names(store: Path) -> list[str]:
+    bring_sweeps(store)
+    return sorted(path.parent.name for path in (store / "sweeps").glob(f"*/{JOURNAL}"))
+
+
+def _names_from(wanted: str) -> Iterator[str]:
+    return (wanted if number == 1 else f"{wanted}-{number}" for number in itertools.count(1))
+
+
+def _create(
+    folder: Path,
+    space: SearchSpace,
+    sweep_seed: int,
+    lag: int,
+    purpose: Purpose,
+    precedents: Callable[[], Sequence[Precedent]],
+) -> bool:
+    """Writes the question unless the folder holds one; whoever comes first wins. Returns whether this call did."""
+    if (folder / JOURNAL).exists():
+        return False
+    header = {
+        "question_digest": space.question_digest(),
+        "sweep_seed": sweep_seed,
+        "lag": lag,
+        "created_at": now(),
+        "commit": commit(),
+        "purpose": purpose,
+        "precedents": [asdict(precedent) for precedent in precedents()],
+        "space": space.model_dump(mode="json"),
+    }
+    write_once(folder / "space.yaml", _as_yaml(space))
+    return write_once(folder / JOURNAL, (json.dumps(header) + "\n").encode()) and question_stands(folder / JOURNAL)
+
+
+def _as_yaml(space: SearchSpace) -> bytes:
+    plain: dict[str, Any] = space.model_dump(mode="json", exclude={"base", "overrides"}, exclude_none=True)
+    text = io.StringIO()
+    for key, value in space.overrides.items():
+        text.write(f"# --set {key}={value}\n")
+    YAML(typ="safe", pure=True).dump(plain, text)
+    return text.getvalue().encode()
+
+
+def _read(folder: Path) -> Sweep:
+    try:
+        header = _entries(folder / JOURNAL)[0]
+        space = SearchSpace.model_validate_json(json.dumps(header.pop("space")))
+        precedents = tuple(_precedent(entry) for entry in header.pop("precedents", ()))
+        return Sweep(name=folder.name, folder=folder, space=space, precedents=precedents, **header)
+    except StoreError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise StoreError(f"{folder / JOURNAL}: cannot be read ({reason}); move the folder away to start anew") from None
+
+
+def _precedent(entry: Mapping[str, Any]) -> Precedent:
+    return Precedent(**{**entry, "outcome": Outcome(**entry["outcome"])})
+
+
+def _note(sweep: Sweep, space: SearchSpace, taken: str, created: bool) -> str:
+    lines = [f"{taken}; this is {'a new sweep' if created else 'sweep'} '{sweep.name}'"] if taken else []
+    if sweep.space.compare != space.compare:
+        kept = sweep.space.compare
+        lines.append(
+            f"sweep '{sweep.name}' keeps the thresholds it was asked with: "
+            f"margin {kept.margin:g} {kept.unit}, alpha {kept.alpha:g}"
+        )
+    return "\n".join(lines)
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    """The journal's whole lines; a torn last one was never acted upon."""
+    *whole, _torn = path.read_bytes().split(b"\n")
+    try:
+        return [json.loads(line) for line in whole]
+    except ValueError:
+        raise StoreError(f"{path}: is damaged; move the sweep's folder away to start anew") from None
+
+
+def cut_torn_line(path: Path) -> None:
+    """Takes the end off a file of lines whose last writer was killed within one."""
+    with path.open("r+b") as file:
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
+
+
+def _record(path: Path) -> Record:
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except ValueError:
+        raise StoreError(f"{path}: is no record of this version; delete it to have the run done again") from None

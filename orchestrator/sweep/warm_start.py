@@ -1,0 +1,92 @@
+"""Earlier sweeps as knowledge: their finished configurations, read as answers to another question of the same kind.
+
+A configuration counts when this question could have asked for it: its recipe is one that the new space produces, and
+its runs scored the same text. Seeds may differ, for all of this steers a search and proves nothing; no verdict reads
+it. Reads folders; runs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.space.configuration import Configuration, Precedent, identify, outcome_of
+from orchestrator.space.search_space import SearchSpace
+from orchestrator.sweep.same_text import text_complaint
+from orchestrator.sweep.sweep import Sweep, find_sweep
+from results.rows.row import row_of
+from trainer.spec.errors import RecipeError, StoreError
+from trainer.spec.field_index import flat
+from trainer.spec.record import Record
+
+
+def precedents_of(store: Path, space: SearchSpace) -> list[Precedent]:
+    """What the sweeps named by `warm_start` know about this space, each configuration once, in the order asked.
+
+    Raises StoreError naming a sweep that does not exist, or none of whose configurations can be compared, and why.
+    """
+    found: dict[str, Precedent] = {}
+    for name in space.warm_start:
+        for precedent in _answers(find_sweep(store, name), space):
+            found.setdefault(precedent.config, precedent)
+    return list(found.values())
+
+
+def precedent_lines(precedents: Sequence[Precedent]) -> list[str]:
+    """'warm start: told 12 configurations of sweep ttt', a line per sweep."""
+    counted = Counter(precedent.sweep for precedent in precedents)
+    return [
+        f"warm start: told {count} finished configuration{'s' if count != 1 else ''} of sweep {name}"
+        for name, count in counted.items()
+    ]
+
+
+def _answers(sweep: Sweep, space: SearchSpace) -> list[Precedent]:
+    if complaint := text_complaint(sweep):
+        raise StoreError(f"warm_start: sweep '{sweep.name}' cannot be compared: it {complaint}")
+    records, answers, reasons = sweep.records(), [], Counter[str]()
+    for configuration in sweep.asked():
+        values, reason = _values_in(space, sweep, configuration)
+        outcome = outcome_of(space, _rows(sweep, configuration, records))
+        reason = reason or ("not finished, or failed" if outcome.score is None else "")
+        if reason:
+            reasons[reason] += 1
+        else:
+            answers.append(Precedent(sweep.name, configuration.id, values, outcome))
+    if not answers:
+        told = "; ".join(f"{reason} ({count}x)" for reason, count in reasons.most_common(3))
+        raise StoreError(
+            f"warm_start: sweep '{sweep.name}' cannot be compared: none of its configurations answers this question: "
+            f"{told or 'it has asked none yet'}"
+        )
+    return answers
+
+
+def _rows(sweep: Sweep, configuration: Configuration, records: Mapping[str, Record]) -> list[Mapping[str, Any]]:
+    """A row per seed that the sweep wanted of it; one without a record is an empty row."""
+    wanted = (configuration.run_id(seed) for seed in sweep.seeds_of(configuration))
+    found = [records.get(run_id) for run_id in wanted]
+    return [{"status": "planned"} if one is None else row_of(one.model_dump(mode="json"), "", ()) for one in found]
+
+
+def _values_in(space: SearchSpace, sweep: Sweep, configuration: Configuration) -> tuple[dict[str, Any], str]:
+    """The values under which the new space produces the configuration, or why it never does."""
+    recipe = flat(sweep.space.recipe(configuration.values))
+    values: dict[str, Any] = {}
+    for key, item in space.ordered:
+        if space.active(item, values):
+            values[key] = recipe[key]
+    outside = [key for key, value in values.items() if not space.parameters[key].takes(value)]
+    if outside:
+        return values, f"{', '.join(outside)} outside this space"
+    try:
+        same = identify(space, 0, values).id == configuration.id
+    except RecipeError:
+        same = False
+    if same:
+        return values, ""
+    fixed = {key: value for key, value in flat(space.base).items() if key not in space.parameters and key != "seed"}
+    differing = [f"{key} {recipe[key]} there, {value} here" for key, value in fixed.items() if recipe[key] != value]
+    return values, "; ".join(differing) or "another recipe"

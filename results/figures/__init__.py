@@ -1,0 +1,1 @@
+"""Figures in two steps: facts as a table, then the drawing."""

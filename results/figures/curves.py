@@ -1,0 +1,105 @@
+"""Learning curves: the training loss of each distinct training of a sweep, read from its stage's folder.
+
+Configurations that train alike share their curves. Curves are thinned by averaging neighbouring steps, and only so many
+are drawn; the facts say what was left out.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from results.figures.style import GREY, OKABE_ITO, new_figure, shortened, tidy
+from results.verdicts.sweep_results import Dossier
+
+MOST_GROUPS = len(OKABE_ITO)
+MOST_CURVES = 36
+MOST_POINTS = 150
+DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 2)))
+COLUMNS = ("group", "seed", "fingerprint", "step", "train_loss", "elapsed_s", "num_steps")
+
+
+def curve_facts(dossier: Dossier) -> pd.DataFrame:
+    """One row per drawn point: group (who trains so), seed, fingerprint, step, train_loss (nats per token), elapsed_s,
+    and num_steps that the point is the mean of.
+
+    Groups follow the ranking, the baseline's first. `attrs['num_left_out']` counts trainings not drawn, and
+    `attrs['num_missing']` those whose folder is gone from the store.
+    """
+    trainings = _trainings(dossier)
+    kept = trainings[trainings["group"].isin(trainings["group"].drop_duplicates().head(MOST_GROUPS))].head(MOST_CURVES)
+    parts, num_missing = [], 0
+    for row in kept.to_dict("records"):
+        curve = _read(dossier.curve_of(row["fingerprint"]))
+        num_missing += curve is None
+        if curve is not None:
+            parts.append(_thinned(curve).assign(**{name: row[name] for name in ("group", "seed", "fingerprint")}))
+    facts = pd.concat(parts, ignore_index=True)[list(COLUMNS)] if parts else pd.DataFrame(columns=list(COLUMNS))
+    facts.attrs.update(num_left_out=len(trainings) - len(kept), num_missing=num_missing)
+    return facts
+
+
+def _trainings(dossier: Dossier) -> pd.DataFrame:
+    """One row per distinct training of the table, with the group of configurations that share it, best first."""
+    outcomes = dossier.outcomes
+    order = {config: place for place, config in enumerate(dossier.table["config"])} | {dossier.baseline: -1}
+    trained = outcomes[(outcomes["stage"] == "train") & outcomes["config"].isin(list(order))]  # short runs are in none
+    trained = trained.assign(place=trained["config"].map(order)).sort_values(["place", "seed"], kind="stable")
+    sharing = trained.groupby("fingerprint")["config"].agg(lambda configs: tuple(dict.fromkeys(configs)))
+    distinct = trained.drop_duplicates("fingerprint")
+    return distinct.assign(group=[_named(dossier, sharing[mark]) for mark in distinct["fingerprint"]])
+
+
+def _named(dossier: Dossier, configs: tuple[str, ...]) -> str:
+    if len(configs) == 1:
+        return dossier.label(configs[0])
+    if len(configs) == len(dossier.table):
+        return "every configuration"
+    return f"{dossier.label(configs[0])} and {len(configs) - 1} that train alike"
+
+
+def _read(curve: bytes | None) -> pd.DataFrame | None:
+    return None if curve is None else pd.read_csv(io.BytesIO(curve))
+
+
+def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
+    """At most MOST_POINTS rows, each the mean of as many neighbouring steps."""
+    points = curve.groupby(np.arange(len(curve)) // max(1, math.ceil(len(curve) / MOST_POINTS)))
+    return points[["step", "train_loss", "elapsed_s"]].mean().assign(num_steps=points.size())
+
+
+def curve_figure(facts: pd.DataFrame) -> Figure:
+    """Loss over steps: a colour for each group and a dash for each seed; one group alone has a colour for each seed."""
+    figure = new_figure(4.6)
+    ax = figure.subplots()
+    tidy(ax)
+    groups, seeds = list(facts["group"].drop_duplicates()), sorted(facts["seed"].drop_duplicates())
+    for (group, seed, _), curve in facts.groupby(["group", "seed", "fingerprint"], sort=False):
+        hue, dash = groups.index(group), seeds.index(seed)
+        if len(groups) == 1:
+            hue = dash
+        colour = OKABE_ITO[hue] if hue < len(OKABE_ITO) else GREY
+        ax.plot(curve["step"], curve["train_loss"], color=colour, linestyle=DASHES[dash % len(DASHES)], linewidth=1.4)
+    _draw_legend(figure, groups, seeds)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("step")
+    ax.set_ylabel("training loss (nats per token)")
+    return figure
+
+
+def _draw_legend(figure: Figure, groups: list[str], seeds: list[int]) -> None:
+    ax = figure.axes[0]
+    if len(groups) > 1:
+        for hue, group in enumerate(groups):
+            ax.plot([], [], color=OKABE_ITO[hue], label=shortened(group).replace("$", r"\$"))
+    for dash, seed in enumerate(seeds[: len(DASHES)]):
+        ax.plot(
+            [], [], color=GREY if len(groups) > 1 else OKABE_ITO[dash], linestyle=DASHES[dash], label=f"seed {seed}"
+        )
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)), frameon=False)

@@ -1,0 +1,121 @@
+"""Configurations side by side: their means with intervals, and their gains over the baseline.
+
+Facts first, then the drawing of exactly those facts. Only so many rows fit a figure; the facts say what was left out.
+Intervals of means hold the spread between seeds, which is larger than that of a paired gain.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from results.figures.style import BAND, BASELINE, GREY, INK, OKABE_ITO, name_rows, new_figure, tidy
+from results.rows.tables import is_finished, per_run
+from results.verdicts.sweep_results import Dossier
+from results.verdicts.verdict import Verdict
+
+MOST_ROWS = 25
+"""Configurations that a reader can tell apart in one figure."""
+ROW_IN, AXES_IN = 0.3, 1.3
+MEAN_DOT: dict[str, Any] = {"s": 46, "zorder": 4, "linewidths": 0}
+SEED_TICK: dict[str, Any] = {"s": 80, "marker": "|", "color": INK, "zorder": 3, "linewidths": 1.2}
+COLOURS = {"better": OKABE_ITO[2], "not shown": OKABE_ITO[0], "cannot say": GREY}
+SHAPES = {"better": "D", "not shown": "o", "cannot say": "x"}
+
+
+def ranking_facts(dossier: Dossier, most: int = MOST_ROWS) -> pd.DataFrame:
+    """One row per configuration, best first and the baseline always among them: rank, config, label, is_baseline, n,
+    mean, ci95_low, ci95_high in bits per byte, `scores` (of each seed) and `num_left_out`."""
+    table = dossier.table
+    shown = table[table["rank"].notna() | (table["is_baseline"] & table["mean"].notna())]
+    kept = shown[(shown["rank"] <= most).fillna(False) | shown["is_baseline"]]
+    runs = per_run(dossier.frame, dossier.seeds)
+    scores = runs[is_finished(runs) & runs["config"].isin(kept["config"])].groupby("config")["val_bpb"].agg(list)
+    facts = kept[["rank", "config", "is_baseline", "n", "mean", "ci95_low", "ci95_high"]].reset_index(drop=True)
+    facts.insert(2, "label", facts["config"].map(dossier.label))
+    return facts.assign(scores=facts["config"].map(scores), num_left_out=len(table) - len(kept))
+
+
+def ranking_figure(facts: pd.DataFrame) -> Figure:
+    """Means with their 95 % intervals, best on top, every seed as a tick."""
+    figure = new_figure(AXES_IN + ROW_IN * len(facts))
+    ax = figure.subplots()
+    tidy(ax, "x")
+    rows = facts.reset_index(drop=True)
+    for place, fact in rows.iterrows():
+        colour = INK if fact["is_baseline"] else OKABE_ITO[0]
+        if math.isfinite(fact["ci95_low"]):
+            ax.plot([fact["ci95_low"], fact["ci95_high"]], [place, place], color=colour, linewidth=1.8)
+        ax.scatter(fact["scores"], [place] * len(fact["scores"]), **SEED_TICK)
+        ax.scatter(fact["mean"], place, color=colour, marker="s" if fact["is_baseline"] else "o", **MEAN_DOT)
+    for mean in rows.loc[rows["is_baseline"], "mean"]:
+        ax.axvline(mean, zorder=1, **BASELINE)
+    name_rows(ax, list(rows["label"]))
+    ax.ticklabel_format(axis="x", useOffset=False)
+    ax.set_xlabel("val_bpb (bits per byte, lower is better): mean, 95 % interval, and each seed as a tick")
+    return figure
+
+
+def gain_facts(dossier: Dossier, most: int = MOST_ROWS) -> pd.DataFrame:
+    """One row per verdict, largest gain first, those that cannot be judged last: config, label, conclusion, gain,
+    low, high, margin in bits per byte (positive is better), n, test, p, p_corrected, p_no_worse, sign_flip_p, race
+    (what became of it in one), `pairs` (gain on each shared artifact), `reason` and `num_left_out`."""
+    rows = [_gain(dossier, verdict) for verdict in dossier.verdicts]
+    facts = pd.DataFrame(rows, columns=list(GAIN_COLUMNS)).sort_values("gain", ascending=False, kind="stable")
+    kept = facts.head(most).reset_index(drop=True)
+    pairs = _pairs(dossier, list(kept["config"]))
+    return kept.assign(
+        pairs=kept["config"].map(lambda config: pairs.get(config, [])), num_left_out=len(facts) - len(kept)
+    )
+
+
+GAIN_COLUMNS = (
+    "config", "label", "conclusion", "gain", "low", "high", "margin", "n", "test", "p", "p_corrected", "p_no_worse",
+    "sign_flip_p", "race", "reason",
+)  # fmt: skip
+
+
+def _gain(dossier: Dossier, verdict: Verdict) -> tuple[Any, ...]:
+    effect = verdict.bpb
+    numbers = [math.nan] * 4 if effect is None else [-effect.difference, -effect.high, -effect.low, effect.margin]
+    p_values = verdict.p, verdict.p_corrected, verdict.p_no_worse, verdict.sign_flip_p
+    found = verdict.n_candidate, verdict.test, *p_values, verdict.race, verdict.reason
+    return verdict.config, dossier.label(verdict.config), verdict.conclusion, *numbers, *found
+
+
+def _pairs(dossier: Dossier, configs: list[str]) -> dict[str, list[float]]:
+    """Gain over the baseline on each artifact that both scored, by configuration."""
+    runs = per_run(dossier.frame, dossier.seeds)
+    runs = runs[is_finished(runs)].dropna(subset="artifact")
+    reference = runs[runs["config"] == dossier.baseline].groupby("artifact")["val_bpb"].mean()
+    ours = runs[runs["config"].isin(configs)]
+    gains = (ours["artifact"].map(reference).astype("float64") - ours["val_bpb"]).dropna()
+    return gains.groupby(ours["config"]).agg(list).to_dict()
+
+
+def gain_figure(facts: pd.DataFrame) -> Figure:
+    """Gains with their 95 % intervals against nothing and against the margin; a tick for each pair."""
+    figure = new_figure(AXES_IN + ROW_IN * len(facts))
+    ax = figure.subplots()
+    tidy(ax, "x")
+    ax.axvline(0, color=INK, linewidth=1)
+    margins = facts["margin"].dropna()
+    told = "gain (bits per byte, right is better)"
+    if len(margins) and margins.iloc[0] > 0:
+        told += "; grey band: more than nothing, yet not more than the margin"
+        ax.axvspan(0, margins.median(), **BAND)
+        ax.axvline(margins.median(), **BASELINE)
+    for place, fact in facts.reset_index(drop=True).iterrows():
+        if not math.isfinite(fact["gain"]):
+            ax.annotate("cannot say", (0, place), xytext=(6, 0), textcoords="offset points", color=GREY, va="center")
+            continue
+        colour = COLOURS[fact["conclusion"]]
+        ax.plot([fact["low"], fact["high"]], [place, place], color=colour, linewidth=1.8)
+        ax.scatter(fact["pairs"], [place] * len(fact["pairs"]), **SEED_TICK)
+        ax.scatter(fact["gain"], place, color=colour, marker=SHAPES[fact["conclusion"]], **MEAN_DOT)
+    name_rows(ax, list(facts["label"]))
+    ax.set_xlabel(told)
+    return figure

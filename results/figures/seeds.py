@@ -1,0 +1,148 @@
+"""How far apart runs are that differ in the seed alone, and how much of that vanishes when runs are paired.
+
+The spread is pooled over configurations, each around its own mean: it holds if all of them spread alike. Scores of one
+trained artifact are no independent draws and count once. Which test follows is decided in `compare`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from scipy import stats
+
+from results.figures.scores import score_facts
+from results.rows.tables import is_finished, per_run
+from results.stats.power import design_of
+from results.stats.shared_variance import SharedVariance
+from results.verdicts.sweep_results import Dossier
+from results.verdicts.verdict import Verdict
+
+HEADS = ("label", "n", "mean", "sd", "ci95_low", "ci95_high", "best", "failed")
+POWER = 0.8
+MOST_SCATTERED = 300
+"""Configurations drawn as points; more are a cloud, and a slow page."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A standard deviation pooled over groups of numbers."""
+
+    sd: float
+    """In the unit of the numbers; NaN without a group of two."""
+    df: int
+
+    @classmethod
+    def within(cls, numbers: pd.Series[float], groups: pd.Series[str]) -> Spread:
+        """Around each group's own mean; a group much noisier than the others is left out, as in `compare`."""
+        shared = SharedVariance.of([group.to_numpy() for _, group in numbers.groupby(groups)])
+        return cls(math.sqrt(shared.pooled), int(shared.df))
+
+    def half_interval(self, n: int) -> float:
+        """Half the 95 % interval of a mean of `n` such numbers."""
+        return self.sd / math.sqrt(n) * float(stats.t.ppf(0.975, self.df)) if self.df else math.nan
+
+
+def seed_table(dossier: Dossier) -> pd.DataFrame:
+    """One row per configuration, best first: label, n, mean, sd, 95 % interval, best seed, failed seeds."""
+    table = dossier.table
+    return table.assign(label=table["config"].map(dossier.label))[list(HEADS)]
+
+
+def between_seeds(dossier: Dossier) -> Spread:
+    """Of finished scores within a configuration, in bits per byte. A training counts once, by the first configuration
+    that scored it: seven scores of one artifact hold one draw of the seed, not seven."""
+    runs = _finished(dossier)
+    runs = runs[~runs.duplicated("artifact") | runs["artifact"].isna()]
+    return Spread.within(runs["val_bpb"].astype("float64"), runs["config"])
+
+
+def between_pairs(dossier: Dossier) -> Spread:
+    """Of the best configuration's gain over the baseline on each artifact they share; no df where nothing is shared."""
+    runs = _finished(dossier).dropna(subset="artifact")
+    scores = {
+        config: runs[runs["config"] == config].groupby("artifact")["val_bpb"].mean()
+        for config in (dossier.baseline, dossier.best)
+    }
+    gains = (scores[dossier.baseline] - scores[dossier.best]).dropna()
+    return Spread.within(gains, pd.Series(dossier.best, index=gains.index))
+
+
+def spread_lines(dossier: Dossier) -> Sequence[str]:
+    """What the two spreads mean, in sentences."""
+    seeds, pairs = between_seeds(dossier), between_pairs(dossier)
+    if not seeds.df:
+        return ["No configuration has two finished seeds, so nothing is known of the spread between seeds."]
+    lines = [
+        f"Runs that differ in the seed alone spread with a standard deviation of {seeds.sd:.5f} bits per byte "
+        f"({seeds.df} degrees of freedom).",
+        f"So the mean of 3 seeds is known to ± {seeds.half_interval(3):.5f}, and of one seed to "
+        f"± {seeds.half_interval(1):.5f} (95 %).",
+    ]
+    if not pairs.df:
+        return [*lines, "The best configuration shares no trained artifact with the baseline, so nothing is paired."]
+    times = f", {seeds.sd / pairs.sd:.0f} times less" if pairs.sd > 0 else ""
+    gains = "The gains of the best configuration on the artifacts that it shares with the baseline spread by"
+    return [*lines, f"{gains} {pairs.sd:.5f}{times}: pairing takes out the rest."]
+
+
+def provable_lines(dossier: Dossier, found: Verdict) -> Sequence[str]:
+    """The smallest gain that such a sweep could have shown, for the test that was made; nothing where none was."""
+    if found.bpb is None or not dossier.seeds:
+        return []
+    paired = found.test == "paired t-test"
+    spread = between_pairs(dossier) if paired else between_seeds(dossier)
+    if not spread.df or not spread.sd > 0:
+        return []
+    n, first_look = len(dossier.seeds), found.looks[0] if found.looks else None
+    design = design_of(paired, len(dossier.verdicts), n, spread.sd, found.alpha, dossier.adaptive, first_look)
+    gain = design.smallest_gain(POWER)
+    if gain is None:
+        return []
+    beyond = " beyond the margin" if found.bpb.margin else ""
+    confirmed = " once confirmed on as many fresh seeds" if dossier.adaptive else ""
+    shown = f"show a gain of {gain:.4f} bits per byte{beyond} in {POWER:.0%} of cases{confirmed}"
+    return [f"{n} seeds with this spread {shown}."]
+
+
+def fate_table(dossier: Dossier) -> pd.DataFrame:
+    """One row per configuration of the ranking: label, and the outcome of every seed ever declared for it, first in
+    this sweep, then in others of the store. Empty where no ledger was kept."""
+    told: dict[str, dict[str, list[str]]] = {}
+    for fate in dossier.fates:
+        told.setdefault(fate.config, {}).setdefault(fate.sweep, []).append(f"{fate.seed} {fate.outcome}")
+    rows = [
+        (dossier.label(config), ", ".join(own.pop(dossier.name, [])), _elsewhere(own))
+        for config in dossier.table["config"]
+        if (own := dict(told.get(config, {})))
+    ]
+    return pd.DataFrame(rows, columns=["label", "here", "elsewhere"])
+
+
+def _elsewhere(sweeps: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{name}: {', '.join(seeds)}" for name, seeds in sweeps.items())
+
+
+def scatter_facts(dossier: Dossier) -> tuple[pd.DataFrame, str]:
+    """Facts of the score figure for configurations spread evenly over the ranking, and what was left out or why all."""
+    table = dossier.table
+    drawable = table.loc[(table["status"] == "done") & table["legal"].fillna(False), "config"]
+    every = max(1, math.ceil(len(drawable) / MOST_SCATTERED))
+    kept = {*drawable.iloc[::every], dossier.baseline}
+    frame = dossier.frame[dossier.frame["config"].isin(kept)]
+    facts = score_facts(frame, dossier.swept_keys, dossier.baseline)
+    if not dossier.swept_keys:
+        return facts.head(0), "no key was swept, and the ranking has every seed"
+    if facts.empty:
+        return facts, "no configuration beside the baseline is complete"
+    return (
+        facts,
+        f"Drawn: {len(kept):,} of {len(table):,} configurations, evenly over the ranking." if every > 1 else "",
+    )
+
+
+def _finished(dossier: Dossier) -> pd.DataFrame:
+    runs = per_run(dossier.frame, dossier.seeds)
+    return runs[is_finished(runs)]

@@ -1,0 +1,191 @@
+"""What a report says that was found: the answer, who leads and by how much, which knob mattered, seeds and curves.
+
+Each chapter says what it left out, and why it has nothing to show when it has not. Nothing is computed here that is not
+a count: numbers come from the facts of figures and from tables. What the sweep cost is told in `costs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import pandas as pd
+
+from results.figures.curves import curve_facts, curve_figure
+from results.figures.importance import importance_facts, importance_figure
+from results.figures.ranking import gain_facts, gain_figure, ranking_facts, ranking_figure
+from results.figures.scores import score_figure
+from results.figures.seeds import fate_table, provable_lines, scatter_facts, spread_lines
+from results.report.page import Callout, Chapter, Code, Part, Table, Text, left_out, plot, table_of
+from results.rows.tables import is_finished, per_run
+from results.rows.text_scale import scale_lines
+from results.verdicts.acceptance import Policy
+from results.verdicts.sweep_results import Dossier
+from results.verdicts.verdict import Verdict
+
+P_VALUES = ("p", "p_corrected", "p_no_worse", "sign_flip_p")
+TONES: dict[str, Literal["good", "plain", "bad"]] = {"better": "good", "not shown": "plain", "cannot say": "bad"}
+
+
+def verdict(dossier: Dossier) -> Chapter:
+    """The answer in words, for the best configuration, and how many others could be told apart."""
+    best = dossier.best
+    found = dossier.verdict_of(best)
+    if best is None or found is None:
+        words = "No configuration beside the baseline is complete, legal and within budget, so nothing can be compared."
+        return Chapter("verdict", "Verdict", [Callout("bad", "Cannot say", words)])
+    counts = pd.Series([item.conclusion for item in dossier.verdicts]).value_counts()
+    told = ", ".join(f"{counts.get(conclusion, 0):,} {conclusion}" for conclusion in TONES)
+    parts: list[Part] = [
+        Text(f"Best configuration: {dossier.label(best)} ({best})."),
+        Callout(TONES[found.conclusion], found.conclusion.capitalize(), in_words_of_people(dossier, found)),
+    ]
+    if found.assumption:
+        parts.append(Text(f"The test assumes: {found.assumption}."))
+    parts.append(Text(f"Of all {len(dossier.verdicts):,} configurations compared: {told}."))
+    parts += [Text(line) for line in provable_lines(dossier, found)]
+    return Chapter("verdict", "Verdict", parts)
+
+
+def in_words_of_people(dossier: Dossier, found: Verdict) -> str:
+    """The verdict on a configuration that was just named, as a sentence without identities."""
+    against = "the baseline" if found.baseline == dossier.baseline else dossier.label(found.baseline)
+    sentence = found.sentence.replace(found.config, "it").replace(found.baseline, against)
+    return sentence[:1].upper() + sentence[1:]
+
+
+def question(dossier: Dossier) -> Chapter:
+    """What was asked, of whom, and what would count as an answer."""
+    rows = [[name, words] for name, words in dossier.terms.items()]
+    table = Table("How the question was asked, before anybody saw a number.", ["What", "How"], rows, [False, False])
+    parts: list[Part] = [table if rows else Text(dossier.question)]
+    if dossier.space_text:
+        parts.append(Code("The search space file, space.yaml", dossier.space_text, folded=True))
+    return Chapter("question", "Question", parts)
+
+
+def ranking(dossier: Dossier) -> Chapter:
+    """The configurations in their order, with intervals."""
+    facts = ranking_facts(dossier)
+    if facts.empty:
+        return Chapter("ranking", "Ranking", [Text("No configuration is complete, legal and within budget yet.")])
+    caption = (
+        "Configurations by their mean over seeds; the dashed line is the baseline. Intervals hold the spread between "
+        f"seeds; where runs share a trained artifact, their differences below are far sharper.{left_out(facts)}"
+    )
+    heads = {
+        "rank": "rank", "status": "status", "label": "configuration", "n": "seeds", "mean": "mean (bits per byte)",
+        "sd": "sd", "ci95_low": "95 % from", "ci95_high": "to", "total_bytes": "bytes", "eval_s": "scoring (s)",
+    }  # fmt: skip
+    table = dossier.table.assign(label=dossier.table["config"].map(dossier.label))
+    parts: list[Part] = [
+        plot("ranking", "Ranking", ranking_figure(facts), caption),
+        table_of(table, heads, "Every configuration with its spread over seeds."),
+    ]
+    metrics = ((dossier.example or {}).get("stages", {}).get("val_text") or {}).get("metrics")
+    if metrics:
+        means = table.set_index("config")["mean"]
+        lines = scale_lines(metrics, means.get(dossier.baseline), means.get(dossier.best))
+        parts.append(Code("For scale, the same text under codes that need no model:", "\n".join(lines)))
+    return Chapter("ranking", "Ranking", parts)
+
+
+def differences(dossier: Dossier) -> Chapter:
+    """Gains over the baseline with their intervals and tests."""
+    facts = gain_facts(dossier)
+    if facts.empty:
+        return Chapter("differences", "Differences", [Text("Nothing was compared: there is only one configuration.")])
+    raced = any(found.looks for found in dossier.verdicts)
+    interval = "with the interval that holds at all looks of the race together" if raced else "95 % interval"
+    caption = (
+        f"Gain over what each is compared with, {interval}; ticks are pairs that share a trained artifact. "
+        f"◆ shown, ● not shown.{left_out(facts)}"
+    )
+    heads = {
+        "label": "configuration", "conclusion": "verdict", "gain": "gain (bits per byte)",
+        "low": "from" if raced else "95 % from", "high": "to", "n": "n", "test": "test", "p": "p",
+        "p_corrected": "p, corrected", "p_no_worse": "p, no worse", "sign_flip_p": "p, sign flips",
+        "race": "in the race", "reason": "reason",
+    }  # fmt: skip
+    signed = {name: facts[name].map("{:+.5f}".format).replace("+nan", "") for name in ("gain", "low", "high")}
+    signed |= {name: facts[name].map("{:.2g}".format, na_action="ignore") for name in P_VALUES}
+    margin = facts["margin"].median()
+    asked = f"; the margin is {margin:.5f} bits per byte" if margin > 0 else ""
+    table = table_of(facts.assign(**signed), heads, f"Each difference with the test behind its verdict{asked}.")
+    parts = [plot("gains", "Gains", gain_figure(facts), caption), table, *_acceptances(dossier)]
+    return Chapter("differences", "Differences", parts)
+
+
+def _acceptances(dossier: Dossier) -> list[Part]:
+    """What rules of acceptance say, one folded table for each rule."""
+    found: dict[Policy, list[Sequence[str]]] = {}
+    for item in dossier.acceptances:
+        said = item.reason if item.p is None else f"p = {item.p:.2g}"
+        found.setdefault(item.policy, []).append((dossier.label(item.candidate), item.answer, said))
+    heads = ["candidate", "answer", "because"]
+    return [
+        Table(f"Would it be accepted? {policy.name}: {policy.rule}", heads, rows, [False] * 3, folded=True)
+        for policy, rows in found.items()
+    ]
+
+
+def importance(dossier: Dossier) -> Chapter:
+    """Which knobs told the best configurations from the rest."""
+    facts, reason = importance_facts(dossier)
+    if reason:
+        return Chapter("importance", "Parameter importance", [Text(f"Not shown: {reason}.")])
+    above = [str(key) for key in facts.loc[facts["above_chance"], "key"]]
+    told = f"More than chance explains: {', '.join(above)}." if above else "No key stands out from chance."
+    percent = facts.assign(share=facts["share"].map("{:.0%}".format), by_chance=facts["by_chance"].map("{:.0%}".format))
+    heads = {"key": "key", "share": "share", "by_chance": "by chance", "above_chance": "above chance"}
+    caption = "PED-ANOVA: which keys tell the best configurations from the rest; grey bars are within chance."
+    figure = plot(
+        "importance",
+        "Parameter importance",
+        importance_figure(facts),
+        caption,
+        table_of(percent, heads, "The shares as numbers"),
+    )
+    return Chapter("importance", "Parameter importance", [Text(told), figure])
+
+
+def scatter(dossier: Dossier) -> Chapter:
+    """Every run over the values of each swept key, and every declared run with what became of it."""
+    facts, told = scatter_facts(dossier)
+    if facts.empty:
+        return Chapter("seeds", "Seeds", [Text(f"No figure: {told}."), *_spread(dossier)])
+    caption = f"Each run over the values of each swept key; lines join runs of one trained artifact. {told}".strip()
+    return Chapter("seeds", "Seeds", [plot("scores", "Scores", score_figure(facts), caption), *_spread(dossier)])
+
+
+def _spread(dossier: Dossier) -> list[Part]:
+    fates = fate_table(dossier)
+    heads = {"label": "configuration", "here": "seeds declared here", "elsewhere": "and in other sweeps"}
+    listed = [table_of(fates, heads, "Every declared seed with its outcome, from the ledger.")] if len(fates) else []
+    return [outcomes(dossier), *listed, *(Text(line) for line in spread_lines(dossier))]
+
+
+def outcomes(dossier: Dossier) -> Text:
+    """How many of the declared runs ended how; none is passed over."""
+    runs = per_run(dossier.frame)
+    finished = is_finished(runs)
+    found = {"done with a result": int(finished.sum())}
+    found |= {str(status): int(count) for status, count in runs.loc[~finished, "status"].value_counts().items()}
+    if dossier.total_runs is not None and dossier.total_runs > len(runs):
+        found["declared and not run yet"] = dossier.total_runs - len(runs)
+    told = ", ".join(f"{count:,} {words}" for words, count in found.items())
+    return Text(f"Every seed that was started counts: {told}.")
+
+
+def curves(dossier: Dossier) -> Chapter:
+    """The training loss of each distinct training."""
+    facts = curve_facts(dossier)
+    missing, not_drawn = facts.attrs["num_missing"], facts.attrs["num_left_out"]
+    gone = f" {missing:,} are no longer in the store." if missing else ""
+    if facts.empty:
+        return Chapter("curves", "Learning curves", [Text(f"No learning curve is at hand.{gone}")])
+    cut = f" {not_drawn:,} further trainings are not drawn." if not_drawn else ""
+    steps = facts["num_steps"].max()
+    averaged = f" Each point is the mean of up to {steps} steps." if steps > 1 else ""
+    caption = f"Training loss of each distinct training.{averaged}{cut}{gone}"
+    return Chapter("curves", "Learning curves", [plot("curves", "Learning curves", curve_figure(facts), caption)])

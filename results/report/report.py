@@ -1,0 +1,60 @@
+"""The report of a sweep: one HTML file that opens anywhere, for years, without a network.
+
+What it says is in `findings` and `costs`, how it looks in `page` and its templates. A sweep of many thousand runs
+gives a page of the same size: figures and tables hold so many configurations and say what they left out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from results.report import costs, findings
+from results.report.page import Page, page_html
+from results.verdicts.sweep_results import Dossier
+from trainer.spec.record import now
+from trainer.spec.units import human_time
+
+CHAPTERS = (
+    findings.verdict,
+    findings.question,
+    costs.plan,
+    findings.ranking,
+    findings.differences,
+    findings.importance,
+    findings.scatter,
+    findings.curves,
+    costs.spending,
+    costs.machines,
+    costs.failures,
+    costs.reproduction,
+)
+
+
+def write_report(dossier: Dossier, path: Path) -> Path:
+    """Writes the report and returns where it is; folders on the way are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(report_html(dossier), encoding="utf-8")
+    return path
+
+
+def report_html(dossier: Dossier) -> str:
+    """The report as one HTML document."""
+    page = Page(
+        title=f"Sweep {dossier.name}",
+        lead=dossier.question,
+        standing=_standing(dossier),
+        chapters=[chapter(dossier) for chapter in CHAPTERS],
+        made_at=human_time(now()),
+    )
+    return page_html(page)
+
+
+def _standing(dossier: Dossier) -> str:
+    """'21 of 21 runs of 7 configurations; the first began 2026-01-01 13:05 UTC, the last 2026-01-01 13:08 UTC'"""
+    runs, total = len(dossier.frame), dossier.total_runs
+    counted = f"{runs:,} runs" if total is None else f"{runs:,} of {total:,} runs"
+    started = dossier.frame["started_at"].dropna()
+    since = (
+        f"; the first began {human_time(started.min())}, the last {human_time(started.max())}" if len(started) else ""
+    )
+    return f"{counted} of {len(dossier.table):,} configurations{since}"

@@ -1,0 +1,1 @@
+"""One row per run, and tables of rows: reading, layout of a sweep's folder, costs, machines."""

@@ -1,0 +1,100 @@
+"""The machines of a sweep: what each is like, what it computed, how fast, and which are quarantined and why.
+
+Reads records and the sweep's notes on machines; judges nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pandas as pd
+from pydantic_core import from_json
+
+from results.rows.layout import DRIFTED, DRIFTED_SHORT, MACHINES, RUNS, SHORT
+
+RECORDS = (RUNS, SHORT, DRIFTED, DRIFTED_SHORT)
+COLUMNS = ("machine", "hardware", "runs", "set_aside", "tokens_per_s", "differs", "quarantined")
+
+
+def events_of(sweep_folder: Path) -> Iterator[dict[str, Any]]:
+    """What was noted of the sweep's machines, in order; a torn last line was never acted upon."""
+    path = sweep_folder / MACHINES
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):
+            yield json.loads(line)
+
+
+def quarantined_by(events: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Machines that take no more runs, and why: quarantined, and not trusted since."""
+    found: dict[str, str] = {}
+    for event in events:
+        if event["event"] == "quarantined":
+            found[event["machine"]] = event["why"]
+        if event["event"] == "trusted":
+            found.pop(event["machine"], None)
+    return found
+
+
+def quarantined(sweep_folder: Path) -> dict[str, str]:
+    """As `quarantined_by`, of a sweep on disk."""
+    return quarantined_by(events_of(sweep_folder))
+
+
+def read_machines(sweep_folder: Path) -> pd.DataFrame:
+    """One row per machine that computed for the sweep: machine, hardware, runs (that count), set_aside, tokens_per_s
+    (median of its trainings), differs (facts that are not those of most machines, in words), quarantined (why)."""
+    found = (record for folder in RECORDS for record in _records(sweep_folder / folder))
+    computed = [record for record in found if record.get("machine") and record["stages_run"]]
+    facts = {record["machine"]["name"]: record["machine"] | {"hardware": record["hardware"]} for record in computed}
+    reasons = quarantined(sweep_folder)
+    rows = []
+    for name, mine in sorted(facts.items()):
+        ours = [record for record in computed if record["machine"]["name"] == name]
+        num_aside = sum(record["status"] == "drifted" for record in ours)
+        differs = "; ".join(_unusual(mine, list(facts.values())))
+        speed = _speed(ours)
+        rows.append((name, mine["hardware"], len(ours) - num_aside, num_aside, speed, differs, reasons.get(name, "")))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def machine_lines(machines: pd.DataFrame, by_the_clock: bool) -> list[str]:
+    """What a reader of the scores must know: quarantined machines, differences, and unlike machines under a clock."""
+    told = []
+    for row in machines.to_dict("records"):
+        if row["quarantined"]:
+            why = row["quarantined"]
+            told.append(f"machine {row['machine']} is quarantined, its runs are repeated elsewhere: {why}")
+        elif row["differs"] and len(machines) > 1:
+            told.append(f"machine {row['machine']} differs: {row['differs']}")
+    kinds = machines.loc[machines["runs"] > 0, "hardware"].unique()
+    if by_the_clock and len(kinds) > 1:
+        told.append(
+            f"training ended by the clock on unlike machines ({'; '.join(kinds)}): their scores answer different "
+            "questions; ask by steps (budget.train_steps) or keep to one kind"
+        )
+    return told
+
+
+def _records(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob("*.json")) if folder.exists() else ():
+        with contextlib.suppress(ValueError):
+            yield from_json(path.read_bytes())
+
+
+def _unusual(mine: Mapping[str, str], all_facts: list[Mapping[str, str]]) -> Iterator[str]:
+    for fact, value in mine.items():
+        values = [facts[fact] for facts in all_facts if fact in facts]
+        usual = max(values, key=values.count)
+        if fact != "name" and value != usual:
+            yield f"{fact} = {value}, elsewhere {usual}"
+
+
+def _speed(records: Iterable[Mapping[str, Any]]) -> float | None:
+    trained = (record["stages"]["train"]["metrics"] for record in records if "train" in record["stages_run"])
+    speeds = [metrics["tokens_per_s"] for metrics in trained if metrics.get("tokens_per_s")]
+    return float(median(speeds)) if speeds else None

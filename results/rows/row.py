@@ -1,0 +1,130 @@
+"""One flat row per run: a pure function of its record, with the same columns everywhere.
+
+Needs no pandas, so that a plan can speak of columns without paying for them. Scores are lower-is-better; an empty cell
+is None. Rows judge nothing: what is ranked, averaged or compared is decided in `tables` and `compare`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from trainer.spec.budget import total_bytes
+from trainer.spec.field_index import disabled_by, value_at
+
+Status = Literal["planned", "running", "done", "failed", "stopped", "drifted"]
+ColumnType = Literal["text", "integer", "number", "boolean"]
+Row = dict[str, Any]
+
+COLUMN_TYPES: Mapping[str, ColumnType] = {
+    "sweep": "text",
+    "config": "text",
+    "seed": "integer",
+    "status": "text",
+    # every swept key stands here
+    "val_bpb": "number",
+    "val_loss": "number",
+    "pre_quant_bpb": "number",
+    "roundtrip_bpb": "number",
+    "sliding_bpb": "number",
+    "ttt_bpb": "number",
+    "steps": "integer",
+    "train_s": "number",
+    "eval_s": "number",
+    "model_bytes": "integer",
+    "code_bytes": "integer",
+    "total_bytes": "integer",
+    "within_budget": "boolean",
+    "legal": "boolean",
+    "peak_memory_bytes": "integer",
+    "tokens_per_s": "number",
+    "fingerprint": "text",
+    "commit": "text",
+    "started_at": "text",
+    "hardware": "text",
+    "versions": "text",
+    "error": "text",
+    "artifact": "text",
+    "stages_run": "text",
+}
+"""The columns in their order, swept keys apart. Units are in the names; `_bpb` is bits per byte, `val_loss` nats per
+token. `val_bpb` is the headline, `fingerprint` that of the stage behind it, `artifact` that of the counted bytes."""
+
+COLUMNS = tuple(COLUMN_TYPES)
+LEADING = COLUMNS[: COLUMNS.index("status") + 1]
+
+MEASURED = frozenset({"train_s", "eval_s", "tokens_per_s", "peak_memory_bytes", "started_at", "stages_run"})
+"""What the clock, the machine's load and the state of the cache decide: two equal tables may differ here."""
+
+
+def columns(swept_keys: Sequence[str]) -> tuple[str, ...]:
+    """All columns of a sweep in their order."""
+    return (*LEADING, *swept_keys, *COLUMNS[len(LEADING) :])
+
+
+def row_of(record: Mapping[str, Any], sweep: str, swept_keys: Sequence[str]) -> Row:
+    """The row of a run that ended.
+
+    record:      a `trainer.spec.record.Record` as parsed JSON
+    swept_keys:  dotted recipe keys; a list becomes its JSON text, one that a switch disables is empty
+    Scores are empty unless the run is done: what a failed run scored on the way is no result of its configuration.
+    Raises KeyError or TypeError when the record lacks what every record has.
+    """
+    metrics = {stage: outcome["metrics"] for stage, outcome in record["stages"].items()}
+    headline = metrics.get(record["headline"], {})
+    recipe = record["recipe"]
+    swept_values = {key: None if disabled_by(recipe, key) else value_at(recipe, key) for key in swept_keys}
+    filled: Row = {
+        **unfinished_row(sweep, record["run_id"].rsplit("-s", 1)[0], record["seed"], record["status"], swept_values),
+        **_of_training(metrics.get("train", {})),
+        **_of_artifact(metrics.get("export", {})),
+        **{name: record.get(name) for name in ("within_budget", "commit", "started_at", "hardware", "versions")},
+        "eval_s": headline.get("eval_s"),
+        "legal": headline.get("legal"),
+        "fingerprint": _fingerprint(record, record["headline"]),
+        "artifact": _fingerprint(record, "export"),
+        "error": record["error"],
+        "stages_run": " ".join(record["stages_run"]),
+    }
+    if record["status"] == "done":
+        filled |= _scores(metrics, headline)
+    return filled
+
+
+def unfinished_row(sweep: str, config: str, seed: int, status: Status, swept_values: Mapping[str, Any]) -> Row:
+    """The row of a run that has no record yet: identity and values of the swept keys, the rest empty."""
+    row: Row = dict.fromkeys(columns(list(swept_values)))
+    row.update(sweep=sweep, config=config, seed=seed, status=status)
+    row.update({key: _cell(value) for key, value in swept_values.items()})
+    return row
+
+
+def _scores(metrics: Mapping[str, Mapping[str, Any]], headline: Mapping[str, Any]) -> Row:
+    diagnosis = metrics.get("diagnose", {})
+    return {
+        "val_bpb": headline.get("val_bpb"),
+        "val_loss": headline.get("val_loss"),
+        "pre_quant_bpb": diagnosis.get("pre_quant_bpb"),
+        "roundtrip_bpb": diagnosis.get("roundtrip_bpb"),
+        "sliding_bpb": metrics.get("evaluate", {}).get("val_bpb"),
+        "ttt_bpb": metrics.get("adapt", {}).get("val_bpb"),
+    }
+
+
+def _of_training(train: Mapping[str, Any]) -> Row:
+    return {name: train.get(name) for name in ("steps", "train_s", "peak_memory_bytes", "tokens_per_s")}
+
+
+def _of_artifact(export: Mapping[str, Any]) -> Row:
+    model_bytes = export.get("model_bytes")
+    return {"model_bytes": model_bytes, "total_bytes": None if model_bytes is None else total_bytes(model_bytes)}
+
+
+def _fingerprint(record: Mapping[str, Any], stage: str) -> str | None:
+    outcome = record["stages"].get(stage)
+    return None if outcome is None else outcome["fingerprint"]
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list | tuple) else value

@@ -1,0 +1,1 @@
+"""Tests, intervals, power and stopping rules on plain arrays; knows no files."""

@@ -1,0 +1,175 @@
+"""One-sided t-tests for 'better by more than a margin' and 'no worse than', on plain numbers. Lower is better.
+
+Every difference is candidate minus baseline, so an improvement is negative, and so is its t. Numbers that carry no test
+(fewer than two, no spread, not finite) raise `NoVerdict` and never become a p-value. Which rows enter, and what a
+verdict means, is decided in `compare`; tests without the normal assumption are in `resampling`.
+Source: challenge README, "record acceptance"; Welch 1947; Schuirmann 1987 (two one-sided tests); scipy.special for the
+t distribution. Results are those of scipy.stats.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from results.stats.shared_variance import SharedVariance, spreads
+from trainer.spec.errors import UserError
+
+Numbers = Sequence[float] | NDArray[np.float64]
+
+LEAST_POOLED_DF = 10
+"""Degrees of freedom from which a sweep's shared variance is trusted more than the two arms' own."""
+
+
+class NoVerdict(UserError):
+    """Numbers that no t-test can judge; the message says why and what would help."""
+
+
+@dataclass(frozen=True)
+class TTest:
+    """What a one-sided t-test found, in the unit of the numbers it was given."""
+
+    name: str
+    assumption: str
+    difference: float
+    """Mean of candidate minus baseline; negative is better."""
+    low: float
+    high: float
+    """Ends of the two-sided 95 % interval of `difference`; the margin does not shift it."""
+    t: float
+    df: float
+    p: float
+    """Chance of so low a t if the candidate were better by exactly the margin."""
+    correlation: float | None = None
+    """Between the paired arms; None when unpaired."""
+
+    @property
+    def standard_error(self) -> float:
+        """Of `difference`, whatever margin was tested."""
+        return (self.high - self.difference) / float(special.stdtrit(self.df, 0.975))
+
+
+def paired_t(candidate: Numbers, baseline: Numbers, margin: float = 0.0) -> TTest:
+    """Whether pairs (same trained artifact, two evaluations) differ by more than `margin`; pairs stand in order."""
+    scores, reference = _finite(candidate, "the candidate"), _finite(baseline, "the baseline")
+    if len(scores) != len(reference):
+        raise ValueError(f"{len(scores)} scores cannot be paired with {len(reference)}")
+    differences = scores - reference
+    if len(scores) and not differences.any():
+        raise NoVerdict(
+            f"all {len(scores)} pairs scored exactly the same, so what differs between the two never acted (test-time "
+            "training, say, needs a text of several ttt.chunk_tokens)"
+        )
+    _demand_spread(differences, scores, "the differences between the pairs")
+    error, df = float(differences.std(ddof=1)) / math.sqrt(len(differences)), len(differences) - 1
+    constant = not (spreads(scores) and spreads(reference))
+    correlation = None if constant else float(np.corrcoef(scores, reference)[0, 1])
+    assumption = "differences between pairs are normal and independent; pairs share the trained artifact"
+    return _tested("paired t-test", assumption, float(differences.mean()), error, df, margin, correlation)
+
+
+def welch_t(candidate: Numbers, baseline: Numbers, margin: float = 0.0) -> TTest:
+    """Whether the mean of independently trained runs is lower by more than `margin`; variances may differ."""
+    scores, reference = _two_arms(candidate, baseline)
+    ours, theirs = (float(arm.var(ddof=1)) / len(arm) for arm in (scores, reference))
+    df = (ours + theirs) ** 2 / (ours**2 / (len(scores) - 1) + theirs**2 / (len(reference) - 1))
+    assumption = "scores of each arm are normal; every run was trained independently"
+    difference = float(scores.mean() - reference.mean())
+    return _tested("Welch's t-test", assumption, difference, math.sqrt(ours + theirs), df, margin)
+
+
+def moderated_t(candidate: Numbers, baseline: Numbers, shared: SharedVariance, margin: float = 0.0) -> TTest:
+    """Whether the mean is lower by more than `margin`, with each arm's variance steadied by the whole sweep's.
+
+    Arms that spread alike share one pooled variance. Where they do not, the smaller of both arms' degrees of freedom
+    counts, which keeps the error rate. Source: Smyth 2004; Mickey and Brown 1966 for the smaller one.
+    """
+    arms = _two_arms(candidate, baseline)
+    own_df = np.array([len(arm) - 1 for arm in arms])
+    variances, dfs = shared.steadied([arm.var(ddof=1) for arm in arms], own_df)
+    error = math.sqrt(sum(variance / len(arm) for variance, arm in zip(variances, arms, strict=True)))
+    difference, df = float(arms[0].mean() - arms[1].mean()), float(dfs.min())
+    if df == shared.df:
+        name, which = "t-test with pooled variance", "with the spread that all arms of the sweep share"
+    elif (dfs == own_df).any():
+        name, which = "moderated t-test", "and an arm is far noisier than the sweep's others: its own spread counts"
+    else:
+        name, which = "moderated t-test", "and each arm's spread lies between its own and the sweep's typical one"
+    return _tested(name, f"scores are normal, {which} ({df:.3g} degrees of freedom)", difference, error, df, margin)
+
+
+def one_sample_t(candidate: Numbers, baseline_mean: float, margin: float = 0.0) -> TTest:
+    """Whether the mean is lower than a published number by more than `margin`: the challenge's own test."""
+    scores = _finite(candidate, "the candidate")
+    _finite([baseline_mean], "the baseline")
+    _demand_spread(scores, scores, "the candidate's scores")
+    error = float(scores.std(ddof=1)) / math.sqrt(len(scores))
+    assumption = "scores are normal and independent; the baseline's mean is taken as exact"
+    return _tested(
+        "one-sample t-test", assumption, float(scores.mean()) - baseline_mean, error, len(scores) - 1, margin
+    )
+
+
+def holm(p_values: Numbers) -> NDArray[np.float64]:
+    """p-values corrected so that all verdicts together err as rarely as one alone would. Source: Holm 1979.
+
+    statsmodels gives the same, and collects the whole process's garbage at each call.
+    """
+    order = np.argsort(p_values, kind="stable")
+    steps = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
+    corrected = np.empty(len(order))
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return corrected
+
+
+def _tested(
+    name: str,
+    assumption: str,
+    difference: float,
+    error: float,
+    df: float,
+    margin: float,
+    correlation: float | None = None,
+) -> TTest:
+    """The t-test of a difference with this standard error; scipy.stats gives the same, a thousand times slower."""
+    t, half = (difference + margin) / error, float(special.stdtrit(df, 0.975)) * error
+    p = float(special.stdtr(df, t))
+    return TTest(name, assumption, difference, difference - half, difference + half, t, df, p, correlation)
+
+
+def no_worse_p(found: TTest, margin: float) -> float:
+    """p of 'no worse than the baseline by `margin`': small when a loss that large can be excluded."""
+    return float(special.stdtr(found.df, (found.difference - margin) / found.standard_error))
+
+
+def equivalence_p(found: TTest, margin: float) -> float:
+    """p of 'equal to the baseline within `margin`', the larger of two one-sided tests (TOST)."""
+    not_better = float(special.stdtr(found.df, -(found.difference + margin) / found.standard_error))
+    return max(no_worse_p(found, margin), not_better)
+
+
+def _two_arms(candidate: Numbers, baseline: Numbers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    scores, reference = _finite(candidate, "the candidate"), _finite(baseline, "the baseline")
+    _demand_spread(scores, scores, "the candidate's scores")
+    _demand_spread(reference, reference, "the baseline's scores")
+    return scores, reference
+
+
+def _finite(numbers: Numbers, whose: str) -> NDArray[np.float64]:
+    array = np.asarray(numbers, dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise NoVerdict(f"{whose} has scores that are not finite numbers; look at its runs")
+    return array
+
+
+def _demand_spread(values: NDArray[np.float64], scale: NDArray[np.float64], what: str) -> None:
+    if len(values) < 2:
+        found = "is only 1" if len(values) == 1 else "are none"
+        raise NoVerdict(f"there {found} of {what}, and a spread needs at least 2; run more seeds")
+    if not spreads(values, np.abs(scale).max()):
+        raise NoVerdict(f"{what} are all the same ({len(values)} of them), so chance cannot be judged; use other seeds")

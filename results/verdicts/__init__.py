@@ -1,0 +1,1 @@
+"""Is it better? Comparisons, acceptance policies, published records, the seed ledger."""

@@ -1,0 +1,212 @@
+"""'Would this be accepted?' by the rules that the field's communities apply, with the numbers behind the answer.
+
+A policy is somebody else's rule, applied as they apply it; what we hold to be shown is said by `compare`. Scores are
+compared in bits per byte, so tokenizers do not matter; a margin in nats per token is converted by the candidate's own
+tokens per byte. A rule that needs a spread says 'cannot say' of a single run.
+Source: challenge README, "Submission Process", and its pull requests 1900, 1902 and 1967; modded-nanogpt README, rule
+2, and records/track_3_optimization/README.md.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import pandas as pd
+from scipy import stats
+
+from results.rows.tables import is_finished, per_run
+from results.stats.t_tests import NoVerdict, one_sample_t, welch_t
+from results.verdicts.arms import arms_of, flaws_of
+from results.verdicts.published_records import merged_records
+from trainer.spec.errors import UserError, did_you_mean
+from trainer.spec.units import bits_per_byte_to_nats, nats_to_bits_per_byte
+
+SIGMA_NATS = 0.0013
+"""Seed-to-seed standard deviation that mng-track3 takes as known."""
+TARGET_NATS = 3.28
+"""Validation loss that both tracks of modded-nanogpt must reach when nobody is named to compare with."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One community's rule of acceptance."""
+
+    name: str
+    rule: str
+    """In words, as a reader of the table needs it."""
+    alpha: float
+    test: Literal["welch or exact", "welch", "exact", "known sigma"]
+    """'exact' takes the incumbent's mean as if it had no error; 'welch or exact' does so where it has one run alone."""
+    margin_nats: float = 0.0
+    target_nats: float | None = None
+    """Threshold when there is no incumbent."""
+
+
+POLICIES: Mapping[str, Policy] = {
+    policy.name: policy
+    for policy in (
+        Policy(
+            "pg-written",
+            "beats the incumbent by at least 0.005 nats per token at p < 0.01",
+            alpha=0.01,
+            test="welch or exact",
+            margin_nats=0.005,
+        ),
+        Policy("pg-frontier-p25", "better than the incumbent at p < 0.25, Welch's test", alpha=0.25, test="welch"),
+        Policy(
+            "mng-track1",
+            "mean below the incumbent's (or below 3.28 nats) at p < 0.01, one-sample test",
+            alpha=0.01,
+            test="exact",
+            target_nats=TARGET_NATS,
+        ),
+        Policy(
+            "mng-track3",
+            "gain / sqrt(1/n + 1/n of the incumbent) of at least 0.004 nats: p < 0.001 for a known sd of 0.0013",
+            alpha=0.001,
+            test="known sigma",
+            target_nats=TARGET_NATS,
+        ),
+    )
+}
+LEAST_SCALED_GAIN_NATS = 0.004
+"""What mng-track3 asks of the gain times the square root of n; its printed p < 0.001 is this rule rounded."""
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """What a policy says of one candidate."""
+
+    policy: Policy
+    candidate: str
+    incumbent: str
+    answer: Literal["accepted", "not accepted", "cannot say"]
+    reason: str = ""
+    """Why nothing can be said; then the numbers below are empty."""
+    n_candidate: int | None = None
+    n_incumbent: int | None = None
+    gain_bpb: float | None = None
+    """Positive is better."""
+    gain_nats: float | None = None
+    """Per token of the candidate; None when its tokens per byte are not known."""
+    margin_bpb: float | None = None
+    statistic: float | None = None
+    p: float | None = None
+    note: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The answer in words."""
+        said = f"{self.candidate} against {self.incumbent}: {self.answer} under {self.policy.name}"
+        if self.gain_bpb is None:
+            return f"{said}, {self.reason}."
+        nats = "" if self.gain_nats is None else f" ({self.gain_nats:+.5f} nats per token)"
+        margin = f", {self.margin_bpb:.5f} of it are asked for" if self.margin_bpb else ""
+        runs = f"{self.n_candidate} against {self.n_incumbent} runs" if self.n_incumbent else f"{self.n_candidate} runs"
+        numbers = f"gain {self.gain_bpb:+.5f} bits per byte{nats}{margin}; {runs}, p = {self.p:.2g}"
+        return f"{said} ({self.policy.rule}): {numbers}.{' ' + self.note if self.note else ''}"
+
+
+def policy_of(name: str) -> Policy:
+    """The policy of this name. Raises UserError offering the nearest."""
+    if name not in POLICIES:
+        raise UserError(f"--policy {name} is unknown{did_you_mean(name, POLICIES)}; known: {', '.join(POLICIES)}")
+    return POLICIES[name]
+
+
+def accept(
+    policy: Policy,
+    candidate: pd.DataFrame,
+    incumbent: pd.DataFrame | None = None,
+    seeds: Collection[int] | None = None,
+) -> Acceptance:
+    """What the policy says of these runs.
+
+    candidate, incumbent:  rows of one configuration each; without an incumbent the policy's own target counts
+    seeds:                 those the candidate must have finished; by default those it has
+    Raises UserError when there is neither.
+    """
+    rows = per_run(candidate, seeds)
+    if rows.empty:
+        raise UserError("there is no run to judge yet")
+    other = None if incumbent is None else per_run(incumbent)
+    if other is None and policy.target_nats is None:
+        raise UserError(f"policy {policy.name} compares with an incumbent; name one, for example record:549")
+    incumbent_name = f"{policy.target_nats:g} nats" if other is None else str(other["config"].iloc[0])
+    asked = Acceptance(policy, str(rows["config"].iloc[0]), incumbent_name, "cannot say")
+    wanted = set(rows["seed"] if seeds is None else seeds)
+    (flaw,) = flaws_of(rows, "bpb", wanted, "the candidate").values()
+    if not flaw and other is not None:
+        (flaw,) = flaws_of(other, "bpb", set(other["seed"]), "the incumbent").values()
+    if flaw:
+        return replace(asked, reason=flaw)
+    (arm,) = arms_of(rows, "bpb").values()
+    scores, tokens = pd.Series(arm.scores), arm.tokens_per_byte
+    if math.isnan(tokens) and (policy.margin_nats or policy.test == "known sigma" or other is None):
+        return replace(asked, reason="the candidate's val_loss is not known, so nats cannot be told in bits per byte")
+    margin = nats_to_bits_per_byte(policy.margin_nats, tokens) if policy.margin_nats else 0.0
+    try:
+        reference = _scores_to_beat(policy, other, tokens)
+        statistic, p, passed, note = _judged(policy, scores, reference, margin, tokens, other is None)
+    except NoVerdict as error:
+        return replace(asked, reason=str(error))
+    gain = float(reference.mean() - scores.mean())
+    return replace(
+        asked,
+        answer="accepted" if passed else "not accepted",
+        n_candidate=len(scores),
+        n_incumbent=None if other is None else len(reference),
+        gain_bpb=gain,
+        gain_nats=None if math.isnan(tokens) else bits_per_byte_to_nats(gain, tokens),
+        margin_bpb=margin,
+        statistic=statistic,
+        p=p,
+        note=note,
+    )
+
+
+def _scores_to_beat(policy: Policy, incumbent: pd.DataFrame | None, tokens: float) -> pd.Series[float]:
+    if incumbent is None:
+        return pd.Series([nats_to_bits_per_byte(policy.target_nats or math.nan, tokens)])
+    return incumbent.loc[is_finished(incumbent), "val_bpb"]
+
+
+def _judged(
+    policy: Policy,
+    scores: pd.Series[float],
+    reference: pd.Series[float],
+    margin: float,
+    tokens: float,
+    is_target: bool,
+) -> tuple[float, float, bool, str]:
+    """Statistic, p, whether it passes, and what a reader should know."""
+    if policy.test == "known sigma":
+        return _known_sigma(scores, reference, tokens, is_target)
+    exact = policy.test == "exact" or (policy.test == "welch or exact" and len(reference) == 1)
+    if exact:
+        found = one_sample_t(scores.to_numpy(), float(reference.mean()), margin)
+    else:
+        found = welch_t(scores.to_numpy(), reference.to_numpy(), margin)
+    note = "The incumbent has one run, whose score is taken as exact." if exact and policy.test != "exact" else ""
+    return found.t, found.p, found.p < policy.alpha, note
+
+
+def _known_sigma(
+    scores: pd.Series[float], reference: pd.Series[float], tokens: float, is_target: bool
+) -> tuple[float, float, bool, str]:
+    if len(scores) < 2:
+        raise NoVerdict("one run shows no spread, so nobody can tell whether the sd taken as known holds here")
+    gain_nats = bits_per_byte_to_nats(float(reference.mean() - scores.mean()), tokens)
+    scaled = gain_nats / math.sqrt(1 / len(scores) + (0.0 if is_target else 1 / len(reference)))
+    p = float(stats.norm.sf(scaled / SIGMA_NATS))
+    return scaled, p, scaled >= LEAST_SCALED_GAIN_NATS, "The sd is taken as known, not measured on these runs."
+
+
+def acceptance_of_records(policy: Policy) -> list[Acceptance]:
+    """What the policy says of every merged record against the one before it."""
+    rows = list(merged_records().values())
+    return [accept(policy, after, before) for before, after in itertools.pairwise(rows)]

@@ -1,0 +1,98 @@
+"""Rows become arms that may be compared, or the reason why not.
+
+An arm is the finished scores of one configuration. Everything is read column by column, once for all configurations:
+a table for each takes milliseconds, and a sweep has thousands. What is compared with what is decided in `compare`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from results.rows.tables import is_finished, swept_keys_of
+from results.verdicts.verdict import SCORE_IN, Unit
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What a comparison needs of one configuration."""
+
+    scores: NDArray[np.float64]
+    """Of finished runs, in the unit of the margin."""
+    by_artifact: Mapping[str, float]
+    """Mean score on each trained artifact."""
+    tokens_per_byte: float
+    """Scored tokens per counted byte, by val_bpb = val_loss / ln 2 x this; NaN when no row has both scores."""
+
+
+def arms_of(runs: pd.DataFrame, unit: Unit) -> dict[str, Arm]:
+    """By configuration, in the order of the rows."""
+    scores = runs[SCORE_IN[unit]].to_numpy(dtype=np.float64)
+    finished = is_finished(runs, SCORE_IN[unit]).to_numpy()
+    artifacts = runs["artifact"].to_numpy(dtype=object, na_value=None)
+    densities = (runs["val_bpb"] * math.log(2) / runs["val_loss"]).groupby(runs["config"]).median()
+    arms = {}
+    for config, places in runs.groupby("config", sort=False).indices.items():
+        kept = places[finished[places]]
+        by_artifact: dict[str, list[float]] = {}
+        for place in kept:
+            if artifacts[place] is not None:
+                by_artifact.setdefault(artifacts[place], []).append(scores[place])
+        means = {artifact: fmean(found) for artifact, found in by_artifact.items()}
+        arms[str(config)] = Arm(scores[kept], means, float(densities[config]))
+    return arms
+
+
+def flaws_of(runs: pd.DataFrame, unit: Unit, wanted: Collection[int], who: str) -> dict[str, str]:
+    """Of each configuration why its rows may not be compared, or the empty string.
+
+    wanted:  seeds that each must have finished
+    """
+    finished = is_finished(runs, SCORE_IN[unit])
+    broken = _seeds_by_config(runs[~finished & runs["status"].isin(["done", "failed"])])
+    done = _seeds_by_config(runs[finished])
+    stopped = set(runs.loc[runs["status"] == "stopped", "config"])
+    illegal = set(runs.loc[finished & ~runs["legal"].fillna(False).astype("bool"), "config"])
+    keys = swept_keys_of(runs)
+    mixed = runs.groupby("config", sort=False)[keys].nunique(dropna=False) > 1
+    told = {}
+    for config, differs in zip(mixed.index, mixed.to_numpy(), strict=True):
+        flaw = ""
+        if config in broken:
+            flaw = f"{who} has no score for seed {_listed(broken[config])}, and a failed seed is never averaged over"
+        elif config in stopped:
+            flaw = f"{who} was stopped early"
+        elif missing := set(wanted) - done.get(config, set()):
+            flaw = f"{who} has yet to finish seed {_listed(missing)}"
+        elif config in illegal:
+            flaw = f"{who} was scored by an evaluation that is not known to be legal"
+        elif differs.any():
+            differing = ", ".join(key for key, differ in zip(keys, differs, strict=True) if differ)
+            flaw = f"{who} mixes configurations: its runs differ in {differing}"
+        told[str(config)] = flaw
+    return told
+
+
+def _seeds_by_config(runs: pd.DataFrame) -> dict[str, set[int]]:
+    seeds: dict[str, set[int]] = {}
+    for config, seed in zip(runs["config"], runs["seed"], strict=True):
+        seeds.setdefault(config, set()).add(seed)
+    return seeds
+
+
+def independent_scores(runs: pd.DataFrame, score: str) -> list[NDArray[np.float64]]:
+    """Finished scores of each configuration; those of one trained artifact are one draw of the seed and count once."""
+    finished = runs[is_finished(runs, score)]
+    draws = finished[~finished.duplicated("artifact") | finished["artifact"].isna()]
+    scores = draws[score].to_numpy(dtype=np.float64)
+    return [scores[places] for places in draws.groupby("config", sort=False).indices.values()]
+
+
+def _listed(seeds: Collection[int]) -> str:
+    return ", ".join(str(seed) for seed in sorted(seeds))

@@ -1,0 +1,221 @@
+"""Is a configuration better than the baseline by more than a margin? One verdict per configuration.
+
+The rules, fixed before anybody looks at the numbers:
+- A configuration and seed counts once: a finished run before any other, then the first.
+- A failed, missing or non-finite seed is never averaged over; nor is an illegal score compared: 'cannot say'.
+- Arms that share trained artifacts (the same export fingerprint) are paired over those. Sharing a seed number pairs
+  nothing: else the spread between seeds is steadied by the whole sweep's where that has the degrees of freedom (pooled,
+  as far as its arms spread alike), else Welch's test. Against a published mean taken as exact: the one-sample test,
+  when asked for.
+- One arm is one configuration: rows whose swept values differ are not averaged under one name.
+- p-values are corrected over all configurations of the sweep (Holm); one that cannot be tested counts as p = 1.
+- The test is made in the unit of the margin. Nats are per token: between tokenizers only bits per byte compare.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from results.rows.tables import per_run
+from results.stats.resampling import bootstrap_interval, sign_flip_p
+from results.stats.shared_variance import SharedVariance
+from results.stats.t_tests import (
+    LEAST_POOLED_DF,
+    NoVerdict,
+    TTest,
+    holm,
+    moderated_t,
+    no_worse_p,
+    one_sample_t,
+    paired_t,
+    welch_t,
+)
+from results.verdicts.arms import Arm, arms_of, flaws_of, independent_scores
+from results.verdicts.verdict import SCORE_IN, Effect, Unit, Verdict
+from trainer.spec.errors import UserError, did_you_mean
+from trainer.spec.units import bits_per_byte_to_nats, nats_to_bits_per_byte
+
+SAME_TOKENIZER = 0.01
+"""Tokens per byte may differ by this part: exports of one tokenizer do by 0.003, tokenizers by 0.05 and more."""
+
+
+def compare(
+    frame: pd.DataFrame,
+    baseline: str | pd.DataFrame,
+    margin: float = 0.0,
+    unit: Unit = "bpb",
+    alpha: float = 0.01,
+    exploratory: bool = False,
+    correction: Literal["holm", "none"] = "holm",
+    seeds: Iterable[int] | None = None,
+    exact_baseline: bool = False,
+    objections: Mapping[str, str] = MappingProxyType({}),
+    looked_at: Collection[str] = (),
+    family: int = 0,
+    shared_variance: bool = True,
+) -> list[Verdict]:
+    """A verdict for every configuration of the sweep but the baseline, in the order of the table.
+
+    baseline:        a configuration of `frame`, or rows of one configuration from elsewhere (another sweep, a record)
+    margin, unit:    least gain that counts, in nats per token or bits per byte
+    seeds:           those of `frame` that count, and that every configuration must have finished; by default all
+    exact_baseline:  test against the baseline's mean as if it were exact (the challenge's rule), which is weaker proof
+    objections:      why the seeds of a configuration (or of the baseline) prove nothing, from the seed ledger
+    looked_at:       configurations whose seeds were added to after a look: exploratory
+    family:          configurations that the sweep compares once it is complete; those without a row count as p = 1
+    shared_variance: whether arms trained apart may be judged by the whole sweep's spread; a race judges each by its own
+    Raises UserError for an unknown baseline, or rows of several configurations.
+    """
+    runs = per_run(frame, seeds)
+    wanted = set(runs["seed"] if seeds is None else seeds)
+    flaws, arms = flaws_of(runs, unit, wanted, "the configuration"), arms_of(runs, unit)
+    shared = SharedVariance.of([])
+    if isinstance(baseline, str):
+        name, reference, flaw = _own_baseline(baseline, arms, flaws)
+        shared = SharedVariance.of(independent_scores(runs, SCORE_IN[unit]) if shared_variance else [])
+    else:
+        name, reference, flaw = _other_baseline(baseline, unit)
+    plan = _Plan(unit, margin, alpha, exact_baseline, shared)
+    flaw = objections.get(name, "") or flaw
+    sweeps = dict(zip(runs["config"], runs["sweep"], strict=True)) if "sweep" in runs else {}
+    verdicts = []
+    for config, arm in arms.items():
+        if arm is reference:
+            continue
+        why_not = flaw or objections.get(config, "") or flaws[config]
+        steered = exploratory or config in looked_at
+        asked = Verdict(config, name, "cannot say", alpha, steered, str(sweeps.get(config, "")), why_not)
+        verdicts.append(asked if why_not else _judged(asked, arm, reference, plan))
+    return _corrected(verdicts, correction, family)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    unit: Unit
+    margin: float
+    alpha: float
+    exact_baseline: bool
+    shared: SharedVariance
+
+
+def _own_baseline(name: str, arms: Mapping[str, Arm], flaws: Mapping[str, str]) -> tuple[str, Arm, str]:
+    if name not in arms:
+        known = ", ".join(list(arms)[:5]) or "none"
+        raise UserError(f"no configuration '{name}' in this sweep{did_you_mean(name, arms)}; known: {known}")
+    return name, arms[name], flaws[name].replace("the configuration", "the baseline", 1)
+
+
+def _other_baseline(rows: pd.DataFrame, unit: Unit) -> tuple[str, Arm, str]:
+    names = list(rows["config"].unique())
+    if len(names) != 1:
+        raise UserError(f"a baseline is one configuration, but these rows hold {len(names)}: {', '.join(names[:5])}")
+    runs, name = per_run(rows), str(names[0])
+    return name, arms_of(runs, unit)[name], flaws_of(runs, unit, set(runs["seed"]), "the baseline")[name]
+
+
+def _judged(asked: Verdict, arm: Arm, reference: Arm, plan: _Plan) -> Verdict:
+    """The verdict on two arms that may be compared, before correction."""
+    same_tokens = math.isclose(arm.tokens_per_byte, reference.tokens_per_byte, rel_tol=SAME_TOKENIZER)
+    if plan.unit == "nats" and not same_tokens:
+        reason = "the arms have different tokenizers, and nats are per token; give the margin in bits per byte"
+        return replace(asked, reason=reason)
+    try:
+        match = _Match.of(arm, reference, plan)
+        found = match.tested(plan)
+    except NoVerdict as error:
+        return replace(asked, reason=str(error))
+    return replace(
+        asked,
+        test=found.name,
+        assumption=found.assumption,
+        n_candidate=len(match.candidate),
+        n_baseline=len(match.baseline),
+        nats=_effect(found, plan, "nats", arm.tokens_per_byte) if same_tokens else None,
+        bpb=_effect(found, plan, "bpb", arm.tokens_per_byte),
+        t=found.t,
+        df=found.df,
+        p=found.p,
+        correlation=found.correlation,
+        p_no_worse=no_worse_p(found, plan.margin),
+        sign_flip_p=match.sign_flip_p(plan),
+        bootstrap_bpb=match.bootstrap_bpb(plan.unit, arm.tokens_per_byte),
+    )
+
+
+@dataclass(frozen=True)
+class _Match:
+    """The scores of two arms, in the unit of the margin; in pairs when they share artifacts."""
+
+    candidate: NDArray[np.float64]
+    baseline: NDArray[np.float64]
+    paired: bool
+
+    @classmethod
+    def of(cls, arm: Arm, reference: Arm, plan: _Plan) -> _Match:
+        shared = sorted(arm.by_artifact.keys() & reference.by_artifact.keys())
+        if shared and not plan.exact_baseline:
+            ours, theirs = (np.array([side.by_artifact[name] for name in shared]) for side in (arm, reference))
+            return cls(ours, theirs, True)
+        return cls(arm.scores, reference.scores, False)
+
+    def tested(self, plan: _Plan) -> TTest:
+        """The test that the origin of the numbers calls for."""
+        if plan.exact_baseline:
+            return one_sample_t(self.candidate, float(self.baseline.mean()), plan.margin)
+        if self.paired:
+            return paired_t(self.candidate, self.baseline, plan.margin)
+        if plan.shared.df >= LEAST_POOLED_DF:
+            return moderated_t(self.candidate, self.baseline, plan.shared, plan.margin)
+        return welch_t(self.candidate, self.baseline, plan.margin)
+
+    def sign_flip_p(self, plan: _Plan) -> float | None:
+        """The exact test of the pairs, where they are enough to reach alpha."""
+        if not self.paired:
+            return None
+        with contextlib.suppress(NoVerdict):
+            return sign_flip_p(self.candidate - self.baseline, plan.margin, plan.alpha)
+        return None
+
+    def bootstrap_bpb(self, unit: Unit, density: float) -> tuple[float, float] | None:
+        """Bootstrap interval of the difference in bits per byte, where the runs are enough for one."""
+        scale = nats_to_bits_per_byte(1.0, density) if unit == "nats" else 1.0
+        with contextlib.suppress(NoVerdict):
+            if self.paired:
+                low, high = bootstrap_interval(self.candidate - self.baseline)
+            else:
+                low, high = bootstrap_interval(self.candidate, self.baseline)
+            return low * scale, high * scale
+        return None
+
+
+def _effect(found: TTest, plan: _Plan, unit: Unit, density: float) -> Effect:
+    numbers = (found.difference, found.low, found.high, plan.margin)
+    if unit == plan.unit:
+        return Effect(*numbers)
+    convert = nats_to_bits_per_byte if unit == "bpb" else bits_per_byte_to_nats
+    return Effect(*(convert(number, density) for number in numbers))
+
+
+def _corrected(verdicts: Sequence[Verdict], correction: str, family: int) -> list[Verdict]:
+    raw = [1.0 if verdict.p is None else verdict.p for verdict in verdicts]
+    if correction == "none" or not verdicts:
+        return [_concluded(verdict, p, 1) for verdict, p in zip(verdicts, raw, strict=True)]
+    raw += [1.0] * (family - len(raw))
+    corrected = holm(raw)
+    return [_concluded(verdict, float(p), len(raw)) for verdict, p in zip(verdicts, corrected, strict=False)]
+
+
+def _concluded(verdict: Verdict, p_corrected: float, num_comparisons: int) -> Verdict:
+    if verdict.p is None:
+        return verdict
+    conclusion: Literal["better", "not shown"] = "better" if p_corrected < verdict.alpha else "not shown"
+    return replace(verdict, conclusion=conclusion, p_corrected=p_corrected, num_comparisons=num_comparisons)

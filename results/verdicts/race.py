@@ -1,0 +1,80 @@
+"""What a race showed, as verdicts: the numbers of `compare` on the seeds each configuration ran, judged by the race.
+
+The interval is the one that holds at every look together, wider than that of a fixed number of seeds; the p-value is
+that of the last look alone, so it is told but decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+import pandas as pd
+from scipy import stats
+
+from results.stats.race import RaceRule, Standing
+from results.verdicts.compare import compare
+from results.verdicts.verdict import Effect, Unit, Verdict
+
+TOLD = {
+    "winner": "nobody in the race beats it by more than the margin",
+    "dropped": "dropped after {n} seeds: it cannot win",
+    "left": "neither named nor dropped when all {n} seeds were used up",
+    "running": "still in the race after {n} seeds",
+    "failed": "a seed failed",
+}
+
+
+def race_verdicts(
+    frame: pd.DataFrame,
+    race: Standing,
+    baseline: str,
+    rule: RaceRule,
+    unit: Unit,
+    seeds: Sequence[int],
+    objections: Mapping[str, str] = MappingProxyType({}),
+) -> list[Verdict]:
+    """A verdict for every candidate of the race, in the order they were asked.
+
+    seeds:  all that were declared, in their order
+    """
+    verdicts = []
+    for config, fate in race.fates.items():
+        n = min(race.seeds[config], race.seeds[baseline])
+        found = compare(
+            frame[frame["config"].isin([config, baseline])],
+            baseline,
+            rule.margin,
+            unit,
+            rule.alpha,
+            seeds=seeds[:n],
+            objections=objections,
+            shared_variance=False,
+        )
+        verdicts += [_judged(verdict, race, rule, fate, n) for verdict in found]
+    return verdicts
+
+
+def _judged(verdict: Verdict, race: Standing, rule: RaceRule, fate: str, n: int) -> Verdict:
+    if verdict.bpb is None:
+        return replace(verdict, race=TOLD[fate].format(n=race.seeds[verdict.config]))
+    level = rule.alpha * rule.looks.share(n) / len(race.fates)
+    return replace(
+        verdict,
+        conclusion="better" if verdict.config in race.better else "not shown",
+        p_corrected=None,
+        num_comparisons=len(race.fates),
+        bpb=_widened(verdict.bpb, verdict.df, level),
+        nats=None if verdict.nats is None else _widened(verdict.nats, verdict.df, level),
+        race=TOLD[fate].format(n=race.seeds[verdict.config]),
+        looks=(rule.looks.first, rule.looks.last),
+    )
+
+
+def _widened(effect: Effect, df: float | None, level: float) -> Effect:
+    """Both ends at the level of this look: right at all looks and for all configurations together."""
+    assert df is not None
+    factor = float(stats.t.isf(level, df) / stats.t.isf(0.025, df))
+    half = (effect.high - effect.low) / 2 * factor
+    return replace(effect, low=effect.difference - half, high=effect.difference + half)

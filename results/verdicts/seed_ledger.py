@@ -1,0 +1,271 @@
+"""The seed ledger: which seeds were declared, which started, and what became of every one of them.
+
+One file per store, only ever appended to. Each line holds the hash of the line before, so that a line that was changed,
+removed or slipped in later is found; a second file names the newest line, so that a cut end is found too. Seeds are
+declared before they run; what rests on a choice among seeds whose outcomes were known is refused. It keeps no scores:
+the records do.
+
+    {"event": "declared", "sweep": "ttt", "config": "3f2a", "seeds": [1, 42], "purpose": "sweep", "at", "previous"}
+    {"event": "started", "sweep": "ttt", "config": "3f2a", "seed": 42, "at", "previous"}
+    {"event": "ended", "sweep": "ttt", "config": "3f2a", "seed": 42, "status": "done", "at", "previous"}
+
+Machines that share a bucket add to one chain there, an object for each line; the file is then a copy. It notices
+mistakes and short cuts; whoever rewrites both files and the records with care leaves no mark.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from trainer.spec.errors import StoreError, UserError
+from trainer.spec.record import now
+from trainer.store import locks
+from trainer.store.bucket import Bucket
+from trainer.store.mirror import bucket_of
+
+FILE = "seed_ledger.jsonl"
+HEAD = "seed_ledger.head"
+"""Number and hash of the newest line; written after it, so a killed writer leaves it one line behind."""
+FIRST = "0" * 64
+"""What the first line says of the line before it."""
+MOST_LINES_AT_ONCE = 512
+Purpose = Literal["sweep", "confirm"]
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SeedFate:
+    """What became of one declared seed of one configuration."""
+
+    sweep: str
+    config: str
+    seed: int
+    purpose: Purpose
+    outcome: str
+    """'declared', 'started', or the status of its record."""
+
+
+class Ledger:
+    """The ledger of one store; lines that other processes add are read as they come."""
+
+    def __init__(self, store: Path):
+        self.path, self._head = Path(store) / FILE, Path(store) / HEAD
+        self._bucket = bucket_of(Path(store))
+        self._forget()
+
+    def _forget(self) -> None:
+        self._entries: list[Entry] = []
+        self._read_bytes, self._hashes = 0, [FIRST]
+        self._declared: dict[tuple[str, str], list[int]] = {}
+        self._runs: set[tuple[str, str, str, int]] = set()
+        self._by_config: dict[str, list[Entry]] = {}
+
+    def declare(self, sweep: str, config: str, seeds: Sequence[int], purpose: Purpose = "sweep") -> None:
+        """Says which seeds a configuration will run on, before any of them does; saying it again changes nothing.
+
+        Raises UserError for a seed named twice, for other seeds than the sweep declared before, and when a
+        confirmation names a seed on which the configuration has started.
+        """
+        if len(set(seeds)) < len(seeds):
+            raise UserError(f"seeds {list(seeds)} name one twice; one seed run twice is one piece of evidence")
+        with self._locked():
+            before = self._declared.get((sweep, config))
+            if before is not None and before != list(seeds):
+                raise UserError(f"sweep '{sweep}' declared seeds {before} for {config}; it cannot change them now")
+            if before is not None:
+                return
+            started = {entry["seed"] for entry in self._of(config) if entry["event"] == "started"}
+            if purpose == "confirm" and started & set(seeds):
+                raise UserError(f"seeds {_listed(started & set(seeds))} are not fresh: {config} has run on them")
+            added = self._append(event="declared", sweep=sweep, config=config, seeds=list(seeds), purpose=purpose)
+        if not added:
+            self.declare(sweep, config, seeds, purpose)
+
+    def start(self, sweep: str, config: str, seed: int) -> None:
+        """A run begins; going on after an interruption is no second run. Raises UserError for an undeclared seed."""
+        with self._locked():
+            if seed not in self._declared.get((sweep, config), ()):
+                raise UserError(f"seed {seed} of {config} was never declared by sweep '{sweep}'")
+            known = ("started", sweep, config, seed) in self._runs
+            added = known or self._append(event="started", sweep=sweep, config=config, seed=seed)
+        if not added:
+            self.start(sweep, config, seed)
+
+    def end(self, sweep: str, config: str, seed: int, status: str) -> None:
+        """A run has its record; the first outcome stands."""
+        with self._locked():
+            known = ("ended", sweep, config, seed) in self._runs
+            added = known or self._append(event="ended", sweep=sweep, config=config, seed=seed, status=status)
+        if not added:
+            self.end(sweep, config, seed, status)
+
+    def entries(self) -> Sequence[Entry]:
+        """All entries in order, of a chain that holds. Raises StoreError naming the first line that does not."""
+        if self._bucket is None:
+            return self._read()
+        with self._locked():
+            return self._entries
+
+    def _read(self) -> Sequence[Entry]:
+        newest = self._newest_line()  # before the lines: others may append meanwhile
+        if not self.path.exists():
+            self._forget()
+            self._demand(newest)
+            return []
+        if self.path.stat().st_size < self._read_bytes:
+            self._forget()
+        with self.path.open("rb") as file:
+            file.seek(self._read_bytes)
+            *lines, _torn = file.read().split(b"\n")
+        for line in lines:
+            self._take(line)
+        self._demand(newest)
+        return self._entries
+
+    def _newest_line(self) -> tuple[int, str]:
+        """Number and hash of the newest line that was written, as far as anybody said."""
+        if not self._head.exists():
+            return 0, FIRST
+        number, digest = self._head.read_text(encoding="utf-8").split()
+        return int(number), digest
+
+    def _demand(self, newest: tuple[int, str]) -> None:
+        """Raises StoreError unless the chain holds the newest line that was written."""
+        number, digest = newest
+        unsaid = len(self._entries) > 1 and not self._head.exists()
+        if unsaid or self._hashes[number : number + 1] != [digest]:
+            written = "nobody knows how many" if unsaid else number
+            raise StoreError(
+                f"{self.path}: {written} lines of the seed ledger were written, {len(self._entries)} are there, so "
+                f"nobody can tell which seeds were run. Restore it and {HEAD} from a copy, or begin a new store"
+            )
+
+    def _take(self, line: bytes) -> None:
+        try:
+            entry: Entry = json.loads(line)
+        except ValueError:
+            entry = {}
+        if entry.get("previous") != self._hashes[-1]:
+            raise StoreError(
+                f"{self.path}:{len(self._entries) + 1}: the chain of the seed ledger is broken here: a line was "
+                "changed, removed or added by hand, so nobody can tell which seeds were run"
+            )
+        if entry["event"] == "declared":
+            self._declared[entry["sweep"], entry["config"]] = entry["seeds"]
+        else:
+            self._runs.add((entry["event"], entry["sweep"], entry["config"], entry["seed"]))
+        self._entries.append(entry)
+        self._by_config.setdefault(entry["config"], []).append(entry)
+        self._read_bytes += len(line) + 1
+        self._hashes.append(hashlib.sha256(line).hexdigest())
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Nobody else appends meanwhile, and everything that is there has been read."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with locks.holding(self.path.with_suffix(".lock")):
+            self._read()
+            if self._bucket is not None:
+                self._bring(self._bucket)
+            yield
+
+    def _bring(self, bucket: Bucket) -> None:
+        """Lines that other machines added: the bucket holds an object for each."""
+        wanted = 1
+        while True:
+            keys = [_key(len(self._entries) + number) for number in range(1, wanted + 1)]
+            found = bucket.read_all(keys)
+            lines = [found[key] for key in itertools.takewhile(found.__contains__, keys)]
+            for line in lines:
+                self._write(line)
+            if len(lines) < wanted:
+                return
+            wanted = min(2 * wanted, MOST_LINES_AT_ONCE)
+
+    def _append(self, **entry: Any) -> bool:
+        """One line more. Returns whether it was added: if another machine was first, all is to be looked at anew."""
+        line = json.dumps(entry | {"at": now(), "previous": self._hashes[-1]}).encode()
+        if self._bucket is not None and not self._bucket.create(_key(len(self._entries) + 1), line):
+            return False
+        self._write(line)
+        return True
+
+    def _write(self, line: bytes) -> None:
+        """A torn last line, of a writer that was killed, makes way."""
+        with self.path.open("r+b" if self.path.exists() else "xb") as file:
+            file.seek(self._read_bytes)
+            file.truncate()
+            file.write(line + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._take(line)
+        aside = self._head.with_suffix(".aside")
+        aside.write_text(f"{len(self._entries)} {self._hashes[-1]}\n", encoding="utf-8")
+        aside.replace(self._head)
+
+    def _of(self, config: str) -> Sequence[Entry]:
+        return self._by_config.get(config, ())
+
+    def fate(self, configs: Iterable[str]) -> list[SeedFate]:
+        """Every seed ever declared for these configurations, in any sweep, with what became of it."""
+        self.entries()
+        fates: dict[tuple[str, str, int], SeedFate] = {}
+        for entry in itertools.chain.from_iterable(self._of(config) for config in dict.fromkeys(configs)):
+            if entry["event"] == "declared":
+                for seed in entry["seeds"]:
+                    key = entry["sweep"], entry["config"], seed
+                    fates[key] = SeedFate(*key, entry["purpose"], "declared")
+            else:
+                key = entry["sweep"], entry["config"], entry["seed"]
+                fates[key] = replace(fates[key], outcome=entry.get("status", "started"))
+        return list(fates.values())
+
+    def objection(self, sweep: str, config: str, recorded: Collection[int] = ()) -> str:
+        """Why the seeds of a configuration prove nothing in this sweep, or the empty string.
+
+        recorded:  seeds that have a record: one that was never declared is nobody's evidence
+        The declared ones were chosen when outcomes were known (the best k of n) if some had ended before, and others
+        that had are left out.
+        """
+        declared, ended = self._known_before(sweep, config)
+        if stray := set(recorded) - declared:
+            return f"seed {_listed(stray)} of {config} has a record, but the seed ledger knows no declaration of it"
+        if declared & ended and ended - declared:
+            return (
+                f"the seeds of {config} were chosen after their outcomes were known: it had run on {_listed(ended)}, "
+                f"of which only {_listed(declared & ended)} are counted"
+            )
+        return ""
+
+    def extended(self, sweep: str, config: str) -> bool:
+        """Whether seeds were added after a look at the first ones, outside any plan for such looks."""
+        declared, ended = self._known_before(sweep, config)
+        return bool(ended) and ended < declared
+
+    def _known_before(self, sweep: str, config: str) -> tuple[set[int], set[int]]:
+        """The seeds that the sweep declared for the configuration, and those that had ended by then, in any sweep."""
+        self.entries()
+        ended: set[int] = set()
+        for entry in self._of(config):
+            if entry["event"] == "declared" and entry["sweep"] == sweep:
+                return set(entry["seeds"]), ended
+            if entry["event"] == "ended":
+                ended.add(entry["seed"])
+        return set(), ended
+
+
+def _key(number: int) -> str:
+    """The object of a line in a bucket. It is only ever created, so of two machines at once one adds the line."""
+    return f"seed_ledger/{number:08}.json"
+
+
+def _listed(seeds: Collection[int]) -> str:
+    return ", ".join(str(seed) for seed in sorted(seeds))

@@ -1,0 +1,127 @@
+"""A sweep as a reader of its results needs it: the question, the rows, the verdicts, and what the runs cost.
+
+One frozen value, so that the report and the notebook tell the same story; whoever knows where a sweep lies fills it in.
+Published records of the challenge can stand in for a sweep of one's own.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from results.rows import machines
+from results.rows.read import OUTCOME_COLUMNS, frame_of
+from results.rows.row import unfinished_row
+from results.rows.tables import per_configuration
+from results.verdicts.acceptance import Acceptance, acceptance_of_records, policy_of
+from results.verdicts.compare import compare
+from results.verdicts.published_records import merged_records
+from results.verdicts.seed_ledger import SeedFate
+from results.verdicts.verdict import Verdict
+
+RECORDS_QUESTION = "Which published records of the challenge are better than the one before, by more than chance?"
+RULES = ("pg-written", "pg-frontier-p25")
+"""The challenge's rule as it is written, and as its later rows were judged."""
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """Everything that is known of a sweep."""
+
+    name: str
+    question: str
+    frame: pd.DataFrame
+    """One row per run, as `read_rows` gives it."""
+    baseline: str
+    """The configuration that others are measured against."""
+    verdicts: Sequence[Verdict]
+    labels: Mapping[str, str]
+    """What people call each configuration, the baseline included."""
+    fates: Sequence[SeedFate] = ()
+    """What became of every seed ever declared for these configurations, in any sweep of the store."""
+    acceptances: Sequence[Acceptance] = ()
+    """What acceptance rules say of them, where a rule was put to them."""
+    swept_keys: Sequence[str] = ()
+    seeds: Sequence[int] | None = None
+    """The declared seeds, which every configuration must finish; None when nothing was declared."""
+    enough: Mapping[str, int] = field(default_factory=dict)
+    """How many of them suffice for single configurations, where a race gave more to some than to others."""
+    terms: Mapping[str, str] = field(default_factory=dict)
+    """How the question was asked, in words by heading."""
+    total_runs: int | None = None
+    adaptive: bool = False
+    """Whether results steered the choice of configurations."""
+    outcomes: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(OUTCOME_COLUMNS)))
+    """One row per run and stage, as `read_outcomes` gives it."""
+    planned: Sequence[Mapping[str, Any]] | None = None
+    """The plan as rows, made before the first run; None when none was kept."""
+    wall_s: float | None = None
+    """Seconds that drivers were at work on the sweep, over all its lives."""
+    machines: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(machines.COLUMNS)))
+    """One row per machine, as `read_machines` gives it."""
+    by_the_clock: bool = False
+    """Whether training ends by the clock, so that the hardware is part of the question."""
+    curve_of: Callable[[str], bytes | None] = lambda fingerprint: None
+    """The learning curve of a training by its fingerprint, as CSV; None where it is gone."""
+    example: Mapping[str, Any] | None = None
+    """The record of one run of the best configuration, or of any that ended."""
+    commands: Sequence[str] = ()
+    """What to type to have the sweep again."""
+    space_text: str = ""
+    """The search space file as it was asked."""
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row per configuration, ranked."""
+        undeclared = self.seeds is None
+        return per_configuration(
+            self.frame, baseline=self.baseline, seeds=self.seeds, enough=self.enough, own_seeds=undeclared
+        )
+
+    @property
+    def best(self) -> str | None:
+        """The best ranked configuration beside the baseline, or None while none can be ranked."""
+        ranked = self.table[self.table["rank"].notna() & ~self.table["is_baseline"]]
+        return None if ranked.empty else str(ranked.iloc[0]["config"])
+
+    def with_example(self, record: Mapping[str, Any] | None) -> Dossier:
+        """The same, with the record of a run that shows what was done; which one depends on the ranking."""
+        return replace(self, example=record)
+
+    def verdict_of(self, config: str | None) -> Verdict | None:
+        """What can be said about one configuration; None for the baseline or a stranger."""
+        return next((verdict for verdict in self.verdicts if verdict.config == config), None)
+
+    def label(self, config: str) -> str:
+        """What people call a configuration."""
+        return self.labels.get(config, config)
+
+
+def published_dossier() -> Dossier:
+    """The merged records of the challenge, each against the one before it, in bits per byte and without a margin.
+
+    No seeds were declared, so each record stands with those it published; a seed that was run twice counts once.
+    """
+    arms = {name: rows.assign(sweep="records", within_budget=True) for name, rows in merged_records().items()}
+    names = list(arms)
+    verdicts = [compare(arms[name], arms[before], correction="none")[0] for before, name in itertools.pairwise(names)]
+    return Dossier(
+        name="published records",
+        question=RECORDS_QUESTION,
+        frame=_full_rows(pd.concat(arms.values(), ignore_index=True)),
+        baseline=names[0],
+        verdicts=verdicts,
+        labels={name: name.partition("_")[2] or name for name in names},
+        acceptances=[found for rule in RULES for found in acceptance_of_records(policy_of(rule))],
+    )
+
+
+def _full_rows(scores: pd.DataFrame) -> pd.DataFrame:
+    """Rows with every column; what was not published is empty."""
+    rows = [unfinished_row("records", "", 0, "done", {}) | row for row in scores.to_dict("records")]
+    return frame_of(rows, [], list(scores["config"].drop_duplicates()))

@@ -1,0 +1,40 @@
+"""Stores that released versions wrote still open, with the table they had.
+
+`tests/data/store_0_1_0` holds the demo sweep as version 0.1.0 wrote it: all records, the ledger, its smallest stages.
+"""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from orchestrator.commands.app import app
+
+DATA = Path(__file__).parents[2] / "data"
+
+
+@pytest.fixture
+def store(tmp_path) -> Path:
+    return Path(shutil.copytree(DATA / "store_0_1_0", tmp_path / "store"))
+
+
+def run(store: Path, *words: str) -> str:
+    result = CliRunner().invoke(app, [*words, "--store", str(store)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_the_table_of_a_0_1_0_sweep_is_what_0_1_0_printed(store):
+    assert run(store, "table", "ttt", "--format", "csv") == (DATA / "store_0_1_0.table.csv").read_text()
+
+
+def test_a_0_1_0_sweep_is_complete_and_its_stages_and_ledger_are_whole(store):
+    assert "ttt: complete, 21 of 21 runs" in run(store, "status", "ttt")
+    assert "all 3 stages are whole" in run(store, "cache", "verify")
+    assert "1337 done" in run(store, "compare", "ttt")
+
+
+def test_a_0_1_0_sweep_is_continued_and_not_begun_anew(store):
+    space = DATA.parents[1] / "search_spaces" / "ttt.yaml"
+    assert "nothing to run: all 21 runs are recorded" in run(store, "sweep", str(space))

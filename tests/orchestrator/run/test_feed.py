@@ -1,0 +1,130 @@
+"""Which runs are handed out: the shared stage first, and nobody is sent to wait while other work is left."""
+
+from unittest.mock import MagicMock
+
+import pytest
+
+from orchestrator.run.feed import Feed, queue_of
+from orchestrator.search.run_queue import FINISHED, WAIT
+from orchestrator.sweep.sweep import open_sweep
+from tests.orchestrator.questions import space_of
+from trainer.spec.record import now
+from trainer.stages.run_record import RunRequest, adopt, fingerprints_of, keep_record
+from trainer.store.local import StageStore
+
+MIXED = """
+name: mixed
+preset: tiny
+seeds: [1]
+parameters:
+  optimizer.muon.lr: {values: [0.01, 0.02]}
+  ttt.mode: {value: score_first}
+  ttt.lr: {values: [0.001, 0.002, 0.004]}
+compare: {baseline: {optimizer.muon.lr: 0.01, ttt.mode: off}}
+"""
+METRICS = {"val_bpb": 2.0, "val_loss": 3.0, "eval_s": 1.0, "legal": True, "model_bytes": 1}
+
+
+class Bench:
+    """A sweep over a store whose stages 'compute' by being published."""
+
+    def __init__(self, folder, text=MIXED):
+        self.store = StageStore(folder / "runs")
+        self.sweep = open_sweep(folder / "runs", space_of(folder, text))
+        self.queue = queue_of(self.sweep)
+        self.feed = Feed(self.sweep, self.queue, self.store, 1)
+
+    def stages(self, request: RunRequest) -> dict[str, str]:
+        return fingerprints_of(request.load_recipe(), 1)
+
+    def compute(self, request: RunRequest, *stages: str) -> None:
+        for stage, mark in self.stages(request).items():
+            if (not stages or stage in stages) and self.store.find(stage, mark) is None:
+                with self.store.writing(stage, mark) as aside:
+                    self.store.publish(aside, stage, mark, 1.0, now(), METRICS)
+
+    def finish(self, request: RunRequest) -> None:
+        self.compute(request)
+        keep_record(request, adopt(request, self.store, 1))
+        self.feed.ended(request.run_id)
+
+
+@pytest.fixture
+def bench(tmp_path) -> Bench:
+    made = Bench(tmp_path)
+    first = made.feed.next()
+    made.compute(first, "train_text", "val_text")
+    made.feed.ended(first.run_id)  # interrupted after the text was prepared
+    made.queue = queue_of(made.sweep)
+    made.feed = Feed(made.sweep, made.queue, made.store, 1)
+    return made
+
+
+def test_two_slots_train_two_models_before_anybody_waits(bench):
+    first, second = bench.feed.next(), bench.feed.next()
+    assert bench.stages(first)["train"] != bench.stages(second)["train"]
+    assert bench.feed.next() is WAIT
+
+
+def test_runs_whose_stages_are_warm_fill_the_slots_while_others_train(bench):
+    first, training = bench.feed.next(), bench.feed.next()
+    bench.finish(first)
+    warm = [bench.feed.next() for _ in range(3)]
+    assert {bench.stages(run)["train"] for run in warm if isinstance(run, RunRequest)} == {bench.stages(first)["train"]}
+    assert bench.stages(first)["train"] != bench.stages(training)["train"]
+
+
+def test_the_stage_that_most_runs_share_comes_first(tmp_path):
+    lonely = MIXED.replace(
+        "compare: {baseline: {optimizer.muon.lr: 0.01", "compare: {baseline: {optimizer.muon.lr: 0.5"
+    )
+    made = Bench(tmp_path, lonely)
+    first = made.feed.next()
+    made.compute(first, "train_text", "val_text")
+    made.feed.ended(first.run_id)
+    feed = Feed(made.sweep, queue_of(made.sweep), made.store, 1)
+    assert feed.next().load_recipe().optimizer.muon.lr == 0.01
+
+
+def test_every_run_is_handed_out_once_and_the_sweep_ends(bench):
+    handed, out = [], []
+    while (request := bench.feed.next()) is not FINISHED:
+        if request is WAIT:
+            bench.finish(out.pop(0))
+            continue
+        handed.append(request.run_id)
+        out.append(request)
+    assert len(handed) == len(set(handed)) == 7 == bench.queue.total_runs
+    assert bench.feed.is_finished()
+
+
+def test_a_run_whose_stages_are_all_stored_is_finished_by_reading(bench):
+    request = bench.feed.next()
+    bench.compute(request)
+    again = Feed(bench.sweep, queue_of(bench.sweep), bench.store, 1)
+    assert again.next().run_id != request.run_id
+    assert bench.sweep.record(request.run_id).stages_run == ()
+
+
+def test_an_interrupted_run_blocks_nobody_and_leaves_no_record(bench):
+    first = bench.feed.next()
+    assert bench.feed.ended(first.run_id) is None
+    assert isinstance(bench.feed.next(), RunRequest)
+    assert bench.sweep.record(first.run_id) is None
+
+
+def test_a_lost_run_is_a_failed_row_with_the_reason(bench):
+    request = bench.feed.next()
+    assert bench.feed.ended(request.run_id, "its group died").error == "its group died"
+    assert bench.sweep.record(request.run_id).status == "failed"
+
+
+def test_a_trial_that_tune_gives_up_leaves_no_failed_run_and_its_run_is_resumed(bench):
+    from orchestrator.run.tuner import FeedSearcher  # late: loads Ray
+
+    tune = FeedSearcher(bench.feed, MagicMock(), "board")
+    given_up = tune.suggest("trial")["request"]["run_id"]
+    tune.on_trial_complete("trial", error=True)
+    assert bench.sweep.records() == {}
+    again = Feed(bench.sweep, queue_of(bench.sweep), bench.store, 1)
+    assert again.next().run_id == given_up

@@ -1,0 +1,48 @@
+"""What a tracker is told of a run, and when a tracker is refused."""
+
+import pytest
+
+from orchestrator.run.tracking import MOST_POINTS, Trackers, tracked_run
+from tests.sweep_on_disk import finished_sweep
+from trainer.spec.errors import UserError
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    return finished_sweep(tmp_path / "store")
+
+
+def test_a_run_is_told_with_its_values_its_curve_and_its_row_as_the_last_point(sweep):
+    (record,) = [
+        record for run_id, record in sweep.records().items() if record.seed == 2 and record.headline == "adapt"
+    ]
+    run = tracked_run(sweep, record)
+    *curve, row = run.points
+    assert run.config == {"ttt.mode": "score_first", "ttt.lr": 0.004, "seed": 2, "preset": "tiny", "status": "done"}
+    assert [point["training_iteration"] for point in run.points] == list(range(1, 42))
+    assert curve[0]["train_loss"] == pytest.approx(6.0)
+    assert row["val_bpb"] == record.metric("adapt", "val_bpb")
+
+
+def test_a_long_curve_is_thinned_and_ends_where_it_ends(sweep):
+    record = next(iter(sweep.records().values()))
+    path = sweep.store / "stages" / "train" / record.stages["train"].fingerprint / "curve.csv"
+    path.write_text("step,train_loss\n" + "".join(f"{step},3.0\n" for step in range(7000)))
+    *curve, row = tracked_run(sweep, record).points
+    assert len(curve) <= MOST_POINTS
+    assert (curve[-1]["training_iteration"], row["training_iteration"]) == (7000, 7001)
+    path.unlink()
+    assert len(tracked_run(sweep, record).points) == 1
+
+
+def test_a_missing_package_is_told_with_what_to_install(monkeypatch):
+    monkeypatch.setattr("orchestrator.run.tracking.find_spec", lambda name: None if name == "wandb" else object())
+    Trackers(tensorboard=True).check(inline=False)
+    with pytest.raises(UserError, match=r"--wandb needs the package wandb: pip install -e '.\[tracking\]'"):
+        Trackers(wandb="project").check(inline=False)
+
+
+def test_trackers_need_ray():
+    with pytest.raises(UserError, match="--tensorboard is served by Ray's callbacks"):
+        Trackers(tensorboard=True).check(inline=True)
+    Trackers().check(inline=True)

@@ -1,0 +1,129 @@
+"""What another terminal is told of a sweep."""
+
+import io
+import json
+import multiprocessing
+import shlex
+import shutil
+import time
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from orchestrator.analysis.load import dossier_of
+from orchestrator.commands.app import app
+from orchestrator.output import console_for
+from orchestrator.run.feed import queue_of
+from orchestrator.status.progress import Overview
+from orchestrator.status.status import print_standing, standing, standing_lines, watch
+from orchestrator.sweep.live import LIVE_FILE, SlotPicture, driven_s, read_live
+from orchestrator.sweep.notes import PLAN_FILE, REPORT, keep_plan, read_plan
+from orchestrator.sweep.sweep import find_sweep
+from tests.sweep_on_disk import finished_sweep
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    return finished_sweep(tmp_path / "store")
+
+
+class Screen:
+    def show(self, picture) -> None:
+        self.picture = picture
+
+
+def drive_for(sweep, seconds: float, ready) -> None:
+    """Stands in for a driver: holds the lock and tells what its slot does."""
+    with sweep.lock():
+        Overview(sweep, queue_of(sweep)).show(Screen(), (SlotPicture(0, "train  ttt.lr=0.004  seed 2", 0.5),))
+        ready.set()
+        time.sleep(seconds)
+
+
+def told(show, sweep) -> str:
+    console = Console(file=io.StringIO(), width=100)
+    show(sweep, console)
+    return console.file.getvalue()
+
+
+def test_a_finished_sweep_says_so_and_an_unfinished_one_what_to_type(sweep):
+    assert standing(sweep)["state"] == "complete"
+    next((sweep.folder / "runs").glob("*.json")).unlink()
+    lines = standing_lines(standing(sweep), sweep)
+    assert lines == ["small: interrupted, 5 of 6 runs recorded", f"go on with: {sweep.command('resume')}"]
+
+
+def test_the_command_to_type_works_when_pasted_wherever_the_store_lies(sweep, tmp_path):
+    moved = tmp_path / "my store, größer"
+    shutil.copytree(sweep.store, moved)
+    words = shlex.split(find_sweep(moved, "small").command("status", "--format json"))
+    done = CliRunner().invoke(app, words[1:])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)[0]["recorded"] == 6
+
+
+def test_failures_and_quarantined_machines_are_told_by_name(sweep):
+    path = next((sweep.folder / "runs").glob("*.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "failed", "error": "OutOfMemory: 80 GB"}))
+    (sweep.folder / "machines.jsonl").write_text('{"event": "quarantined", "machine": "node-3", "why": "slow"}\n')
+    text = told(print_standing, sweep)
+    assert "failed 1x: OutOfMemory: 80 GB" in text
+    assert "machine node-3 is quarantined: slow" in text
+    assert sweep.command("resume", "--retry-failed") in text.replace("\n", "")
+
+
+def test_a_damaged_record_is_named_and_the_others_are_counted(sweep):
+    path = next((sweep.folder / "runs").glob("*.json"))
+    path.write_text("{half")
+    row = standing(sweep)
+    assert (row["state"], row["recorded"], row["runs"]) == ("damaged", 5, 6)
+    assert f"{path}: is no record of this version; delete it" in told(print_standing, sweep)
+    path.unlink()
+    assert standing(sweep)["state"] == "interrupted"
+
+
+def test_a_reason_in_square_brackets_is_told_as_it_is(sweep):
+    path, reason = next((sweep.folder / "runs").glob("*.json")), "RuntimeError: [enforce fail at alloc.cpp:114] [/tmp]"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "failed", "error": reason}))
+    console = console_for()
+    with console.capture() as said:
+        print_standing(sweep, console)
+    assert reason in said.get()
+
+
+def test_notes_that_a_kill_left_half_written_hide_no_result(sweep):
+    for name in (PLAN_FILE, REPORT, LIVE_FILE):
+        (sweep.folder / name).write_text("")
+    assert read_plan(sweep.folder) is None
+    assert dossier_of(sweep).planned is None
+    assert standing(sweep)["state"] == "complete"
+
+
+def test_watching_shows_what_slots_do_until_the_driver_ends(sweep):
+    ready = multiprocessing.Event()
+    driver = multiprocessing.get_context("fork").Process(target=drive_for, args=(sweep, 1.5, ready))
+    driver.start()
+    assert ready.wait(20)
+    text = told(watch, sweep)
+    driver.join()
+    assert "train  ttt.lr=0.004  seed 2" in text
+    assert text.splitlines()[-1] == "small: complete, 6 of 6 runs recorded"
+
+
+def test_time_at_work_adds_up_over_the_lives_of_a_sweep(sweep):
+    for _ in range(2):
+        overview = Overview(sweep, queue_of(sweep))
+        overview._started_s -= 100.0
+        overview.close()
+    assert 200.0 <= driven_s(sweep.folder) < 210.0
+    assert read_live(sweep.folder)["runs_done"] == 6
+
+
+def test_before_there_is_a_pace_the_time_left_is_what_was_planned(sweep):
+    keep_plan(sweep.folder, [{"stage": "total", "wall_s": 90.0}])
+    for path in (sweep.folder / "runs").glob("*.json"):
+        path.unlink()
+    picture = Overview(sweep, queue_of(sweep)).picture(())
+    assert 80.0 < picture.left_s <= 90.0
+    assert "left" in picture.time_line

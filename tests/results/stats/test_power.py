@@ -1,0 +1,110 @@
+"""Planned power against statsmodels, against simulation with the product's own tests, and against published figures."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.power import TTestPower
+
+from results.stats.power import Design, design_of, seeds_needed
+from results.stats.race import Heats, RaceRule
+from results.stats.sequential import Looks
+from results.stats.shared_variance import SharedVariance
+from trainer.spec.errors import UserError
+
+SD = 0.00067
+"""Pooled seed sd of the records' top rows, in bits per byte."""
+
+
+@pytest.mark.parametrize(("n", "gain"), [(3, 0.001), (5, 0.002), (10, 0.0005)])
+def test_paired_power_is_statsmodels_own(n, gain):
+    theirs = TTestPower().power(gain / SD, nobs=n, alpha=0.01, alternative="larger")
+    assert Design("paired", n, SD, 0.01).power(gain) == pytest.approx(theirs, abs=1e-12)
+
+
+@pytest.mark.parametrize(("gain", "alone", "pooled"), [(0.00194, 0.37, 0.86), (0.001, 0.09, 0.29)])
+def test_a_shared_spread_more_than_doubles_what_three_seeds_can_show(gain, alone, pooled):
+    """The published figures take a pooled sd of 38 degrees of freedom as given; ours doubts it in 1 sweep of 10."""
+    assert Design("welch", 3, SD, 0.01).power(gain) == pytest.approx(alone, abs=0.01)
+    assert stats.nct.cdf(stats.t.ppf(0.01, 38), 38, -gain / (SD * (2 / 3) ** 0.5)) == pytest.approx(pooled, abs=0.005)
+    assert Design("moderated", 3, SD, 0.01, num_arms=19).power(gain) == pytest.approx(pooled, abs=0.02)
+
+
+def test_three_seeds_of_the_records_can_show_18_ten_thousandths():
+    assert f"{Design('moderated', 3, SD, 0.01, num_arms=19).smallest_gain():.4f}" == "0.0018"
+
+
+@pytest.mark.parametrize("test", ["paired", "moderated", "welch"])
+@pytest.mark.parametrize(("n", "num_comparisons"), [(3, 1), (6, 20)])
+def test_the_power_is_that_of_the_test_it_names(test, n, num_comparisons):
+    design = Design(test, n, 1.0, 0.05, num_comparisons, num_arms=8)
+    gain = design.smallest_gain(0.7)
+    random, level, size = np.random.default_rng(3), design.level, 20_000
+    scores = random.normal(size=(size, 8, n))
+    a, b = scores[:, 0] - gain, scores[:, 1]
+    if test == "welch":
+        p = stats.ttest_ind(a, b, axis=1, equal_var=False, alternative="less").pvalue
+    elif test == "paired":
+        p = stats.ttest_1samp(a, 0, axis=1, alternative="less").pvalue
+    else:
+        variance = scores.var(-1, ddof=1)
+        steady, df = SharedVariance.over(variance, n - 1).steadied(variance[:, :2], n - 1)
+        p = stats.t.cdf((a.mean(1) - b.mean(1)) / np.sqrt(steady.sum(1) / n), df.min(1))
+    assert np.mean(p < level) == pytest.approx(0.7, abs=0.02)
+
+
+@given(st.floats(0.1, 3.0), st.integers(2, 12), st.sampled_from(["paired", "welch"]))
+@settings(max_examples=20, deadline=None)
+def test_more_gain_or_more_seeds_never_have_less_power(gain, n, test):
+    power = Design(test, n, 1.0, 0.05).power(gain)
+    assert Design(test, n, 1.0, 0.05).power(gain * 1.1) >= power
+    assert Design(test, n + 1, 1.0, 0.05).power(gain) >= power - 0.01  # simulated
+
+
+def test_seeds_needed_are_the_fewest_that_reach_the_power():
+    n = seeds_needed(0.001, paired=False, num_configurations=10, sd=SD, alpha=0.01)
+    assert design_of(False, 10, n, SD, 0.01).power(0.001) >= 0.8 > design_of(False, 10, n - 1, SD, 0.01).power(0.001)
+    assert seeds_needed(0.0, False, 1, SD, 0.01) is None
+    assert seeds_needed(SD / 1000, False, 1, SD, 0.01) is None
+
+
+def test_one_seed_proves_nothing():
+    for test in ("paired", "welch"):
+        assert (Design(test, 1, SD, 0.01).power(9.0), Design(test, 1, SD, 0.01).smallest_gain()) == (0.0, None)
+
+
+def test_a_sweep_shares_its_variance_where_compare_will():
+    assert [design_of(False, k, 3, SD, 0.01).test for k in (1, 3, 4, 19)] == [
+        "welch",
+        "welch",
+        "moderated",
+        "moderated",
+    ]
+    assert design_of(False, 4, 3, SD, 0.01).num_arms == 5
+    assert design_of(True, 9, 3, SD, 0.01).test == "paired"
+
+
+def test_a_design_without_spread_is_refused():
+    with pytest.raises(UserError, match="without a spread"):
+        Design("welch", 3, 0.0, 0.01)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_the_power_of_a_race_is_that_of_its_looks(paired):
+    design = design_of(paired, 5, 8, 1.0, 0.05, first_look=3)
+    gain, rule = design.smallest_gain(0.7), RaceRule(0.0, 0.05, Looks(8), paired)
+    random = np.random.default_rng(5)
+    scores = random.normal(size=(4_000, 6, 8)) * (0.5**0.5 if paired else 1.0)  # a difference of two has sd 1
+    scores[:, 1] -= gain
+    heats = Heats.start(rule, 4_000, 6)
+    for n in range(3, 9):
+        heats.look(scores[:, :, :n])
+    assert heats.better_SA[:, 1].mean() == pytest.approx(0.7, abs=0.02)
+
+
+def test_a_race_needs_a_few_seeds_more_at_most_than_one_look_would():
+    fixed = seeds_needed(2.0, False, 10, 1.0, 0.01)
+    race = seeds_needed(2.0, False, 10, 1.0, 0.01, first_look=3)
+    assert fixed <= race <= fixed + 5
+    assert not Design("race", 2, 1.0, 0.01).can_prove

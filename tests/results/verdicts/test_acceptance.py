@@ -1,0 +1,108 @@
+"""The communities' own rules on the published records, figure by figure."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from scipy import stats
+
+from results.stats.t_tests import one_sample_t
+from results.verdicts.acceptance import POLICIES, accept, acceptance_of_records, policy_of
+from results.verdicts.published_records import frontier_before, load_records, merged_records, record_losses, unit_of_sd
+from tests.results.sweeps import LN2, TOKENS_PER_BYTE, frame, row
+from trainer.spec.errors import UserError
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "record_verdicts.csv"
+SECOND_ENTRY = "PR 150 second 10L entry"
+
+
+def verdicts() -> pd.DataFrame:
+    """A line per pair of consecutive records and policy."""
+    told = [answer for policy in POLICIES.values() for answer in acceptance_of_records(policy)]
+    return pd.DataFrame(
+        {
+            "policy": [answer.policy.name for answer in told],
+            "previous": [answer.incumbent for answer in told],
+            "record": [answer.candidate for answer in told],
+            "answer": [answer.answer for answer in told],
+            "p": ["" if answer.p is None else f"{answer.p:.3g}" for answer in told],
+            "gain_bpb": ["" if answer.gain_bpb is None else f"{answer.gain_bpb:.6f}" for answer in told],
+        }
+    )
+
+
+def test_the_verdicts_of_all_consecutive_records_stand():
+    """Accept a change: python -c 'from tests.results.test_policies import *; verdicts().to_csv(GOLDEN, index=False)'"""
+    golden = pd.read_csv(GOLDEN, dtype=str, keep_default_na=False)
+    changed = verdicts().astype(str).compare(golden)
+    assert changed.empty, f"{changed}\n{test_the_verdicts_of_all_consecutive_records_stand.__doc__}"
+
+
+def test_one_record_alone_is_called_unsupported_and_never_gets_a_number():
+    by_name = {answer.candidate: answer for answer in acceptance_of_records(POLICIES["pg-written"])}
+    single = [name for name, rows in merged_records().items() if len(rows) == 1 and name in by_name]
+    unsupported = [name for name, answer in by_name.items() if answer.answer == "cannot say"]
+    assert len(unsupported) == 10
+    assert set(unsupported) == set(single)
+    assert {by_name[name].p for name in single} == {None}
+
+
+def test_of_the_sp8192_steps_one_passes_the_written_rule():
+    told = acceptance_of_records(POLICIES["pg-written"])
+    first = next(i for i, answer in enumerate(told) if "1412" in str(i) or "SP8192_HessianSDClip" in answer.candidate)
+    passed = [answer for answer in told[first:] if answer.answer == "accepted"]
+    assert [(answer.candidate, f"{answer.p:.4f}") for answer in passed] == [("2026-04-10_VarLenAttn", "0.0016")]
+    assert passed[0].margin_bpb == pytest.approx(0.00194, abs=5e-6)
+
+
+@pytest.mark.parametrize(("record", "previous", "p"), [(1514, 1493, 0.020), (1769, 1736, 0.0625)])
+def test_the_frontier_rule_gives_the_published_p_values(record, previous, p):
+    told = accept(POLICIES["pg-frontier-p25"], record_losses(record), record_losses(previous))
+    assert (told.answer, told.p) == ("accepted", pytest.approx(p, abs=5e-4))
+
+
+def test_the_seed_documents_entry_beats_the_naive_baseline_and_not_the_record_of_the_day_before():
+    losses = record_losses(SECOND_ENTRY)
+    found = one_sample_t(losses["val_loss"].to_numpy(), 2.0727, 0.005)
+    assert f"{losses['val_loss'].mean():.8f} {losses['val_loss'].std():.8f}" == "1.95473431 0.00079629"
+    assert f"{found.t:.3f} {found.t:.1f} {found.p:.1e}" == "-245.717 -245.7 8.3e-06"
+    assert unit_of_sd(0.00047, losses).startswith("sd 0.00047 is that of val_bpb (bits per byte)")
+    naive = accept(POLICIES["pg-written"], losses, record_losses("2026-03-17_NaiveBaseline"))
+    assert (naive.answer, naive.n_incumbent) == ("accepted", 1)
+    day_before = accept(POLICIES["pg-written"], losses, record_losses(frontier_before("2026-03-20")))
+    assert (day_before.incumbent, day_before.answer) == ("2026-03-19_smeargate_orthoinit_muonwd", "not accepted")
+
+
+def test_the_first_entrys_published_test_is_on_rounded_figures():
+    """Published as t = -286.2 from mean 1.9574 and sd 0.00067."""
+    losses = load_records().query("record == 'unmerged: PR 150 first 10L entry'")["val_loss"]
+    assert (losses.mean(), losses.std()) == (pytest.approx(1.9574, abs=5e-5), pytest.approx(0.00067, abs=5e-6))
+
+
+def test_track_one_is_scipys_one_sample_test_against_its_target():
+    losses = [3.2781, 3.2772, 3.2790, 3.2784]
+    rows = frame(*(row("ours", seed, loss * TOKENS_PER_BYTE / LN2) for seed, loss in enumerate(losses)))
+    told = accept(POLICIES["mng-track1"], rows)
+    assert told.p == pytest.approx(stats.ttest_1samp(losses, 3.28, alternative="less").pvalue, rel=1e-9)
+    assert told.answer == ("accepted" if told.p < 0.01 else "not accepted")
+
+
+@pytest.mark.parametrize(("loss", "n", "answer"), [(3.2781, 4, "not accepted"), (3.2779, 4, "accepted")])
+def test_track_three_asks_gain_times_root_n(loss, n, answer):
+    noise = (-1e-4, 1e-4, -1e-4, 1e-4)
+    rows = frame(*(row("ours", i, (loss + noise[i]) * TOKENS_PER_BYTE / LN2) for i in range(n)))
+    assert accept(POLICIES["mng-track3"], rows).answer == answer  # 0.004 / sqrt(4) = 0.002 below 3.28
+
+
+def test_an_illegal_score_or_an_unknown_unit_is_not_judged():
+    assert "not known to be legal" in accept(POLICIES["pg-written"], record_losses(338), record_losses(315)).reason
+    told = accept(POLICIES["pg-written"], record_losses(1797), record_losses(1787))
+    assert (told.answer, told.p) == ("cannot say", None)
+    assert "val_loss is not known" in told.reason
+
+
+def test_an_unknown_policy_offers_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'pg-written'"):
+        policy_of("pg-writen")
+    with pytest.raises(UserError, match="compares with an incumbent"):
+        accept(POLICIES["pg-written"], record_losses(549))

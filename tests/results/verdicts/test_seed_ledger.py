@@ -1,0 +1,150 @@
+"""The seed ledger: what it refuses, what it shows, and that nobody can rewrite it unseen."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from results.verdicts.seed_ledger import HEAD, Ledger
+from trainer.spec.errors import StoreError, UserError
+
+
+@pytest.fixture
+def ledger(tmp_path) -> Ledger:
+    return Ledger(tmp_path)
+
+
+def ran(ledger, sweep, config, *seeds, status="done"):
+    for seed in seeds:
+        ledger.start(sweep, config, seed)
+        ledger.end(sweep, config, seed, status)
+
+
+def test_a_seed_is_declared_before_it_runs(ledger):
+    with pytest.raises(UserError, match="seed 1 of aaaa was never declared"):
+        ledger.start("ttt", "aaaa", 1)
+    ledger.declare("ttt", "aaaa", [1, 2])
+    ledger.start("ttt", "aaaa", 1)
+
+
+def test_every_declared_seed_is_shown_with_its_outcome(ledger):
+    ledger.declare("ttt", "aaaa", [1, 2, 3, 4])
+    ran(ledger, "ttt", "aaaa", 1)
+    ran(ledger, "ttt", "aaaa", 2, status="failed")
+    ledger.start("ttt", "aaaa", 3)
+    outcomes = {fate.seed: fate.outcome for fate in ledger.fate(["aaaa"])}
+    assert outcomes == {1: "done", 2: "failed", 3: "started", 4: "declared"}
+
+
+def test_what_was_said_is_not_said_twice(ledger):
+    for _ in range(2):
+        ledger.declare("ttt", "aaaa", [1])
+        ran(ledger, "ttt", "aaaa", 1)
+        ledger = Ledger(ledger.path.parent)  # after a restart
+    ledger.end("ttt", "aaaa", 1, "failed")
+    assert [entry["event"] for entry in ledger.entries()] == ["declared", "started", "ended"]
+    assert [fate.outcome for fate in ledger.fate(["aaaa"])] == ["done"]
+
+
+def test_declared_seeds_do_not_change_and_none_counts_twice(ledger):
+    ledger.declare("ttt", "aaaa", [1, 2])
+    with pytest.raises(UserError, match="cannot change them now"):
+        ledger.declare("ttt", "aaaa", [1, 2, 3])
+    with pytest.raises(UserError, match="name one twice"):
+        ledger.declare("ttt", "bbbb", [1, 1])
+
+
+def test_the_best_three_of_five_seeds_are_refused(ledger):
+    ledger.declare("first", "aaaa", [1, 2, 3, 4, 5])
+    ran(ledger, "first", "aaaa", 1, 2, 3, 4, 5)
+    ledger.declare("second", "aaaa", [1, 3, 5])
+    assert ledger.objection("first", "aaaa") == ""
+    assert "had run on 1, 2, 3, 4, 5, of which only 1, 3, 5 are counted" in ledger.objection("second", "aaaa")
+    assert ledger.objection("second", "bbbb") == ""
+
+
+def test_fresh_seeds_and_repeated_ones_are_not_objected_to_but_more_seeds_after_a_look_are_marked(ledger):
+    ledger.declare("first", "aaaa", [1, 2])
+    ran(ledger, "first", "aaaa", 1, 2)
+    for sweep, seeds in {"same": [1, 2], "fresh": [7, 8], "more": [1, 2, 3, 7, 8]}.items():
+        ledger.declare(sweep, "aaaa", seeds)
+        assert ledger.objection(sweep, "aaaa") == ""
+        ran(ledger, sweep, "aaaa", *(seeds if sweep == "fresh" else ()))
+    assert [ledger.extended(sweep, "aaaa") for sweep in ("first", "same", "fresh", "more")] == [
+        False, False, False, True
+    ]  # fmt: skip
+
+
+def test_a_confirmation_needs_fresh_seeds(ledger):
+    ledger.declare("ttt", "aaaa", [1, 2])
+    ran(ledger, "ttt", "aaaa", 1)
+    with pytest.raises(UserError, match="seeds 1 are not fresh"):
+        ledger.declare("ttt-confirm", "aaaa", [1, 9], purpose="confirm")
+    ledger.declare("ttt-confirm", "aaaa", [8, 9], purpose="confirm")
+
+
+@pytest.mark.parametrize("tamper", ["change", "remove", "insert"])
+def test_a_rewritten_past_is_found(ledger, tamper):
+    ledger.declare("ttt", "aaaa", [1, 2])
+    ran(ledger, "ttt", "aaaa", 1, 2)
+    lines = ledger.path.read_text().splitlines()
+    if tamper == "change":
+        lines[2] = lines[2].replace('"done"', '"failed"')
+    elif tamper == "remove":
+        del lines[1:3]
+    else:
+        lines.insert(2, json.dumps(json.loads(lines[1]) | {"seed": 2}))
+    ledger.path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(StoreError, match="chain of the seed ledger is broken"):
+        Ledger(ledger.path.parent).entries()
+
+
+@pytest.mark.parametrize("kept", [0, 1, 4])
+def test_lines_cut_off_its_end_are_missed(ledger, kept):
+    ledger.declare("ttt", "aaaa", [1, 2])
+    ran(ledger, "ttt", "aaaa", 1, 2)
+    lines = ledger.path.read_text().splitlines(keepends=True)
+    ledger.path.write_text("".join(lines[:kept]))
+    for reader in (ledger, Ledger(ledger.path.parent)):
+        with pytest.raises(StoreError, match=f"5 lines of the seed ledger were written, {kept} are there"):
+            reader.entries()
+    ledger.path.unlink()
+    with pytest.raises(StoreError, match="0 are there"):
+        ledger.declare("ttt", "bbbb", [3])
+
+
+def test_a_ledger_that_nobody_vouches_for_is_refused_but_a_crash_after_its_first_line_is_none(ledger):
+    ledger.declare("ttt", "aaaa", [1])
+    (ledger.path.parent / HEAD).unlink()
+    Ledger(ledger.path.parent).start("ttt", "aaaa", 1)
+    (ledger.path.parent / HEAD).unlink()
+    with pytest.raises(StoreError, match="nobody knows how many lines"):
+        Ledger(ledger.path.parent).entries()
+
+
+def test_a_record_whose_seed_was_never_declared_is_no_evidence(ledger):
+    ledger.declare("ttt", "aaaa", [1, 2])
+    assert ledger.objection("ttt", "aaaa", [1, 2]) == ""
+    assert "seed 5 of aaaa has a record, but the seed ledger knows no declaration" in ledger.objection(
+        "ttt", "aaaa", [1, 5]
+    )
+
+
+def test_a_line_torn_by_a_crash_makes_way(ledger):
+    ledger.declare("ttt", "aaaa", [1])
+    with ledger.path.open("ab") as file:
+        file.write(b'{"event": "star')
+    again = Ledger(ledger.path.parent)
+    again.start("ttt", "aaaa", 1)
+    assert [entry["event"] for entry in Ledger(ledger.path.parent).entries()] == ["declared", "started"]
+
+
+def test_several_drivers_keep_one_chain(tmp_path):
+    def drive(sweep: str) -> None:
+        ledger = Ledger(tmp_path)
+        ledger.declare(sweep, "aaaa", range(10))
+        ran(ledger, sweep, "aaaa", *range(10))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(drive, ["a", "b", "c", "d"]))
+    assert len(Ledger(tmp_path).entries()) == 4 * 21

@@ -1,0 +1,109 @@
+"""Each dead part of PR #150 and its relatives, planted again, is found by name; the presets are alive."""
+
+import json
+
+import pytest
+import torch
+
+from tests.trainer.cli import trainer
+from trainer.liveness import check as liveness
+from trainer.liveness.check import check_liveness
+from trainer.nn import attention, gpt, init
+from trainer.quant import fake_quant, packing
+from trainer.spec.field_index import value_at
+from trainer.spec.load import load_preset
+from trainer.stages import adapt, export, train
+
+QUICK = {"model.num_layers": 2, "model.bigram_dim": 32}
+
+
+def dead(preset: str = "tiny", **changes) -> list[str]:
+    recipe = load_preset(preset, QUICK | {key.replace("__", "."): value for key, value in changes.items()}).recipe
+    return [finding.name for finding in check_liveness(recipe) if not finding.alive]
+
+
+def test_a_recipe_with_everything_on_is_alive():
+    everything = {
+        "model__xsa_layers": [1],
+        "model__ln_scale": True,
+        "model__skip_gates": True,
+        "model__value_embed_dim": 128,
+        "model__value_embed_layers": [1],
+        "model__recur_loops": 1,
+        "model__recur_first": 0,
+        "model__recur_last": 1,
+        "model__parallel_residual": "one_lane",
+        "model__parallel_from": 1,
+        "quantization__qat": "late",
+        "quantization__method": "clip_search",
+        "quantization__compressor": "lzma",
+        "ttt__mode": "score_first",
+    }
+    assert dead(**everything) == []
+
+
+def test_a_bigram_table_and_projection_that_both_start_at_zero_are_found(monkeypatch):
+    whole = init.initial_value
+
+    def both_zero(name, shape, *rest):
+        return torch.zeros(shape) if name == "bigram.proj.weight" else whole(name, shape, *rest)
+
+    monkeypatch.setattr(gpt, "initial_value", both_zero)
+    assert {"model.bigram_buckets", "gradient of bigram.proj.weight", "gradient of bigram.embed.weight"} <= set(dead())
+
+
+def test_late_qat_that_was_folded_away_is_found(monkeypatch):
+    monkeypatch.setattr(gpt.GPT, "set_weight_transform", lambda self, transform: None)
+    assert "quantization.qat" in dead(quantization__qat="late")
+
+
+def test_a_scale_floor_in_the_export_alone_is_found(monkeypatch):
+    quantize = fake_quant.quantize_rows
+
+    def floored(weight, bits, *rest):
+        scales = quantize(weight, bits, *rest)[1].clamp(min=1 / 31)
+        return (weight / scales.float()[:, None]).round().clamp(-31, 31).to(torch.int8), scales
+
+    monkeypatch.setattr(packing, "quantize_rows", floored)
+    assert dead(quantization__qat="always") == ["quantization.qat meets the export"]
+
+
+def test_snapshots_that_nobody_uses_are_found(monkeypatch):
+    monkeypatch.setitem(export.WEIGHTS_FILE, "swa", train.LAST)
+    assert dead() == ["averaging.use"]
+
+
+def test_test_time_training_that_leaves_the_weights_is_found(monkeypatch):
+    monkeypatch.setattr(adapt, "make_sgd", lambda parameters, lr, momentum: torch.optim.SGD(parameters, lr=0.0))
+    monkeypatch.setattr("trainer.scoring.ttt.chunk_lr", lambda *_: 0.0)
+    assert dead(ttt__mode="score_first") == ["ttt.mode"]
+
+
+def test_a_recurrence_that_never_switches_on_is_found(monkeypatch):
+    monkeypatch.setattr(train, "used_fraction", lambda *_: 0.0)
+    assert "model.recur_loops" in dead(model__recur_loops=1, model__recur_first=0, model__recur_last=1)
+
+
+def test_exclusive_attention_that_excludes_nothing_is_found(monkeypatch):
+    monkeypatch.setattr(attention, "without_own_value", lambda y, v: y)
+    assert dead(model__xsa_layers=[1]) == ["model.xsa_layers"]
+
+
+def test_the_command_names_what_is_dead_and_fails(monkeypatch):
+    done = trainer("check", "baseline")
+    assert done.exit_code == 0
+    assert "97 of 97 alive" in done.output
+    found = [liveness.Finding("averaging.use", False, "the artifact is the same")]
+    monkeypatch.setattr(liveness, "check_liveness", lambda recipe, report, compiler: [report(found[0])] and found)
+    failed = trainer("check", "baseline")
+    assert failed.exit_code == 1
+    assert "averaging.use" in failed.output
+    rows = json.loads(trainer("check", "baseline", "--format", "json").stdout)
+    assert rows == [{"name": "averaging.use", "alive": False, "reason": "the artifact is the same"}]
+
+
+@pytest.mark.parametrize("key", [*liveness.TRAIN_SWITCHES, *liveness.EXPORT_SWITCHES])
+def test_every_switch_has_an_off_value_that_the_recipe_accepts(key):
+    off = {**liveness.TRAIN_SWITCHES, **liveness.EXPORT_SWITCHES}[key]
+    accepted = value_at(load_preset("pr549", {key: off}).recipe, key)
+    assert (list(accepted) if isinstance(accepted, tuple) else accepted) == off

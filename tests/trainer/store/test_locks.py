@@ -1,0 +1,38 @@
+"""Locks on a store's files: who holds one, and file systems that take none."""
+
+import errno
+import fcntl
+import os
+
+import pytest
+from filelock import Timeout
+
+from trainer.spec.errors import StoreError
+from trainer.store.locks import holding, is_held, take
+
+
+def test_a_lock_keeps_others_out_until_it_is_released(tmp_path):
+    lock = take(tmp_path / "lock")
+    with pytest.raises(Timeout):
+        take(tmp_path / "lock", timeout_s=0)
+    lock.release()
+    take(tmp_path / "lock", timeout_s=0).release()
+
+
+def test_whether_it_is_held_is_told_without_writing(tmp_path):
+    path = tmp_path / "lock"
+    assert not is_held(path)
+    assert not path.exists()
+    with holding(path):
+        assert is_held(path)
+    assert not is_held(path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_refused_by_name(tmp_path, monkeypatch, number):
+    def refuse(file, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(StoreError, match=f"{tmp_path}: the file system takes no locks .*choose another folder"):
+        take(tmp_path / "lock")

@@ -1,0 +1,1 @@
+"""Shows that every switch a recipe turns on changes something."""

@@ -1,0 +1,140 @@
+"""Where liveness is looked for: a recipe's nano sibling on the package's own source, and its stages side by side.
+
+Everything runs on one CPU thread in a temporary folder. What is compared there is said in `liveness`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.data.shards import write_split
+from trainer.data.tokenizer import Tokenizer, train_tokenizer
+from trainer.nn.gpt import GPT
+from trainer.spec.load import with_values
+from trainer.spec.nano import SEQ_TOKENS, nano_values
+from trainer.spec.recipe import Recipe
+from trainer.stages.context import StageContext
+from trainer.stages.export import ARTIFACT, export
+from trainer.stages.prepare import TOKENIZER
+from trainer.stages.train import LAST, initial_model, train_model
+from trainer.stages.weights import load_weights
+from trainer.store.local import StageStore
+
+GRAD_CLIP, COMPRESSOR = "optimizer.grad_clip", "quantization.compressor"
+STEPS, WARMDOWN_STEPS = 7, 5
+BATCH_ROWS, VOCAB_SIZE, VAL_TOKENS = 2, 400, 1_300
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: alive, or dead and why."""
+
+    name: str
+    alive: bool
+    reason: str = ""
+
+
+class Bench:
+    """The nano recipe on the package's own source as text, and its stages under names of our choice."""
+
+    def __init__(self, folder: Path, recipe: Recipe):
+        self.store = StageStore(folder)
+        self.text = folder / "text"
+        self.recipe = with_values(recipe, _small(recipe, self.text), "check")
+        _write_text(self.text)
+        tokenizer = self.store.folder("train_text", "text") / TOKENIZER
+        tokenizer.parent.mkdir(parents=True)
+        tokenizer.write_bytes((self.text / TOKENIZER).read_bytes())
+        self.start = initial_model(self.recipe, torch.device("cpu")).state_dict()
+
+    def without(self, key: str, off: Any) -> Recipe:
+        return with_values(self.recipe, {key: off}, "check")
+
+    def trained(self, changes: Mapping[str, Any], steps: int, clipped: bool) -> dict[str, Tensor]:
+        """The last weights of the changed recipe after so many steps from the common start."""
+        few = {"budget.train_steps": steps, "averaging.swa_min_step": 0} | ({} if clipped else {GRAD_CLIP: 0.0})
+        recipe = with_values(self.recipe, {**few, **changes}, "check")
+        context = self.context(recipe, train=f"{steps}-{clipped}-{'-'.join(changes)}")
+        return last_weights(self.run("train", train_model, context, self.started(recipe)))
+
+    def context(self, recipe: Recipe, **marks: str) -> StageContext:
+        """A context in which each stage's folder has the given name, 'on' unless told otherwise."""
+        stages = ("train", "export", "evaluate", "adapt")
+        fingerprints = {"train_text": "text", "val_text": "text"} | dict.fromkeys(stages, "on") | marks
+        return StageContext(recipe, "check", self.store, fingerprints)
+
+    def run(self, stage: str, work: Callable[..., Any], context: StageContext, *extra: Any) -> Path:
+        folder = context.folder(stage)
+        folder.mkdir(parents=True)
+        work(context, folder, *extra)
+        return folder
+
+    def exported(self, changes: Mapping[str, Any]) -> bytes:
+        """The artifact of the changed recipe from the kept weights, by a compressor that does not keep one waiting."""
+        recipe = with_values(self.recipe, {COMPRESSOR: "zstd", "quantization.zstd_level": 1, **changes}, "check")
+        context = self.context(recipe, export=f"quick-{'-'.join(changes)}")
+        return (self.run("export", export, context) / ARTIFACT).read_bytes()
+
+    def started(self, recipe: Recipe) -> GPT:
+        """A model of `recipe` with the common start: what a switch adds or reshapes is its own."""
+        model = initial_model(recipe, torch.device("cpu"))
+        own = model.state_dict()
+        common = {name: value for name, value in self.start.items() if name in own and own[name].shape == value.shape}
+        model.load_state_dict(own | common)
+        return model
+
+
+def last_weights(folder: Path) -> dict[str, Tensor]:
+    """What a training left in its folder."""
+    return load_weights(folder / LAST, torch.device("cpu"))
+
+
+def same_weights(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    """Whether what both have in common is the same, bit for bit."""
+    common = [name for name in one if name in other and one[name].shape == other[name].shape]
+    return all(torch.equal(one[name], other[name]) for name in common)
+
+
+def differs(key: str, off: Any, what: str, alive: bool) -> Finding:
+    """The finding of one switch, compared with its off value."""
+    return Finding(key, alive, "" if alive else f"{what} are the same bits with {key} = {off!r}")
+
+
+def _small(recipe: Recipe, text: Path) -> dict[str, Any]:
+    """The nano sibling, cut down once more: a few rows a step, on text that needs no preparing."""
+    return nano_values(recipe) | {
+        "data.source": "shards",
+        "data.folder": str(text),
+        "data.tokenizer": str(text / TOKENIZER),
+        "data.vocab_size": VOCAB_SIZE,
+        "data.train_batch_tokens": BATCH_ROWS * SEQ_TOKENS,
+        "data.micro_batches": 1,
+        "budget.train_steps": STEPS,
+        "schedule.warmdown_steps": min(recipe.schedule.warmdown_steps, WARMDOWN_STEPS),
+        "quantization.calibration_batches": 1,
+        "ttt.chunk_tokens": 4 * SEQ_TOKENS,
+        "ttt.epochs": 1,
+        "budget.artifact_bytes": 16_000_000,
+        "optimizer.muon.ns_dtype": "float32",  # CPUs multiply small matrices faster in it
+        "system.compile": "off",
+    }
+
+
+def _write_text(folder: Path) -> None:
+    """Tokenizer and shards of this package's own source."""
+    sources = sorted(Path(__file__).parents[1].rglob("*.py"))
+    texts = [path.read_text(encoding="utf-8") for path in sources]
+    folder.mkdir(parents=True)
+    model = train_tokenizer(texts, VOCAB_SIZE)
+    (folder / TOKENIZER).write_bytes(model)
+    tokenizer = Tokenizer(model)
+    tokens = np.concatenate([tokenizer.encode(text) for text in texts])
+    write_split(folder, "train", [tokens[VAL_TOKENS:]], tokenizer.bos_id, VOCAB_SIZE)
+    write_split(folder, "val", [tokens[:VAL_TOKENS]], tokenizer.bos_id, VOCAB_SIZE)

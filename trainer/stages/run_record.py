@@ -1,0 +1,110 @@
+"""A record from the outcomes of its stages. Needs no torch: a run with nothing missing is finished by reading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from trainer.data.corpus import text_digests
+from trainer.spec.environment import commit, environment, hardware, versions
+from trainer.spec.errors import StoreFull
+from trainer.spec.fingerprint import fingerprints
+from trainer.spec.recipe import Recipe
+from trainer.spec.record import Record, StageOutcome, budget_complaint, now
+from trainer.spec.stage_table import headline_stage
+from trainer.store.atomic_write import write_once
+from trainer.store.local import StageStore
+from trainer.store.mirror import share_once
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """One run as it is asked for: plain values, so that it travels between processes."""
+
+    run_id: str
+    preset: str
+    recipe: Mapping[str, Any]
+    """The full recipe, seed included, as nested sections."""
+    record_path: str
+    """Where the record is written, once."""
+
+    @classmethod
+    def of(cls, run_id: str, preset: str, recipe: Recipe, record_path: Path) -> RunRequest:
+        plain = recipe.model_dump(mode="json")
+        if recipe.data.source == "shards":  # whoever runs it may stand in another folder
+            plain["data"] |= {key: str(Path(plain["data"][key]).absolute()) for key in ("folder", "tokenizer")}
+        return cls(run_id, preset, plain, str(Path(record_path).absolute()))
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def load_recipe(self) -> Recipe:
+        return Recipe.model_validate(dict(self.recipe))
+
+
+def fingerprints_of(recipe: Recipe, num_ranks: int) -> dict[str, str]:
+    """The run's stages here: with this machine's text and, under a wall clock, this machine's speed."""
+    return fingerprints(recipe, text_digests(recipe.data), environment(num_ranks))
+
+
+def make_record(
+    request: RunRequest,
+    recipe: Recipe,
+    stages: Mapping[str, StageOutcome],
+    stages_run: Sequence[str],
+    started_at: str,
+    num_ranks: int,
+    error: str = "",
+    machine: Mapping[str, str] | None = None,
+) -> Record:
+    """The record of a finished or failed run; over budget counts as failed, with its numbers kept.
+
+    machine:  facts of the one that computed it; None where nothing was computed
+    """
+    over = budget_complaint(recipe, stages)
+    status: Literal["done", "failed"] = "failed" if error or over else "done"
+    return Record(
+        run_id=request.run_id,
+        preset=request.preset,
+        seed=recipe.seed,
+        status=status,
+        recipe=request.recipe,
+        headline=headline_stage(recipe),
+        stages=stages,
+        stages_run=tuple(stages_run),
+        within_budget=None if "export" not in stages else not over,
+        error=error or over,
+        started_at=started_at,
+        commit=commit(),
+        hardware=hardware(),
+        versions=versions(),
+        num_ranks=num_ranks,
+        machine=machine or {},
+    )
+
+
+def adopt(request: RunRequest, store: StageStore, num_ranks: int) -> Record | None:
+    """The run's record when every stage it needs is in the store; None while something must be computed."""
+    recipe = request.load_recipe()
+    found = {stage: store.find(stage, mark) for stage, mark in fingerprints_of(recipe, num_ranks).items()}
+    stages = {stage: outcome for stage, outcome in found.items() if outcome is not None}
+    if len(stages) < len(found):
+        return None
+    return make_record(request, recipe, stages, (), now(), num_ranks)
+
+
+def keep_record(request: RunRequest, record: Record) -> bool:
+    """Writes `run.json` where the request says; the first writer wins. Returns whether this was the first.
+
+    Raises StoreFull when it cannot be written.
+    """
+    try:
+        first = write_once(Path(request.record_path), record.model_dump_json(indent=1).encode())
+    except OSError as fault:
+        raise StoreFull(
+            f"{request.record_path}: cannot be written ({fault.strerror}); free space, then go on"
+        ) from None
+    share_once(Path(request.record_path))
+    return first
