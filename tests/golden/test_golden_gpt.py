@@ -1,4 +1,4 @@
-"""The model against a reference implementation's outputs, float32 on CPU (recipe notes, section 2)."""
+"""The model against a reference implementation's outputs, float32 on CPU (docs/recipe.md 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Muon against a reference implementation's three steps on four matrices (recipe notes, 3.1)."""
+"""Muon against a reference implementation's three steps on four matrices (docs/recipe.md 3.1)."""
 
 from __future__ import annotations
 

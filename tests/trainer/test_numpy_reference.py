@@ -1,4 +1,4 @@
-"""The model, Muon and GPTQ against formulas written out again in NumPy, in float64, loops and all (recipe notes 2-4).
+"""The model, Muon and GPTQ against formulas written out again in NumPy, in float64, loops and all (docs/recipe.md 2-4).
 
 Golden vectors fix two settings of the model; here every switch is turned on alone, and all of them together.
 """

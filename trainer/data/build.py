@@ -44,7 +44,7 @@ def build_from_files(paths: Sequence[Path], vocab_size: int, out: Path) -> Fetch
 def rebuild(documents: Path, tokenizer: Path, out: Path, val_documents: int = 50_000) -> Fetched:
     """Shards of a JSON Lines file, one `{"text": ...}` a line, under a tokenizer that is given.
 
-    The first `val_documents` are validation text, in the file's order; the rest is for training (recipe notes 1.5).
+    The first `val_documents` are validation text, in the file's order; the rest is for training (docs/recipe.md 1.5).
     Raises DataError for a line without text, or too few documents.
     """
     copy = out / "tokenizers" / tokenizer.name

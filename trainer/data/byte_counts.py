@@ -1,7 +1,7 @@
 """How many bytes of text each token stands for: the denominator of bits per byte.
 
 Bytes are those of the text the tokenizer saw: the raw text under identity normalisation, else the normalised text.
-A tokenizer whose bytes cannot be counted from its pieces is refused. Source: recipe notes 1.2.
+A tokenizer whose bytes cannot be counted from its pieces is refused. Source: docs/recipe.md 1.2.
 """
 
 # N tokens · V vocabulary

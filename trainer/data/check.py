@@ -1,6 +1,6 @@
 """Is a folder of shards what it was, and are its two splits apart?
 
-Three questions (condition E10 of recipe notes 1.4): do the digests still hold, how many documents are there, and does
+Three questions (condition E10, docs/recipe.md 1.4): do the digests still hold, how many documents are there, and does
 a validation document appear in the training shards. A data script whose default took too few validation documents once
 put 80 % of the split into training. Nothing is repaired.
 """

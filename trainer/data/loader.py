@@ -2,7 +2,7 @@
 
 An optimiser step is cut globally into `data.micro_batches` equal parts; at its a-th local micro-step rank r of R takes
 part a*R + r. What a micro-batch holds is a pure function of its global number and the seed, so the state to resume
-from is one count. Sources: recipe notes 3.3; differences are named where they are.
+from is one count. Sources: docs/recipe.md 3.3; differences are named where they are.
 """
 
 # B rows of a micro-batch · T positions of a row · S shards

@@ -1,6 +1,6 @@
 """Token files in the challenge's binary format: 256 little-endian int32 of header, then little-endian uint16 tokens.
 
-Reads and writes; does not download, tokenize or decide who may look at validation text. Source: recipe notes 1.5.
+Reads and writes; does not download, tokenize or decide who may look at validation text. Source: docs/recipe.md 1.5.
 """
 
 from __future__ import annotations

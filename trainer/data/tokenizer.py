@@ -34,7 +34,7 @@ Model = bytes | str | Path
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> bytes:
     """The SentencePiece model of a lossless BPE with `vocab_size` pieces; the same bytes for the same texts.
 
-    Pieces may be runs of spaces and may hold line ends; they never start a word inside (recipe notes 1.5, but for
+    Pieces may be runs of spaces and may hold line ends; they never start a word inside (docs/recipe.md 1.5, but for
     identity normalisation). One thread sees all texts: 11 MB take about 3 s.
     Raises DataError if the texts are too few for that many pieces, or have too many letters for so few.
     """

@@ -19,7 +19,7 @@ from trainer.spec import recipe
 
 
 class Attention(nn.Module):
-    """Self-attention of one block (recipe notes 2.5)."""
+    """Self-attention of one block (docs/recipe.md 2.5)."""
 
     def __init__(self, model: recipe.Model, exclusive: bool, attention: AttentionFn):
         super().__init__()

@@ -29,7 +29,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Mixes the stream with the embedding, then adds scaled attention and a scaled MLP (recipe notes 2.7).
+    """Mixes the stream with the embedding, then adds scaled attention and a scaled MLP (docs/recipe.md 2.7).
 
     With the parallel residual both read the same input and are added at once.
     """

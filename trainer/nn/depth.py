@@ -1,7 +1,7 @@
 """In which order a forward pass visits the layers, and where it drops and picks up skips.
 
 Without recurrence the first half of the layers feeds skips to the second. With it a segment of layers is run several
-times, and the halves are those of the longer order (recipe notes 2.8).
+times, and the halves are those of the longer order (docs/recipe.md 2.8).
 """
 
 from __future__ import annotations

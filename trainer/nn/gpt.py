@@ -34,7 +34,7 @@ def num_parameters(module: nn.Module) -> int:
 
 
 class GPT(nn.Module):
-    """The decoder of the recipe's `model` section (recipe notes 2).
+    """The decoder of the recipe's `model` section (docs/recipe.md 2).
 
     Parameters are float32 masters under the lineage's checkpoint names, all zero until `init_weights` or
     `load_state_dict`; activations are in `model.compute_dtype`.

@@ -29,7 +29,7 @@ VALUE_TABLE_STD = 0.01
 
 
 def initial_value(name: str, shape: Sequence[int], model: recipe.Model, generator: torch.Generator) -> Tensor:
-    """The float32 start value of parameter `name` (recipe notes 2.3-2.9)."""
+    """The float32 start value of parameter `name` (docs/recipe.md 2.3-2.9)."""
     if is_control(name):
         return _control(name, shape, model)
     if name == EMBEDDING:

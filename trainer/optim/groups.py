@@ -19,7 +19,7 @@ GROUPS = ("matrix", "embed", "scalar", "head")
 
 
 def parameter_groups(shapes: Mapping[str, Sequence[int]], embed_projections: str = "muon") -> dict[str, list[str]]:
-    """Names of each group, in the given order; every group is there, every name in exactly one (recipe notes 3.2).
+    """Names of each group, in the given order; every group is there, every name in exactly one (docs/recipe.md 3.2).
 
     embed_projections:  'adam' puts the projections of the bigram and value tables among the scalars, as #549 does
     """

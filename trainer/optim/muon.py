@@ -49,7 +49,7 @@ def newton_schulz(
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised, for matrices (recipe notes 3.1).
+    """Nesterov momentum, orthogonalised, for matrices (docs/recipe.md 3.1).
 
     Gradients must already be reduced over ranks. Momentum is kept by every rank, for all parameters: it costs one
     multiply-add, and makes the state dict complete and independent of the number of ranks.

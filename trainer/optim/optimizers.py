@@ -56,7 +56,7 @@ class Optimizers:
 def make_optimizers(
     named_parameters: Mapping[str, Tensor], optimizer: recipe.Optimizer, ranks: Ranks | None = None
 ) -> Optimizers:
-    """Muon for the matrices and AdamW for the rest, grouped by name and shape (recipe notes 3.2)."""
+    """Muon for the matrices and AdamW for the rest, grouped by name and shape (docs/recipe.md 3.2)."""
     shapes = {name: parameter.shape for name, parameter in named_parameters.items()}
     groups = parameter_groups(shapes, optimizer.embed_projections)
     of_group = {group: [named_parameters[name] for name in names] for group, names in groups.items()}

@@ -9,7 +9,7 @@ from trainer.spec.recipe import Budget, Muon, Schedule
 
 
 def multiplier(schedule: Schedule, budget: Budget, step: int, elapsed_s: float, step_s: float | None) -> float:
-    """Factor on every learning rate for the step about to be taken (recipe notes 3.4).
+    """Factor on every learning rate for the step about to be taken (docs/recipe.md 3.4).
 
     step:       steps done so far
     elapsed_s:  training time so far

@@ -1,6 +1,6 @@
 """Entropy coders of the artifact, each behind one format byte; a reader refuses what is damaged or absurdly large.
 
-Deterministic, single-threaded, and without a pickle. It does not know what it compresses. Source: recipe notes 4.8.
+Deterministic, single-threaded, and without a pickle. It does not know what it compresses. Source: docs/recipe.md 4.8.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from torch import Tensor
 from trainer.spec.errors import ArtifactError
 
 SMALLEST_SCALE = 2.0**-24
-"""Smallest positive float16. A larger floor would coarsen every row below it (recipe notes 7.7)."""
+"""Smallest positive float16. A larger floor would coarsen every row below it (docs/recipe.md 7.7)."""
 
 CLIP_QUANTILES = (1.0, 0.99999, 0.9999, 0.9995, 0.999)
 """Clips that the search tries, as quantiles of a row's magnitudes; the row's maximum first, so that it wins ties."""
@@ -29,7 +29,7 @@ def quantize_rows(
     bits:         2..8; the range is symmetric, [-(2^(bits-1) - 1), 2^(bits-1) - 1]
     clip_search:  whether each row takes the clip with the smallest squared error instead of its maximum
     Returns codes_RC int8 and scales_R float16.  Raises ArtifactError if a row does not fit a float16 scale.
-    Source: recipe notes 4.2; with the search 4.4 ("GPTQ-lite"), chosen per row.
+    Source: docs/recipe.md 4.2; with the search of docs/recipe.md 4.4 ("GPTQ-lite"), chosen per row.
     """
     codes_RC, scales_R = _nearest(weight_RC.float(), bits, clip_search)
     checked_scales(scales_R, weight_RC, largest_code(bits), name)
@@ -53,7 +53,7 @@ def dequantize_rows(codes_RC: Tensor, scales_R: Tensor) -> Tensor:
 def fake_quantize(weight_RC: Tensor, bits: int, clip_search: bool = False) -> Tensor:
     """The matrix as export will store it, with the gradient of the matrix as it is (straight-through).
 
-    Bit for bit `dequantize_rows(*quantize_rows(weight))` in float32.  Source: recipe notes 4.3.
+    Bit for bit `dequantize_rows(*quantize_rows(weight))` in float32.  Source: docs/recipe.md 4.3.
     """
     weight_RC = weight_RC.float()
     stored_RC = nearest_rows(weight_RC.detach(), bits, clip_search)
@@ -90,7 +90,7 @@ def _nearest(weight_RC: Tensor, bits: int, clip_search: bool) -> tuple[Tensor, T
 
 
 def _below_clip(weight_RC: Tensor, clip_R: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    # Codes come from the rounded scale, the one the file holds (recipe notes 7.18).
+    # Codes come from the rounded scale, the one the file holds (docs/recipe.md 7.18).
     qmax = largest_code(bits)
     scales_R = (clip_R / qmax).clamp(min=SMALLEST_SCALE).to(torch.float16)
     codes_RC = (weight_RC / scales_R.float()[:, None]).round().clamp(-qmax, qmax)

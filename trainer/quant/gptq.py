@@ -26,7 +26,7 @@ def gptq_rows(
     hessian_CC:  float, symmetric; a column whose diagonal is zero never met an input: its weights become zero
     clip_stds:   the largest code stands for so many standard deviations of its row
     Returns codes_RC int8 and scales_R float16.  Raises ArtifactError if a row does not fit a float16 scale.
-    Source: Frantar et al., "GPTQ"; recipe notes 4.5.
+    Source: Frantar et al., "GPTQ"; docs/recipe.md 4.5.
     """
     weight_RC, hessian_CC = weight_RC.float().clone(), hessian_CC.double().clone()
     qmax = largest_code(bits)

@@ -2,7 +2,7 @@
 
 Two containers are known: `quantized`/`scales`/`passthrough` (baseline, PR #150) and `w`/`m` with NAME.q and NAME.scale
 (#162 to #1413). Stacked weights ("banks", #399 on) are cut back into layers. Nothing is written in these formats.
-Source: recipe notes 3.1, 4.2, 4.8.
+Source: docs/recipe.md 3.1, 4.2, 4.8.
 """
 
 from __future__ import annotations

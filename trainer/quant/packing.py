@@ -28,7 +28,7 @@ def storage_of(name: str, shape: Sequence[int], quantization: Quantization) -> s
 
     Controls and everything below two dimensions stay float32; the token embedding follows its own switch; other
     matrices with more than `min_elements` weights become integers (those outside the blocks by the switch `tables`),
-    the rest float16.  Source: recipe notes 4.1.
+    the rest float16.  Source: docs/recipe.md 4.1.
     """
     if is_control(name) or len(shape) < 2:
         return "float32"

@@ -32,7 +32,7 @@ def bits_per_byte(nll_N: Tensor, bytes_N: Tensor) -> float:
     Returns bits per byte; lower is better.  Raises NothingScored if no byte is counted.
 
     A ratio of sums, not a mean of ratios: long tokens weigh what they weigh.
-    Source: challenge README, "bits per byte"; recipe notes 1.2.
+    Source: challenge README, "bits per byte"; docs/recipe.md 1.2.
     """
     num_bytes = int(bytes_N.sum())
     if num_bytes == 0:

@@ -2,7 +2,7 @@
 
 The only code that opens validation shards. A scorer receives windows, hands back logits, and never a probability; it
 receives training rows of a chunk only when every target in it was scored exactly once, on whichever rank. Conditions
-E1-E6, E12 and E13 of recipe notes 1.4.
+E1-E6, E12 and E13 (docs/recipe.md 1.4).
 
 Inside a window causality is the model's own: the ledger cannot see it, a perturbation test can.
 

@@ -1,7 +1,7 @@
 """Sliding-window scoring: every position once, each with as much context as the stride leaves.
 
-Rows that do not overlap (recipe notes 5.1) are the case stride = window. It scores through the ledger and never sees a
-target.
+Rows that do not overlap (docs/recipe.md 5.1) are the case stride = window. It scores through the ledger and never sees
+a target.
 
     P positions · B windows · T window positions · V vocabulary
 """
@@ -30,7 +30,7 @@ class Windows(Sequence[Window]):
 
     Starts are 0, S, 2S, ... while a position behind the context is left; the first window scores all it sees, every
     other only what lies behind its context of `window_tokens - stride_tokens`. A text shorter than the context has
-    one window.  Source: recipe notes 5.2, without the defects of 7.1 and 7.2.
+    one window.  Source: docs/recipe.md 5.2, without the defects of docs/recipe.md 7.1 and 7.2.
     """
 
     def __init__(self, num_positions: int, window_tokens: int, stride_tokens: int):

@@ -43,7 +43,7 @@ def score_first(
 
     model:  ids_BT int64 → logits_BTV float32, causal; its weights change, the same bits on every rank
     The caller closes the ledger. Momentum persists over chunks; a chunk shorter than one row teaches nothing.
-    Raises BudgetExceeded when `stop` says so.  Source: recipe notes 5.3.
+    Raises BudgetExceeded when `stop` says so.  Source: docs/recipe.md 5.3.
     """
     model.eval()
     windows = Windows(ledger.num_positions, evaluation.window_tokens, evaluation.stride_tokens)

@@ -1,6 +1,6 @@
 """Validation text without its guard: whoever holds it may learn before scoring, so no score of it is legal.
 
-It exists to reproduce the illegal evaluation of PR #150 (recipe notes 5.6) and to show what the rule is worth. That a
+It exists to reproduce the illegal evaluation of PR #150 (docs/recipe.md 5.6) and to show what the rule is worth. That a
 run was illegal follows from this type being used, not from the name of a mode.
 """
 

@@ -52,7 +52,7 @@ class BudgetExceeded(UserError):
 
 
 class LegalityError(UserError):
-    """An evaluation step that breaks a rule of the challenge (`recipe` conditions E1-E16)."""
+    """An evaluation step that breaks a rule of the challenge (conditions E1-E16, docs/recipe.md 1.4)."""
 
 
 class StoreError(UserError):

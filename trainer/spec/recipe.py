@@ -36,7 +36,7 @@ NO_GPTQ = {"quantization.method": ("nearest", "clip_search")}
 
 
 class Model(Section):
-    """Shape of the GPT (recipe notes 2.1-2.9)."""
+    """Shape of the GPT (docs/recipe.md 2.1-2.9)."""
 
     num_layers: Annotated[PositiveInt, Knob("train", "layers")] = 11
     """Transformer blocks; the first half feeds skips to the second."""
@@ -127,7 +127,7 @@ class Model(Section):
 
 
 class Data(Section):
-    """Which text, cut how (recipe notes 1.5 and 3.3)."""
+    """Which text, cut how (docs/recipe.md 1.5 and 3.3)."""
 
     source: Annotated[Literal["stdlib", "shards"], Knob("train_text val_text")] = "stdlib"
     """The Python standard library's own text, or a folder of shards in the challenge's format."""
@@ -165,7 +165,7 @@ class Data(Section):
 
 
 class Muon(Section):
-    """The matrix optimiser (recipe notes 3.1)."""
+    """The matrix optimiser (docs/recipe.md 3.1)."""
 
     lr: Annotated[PositiveFloat, Knob("train")] = 0.025
     """Learning rate of matrix parameters before the schedule's multiplier."""
@@ -188,7 +188,7 @@ class Muon(Section):
 
 
 class Adam(Section):
-    """The optimiser of embeddings, scalars and the head (recipe notes 3.2)."""
+    """The optimiser of embeddings, scalars and the head (docs/recipe.md 3.2)."""
 
     embed_lr: Annotated[PositiveFloat, Knob("train")] = 0.035
     """Learning rate of the token embedding and the bigram table."""
@@ -222,7 +222,7 @@ class Optimizer(Section):
 
 
 class Schedule(Section):
-    """Learning-rate multiplier over the run (recipe notes 3.4)."""
+    """Learning-rate multiplier over the run (docs/recipe.md 3.4)."""
 
     form: Annotated[Literal["iterations", "fraction"], Knob("train")] = "iterations"
     """Whether the warm-down is counted in steps or as a fraction of the budget."""
@@ -235,7 +235,7 @@ class Schedule(Section):
 
 
 class Averaging(Section):
-    """Averages of the weights along the run (recipe notes 3.6)."""
+    """Averages of the weights along the run (docs/recipe.md 3.6)."""
 
     use: Annotated[Literal["none", "swa", "ema"], Knob("export")] = "swa"
     """Which weights are exported: the last ones, the mean of snapshots, or the moving average."""
@@ -258,7 +258,7 @@ class Averaging(Section):
 
 
 class Quantization(Section):
-    """From weights to counted bytes (recipe notes 4). All of it belongs to training too once `qat` is on."""
+    """From weights to counted bytes (docs/recipe.md 4). All of it belongs to training too once `qat` is on."""
 
     matrix_bits: Annotated[int, PydanticField(ge=5, le=8), Knob("export", "bits")] = 6
     """Bits per weight of large matrices, one scale per row."""
@@ -301,7 +301,7 @@ class Quantization(Section):
 
 
 class Evaluation(Section):
-    """Scoring of the validation text (recipe notes 5.1, 5.2)."""
+    """Scoring of the validation text (docs/recipe.md 5.1, 5.2)."""
 
     window_tokens: Annotated[PositiveInt, Knob("evaluate adapt diagnose", "tokens")] = 2048
     """Length of a scoring window."""
@@ -321,7 +321,7 @@ class Evaluation(Section):
 
 
 class TTT(Section):
-    """Test-time training: learning from validation tokens that were already scored (recipe notes 5.3)."""
+    """Test-time training: learning from validation tokens that were already scored (docs/recipe.md 5.3)."""
 
     mode: Annotated[Literal["off", "score_first", "pre_eval"], Knob("adapt")] = "off"
     """Off; chunk by chunk, score first, then learn; or learn the whole text before scoring it, which is illegal."""

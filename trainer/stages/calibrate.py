@@ -1,7 +1,7 @@
 """Calibrate: what GPTQ weighs its errors by, from train text run through the float model.
 
 Reads the data order and the number of batches; never meets validation text. Its seconds count as training
-(conditions E7 and E8), so the training loop leaves them `budget.reserve_s`.
+(conditions E7 and E8, docs/recipe.md 1.4), so the training loop leaves them `budget.reserve_s`.
 """
 
 # B rows · T positions · D width · N inputs of a layer · C their width
@@ -39,7 +39,7 @@ def calibration_batches(context: StageContext) -> Iterable[Tensor]:
 def layer_hessians(model: GPT, batches: Iterable[Tensor]) -> dict[str, Tensor]:
     """Sum of x x^T over the inputs of every linear layer, float32 (C,C), by the name of its weight.
 
-    The head reads the final normed state; a tied embedding is the head (recipe notes 4.5).
+    The head reads the final normed state; a tied embedding is the head (docs/recipe.md 4.5).
     """
     hessians: dict[str, Tensor] = {}
     linears = {name: module for name, module in model.named_modules() if isinstance(module, Linear) and name != "head"}

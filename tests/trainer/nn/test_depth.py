@@ -1,4 +1,4 @@
-"""Recurrence, gated skips, parallel residual and value embedding (recipe notes 2.5, 2.7, 2.8)."""
+"""Recurrence, gated skips, parallel residual and value embedding (docs/recipe.md 2.5, 2.7, 2.8)."""
 
 import pytest
 import torch

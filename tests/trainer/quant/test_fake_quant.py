@@ -44,7 +44,7 @@ def test_no_value_is_off_by_more_than_half_a_step_and_the_rounding_of_the_scale(
 
 
 def test_small_rows_keep_their_relative_precision():
-    # A scale floor of 1/31 makes this error 0.21 (recipe notes 7.7); the step of 2 max / 62 makes it about 0.03.
+    # A scale floor of 1/31 makes this error 0.21 (docs/recipe.md 7.7); the step of 2 max / 62 makes it about 0.03.
     weight = 0.044 * torch.randn(8, 512, generator=torch.Generator().manual_seed(0))
     error = (fake_quantize(weight, bits=6) - weight).norm() / weight.norm()
     assert error < 0.04

@@ -123,7 +123,7 @@ def test_learning_before_scoring_raises():
 
 
 def test_pre_evaluation_training_gets_no_token():
-    # Recipe notes 5.6: rows over the whole split before anything is scored.
+    # docs/recipe.md 5.6: rows over the whole split before anything is scored.
     ledger = ledger_over()
     with pytest.raises(LegalityError, match="learning before scoring"):
         ledger.training_rows(0, ledger.num_positions, 8)

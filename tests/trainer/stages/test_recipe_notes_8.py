@@ -1,7 +1,8 @@
-"""The acceptance checks of recipe notes 8, one test each under its number, on the real model in small.
+"""The acceptance checks of docs/recipe.md 8, one test each under its number, on the real model in small.
 
 Those that need the clock, ranks or a whole run are in `test_recipe_notes_8_in_runs`, which also holds the list of
-numbers. Finer tests of the same claims stand beside each room. Full data and eight GPUs (8.7) are not asked for here.
+numbers. Finer tests of the same claims stand beside each room. Full data and eight GPUs (docs/recipe.md 8.7) are not
+asked for here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The acceptance checks of recipe notes 8 that need the clock, several ranks or a whole run; and the list of them all.
+"""The acceptance checks of docs/recipe.md 8 that need the clock, several ranks or a whole run; and the list of all.
 
-E9's totals need the published split, so its rule is shown on ours, and its totals on published pairs of loss and score.
-E11 is claimed by no method here, so what is shown is that nobody may. 8.7 needs the full data and eight GPUs.
+Condition E9's totals need the published split, so its rule is shown on ours, and its totals on published pairs of loss
+and score. E11 is claimed by no method here, so what is shown is that nobody may. The full data and eight GPUs of
+docs/recipe.md 8.7 are not asked for here.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ NUMBERS = {
     "5.6 is rejected": "test_8_3_e6_",
     **{f"E{n}": f"_e{n}_" for n in range(1, 17)},
 }
-"""What section 8 asks for, and how the names of its tests begin or what they contain."""
+"""What docs/recipe.md 8 asks for, and how the names of its tests begin or what they contain."""
 TOTALS = {"49": (62_021_632, 151_080_363), "1413": (40_540_160, 151_078_222), "1218": (45_508_608, 151_074_053)}
-"""Scored targets and bytes of the validation split (recipe notes 1.2), by a pull request that used it."""
+"""Scored targets and bytes of the validation split (docs/recipe.md 1.2), by a pull request that used it."""
 
 
 def test_every_number_of_section_8_has_its_test():
