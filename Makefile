@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all faults lint bench liveness clean
+.PHONY: demo test test-all faults lint bench liveness docs clean
 
 demo: $(VENV)/.installed  ## install, then the main job: a TTT sweep on real text
 	$(BIN)/orchestrator plan search_spaces/ttt.yaml
@@ -35,6 +35,9 @@ $(VENV)/.installed: pyproject.toml
 liveness: $(VENV)/.installed  ## every preset's switches are alive on nano siblings, in truly compiled training too
 	for file in trainer/spec/presets/*.yaml; do \
 	    $(BIN)/python -m trainer check $$(basename $$file .yaml) --compiler inductor || exit 1; done
+
+docs: $(VENV)/.installed  ## docs/reference/, written anew from the code
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf $(VENV) runs
