@@ -12,6 +12,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("resu
 FILES = sorted(
     path for folder in CODE for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".yaml", ".md", ".toml")
 )
+HISTORY = ("LOG.md", "CHANGELOG.md")
+"""Pages that tell of a day; what they name may be gone."""
 NUMBER = r"\d+(?:\.\d+)?"
 CITED = re.compile(  # the number may stand on the next line of a comment
     rf"docs/recipe\.md[\s#]+({NUMBER}(?:-{NUMBER})?(?:(?:,| and|, and)[\s#]+\d+\.\d+(?:-{NUMBER})?)*)"
@@ -113,6 +115,13 @@ def broken_links(page: Path, root: Path = ROOT) -> list[str]:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_between_pages_resolve(path):
     assert broken_links(path) == []
+
+
+@pytest.mark.skipif(not (ROOT / "orchestrator" / "space").is_dir(), reason="pages name the rooms to come")
+@pytest.mark.parametrize("path", [path for path in PAGES if path.name not in HISTORY], ids=lambda path: path.name)
+def test_files_that_a_page_names_exist(path):
+    named = re.findall(rf"`((?:{'|'.join(CODE)}|docs)/[\w./-]+)`", path.read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_a_broken_link_is_noticed(tmp_path):
