@@ -1,6 +1,6 @@
 """Between the queue and whoever runs: hands out what must be computed, finishes by reading what need not be.
 
-Both rungs, inline and Ray, take their runs here, so a sweep asks the same questions whichever runs it. Runs are handed
+Inline and on Ray, runs are taken here, so a sweep asks the same questions either way. Runs are handed
 out by what they still need: first the stage that most of them share, and none whose next stage another run in flight
 is computing. The order changes who waits for whom, never an answer.
 """

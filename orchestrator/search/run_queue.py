@@ -1,4 +1,4 @@
-"""Which run next? The state machine that the inline rung and the Ray rung drive alike.
+"""Which run next? The state machine that a sweep drives alike, inline and on Ray.
 
 Pure but for the journal: no clock, no process, no Ray. Configurations are asked in order, the baseline first, and each
 runs on every seed, or in a race on as many as its completed rounds ask for; where `stopping` names rungs, short forms

@@ -95,7 +95,7 @@ class Campaign:
         assert self.expected["val_bpb"].nunique() == NUM_RUNS  # else a row in another's place would not be seen
 
     def inline(self, faults: int) -> None:
-        """Disturbs sweeps on the inline rung, some lives each, until so many faults were dealt."""
+        """Disturbs inline sweeps, some lives each, until so many faults were dealt."""
         end = self.done.total() + faults
         while self.done.total() < end:
             store = self._next_store("inline")

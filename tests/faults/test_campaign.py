@@ -3,7 +3,7 @@
 from tests.faults.campaign import Campaign
 
 
-def test_no_fault_on_the_inline_rung_loses_doubles_or_changes_a_row(tmp_path):
+def test_no_fault_of_an_inline_sweep_loses_doubles_or_changes_a_row(tmp_path):
     campaign = Campaign(tmp_path, seed=1)
     campaign.inline(faults=4)
     assert campaign.complaints == []

@@ -1,6 +1,6 @@
 """Machines that share nothing but a bucket, each with real Ray and two slots: killed here, resumed there.
 
-A machine is a folder of its own, so its mirror begins empty. The undisturbed table comes from the inline rung and a
+A machine is a folder of its own, so its mirror begins empty. The undisturbed table comes from an inline sweep and a
 store on disk.
 """
 

@@ -1,4 +1,4 @@
-"""`confirm` and a race on a real local Ray, held against the inline rung; a race survives its driver's end."""
+"""`confirm` and a race on a real local Ray, held against an inline sweep; a race survives its driver's end."""
 
 import signal
 import time

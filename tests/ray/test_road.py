@@ -1,6 +1,6 @@
 """The road on a real local Ray: interrupted, killed, resumed, and the table is the undisturbed one.
 
-The undisturbed table comes from the inline rung, so the two rungs are held against each other as well.
+The undisturbed table comes from an inline sweep, so the two ways are held against each other as well.
 """
 
 import contextlib

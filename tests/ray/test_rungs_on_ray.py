@@ -1,4 +1,4 @@
-"""Early stopping on a real local Ray, under kills: always the decisions of the inline rung."""
+"""Early stopping on a real local Ray, under kills: always the decisions of an inline sweep."""
 
 import signal
 import time
