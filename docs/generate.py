@@ -16,10 +16,10 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.models import ArgumentInfo, OptionInfo
 
-from orchestrator.cli import app as orchestrator_app
-from orchestrator.space import REFUSED, SpaceFile
+from orchestrator.commands.app import app as orchestrator_app
+from orchestrator.space.load import REFUSED, SpaceFile
 from trainer.cli import app as trainer_app
-from trainer.spec.fields import FIELDS, FieldInfo
+from trainer.spec.field_index import FIELDS, FieldInfo
 from trainer.spec.section import Section
 from trainer.spec.stage_table import STAGES
 

@@ -117,7 +117,6 @@ def test_links_between_pages_resolve(path):
     assert broken_links(path) == []
 
 
-@pytest.mark.skipif(not (ROOT / "orchestrator" / "space").is_dir(), reason="pages name the rooms to come")
 @pytest.mark.parametrize("path", [path for path in PAGES if path.name not in HISTORY], ids=lambda path: path.name)
 def test_files_that_a_page_names_exist(path):
     named = re.findall(rf"`((?:{'|'.join(CODE)}|docs)/[\w./-]+)`", path.read_text(encoding="utf-8"))
