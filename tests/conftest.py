@@ -35,8 +35,14 @@ def bucket(s3) -> Bucket:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """GPU tests skip with the reason where there is no GPU; slow ones and benchmarks run only when asked for."""
+    """GPU tests skip with the reason where there is no GPU; slow ones and benchmarks run only when asked for.
+
+    Of parallel workers one has all tests that start a Ray, and begins with them; a file's tests stay on one worker.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
     for item in items:
+        group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device on this machine"))
         if item.get_closest_marker("slow") and "slow" not in (item.config.getoption("markexpr") or ""):
