@@ -50,7 +50,7 @@ def _trainings(dossier: Dossier) -> pd.DataFrame:
     order = {config: place for place, config in enumerate(dossier.table["config"])} | {dossier.baseline: -1}
     trained = outcomes[(outcomes["stage"] == "train") & outcomes["config"].isin(list(order))]  # short runs are in none
     trained = trained.assign(place=trained["config"].map(order)).sort_values(["place", "seed"], kind="stable")
-    sharing = trained.groupby("fingerprint")["config"].agg(lambda configs: tuple(dict.fromkeys(configs)))
+    sharing = {mark: tuple(dict.fromkeys(configs)) for mark, configs in trained.groupby("fingerprint")["config"]}
     distinct = trained.drop_duplicates("fingerprint")
     return distinct.assign(group=[_named(dossier, sharing[mark]) for mark in distinct["fingerprint"]])
 

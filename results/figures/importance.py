@@ -87,7 +87,7 @@ def _study(values: pd.DataFrame) -> optuna.Study:
         optuna.logging.set_verbosity(verbosity)
     spans = {key: _span(values[key].dropna()) for key in values}
     for row in values.to_dict("records"):
-        given = {key: value for key, value in row.items() if not pd.isna(value)}
+        given = {str(key): value for key, value in row.items() if not pd.isna(value)}
         params = {key: float(v) if isinstance(spans[key], FloatDistribution) else _word(v) for key, v in given.items()}
         study.add_trial(create_trial(params=params, distributions={key: spans[key] for key in params}, value=0.0))
     return study

@@ -45,7 +45,7 @@ def ranking_figure(facts: pd.DataFrame) -> Figure:
     ax = figure.subplots()
     tidy(ax, "x")
     rows = facts.reset_index(drop=True)
-    for place, fact in rows.iterrows():
+    for place, (_, fact) in enumerate(rows.iterrows()):
         colour = INK if fact["is_baseline"] else OKABE_ITO[0]
         if math.isfinite(fact["ci95_low"]):
             ax.plot([fact["ci95_low"], fact["ci95_high"]], [place, place], color=colour, linewidth=1.8)
@@ -93,7 +93,7 @@ def _pairs(dossier: Dossier, configs: list[str]) -> dict[str, list[float]]:
     reference = runs[runs["config"] == dossier.baseline].groupby("artifact")["val_bpb"].mean()
     ours = runs[runs["config"].isin(configs)]
     gains = (ours["artifact"].map(reference).astype("float64") - ours["val_bpb"]).dropna()
-    return gains.groupby(ours["config"]).agg(list).to_dict()
+    return {str(config): list(found) for config, found in gains.groupby(ours["config"])}
 
 
 def gain_figure(facts: pd.DataFrame) -> Figure:
@@ -108,7 +108,7 @@ def gain_figure(facts: pd.DataFrame) -> Figure:
         told += "; grey band: more than nothing, yet not more than the margin"
         ax.axvspan(0, margins.median(), **BAND)
         ax.axvline(margins.median(), **BASELINE)
-    for place, fact in facts.reset_index(drop=True).iterrows():
+    for place, (_, fact) in enumerate(facts.iterrows()):
         if not math.isfinite(fact["gain"]):
             ax.annotate("cannot say", (0, place), xytext=(6, 0), textcoords="offset points", color=GREY, va="center")
             continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -127,9 +127,10 @@ def _draw_panel(ax: Axes, panel: pd.DataFrame, styles: dict[int, dict[str, Any]]
     point, mean = POINT | {"s": POINT["s"] / math.sqrt(crowd)}, MEAN | {"s": MEAN["s"] / crowd**2}
     ax.scatter(means["place"], means["config_mean"], zorder=3, **mean)
     for seed, runs in panel.sort_values("place").groupby("seed"):
+        style = styles[cast("int", seed)]
         for _, line in runs[runs["connected"]].groupby("artifact"):
-            ax.plot(line["place"], line["val_bpb"], color=styles[seed]["color"], linewidth=0.9, alpha=0.6)
-        ax.scatter(runs["place"], runs["val_bpb"], zorder=4, **point, **styles[seed])
+            ax.plot(line["place"], line["val_bpb"], color=style["color"], linewidth=0.9, alpha=0.6)
+        ax.scatter(runs["place"], runs["val_bpb"], zorder=4, **point, **style)
     _set_axes(ax, panel)
 
 
@@ -143,7 +144,7 @@ def _set_axes(ax: Axes, panel: pd.DataFrame) -> None:
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         ax.xaxis.set_minor_locator(NullLocator())
     if first["scale"] == "categorical" or (first["scale"] == "linear" and len(ticks) <= MOST_TICKS):
-        ax.xaxis.set_major_locator(FixedLocator(ticks["x"]))
+        ax.xaxis.set_major_locator(FixedLocator(list(ticks["x"])))
         ax.set_xticklabels(ticks["value"], parse_math=False, rotation=30 if ticks["value"].str.len().sum() > 40 else 0)
     ax.margins(x=0.12)
     shown = [*panel["val_bpb"], *panel["baseline_mean"].dropna()]

@@ -77,7 +77,7 @@ def spending(dossier: Dossier) -> Chapter:
         },
         used=limits["used"].map("{:.1%}".format),
     )
-    heads = {name: name for name in limits} | {"over": "runs over", "used": "most used"}
+    heads = {str(name): str(name) for name in limits} | {"over": "runs over", "used": "most used"}
     caption = f"What each configuration used at most over its seeds; the baseline stands on top.{left_out(used)}"
     parts = [plot("budget", "Budget use", use_figure(used, limits), caption)] if len(used) else []
     return Chapter("budget", "Budget use", [*parts, table_of(words, heads, "Limits, and what all runs used.")])

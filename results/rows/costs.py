@@ -6,7 +6,7 @@ The plan is the one that was kept when the sweep began. Facts first, as tables; 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -85,7 +85,7 @@ def in_words(outcomes: pd.DataFrame, planned: Rows | None, wall_s: float | None)
         return []
     stages = [
         (row["stage"], _times(row, "planned"), _times(row, "computed"))
-        for row in stage_facts(outcomes, planned).to_dict("records")
+        for row in cast("Rows", stage_facts(outcomes, planned).to_dict("records"))
     ]
     totals = total_facts(outcomes, planned, wall_s)
     bound = "" if all(row["exact"] for row in planned) else "\u2264 "

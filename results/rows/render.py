@@ -70,7 +70,7 @@ def _json_cell(cell: Any) -> Any:
 
 def _parquet(frame: pd.DataFrame) -> bytes:
     """A swept key may hold numbers and words at once; Parquet columns may not, so such a one becomes words."""
-    mixed = [name for name in frame if pd.api.types.infer_dtype(frame[name], skipna=True).startswith("mixed")]
+    mixed = [str(name) for name in frame if pd.api.types.infer_dtype(frame[name], skipna=True).startswith("mixed")]
     words = {name: frame[name].map(str, na_action="ignore") for name in mixed}
     plain = frame.assign(**words)
     plain.attrs = {}
@@ -81,8 +81,8 @@ def _markdown(frame: pd.DataFrame) -> str:
     def line(cells: list[str]) -> str:
         return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
 
-    rows = [line([shown(name, cell) for name, cell in row.items()]) for row in frame.to_dict("records")]
-    return "\n".join([line(list(frame)), line(["---"] * len(frame.columns)), *rows]) + "\n"
+    rows = [line([shown(str(name), cell) for name, cell in row.items()]) for row in frame.to_dict("records")]
+    return "\n".join([line([str(name) for name in frame]), line(["---"] * len(frame.columns)), *rows]) + "\n"
 
 
 def _text(frame: pd.DataFrame, width: int) -> str:

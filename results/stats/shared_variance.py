@@ -62,7 +62,7 @@ class SharedVariance:
         return cls(pooled, df, typical, typical_df)
 
     @classmethod
-    def of(cls, arms: Iterable[Sequence[float] | Array]) -> SharedVariance:
+    def of(cls, arms: Iterable[Sequence[float] | NDArray[np.floating]]) -> SharedVariance:
         """From the scores of one sweep's arms; one score, or copies of one, say nothing. Possibly from none."""
         found = [array[np.isfinite(array)] for array in (np.asarray(arm, dtype=np.float64) for arm in arms)]
         differing = [array for array in found if len(array) > 1 and spreads(array)]

@@ -20,7 +20,7 @@ from scipy import special
 from results.stats.shared_variance import SharedVariance, spreads
 from trainer.spec.errors import UserError
 
-Numbers = Sequence[float] | NDArray[np.float64]
+Numbers = Sequence[float] | NDArray[np.floating]
 
 LEAST_POOLED_DF = 10
 """Degrees of freedom from which a sweep's shared variance is trusted more than the two arms' own."""

@@ -35,17 +35,18 @@ def arms_of(runs: pd.DataFrame, unit: Unit) -> dict[str, Arm]:
     """By configuration, in the order of the rows."""
     scores = runs[SCORE_IN[unit]].to_numpy(dtype=np.float64)
     finished = is_finished(runs, SCORE_IN[unit]).to_numpy()
-    artifacts = runs["artifact"].to_numpy(dtype=object, na_value=None)
+    artifacts, known = runs["artifact"].to_numpy(dtype=object), runs["artifact"].notna().to_numpy()
     densities = (runs["val_bpb"] * math.log(2) / runs["val_loss"]).groupby(runs["config"]).median()
     arms = {}
-    for config, places in runs.groupby("config", sort=False).indices.items():
+    for config, found in runs.groupby("config", sort=False).indices.items():
+        places = np.asarray(found)
         kept = places[finished[places]]
         by_artifact: dict[str, list[float]] = {}
         for place in kept:
-            if artifacts[place] is not None:
+            if known[place]:
                 by_artifact.setdefault(artifacts[place], []).append(scores[place])
-        means = {artifact: fmean(found) for artifact, found in by_artifact.items()}
-        arms[str(config)] = Arm(scores[kept], means, float(densities[config]))
+        means = {artifact: fmean(shared) for artifact, shared in by_artifact.items()}
+        arms[str(config)] = Arm(scores[kept], means, float(densities[str(config)]))
     return arms
 
 

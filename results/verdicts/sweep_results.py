@@ -10,13 +10,13 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
 from results.rows import machines
 from results.rows.read import OUTCOME_COLUMNS, frame_of
-from results.rows.row import unfinished_row
+from results.rows.row import Row, unfinished_row
 from results.rows.tables import per_configuration
 from results.verdicts.acceptance import Acceptance, acceptance_of_records, policy_of
 from results.verdicts.compare import compare
@@ -123,5 +123,5 @@ def published_dossier() -> Dossier:
 
 def _full_rows(scores: pd.DataFrame) -> pd.DataFrame:
     """Rows with every column; what was not published is empty."""
-    rows = [unfinished_row("records", "", 0, "done", {}) | row for row in scores.to_dict("records")]
+    rows = [unfinished_row("records", "", 0, "done", {}) | row for row in cast("list[Row]", scores.to_dict("records"))]
     return frame_of(rows, [], list(scores["config"].drop_duplicates()))
