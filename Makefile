@@ -9,11 +9,10 @@ demo: $(VENV)/.installed  ## install, then the main job: a TTT sweep on real tex
 	$(BIN)/orchestrator plan search_spaces/ttt.yaml
 	$(BIN)/orchestrator sweep search_spaces/ttt.yaml
 
-test: $(VENV)/.installed  ## lint and every test this machine can run
-	$(BIN)/ruff check .
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed  ## every test this machine can run, in parallel over its cores
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
 
-test-all: $(VENV)/.installed  ## the slow ones as well: every preset over ranks, slots under fire; about 15 minutes
+test-all: $(VENV)/.installed  ## the slow ones as well: every preset over ranks, slots under fire; one by one, since some measure time; about 15 minutes
 	$(BIN)/python -m pytest -m "slow or not slow"
 
 lint: $(VENV)/.installed  ## style and types
@@ -27,9 +26,9 @@ faults: $(VENV)/.installed  ## a hundred kills at random moments; appends what i
 bench: $(VENV)/.installed  ## the figures of the README, as ratios from one run
 	$(BIN)/python -m pytest -m bench tests/benchmarks -s
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
 liveness: $(VENV)/.installed  ## every preset's switches are alive on nano siblings, in truly compiled training too
