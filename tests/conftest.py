@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -37,15 +38,28 @@ def bucket(s3) -> Bucket:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """GPU tests skip with the reason where there is no GPU; slow ones and benchmarks run only when asked for.
 
-    Of parallel workers one has all tests that start a Ray, and begins with them; a file's tests stay on one worker.
+    Those with a Ray come first: beside them other workers have something to do to the end.
     """
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
     for item in items:
-        group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device on this machine"))
         if item.get_closest_marker("slow") and "slow" not in (item.config.getoption("markexpr") or ""):
             item.add_marker(pytest.mark.skip(reason="takes minutes; run `make test-all`"))
         if item.get_closest_marker("bench") and "bench" not in (item.config.getoption("markexpr") or ""):
             item.add_marker(pytest.mark.skip(reason="a benchmark; run `make bench`"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests share its fixtures and stay on one worker, and so do all files whose tests start a Ray.
+
+    xdist's own groups (`--dist loadgroup`) silently group nothing under pytest 9.2: pytest-xdist issue 1386.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "ray" if nodeid.startswith("tests/ray/") else super()._split_scope(nodeid)
+
+    return Files(config, log)
