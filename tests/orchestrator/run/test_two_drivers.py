@@ -21,7 +21,8 @@ def drive(folder: Path, name: str, store: str) -> None:
     with (folder / f"{name}.log").open("w") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    sys.argv = ["orchestrator", "sweep", f"{name}.yaml", "--inline", "--store", store, *settings(train_steps=10)]
+    words = ["sweep", f"{name}.yaml", "--inline", "--no-check", "--store", store]
+    sys.argv = ["orchestrator", *words, *settings(train_steps=10)]
     main()
 
 
