@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.analysis.comparison import OTHER_TEXT, is_foreign, ledger_says, reference_of
+from orchestrator.analysis.comparison import OTHER_TEXT, evidence_of, is_foreign, reference_of
 from orchestrator.analysis.tables import baseline_of, rows_of
 from orchestrator.output import console_for, print_rows, say
 from orchestrator.space.configuration import label
@@ -29,7 +29,7 @@ def print_acceptance(sweep: Sweep, store: Path, policy: str, baseline: str | Non
     reference = reference_of(sweep, baseline or baseline_of(sweep), store)
     incumbent = frame[frame["config"] == reference] if isinstance(reference, str) else reference
     name = str(incumbent["config"].iloc[0]) if len(incumbent) else str(reference)
-    objections = ledger_says(sweep, frame)["objections"]
+    objections = evidence_of(sweep, frame).objections
     foreign = is_foreign(sweep, baseline)
     told = []
     for config in asked:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -20,6 +19,7 @@ from results.verdicts.compare import compare
 from results.verdicts.published_records import record_losses
 from results.verdicts.race import race_verdicts
 from results.verdicts.seed_ledger import SeedFate
+from results.verdicts.terms import Evidence, Terms
 from results.verdicts.verdict import Unit, Verdict
 from trainer.spec.errors import UserError, did_you_mean
 
@@ -53,14 +53,8 @@ def verdicts_of_race(
         verdicts += compare(
             frame[frame["config"].isin([config, own])],
             reference,
-            rule.margin,
-            space.compare.unit,
-            rule.alpha,
-            exploratory=True,
-            seeds=space.seeds[:num_seeds],
-            objections=objections,
-            family=len(arms),
-            shared_variance=False,
+            Terms(rule.margin, space.compare.unit, rule.alpha, shared_variance=False),
+            Evidence(space.seeds[:num_seeds], exploratory=True, objections=objections, family=len(arms)),
         )
     return verdicts
 
@@ -142,19 +136,9 @@ def _verdicts(
     terms = asked.changed(margin, unit, alpha)
     if sweep.space.race:
         demand_race_terms(sweep, terms)
-        found = verdicts_of_race(sweep, frame, reference, ledger_says(sweep, frame)["objections"])
+        found = verdicts_of_race(sweep, frame, reference, evidence_of(sweep, frame).objections)
     else:
-        found = compare(
-            frame,
-            reference,
-            margin=terms.margin,
-            unit=terms.unit,
-            alpha=terms.alpha,
-            exploratory=sweep.space.exploratory,
-            seeds=sweep.space.seeds,
-            family=_family(sweep),
-            **ledger_says(sweep, frame),
-        )
+        found = compare(frame, reference, terms_of(terms), evidence_of(sweep, frame))
     return [replace(verdict, settle=sweep.command("confirm", "--config", verdict.config)) for verdict in found]
 
 
@@ -165,17 +149,25 @@ def _family(sweep: Sweep) -> int:
     return len({item.id for item in asked} - {asked[0].id}) + to_come
 
 
-def ledger_says(sweep: Sweep, frame: pd.DataFrame) -> dict[str, Any]:
-    """What the seed ledger has against the seeds of each configuration."""
+def terms_of(compare: Compare) -> Terms:
+    """The terms of the test, as the search space file asks for them."""
+    return Terms(compare.margin, compare.unit, compare.alpha)
+
+
+def evidence_of(sweep: Sweep, frame: pd.DataFrame) -> Evidence:
+    """The declared seeds, how they were chosen, and what the seed ledger says against them by configuration."""
     recorded: dict[str, set[int]] = {item.id: set() for item in sweep.asked()}
     for config, seed in zip(frame["config"], frame["seed"], strict=True):
         recorded.setdefault(config, set()).add(seed)
     ledger = sweep.ledger
     objections = {config: ledger.objection(sweep.name, config, seeds) for config, seeds in recorded.items()}
-    return {
-        "objections": {config: objection for config, objection in objections.items() if objection},
-        "looked_at": [config for config in recorded if ledger.extended(sweep.name, config)],
-    }
+    return Evidence(
+        seeds=sweep.space.seeds,
+        exploratory=sweep.space.exploratory,
+        objections={config: objection for config, objection in objections.items() if objection},
+        looked_at=[config for config in recorded if ledger.extended(sweep.name, config)],
+        family=_family(sweep),
+    )
 
 
 def seed_line(sweep: Sweep, config: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 
 import pandas as pd
 
+from orchestrator.analysis.comparison import terms_of
 from orchestrator.analysis.tables import table_of
 from orchestrator.plan.power import POWER, spread_of
 from orchestrator.space.configuration import Configuration, label
@@ -19,6 +20,7 @@ from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.sweep import Sweep
 from results.stats.power import seeds_needed
 from results.verdicts.compare import compare
+from results.verdicts.terms import Evidence
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.fingerprint import digest
 
@@ -86,7 +88,7 @@ def num_seeds_for(sweep: Sweep, frame: pd.DataFrame, winner: Configuration) -> i
     if begun:
         return len(begun)
     asked = sweep.space.compare
-    verdicts = compare(frame, sweep.asked()[0].id, asked.margin, asked.unit, asked.alpha, seeds=sweep.space.seeds)
+    verdicts = compare(frame, sweep.asked()[0].id, terms_of(asked), Evidence(sweep.space.seeds))
     verdict = next(verdict for verdict in verdicts if verdict.config == winner.id)
     if verdict.bpb is None:
         return max(FEWEST, len(sweep.space.seeds))

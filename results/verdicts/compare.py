@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -40,6 +39,7 @@ from results.stats.t_tests import (
     welch_t,
 )
 from results.verdicts.arms import Arm, arms_of, flaws_of, independent_scores
+from results.verdicts.terms import Evidence, Terms
 from results.verdicts.verdict import SCORE_IN, Effect, Unit, Verdict
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.units import bits_per_byte_to_nats, nats_to_bits_per_byte
@@ -48,63 +48,42 @@ SAME_TOKENIZER = 0.01
 """Tokens per byte may differ by this part: exports of one tokenizer do by 0.003, tokenizers by 0.05 and more."""
 
 
+ANY_GAIN = Terms()
+"""Bits per byte, no margin."""
+ALL_SEEDS = Evidence()
+"""Every row counts, and nothing is known against any."""
+
+
 def compare(
-    frame: pd.DataFrame,
-    baseline: str | pd.DataFrame,
-    margin: float = 0.0,
-    unit: Unit = "bpb",
-    alpha: float = 0.01,
-    exploratory: bool = False,
-    correction: Literal["holm", "none"] = "holm",
-    seeds: Iterable[int] | None = None,
-    exact_baseline: bool = False,
-    objections: Mapping[str, str] = MappingProxyType({}),
-    looked_at: Collection[str] = (),
-    family: int = 0,
-    shared_variance: bool = True,
+    frame: pd.DataFrame, baseline: str | pd.DataFrame, terms: Terms = ANY_GAIN, evidence: Evidence = ALL_SEEDS
 ) -> list[Verdict]:
     """A verdict for every configuration of the sweep but the baseline, in the order of the table.
 
-    baseline:        a configuration of `frame`, or rows of one configuration from elsewhere (another sweep, a record)
-    margin, unit:    least gain that counts, in nats per token or bits per byte
-    seeds:           those of `frame` that count, and that every configuration must have finished; by default all
-    exact_baseline:  test against the baseline's mean as if it were exact (the challenge's rule), which is weaker proof
-    objections:      why the seeds of a configuration (or of the baseline) prove nothing, from the seed ledger
-    looked_at:       configurations whose seeds were added to after a look: exploratory
-    family:          configurations that the sweep compares once it is complete; those without a row count as p = 1
-    shared_variance: whether arms trained apart may be judged by the whole sweep's spread; a race judges each by its own
+    baseline:  a configuration of `frame`, or rows of one configuration from elsewhere (another sweep, a record)
+    terms:     which gain counts, and how it is tested
+    evidence:  which seeds of `frame` count, and what is known against them
     Raises UserError for an unknown baseline, or rows of several configurations.
     """
-    runs = per_run(frame, seeds)
-    wanted = set(runs["seed"] if seeds is None else seeds)
-    flaws, arms = flaws_of(runs, unit, wanted, "the configuration"), arms_of(runs, unit)
+    runs = per_run(frame, evidence.seeds)
+    wanted = set(runs["seed"] if evidence.seeds is None else evidence.seeds)
+    flaws, arms = flaws_of(runs, terms.unit, wanted, "the configuration"), arms_of(runs, terms.unit)
     shared = SharedVariance.of([])
     if isinstance(baseline, str):
         name, reference, flaw = _own_baseline(baseline, arms, flaws)
-        shared = SharedVariance.of(independent_scores(runs, SCORE_IN[unit]) if shared_variance else [])
+        shared = SharedVariance.of(independent_scores(runs, SCORE_IN[terms.unit]) if terms.shared_variance else [])
     else:
-        name, reference, flaw = _other_baseline(baseline, unit)
-    plan = _Plan(unit, margin, alpha, exact_baseline, shared)
-    flaw = objections.get(name, "") or flaw
+        name, reference, flaw = _other_baseline(baseline, terms.unit)
+    flaw = evidence.objections.get(name, "") or flaw
     sweeps = dict(zip(runs["config"], runs["sweep"], strict=True)) if "sweep" in runs else {}
     verdicts = []
     for config, arm in arms.items():
         if arm is reference:
             continue
-        why_not = flaw or objections.get(config, "") or flaws[config]
-        steered = exploratory or config in looked_at
-        asked = Verdict(config, name, "cannot say", alpha, steered, str(sweeps.get(config, "")), why_not)
-        verdicts.append(asked if why_not else _judged(asked, arm, reference, plan))
-    return _corrected(verdicts, correction, family)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    unit: Unit
-    margin: float
-    alpha: float
-    exact_baseline: bool
-    shared: SharedVariance
+        why_not = flaw or evidence.objections.get(config, "") or flaws[config]
+        exploratory = evidence.is_exploratory(config)
+        asked = Verdict(config, name, "cannot say", terms.alpha, exploratory, str(sweeps.get(config, "")), why_not)
+        verdicts.append(asked if why_not else _judged(asked, arm, reference, terms, shared))
+    return _corrected(verdicts, terms.correction, evidence.family)
 
 
 def _own_baseline(name: str, arms: Mapping[str, Arm], flaws: Mapping[str, str]) -> tuple[str, Arm, str]:
@@ -122,15 +101,15 @@ def _other_baseline(rows: pd.DataFrame, unit: Unit) -> tuple[str, Arm, str]:
     return name, arms_of(runs, unit)[name], flaws_of(runs, unit, set(runs["seed"]), "the baseline")[name]
 
 
-def _judged(asked: Verdict, arm: Arm, reference: Arm, plan: _Plan) -> Verdict:
+def _judged(asked: Verdict, arm: Arm, reference: Arm, terms: Terms, shared: SharedVariance) -> Verdict:
     """The verdict on two arms that may be compared, before correction."""
     same_tokens = math.isclose(arm.tokens_per_byte, reference.tokens_per_byte, rel_tol=SAME_TOKENIZER)
-    if plan.unit == "nats" and not same_tokens:
+    if terms.unit == "nats" and not same_tokens:
         reason = "the arms have different tokenizers, and nats are per token; give the margin in bits per byte"
         return replace(asked, reason=reason)
     try:
-        match = _Match.of(arm, reference, plan)
-        found = match.tested(plan)
+        match = _Match.of(arm, reference, terms)
+        found = match.tested(terms, shared)
     except NoVerdict as error:
         return replace(asked, reason=str(error))
     return replace(
@@ -139,15 +118,15 @@ def _judged(asked: Verdict, arm: Arm, reference: Arm, plan: _Plan) -> Verdict:
         assumption=found.assumption,
         n_candidate=len(match.candidate),
         n_baseline=len(match.baseline),
-        nats=_effect(found, plan, "nats", arm.tokens_per_byte) if same_tokens else None,
-        bpb=_effect(found, plan, "bpb", arm.tokens_per_byte),
+        nats=_effect(found, terms, "nats", arm.tokens_per_byte) if same_tokens else None,
+        bpb=_effect(found, terms, "bpb", arm.tokens_per_byte),
         t=found.t,
         df=found.df,
         p=found.p,
         correlation=found.correlation,
-        p_no_worse=no_worse_p(found, plan.margin),
-        sign_flip_p=match.sign_flip_p(plan),
-        bootstrap_bpb=match.bootstrap_bpb(plan.unit, arm.tokens_per_byte),
+        p_no_worse=no_worse_p(found, terms.margin),
+        sign_flip_p=match.sign_flip_p(terms),
+        bootstrap_bpb=match.bootstrap_bpb(terms.unit, arm.tokens_per_byte),
     )
 
 
@@ -160,29 +139,29 @@ class _Match:
     paired: bool
 
     @classmethod
-    def of(cls, arm: Arm, reference: Arm, plan: _Plan) -> _Match:
+    def of(cls, arm: Arm, reference: Arm, terms: Terms) -> _Match:
         shared = sorted(arm.by_artifact.keys() & reference.by_artifact.keys())
-        if shared and not plan.exact_baseline:
+        if shared and not terms.exact_baseline:
             ours, theirs = (np.array([side.by_artifact[name] for name in shared]) for side in (arm, reference))
             return cls(ours, theirs, True)
         return cls(arm.scores, reference.scores, False)
 
-    def tested(self, plan: _Plan) -> TTest:
+    def tested(self, terms: Terms, shared: SharedVariance) -> TTest:
         """The test that the origin of the numbers calls for."""
-        if plan.exact_baseline:
-            return one_sample_t(self.candidate, float(self.baseline.mean()), plan.margin)
+        if terms.exact_baseline:
+            return one_sample_t(self.candidate, float(self.baseline.mean()), terms.margin)
         if self.paired:
-            return paired_t(self.candidate, self.baseline, plan.margin)
-        if plan.shared.df >= LEAST_POOLED_DF:
-            return moderated_t(self.candidate, self.baseline, plan.shared, plan.margin)
-        return welch_t(self.candidate, self.baseline, plan.margin)
+            return paired_t(self.candidate, self.baseline, terms.margin)
+        if shared.df >= LEAST_POOLED_DF:
+            return moderated_t(self.candidate, self.baseline, shared, terms.margin)
+        return welch_t(self.candidate, self.baseline, terms.margin)
 
-    def sign_flip_p(self, plan: _Plan) -> float | None:
+    def sign_flip_p(self, terms: Terms) -> float | None:
         """The exact test of the pairs, where they are enough to reach alpha."""
         if not self.paired:
             return None
         with contextlib.suppress(NoVerdict):
-            return sign_flip_p(self.candidate - self.baseline, plan.margin, plan.alpha)
+            return sign_flip_p(self.candidate - self.baseline, terms.margin, terms.alpha)
         return None
 
     def bootstrap_bpb(self, unit: Unit, density: float) -> tuple[float, float] | None:
@@ -197,9 +176,9 @@ class _Match:
         return None
 
 
-def _effect(found: TTest, plan: _Plan, unit: Unit, density: float) -> Effect:
-    numbers = (found.difference, found.low, found.high, plan.margin)
-    if unit == plan.unit:
+def _effect(found: TTest, terms: Terms, unit: Unit, density: float) -> Effect:
+    numbers = (found.difference, found.low, found.high, terms.margin)
+    if unit == terms.unit:
         return Effect(*numbers)
     convert = nats_to_bits_per_byte if unit == "bpb" else bits_per_byte_to_nats
     return Effect(*(convert(number, density) for number in numbers))

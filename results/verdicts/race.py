@@ -15,6 +15,7 @@ from scipy import stats
 
 from results.stats.race import RaceRule, Standing
 from results.verdicts.compare import compare
+from results.verdicts.terms import Evidence, Terms
 from results.verdicts.verdict import Effect, Unit, Verdict
 
 TOLD = {
@@ -39,19 +40,12 @@ def race_verdicts(
 
     seeds:  all that were declared, in their order
     """
+    terms = Terms(rule.margin, unit, rule.alpha, shared_variance=False)
     verdicts = []
     for config, fate in race.fates.items():
         n = min(race.seeds[config], race.seeds[baseline])
-        found = compare(
-            frame[frame["config"].isin([config, baseline])],
-            baseline,
-            rule.margin,
-            unit,
-            rule.alpha,
-            seeds=seeds[:n],
-            objections=objections,
-            shared_variance=False,
-        )
+        rows = frame[frame["config"].isin([config, baseline])]
+        found = compare(rows, baseline, terms, Evidence(seeds[:n], objections=objections))
         verdicts += [_judged(verdict, race, rule, fate, n) for verdict in found]
     return verdicts
 

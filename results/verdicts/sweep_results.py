@@ -22,6 +22,7 @@ from results.verdicts.acceptance import Acceptance, acceptance_of_records, polic
 from results.verdicts.compare import compare
 from results.verdicts.published_records import merged_records
 from results.verdicts.seed_ledger import SeedFate
+from results.verdicts.terms import Terms
 from results.verdicts.verdict import Verdict
 
 RECORDS_QUESTION = "Which published records of the challenge are better than the one before, by more than chance?"
@@ -109,7 +110,8 @@ def published_dossier() -> Dossier:
     """
     arms = {name: rows.assign(sweep="records", within_budget=True) for name, rows in merged_records().items()}
     names = list(arms)
-    verdicts = [compare(arms[name], arms[before], correction="none")[0] for before, name in itertools.pairwise(names)]
+    terms = Terms(correction="none")
+    verdicts = [compare(arms[name], arms[before], terms)[0] for before, name in itertools.pairwise(names)]
     return Dossier(
         name="published records",
         question=RECORDS_QUESTION,

@@ -14,6 +14,7 @@ from results.rows.read import OUTCOME_COLUMNS, frame_of
 from results.rows.row import unfinished_row
 from results.verdicts.compare import compare
 from results.verdicts.sweep_results import Dossier
+from results.verdicts.terms import Evidence, Terms
 from tests.results.sweeps import record, scored
 
 KEYS = ("ttt.lr", "ttt.epochs", "ttt.optimizer")
@@ -42,7 +43,7 @@ def dossier(num_configs: int = 6, *, folder: Path | None = None, verdicts: bool 
         question="Which learning rate?",
         frame=frame,
         baseline="base",
-        verdicts=compare(frame, "base", margin=0.005, unit="nats", exploratory=True) if verdicts else [],
+        verdicts=compare(frame, "base", Terms(0.005, "nats"), Evidence(exploratory=True)) if verdicts else [],
         labels={config: f"lr of {config}" for config in frame["config"]} | {"base": "baseline"},
         swept_keys=KEYS,
         seeds=SEEDS,

@@ -11,8 +11,8 @@ from tests.results.made_up import dossier
 from tests.results.sweeps import frame, row
 
 
-def of(table, baseline="base", **more):
-    return Dossier("demo", "?", table, baseline, compare(table, baseline, **more), {})
+def of(table, baseline="base"):
+    return Dossier("demo", "?", table, baseline, compare(table, baseline), {})
 
 
 def shared(config, seed, bpb, **more):

@@ -11,6 +11,7 @@ from results.stats.resampling import sign_flip_p
 from results.stats.t_tests import paired_t, welch_t
 from results.verdicts.compare import compare
 from results.verdicts.published_records import load_records, record_losses
+from results.verdicts.terms import Evidence, Terms
 from tests.results.sweeps import LN2, TOKENS_PER_BYTE, frame, row
 from trainer.spec.errors import UserError
 
@@ -65,7 +66,7 @@ def test_pairing_by_artifact_shows_what_welch_cannot():
 @pytest.mark.parametrize(("record", "previous", "p"), [(1514, 1493, 0.020), (1769, 1736, 0.0625)])
 def test_published_p_values_are_reproduced(record, previous, p):
     """One-sided Welch on val_bpb against the previous frontier row, PR 1902."""
-    verdict = only(record_losses(record), record_losses(previous), alpha=0.25)
+    verdict = only(record_losses(record), record_losses(previous), Terms(alpha=0.25))
     assert verdict.test == "Welch's t-test"
     assert verdict.p == pytest.approx(p, abs=5e-4)
     assert verdict.conclusion == "better"
@@ -73,13 +74,13 @@ def test_published_p_values_are_reproduced(record, previous, p):
 
 def test_the_challenges_own_test_takes_the_incumbent_as_exact():
     ours, incumbent = record_losses("PR 150 second 10L entry"), record_losses("2026-03-17_NaiveBaseline")
-    assert only(ours, incumbent, margin=0.005, unit="nats").conclusion == "cannot say"  # one run has no spread
-    verdict = only(ours, incumbent, margin=0.005, unit="nats", exact_baseline=True)
+    assert only(ours, incumbent, Terms(0.005, "nats")).conclusion == "cannot say"  # one run has no spread
+    verdict = only(ours, incumbent, Terms(0.005, "nats", exact_baseline=True))
     assert (verdict.test, f"{verdict.p:.1e}") == ("one-sample t-test", "8.3e-06")
 
 
 def test_the_effect_is_told_in_both_units():
-    verdict = only(frame(*arm("base", BASELINE), *arm("new", (1.9, 2.0, 2.15))), "base", margin=0.005, unit="nats")
+    verdict = only(frame(*arm("base", BASELINE), *arm("new", (1.9, 2.0, 2.15))), "base", Terms(0.005, "nats"))
     nats_per_bpb = LN2 / TOKENS_PER_BYTE
     assert (verdict.bpb.difference, verdict.nats.difference) == (
         pytest.approx(-0.1),
@@ -91,16 +92,16 @@ def test_the_effect_is_told_in_both_units():
 
 def test_the_unit_of_the_margin_changes_no_p_value():
     rows = frame(*arm("base", BASELINE), *arm("new", (1.9, 1.97, 2.15)))
-    in_nats = only(rows, "base", margin=0.01 * LN2 / TOKENS_PER_BYTE, unit="nats")
-    assert in_nats.p == pytest.approx(only(rows, "base", margin=0.01, unit="bpb").p)
+    in_nats = only(rows, "base", Terms(0.01 * LN2 / TOKENS_PER_BYTE, "nats"))
+    assert in_nats.p == pytest.approx(only(rows, "base", Terms(0.01)).p)
 
 
 def test_nats_of_different_tokenizers_are_not_compared():
     caseops, sp8192 = record_losses(1729), record_losses(1667)
-    refused = only(caseops, sp8192, margin=0.005, unit="nats")
+    refused = only(caseops, sp8192, Terms(0.005, "nats"))
     assert (refused.conclusion, refused.p) == ("cannot say", None)
     assert "tokenizers" in refused.reason
-    verdict = only(caseops, sp8192, unit="bpb")
+    verdict = only(caseops, sp8192)
     assert (verdict.conclusion, verdict.nats) == ("better", None)
 
 
@@ -149,14 +150,14 @@ def test_p_values_are_corrected_over_the_whole_sweep():
     assert a.p_corrected == pytest.approx(3 * a.p)  # Holm: the smallest of three, the failed one counted
     assert b.p_corrected == pytest.approx(2 * b.p)
     assert (c.p_corrected, a.num_comparisons) == (None, 3)
-    assert compare(frame(*rows), "base", correction="none")[0].p_corrected == a.p
+    assert compare(frame(*rows), "base", Terms(correction="none"))[0].p_corrected == a.p
 
 
 def test_declared_seeds_alone_count():
     rows = [*arm("base", BASELINE), *arm("new", (0.1, 1.9, 2.2))]
-    verdict = only(frame(*rows), "base", seeds=[2, 3])
+    verdict = only(frame(*rows), "base", evidence=Evidence([2, 3]))
     assert verdict.p == pytest.approx(welch_t((1.9, 2.2), BASELINE[1:]).p)
-    assert "seed 4" in only(frame(*rows), "base", seeds=[1, 2, 3, 4]).reason
+    assert "seed 4" in only(frame(*rows), "base", evidence=Evidence([1, 2, 3, 4])).reason
 
 
 def test_another_sweep_may_be_the_baseline():
@@ -174,7 +175,7 @@ def test_a_baseline_must_be_one_known_configuration():
 
 def test_the_sentence_tells_gain_margin_and_evidence():
     rows = frame(*arm("base", BASELINE, ["x", "y", "z"]), *arm("new", (1.9, 2.0, 2.151), ["x", "y", "z"]))
-    told = only(rows, "base", margin=0.01, exploratory=True).sentence
+    told = only(rows, "base", Terms(0.01), Evidence(exploratory=True)).sentence
     assert told.startswith("new scores 0.09967 bits per byte (0.13817 nats per token) better than base")
     assert "a gain of more than 0.01 bits per byte (0.01386 nats) is suggested" in told
     assert "over 3 shared artifacts (correlation 1.00)" in told
@@ -228,7 +229,7 @@ def test_a_single_run_or_copies_of_it_are_no_evidence_in_a_large_sweep_either():
 
 def test_configurations_that_have_no_row_yet_count_in_the_correction():
     rows = frame(*arm("base", BASELINE), *arm("a", (1.0, 1.1, 1.2)))
-    early = only(rows, "base", family=20)
+    early = only(rows, "base", evidence=Evidence(family=20))
     assert (early.p_corrected, early.num_comparisons) == (pytest.approx(20 * early.p), 20)
 
 
@@ -242,6 +243,6 @@ def test_an_arm_that_mixes_configurations_is_refused():
 
 def test_a_loss_that_can_be_excluded_is_said():
     rows = frame(*arm("base", BASELINE, ["x", "y", "z"]), *arm("same", (2.001, 2.1, 2.249), ["x", "y", "z"]))
-    verdict = only(rows, "base", margin=0.05)
+    verdict = only(rows, "base", Terms(0.05))
     assert (verdict.conclusion, verdict.p_no_worse < 0.01) == ("not shown", True)
     assert "It is no worse by 0.05 bits per byte" in verdict.sentence

@@ -1,0 +1,47 @@
+"""What a comparison is asked, apart from the scores: the terms of the test, and what is known of the seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from results.verdicts.verdict import Unit
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Which gain counts, how small its p-value must be, and how it is tested."""
+
+    margin: float = 0.0
+    """Least gain that counts, in `unit`."""
+    unit: Unit = "bpb"
+    """Unit of the margin, in which the test is made: nats per token, or bits per byte."""
+    alpha: float = 0.01
+    """Largest p-value, after correction, that counts as shown."""
+    correction: Literal["holm", "none"] = "holm"
+    """How p-values are corrected over all configurations of the sweep."""
+    exact_baseline: bool = False
+    """Test against the baseline's mean as if it were exact (the challenge's rule), which is weaker evidence."""
+    shared_variance: bool = True
+    """Whether arms trained apart may be judged by the whole sweep's spread; a race judges each by its own."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Which seeds count, how they were chosen, and what the seed ledger says against them."""
+
+    seeds: Collection[int] | None = None
+    """Those that count, and that every configuration must have finished; None: all in the rows."""
+    exploratory: bool = False
+    """Whether scores on these seeds chose which configurations are compared."""
+    objections: Mapping[str, str] = field(default_factory=dict)
+    """By configuration (the baseline too), why its seeds show nothing."""
+    looked_at: Collection[str] = ()
+    """Configurations whose seeds were added to after a look: exploratory."""
+    family: int = 0
+    """Configurations that the sweep compares once it is complete; those without a row count as p = 1."""
+
+    def is_exploratory(self, config: str) -> bool:
+        """Whether the seeds of this configuration had a part in choosing it, or in how many of them were run."""
+        return self.exploratory or config in self.looked_at
