@@ -10,7 +10,8 @@ from orchestrator.space.configuration import Configuration, baseline_of, identif
 from orchestrator.space.load import load_space
 from orchestrator.sweep.sweep import Sweep, open_sweep
 from results.verdicts.seed_ledger import Ledger
-from trainer.spec.record import Record, StageOutcome
+from tests.outcomes import stage_outcome
+from trainer.spec.record import Record
 
 SPACE = """
 name: small
@@ -60,9 +61,9 @@ def record(sweep: Sweep, item: Configuration, seed: int) -> Record:
     scored = {"val_bpb": val_bpb, "val_loss": val_bpb * np.log(2) / TOKENS_PER_BYTE, "eval_s": 2.0, "legal": True}
     headline = "evaluate" if item.is_baseline else "adapt"
     stages = {
-        "train": outcome("train", f"train-{seed}", 9.0, steps=40, train_s=8.0),
-        "export": outcome("export", f"export-{seed}", 1.0, model_bytes=250_000),
-        headline: outcome(headline, f"{headline}-{item.id}-{seed}", 2.0, **scored),
+        "train": stage_outcome("train", f"train-{seed}", 9.0, metrics={"steps": 40, "train_s": 8.0}),
+        "export": stage_outcome("export", f"export-{seed}", 1.0, metrics={"model_bytes": 250_000}),
+        headline: stage_outcome(headline, f"{headline}-{item.id}-{seed}", 2.0, metrics=scored),
     }
     return Record(
         run_id=item.run_id(seed),
@@ -78,11 +79,4 @@ def record(sweep: Sweep, item: Configuration, seed: int) -> Record:
         commit="abc123",
         hardware="CPU",
         versions="torch 2.13.0",
-    )
-
-
-def outcome(stage: str, fingerprint: str, seconds: float, **metrics: float) -> StageOutcome:
-    """What a stage left."""
-    return StageOutcome(
-        stage=stage, fingerprint=fingerprint, seconds=seconds, started_at="", host="laptop", metrics=metrics
     )

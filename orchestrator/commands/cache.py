@@ -75,12 +75,12 @@ def prune(store: StageStore, unused_days: float, *, dry_run: bool = False) -> li
 
 def _entries_of(store: StageStore, stage: str, verify: bool) -> Iterator[Entry]:
     for fingerprint in store.fingerprints(stage):
-        if kept := store.finished(stage, fingerprint):
+        if kept := store.finished_disk_use(stage, fingerprint):
             found = store.find(stage, fingerprint)
-            bad = store.damage(stage, fingerprint) if verify or found is None else []
+            bad = store.damaged_files(stage, fingerprint) if verify or found is None else []
             seconds = found.seconds if found else None
             yield Entry(stage, fingerprint, "finished", kept.disk_bytes, kept.used_at_s, seconds, ", ".join(bad))
-        if left := store.unfinished(stage, fingerprint):
+        if left := store.unfinished_disk_use(stage, fingerprint):
             yield Entry(stage, fingerprint, "unfinished", left.disk_bytes, left.used_at_s, None)
 
 

@@ -166,7 +166,7 @@ def _plan_stages(
             cached=sum(store.find(stage, mark) is not None for mark in needed),
             seconds_each=seconds_each,
             seconds_from=seconds_from,
-            bytes_each=fmean(sizes) if (sizes := store.sizes(stage, SAMPLED_FOLDERS)) else None,
+            bytes_each=fmean(sizes) if (sizes := store.recent_bytes(stage, SAMPLED_FOLDERS)) else None,
         )
 
 
@@ -199,7 +199,7 @@ def _seconds_each(
     """A wall-clock budget is used up; anything else takes as long as it took, or as the preset says."""
     if stage == "train" and recipe.budget.train_s is not None and recipe.budget.train_steps is None:
         return recipe.budget.train_s, "budget"
-    if history := store.history(stage, workload(recipe, stage)):
+    if history := store.recent_seconds(stage, workload(recipe, stage)):
         return fmean(history), "history"
     declared = expected.stage_s(recipe, stage) if expected else None
     return declared, "unknown" if declared is None else "preset"

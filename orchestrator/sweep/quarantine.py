@@ -28,7 +28,7 @@ from trainer.spec.stage_table import stages_below
 from trainer.spec.stage_times import Expected
 from trainer.store.atomic_write import write_synced
 from trainer.store.local import StageStore
-from trainer.store.mirror import share
+from trainer.store.mirror import publish_file
 
 Computed = tuple[str, str, str, str]
 """A stage, its fingerprint, where and when it was computed: one computation, not its repetition."""
@@ -161,7 +161,7 @@ def _note(sweep: Sweep, event: Mapping[str, object]) -> dict[str, Any]:
     line = json.dumps({**event, "at": now()})
     with (sweep.folder / MACHINES).open("a", encoding="utf-8") as file:
         file.write(f"{line}\n")
-    share(sweep.folder / MACHINES)
+    publish_file(sweep.folder / MACHINES)
     return json.loads(line)
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from results.rows.layout import DRIFTED, DRIFTED_SHORT, FAILED, MACHINES, RUNS, SHORT
 from trainer.spec.errors import StoreError, StoreUnreachable
 from trainer.spec.record import NAME_PATTERN
-from trainer.store.bucket import Stored
-from trainer.store.claims import BEAT_EVERY_S, DEAD_AFTER_S, BucketClaims
-from trainer.store.mirror import bring, bring_all, bucket_of, share, share_once
+from trainer.store.bucket import ObjectInfo
+from trainer.store.claims import EXPIRES_AFTER_S, HEARTBEAT_EVERY_S, BucketClaims
+from trainer.store.mirror import bucket_of, fetch_file, fetch_files, publish_file, publish_file_once
 from trainer.store.shared import mirror_id
 
 FOLDER = re.compile(rf"sweeps/({NAME_PATTERN})/")
@@ -30,7 +30,7 @@ GROWING = ("/journal.jsonl", f"/{MACHINES}")
 LOOK_EVERY_S = 0.5
 
 
-def bring_sweeps(store: Path) -> None:
+def fetch_sweeps(store: Path) -> None:
     """What other machines published of their sweeps since the last look."""
     bucket = bucket_of(store)
     if bucket is None:
@@ -38,20 +38,20 @@ def bring_sweeps(store: Path) -> None:
     listed = bucket.list("sweeps")
     _forget_set_aside(store, listed)
     files = [key for key in listed if SHARED.fullmatch(key)]
-    bring_all(store, bucket, [key for key in files if not key.endswith(GROWING) and not (store / key).exists()])
+    fetch_files(store, bucket, [key for key in files if not key.endswith(GROWING) and not (store / key).exists()])
     grown = [key for key in files if key.endswith(GROWING) and _num_bytes(store / key) < listed[key].bytes]
-    bring_all(store, bucket, grown)  # last: with its journal a sweep can be seen
+    fetch_files(store, bucket, grown)  # last: with its journal a sweep can be seen
 
 
 def _num_bytes(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _forget_set_aside(store: Path, listed: dict[str, Stored]) -> None:
+def _forget_set_aside(store: Path, listed: dict[str, ObjectInfo]) -> None:
     """A run that another machine set aside, to do it again, is no record here either; a newer one comes again."""
     for key in listed:
         match = re.fullmatch(rf"{FOLDER.pattern}{ASIDE}/(.+)-\d+\.json", key)
-        if match and SHARED.fullmatch(key) and not (store / key).exists() and bring(store / key):
+        if match and SHARED.fullmatch(key) and not (store / key).exists() and fetch_file(store / key):
             for folder in (RUNS, SHORT):
                 (store / "sweeps" / match[1] / folder / f"{match[3]}.json").unlink(missing_ok=True)
 
@@ -65,22 +65,22 @@ def publish_sweep(folder: Path) -> None:
     for path in folder.rglob("*"):
         key = path.relative_to(folder.parents[1]).as_posix()
         if SHARED.fullmatch(key) and key not in known:
-            share_once(path)
+            publish_file_once(path)
     for name in GROWING:
         if (folder / name[1:]).exists():
-            share(folder / name[1:])
+            publish_file(folder / name[1:])
 
 
 def question_stands(journal: Path) -> bool:
     """Publishes the question of a new sweep. Returns whether it stands: another machine may ask at the same moment."""
-    share_once(journal)
+    publish_file_once(journal)
     before = journal.read_bytes()
-    return bring(journal) and journal.read_bytes() == before
+    return fetch_file(journal) and journal.read_bytes() == before
 
 
 def set_aside(record: Path, aside: Path) -> None:
     """Publishes that a run is done again, and why its record does not count."""
-    share(aside)
+    publish_file(aside)
     if bucket := bucket_of(record.parents[3]):
         bucket.remove([record.relative_to(record.parents[3]).as_posix()])
 
@@ -97,16 +97,16 @@ def driving(folder: Path) -> Iterator[None]:
         yield
         return
     claims, place = BucketClaims(bucket, mirror_id(store)), f"claims/sweeps/{folder.name}"
-    ends_s = time.monotonic() + DEAD_AFTER_S + 2 * LOOK_EVERY_S
-    while (claim := claims.take(place)) is None:
-        if claims.seen_beating(place) or time.monotonic() > ends_s:
+    ends_s = time.monotonic() + EXPIRES_AFTER_S + 2 * LOOK_EVERY_S
+    while (claim := claims.acquire(place)) is None:
+        if claims.heartbeat_seen(place) or time.monotonic() > ends_s:
             raise StoreError(
                 f"sweep '{folder.name}' is being driven by {claims.holder(place)}; wait for it, or stop it there"
             )
         time.sleep(LOOK_EVERY_S)
     try:
-        bring_sweeps(store)
-        bring(folder / "journal.jsonl")
+        fetch_sweeps(store)
+        fetch_file(folder / "journal.jsonl")
         publish_sweep(folder)
         yield
         publish_sweep(folder)
@@ -123,4 +123,4 @@ def driven_elsewhere(folder: Path) -> bool:
     now_s = time.time()
     with contextlib.suppress(StoreUnreachable):  # whoever may only read must trust their own clock
         now_s = bucket.now_s()
-    return any(now_s - claim.changed_at_s < DEAD_AFTER_S + BEAT_EVERY_S for claim in claims)
+    return any(now_s - claim.changed_at_s < EXPIRES_AFTER_S + HEARTBEAT_EVERY_S for claim in claims)

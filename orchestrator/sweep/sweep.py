@@ -32,7 +32,7 @@ from orchestrator.search.pruning import Ascent, ascent_of
 from orchestrator.search.race import race_of
 from orchestrator.space.configuration import Configuration, Outcome, Precedent, total_runs
 from orchestrator.space.search_space import SearchSpace
-from orchestrator.sweep.sharing import bring_sweeps, driven_elsewhere, driving, question_stands, set_aside
+from orchestrator.sweep.sharing import driven_elsewhere, driving, fetch_sweeps, question_stands, set_aside
 from results.rows.layout import FAILED, RUNS, SHORT
 from results.stats.race import Standing
 from results.verdicts.seed_ledger import Ledger, Purpose
@@ -41,7 +41,7 @@ from trainer.spec.errors import StoreError, did_you_mean
 from trainer.spec.record import NAME_PATTERN, Record, now
 from trainer.store import locks
 from trainer.store.atomic_write import write_once
-from trainer.store.mirror import bring, share, store_name, store_option
+from trainer.store.mirror import fetch_file, publish_file, store_name, store_option
 
 JOURNAL = "journal.jsonl"
 LOCK_TIMEOUT_S = 0.5
@@ -113,7 +113,7 @@ class Sweep:
         """Holds the sweep for one driver. Raises StoreError naming the other one. A killed driver blocks nobody."""
         pid_file = self.folder / "driver.pid"
         try:
-            lock = locks.take(self._lock_path, LOCK_TIMEOUT_S)
+            lock = locks.acquire(self._lock_path, LOCK_TIMEOUT_S)
         except Timeout:
             who = pid_file.read_text().strip() if pid_file.exists() else "another process"
             raise StoreError(
@@ -152,7 +152,7 @@ class Sweep:
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
-        share(self.folder / JOURNAL)
+        publish_file(self.folder / JOURNAL)
         self.declare(configuration)
 
     def declare(self, configuration: Configuration) -> None:
@@ -182,7 +182,7 @@ class Sweep:
     def record(self, run_id: str) -> Record | None:
         """A run's record, or None while it has none. Raises StoreError if it cannot be read."""
         paths = (self.record_path(run_id, short=short) for short in (False, True))
-        return next((_record(path) for path in paths if path.exists() or bring(path)), None)
+        return next((_record(path) for path in paths if path.exists() or fetch_file(path)), None)
 
     def records(self) -> dict[str, Record]:
         """The records of finished runs by run id. Raises StoreError for one that cannot be read."""
@@ -225,7 +225,7 @@ def open_sweep(
     if not re.fullmatch(NAME_PATTERN, wanted):
         raise StoreError(f"'{wanted}' cannot name a sweep: it names a folder; use letters, digits, '.', '_' or '-'")
     taken = ""
-    bring_sweeps(store)
+    fetch_sweeps(store)
     for candidate in _names_from(wanted):
         folder = store / "sweeps" / candidate
         created = _create(folder, space.model_copy(update={"name": candidate}), sweep_seed, lag, purpose, precedents)
@@ -274,7 +274,7 @@ def damaged_sweeps(store: Path) -> list[str]:
 
 
 def _names(store: Path) -> list[str]:
-    bring_sweeps(store)
+    fetch_sweeps(store)
     return sorted(path.parent.name for path in (store / "sweeps").glob(f"*/{JOURNAL}"))
 
 

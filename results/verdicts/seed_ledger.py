@@ -174,10 +174,10 @@ class Ledger:
         with locks.holding(self.path.with_suffix(".lock")):
             self._read()
             if self._bucket is not None:
-                self._bring(self._bucket)
+                self._fetch(self._bucket)
             yield
 
-    def _bring(self, bucket: Bucket) -> None:
+    def _fetch(self, bucket: Bucket) -> None:
         """Lines that other machines added: the bucket holds an object for each."""
         wanted = 1
         while True:

@@ -158,10 +158,16 @@ def _compute(context: StageContext, stage: str, mark: str) -> StageOutcome:
         outcome: StageOutcome | str = ""
         if context.ranks.is_first:
             try:
-                seconds = context.clock() - started_s
-                outcome = context.store.publish(
-                    aside, stage, mark, seconds, started_at, metrics, workload(context.recipe, stage), context.machine
+                outcome = StageOutcome(
+                    stage=stage,
+                    fingerprint=mark,
+                    seconds=context.clock() - started_s,
+                    started_at=started_at,
+                    host=context.machine,
+                    metrics=metrics,
+                    workload=workload(context.recipe, stage),
                 )
+                outcome = context.store.publish(aside, outcome)
             except (OSError, StoreError) as fault:
                 outcome = f"{stage}: its folder cannot be kept: {fault}"
         outcome = context.ranks.broadcast_object(outcome)

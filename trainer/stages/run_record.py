@@ -16,7 +16,7 @@ from trainer.spec.record import Record, StageOutcome, budget_complaint, now
 from trainer.spec.stage_table import headline_stage
 from trainer.store.atomic_write import write_once
 from trainer.store.local import StageStore
-from trainer.store.mirror import share_once
+from trainer.store.mirror import publish_file_once
 
 
 @dataclass(frozen=True)
@@ -106,5 +106,5 @@ def keep_record(request: RunRequest, record: Record) -> bool:
         raise StoreFull(
             f"{request.record_path}: cannot be written ({fault.strerror}); free space, then go on"
         ) from None
-    share_once(Path(request.record_path))
+    publish_file_once(Path(request.record_path))
     return first

@@ -2,7 +2,7 @@
 
 Every object appears whole or not at all, which object stores promise. Credentials and endpoints are the back end's own
 affair (for S3 the usual AWS settings). A refusal is told to people at once, and so is a bucket that never answered; one
-that did is asked again for `PATIENCE_S`. Either ends as StoreUnreachable.
+that did is asked again for `RETRY_FOR_S`. Either ends as StoreUnreachable.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ S3 = frozenset({"s3", "s3a"})
 """Protocols whose back end the extra 's3' of this package brings."""
 S3_OPTIONS = {"config_kwargs": {"retries": {"total_max_attempts": 2}, "connect_timeout": 5, "read_timeout": 15}}
 """Seconds and tries of one question. Left to itself, S3's back end multiplies its layers' tries to minutes."""
-PATIENCE_S = 120.0
+RETRY_FOR_S = 120.0
 """How long a bucket that has answered this process before is asked again before it counts as unreachable."""
-ASK_AGAIN_S = 2.0
+RETRY_EVERY_S = 2.0
 REFUSALS = (FileNotFoundError, PermissionError, ValueError, TypeError)
 BUSY = frozenset({408, 409, 429})
 """Among the statuses of refused requests those that pass by themselves."""
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Stored:
+class ObjectInfo:
     """An object as a listing shows it."""
 
     bytes: int
@@ -108,16 +108,16 @@ class Bucket:
 
         return self._ask(fetch)
 
-    def list(self, folder: str) -> dict[str, Stored]:
+    def list(self, folder: str) -> dict[str, ObjectInfo]:
         """The objects whose key begins with `folder` and a slash."""
 
-        def look(files: Any, root: str) -> dict[str, Stored]:
+        def look(files: Any, root: str) -> dict[str, ObjectInfo]:
             parent, _, name = f"{root}/{folder}".rpartition("/")
             # by a prefix: an empty folder would be asked for as a file, two round trips more
             found = files.find(parent, prefix=f"{name}/", detail=True)
             keys = {path.removeprefix(root).lstrip("/"): info for path, info in found.items()}
             return {
-                key: Stored(int(info["size"]), _changed_at_s(info))
+                key: ObjectInfo(int(info["size"]), _changed_at_s(info))
                 for key, info in keys.items()
                 if key.startswith(f"{folder}/")  # some back ends know no prefix
             }
@@ -140,29 +140,29 @@ class Bucket:
         self.put("clock/now", b"")
         return self.list("clock")["clock/now"].changed_at_s
 
-    def has_answered(self) -> None:
+    def note_reachable(self) -> None:
         """Says that the bucket is one that answers, to a process that has not asked it yet."""
         _ANSWERED.add(self.url)
 
     def _ask(self, act: Callable[[Any, str], T], *, patient: bool = True) -> T:
         """What `act` makes of the back end and the path of the URL there; each of its many faults leaves as one."""
-        ends_s = time.monotonic() + (PATIENCE_S if patient and self.url in _ANSWERED else 0)
+        ends_s = time.monotonic() + (RETRY_FOR_S if patient and self.url in _ANSWERED else 0)
         told = False
         while True:
             try:
-                answer = act(*_opened(self.url, os.getpid()))
+                answer = act(*_file_system(self.url, os.getpid()))
             except StoreError:
                 raise
             except Exception as fault:
                 if _is_refusal(fault) or time.monotonic() > ends_s:
                     raise StoreUnreachable(_complaint(self.url, fault)) from None
                 if not told:
-                    LOG.warning("%s: no answer (%s); asking again for %.0f s", self.url, _words(fault), PATIENCE_S)
+                    LOG.warning("%s: no answer (%s); asking again for %.0f s", self.url, _words(fault), RETRY_FOR_S)
                 told = True
             else:
                 _ANSWERED.add(self.url)
                 return answer
-            time.sleep(ASK_AGAIN_S)
+            time.sleep(RETRY_EVERY_S)
 
 
 _ANSWERED: set[str] = set()
@@ -170,7 +170,7 @@ _ANSWERED: set[str] = set()
 
 
 @functools.cache
-def _opened(url: str, process: int) -> tuple[Any, str]:
+def _file_system(url: str, process: int) -> tuple[Any, str]:
     """Once in each process: connections do not survive a fork."""
     from fsspec.core import url_to_fs  # late: a local store should not pay for it
     from fsspec.registry import known_implementations

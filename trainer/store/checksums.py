@@ -8,18 +8,18 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-SEAL = "files.json"
+CHECKSUMS_FILE = "files.json"
 
 
-def seal(folder: Path) -> bytes:
-    """What `SEAL` should hold for a folder as it is now."""
+def checksums_json(folder: Path) -> bytes:
+    """What `CHECKSUMS_FILE` should hold for a folder as it is now."""
     files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in _files(folder)}
     return json.dumps(files, indent=1).encode()
 
 
-def looks_whole(folder: Path) -> bool:
+def sizes_match(folder: Path) -> bool:
     """Whether every sealed file is there in its size; cheap enough for every look."""
-    sealed = sealed_files(folder)
+    sealed = read_checksums(folder)
     try:
         return bool(sealed) and all((folder / name).stat().st_size == said["bytes"] for name, said in sealed.items())
     except (OSError, TypeError, KeyError):
@@ -28,23 +28,23 @@ def looks_whole(folder: Path) -> bool:
 
 def damaged_files(folder: Path) -> list[str]:
     """Names of sealed files whose bytes are not what they were, the seal itself included. Reads them, once each."""
-    sealed = sealed_files(folder)
+    sealed = read_checksums(folder)
     if not sealed:
-        return [SEAL]
+        return [CHECKSUMS_FILE]
     return [name for name, said in sealed.items() if _digest(folder / name) != said.get("sha256")]
 
 
-def sealed_files(folder: Path) -> Mapping[str, Mapping[str, object]]:
+def read_checksums(folder: Path) -> Mapping[str, Mapping[str, object]]:
     """What the folder's seal says of each file; empty where there is none that can be read."""
     try:
-        found = json.loads((folder / SEAL).read_bytes())
+        found = json.loads((folder / CHECKSUMS_FILE).read_bytes())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and path.name != SEAL)
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.name != CHECKSUMS_FILE)
 
 
 def _digest(path: Path) -> str:

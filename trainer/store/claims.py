@@ -3,8 +3,8 @@
     PLACE/00000003    who claimed, and a beat that changes while they live
 
 The next number is created only if nobody has it, so of several at once one succeeds; whoever did looks again, and
-steps back should an older claim live after all. A claim whose beat stood still for `DEAD_AFTER_S` of the watcher's own
-clock is of a dead claimer. A claimer that was only paused may thus be overtaken: publishing decides, not the claim.
+steps back should an older claim live after all. A claim whose beat stood still for `EXPIRES_AFTER_S` of the watcher's
+own clock is of a dead claimer. A claimer that was only paused may thus be overtaken: publishing decides, not the claim.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from trainer.spec.errors import StoreUnreachable
 from trainer.store.bucket import Bucket
 
-BEAT_EVERY_S = 5.0
-DEAD_AFTER_S = 30.0
+HEARTBEAT_EVERY_S = 5.0
+EXPIRES_AFTER_S = 30.0
 
 
 class BucketClaims:
@@ -33,13 +33,13 @@ class BucketClaims:
         self._watched: dict[str, tuple[bytes, float]] = {}
         self._beating: set[str] = set()
 
-    def take(self, place: str) -> BeatingClaim | None:
+    def acquire(self, place: str) -> HeartbeatClaim | None:
         """The claim, to be released; None while somebody else at work holds one."""
         dead = sorted(self._bucket.list(place))
         if self._alive(dead):
             return None
         number = int(dead[-1].rsplit("/", 1)[1]) + 1 if dead else 0
-        mine = BeatingClaim(self._bucket, f"{place}/{number:08}", self._mirror, dead)
+        mine = HeartbeatClaim(self._bucket, f"{place}/{number:08}", self._mirror, dead)
         if not mine.begin():
             return None
         if self._alive([key for key in self._bucket.list(place) if key not in (mine.key, *dead)]):
@@ -51,7 +51,7 @@ class BucketClaims:
         """Who holds the place now, as people name them; empty if nobody does."""
         return next(iter(self._alive(sorted(self._bucket.list(place)))), "")
 
-    def seen_beating(self, place: str) -> bool:
+    def heartbeat_seen(self, place: str) -> bool:
         """Whether a claim changed while this watched: its holder lives for sure."""
         return any(key.startswith(f"{place}/") for key in self._beating)
 
@@ -69,11 +69,11 @@ class BucketClaims:
                         self._beating.add(key)
                     self._watched[key] = beat, time.monotonic()
                     return False
-                return time.monotonic() - since_s > DEAD_AFTER_S
+                return time.monotonic() - since_s > EXPIRES_AFTER_S
         return True
 
 
-class BeatingClaim:
+class HeartbeatClaim:
     """A claim that tells the others, from a thread of its own, that its holder lives."""
 
     def __init__(self, bucket: Bucket, key: str, mirror: str, outlived: Sequence[str]):
@@ -97,7 +97,7 @@ class BeatingClaim:
             self._bucket.remove([*self._outlived, self.key], patient=False)
 
     def _beat(self) -> None:
-        while not self._ended.wait(BEAT_EVERY_S):
+        while not self._ended.wait(HEARTBEAT_EVERY_S):
             with contextlib.suppress(StoreUnreachable):  # the others wait a while before they call it dead
                 self._bucket.put(self.key, self._content(), patient=False)
 

@@ -29,10 +29,10 @@ from typing import Protocol
 from filelock import Timeout
 
 from trainer.spec.errors import StoreError, StoreFull
-from trainer.spec.record import Metric, StageOutcome
+from trainer.spec.record import StageOutcome
 from trainer.store import locks
 from trainer.store.atomic_write import write_synced
-from trainer.store.checksums import SEAL, damaged_files, looks_whole, seal
+from trainer.store.checksums import CHECKSUMS_FILE, checksums_json, damaged_files, sizes_match
 
 RESULT = "result.json"
 PROBE_BYTES = 2**20
@@ -45,7 +45,7 @@ class Claim(Protocol):
 
 
 @dataclass(frozen=True)
-class Holding:
+class DiskUse:
     """What the store keeps of one stage."""
 
     disk_bytes: int
@@ -53,7 +53,7 @@ class Holding:
     """Seconds since 1970 at which a run last found it or wrote to it."""
 
     @classmethod
-    def of(cls, parts: Iterable[tuple[int, float]]) -> Holding | None:
+    def of(cls, parts: Iterable[tuple[int, float]]) -> DiskUse | None:
         """Of parts, each with its size and last use; None where there are none."""
         known = list(parts)
         return cls(sum(size for size, _ in known), max(used_at_s for _, used_at_s in known)) if known else None
@@ -73,7 +73,7 @@ class StageStore:
     def find(self, stage: str, fingerprint: str) -> StageOutcome | None:
         """What the stage left, or None while nobody has finished it. A folder that is not whole counts as missing."""
         folder = self.folder(stage, fingerprint)
-        if not looks_whole(folder):
+        if not sizes_match(folder):
             return None
         try:
             return StageOutcome.model_validate_json((folder / RESULT).read_bytes())
@@ -96,14 +96,14 @@ class StageStore:
         except OSError:
             return None
 
-    def history(self, stage: str, workload: str, newest: int = 50) -> list[float]:
+    def recent_seconds(self, stage: str, workload: str, newest: int = 50) -> list[float]:
         """Seconds that the stage took in the newest finished folders of this workload, for estimates."""
         results = sorted(self._stages.glob(f"{stage}/*/{RESULT}"), key=lambda path: path.stat().st_mtime)
         found = (self.find(stage, path.parent.name) for path in reversed(results))
         alike = (outcome.seconds for outcome in found if outcome is not None and outcome.workload == workload)
         return list(itertools.islice(alike, newest))
 
-    def sizes(self, stage: str, newest: int) -> list[int]:
+    def recent_bytes(self, stage: str, newest: int) -> list[int]:
         """Bytes of the newest finished folders of the stage, for estimates."""
         folders = [folder for folder in (self._stages / stage).glob("[!.]*") if folder.is_dir()]
         found = sorted(folders, key=lambda folder: -folder.stat().st_mtime)[:newest]
@@ -114,7 +114,7 @@ class StageStore:
         path = self._stages / stage / f"{fingerprint}.claim"
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            return locks.take(path, timeout_s=0)
+            return locks.acquire(path, timeout_s=0)
         except Timeout:
             return None
 
@@ -139,30 +139,12 @@ class StageStore:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
-    def publish(
-        self,
-        aside: Path,
-        stage: str,
-        fingerprint: str,
-        seconds: float,
-        started_at: str,
-        metrics: dict[str, Metric],
-        workload: str = "",
-        host: str = "",
-    ) -> StageOutcome:
+    def publish(self, aside: Path, outcome: StageOutcome) -> StageOutcome:
         """Turns a filled folder into the finished stage; the first one to publish wins."""
-        outcome = StageOutcome(
-            stage=stage,
-            fingerprint=fingerprint,
-            seconds=seconds,
-            started_at=started_at,
-            host=host or socket.gethostname(),
-            metrics=metrics,
-            workload=workload,
-        )
+        stage, fingerprint = outcome.stage, outcome.fingerprint
         write_synced(aside / RESULT, outcome.model_dump_json(indent=1).encode())
         target = self.folder(stage, fingerprint)
-        write_synced(aside / SEAL, seal(aside))
+        write_synced(aside / CHECKSUMS_FILE, checksums_json(aside))
         if target.exists() and self.find_intact(stage, fingerprint) is None:
             shutil.rmtree(target)
         try:
@@ -187,18 +169,18 @@ class StageStore:
         known = {re.split(r"[.-]", name.lstrip("."), maxsplit=1)[0] for name in names if not name.endswith(".claim")}
         return sorted(known)
 
-    def damage(self, stage: str, fingerprint: str) -> list[str]:
+    def damaged_files(self, stage: str, fingerprint: str) -> list[str]:
         """Files of a finished stage that are not what they were."""
         return damaged_files(self.folder(stage, fingerprint))
 
-    def finished(self, stage: str, fingerprint: str) -> Holding | None:
+    def finished_disk_use(self, stage: str, fingerprint: str) -> DiskUse | None:
         """What a stage takes once it is finished, whole or not."""
         folder = self.folder(stage, fingerprint)
-        return Holding.of([_part(folder)] if folder.exists() else [])
+        return DiskUse.of([_part(folder)] if folder.exists() else [])
 
-    def unfinished(self, stage: str, fingerprint: str) -> Holding | None:
+    def unfinished_disk_use(self, stage: str, fingerprint: str) -> DiskUse | None:
         """What a computation of the stage that did not end left behind: a snapshot, or files written aside."""
-        return Holding.of(_part(path) for path in self._left_over(stage, fingerprint))
+        return DiskUse.of(_part(path) for path in self._left_over(stage, fingerprint))
 
     def _left_over(self, stage: str, fingerprint: str) -> list[Path]:
         parent = self._stages / stage

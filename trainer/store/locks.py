@@ -18,7 +18,7 @@ from trainer.spec.errors import StoreError
 NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
 
 
-def take(path: Path, timeout_s: float = -1) -> FileLock:
+def acquire(path: Path, timeout_s: float = -1) -> FileLock:
     """The held lock, to be released. Raises Timeout while somebody else holds it for longer; StoreError without locks.
 
     timeout_s:  0 not to wait, below that to wait without end
@@ -41,7 +41,7 @@ def take(path: Path, timeout_s: float = -1) -> FileLock:
 @contextlib.contextmanager
 def holding(path: Path) -> Iterator[None]:
     """Holds the lock for the length of the block, however long it takes to get."""
-    lock = take(path)
+    lock = acquire(path)
     try:
         yield
     finally:

@@ -69,28 +69,28 @@ def store_option(folder: Path) -> str:
     return "" if folder.absolute() == usual.absolute() else f" --store {shlex.quote(store_name(folder))}"
 
 
-def share_once(path: Path) -> None:
+def publish_file_once(path: Path) -> None:
     """Publishes a small file of a mirror unless its bucket has it; does nothing in a store that lies here."""
     if place := _place_of(path):
         bucket, key = place
         bucket.create(key, path.read_bytes())
 
 
-def share(path: Path) -> None:
+def publish_file(path: Path) -> None:
     """Publishes a small file of a mirror as it is now."""
     if place := _place_of(path):
         bucket, key = place
         bucket.put(key, path.read_bytes())
 
 
-def bring(path: Path) -> bool:
+def fetch_file(path: Path) -> bool:
     """Fetches a small file of a mirror that another machine published. Returns whether there is one here now."""
     if place := _place_of(path):
-        bring_all(path.parents[len(Path(place[1]).parts) - 1], place[0], [place[1]])
+        fetch_files(path.parents[len(Path(place[1]).parts) - 1], place[0], [place[1]])
     return path.exists()
 
 
-def bring_all(root: Path, bucket: Bucket, keys: Sequence[str]) -> None:
+def fetch_files(root: Path, bucket: Bucket, keys: Sequence[str]) -> None:
     """Fetches many small files into the mirror at `root`; each appears whole."""
     for start in range(0, len(keys), FILES_AT_ONCE):
         for key, content in bucket.read_all(keys[start : start + FILES_AT_ONCE]).items():

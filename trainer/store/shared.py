@@ -14,13 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from trainer.spec.record import Metric, StageOutcome
+from trainer.spec.record import StageOutcome
 from trainer.store import locks
 from trainer.store.bucket import Bucket
-from trainer.store.bucket_stages import SEAL_OBJECT, USED_OBJECT, BucketStages, Sealed
-from trainer.store.checksums import SEAL, damaged_files, sealed_files
-from trainer.store.claims import BeatingClaim, BucketClaims
-from trainer.store.local import Claim, Holding, StageStore
+from trainer.store.bucket_stages import MANIFEST_OBJECT, USED_OBJECT, BucketStages, Manifest
+from trainer.store.checksums import CHECKSUMS_FILE, damaged_files, read_checksums
+from trainer.store.claims import BucketClaims, HeartbeatClaim
+from trainer.store.local import Claim, DiskUse, StageStore
 from trainer.store.mirror import bucket_of, make_mirror
 
 
@@ -67,12 +67,12 @@ class SharedStageStore(StageStore):
         here = super().read_file(stage, fingerprint, name)
         return self._shared.read_file(stage, fingerprint, name) if here is None else here
 
-    def history(self, stage: str, workload: str, newest: int = 50) -> list[float]:
+    def recent_seconds(self, stage: str, workload: str, newest: int = 50) -> list[float]:
         """As a local store does, over the newest stages of the bucket."""
         alike = (sealed.outcome for sealed in self._shared.newest(stage) if sealed.outcome.workload == workload)
         return [outcome.seconds for outcome in alike][:newest]
 
-    def sizes(self, stage: str, newest: int) -> list[int]:
+    def recent_bytes(self, stage: str, newest: int) -> list[int]:
         """As a local store does, over the newest stages of the bucket."""
         return [sealed.disk_bytes for sealed in self._shared.newest(stage)][:newest]
 
@@ -82,55 +82,44 @@ class SharedStageStore(StageStore):
         if local is None:
             return None
         try:
-            shared = self._claims.take(f"claims/{stage}/{fingerprint}")
+            shared = self._claims.acquire(f"claims/{stage}/{fingerprint}")
         except BaseException:
             local.release()
             raise
         if shared is None:
             local.release()
             return None
-        return BothClaims(local, shared)
+        return LocalAndBucketClaim(local, shared)
 
-    def publish(
-        self,
-        aside: Path,
-        stage: str,
-        fingerprint: str,
-        seconds: float,
-        started_at: str,
-        metrics: dict[str, Metric],
-        workload: str = "",
-        host: str = "",
-    ) -> StageOutcome:
+    def publish(self, aside: Path, outcome: StageOutcome) -> StageOutcome:
         """Finishes the stage here, then in the bucket; there the first one to publish wins, and is fetched."""
-        outcome = super().publish(aside, stage, fingerprint, seconds, started_at, metrics, workload, host)
-        return self._publish(outcome, anew=True)
+        return self._publish(super().publish(aside, outcome), anew=True)
 
     def fingerprints(self, stage: str) -> list[str]:
         """As a local store does, with those of the bucket."""
         return sorted({*super().fingerprints(stage), *self._shared.listing(stage)})
 
-    def finished(self, stage: str, fingerprint: str) -> Holding | None:
+    def finished_disk_use(self, stage: str, fingerprint: str) -> DiskUse | None:
         """What a finished stage takes in the bucket; here, while it is not published."""
         objects = self._shared.listing(stage).get(fingerprint, {})
-        if SEAL_OBJECT not in objects:
-            return super().finished(stage, fingerprint)
-        return Holding.of((stored.bytes, stored.changed_at_s) for stored in objects.values())
+        if MANIFEST_OBJECT not in objects:
+            return super().finished_disk_use(stage, fingerprint)
+        return DiskUse.of((stored.bytes, stored.changed_at_s) for stored in objects.values())
 
-    def unfinished(self, stage: str, fingerprint: str) -> Holding | None:
+    def unfinished_disk_use(self, stage: str, fingerprint: str) -> DiskUse | None:
         """What an unfinished computation left here, or else an upload that broke off."""
         objects = self._shared.listing(stage).get(fingerprint, {})
-        broken_off = SEAL_OBJECT not in objects and objects.keys() - {USED_OBJECT}
-        there = Holding.of((objects[name].bytes, objects[name].changed_at_s) for name in broken_off or ())
-        return super().unfinished(stage, fingerprint) or there
+        broken_off = MANIFEST_OBJECT not in objects and objects.keys() - {USED_OBJECT}
+        there = DiskUse.of((objects[name].bytes, objects[name].changed_at_s) for name in broken_off or ())
+        return super().unfinished_disk_use(stage, fingerprint) or there
 
-    def damage(self, stage: str, fingerprint: str) -> list[str]:
+    def damaged_files(self, stage: str, fingerprint: str) -> list[str]:
         """Files of a finished stage that are not what they were, in the bucket; fetches every byte of them."""
-        if SEAL_OBJECT not in self._shared.listing(stage).get(fingerprint, {}):
-            return super().damage(stage, fingerprint)
+        if MANIFEST_OBJECT not in self._shared.listing(stage).get(fingerprint, {}):
+            return super().damaged_files(stage, fingerprint)
         sealed = self._shared.ask(stage, fingerprint)
         if sealed is None:
-            return [SEAL]
+            return [CHECKSUMS_FILE]
         with tempfile.TemporaryDirectory(dir=self.root, prefix=".verify-") as folder:
             return self._shared.download(sealed, Path(folder))
 
@@ -157,7 +146,7 @@ class SharedStageStore(StageStore):
         """
         stage, fingerprint = outcome.stage, outcome.fingerprint
         folder = self.folder(stage, fingerprint)
-        ours = Sealed.of(folder, outcome)
+        ours = Manifest.of(folder, outcome)
         for last_try in (False, True):  # somebody may be faster once, or leave a seal that says nothing
             theirs = self._shared.ask(stage, fingerprint)
             if theirs is not None and theirs.files != ours.files and (adopted := self._fetch(theirs)):
@@ -171,7 +160,7 @@ class SharedStageStore(StageStore):
         self._published.add((stage, fingerprint))
         return outcome
 
-    def _fetch(self, sealed: Sealed | None) -> StageOutcome | None:
+    def _fetch(self, sealed: Manifest | None) -> StageOutcome | None:
         """Brings a stage here, whole; None where there is none, or what came is not what was sealed."""
         if sealed is None:
             return None
@@ -180,7 +169,7 @@ class SharedStageStore(StageStore):
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside.parent.mkdir(exist_ok=True)
         with locks.holding(aside.with_suffix(".lock")):  # one process fetches, its neighbours find it here
-            if damaged_files(folder) or sealed_files(folder) != sealed.plain_files:
+            if damaged_files(folder) or read_checksums(folder) != sealed.plain_files:
                 shutil.rmtree(aside, ignore_errors=True)
                 aside.mkdir()
                 if self._shared.download(sealed, aside):
@@ -193,14 +182,14 @@ class SharedStageStore(StageStore):
 
 
 def _arrived(root: Path, bucket: Bucket) -> SharedStageStore:
-    bucket.has_answered()  # whoever sent it had asked
+    bucket.note_reachable()  # whoever sent it had asked
     return SharedStageStore(root, bucket)
 
 
-class BothClaims:
+class LocalAndBucketClaim:
     """A lock of this mirror and a claim in its bucket, held together."""
 
-    def __init__(self, local: Claim, shared: BeatingClaim):
+    def __init__(self, local: Claim, shared: HeartbeatClaim):
         self._local, self._shared = local, shared
 
     def release(self) -> None:

@@ -13,6 +13,7 @@ from orchestrator.commands.cache import entries, prune
 from orchestrator.sweep.sharing import publish_sweep
 from orchestrator.sweep.sweep import open_sweep
 from tests.orchestrator.questions import TTT, space_of
+from tests.outcomes import stage_outcome
 from tests.sweep_on_disk import finished_sweep
 from trainer.spec.errors import StoreError
 from trainer.store.bucket import Bucket
@@ -64,7 +65,7 @@ def test_a_machine_that_never_saw_the_sweep_can_report_on_it_and_say_what_is_nex
 def leave(store: SharedStageStore, stage: str, size: int) -> None:
     with store.writing(stage, "abc") as aside:
         (aside / "content.bin").write_bytes(b"x" * size)
-        store.publish(aside, stage, "abc", 2.5, "now", {})
+        store.publish(aside, stage_outcome(stage, "abc", 2.5))
 
 
 def age(part: str, days: float) -> None:

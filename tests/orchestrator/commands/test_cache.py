@@ -11,6 +11,7 @@ from orchestrator.commands.app import app
 from orchestrator.commands.cache import entries, prune
 from orchestrator.sweep.sweep import open_sweep
 from tests.orchestrator.questions import TTT, space_of
+from tests.outcomes import stage_outcome
 from trainer.spec.errors import StoreError
 from trainer.store.local import StageStore
 
@@ -24,7 +25,7 @@ def store(tmp_path) -> StageStore:
     for stage, size in (("train", 3000), ("export", 1000)):
         with made.writing(stage, "abc") as aside:
             (aside / "content.bin").write_bytes(b"x" * size)
-            made.publish(aside, stage, "abc", 2.5, "now", {})
+            made.publish(aside, stage_outcome(stage, "abc", 2.5))
     long_ago = time.time() - 40 * DAY_S
     os.utime(made.folder("train", "abc"), (long_ago, long_ago))
     return made

@@ -20,6 +20,7 @@ from orchestrator.sweep.sweep import open_sweep
 from results.stats.power import Design, design_of, seeds_needed
 from results.verdicts.published_records import seed_sd_bpb
 from tests.orchestrator.questions import TEXTS, TTT, leave_runs, record_of, space_of
+from tests.outcomes import stage_outcome
 from trainer.spec.fingerprint import fingerprints, workload
 from trainer.spec.load import load_preset
 from trainer.store.local import StageStore
@@ -46,11 +47,12 @@ def stages(plan) -> dict[str, tuple[int, bool, int]]:
     return {stage.stage: (stage.needed, stage.exact, stage.missing) for stage in plan.stages}
 
 
-def finish(store: StageStore, stage: str, mark: str, seconds: float) -> None:
+def finish(store: StageStore, stage: str, fingerprint: str, seconds: float) -> None:
     """Leaves a finished stage of 1000 bytes, and its result, in the store."""
-    with store.writing(stage, mark) as aside:
+    with store.writing(stage, fingerprint) as aside:
         (aside / "weights").write_bytes(bytes(1000))
-        store.publish(aside, stage, mark, seconds, "", {}, workload(load_preset("tiny").recipe, stage))
+        work = workload(load_preset("tiny").recipe, stage)
+        store.publish(aside, stage_outcome(stage, fingerprint, seconds, workload=work))
 
 
 @pytest.fixture
@@ -283,6 +285,7 @@ from pathlib import Path
 from orchestrator.plan.estimate import make_plan
 from orchestrator.plan.table import plan_rows
 from orchestrator.space.load import load_space
+from tests.outcomes import stage_outcome
 from trainer.spec.fingerprint import TextDigests
 from trainer.store.local import StageStore
 for path in sorted(Path("search_spaces").glob("*.yaml")):

@@ -8,7 +8,7 @@ from orchestrator.run.feed import Feed, queue_of
 from orchestrator.search.run_queue import FINISHED, WAIT
 from orchestrator.sweep.sweep import open_sweep
 from tests.orchestrator.questions import space_of
-from trainer.spec.record import now
+from tests.outcomes import stage_outcome
 from trainer.stages.run_record import RunRequest, adopt, fingerprints_of, keep_record
 from trainer.store.local import StageStore
 
@@ -41,7 +41,7 @@ class Bench:
         for stage, mark in self.stages(request).items():
             if (not stages or stage in stages) and self.store.find(stage, mark) is None:
                 with self.store.writing(stage, mark) as aside:
-                    self.store.publish(aside, stage, mark, 1.0, now(), METRICS)
+                    self.store.publish(aside, stage_outcome(stage, mark, metrics=METRICS))
 
     def finish(self, request: RunRequest) -> None:
         self.compute(request)

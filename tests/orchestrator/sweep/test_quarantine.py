@@ -16,6 +16,7 @@ from orchestrator.sweep.sweep import find_sweep, open_sweep
 from results.rows.machines import quarantined, read_machines
 from results.rows.tables import handling_lines
 from tests.orchestrator.questions import space_of
+from tests.outcomes import stage_outcome
 from trainer.spec.errors import UserError
 from trainer.spec.record import StageOutcome
 from trainer.stages.run_record import RunRequest, fingerprints_of, keep_record, make_record
@@ -78,7 +79,10 @@ class Cluster:
         metrics = {"tokens_per_s": tokens_per_s, "model_bytes": 1000, "val_bpb": 2.0, "legal": True, "eval_s": 1.0}
         with self.store.writing(stage, mark) as aside:
             (aside / "weights").write_bytes(b"1")
-            return self.store.publish(aside, stage, mark, 1.0, f"{next(CLOCK)}", metrics, "w", machine)
+            outcome = stage_outcome(
+                stage, mark, started_at=f"{next(CLOCK)}", metrics=metrics, workload="w", host=machine
+            )
+            return self.store.publish(aside, outcome)
 
     @property
     def recorded(self) -> set[str]:

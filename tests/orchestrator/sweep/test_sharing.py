@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.sweep import sharing
 from orchestrator.sweep.quarantine import _note
-from orchestrator.sweep.sharing import bring_sweeps, set_aside
+from orchestrator.sweep.sharing import fetch_sweeps, set_aside
 from orchestrator.sweep.sweep import find_sweep, list_sweeps, open_sweep
 from results.rows.layout import DRIFTED
 from results.rows.machines import quarantined
@@ -16,7 +16,7 @@ from results.verdicts.seed_ledger import Ledger
 from tests.orchestrator.questions import TTT, space_of
 from trainer.spec.errors import StoreError
 from trainer.store import claims
-from trainer.store.mirror import BUCKET_FILE, share_once
+from trainer.store.mirror import BUCKET_FILE, publish_file_once
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def leave_record(sweep, run_id, content=b"{}"):
     path = sweep.record_path(run_id)
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
-    share_once(path)
+    publish_file_once(path)
 
 
 def test_what_one_machine_asked_and_recorded_another_sees(stores, space):
@@ -51,7 +51,7 @@ def test_what_one_machine_asked_and_recorded_another_sees(stores, space):
 
 
 def test_one_machine_at_a_time_drives(stores, space, monkeypatch):
-    monkeypatch.setattr(claims, "BEAT_EVERY_S", 0.1)
+    monkeypatch.setattr(claims, "HEARTBEAT_EVERY_S", 0.1)
     one, two = stores
     mine, theirs = open_sweep(one, space), open_sweep(two, space)
     with mine.lock():
@@ -71,7 +71,7 @@ def test_a_failed_run_that_is_done_again_elsewhere_is_forgotten_here(stores, spa
     aside.parent.mkdir()
     path.replace(aside)
     set_aside(path, aside)
-    bring_sweeps(one)
+    fetch_sweeps(one)
     assert not find_sweep(one, space.name).record_path("a-s1").exists()
 
 

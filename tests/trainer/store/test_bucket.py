@@ -14,7 +14,7 @@ from trainer.store import bucket as module
 from trainer.store.bucket import Bucket
 from trainer.store.mirror import store_folder
 
-NOT_WAITED_FOR_S = module.PATIENCE_S / 2
+NO_RETRY_S = module.RETRY_FOR_S / 2
 """Far above what any machine needs for one refusal, and below what waiting would take."""
 
 
@@ -39,10 +39,10 @@ def failing(monkeypatch):
     """A bucket whose first reads fail; asked again at once, for half a second."""
 
     def make(fault: Exception, times: int) -> Bucket:
-        monkeypatch.setattr(module, "ASK_AGAIN_S", 0.01)
-        monkeypatch.setattr(module, "PATIENCE_S", 0.5)
+        monkeypatch.setattr(module, "RETRY_EVERY_S", 0.01)
+        monkeypatch.setattr(module, "RETRY_FOR_S", 0.5)
         files = Failing(fault, times)
-        monkeypatch.setattr(module, "_opened", lambda url, process: (files, "/x"))
+        monkeypatch.setattr(module, "_file_system", lambda url, process: (files, "/x"))
         return Bucket(f"memory://{uuid.uuid4().hex}")
 
     return make
@@ -50,17 +50,17 @@ def failing(monkeypatch):
 
 def test_a_bucket_that_has_answered_is_asked_again_while_it_is_silent(failing):
     bucket = failing(ConnectionError("lost"), 3)
-    bucket.has_answered()
+    bucket.note_reachable()
     assert bucket.read("key") == b"content"
 
 
 def test_patience_ends(failing):
     bucket = failing(ConnectionError("lost"), 1_000_000)
-    bucket.has_answered()
+    bucket.note_reachable()
     started_s = time.monotonic()
     with pytest.raises(StoreUnreachable, match="lost; check the network .* same command goes on"):
         bucket.read("key")
-    assert 0.5 <= time.monotonic() - started_s < NOT_WAITED_FOR_S
+    assert 0.5 <= time.monotonic() - started_s < NO_RETRY_S
 
 
 def test_a_bucket_that_never_answered_is_not_waited_for(failing):
@@ -71,7 +71,7 @@ def test_a_bucket_that_never_answered_is_not_waited_for(failing):
 
 def test_a_refusal_is_told_at_once(failing):
     bucket = failing(PermissionError("Access Denied"), 1)
-    bucket.has_answered()
+    bucket.note_reachable()
     with pytest.raises(StoreUnreachable, match="Access Denied; check the credentials"):
         bucket.read("key")
 
@@ -88,7 +88,7 @@ def test_an_endpoint_where_nobody_listens(monkeypatch):
     started_s = time.monotonic()
     with pytest.raises(StoreUnreachable, match="check the network and the endpoint"):
         Bucket(f"s3://{uuid.uuid4().hex}/runs").list("sweeps")
-    assert time.monotonic() - started_s < NOT_WAITED_FOR_S
+    assert time.monotonic() - started_s < NO_RETRY_S
 
 
 def test_keys_that_may_not_read(monkeypatch):

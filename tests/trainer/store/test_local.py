@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 
+from tests.outcomes import stage_outcome
 from trainer.spec.errors import StoreFull
 from trainer.store.atomic_write import write_once
 from trainer.store.local import StageStore
@@ -20,10 +21,10 @@ def store(request, tmp_path) -> StageStore:
     return stage_store(tmp_path)
 
 
-def publish(store: StageStore, content: str = "x", mark: str = "abc"):
-    with store.writing("train", mark) as aside:
+def publish(store: StageStore, content: str = "x", fingerprint: str = "abc"):
+    with store.writing("train", fingerprint) as aside:
         (aside / "weights").write_text(content)
-        return store.publish(aside, "train", mark, 1.5, "now", {"steps": 3})
+        return store.publish(aside, stage_outcome("train", fingerprint, 1.5, metrics={"steps": 3}))
 
 
 def test_a_stage_is_found_once_it_is_published(store):
@@ -101,7 +102,7 @@ def test_a_claim_excludes_others_and_dies_with_its_holder(store, tmp_path):
 
 
 def test_a_stage_cut_short_remembers_its_limit_until_it_succeeds(store):
-    publish(store, mark="other")
+    publish(store, fingerprint="other")
     store.mark_exceeded("train", "abc", 600.0)
     assert store.exceeded_s("train", "abc") == 600.0
     publish(store)
@@ -109,11 +110,11 @@ def test_a_stage_cut_short_remembers_its_limit_until_it_succeeds(store):
 
 
 def test_history_tells_how_long_a_stage_of_the_same_workload_takes(store):
-    for mark, seconds, workload in (("a", 1.5, "small"), ("b", 2.5, "small"), ("c", 600.0, "large")):
-        with store.writing("train", mark) as aside:
-            store.publish(aside, "train", mark, seconds, "now", {}, workload)
-    assert sorted(store.history("train", "small")) == [1.5, 2.5]
-    assert store.history("adapt", "small") == []
+    for fingerprint, seconds, workload in (("a", 1.5, "small"), ("b", 2.5, "small"), ("c", 600.0, "large")):
+        with store.writing("train", fingerprint) as aside:
+            store.publish(aside, stage_outcome("train", fingerprint, seconds, workload=workload))
+    assert sorted(store.recent_seconds("train", "small")) == [1.5, 2.5]
+    assert store.recent_seconds("adapt", "small") == []
 
 
 def test_a_file_is_written_once(tmp_path):

@@ -1,4 +1,4 @@
-"""Locks on a store's files: who holds one, and file systems that take none."""
+"""Locks on a store's files: who holds one, and file systems without locks."""
 
 import errno
 import fcntl
@@ -8,15 +8,15 @@ import pytest
 from filelock import Timeout
 
 from trainer.spec.errors import StoreError
-from trainer.store.locks import holding, is_held, take
+from trainer.store.locks import acquire, holding, is_held
 
 
 def test_a_lock_keeps_others_out_until_it_is_released(tmp_path):
-    lock = take(tmp_path / "lock")
+    lock = acquire(tmp_path / "lock")
     with pytest.raises(Timeout):
-        take(tmp_path / "lock", timeout_s=0)
+        acquire(tmp_path / "lock", timeout_s=0)
     lock.release()
-    take(tmp_path / "lock", timeout_s=0).release()
+    acquire(tmp_path / "lock", timeout_s=0).release()
 
 
 def test_whether_it_is_held_is_told_without_writing(tmp_path):
@@ -35,4 +35,4 @@ def test_a_file_system_without_locks_is_refused_by_name(tmp_path, monkeypatch, n
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(StoreError, match=f"{tmp_path}: the file system takes no locks .*choose another folder"):
-        take(tmp_path / "lock")
+        acquire(tmp_path / "lock")

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from tests.outcomes import stage_outcome
 from trainer.spec.errors import StoreUnreachable
 from trainer.store import claims
 from trainer.store.bucket import Bucket
-from trainer.store.bucket_stages import Sealed
+from trainer.store.bucket_stages import Manifest
 from trainer.store.mirror import BUCKET_FILE, bucket_of
 from trainer.store.shared import SharedStageStore, stage_store
 
@@ -32,10 +33,11 @@ def machine(tmp_path, bucket) -> Machine:
     return lambda name: mirror(tmp_path / name, bucket)
 
 
-def publish(store: SharedStageStore, content: bytes = b"weights", mark: str = "abc"):
-    with store.writing("train", mark) as aside:
+def publish(store: SharedStageStore, content: bytes = b"weights", fingerprint: str = "abc"):
+    with store.writing("train", fingerprint) as aside:
         (aside / "w.bin").write_bytes(content)
-        return store.publish(aside, "train", mark, 1.5, "now", {"steps": 3}, "small")
+        outcome = stage_outcome("train", fingerprint, 1.5, metrics={"steps": 3}, workload="small")
+        return store.publish(aside, outcome)
 
 
 def weights(store: SharedStageStore) -> bytes:
@@ -52,7 +54,7 @@ def test_a_fresh_machine_finds_what_another_finished_and_fetches_it_to_build_on(
     two = machine("two")
     assert two.find("train", "abc") == told
     assert not two.folder("train", "abc").exists()
-    assert two.history("train", "small") == [1.5]
+    assert two.recent_seconds("train", "small") == [1.5]
     assert two.find_intact("train", "abc") == told
     assert weights(two) == b"weights"
 
@@ -172,7 +174,7 @@ def killed_claimer(tmp_path, bucket):
 def test_the_claim_of_the_dead_passes_to_another_machine_once_its_beat_stood_still(
     machine, killed_claimer, monkeypatch
 ):
-    monkeypatch.setattr(claims, "DEAD_AFTER_S", 0.3)
+    monkeypatch.setattr(claims, "EXPIRES_AFTER_S", 0.3)
     two = machine("two")
     assert two.claim("train", "abc") is None
     time.sleep(0.4)
@@ -184,8 +186,8 @@ def test_the_claim_of_the_dead_passes_at_once_to_its_own_machine(machine, killed
 
 
 def test_a_claim_that_beats_is_never_taken_for_dead(machine, monkeypatch):
-    monkeypatch.setattr(claims, "BEAT_EVERY_S", 0.1)
-    monkeypatch.setattr(claims, "DEAD_AFTER_S", 0.5)
+    monkeypatch.setattr(claims, "HEARTBEAT_EVERY_S", 0.1)
+    monkeypatch.setattr(claims, "EXPIRES_AFTER_S", 0.5)
     one, two = machine("one"), machine("two")
     claim = one.claim("train", "abc")
     ends_s = time.monotonic() + 1.2
@@ -197,7 +199,7 @@ def test_a_claim_that_beats_is_never_taken_for_dead(machine, monkeypatch):
 
 def test_a_limit_met_on_one_machine_is_known_on_all(machine):
     one, two = machine("one"), machine("two")
-    publish(one, mark="other")
+    publish(one, fingerprint="other")
     one.mark_exceeded("train", "abc", 600.0)
     assert two.exceeded_s("train", "abc") == 600.0
     publish(two)
@@ -207,7 +209,7 @@ def test_a_limit_met_on_one_machine_is_known_on_all(machine):
 def test_names_that_would_leave_the_folder_are_not_believed(machine, bucket):
     publish(machine("one"))
     seal = json.loads(bucket.read("stages/train/abc/seal.json"))
-    assert Sealed.model_validate(seal)
+    assert Manifest.model_validate(seal)
     seal["files"]["../../escaped"] = seal["files"]["w.bin"]
     with pytest.raises(ValidationError, match="should match pattern"):
-        Sealed.model_validate(seal)
+        Manifest.model_validate(seal)
