@@ -23,7 +23,7 @@ from trainer.spec.field_index import FIELDS, FieldInfo
 from trainer.spec.fingerprint import configuration_id
 from trainer.spec.load import load_preset, parse_overrides
 from trainer.spec.recipe import Recipe
-from trainer.spec.record import NAME_PATTERN, Record
+from trainer.spec.record import NAME_PATTERN, Record, run_id_of
 from trainer.spec.units import human_bytes, human_seconds
 from trainer.stages.run_record import RunRequest, adopt, keep_record
 from trainer.store.mirror import store_folder
@@ -65,7 +65,7 @@ def run(
     """Train, compress and score one recipe; stages that the store holds are not run again."""
     values = parse_overrides(overrides) | ({} if seed is None else {"seed": seed})
     loaded = load_preset(preset, values)
-    name = run_id or f"{loaded.name}-{configuration_id(loaded.recipe)}-s{loaded.recipe.seed}"
+    name = run_id or run_id_of(f"{loaded.name}-{configuration_id(loaded.recipe)}", loaded.recipe.seed)
     path = store / "single" / name / "run.json"
     console = Console(stderr=True)
     _check_name(name, path, loaded.recipe)

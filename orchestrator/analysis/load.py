@@ -21,6 +21,7 @@ from results.rows.machines import read_machines
 from results.rows.read import read_outcomes
 from results.verdicts.sweep_results import Dossier, published_dossier
 from trainer.spec.environment import WITHOUT_GIT
+from trainer.spec.record import run_id_of
 from trainer.spec.units import human_time
 from trainer.store.mirror import store_folder
 from trainer.store.shared import stage_store
@@ -128,5 +129,5 @@ def _example(sweep: Sweep, dossier: Dossier) -> Mapping[str, Any] | None:
     chosen = best if len(best) else finished if len(finished) else frame
     if chosen.empty:
         return None
-    record = sweep.record(f"{chosen.iloc[0]['config']}-s{chosen.iloc[0]['seed']}")
+    record = sweep.record(run_id_of(chosen.iloc[0]["config"], chosen.iloc[0]["seed"]))
     return None if record is None else record.model_dump(mode="json")

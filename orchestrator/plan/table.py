@@ -15,6 +15,7 @@ from orchestrator.plan.power import evidence_lines
 from orchestrator.run.feed import Stage
 from orchestrator.space.configuration import Configuration, label
 from trainer.spec.load import expected_of
+from trainer.spec.record import run_id_of
 from trainer.spec.units import human_bytes, human_seconds
 
 UNKNOWN = "?"
@@ -124,7 +125,7 @@ def runs_text(plan: Plan) -> RenderableType:
         if row["config"] is not None:
             computes = "recorded" if row["recorded"] else " ".join(row["computes"]) or "nothing"
             named = label(known[row["config"]], plan.space)
-            table.add_row(f"{row['config']}-s{row['seed']}", named, computes, " ".join(row["shares"]))
+            table.add_row(run_id_of(row["config"], row["seed"]), named, computes, " ".join(row["shares"]))
     unchosen = sum(row["config"] is None for row in rows)
     more = (
         [Text(f"and at most {unchosen} runs of configurations that the search has yet to choose")] if unchosen else []

@@ -12,13 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.search.run_queue import FINISHED, WAIT, Pause, Run, RunQueue
-from orchestrator.space.configuration import (
-    config_of,
-)
 from orchestrator.sweep.quarantine import Quarantine
 from orchestrator.sweep.sweep import Sweep
 from trainer.spec.load import expected_of
-from trainer.spec.record import Record, now
+from trainer.spec.record import Record, now, split_run_id
 from trainer.stages.run_record import RunRequest, adopt, fingerprints_of, keep_record, make_record
 from trainer.store.local import StageStore
 
@@ -178,10 +175,10 @@ class Feed:
         self._heard()
 
     def _note_start(self, run: Waiting) -> None:
-        self._ledger.start(self._sweep.name, config_of(run.request.run_id), run.request.recipe["seed"])
+        self._ledger.start(self._sweep.name, *split_run_id(run.request.run_id))
 
     def _note_end(self, run_id: str, record: Record) -> None:
-        self._ledger.end(self._sweep.name, config_of(run_id), record.seed, record.status)
+        self._ledger.end(self._sweep.name, *split_run_id(run_id), record.status)
 
 
 def queue_of(sweep: Sweep) -> RunQueue:

@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator.space.search_space import SearchSpace
 from trainer.spec.field_index import FIELDS, flat
 from trainer.spec.fingerprint import configuration_id
+from trainer.spec.record import run_id_of
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Configuration:
 
     def run_id(self, seed: int) -> str:
         """Name of its run with this seed. Equal configurations have equal runs."""
-        return f"{self.id}-s{seed}"
+        return run_id_of(self.id, seed)
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,6 @@ class Precedent:
     values: Mapping[str, Any]
     """Its place in this space."""
     outcome: Outcome
-
-
-def config_of(run_id: str) -> str:
-    """The configuration that a run belongs to."""
-    return run_id.rsplit("-s", 1)[0]
 
 
 def identify(

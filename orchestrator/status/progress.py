@@ -13,6 +13,7 @@ from orchestrator.status.screen import Screen
 from orchestrator.sweep.live import SlotPicture, SweepPicture, driven_s, write_live
 from orchestrator.sweep.notes import read_plan
 from orchestrator.sweep.sweep import Sweep
+from trainer.spec.record import split_run_id
 
 
 def describe(slot: int, progress: dict[str, Any], overview: Overview) -> SlotPicture:
@@ -86,7 +87,7 @@ class Overview:
             return run_id
         asked = self._queue.configurations[run.index]
         short = f"  {run.rung:g} of the schedule" if run.rung < 1 else ""
-        return f"{label(asked, self._sweep.space)}{short}  seed {run_id.rpartition('-s')[2]}"
+        return f"{label(asked, self._sweep.space)}{short}  seed {split_run_id(run_id)[1]}"
 
     def _comparable(self) -> list[tuple[list[float], Configuration]]:
         """Configurations with the scores of all their seeds; in a race, of the seeds that all still in it have."""
@@ -101,7 +102,7 @@ class Overview:
         """The headline of its seeds in order, up to the first that is missing or failed."""
         scores: list[float] = []
         for seed in self._queue.seeds_of(configuration):
-            record = self._queue.records.get(f"{configuration.id}-s{seed}")
+            record = self._queue.records.get(configuration.run_id(seed))
             value = record.metric(record.headline, "val_bpb") if record and record.status == "done" else None
             if value is None:
                 break

@@ -17,6 +17,7 @@ from pydantic_core import from_json
 from results.rows.layout import DRIFTED, SHORT
 from results.rows.row import COLUMN_TYPES, LEADING, MEASURED, ColumnType, Row, columns, row_of
 from trainer.spec.errors import StoreError
+from trainer.spec.record import split_run_id
 
 DTYPES: Mapping[ColumnType, str] = {"text": "str", "integer": "Int64", "number": "float64", "boolean": "boolean"}
 
@@ -51,7 +52,7 @@ def read_outcomes(sweep_folder: Path) -> pd.DataFrame:
 
 def _outcomes_of(record: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     run_id, computed = record["run_id"], set(record["stages_run"])
-    identity = run_id, run_id.rsplit("-s", 1)[0], record["seed"]
+    identity = run_id, *split_run_id(run_id)
     gpus = 0 if record["hardware"].startswith("CPU") else record["num_ranks"]
     return [
         (*identity, stage, outcome["fingerprint"], outcome["seconds"], stage in computed, gpus)

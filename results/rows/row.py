@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from trainer.spec.budget import total_bytes
 from trainer.spec.field_index import disabled_by, value_at
+from trainer.spec.record import split_run_id
 
 Status = Literal["planned", "running", "done", "failed", "stopped", "drifted"]
 ColumnType = Literal["text", "integer", "number", "boolean"]
@@ -69,14 +70,14 @@ def row_of(record: Mapping[str, Any], sweep: str, swept_keys: Sequence[str]) -> 
     record:      a `trainer.spec.record.Record` as parsed JSON
     swept_keys:  dotted recipe keys; a list becomes its JSON text, one that a switch disables is empty
     Scores are empty unless the run is done: what a failed run scored on the way is no result of its configuration.
-    Raises KeyError or TypeError when the record lacks what every record has.
+    Raises KeyError, TypeError or ValueError when the record lacks what every record of a sweep has.
     """
     metrics = {stage: outcome["metrics"] for stage, outcome in record["stages"].items()}
     headline = metrics.get(record["headline"], {})
     recipe = record["recipe"]
     swept_values = {key: None if disabled_by(recipe, key) else value_at(recipe, key) for key in swept_keys}
     filled: Row = {
-        **unfinished_row(sweep, record["run_id"].rsplit("-s", 1)[0], record["seed"], record["status"], swept_values),
+        **unfinished_row(sweep, *split_run_id(record["run_id"]), record["status"], swept_values),
         **_of_training(metrics.get("train", {})),
         **_of_artifact(metrics.get("export", {})),
         **{name: record.get(name) for name in ("within_budget", "commit", "started_at", "hardware", "versions")},

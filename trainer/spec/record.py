@@ -72,6 +72,19 @@ class Record(BaseModel):
         return None if outcome is None else outcome.metrics.get(name)
 
 
+def run_id_of(config: str, seed: int) -> str:
+    """Name of the run of a configuration with a seed: 'a1b2c3d4e5-s42'. Equal configurations have equal runs."""
+    return f"{config}-s{seed}"
+
+
+def split_run_id(run_id: str) -> tuple[str, int]:
+    """The configuration and the seed that `run_id_of` made the name of. Raises ValueError for any other name."""
+    config, found, seed = run_id.rpartition("-s")
+    if not found or not seed.removeprefix("-").isdecimal():
+        raise ValueError(f"run id '{run_id}' does not end in '-sSEED', a configuration's seed")
+    return config, int(seed)
+
+
 def budget_complaint(recipe: Recipe, stages: Mapping[str, StageOutcome]) -> str:
     """Why a run is over its limits, or the empty string. Limits are checked here, on the row, never hashed."""
     try:
