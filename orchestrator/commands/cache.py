@@ -34,7 +34,7 @@ class Entry:
     """'finished', or 'unfinished': a snapshot, or files written aside."""
     disk_bytes: int
     used_at_s: float
-    """Seconds since 1970 at which a run last found it or wrote to it."""
+    """Seconds since 1970 at which a run last read or wrote it."""
     seconds: float | None
     """What computing it took."""
     damage: str = ""
@@ -54,8 +54,8 @@ class Entry:
 
 def entries(store: StageStore, *, verify: bool = False) -> list[Entry]:
     """Everything in the store, the largest first. With `verify` every byte is held against its seal."""
-    found = [entry for stage in STAGES for entry in _entries_of(store, stage, verify)]
-    return sorted(found, key=lambda entry: -entry.disk_bytes)
+    listed = [entry for stage in STAGES for entry in _entries_of(store, stage, verify)]
+    return sorted(listed, key=lambda entry: -entry.disk_bytes)
 
 
 def prune(store: StageStore, unused_days: float, *, dry_run: bool = False) -> list[Entry]:
@@ -76,9 +76,9 @@ def prune(store: StageStore, unused_days: float, *, dry_run: bool = False) -> li
 def _entries_of(store: StageStore, stage: str, verify: bool) -> Iterator[Entry]:
     for fingerprint in store.fingerprints(stage):
         if kept := store.finished_disk_use(stage, fingerprint):
-            found = store.find(stage, fingerprint)
-            bad = store.damaged_files(stage, fingerprint) if verify or found is None else []
-            seconds = found.seconds if found else None
+            outcome = store.find(stage, fingerprint)
+            bad = store.damaged_files(stage, fingerprint) if verify or outcome is None else []
+            seconds = outcome.seconds if outcome else None
             yield Entry(stage, fingerprint, "finished", kept.disk_bytes, kept.used_at_s, seconds, ", ".join(bad))
         if left := store.unfinished_disk_use(stage, fingerprint):
             yield Entry(stage, fingerprint, "unfinished", left.disk_bytes, left.used_at_s, None)
@@ -98,9 +98,9 @@ def cache_list(store: Store = RUNS, format: TextOrJson = "text") -> None:
 def cache_verify(store: Store = RUNS, format: TextOrJson = "text") -> None:
     """Hold every byte against its checksum; exit status 1 if anything is damaged. Damaged stages are computed anew."""
 
-    found = entries(stage_store(store), verify=True)
-    damaged = [entry for entry in found if entry.damage]
-    _print_entries(damaged, store, format, nothing=f"all {len(found)} stages are whole")
+    checked = entries(stage_store(store), verify=True)
+    damaged = [entry for entry in checked if entry.damage]
+    _print_entries(damaged, store, format, nothing=f"all {len(checked)} stages are whole")
     if damaged:
         raise typer.Exit(EXIT_FAILED)
 
@@ -120,8 +120,8 @@ def cache_prune(
         print("would be removed; nothing was" if dry_run else "removed")
 
 
-def _print_entries(found: list[Any], store: Path, format: str, nothing: str = "the store is empty") -> None:
-    rows = [entry.as_row() for entry in found]
+def _print_entries(listed: list[Any], store: Path, format: str, nothing: str = "the store is empty") -> None:
+    rows = [entry.as_row() for entry in listed]
     if format == "json":
         print_rows(rows)
         return

@@ -1,4 +1,4 @@
-"""`orchestrator status` and `list`: where sweeps stand."""
+"""`orchestrator status` and `list`: the progress of sweeps."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from trainer.store.mirror import store_name, store_option
 
 def status(
     name: Annotated[str | None, typer.Argument(help="A sweep's name; default: the newest.")] = None,
-    watching: Annotated[bool, typer.Option("--watch", help="Go on showing it until it ends.")] = False,
+    watching: Annotated[bool, typer.Option("--watch", help="Keep showing it until it ends.")] = False,
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
-    """Where a sweep stands; works from another terminal while it runs."""
+    """Progress of a sweep; works from another terminal while it runs."""
     from orchestrator.status.status import print_standing, standing, watch
     from orchestrator.sweep.sweep import find_sweep, list_sweeps
 
@@ -31,11 +31,11 @@ def status(
             f"{store_name(store)}: no sweeps yet; start one with: "
             f"orchestrator sweep search_spaces/ttt.yaml{store_option(store)}"
         )
-    found = find_sweep(store, name) if name else list_sweeps(store)[-1]
+    sweep = find_sweep(store, name) if name else list_sweeps(store)[-1]
     if format == "json":
-        print_rows([standing(found)])
+        print_rows([standing(sweep)])
         return
-    (watch if watching else print_standing)(found, console_for())
+    (watch if watching else print_standing)(sweep, console_for())
 
 
 def list_(store: Store = RUNS, format: TextOrJson = "text") -> None:
@@ -43,7 +43,7 @@ def list_(store: Store = RUNS, format: TextOrJson = "text") -> None:
     from orchestrator.status.status import listing_line, standing
     from orchestrator.sweep.sweep import damaged_sweeps, list_sweeps
 
-    rows = [standing(found) for found in list_sweeps(store)]
+    rows = [standing(sweep) for sweep in list_sweeps(store)]
     for damaged in damaged_sweeps(store):
         console_for(stderr=True).print(f"left out: sweep '{damaged}': its journal cannot be read", style="red")
     for row in rows:

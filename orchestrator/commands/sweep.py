@@ -50,16 +50,21 @@ def plan(
     slots: Slots = None,
     workers: Workers = None,
     price: Price = None,
-    gain: Annotated[float | None, typer.Option(min=0, help="How many seeds show this gain? Bits per byte.")] = None,
+    gain: Annotated[
+        float | None, typer.Option(min=0, help="Also say how many seeds detect this gain, in bits per byte.")
+    ] = None,
     per: Annotated[Literal["stage", "run"], typer.Option(help="A line per stage, or per run.")] = "stage",
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
-    """What a sweep would run, cost and prove, and what is in the store already. Starts neither torch nor Ray."""
+    """What a sweep would run and cost, the smallest gain its seeds can detect, and what the store holds already.
+
+    Starts neither torch nor Ray.
+    """
     from orchestrator.plan.estimate import plan_here
     from orchestrator.plan.table import plan_rows, plan_text, run_rows, runs_text
 
-    made = plan_here(_question(space, preset, overrides, seeds, trials, warm_start, price), slots, workers, store)
+    made = plan_here(_search_space(space, preset, overrides, seeds, trials, warm_start, price), slots, workers, store)
     if format == "json":
         print_rows(plan_rows(made) if per == "stage" else run_rows(made))
     else:
@@ -93,17 +98,17 @@ def sweep(
     from orchestrator.sweep.sweep import open_sweep
     from orchestrator.sweep.warm_start import precedents_of
 
-    question = _question(space, preset, overrides, seeds, trials, warm_start, price)
+    search_space = _search_space(space, preset, overrides, seeds, trials, warm_start, price)
     trackers = Trackers(tensorboard, mlflow, wandb)
     options = _options(slots, workers, address, inline, snapshot_every_s, not no_check, trackers)
-    found = open_sweep(
+    opened = open_sweep(
         store,
-        question,
+        search_space,
         name=name,
-        lag=default_lag(question, slots),
-        precedents=lambda: precedents_of(store, question),
+        lag=default_lag(search_space, slots),
+        precedents=lambda: precedents_of(store, search_space),
     )
-    _drive(found, options, store, format)
+    _drive(opened, options, store, format)
 
 
 def resume(
@@ -117,22 +122,24 @@ def resume(
     mlflow: MLflow = None,
     wandb: WandB = None,
     no_check: NoCheck = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again, once mended.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run failed runs again, once their cause is fixed.")
+    ] = False,
     trust: Annotated[list[str], typer.Option(help="A quarantined machine that may run again.")] = [],  # noqa: B006
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
-    """Go on with a sweep that was interrupted or killed; nothing finished is run again."""
+    """Continue a sweep that was interrupted or killed; nothing finished is run again."""
     from orchestrator.sweep.quarantine import trust_machine
     from orchestrator.sweep.sweep import find_sweep
 
     trackers = Trackers(tensorboard, mlflow, wandb)
     options = _options(slots, workers, address, inline, snapshot_every_s, not no_check, trackers)
-    found = find_sweep(store, name)
-    with found.lock():
+    opened = find_sweep(store, name)
+    with opened.lock():
         for machine in trust:
-            trust_machine(found, machine)
-    _drive(found, options, store, format, retry_failed)
+            trust_machine(opened, machine)
+    _drive(opened, options, store, format, retry_failed)
 
 
 def confirm(
@@ -149,25 +156,25 @@ def confirm(
     store: Store = RUNS,
     format: TextOrJson = "text",
 ) -> None:
-    """Run the winner and the baseline again, on fresh seeds declared beforehand: what they say is a proof."""
+    """Run the winner and the baseline again on fresh seeds, declared beforehand: a test free of selection bias."""
     from orchestrator.analysis.confirm import confirmation_of, num_seeds_for, winner_of
     from orchestrator.analysis.tables import rows_of
     from orchestrator.run.options import DriveOptions
     from orchestrator.sweep.sweep import find_sweep, open_sweep
 
-    chosen_in = find_sweep(store, name)
-    frame = rows_of(chosen_in)
-    winner = winner_of(chosen_in, frame, config)
-    question = confirmation_of(chosen_in, winner, num_seeds or num_seeds_for(chosen_in, frame, winner))
-    found = open_sweep(store, question, purpose="confirm")
-    seeds = ", ".join(str(seed) for seed in found.space.seeds)
+    source = find_sweep(store, name)
+    frame = rows_of(source)
+    winner = winner_of(source, frame, config)
+    search_space = confirmation_of(source, winner, num_seeds or num_seeds_for(source, frame, winner))
+    opened = open_sweep(store, search_space, purpose="confirm")
+    seeds = ", ".join(str(seed) for seed in opened.space.seeds)
     console_for(stderr=format == "json").print(
-        f"sweep {found.name}: {winner.id} and the baseline on fresh seeds {seeds}", soft_wrap=True
+        f"sweep {opened.name}: {winner.id} and the baseline on fresh seeds {seeds}", soft_wrap=True
     )
-    _drive(found, DriveOptions(slots, workers, address, inline, check=not no_check), store, format)
+    _drive(opened, DriveOptions(slots, workers, address, inline, check=not no_check), store, format)
 
 
-def _question(
+def _search_space(
     path: Path,
     preset: str | None,
     overrides: list[str],
@@ -176,7 +183,7 @@ def _question(
     warm_start: list[str],
     price: float | None,
 ) -> SearchSpace:
-    found = load_space(
+    read = load_space(
         path,
         preset=preset,
         overrides=parse_overrides(overrides),
@@ -184,7 +191,7 @@ def _question(
         trials=trials,
         warm_start=warm_start,
     )
-    return found if price is None else found.at_price(price)
+    return read if price is None else read.at_price(price)
 
 
 def _options(
@@ -202,7 +209,7 @@ def _options(
     return DriveOptions(slots, workers, address, inline, snapshot_every_s, check, trackers)
 
 
-def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: bool = False) -> None:
+def _drive(sweep: Any, options: Any, store: Path, format: str, retry_failed: bool = False) -> None:
     from orchestrator.analysis.summary import conclude, stranded_lines
     from orchestrator.plan.estimate import plan_here
     from orchestrator.plan.table import plan_rows
@@ -213,34 +220,34 @@ def _drive(found: Any, options: Any, store: Path, format: str, retry_failed: boo
     from orchestrator.sweep.warm_start import precedent_lines
 
     console = console_for(stderr=format == "json")
-    if found.note:
-        console.print(found.note, soft_wrap=True)
-    for line in precedent_lines(found.precedents):
+    if sweep.note:
+        console.print(sweep.note, soft_wrap=True)
+    for line in precedent_lines(sweep.precedents):
         console.print(line, soft_wrap=True)
-    with found.lock():
+    with sweep.lock():
         if retry_failed:
-            console.print(f"{found.set_aside_failed()} failed runs are done again")
-        refuse_other_text(found)
-        if not found.asked():  # nothing is begun: the end is held against what is expected now
-            planned = plan_here(found.space, options.slots, options.workers, store, options.inline)
-            keep_plan(found.folder, plan_rows(planned))
-        queue = queue_of(found)
+            console.print(f"{sweep.set_aside_failed()} failed runs are run again")
+        refuse_other_text(sweep)
+        if not sweep.asked():  # not begun: keep what is expected now, to compare with at the end
+            planned = plan_here(sweep.space, options.slots, options.workers, store, options.inline)
+            keep_plan(sweep.folder, plan_rows(planned))
+        queue = queue_of(sweep)
         if len(queue.records) == queue.total_runs:
             console.print(f"nothing to run: all {queue.total_runs} runs are recorded")
         end: End = "interrupted"
         with contextlib.suppress(KeyboardInterrupt):  # before the driver listens, or a second Ctrl-C
-            end = drive(found, queue, stage_store(store), options, console)
+            end = drive(sweep, queue, stage_store(store), options, console)
     if end == "stranded":
-        for line in stranded_lines(found, queue.total_runs):
+        for line in stranded_lines(sweep, queue.total_runs):
             console.print(line, style="red", soft_wrap=True)
     if end == "interrupted":
         console.print(  # counted on disk: a run may have ended after the driver last listened
-            f"interrupted: {len(found.records())} of {queue.total_runs} runs are kept. "
-            f"Go on with:\n  {found.command('resume')}",
+            f"interrupted: {len(sweep.records())} of {queue.total_runs} runs are kept. "
+            f"Go on with:\n  {sweep.command('resume')}",
             soft_wrap=True,
         )
     if end == "complete" or format == "json":
-        conclude(found, console, format)
+        conclude(sweep, console, format)
     if end == "interrupted":
         raise typer.Exit(EXIT_INTERRUPTED)
     if end == "stranded" or any(record.status == "failed" for record in queue.records.values()):

@@ -76,8 +76,8 @@ def make_plan(
     sweep = same_question(store.root, space)
     asked = sweep.asked() if sweep else []
     recorded = {*sweep.records(), *sweep.short_records()} if sweep else set()
-    marks = _Marks(space, texts or TextDigests("not here", "not here"), place)
-    test, reason = _test(space, marks)
+    run_fingerprints = _RunFingerprints(space, texts or TextDigests("not here", "not here"), place)
+    test, reason = _test(space, run_fingerprints)
     known: dict[str, Configuration] = {}
     listed = [baseline_of(space), *(grid_of(space) if space.method == "grid" else asked)]
     for item in listed:
@@ -91,8 +91,8 @@ def make_plan(
         fewest_runs=fewest_runs(space, total),
         recorded_runs=len(recorded),
         configurations=tuple(known.values()),
-        stages=tuple(_plan_stages(space, store, marks, list(known.values()), unchosen)),
-        runs=tuple(_plan_runs(space, store, marks, list(known.values()), unchosen, recorded)),
+        stages=tuple(_plan_stages(space, store, run_fingerprints, list(known.values()), unchosen)),
+        runs=tuple(_plan_runs(space, store, run_fingerprints, list(known.values()), unchosen, recorded)),
         resources=resources,
         text_is_here=texts is not None,
         test=test,
@@ -112,7 +112,7 @@ def _forms(space: SearchSpace, item: Configuration) -> list[Configuration]:
     return [*(short_of(space, item, rung) for rung in rungs), item]
 
 
-class _Marks:
+class _RunFingerprints:
     """Fingerprints of runs, computed once each."""
 
     def __init__(self, space: SearchSpace, texts: TextDigests, environment: str):
@@ -132,7 +132,7 @@ class _Marks:
     def distinct(self, configurations: Iterable[Configuration], stage: str, seeds: Sequence[int]) -> set[str]:
         """Distinct fingerprints of one stage over configurations and seeds."""
         found = (self.of(item, seed).get(stage) for item in configurations for seed in seeds)
-        return {mark for mark in found if mark is not None}
+        return {fingerprint for fingerprint in found if fingerprint is not None}
 
     def touched(self, stage: str) -> bool:
         """Whether a swept key changes the stage, seeds held fixed."""
@@ -140,15 +140,19 @@ class _Marks:
 
 
 def _plan_stages(
-    space: SearchSpace, store: StageStore, marks: _Marks, known: Sequence[Configuration], unchosen: int
+    space: SearchSpace,
+    store: StageStore,
+    run_fingerprints: _RunFingerprints,
+    known: Sequence[Configuration],
+    unchosen: int,
 ) -> Iterable[StagePlan]:
     lengths = 1 + (len(space.rungs.rungs) if space.rungs else 0)
-    recipe, expected = space.recipe(marks.probes[0].values), expected_of(space.preset)
+    recipe, expected = space.recipe(run_fingerprints.probes[0].values), expected_of(space.preset)
     for stage in STAGES:
-        open_ended = unchosen > 0 and marks.touched(stage)
-        representatives = known if unchosen == 0 or open_ended else [*known, *marks.probes[:1]]
+        open_ended = unchosen > 0 and run_fingerprints.touched(stage)
+        representatives = known if unchosen == 0 or open_ended else [*known, *run_fingerprints.probes[:1]]
         forms = [form for item in representatives for form in _forms(space, item)]
-        needed = marks.distinct(forms, stage, space.seeds)
+        needed = run_fingerprints.distinct(forms, stage, space.seeds)
         if not needed and not open_ended:
             continue
         to_come = unchosen * len(space.seeds) if open_ended else 0
@@ -157,13 +161,15 @@ def _plan_stages(
             parts = [form.rung for form in forms for _ in space.seeds]
             parts += [*(space.rungs.rungs if space.rungs else ()), 1.0] * to_come
             seconds_each *= fmean(parts)
-        standing = sum(stage in marks.of(item, space.seeds[0]) for item in known for _ in _forms(space, item))
+        standing = sum(
+            stage in run_fingerprints.of(item, space.seeds[0]) for item in known for _ in _forms(space, item)
+        )
         yield StagePlan(
             stage=stage,
             runs=(standing + unchosen * lengths) * len(space.seeds),
             needed=len(needed) + to_come * lengths,
             exact=not open_ended and ((space.race is None and space.rungs is None) or len(needed) == 1),
-            cached=sum(store.find(stage, mark) is not None for mark in needed),
+            cached=sum(store.find(stage, fingerprint) is not None for fingerprint in needed),
             seconds_each=seconds_each,
             seconds_from=seconds_from,
             bytes_each=fmean(sizes) if (sizes := store.recent_bytes(stage, SAMPLED_FOLDERS)) else None,
@@ -173,23 +179,26 @@ def _plan_stages(
 def _plan_runs(
     space: SearchSpace,
     store: StageStore,
-    marks: _Marks,
+    run_fingerprints: _RunFingerprints,
     known: Sequence[Configuration],
     unchosen: int,
     recorded: Collection[str],
 ) -> Iterable[RunPlan]:
     """Every run as it is asked; one that is not chosen yet stands on stages of its own where a swept key reaches."""
-    held = cache(lambda stage, mark: store.find(stage, mark) is not None)
+    held = cache(lambda stage, fingerprint: store.find(stage, fingerprint) is not None)
     for item in (form for asked in known for form in _forms(space, asked)):
         for seed in space.seeds:
-            missing = tuple(stage for stage in marks.of(item, seed).items() if not held(*stage))
+            missing = tuple(stage for stage in run_fingerprints.of(item, seed).items() if not held(*stage))
             done = item.run_id(seed) in recorded
             yield RunPlan(item, seed, done, () if done else missing)
-    swept = {stage for stage in STAGES if unchosen > 0 and marks.touched(stage)}
+    swept = {stage for stage in STAGES if unchosen > 0 and run_fingerprints.touched(stage)}
     for number in range(unchosen):
-        for form, seed in itertools.product(_forms(space, marks.probes[0]), space.seeds):
-            needed = marks.of(form, seed).items()
-            stages = ((stage, f"{mark} of {number}" if stage in swept else mark) for stage, mark in needed)
+        for form, seed in itertools.product(_forms(space, run_fingerprints.probes[0]), space.seeds):
+            needed = run_fingerprints.of(form, seed).items()
+            stages = (
+                (stage, f"{fingerprint} of {number}" if stage in swept else fingerprint)
+                for stage, fingerprint in needed
+            )
             yield RunPlan(None, seed, False, tuple(stage for stage in stages if not held(*stage)))
 
 
@@ -205,13 +214,13 @@ def _seconds_each(
     return declared, "unknown" if declared is None else "preset"
 
 
-def _test(space: SearchSpace, marks: _Marks) -> tuple[Literal["paired", "unpaired", "none"], str]:
+def _test(space: SearchSpace, run_fingerprints: _RunFingerprints) -> tuple[Literal["paired", "unpaired", "none"], str]:
     """The plan picks the test, not the data: runs pair when they share the trained artifact, seed by seed."""
     baseline = baseline_of(space)
-    others = [probe for probe in marks.probes if probe.id != baseline.id]
+    others = [probe for probe in run_fingerprints.probes if probe.id != baseline.id]
     if not others:
         return "none", "the baseline alone is run: its spread over seeds is the answer"
-    artifacts = {marks.of(item, space.seeds[0])["export"] for item in [baseline, *others]}
+    artifacts = {run_fingerprints.of(item, space.seeds[0])["export"] for item in [baseline, *others]}
     if len(artifacts) == 1:
         return "paired", "every configuration scores the same trained artifact of each seed"
     return "unpaired", "configurations train or export differently, so runs of one seed number share nothing"

@@ -88,7 +88,7 @@ def run_rows(plan: Plan) -> list[dict[str, Any]]:
                 "values": dict(run.configuration.values) if run.configuration else None,
                 "recorded": run.recorded,
                 "computes": [stage for stage, _ in mine],
-                "shares": [stage for stage, mark in run.missing if (stage, mark) not in mine],
+                "shares": [stage for stage, fingerprint in run.missing if (stage, fingerprint) not in mine],
             }
         )
     return rows
