@@ -66,6 +66,20 @@ class HandClock:
         self.now_s += seconds
 
 
+class SimulatedDevice(HandClock):
+    """A device and its host's clock: launching work takes the host no time, waiting lasts until the work is done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.busy_until_s = 0.0
+
+    def launch(self, seconds: float) -> None:
+        self.busy_until_s = max(self.busy_until_s, self.now_s) + seconds
+
+    def wait(self) -> None:
+        self.now_s = max(self.now_s, self.busy_until_s)
+
+
 @dataclass(frozen=True)
 class ThreadRanks(Ranks):
     """A rank that is a thread: as many as wanted, without processes. Made by `on_ranks`."""
@@ -97,9 +111,41 @@ class ThreadRanks(Ranks):
         self.meeting.wait()
 
 
-def on_ranks(size: int, work: Callable[[Ranks], Any]) -> list[Any]:
+@dataclass(frozen=True)
+class AsynchronousRanks(ThreadRanks):
+    """Thread ranks, each with a device that works behind its host, as NCCL's ranks have; a collective is work too."""
+
+    worker: SimulatedDevice = field(default_factory=SimulatedDevice)
+
+    def synchronize(self) -> None:
+        self.worker.wait()
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        found = super().gather_objects((value, self.worker.busy_until_s, self.worker.now_s))
+        begins_s = max(max(busy_s, now_s) for _, busy_s, now_s in found)  # once the slowest rank is there
+        self.worker.busy_until_s = begins_s + 0.001
+        return [brought for brought, *_ in found]
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        super().sum_(tensor)
+        if tensor.dim() == 0:  # the loss: the host reads it at once
+            self.worker.wait()
+        return tensor
+
+    def max_(self, tensor: Tensor) -> Tensor:
+        super().max_(tensor)
+        self.worker.wait()
+        return tensor
+
+    def broadcast_(self, tensor: Tensor) -> Tensor:
+        super().broadcast_(tensor)
+        self.worker.wait()
+        return tensor
+
+
+def on_ranks(size: int, work: Callable[[Any], Any], kind: type[ThreadRanks] = ThreadRanks) -> list[Any]:
     """What `work` returns on each of so many ranks at once."""
     meeting, table = threading.Barrier(size, timeout=60), [None] * size
-    ranks = [ThreadRanks(rank, size, torch.device("cpu"), meeting, table) for rank in range(size)]
+    ranks = [kind(rank, size, torch.device("cpu"), meeting, table) for rank in range(size)]
     with ThreadPoolExecutor(size) as pool:
         return list(pool.map(work, ranks))

@@ -56,6 +56,11 @@ class Ranks:
     def is_first(self) -> bool:
         return self.rank == 0
 
+    def synchronize(self) -> None:
+        """Returns once this rank's device has done all that was launched on it; a launch itself takes no time."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     def span(self, count: int) -> tuple[int, int]:
         """This rank's contiguous share of `count` items, as [start, end)."""
         return count * self.rank // self.size, count * (self.rank + 1) // self.size

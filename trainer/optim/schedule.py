@@ -7,19 +7,36 @@ from __future__ import annotations
 
 from trainer.spec.recipe import Budget, Muon, Schedule
 
+SETTLED_FRACTION = 0.1
+"""Used fraction of the clock before which no step estimate starts the warm-down for good."""
+
 
 def multiplier(schedule: Schedule, budget: Budget, step: int, elapsed_s: float, step_s: float | None) -> float:
     """Factor on every learning rate for the step about to be taken (docs/recipe.md 3.4).
 
     step:       steps done so far
     elapsed_s:  training time so far
-    step_s:     a robust duration of one step, such as the median of recent ones, so that a single slow step does not
-                look like a slow machine; None while too few were measured to tell the two apart
+    step_s:     a robust duration of one step, such as the median of all, so that a burst of slow steps does not look
+                like a slow machine; None while too few were measured to tell the two apart. Held constant once
+                `warmdown_is_due` was true, which makes the multiplier a straight line in elapsed time from there on
     Under two budgets the one nearer its end decides.
     """
     by_form = {"iterations": _remaining_over_warmdown, "fraction": _remaining_over_fraction}
     shares = by_form[schedule.form](schedule, budget, step, elapsed_s, step_s)
     return max(min([1.0, *shares]), schedule.min_multiplier)
+
+
+def warmdown_is_due(schedule: Schedule, budget: Budget, elapsed_s: float, fast_step_s: float | None) -> bool:
+    """Whether a warm-down whose length is known only by the clock begins for good.
+
+    fast_step_s:  what the fast steps take, such as the lower quartile of all; None while too few were measured
+    True when no more time is left than `warmdown_steps` fast steps take, and a tenth of the clock is used: until then
+    slow first steps may be all that is known.
+    """
+    if schedule.form != "iterations" or budget.loop_s is None or fast_step_s is None:
+        return False
+    left_s = budget.loop_s - elapsed_s
+    return elapsed_s >= SETTLED_FRACTION * budget.loop_s and left_s <= schedule.warmdown_steps * fast_step_s
 
 
 def muon_momentum(muon: Muon, step: int) -> float:

@@ -50,7 +50,7 @@ def check_train_s(train_s: float, calibration_s: float, budget: Budget) -> None:
 def training_ends(budget: Budget, step: int, elapsed_s: float, step_s: float | None) -> bool:
     """Whether training stops before `step` (counted from 0) begins.
 
-    elapsed_s:  seconds of training so far, warm-up and pauses excluded
+    elapsed_s:  wall seconds of training so far (docs/recipe.md 1.1)
     step_s:     a robust estimate of the next step's seconds, or None before the first step
     With a wall clock the next step must fit whole: the measured time stays below the limit.
     """

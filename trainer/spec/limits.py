@@ -20,7 +20,7 @@ class Budget(Section):
     train_steps: Annotated[PositiveInt | None, Knob("train", "steps")] = None
     """Optimiser steps; the same bits on every CPU of a kind."""
     train_s: Annotated[PositiveFloat | None, Knob("train export", "s")] = None
-    """Seconds of training, warm-up excluded; the question then includes the hardware."""
+    """Wall seconds from the first step to the last, calibration added; warm-up and compilation are not counted."""
     reserve_s: Annotated[NonNegativeFloat, Knob("train", "s", unless={"budget.train_s": None}, neutral=True)] = 0.0
     """Seconds at the end of `train_s` that the training loop leaves to the export's calibration."""
     eval_s: Annotated[PositiveFloat, PydanticField(le=600), Knob("", "s")] = 600.0

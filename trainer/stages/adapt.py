@@ -28,7 +28,7 @@ PROCEDURES: dict[str, tuple[type[Ledger], Callable[..., None]]] = {
 def adapt(context: StageContext, folder: Path) -> dict[str, Metric]:
     """Runs on every rank; the first one writes."""
     recipe = context.recipe
-    started_s = context.clock()
+    started_s = context.settled_s()
     torch.manual_seed(recipe.seed)
     model = load_artifact(context)
     kind, procedure = PROCEDURES[recipe.ttt.mode]

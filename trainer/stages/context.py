@@ -70,9 +70,18 @@ class StageContext:
         if self.ranks.is_first:
             self.report(Progress(self.run_id, stage, fraction, detail))
 
+    def settled_s(self) -> float:
+        """Seconds of the clock once this rank's device has done all that was launched: what a measurement reads."""
+        self.ranks.synchronize()
+        return self.clock()
+
+    def stop_requested(self) -> bool:
+        """Whether anybody asked the run to stop, the same answer on every rank. A collective: call it in step."""
+        return self.ranks.any(self.ranks.is_first and self.stopping())
+
     def check_interrupted(self) -> None:
         """Raises Interrupted on every rank once anybody asked the run to stop. A collective: call it in step."""
-        if self.ranks.any(self.ranks.is_first and self.stopping()):
+        if self.stop_requested():
             raise Interrupted(self.run_id)
 
     def check_alone(self) -> None:

@@ -32,7 +32,7 @@ Text = TypeVar("Text", bound=Ledger)
 
 def evaluate(context: StageContext, folder: Path) -> dict[str, Metric]:
     """Runs on every rank; the first one writes."""
-    started_s = context.clock()
+    started_s = context.settled_s()
     model = load_artifact(context)
     ledger: Ledger = open_ledger(context)
     stop = context.eval_stop(started_s)
@@ -68,7 +68,7 @@ def read_tokens(folder: Path, split: Split, vocab_size: int) -> Tensor:
 def keep_score(context: StageContext, folder: Path, ledger: Ledger, started_s: float) -> dict[str, Metric]:
     """Closes the ledger, writes the nats of each token and returns the numbers of the score."""
     result: Score = ledger.close()
-    eval_s = context.clock() - started_s
+    eval_s = context.settled_s() - started_s
     if context.ranks.is_first:
         save_weights(folder / NLL, {"nll": result.nll_P})
     return {

@@ -40,9 +40,9 @@ def export(context: StageContext, folder: Path) -> dict[str, Metric]:
     """Quantises and compresses; runs on the first rank alone."""
     recipe = context.recipe
     weights = load_weights(averaged_weights(context), context.ranks.device)
-    started_s = context.clock()
+    started_s = context.settled_s()
     hessians = _hessians(context, weights) if recipe.quantization.method == "gptq" else None
-    calibration_s = context.clock() - started_s
+    calibration_s = context.settled_s() - started_s
     artifact = encode_artifact(
         weights, recipe.model, recipe.data.vocab_size, recipe.quantization, hessians, context.check_alone
     )

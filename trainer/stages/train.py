@@ -13,6 +13,7 @@ import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ from trainer.data.shards import read_shard, split_files
 from trainer.nn.gpt import GPT, num_parameters
 from trainer.optim.averaging import EMA, SWA, takes_snapshot
 from trainer.optim.optimizers import clip_gradients, make_optimizers
-from trainer.optim.schedule import multiplier, used_fraction
+from trainer.optim.schedule import multiplier, used_fraction, warmdown_is_due
 from trainer.quant.packing import weight_transform
 from trainer.ranks import Ranks
 from trainer.spec.budget import training_ends
@@ -31,13 +32,12 @@ from trainer.spec.recipe import Recipe
 from trainer.spec.record import Metric
 from trainer.stages.compiling import Graphs, LossOf, Variant, is_compiled, mean_nats
 from trainer.stages.context import Interrupted, StageContext
-from trainer.stages.training import Training, TrainingClock, read_snapshot, write_snapshot
+from trainer.stages.training import SnapshotTimer, Training, read_snapshot, write_snapshot
+from trainer.stages.training_clock import TrainingClock
 from trainer.stages.weights import build_model, save_weights
 
 LAST, SWA_FILE, EMA_FILE, CURVE = "last.safetensors", "swa.safetensors", "ema.safetensors", "curve.csv"
 REPORT_EVERY_STEPS = 10
-SETTLED_STEPS = 21
-"""Timed steps after which their median is believed."""
 CURVE_COLUMNS = "step,train_loss,multiplier,elapsed_s"
 
 
@@ -47,25 +47,36 @@ class Decision:
 
     ends: bool
     multiplier: float
+    """On every learning rate."""
+    settled_multiplier: float
+    """What SWA and late QAT wait for: the multiplier, or 1 while only a step estimate that may yet change lowers it."""
     looped: bool
     """Whether the step repeats the recurrent layers."""
 
     @classmethod
-    def of(cls, recipe: Recipe, step: int, clock: TrainingClock, ranks: Ranks, previous: float = 1.0) -> Decision:
-        """previous: the multiplier of the step before; what the clock estimates may waver, the warm-down may not"""
-        ends = training_ends(recipe.budget, step, clock.elapsed_s, clock.next_step_s)
-        lr_multiplier = multiplier(recipe.schedule, recipe.budget, step, clock.elapsed_s, clock.step_s)
-        if len(clock.recent_step_s) >= SETTLED_STEPS:  # before, a few slow steps could hold it down for good
-            lr_multiplier = min(lr_multiplier, previous)
-        # Without recurrence the flag never moves: a compiled graph would be made again for nothing.
-        looped = not recipe.model.recur_loops or used_fraction(recipe.budget, step, clock.elapsed_s) >= (
-            recipe.model.recur_at
+    def of(cls, recipe: Recipe, step: int, clock: TrainingClock, ranks: Ranks) -> Decision:
+        """Also begins the warm-down on the clock when it is due."""
+        schedule, budget = recipe.schedule, recipe.budget
+        if warmdown_is_due(schedule, budget, clock.elapsed_s, clock.fast_step_s):
+            clock.begin_warmdown()
+        used = used_fraction(budget, step, clock.elapsed_s)
+        own = cls(
+            ends=training_ends(budget, step, clock.elapsed_s, clock.next_step_s),
+            multiplier=multiplier(schedule, budget, step, clock.elapsed_s, clock.step_s),
+            settled_multiplier=multiplier(schedule, budget, step, clock.elapsed_s, clock.warmdown_step_s),
+            # Without recurrence the flag never moves: a compiled graph would be made again for nothing.
+            looped=not recipe.model.recur_loops or used >= recipe.model.recur_at,
         )
         if ranks.size == 1:
-            return cls(ends, lr_multiplier, looped)
-        own = torch.tensor([float(ends), lr_multiplier, float(looped)], dtype=torch.float64, device=ranks.device)
-        told = ranks.broadcast_(own).tolist()
-        return cls(bool(told[0]), told[1], bool(told[2]))
+            return own
+        values = [float(value) for value in (own.ends, own.multiplier, own.settled_multiplier, own.looped)]
+        sent = torch.tensor(values, dtype=torch.float64, device=ranks.device)
+        ends, lr_multiplier, settled, looped = ranks.broadcast_(sent).tolist()
+        return cls(bool(ends), lr_multiplier, settled, bool(looped))
+
+
+AT_WARM_UP = Decision(ends=False, multiplier=1.0, settled_multiplier=1.0, looped=True)
+"""Of a step that is undone; its graph is chosen by `Variant`."""
 
 
 def train(context: StageContext, folder: Path) -> dict[str, Metric]:
@@ -92,32 +103,22 @@ def train_model(context: StageContext, folder: Path, model: GPT) -> dict[str, Me
 
         def one_step(variant: Variant) -> None:
             switch(variant)
-            update(training, recipe, training.step, training.multiplier, ranks, loss_of)
+            update(training, recipe, AT_WARM_UP, ranks, loss_of)
 
         context.tell("train", 0.0, "compiling")
         graphs.warm_up(training, recipe, one_step)
-    snapshot_s = context.clock()
 
-    while True:
-        step = training.step
-        stop_here(context, training)
-        decision = Decision.of(recipe, step, clock, ranks, training.multiplier)
-        if decision.ends:
-            break
-        started_s = context.clock()
-        training.multiplier = decision.multiplier if len(clock.recent_step_s) >= SETTLED_STEPS else 1.0
-        training.sees_quantized |= _sees_quantized(recipe, decision.multiplier)
+    snapshot = SnapshotTimer(context.snapshot_every_s, clock.elapsed_s)
+    if context.stop_requested():
+        leave(context, training)
+    clock.start(context.settled_s())  # every rank has warmed up: they all just answered
+    while not (decision := Decision.of(recipe, training.step, clock, ranks)).ends:
+        training.sees_quantized |= _sees_quantized(recipe, decision.settled_multiplier)
         switch(Variant(decision.looped, training.sees_quantized))
-        update(training, recipe, step, decision.multiplier, ranks, loss_of)
-        clock.add(context.clock() - started_s)
-
-        training.curve.append(f"{step},{training.loss:.6f},{decision.multiplier:.6f},{clock.elapsed_s:.3f}")
-        if step % REPORT_EVERY_STEPS == 0:
-            done = min(used_fraction(recipe.budget, step + 1, clock.elapsed_s), 1.0)
-            context.tell("train", done, f"step {step}  loss {training.loss:.3f}")
-        if ranks.is_first and context.clock() - snapshot_s > context.snapshot_every_s:
-            write_snapshot(context.snapshot_path("train"), training)
-            snapshot_s = context.clock()
+        update(training, recipe, decision, ranks, loss_of)
+        end_step(context, training, decision)
+        if ranks.is_first:
+            snapshot(context.snapshot_path("train"), training, _left_s(recipe, clock), context.clock)
 
     if ranks.is_first:
         _save(training, folder)
@@ -159,14 +160,32 @@ def begin(context: StageContext, model: GPT) -> Training:
     return training
 
 
-def stop_here(context: StageContext, training: Training) -> None:
-    """Leaves when somebody asked to stop, with a snapshot, so that not a step is lost."""
-    try:
-        context.check_interrupted()
-    except Interrupted:
-        if context.ranks.is_first and training.step:
-            write_snapshot(context.snapshot_path("train"), training)
-        raise
+def end_step(context: StageContext, training: Training, decision: Decision) -> None:
+    """Reads the clock once every rank and the device are done with the step, and leaves when somebody asked to stop.
+
+    In this order, so that the wait for the slowest rank is inside the clock.
+    """
+    stop, step, clock = context.stop_requested(), training.step, training.clock
+    clock.end_step(context.settled_s())
+    training.curve.append(f"{step},{training.loss:.6f},{decision.multiplier:.6f},{clock.elapsed_s:.3f}")
+    if stop:
+        leave(context, training)
+    if step % REPORT_EVERY_STEPS == 0:
+        done = min(used_fraction(context.recipe.budget, step + 1, clock.elapsed_s), 1.0)
+        context.tell("train", done, f"step {step}  loss {training.loss:.3f}")
+
+
+def leave(context: StageContext, training: Training) -> NoReturn:
+    """Raises Interrupted after a snapshot, so that not a step is lost."""
+    if context.ranks.is_first and training.step:
+        write_snapshot(context.snapshot_path("train"), training)
+    raise Interrupted(context.run_id)
+
+
+def _left_s(recipe: Recipe, clock: TrainingClock) -> float:
+    """Seconds of the budget after the coming step; infinite without a wall clock."""
+    loop_s = recipe.budget.loop_s
+    return math.inf if loop_s is None else loop_s - clock.elapsed_s - (clock.next_step_s or 0.0)
 
 
 def _switches(model: GPT, recipe: Recipe) -> Callable[[Variant], None]:
@@ -180,11 +199,9 @@ def _switches(model: GPT, recipe: Recipe) -> Callable[[Variant], None]:
     return switch
 
 
-def update(
-    training: Training, recipe: Recipe, step: int, lr_multiplier: float, ranks: Ranks, loss_of: LossOf = mean_nats
-) -> None:
+def update(training: Training, recipe: Recipe, decision: Decision, ranks: Ranks, loss_of: LossOf = mean_nats) -> None:
     """One optimiser step, and the averages after it."""
-    model, num_micro_steps = training.model, recipe.data.micro_batches // ranks.size
+    model, step, num_micro_steps = training.model, training.step, recipe.data.micro_batches // ranks.size
     training.loss = accumulate_gradients(model, training.loader, num_micro_steps, ranks, loss_of)
     if not math.isfinite(training.loss):
         raise UserError(
@@ -192,9 +209,9 @@ def update(
             f"{recipe.optimizer.muon.lr:g} or optimizer.adam.embed_lr = {recipe.optimizer.adam.embed_lr:g}"
         )
     clip_gradients(model.parameters(), recipe.optimizer.grad_clip)
-    training.optimizers.step(lr_multiplier, step)
+    training.optimizers.step(decision.multiplier, step)
     training.optimizers.zero_grad()
-    if training.swa and takes_snapshot(recipe.averaging, step + 1, lr_multiplier):
+    if training.swa and takes_snapshot(recipe.averaging, step + 1, decision.settled_multiplier):
         training.swa.update(model.named_parameters())
     if training.ema:
         training.ema.update(model.named_parameters())
@@ -236,9 +253,9 @@ def _sum_gradients(parameters: list[torch.nn.Parameter], ranks: Ranks) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def _sees_quantized(recipe: Recipe, lr_multiplier: float) -> bool:
+def _sees_quantized(recipe: Recipe, settled_multiplier: float) -> bool:
     quantization = recipe.quantization
-    return quantization.qat == "always" or lr_multiplier < quantization.qat_late_below
+    return quantization.qat == "always" or settled_multiplier < quantization.qat_late_below
 
 
 def peak_memory_bytes(device: torch.device) -> int:

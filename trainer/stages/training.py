@@ -7,10 +7,8 @@ often one is taken is an option of execution, no field of the recipe. Decides no
 from __future__ import annotations
 
 import pickle
-import statistics
 import zipfile
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,34 +19,12 @@ from trainer.data.loader import Loader
 from trainer.nn.gpt import GPT
 from trainer.optim.averaging import EMA, SWA
 from trainer.optim.optimizers import Optimizers
+from trainer.stages.training_clock import TrainingClock
 
-MIN_TIMED_STEPS = 3
-
-
-@dataclass
-class TrainingClock:
-    """Seconds of training alone, and a step estimate that one slow step cannot move."""
-
-    elapsed_s: float = 0.0
-    recent_step_s: deque[float] = field(default_factory=lambda: deque(maxlen=21))
-
-    def add(self, step_s: float) -> None:
-        self.elapsed_s += step_s
-        self.recent_step_s.append(step_s)
-
-    @property
-    def next_step_s(self) -> float | None:
-        """What the coming step may well take: the slowest recent step but one, since a single pause says nothing.
-
-        The slowest of all while few are known; None before the first.
-        """
-        slowest = sorted(self.recent_step_s)[-2:]
-        return slowest[0 if len(self.recent_step_s) > MIN_TIMED_STEPS else -1] if slowest else None
-
-    @property
-    def step_s(self) -> float | None:
-        """Median of the recent steps, or None while the first few could mislead it."""
-        return statistics.median(self.recent_step_s) if len(self.recent_step_s) >= MIN_TIMED_STEPS else None
+SNAPSHOT_VERSION = 2
+"""Of what a snapshot holds; one of another version counts as none."""
+SNAPSHOT_ROOM_S = 10.0
+"""Seconds of the wall-clock budget that must be left when a snapshot is taken, before any was timed."""
 
 
 @dataclass
@@ -65,8 +41,6 @@ class Training:
     """One line per step done."""
     sees_quantized: bool = False
     loss: float = float("nan")
-    multiplier: float = 1.0
-    """Of the latest step; inside the warm-down it never rises again."""
 
     @property
     def step(self) -> int:
@@ -77,17 +51,16 @@ class Training:
         """Tensors and plain values, the same on every rank."""
         device = next(self.model.parameters()).device
         return {
+            "version": SNAPSHOT_VERSION,
             "model": self.model.state_dict(),
             "optimizers": self.optimizers.state_dict(),
             "loader": self.loader.state_dict(),
             "swa": self.swa.state_dict() if self.swa else None,
             "ema": self.ema.state_dict() if self.ema else None,
-            "elapsed_s": self.clock.elapsed_s,
-            "recent_step_s": list(self.clock.recent_step_s),
+            "clock": self.clock.state_dict(),
             "curve": list(self.curve),
             "sees_quantized": self.sees_quantized,
             "loss": self.loss,
-            "multiplier": self.multiplier,
             "random": torch.get_rng_state(),
             "device_random": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         }
@@ -101,12 +74,9 @@ class Training:
             self.swa.load_state_dict(state["swa"])
         if self.ema:
             self.ema.load_state_dict(state["ema"])
-        self.clock.elapsed_s = state["elapsed_s"]
-        self.clock.recent_step_s.clear()
-        self.clock.recent_step_s.extend(state["recent_step_s"])
+        self.clock.load_state_dict(state["clock"])
         self.curve = list(state["curve"])
         self.sees_quantized, self.loss = state["sees_quantized"], state["loss"]
-        self.multiplier = state["multiplier"]
         torch.set_rng_state(state["random"])
         device = next(self.model.parameters()).device
         if device.type == "cuda" and state["device_random"] is not None:
@@ -129,11 +99,35 @@ def write_snapshot(path: Path, training: Training) -> bool:
 
 
 def read_snapshot(path: Path) -> dict[str, Any] | None:
-    """The state last written, or None where there is none or it is damaged. Nothing in the file is executed."""
+    """The state last written; None where there is none, or it is damaged or of another version. Executes nothing."""
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.testzip() is not None:  # torch itself does not look at the checksums
                 return None
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError):
         return None
+    return state if state.get("version") == SNAPSHOT_VERSION else None
+
+
+@dataclass
+class SnapshotTimer:
+    """Takes a snapshot every so many seconds of training, and none that could carry the training over its budget."""
+
+    every_s: float
+    taken_at_s: float
+    """Elapsed training time at the latest snapshot, or at the start of this process."""
+    longest_s: float = 0.0
+
+    def __call__(self, path: Path, training: Training, left_s: float, clock: Callable[[], float]) -> None:
+        """To be called after each step of the first rank.
+
+        left_s:  seconds of the budget that no step has a claim on; infinite without a wall clock
+        """
+        elapsed_s = training.clock.elapsed_s
+        if elapsed_s - self.taken_at_s <= self.every_s or left_s <= max(SNAPSHOT_ROOM_S, 2 * self.longest_s):
+            return
+        started_s = clock()
+        write_snapshot(path, training)
+        self.longest_s = max(self.longest_s, clock() - started_s)
+        self.taken_at_s = elapsed_s

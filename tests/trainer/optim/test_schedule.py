@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.optim.schedule import multiplier, muon_momentum
+from trainer.optim.schedule import multiplier, muon_momentum, warmdown_is_due
 from trainer.spec.recipe import Budget, Muon, Schedule
 
 ITERATIONS = Schedule(form="iterations", warmdown_steps=100)
@@ -80,6 +80,21 @@ def test_the_multiplier_never_rises_while_step_and_clock_advance(schedule, budge
         found = multiplier(schedule, budget, 20 * step, elapsed_s, step_s)
         assert 0 <= found <= previous
         previous = found
+
+
+@pytest.mark.parametrize(("elapsed_s", "due"), [(300, False), (449, False), (450, True), (600, True)])
+def test_the_warmdown_is_due_when_the_fast_steps_need_all_that_is_left(elapsed_s, due):
+    assert warmdown_is_due(ITERATIONS, CLOCK, elapsed_s, fast_step_s=1.5) == due
+
+
+def test_no_estimate_starts_a_warmdown_in_the_first_tenth():
+    assert [warmdown_is_due(ITERATIONS, CLOCK, elapsed_s, 50.0) for elapsed_s in (59.0, 60.0)] == [False, True]
+    assert not warmdown_is_due(ITERATIONS, CLOCK, 599.0, fast_step_s=None)
+
+
+@pytest.mark.parametrize(("schedule", "budget"), [(FRACTION, CLOCK), (ITERATIONS, STEPS)])
+def test_a_warmdown_that_needs_no_step_estimate_is_never_due_by_one(schedule, budget):
+    assert not warmdown_is_due(schedule, budget, elapsed_s=599.0, fast_step_s=50.0)
 
 
 @pytest.mark.parametrize(("step", "expected"), [(0, 0.92), (750, 0.955), (1500, 0.99), (9000, 0.99)])

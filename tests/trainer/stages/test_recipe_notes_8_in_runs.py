@@ -34,7 +34,7 @@ from trainer.spec.recipe import Budget
 from trainer.stages.adapt import make_sgd
 from trainer.stages.run_record import fingerprints_of
 from trainer.stages.train import Decision
-from trainer.stages.training import TrainingClock
+from trainer.stages.training_clock import TrainingClock
 from trainer.store.local import StageStore
 
 TESTS = Path(__file__).parents[2]
@@ -82,8 +82,9 @@ def test_8_5_ranks_with_unlike_clocks_agree_on_the_multiplier_bit_for_bit():
 
     def decide(ranks):
         clock = TrainingClock()
-        for _ in range(25):
-            clock.add(3.0 + 0.1 * ranks.rank)  # every rank measures another time
+        clock.start(0.0)
+        for step in range(25):
+            clock.end_step((step + 1) * (3.0 + 0.1 * ranks.rank))  # every rank measures another time
         return Decision.of(recipe, 25, clock, ranks)
 
     decisions = on_ranks(4, decide)

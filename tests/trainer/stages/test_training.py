@@ -5,14 +5,15 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.fakes import HandClock
 from tests.trainer.stages.conftest import run, small
 from trainer.spec.recipe import Recipe
 from trainer.stages.context import Interrupted, StageContext
 from trainer.stages.run_record import fingerprints_of
-from trainer.stages.train import train
-from trainer.stages.training import read_snapshot
+from trainer.stages.train import begin, initial_model, train
+from trainer.stages.training import SnapshotTimer, read_snapshot
 from trainer.store.local import StageStore
 
 RECIPES = {
@@ -120,6 +121,27 @@ def test_a_damaged_snapshot_counts_as_none(fresh_store, damage):
     path.write_bytes(content)
     assert read_snapshot(path) is None
     assert trained(store, RECIPES["swa"], "last")[1]["continued_at_step"] == 0
+
+
+def test_a_snapshot_of_another_version_counts_as_none(fresh_store):
+    store = fresh_store("older")
+    with pytest.raises(Interrupted):
+        trained(store, RECIPES["swa"], "first", stopping=StopAfter(4))
+    (path,) = store.glob("stages/train/*.snapshot")
+    torch.save(read_snapshot(path) | {"version": 1}, path)
+    assert trained(store, RECIPES["swa"], "last")[1]["continued_at_step"] == 0
+
+
+@pytest.mark.parametrize(
+    ("left_s", "longest_s", "taken"), [(9.0, 0.0, 0), (11.0, 0.0, 1), (11.0, 6.0, 0), (13.0, 6.0, 1)]
+)
+def test_no_snapshot_is_begun_that_could_pass_the_budget(fresh_store, left_s, longest_s, taken):
+    store = fresh_store("nearly-done")
+    context = context_of(store, RECIPES["swa"])
+    training = begin(context, initial_model(RECIPES["swa"], torch.device("cpu")))
+    training.clock.elapsed_s = 61.0
+    SnapshotTimer(60.0, taken_at_s=0.0, longest_s=longest_s)(store / "x.snapshot", training, left_s, HandClock())
+    assert (store / "x.snapshot").exists() == taken
 
 
 def test_a_published_stage_keeps_no_snapshot(fresh_store):
