@@ -44,17 +44,22 @@ class BigramHash(nn.Module):
 
 
 class ValueEmbedding(nn.Module):
-    """A second table of tokens, projected to the width of all values; each listed layer adds it with its own scale."""
+    """A second table of tokens, projected to the width of all values unless it has that width already.
+
+    Each listed layer adds it with a scale of its own.
+    """
 
     def __init__(self, model: recipe.Model, vocab_size: int, dtype: torch.dtype):
         super().__init__()
         kv_dim = model.num_kv_heads * model.model_dim // model.num_heads
         self.embed = Embedding(vocab_size, model.value_embed_dim, dtype)
-        self.proj = Linear(model.value_embed_dim, kv_dim)
+        self.proj = Linear(model.value_embed_dim, kv_dim) if model.value_embed_dim != kv_dim else None
         self.scale = nn.Parameter(torch.zeros(()))
 
     def forward(self, ids_BT: Tensor) -> Tensor:
-        x_BTE = self.proj(self.embed(ids_BT))
+        x_BTE = self.embed(ids_BT)
+        if self.proj is not None:
+            x_BTE = self.proj(x_BTE)
         return self.scale.to(x_BTE.dtype) * x_BTE
 
 

@@ -22,15 +22,20 @@ from torch import Tensor
 
 from trainer.quant.compression import LARGEST_CONTENT_BYTES, unshuffled
 from trainer.spec.errors import ArtifactError
-from trainer.spec.tensors import HEAD
+from trainer.spec.tensors import BIGRAM_PROJECTION, BIGRAM_SCALE, BIGRAM_TABLE, HEAD
 
 ZSTD_MAGIC, LZMA_MAGIC, ZIP_MAGIC = b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00", b"PK"
 ZLIB_MAGIC, SHUFFLE_MAGIC = b"\x78", b"BSHF"  # brotli has none; the byte after the shuffle's is its stride
 COMPRESSORS_SAY = (zlib.error, lzma.LZMAError, zstandard.ZstdError, brotli.error)
 DAMAGE = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What code that expects a sound file may raise on another; torch's reader raises most of these."""
-OLD_NAMES = {"lm_head.weight": HEAD}
-"""The lineage's names that are not ours."""
+OLD_NAMES = {
+    "lm_head.weight": HEAD,
+    "bigram_hash.emb.weight": BIGRAM_TABLE,
+    "bigram_hash.proj.weight": BIGRAM_PROJECTION,
+    "bigram_hash.scale": BIGRAM_SCALE,
+}
+"""The lineage's names that are not ours; the bigram table had another one up to PR #150's v21."""
 BANKS = {
     "qo_bank": ("attn.c_q.weight", "attn.proj.weight"),
     "kv_bank": ("attn.c_k.weight", "attn.c_v.weight"),

@@ -77,7 +77,7 @@ class Model(Section):
     bigram_first: Annotated[Literal["reserved", "zero"], Knob("train", unless=NO_BIGRAM)] = "reserved"
     """Bucket of position 0: the reserved last one, or the hash with a zero predecessor (PR #150's checkpoints)."""
     value_embed_dim: Annotated[NonNegativeInt, Knob("train", neutral=True)] = 0
-    """Width of a second token table that is projected and added to the values of some layers; 0 leaves it out."""
+    """Width of a second token table that is added to the values of some layers, projected if not as wide; 0: none."""
     value_embed_layers: Annotated[Layers, Knob("train", unless=NO_VALUE_EMBED, neutral=True)] = ()
     """Layers whose values get the second table, counted from 0."""
     skip_gates: Annotated[bool, Knob("train", neutral=True)] = False

@@ -17,11 +17,14 @@ EMBEDDING = "tok_emb.weight"
 HEAD = "head.weight"
 BIGRAM_TABLE = "bigram.embed.weight"
 BIGRAM_PROJECTION = "bigram.proj.weight"
+BIGRAM_SCALE = "bigram.scale"
 VALUE_TABLE = "ve_shared.embed.weight"
 VALUE_PROJECTION = "ve_shared.proj.weight"
 VALUE_SCALE = "ve_shared.scale"
 VALUE_LAYER_SCALES = "ve_layer_scales."
 """Start of the names of the scales by which each listed layer adds the value embedding."""
+LANE_MERGE = "lane_merge"
+"""How #1477 merges its two residual lanes; no model of ours has two (docs/recipe.md 2.7)."""
 
 
 def is_control(name: str) -> bool:

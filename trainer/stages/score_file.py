@@ -18,6 +18,7 @@ from trainer.scoring.legality import Ledger, Score
 from trainer.scoring.sliding import score
 from trainer.spec.errors import ArtifactError
 from trainer.spec.recipe import Recipe
+from trainer.spec.tensors import LANE_MERGE
 from trainer.stages.adapt import PROCEDURES, make_sgd
 from trainer.stages.context import StageContext
 from trainer.stages.evaluate import open_ledger
@@ -65,6 +66,11 @@ def _refuse_other_shapes(path: Path, model: GPT, found: dict[str, tuple[int, ...
         for name in sorted({*expected, *found})
         if found.get(name) != expected.get(name)
     ]
+    if LANE_MERGE in found and LANE_MERGE not in expected:
+        raise ArtifactError(
+            f"{path} holds {LANE_MERGE}: its model keeps two residual lanes and merges them at the end, as #1477 does; "
+            "model.parallel_residual knows one lane, so no recipe reads this file"
+        )
     if wrong:
         more = f"\n  and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         told = "\n  ".join(wrong[:5])
