@@ -32,7 +32,7 @@ SCORED_AS = {  # the preset, and what else says that the model is the original's
     "pr549": ("pr549", TABLE),
     "pr1394": ("pr1413", "ttt.mode=off"),
     "pr1413": ("pr1413",),
-    "pr1493": ("pr1413", "model.recur_first=3", "model.parallel_residual=one_lane"),
+    "pr1493": ("pr1493",),
 }
 WORDS = "def score(file): return [line.strip() for line in file]\n"
 
