@@ -26,16 +26,17 @@ def make_loader(data: Data, run_seed: int, shards: Sequence[np.ndarray], ranks: 
     """The loader a recipe asks for, at the start of its data.
 
     shards:  token arrays of any integer dtype, in name order; may be memory-mapped
-    `data.order_seed` None takes the run's seed. 'lineage' is the originals' seed-blind order: sequential from the
-    first token, shuffled as with seed 0. (The originals seeded each rank's own files with its rank, which no order
-    independent of R can repeat.)
+    `data.order_seed` None takes the run's seed. 'lineage' is the originals' seed-blind sequential order, from the
+    first token; a recipe may not say it of the shuffled loader. (#1413 seeded each rank's own files with its rank,
+    which no order independent of R can repeat.)
     Raises DataError if the ranks do not divide `data.micro_batches` or the shards are too short.
     """
     if data.micro_batches % ranks.size:
         raise DataError(f"data.micro_batches = {data.micro_batches} cannot be shared equally by {ranks.size} ranks")
     seed = run_seed if data.order_seed is None else data.order_seed
     if data.loader == "shuffled":
-        return ShuffledLoader(data, shards, ranks, device, seed=0 if seed == "lineage" else seed)
+        assert seed != "lineage", "the recipe refuses it"
+        return ShuffledLoader(data, shards, ranks, device, seed)
     return SequentialLoader(data, shards, ranks, device, seed=None if seed == "lineage" else seed)
 
 

@@ -50,15 +50,20 @@ TRAIN_SWITCHES: Mapping[str, Any] = {
     "optimizer.adam.embed_weight_decay": 0.0,
     "optimizer.adam.scalar_weight_decay": 0.0,
     "optimizer.embed_projections": "muon",
+    "optimizer.bigram_table": "embed",
     GRAD_CLIP: 0.0,
     "quantization.qat": "off",
 }
 """Switches of the train stage, and the value at which each is off."""
+START_SWITCHES: Mapping[str, Any] = {"model.init": "default", "model.bigram_projection_init": "scaled"}
+"""Switches of the weights before the first step."""
 EXPORT_SWITCHES: Mapping[str, Any] = {
     "averaging.use": "none",
     "quantization.embedding": "float16",
+    "quantization.controls": "float32",
     "quantization.tables": "matrix_bits",
     "quantization.method": "nearest",
+    "quantization.clip_search_in": "everywhere",
     COMPRESSOR: "zstd",
 }
 LATE_SWITCHES = ("model.recur_loops", "quantization.qat")
@@ -112,10 +117,11 @@ def _training(bench: Bench) -> list[Finding]:
 
 
 def _initialisation(bench: Bench) -> list[Finding]:
-    if bench.recipe.model.init == "default":
-        return []
-    other = initial_model(bench.without("model.init", "default"), torch.device("cpu")).state_dict()
-    return [differs("model.init", "default", "the initial weights", not same_weights(bench.start, other))]
+    found = []
+    for key, off in _switched_on(bench.recipe, START_SWITCHES).items():
+        other = initial_model(bench.without(key, off), torch.device("cpu")).state_dict()
+        found.append(differs(key, off, "the initial weights", not same_weights(bench.start, other)))
+    return found
 
 
 def _quantized_forward(bench: Bench) -> list[Finding]:

@@ -40,7 +40,8 @@ def initial_value(name: str, shape: Sequence[int], model: recipe.Model, generato
         return torch.zeros(shape)
     if name == BIGRAM_PROJECTION:
         # Its table starts at zero: were the projection zero too, no gradient would ever reach either (PR #150).
-        return _orthogonal(shape, generator) * (2 * model.num_layers) ** -0.5
+        scale = 1.0 if model.bigram_projection_init == "orthogonal" else (2 * model.num_layers) ** -0.5
+        return _orthogonal(shape, generator) * scale
     if model.init == "orthogonal" and min(shape) >= ORTHOGONAL_MIN_DIM:
         return _orthogonal(shape, generator)
     return _uniform(shape, generator)

@@ -58,7 +58,7 @@ def make_optimizers(
 ) -> Optimizers:
     """Muon for the matrices and AdamW for the rest, grouped by name and shape (docs/recipe.md 3.2)."""
     shapes = {name: parameter.shape for name, parameter in named_parameters.items()}
-    groups = parameter_groups(shapes, optimizer.embed_projections)
+    groups = parameter_groups(shapes, optimizer.embed_projections, optimizer.bigram_table)
     of_group = {group: [named_parameters[name] for name in names] for group, names in groups.items()}
     return Optimizers(_muon(of_group["matrix"], optimizer.muon, ranks), _adam(of_group, optimizer.adam), optimizer.muon)
 

@@ -26,18 +26,24 @@ BLOCKS = "blocks."
 def storage_of(name: str, shape: Sequence[int], quantization: Quantization) -> str:
     """How a float tensor is stored: 'float32', 'float16', or 'int5' to 'int8' (one code per byte, scales beside it).
 
-    Controls and everything below two dimensions stay float32; the token embedding follows its own switch; other
-    matrices with more than `min_elements` weights become integers (those outside the blocks by the switch `tables`),
-    the rest float16.  Source: docs/recipe.md 4.1.
+    Controls and everything below two dimensions follow the switch `controls`, the token embedding follows its own;
+    other matrices with more than `min_elements` weights become integers (those outside the blocks by the switch
+    `tables`), the rest float16.  Source: docs/recipe.md 4.1.
     """
     if is_control(name) or len(shape) < 2:
-        return "float32"
+        return quantization.controls
     if name == EMBEDDING:
         return quantization.embedding
     if len(shape) == 2 and shape[0] * shape[1] > quantization.min_elements:
         outside_int8 = quantization.tables == "int8" and not name.startswith(BLOCKS)
         return "int8" if outside_int8 else f"int{quantization.matrix_bits}"
     return "float16"
+
+
+def searches_clip(name: str, quantization: Quantization) -> bool:
+    """Whether the rows of an integer tensor take the best of several clips."""
+    everywhere = quantization.clip_search_in == "everywhere"
+    return quantization.method == "clip_search" and (everywhere or name.startswith(BLOCKS))
 
 
 def pack(
@@ -91,7 +97,7 @@ def weight_transform(quantization: Quantization) -> Callable[[str, Tensor], Tens
 
     def transform(name: str, weight: Tensor) -> Tensor:
         bits = _integer_bits(storage_of(name, weight.shape, quantization))
-        return weight if bits is None else fake_quantize(weight, bits, quantization.method == "clip_search")
+        return weight if bits is None else fake_quantize(weight, bits, searches_clip(name, quantization))
 
     return transform
 
@@ -100,7 +106,7 @@ def _integers(
     name: str, weight_RC: Tensor, bits: int, quantization: Quantization, hessian_CC: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     if hessian_CC is None:
-        return quantize_rows(weight_RC, bits, name, quantization.method == "clip_search")
+        return quantize_rows(weight_RC, bits, name, searches_clip(name, quantization))
     clip_stds = quantization.embedding_clip_stds if name == EMBEDDING else quantization.clip_stds
     return gptq_rows(weight_RC, hessian_CC, bits, clip_stds, name)
 

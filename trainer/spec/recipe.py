@@ -76,6 +76,10 @@ class Model(Section):
     """Width of the bigram table, projected to the model width unless equal to it."""
     bigram_first: Annotated[Literal["reserved", "zero"], Knob("train", unless=NO_BIGRAM)] = "reserved"
     """Bucket of position 0: the reserved last one, or the hash with a zero predecessor (PR #150's checkpoints)."""
+    bigram_projection_init: Annotated[
+        Literal["scaled", "orthogonal"], Knob("train", unless=NO_BIGRAM, neutral=True)
+    ] = "scaled"
+    """Start of the bigram projection: orthogonal over the root of twice the layers, or orthogonal as it is (#549)."""
     value_embed_dim: Annotated[NonNegativeInt, Knob("train", neutral=True)] = 0
     """Width of a second token table that is added to the values of some layers, projected if not as wide; 0: none."""
     value_embed_layers: Annotated[Layers, Knob("train", unless=NO_VALUE_EMBED, neutral=True)] = ()
@@ -142,7 +146,7 @@ class Data(Section):
     loader: Annotated[Literal["sequential", "shuffled"], Knob("train")] = "sequential"
     """Order of the training rows: as the shards hold them, or shuffled."""
     order_seed: Annotated[NonNegativeInt | Literal["lineage"] | None, Knob("train")] = None
-    """Seed of the data order; null takes the run's seed, `lineage` ignores seeds as the originals did."""
+    """Seed of the data order; null takes the run's seed, `lineage` starts at the first token as the originals did."""
     train_seq_len: Annotated[PositiveInt, Knob("train", "tokens")] = 2048
     """Length of a training row."""
     train_batch_tokens: Annotated[PositiveInt, Knob("train", "tokens")] = 786_432
@@ -157,6 +161,11 @@ class Data(Section):
                     yield f"{name} = '' must name a path while source is 'shards'"
         elif self.vocab_size < 300:
             yield f"vocab_size = {self.vocab_size} is too small for the {256 + 4} byte and control pieces; usual: 1024"
+        if self.loader == "shuffled" and self.order_seed == "lineage":
+            yield (
+                "order_seed = 'lineage' is no order of loader = 'shuffled': the originals' depends on the number of "
+                "ranks (each shuffles its own files by its rank); give a number, or null for the run's seed"
+            )
         if self.train_batch_tokens % (self.micro_batches * self.train_seq_len):
             yield (
                 f"train_batch_tokens = {self.train_batch_tokens} is no multiple of "
@@ -191,7 +200,7 @@ class Adam(Section):
     """The optimiser of embeddings, scalars and the head (docs/recipe.md 3.2)."""
 
     embed_lr: Annotated[PositiveFloat, Knob("train")] = 0.035
-    """Learning rate of the token embedding and the bigram table."""
+    """Learning rate of the token embedding, and of the bigram table while `optimizer.bigram_table` is embed."""
     scalar_lr: Annotated[PositiveFloat, Knob("train")] = 0.025
     """Learning rate of everything with fewer than two dimensions and of the control tensors."""
     head_lr: Annotated[PositiveFloat, Knob("train", unless={"model.tie_embeddings": True})] = 0.008
@@ -215,6 +224,8 @@ class Optimizer(Section):
     """The matrix optimiser."""
     adam: Adam = Adam()
     """The optimiser of embeddings, scalars and the head."""
+    bigram_table: Annotated[Literal["embed", "scalar"], Knob("train", unless=NO_BIGRAM, neutral=True)] = "embed"
+    """Learning rate and decay of the bigram table: those of the token embedding, or of the scalars (PR #150)."""
     embed_projections: Annotated[Literal["muon", "adam"], Knob("train", neutral=True)] = "muon"
     """Who trains the projections of the bigram and value tables: Muon, or Adam at the scalar learning rate."""
     grad_clip: Annotated[NonNegativeFloat, Knob("train")] = 0.3
@@ -265,11 +276,18 @@ class Quantization(Section):
     embedding: Annotated[Literal["float16", "int8"], Knob("export")] = "float16"
     """How the token embedding is stored."""
     min_elements: Annotated[NonNegativeInt, Knob("export", "weights")] = 65_536
-    """Float tensors with more weights than this become integers; smaller ones are float16, controls float32."""
+    """Float tensors with more weights than this become integers; smaller ones are float16, controls have a switch."""
+    controls: Annotated[Literal["float32", "float16"], Knob("export", neutral=True)] = "float32"
+    """How control tensors and all others below two dimensions are stored."""
     tables: Annotated[Literal["matrix_bits", "int8"], Knob("export", neutral=True)] = "matrix_bits"
     """How large matrices outside the blocks are stored: with the bits of the others, or as int8."""
     method: Annotated[Literal["nearest", "clip_search", "gptq"], Knob("export", neutral=True)] = "nearest"
     """How codes are chosen: nearest below the row's maximum, below the best of five clips, or GPTQ with SDClip."""
+    clip_search_in: Annotated[
+        Literal["everywhere", "blocks"],
+        Knob("export", unless={"quantization.method": ("nearest", "gptq")}, neutral=True),
+    ] = "everywhere"
+    """Which integers the clip search chooses: all, or those of matrices in the blocks while the rest is nearest."""
     clip_stds: Annotated[PositiveFloat, Knob("export", "standard deviations", unless=NO_GPTQ, neutral=True)] = 12.85
     """Largest code of a matrix row, in standard deviations of the row; larger makes the artifact smaller."""
     embedding_clip_stds: Annotated[

@@ -36,6 +36,13 @@ def test_bigram_projection_starts_orthogonal_and_small(init):
     torch.testing.assert_close(torch.linalg.svdvals(weight), torch.full((32,), 0.25))  # 1/sqrt(2 · 8 layers)
 
 
+def test_bigram_projection_of_549_starts_plain_orthogonal():
+    weight = start(
+        "bigram.proj.weight", 512, 32, model=MODEL.model_copy(update={"bigram_projection_init": "orthogonal"})
+    )
+    torch.testing.assert_close(torch.linalg.svdvals(weight), torch.ones(32))
+
+
 @pytest.mark.parametrize(
     "name", ["head.weight", "bigram.embed.weight", "blocks.3.attn.proj.weight", "blocks.3.mlp.proj.weight"]
 )

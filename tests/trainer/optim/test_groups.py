@@ -45,3 +45,10 @@ def test_two_dimensions_do_not_make_a_control_tensor_a_matrix():
 
 def test_a_vector_of_unknown_name_is_a_scalar():
     assert parameter_groups({"blocks.0.new_bias": (64,)})["scalar"] == ["blocks.0.new_bias"]
+
+
+def test_the_bigram_table_trains_with_the_scalars_where_the_recipe_says_so():
+    shapes = {"tok_emb.weight": (1024, 512), "bigram.embed.weight": (2048, 128), "ve_shared.embed.weight": (1024, 128)}
+    groups = parameter_groups(shapes, bigram_table="scalar")
+    assert groups["scalar"] == ["bigram.embed.weight"]
+    assert groups["embed"] == ["tok_emb.weight", "ve_shared.embed.weight"]

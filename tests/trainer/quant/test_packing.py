@@ -49,6 +49,27 @@ def test_the_embedding_follows_its_own_switch_whatever_its_size():
     assert storage_of("tok_emb.weight", (4096, 512), Quantization(embedding="float16")) == "float16"
 
 
+def test_controls_are_float16_where_the_recipe_says_so():
+    quantization = Quantization(min_elements=32, controls="float16")
+    assert storage_of("blocks.3.attn_scale", (512,), quantization) == "float16"
+    assert storage_of("bigram.scale", (), quantization) == "float16"
+    assert pack(small_state(), quantization)["skip_weights"].dtype == torch.float16
+
+
+def test_the_clip_search_leaves_int8_tables_alone_where_it_is_of_the_blocks():
+    heavy = torch.randn(48, 512, generator=torch.Generator().manual_seed(2)) ** 5  # rows that a clip serves better
+    state = {"tok_emb.weight": heavy, "bigram.embed.weight": heavy, "blocks.0.attn.c_q.weight": heavy}
+    nearest = Quantization(min_elements=32, embedding="int8", tables="int8", matrix_bits=8)
+    search = nearest.model_copy(update={"method": "clip_search", "clip_search_in": "blocks"})
+    plain, found = pack(state, nearest), pack(state, search)
+    changed = {name for name in state if not torch.equal(plain[name], found[name])}
+    assert changed == {"blocks.0.attn.c_q.weight"}
+    everywhere = pack(state, search.model_copy(update={"clip_search_in": "everywhere"}))
+    assert not torch.equal(everywhere["tok_emb.weight"], plain["tok_emb.weight"])
+    transform = weight_transform(search)
+    assert all(torch.equal(transform(name, weight), unpack(found)[name]) for name, weight in state.items())
+
+
 def test_unpacking_gives_the_rounded_weights_exactly():
     state = small_state()
     loaded = unpack(pack(state, SMALL))

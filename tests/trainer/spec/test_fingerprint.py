@@ -35,6 +35,7 @@ SWITCHES = {  # fields that need another switch to matter
     "schedule.warmdown_fraction": {"schedule.form": "fraction"},
     "optimizer.adam.head_lr": {"model.tie_embeddings": False},
     "quantization.qat_late_below": {"quantization.qat": "late"},
+    "quantization.clip_search_in": {"quantization.method": "clip_search"},
     "quantization.clip_stds": {"quantization.method": "gptq"},
     "quantization.embedding_clip_stds": {"quantization.method": "gptq", "quantization.embedding": "int8"},
     "quantization.calibration_batches": {"quantization.method": "gptq"},
