@@ -35,8 +35,9 @@ liveness: $(VENV)/.installed  ## every preset's switches are alive on nano sibli
 	for file in trainer/spec/presets/*.yaml; do \
 	    $(BIN)/python -m trainer check $$(basename $$file .yaml) --compiler inductor || exit 1; done
 
-docs: $(VENV)/.installed  ## docs/reference/, written anew from the code
+docs: $(VENV)/.installed  ## docs/reference/ and docs/presets.md, written anew from the code
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/presets.py
 
 clean:
 	rm -rf $(VENV) runs

@@ -1,26 +1,30 @@
-"""The pages of docs/reference/ say what the code says today."""
+"""The pages of docs/reference/ and docs/presets.md say what the code says today."""
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from trainer.spec.load import load_preset
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
 
 @pytest.fixture(scope="module")
 def pages() -> dict[str, str]:
-    return generator().pages()
+    return script("generate").pages()
 
 
 def test_every_page_is_current(pages):
@@ -37,3 +41,20 @@ def test_every_field_key_and_command_is_there(pages):
     assert "## orchestrator cache verify" in pages["commands.md"]
     assert "| `--set` | KEY=VALUE, may be repeated |  |" in pages["commands.md"]
     assert "## python -m trainer data build" in pages["commands.md"]
+
+
+def test_presets_equal_their_sources_or_say_why_not():
+    page = script("presets").page()
+    assert "| ? |" not in page, (
+        "docs/presets.py: a value differs from its source, or a field has no line, without reason"
+    )
+    assert "| `optimizer.muon.lr` | matrix_lr | 0.022 | 0.022 |  |" in page
+    assert page == (DOCS / "presets.md").read_text(encoding="utf-8"), "docs/presets.md is not current; run: make docs"
+
+
+def test_a_preset_that_leaves_its_source_is_noticed(monkeypatch):
+    presets = script("presets")
+    other = load_preset("pr549", {"optimizer.muon.lr": 0.5, "evaluation.diagnose": True})
+    monkeypatch.setattr(presets, "load_preset", lambda name: other)
+    assert ("optimizer.muon.lr", "matrix_lr", 0.025, 0.5, "?") in list(presets.comparison("pr549"))
+    assert "evaluation.diagnose" in presets.fields_set(other.recipe) - {*presets.LINES, *presets.ELSEWHERE}
