@@ -1,1 +1,1 @@
-"""Keeps finished stages: on disk, in a bucket, with claims, checksums and locks. Imports `trainer.spec` alone."""
+"""Stores of finished stages, local or in a bucket, with claims, checksums and locks. Imports `trainer.spec` alone."""

@@ -1,4 +1,4 @@
-"""Writes that a kill cannot undo: on the disk before they count, and of many writers the first one stands."""
+"""Durable and atomic file writes: synced to disk before they count; of concurrent writers, the first one succeeds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_synced(path: Path, content: bytes) -> None:
-    """Writes a file and waits until the disk holds it."""
+    """Writes a file and calls fsync, so that the content survives a crash. Not atomic."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
@@ -16,17 +16,17 @@ def write_synced(path: Path, content: bytes) -> None:
 
 
 def write_once(path: Path, content: bytes) -> bool:
-    """Makes `path` appear whole, unless it exists: the first writer wins. Returns whether this call was the first."""
+    """Creates `path` atomically with this content, unless it exists. Returns whether this call created it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     os.close(handle)
-    aside = Path(name)
+    temporary = Path(name)
     try:
-        aside.chmod(0o644)  # others of a shared store may read it
-        write_synced(aside, content)
-        os.link(aside, path)
+        temporary.chmod(0o644)  # other users of a shared store may read it
+        write_synced(temporary, content)
+        os.link(temporary, path)
     except FileExistsError:
         return False
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return True

@@ -1,4 +1,9 @@
-"""A seal on a finished folder: size and SHA-256 of every file, so that damage is seen before anybody builds on it."""
+"""Checksums of a finished folder: size and SHA-256 of every file, to detect missing, truncated and changed files.
+
+    FOLDER/files.json    {"NAME": {"bytes": 123, "sha256": "..."}, ...} with one entry for each other file of the folder
+
+The checksum file is written last. Subfolders are not covered; stages have none.
+"""
 
 from __future__ import annotations
 
@@ -7,57 +12,80 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter
+
+from trainer.store.atomic_write import write_synced
 
 CHECKSUMS_FILE = "files.json"
 
 
-def checksums_json(folder: Path) -> bytes:
-    """What `CHECKSUMS_FILE` should hold for a folder as it is now."""
-    files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in _files(folder)}
-    return json.dumps(files, indent=1).encode()
+class FileChecksum(BaseModel):
+    """Size and SHA-256 of one file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bytes: int
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+Checksums = Mapping[str, FileChecksum]
+"""Of each file of a folder, by its name."""
+_CHECKSUMS = TypeAdapter(dict[str, FileChecksum])
+
+
+def compute_checksums(folder: Path) -> Checksums:
+    """Reads every file of the folder, except its checksum file."""
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != CHECKSUMS_FILE)
+    return {path.name: FileChecksum(bytes=path.stat().st_size, sha256=_sha256(path)) for path in paths}
+
+
+def write_checksums(folder: Path, checksums: Checksums) -> None:
+    """Writes the folder's checksum file, synced to disk."""
+    content = {name: file.model_dump() for name, file in checksums.items()}
+    write_synced(folder / CHECKSUMS_FILE, json.dumps(content, indent=1).encode())
+
+
+def read_checksums(folder: Path) -> Checksums:
+    """What the folder's checksum file says; empty if it is missing or cannot be parsed."""
+    try:
+        return _CHECKSUMS.validate_json((folder / CHECKSUMS_FILE).read_bytes())
+    except (OSError, ValueError):
+        return {}
 
 
 def sizes_match(folder: Path) -> bool:
-    """Whether every sealed file is there in its size; cheap enough for every look."""
-    sealed = read_checksums(folder)
+    """Whether every listed file exists with its size. Reads no content, so it is cheap; detects no changed bytes."""
+    checksums = read_checksums(folder)
     try:
-        return bool(sealed) and all((folder / name).stat().st_size == said["bytes"] for name, said in sealed.items())
-    except (OSError, TypeError, KeyError):
+        return bool(checksums) and all((folder / name).stat().st_size == file.bytes for name, file in checksums.items())
+    except OSError:
         return False
 
 
 def damaged_files(folder: Path) -> list[str]:
-    """Names of sealed files whose bytes are not what they were, the seal itself included. Reads them, once each."""
-    sealed = read_checksums(folder)
-    if not sealed:
+    """Names of listed files whose SHA-256 differs, or the checksum file's own name if it cannot be read.
+
+    Reads every byte; within one process, files that did not change since are not read again.
+    """
+    checksums = read_checksums(folder)
+    if not checksums:
         return [CHECKSUMS_FILE]
-    return [name for name, said in sealed.items() if _digest(folder / name) != said.get("sha256")]
+    return [name for name, file in checksums.items() if _cached_sha256(folder / name) != file.sha256]
 
 
-def read_checksums(folder: Path) -> Mapping[str, Mapping[str, object]]:
-    """What the folder's seal says of each file; empty where there is none that can be read."""
-    try:
-        found = json.loads((folder / CHECKSUMS_FILE).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and path.name != CHECKSUMS_FILE)
-
-
-def _digest(path: Path) -> str:
+def _cached_sha256(path: Path) -> str:
     try:
         stat = path.stat()
     except OSError:
         return ""
-    return _digest_as_of(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
+    return _sha256_as_of(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
 @functools.lru_cache(maxsize=4096)
-def _digest_as_of(path: Path, mtime_ns: int, size: int, inode: int) -> str:
-    """Remembers files that nobody touched: a warm slot looks at the same ones run after run."""
+def _sha256_as_of(path: Path, mtime_ns: int, size: int, inode: int) -> str:
+    """Cached by modification time, size and inode: a slot verifies the same files for run after run."""
     return _sha256(path)
 
 

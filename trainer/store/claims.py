@@ -1,21 +1,23 @@
-"""Claims in a bucket: who is at work on something that must not be done twice, without clocks that agree.
+"""Claims in a bucket: exclusive rights to work on something, without synchronised clocks.
 
-    PLACE/00000003    who claimed, and a beat that changes while they live
+    PLACE/00000003    {"who": "process 12 on HOST", "mirror": "...", "beat": 123}; the heartbeat changes `beat`
 
-The next number is created only if nobody has it, so of several at once one succeeds; whoever did looks again, and
-steps back should an older claim live after all. A claim whose beat stood still for `EXPIRES_AFTER_S` of the watcher's
-own clock is of a dead claimer. A claimer that was only paused may thus be overtaken: publishing decides, not the claim.
+To claim, a process creates the next number, which succeeds for one process only; it then lists the place again and
+gives the claim up if an earlier one is still alive. A claim has expired when its content did not change for
+`EXPIRES_AFTER_S` by the observer's own clock. A process that was only suspended can therefore lose its claim while it
+still works: the conditional write of a stage's manifest decides which result counts, not the claim.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import threading
 import time
 from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
 
 from trainer.spec.errors import StoreUnreachable
 from trainer.store.bucket import Bucket
@@ -24,83 +26,108 @@ HEARTBEAT_EVERY_S = 5.0
 EXPIRES_AFTER_S = 30.0
 
 
+class Heartbeat(BaseModel):
+    """Content of a claim's object."""
+
+    model_config = ConfigDict(frozen=True)
+
+    who: str
+    """Process and host of the holder, for people."""
+    mirror: str
+    """Identifier of the holder's mirror."""
+    beat: int
+    """A number that each heartbeat changes; only its change is used, never its value."""
+
+
 class BucketClaims:
-    """Makes claims for one mirror, and watches those of others."""
+    """Claims of one mirror, and its observations of claims of other mirrors.
+
+    mirror:  identifies this machine's folder; two processes of one mirror exclude each other by a local lock first
+    """
 
     def __init__(self, bucket: Bucket, mirror: str):
-        """mirror: tells this machine's folder from others; two of its processes never ask for one place at once."""
         self._bucket, self._mirror = bucket, mirror
-        self._watched: dict[str, tuple[bytes, float]] = {}
-        self._beating: set[str] = set()
+        self._observed: dict[str, tuple[bytes, float]] = {}
+        self._seen_changing: set[str] = set()
 
     def acquire(self, place: str) -> HeartbeatClaim | None:
-        """The claim, to be released; None while somebody else at work holds one."""
-        dead = sorted(self._bucket.list(place))
-        if self._alive(dead):
+        """The claim, which the caller releases; None while another process holds one that has not expired."""
+        expired = sorted(self._bucket.list(place))
+        if self._holders(expired):
             return None
-        number = int(dead[-1].rsplit("/", 1)[1]) + 1 if dead else 0
-        mine = HeartbeatClaim(self._bucket, f"{place}/{number:08}", self._mirror, dead)
-        if not mine.begin():
+        number = int(expired[-1].rsplit("/", 1)[1]) + 1 if expired else 0
+        claim = HeartbeatClaim(self._bucket, f"{place}/{number:08}", self._mirror, expired)
+        if not claim.begin():
             return None
-        if self._alive([key for key in self._bucket.list(place) if key not in (mine.key, *dead)]):
-            mine.release()
+        if self._holders([key for key in self._bucket.list(place) if key not in (claim.key, *expired)]):
+            claim.release()
             return None
-        return mine
+        return claim
 
     def holder(self, place: str) -> str:
-        """Who holds the place now, as people name them; empty if nobody does."""
-        return next(iter(self._alive(sorted(self._bucket.list(place)))), "")
+        """Process and host that hold the place now; empty if none does."""
+        return next(iter(self._holders(sorted(self._bucket.list(place)))), "")
 
     def heartbeat_seen(self, place: str) -> bool:
-        """Whether a claim changed while this watched: its holder lives for sure."""
-        return any(key.startswith(f"{place}/") for key in self._beating)
+        """Whether a claim of the place changed between two looks of this object, so its holder is certainly alive."""
+        return any(key.startswith(f"{place}/") for key in self._seen_changing)
 
-    def _alive(self, keys: Sequence[str]) -> list[str]:
-        """Who of these claimers still lives. One of this very mirror does not: its lock would have kept us away."""
-        beats = {key: beat for key, beat in self._bucket.read_all(keys).items() if not self._is_dead(key, beat)}
-        return [str(json.loads(beat)["who"]) for beat in beats.values()]
+    def _holders(self, keys: Sequence[str]) -> list[str]:
+        """Holders of those of the claims that have not expired."""
+        parsed = [self._unexpired(key, content) for key, content in self._bucket.read_all(keys).items()]
+        return [heartbeat.who for heartbeat in parsed if heartbeat]
 
-    def _is_dead(self, key: str, beat: bytes) -> bool:
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            if json.loads(beat)["mirror"] != self._mirror:
-                seen, since_s = self._watched.get(key, (b"", 0.0))
-                if seen != beat:
-                    if seen:
-                        self._beating.add(key)
-                    self._watched[key] = beat, time.monotonic()
-                    return False
-                return time.monotonic() - since_s > EXPIRES_AFTER_S
-        return True
+    def _unexpired(self, key: str, content: bytes) -> Heartbeat | None:
+        """The claim's heartbeat, or None if the claim has expired or cannot be parsed.
+
+        A claim of this very mirror counts as expired: while its holder lives, its local lock keeps others from asking.
+        """
+        try:
+            heartbeat = Heartbeat.model_validate_json(content)
+        except ValueError:
+            return None
+        if heartbeat.mirror == self._mirror:
+            return None
+        last_content, since_s = self._observed.get(key, (b"", 0.0))
+        if last_content != content:
+            if last_content:
+                self._seen_changing.add(key)
+            self._observed[key] = content, time.monotonic()
+            return heartbeat
+        return None if time.monotonic() - since_s > EXPIRES_AFTER_S else heartbeat
 
 
 class HeartbeatClaim:
-    """A claim that tells the others, from a thread of its own, that its holder lives."""
+    """A claim whose object is rewritten regularly by a background thread, as a sign that its holder is alive.
 
-    def __init__(self, bucket: Bucket, key: str, mirror: str, outlived: Sequence[str]):
+    expired:  keys of expired claims of the same place, which `release` deletes too
+    """
+
+    def __init__(self, bucket: Bucket, key: str, mirror: str, expired: Sequence[str]):
         self.key = key
-        self._bucket, self._mirror, self._outlived = bucket, mirror, outlived
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="claim", daemon=True)
+        self._bucket, self._mirror, self._expired = bucket, mirror, expired
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._keep_beating, name="claim", daemon=True)
 
     def begin(self) -> bool:
-        """Whether nobody else was faster."""
+        """Creates the object and starts the heartbeat. Returns False if another process created it first."""
         if not self._bucket.create(self.key, self._content()):
             return False
         self._thread.start()
         return True
 
     def release(self) -> None:
-        """Lets others have it; if the bucket does not hear of it, the beat has stopped all the same."""
-        self._ended.set()
+        """Ends the heartbeat and deletes the object; if the bucket cannot be reached, the claim expires instead."""
+        self._released.set()
         self._thread.join()
         with contextlib.suppress(StoreUnreachable):
-            self._bucket.remove([*self._outlived, self.key], patient=False)
+            self._bucket.remove([*self._expired, self.key], retry=False)
 
-    def _beat(self) -> None:
-        while not self._ended.wait(HEARTBEAT_EVERY_S):
-            with contextlib.suppress(StoreUnreachable):  # the others wait a while before they call it dead
-                self._bucket.put(self.key, self._content(), patient=False)
+    def _keep_beating(self) -> None:
+        while not self._released.wait(HEARTBEAT_EVERY_S):
+            with contextlib.suppress(StoreUnreachable):  # a few missed heartbeats do not expire the claim
+                self._bucket.put(self.key, self._content(), retry=False)
 
     def _content(self) -> bytes:
         who = f"process {os.getpid()} on {socket.gethostname()}"
-        return json.dumps({"who": who, "mirror": self._mirror, "beat": time.time_ns()}).encode()
+        return Heartbeat(who=who, mirror=self._mirror, beat=time.time_ns()).model_dump_json().encode()

@@ -1,14 +1,14 @@
-"""The stage store: one folder per stage and fingerprint, computed once, for every run and sweep.
+"""The store of finished stages in a local folder: one subfolder for each stage and fingerprint, computed once.
 
-A folder appears atomically (written aside, then renamed); half a stage does not exist, and a damaged one counts as
-missing: its seal tells. A claim is a lock that the
-operating system drops with its holder, so a killed claimer blocks nobody. Importing this needs no torch: a plan, or a
-sweep with nothing missing, only reads here.
+    STORE/stages/STAGE/FINGERPRINT/            files of the stage, its outcome `result.json`, its checksums `files.json`
+    STORE/stages/STAGE/FINGERPRINT.exceeded    the time limit in seconds that the stage did not meet
+    STORE/stages/STAGE/FINGERPRINT.claim       lock file of the process that computes the stage now
+    STORE/stages/STAGE/FINGERPRINT.snapshot    state of an unfinished training
+    STORE/stages/STAGE/.FINGERPRINT-HOST-...   staging folder of the process that computes the stage now
 
-    STORE/stages/STAGE/FINGERPRINT/            what the stage left, `result.json` and the seal `files.json`
-    STORE/stages/STAGE/FINGERPRINT.exceeded    seconds at which the stage was cut short
-    STORE/stages/STAGE/FINGERPRINT.claim       lock of whoever computes it now
-    STORE/stages/STAGE/FINGERPRINT.snapshot    where an unfinished stage would go on
+A stage is written to a staging folder and renamed, so its folder appears atomically. A folder whose files do not match
+its checksums counts as missing. Claims are file locks, which the operating system releases when their process ends or
+is killed. Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -32,31 +32,37 @@ from trainer.spec.errors import StoreError, StoreFull
 from trainer.spec.record import StageOutcome
 from trainer.store import locks
 from trainer.store.atomic_write import write_synced
-from trainer.store.checksums import CHECKSUMS_FILE, checksums_json, damaged_files, sizes_match
+from trainer.store.checksums import compute_checksums, damaged_files, sizes_match, write_checksums
 
 RESULT = "result.json"
 PROBE_BYTES = 2**20
 
 
 class Claim(Protocol):
-    """Held by whoever computes a stage."""
+    """The exclusive right to compute one stage, until it is released or its process ends."""
 
     def release(self) -> None: ...
 
 
 @dataclass(frozen=True)
 class DiskUse:
-    """What the store keeps of one stage."""
+    """Bytes that the store keeps for one stage, and their last use."""
 
     disk_bytes: int
     used_at_s: float
-    """Seconds since 1970 at which a run last found it or wrote to it."""
+    """Seconds since 1970 at which a run last built on the stage or wrote to it."""
 
     @classmethod
-    def of(cls, parts: Iterable[tuple[int, float]]) -> DiskUse | None:
-        """Of parts, each with its size and last use; None where there are none."""
+    def total(cls, parts: Iterable[DiskUse]) -> DiskUse | None:
+        """Sum of the bytes and the latest use; None if there are no parts."""
         known = list(parts)
-        return cls(sum(size for size, _ in known), max(used_at_s for _, used_at_s in known)) if known else None
+        return cls(sum(part.disk_bytes for part in known), max(part.used_at_s for part in known)) if known else None
+
+    @classmethod
+    def of(cls, path: Path) -> DiskUse:
+        """Of a file, or of a folder with everything in it."""
+        disk_bytes = _folder_bytes(path) if path.is_dir() else path.stat().st_size
+        return cls(disk_bytes, path.stat().st_mtime)
 
 
 class StageStore:
@@ -67,11 +73,11 @@ class StageStore:
         self._stages = self.root / "stages"
 
     def folder(self, stage: str, fingerprint: str) -> Path:
-        """Where the stage's files lie once it is finished."""
+        """Where the stage's files are once it is finished."""
         return self._stages / stage / fingerprint
 
     def find(self, stage: str, fingerprint: str) -> StageOutcome | None:
-        """What the stage left, or None while nobody has finished it. A folder that is not whole counts as missing."""
+        """Outcome of a finished stage; None if it is missing or a file has another size than its checksum says."""
         folder = self.folder(stage, fingerprint)
         if not sizes_match(folder):
             return None
@@ -81,36 +87,36 @@ class StageStore:
             return None
 
     def find_intact(self, stage: str, fingerprint: str) -> StageOutcome | None:
-        """As `find`, with every byte held against the seal: for whoever builds on the stage. Counts as a use."""
-        found, folder = self.find(stage, fingerprint), self.folder(stage, fingerprint)
-        if found is None or damaged_files(folder):
+        """As `find`, but verifies the SHA-256 of every file. For a run that builds on the stage; counts as a use."""
+        outcome, folder = self.find(stage, fingerprint), self.folder(stage, fingerprint)
+        if outcome is None or damaged_files(folder):
             return None
-        with contextlib.suppress(OSError):  # a store that may only be read is fine
+        with contextlib.suppress(OSError):  # a read-only store
             os.utime(folder)
-        return found
+        return outcome
 
     def read_file(self, stage: str, fingerprint: str, name: str) -> bytes | None:
-        """One small file of a finished stage for whoever only looks, or None."""
+        """Content of one small file of a finished stage, or None if it is missing. Does not count as a use."""
         try:
             return (self.folder(stage, fingerprint) / name).read_bytes()
         except OSError:
             return None
 
     def recent_seconds(self, stage: str, workload: str, newest: int = 50) -> list[float]:
-        """Seconds that the stage took in the newest finished folders of this workload, for estimates."""
+        """Durations of the newest finished stages of this workload, for time estimates."""
         results = sorted(self._stages.glob(f"{stage}/*/{RESULT}"), key=lambda path: path.stat().st_mtime)
-        found = (self.find(stage, path.parent.name) for path in reversed(results))
-        alike = (outcome.seconds for outcome in found if outcome is not None and outcome.workload == workload)
-        return list(itertools.islice(alike, newest))
+        outcomes = (self.find(stage, path.parent.name) for path in reversed(results))
+        seconds = (outcome.seconds for outcome in outcomes if outcome is not None and outcome.workload == workload)
+        return list(itertools.islice(seconds, newest))
 
     def recent_bytes(self, stage: str, newest: int) -> list[int]:
-        """Bytes of the newest finished folders of the stage, for estimates."""
+        """Sizes of the newest finished folders of the stage, for disk estimates."""
         folders = [folder for folder in (self._stages / stage).glob("[!.]*") if folder.is_dir()]
-        found = sorted(folders, key=lambda folder: -folder.stat().st_mtime)[:newest]
-        return [_folder_bytes(folder) for folder in found]
+        by_age = sorted(folders, key=lambda folder: -folder.stat().st_mtime)
+        return [_folder_bytes(folder) for folder in by_age[:newest]]
 
     def claim(self, stage: str, fingerprint: str) -> Claim | None:
-        """The held lock of whoever computes the stage, to be released; None while somebody else holds it."""
+        """Claims the stage for this process; the caller releases it. None while another process holds the claim."""
         path = self._stages / stage / f"{fingerprint}.claim"
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -120,74 +126,78 @@ class StageStore:
 
     @contextmanager
     def writing(self, stage: str, fingerprint: str) -> Iterator[Path]:
-        """A folder aside to fill; `publish` makes it appear. Whatever was not published is removed.
+        """A staging folder for the stage's files. What `publish` did not rename is removed at the end of the block.
 
-        Only under the stage's claim: what an earlier holder, killed, had left aside is removed first. Raises StoreFull
-        for whatever fails while the disk is full, which is told before the removal makes room again.
+        Requires the stage's claim: staging folders that a killed holder left are removed first. If the block fails and
+        the disk is full, raises StoreFull instead; this is checked before the removal frees space.
         """
         parent = self._stages / stage
         parent.mkdir(parents=True, exist_ok=True)
         for left_over in parent.glob(f".{fingerprint}-*"):
             shutil.rmtree(left_over, ignore_errors=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{fingerprint}-{socket.gethostname()}-", dir=parent))
-        aside.chmod(0o755)
+        staging = Path(tempfile.mkdtemp(prefix=f".{fingerprint}-{socket.gethostname()}-", dir=parent))
+        staging.chmod(0o755)
         try:
-            yield aside
+            yield staging
         except Exception:
             self.check_writable()
             raise
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(staging, ignore_errors=True)
 
-    def publish(self, aside: Path, outcome: StageOutcome) -> StageOutcome:
-        """Turns a filled folder into the finished stage; the first one to publish wins."""
+    def publish(self, staging: Path, outcome: StageOutcome) -> StageOutcome:
+        """Adds the outcome and the checksums to a filled staging folder and renames it to the finished stage.
+
+        Returns the outcome that the store holds afterwards: if the stage was finished already, the earlier one. A
+        damaged earlier stage is replaced. Removes the stage's snapshot and the note of an exceeded limit.
+        """
         stage, fingerprint = outcome.stage, outcome.fingerprint
-        write_synced(aside / RESULT, outcome.model_dump_json(indent=1).encode())
+        write_synced(staging / RESULT, outcome.model_dump_json(indent=1).encode())
+        write_checksums(staging, compute_checksums(staging))
         target = self.folder(stage, fingerprint)
-        write_synced(aside / CHECKSUMS_FILE, checksums_json(aside))
         if target.exists() and self.find_intact(stage, fingerprint) is None:
             shutil.rmtree(target)
         try:
-            aside.rename(target)
+            staging.rename(target)
         except OSError:
             earlier = self.find(stage, fingerprint)
             if earlier is None:
                 raise StoreError(f"{target}: cannot be written; is the store full or read-only?") from None
             return earlier
         self._exceeded(stage, fingerprint).unlink(missing_ok=True)
-        for left_over in target.parent.glob(f"{fingerprint}.snapshot*"):
-            left_over.unlink(missing_ok=True)
+        for snapshot in target.parent.glob(f"{fingerprint}.snapshot*"):
+            snapshot.unlink(missing_ok=True)
         return outcome
 
     def snapshot_path(self, stage: str, fingerprint: str) -> Path:
-        """Where whoever holds the claim keeps a snapshot; it goes when the stage is published."""
+        """Where the holder of the claim keeps the snapshot of an unfinished stage; `publish` removes it."""
         return self._stages / stage / f"{fingerprint}.snapshot"
 
     def fingerprints(self, stage: str) -> list[str]:
-        """Every fingerprint of which the store holds anything, finished or not."""
+        """Fingerprints of the stage for which the store holds any file but a claim, finished or not."""
         names = (path.name for path in (self._stages / stage).glob("*"))
         known = {re.split(r"[.-]", name.lstrip("."), maxsplit=1)[0] for name in names if not name.endswith(".claim")}
         return sorted(known)
 
     def damaged_files(self, stage: str, fingerprint: str) -> list[str]:
-        """Files of a finished stage that are not what they were."""
+        """Names of files of a finished stage that do not match their SHA-256. Reads every byte."""
         return damaged_files(self.folder(stage, fingerprint))
 
     def finished_disk_use(self, stage: str, fingerprint: str) -> DiskUse | None:
-        """What a stage takes once it is finished, whole or not."""
+        """Disk use of the stage's folder, damaged or not; None if there is none."""
         folder = self.folder(stage, fingerprint)
-        return DiskUse.of([_part(folder)] if folder.exists() else [])
+        return DiskUse.of(folder) if folder.exists() else None
 
     def unfinished_disk_use(self, stage: str, fingerprint: str) -> DiskUse | None:
-        """What a computation of the stage that did not end left behind: a snapshot, or files written aside."""
-        return DiskUse.of(_part(path) for path in self._left_over(stage, fingerprint))
+        """Disk use of snapshots and staging folders of the stage; None if there are none."""
+        return DiskUse.total(DiskUse.of(path) for path in self._left_over(stage, fingerprint))
 
     def _left_over(self, stage: str, fingerprint: str) -> list[Path]:
         parent = self._stages / stage
         return [*parent.glob(f"{fingerprint}.snapshot*"), *parent.glob(f".{fingerprint}-*")]
 
     def remove(self, stage: str, fingerprint: str) -> bool:
-        """Takes the stage and its left-overs away, whole; False while somebody computes it."""
+        """Removes the stage, its snapshots and staging folders. Returns False, and removes nothing, if claimed."""
         claim = self.claim(stage, fingerprint)
         if claim is None:
             return False
@@ -200,12 +210,12 @@ class StageStore:
     def _clear(self, stage: str, fingerprint: str) -> None:
         folder = self.folder(stage, fingerprint)
         if folder.exists():
-            folder.rename(folder.with_name(f".{fingerprint}-removed"))  # at once, so that nobody finds half of it
+            folder.rename(folder.with_name(f".{fingerprint}-removed"))  # atomic, so no reader sees a part of it
         for path in self._left_over(stage, fingerprint):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def check_writable(self) -> None:
-        """Raises StoreFull when the store does not take another megabyte."""
+        """Raises StoreFull if one more megabyte cannot be written to the store."""
         try:
             with tempfile.TemporaryFile(dir=self._stages) as probe:
                 probe.write(bytes(PROBE_BYTES))
@@ -214,25 +224,21 @@ class StageStore:
             raise StoreFull(f"{self.root}: cannot be written ({fault.strerror}); free space, then go on") from None
 
     def exceeded_s(self, stage: str, fingerprint: str) -> float | None:
-        """The limit at which the stage was cut short, or None; it is worth another try only under a larger one."""
+        """The time limit in seconds that the stage did not meet, or None. It is computed again under a larger one."""
         try:
             return float(self._exceeded(stage, fingerprint).read_text())
         except (FileNotFoundError, ValueError):
             return None
 
     def mark_exceeded(self, stage: str, fingerprint: str, limit_s: float) -> None:
-        """Remembers that the stage did not end within `limit_s` seconds."""
+        """Records that the stage did not end within `limit_s` seconds."""
         path = self._exceeded(stage, fingerprint)
-        write_synced(path.with_suffix(".exceeded-aside"), f"{limit_s!r}\n".encode())
-        path.with_suffix(".exceeded-aside").rename(path)
+        temporary = path.with_suffix(".exceeded-aside")
+        write_synced(temporary, f"{limit_s!r}\n".encode())
+        temporary.rename(path)
 
     def _exceeded(self, stage: str, fingerprint: str) -> Path:
         return self._stages / stage / f"{fingerprint}.exceeded"
-
-
-def _part(path: Path) -> tuple[int, float]:
-    """Size of a file or of all files of a folder, and when it was last used."""
-    return (_folder_bytes(path) if path.is_dir() else path.stat().st_size), path.stat().st_mtime
 
 
 def _folder_bytes(folder: Path) -> int:

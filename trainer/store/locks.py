@@ -1,6 +1,6 @@
-"""Locks of a store: files that the operating system locks for a process, and frees when it ends, however it ends.
+"""Exclusive locks on files of a store (flock). The operating system releases a lock when its process ends or is killed.
 
-A file system that knows no such locks is refused: a lock that outlives its holder would be waited for without end.
+File systems without flock are refused: a lock that outlives its process would block everybody for ever.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSU
 
 
 def acquire(path: Path, timeout_s: float = -1) -> FileLock:
-    """The held lock, to be released. Raises Timeout while somebody else holds it for longer; StoreError without locks.
+    """Acquires the lock; the caller releases it.
 
-    timeout_s:  0 not to wait, below that to wait without end
+    timeout_s:  how long to wait; 0 does not wait, a negative number waits without limit
+    Raises Timeout if another process holds it for longer, and StoreError if the file system has no locks.
     """
     lock = FileLock(path, fallback_to_soft=False)
     try:
@@ -32,15 +33,15 @@ def acquire(path: Path, timeout_s: float = -1) -> FileLock:
         if fault.errno not in NO_LOCKS:
             raise
         raise StoreError(
-            f"{path.parent}: the file system takes no locks ({fault.strerror}), so nobody could tell who is at work "
-            "there; mount it with locks, choose another folder, or share a bucket: --store s3://BUCKET/PREFIX"
+            f"{path.parent}: the file system does not support locks ({fault.strerror}), which the store needs; "
+            "mount it with locks, choose another folder, or use a bucket: --store s3://BUCKET/PREFIX"
         ) from None
     return lock
 
 
 @contextlib.contextmanager
 def holding(path: Path) -> Iterator[None]:
-    """Holds the lock for the length of the block, however long it takes to get."""
+    """Holds the lock during the block; waits for it without limit."""
     lock = acquire(path)
     try:
         yield
@@ -49,12 +50,12 @@ def holding(path: Path) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether some process holds the lock now; reading the file is enough to ask."""
+    """Whether a process holds the lock now. Needs only permission to read the file."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:
-        return False  # no such file, or no locks: then nobody holds any
+        return False  # no such file, or a file system without locks
     return False

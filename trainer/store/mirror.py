@@ -1,9 +1,9 @@
-"""A mirror: the local folder of a store that lies in a bucket.
+"""A mirror: the local folder of a store that is kept in a bucket.
 
-    runs/.mirrors/NAME/bucket.json    which bucket the folder mirrors; a folder without it is a store of its own
+    runs/.mirrors/NAME/bucket.json    {"url": "s3://..."}, the bucket; a folder without this file is a local store
 
-Everything that reads or writes a store does so in a folder; what is shared goes to the bucket from there and comes from
-there. A mirror may be deleted at any time: what was published comes again.
+Code reads and writes stores as folders; shared files are published from a mirror to its bucket and fetched back.
+A mirror may be deleted at any time: everything that was published is fetched again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FILES_AT_ONCE = 500
 
 
 def store_folder(place: str | Path) -> Path:
-    """The folder behind what people say for `--store`: a path, or a URL whose mirror is made if need be.
+    """The folder of the store that `--store` names: a path, or the mirror of a URL, created if it does not exist.
 
     Raises StoreError for a URL without a bucket.
     """
@@ -41,16 +41,16 @@ def store_folder(place: str | Path) -> Path:
 
 
 def make_mirror(folder: Path, bucket: Bucket) -> None:
-    """Makes the folder a mirror of the bucket; changes nothing if it is one."""
+    """Makes the folder a mirror of the bucket; does nothing if it is a mirror already."""
     if bucket_of(folder) is None:
         folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / f".{BUCKET_FILE}-{os.getpid()}"
-        aside.write_text(json.dumps({"url": bucket.url}) + "\n", encoding="utf-8")
-        aside.replace(folder / BUCKET_FILE)
+        temporary = folder / f".{BUCKET_FILE}-{os.getpid()}"
+        temporary.write_text(json.dumps({"url": bucket.url}) + "\n", encoding="utf-8")
+        temporary.replace(folder / BUCKET_FILE)
 
 
 def bucket_of(folder: Path) -> Bucket | None:
-    """The bucket that a store's folder mirrors, or None for a store that lies here."""
+    """The bucket that a store's folder mirrors, or None for a local store."""
     try:
         return Bucket(json.loads((folder / BUCKET_FILE).read_text(encoding="utf-8"))["url"])
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -58,51 +58,52 @@ def bucket_of(folder: Path) -> Bucket | None:
 
 
 def store_name(folder: Path) -> str:
-    """What people say for the store of this folder: the inverse of `store_folder`."""
+    """What `--store` names this folder: the bucket's URL or the path. The inverse of `store_folder`."""
     bucket = bucket_of(folder)
     return bucket.url if bucket else str(folder)
 
 
 def store_option(folder: Path) -> str:
-    """What a command line about this store must add: nothing for the usual one, `./runs`."""
-    usual = Path("runs")
-    return "" if folder.absolute() == usual.absolute() else f" --store {shlex.quote(store_name(folder))}"
+    """The `--store` option that a command about this store needs; empty for the default, `./runs`."""
+    is_default = folder.absolute() == Path("runs").absolute()
+    return "" if is_default else f" --store {shlex.quote(store_name(folder))}"
 
 
 def publish_file_once(path: Path) -> None:
-    """Publishes a small file of a mirror unless its bucket has it; does nothing in a store that lies here."""
-    if place := _place_of(path):
-        bucket, key = place
+    """Publishes a small file of a mirror unless its bucket has it; does nothing in a local store."""
+    if located := _object_of(path):
+        bucket, key = located
         bucket.create(key, path.read_bytes())
 
 
 def publish_file(path: Path) -> None:
-    """Publishes a small file of a mirror as it is now."""
-    if place := _place_of(path):
-        bucket, key = place
+    """Publishes a small file of a mirror, replacing its object; does nothing in a local store."""
+    if located := _object_of(path):
+        bucket, key = located
         bucket.put(key, path.read_bytes())
 
 
 def fetch_file(path: Path) -> bool:
-    """Fetches a small file of a mirror that another machine published. Returns whether there is one here now."""
-    if place := _place_of(path):
-        fetch_files(path.parents[len(Path(place[1]).parts) - 1], place[0], [place[1]])
+    """Fetches a small file of a mirror from its bucket. Returns whether the local file exists afterwards."""
+    if located := _object_of(path):
+        bucket, key = located
+        fetch_files(path.parents[len(Path(key).parts) - 1], bucket, [key])
     return path.exists()
 
 
 def fetch_files(root: Path, bucket: Bucket, keys: Sequence[str]) -> None:
-    """Fetches many small files into the mirror at `root`; each appears whole."""
+    """Fetches many small files into the mirror at `root`, each written atomically; skips objects that do not exist."""
     for start in range(0, len(keys), FILES_AT_ONCE):
         for key, content in bucket.read_all(keys[start : start + FILES_AT_ONCE]).items():
             path = root / key
             path.parent.mkdir(parents=True, exist_ok=True)
-            aside = path.with_name(f".{path.name}-{os.getpid()}")
-            aside.write_bytes(content)
-            aside.replace(path)
+            temporary = path.with_name(f".{path.name}-{os.getpid()}")
+            temporary.write_bytes(content)
+            temporary.replace(path)
 
 
-def _place_of(path: Path) -> tuple[Bucket, str] | None:
-    """The bucket and key of a file under a mirror, at most four folders deep."""
+def _object_of(path: Path) -> tuple[Bucket, str] | None:
+    """Bucket and key of a file that lies at most four folders deep in a mirror; None in a local store."""
     for root in path.parents[:4]:
         if bucket := bucket_of(root):
             return bucket, path.relative_to(root).as_posix()

@@ -1,8 +1,14 @@
-"""The stage store of several machines: a mirror here, and a bucket that finished stages are published to.
+"""The store of finished stages that several machines share: a local mirror and a bucket.
 
-A stage is computed in the mirror, finished there, then published whole. What is fetched is held against its seal before
-anybody builds on it. A stage that could not be published stays finished here and is published when it is next used.
-Snapshots stay on the machine that took them.
+    MIRROR/stages/...                         as in a local store, with snapshots, which stay on their machine
+    MIRROR/fetched/STAGE-FINGERPRINT[.lock]   staging folder of a download, and its lock
+    URL/stages/...                            finished stages, see `bucket_stages`
+    URL/claims/STAGE/FINGERPRINT/...          claims among machines, see `claims`
+    URL/exceeded/STAGE/FINGERPRINT            the time limit in seconds that the stage did not meet
+
+A stage is computed and finished in the mirror, then published. A fetched stage is verified against its checksums before
+a run builds on it. A stage that could not be published (network) stays finished in the mirror and is published when it
+is next used.
 """
 
 from __future__ import annotations
@@ -16,68 +22,71 @@ from typing import Any
 
 from trainer.spec.record import StageOutcome
 from trainer.store import locks
-from trainer.store.bucket import Bucket
+from trainer.store.bucket import Bucket, ObjectInfo
 from trainer.store.bucket_stages import MANIFEST_OBJECT, USED_OBJECT, BucketStages, Manifest
-from trainer.store.checksums import CHECKSUMS_FILE, damaged_files, read_checksums
+from trainer.store.checksums import damaged_files, read_checksums
 from trainer.store.claims import BucketClaims, HeartbeatClaim
 from trainer.store.local import Claim, DiskUse, StageStore
 from trainer.store.mirror import bucket_of, make_mirror
 
 
 def stage_store(root: Path) -> StageStore:
-    """The store in this folder; a shared one if the folder mirrors a bucket."""
+    """The store in this folder: a shared one if the folder mirrors a bucket, else a local one."""
     bucket = bucket_of(root)
     return StageStore(root) if bucket is None else SharedStageStore(root, bucket)
 
 
 class SharedStageStore(StageStore):
-    """Finished stages of a bucket; those in use also lie under `root`/stages."""
+    """Finished stages of a bucket; those that runs of this machine used are also under `root`/stages."""
 
     def __init__(self, root: Path, bucket: Bucket):
         super().__init__(root)
         self._bucket = bucket
-        self._shared = BucketStages(bucket)
+        self._bucket_stages = BucketStages(bucket)
         make_mirror(self.root, bucket)
         self._claims = BucketClaims(bucket, mirror_id(self.root))
         self._published: set[tuple[str, str]] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Arrives as the mirror of whichever machine it arrives on; nothing of this one's travels."""
-        return _arrived, (self.root, self._bucket)
+        """Pickles the path and the URL only; unpickling on another machine opens or makes that machine's mirror."""
+        return _unpickled, (self.root, self._bucket)
 
     def find(self, stage: str, fingerprint: str) -> StageOutcome | None:
-        """As a local store does; of what lies only in the bucket, its seal tells, and nothing is fetched."""
-        found = super().find(stage, fingerprint)
-        if found is None and (sealed := self._shared.find(stage, fingerprint)):
-            found = sealed.outcome
-        return found
+        """As a local store; for a stage that only the bucket has, reads its manifest and fetches no file."""
+        outcome = super().find(stage, fingerprint)
+        if outcome is None and (manifest := self._bucket_stages.find(stage, fingerprint)):
+            outcome = manifest.outcome
+        return outcome
 
     def find_intact(self, stage: str, fingerprint: str) -> StageOutcome | None:
-        """As a local store does; fetches what is not whole here, publishes what only is here."""
-        found = super().find_intact(stage, fingerprint)
-        if found is not None and (stage, fingerprint) in self._published:
-            return found
-        found = self._publish(found, anew=False) if found else self._fetch(self._shared.ask(stage, fingerprint))
-        if found is not None:
-            self._shared.note_use(stage, fingerprint)
-        return found
+        """As a local store; fetches what is missing or damaged here, and publishes what the bucket does not have."""
+        outcome = super().find_intact(stage, fingerprint)
+        if outcome is not None and (stage, fingerprint) in self._published:
+            return outcome
+        if outcome is not None:
+            outcome = self._publish_to_bucket(outcome, computed_now=False)
+        else:
+            outcome = self._fetch(self._bucket_stages.read_manifest(stage, fingerprint))
+        if outcome is not None:
+            self._bucket_stages.note_use(stage, fingerprint)
+        return outcome
 
     def read_file(self, stage: str, fingerprint: str, name: str) -> bytes | None:
-        """As a local store does; of what lies only in the bucket, this file alone is fetched."""
-        here = super().read_file(stage, fingerprint, name)
-        return self._shared.read_file(stage, fingerprint, name) if here is None else here
+        """As a local store; from a stage that only the bucket has, fetches this file alone."""
+        content = super().read_file(stage, fingerprint, name)
+        return self._bucket_stages.read_file(stage, fingerprint, name) if content is None else content
 
     def recent_seconds(self, stage: str, workload: str, newest: int = 50) -> list[float]:
-        """As a local store does, over the newest stages of the bucket."""
-        alike = (sealed.outcome for sealed in self._shared.newest(stage) if sealed.outcome.workload == workload)
-        return [outcome.seconds for outcome in alike][:newest]
+        """As a local store, over the newest stages of the bucket."""
+        outcomes = (manifest.outcome for manifest in self._bucket_stages.newest(stage))
+        return [outcome.seconds for outcome in outcomes if outcome.workload == workload][:newest]
 
     def recent_bytes(self, stage: str, newest: int) -> list[int]:
-        """As a local store does, over the newest stages of the bucket."""
-        return [sealed.disk_bytes for sealed in self._shared.newest(stage)][:newest]
+        """As a local store, over the newest stages of the bucket."""
+        return [manifest.disk_bytes for manifest in self._bucket_stages.newest(stage)][:newest]
 
     def claim(self, stage: str, fingerprint: str) -> Claim | None:
-        """As a local store does among the processes here; a machine that died is waited for a while."""
+        """As a local store, among all machines. The claim of a machine that died is given on once it has expired."""
         local = super().claim(stage, fingerprint)
         if local is None:
             return None
@@ -91,113 +100,119 @@ class SharedStageStore(StageStore):
             return None
         return LocalAndBucketClaim(local, shared)
 
-    def publish(self, aside: Path, outcome: StageOutcome) -> StageOutcome:
-        """Finishes the stage here, then in the bucket; there the first one to publish wins, and is fetched."""
-        return self._publish(super().publish(aside, outcome), anew=True)
+    def publish(self, staging: Path, outcome: StageOutcome) -> StageOutcome:
+        """As a local store, then in the bucket. If another machine published first, its stage is fetched instead."""
+        return self._publish_to_bucket(super().publish(staging, outcome), computed_now=True)
 
     def fingerprints(self, stage: str) -> list[str]:
-        """As a local store does, with those of the bucket."""
-        return sorted({*super().fingerprints(stage), *self._shared.listing(stage)})
+        """As a local store, with those of the bucket."""
+        return sorted({*super().fingerprints(stage), *self._bucket_stages.listing(stage)})
 
     def finished_disk_use(self, stage: str, fingerprint: str) -> DiskUse | None:
-        """What a finished stage takes in the bucket; here, while it is not published."""
-        objects = self._shared.listing(stage).get(fingerprint, {})
+        """Use of the bucket by a published stage; disk use here of one that is not published yet."""
+        objects = self._bucket_stages.listing(stage).get(fingerprint, {})
         if MANIFEST_OBJECT not in objects:
             return super().finished_disk_use(stage, fingerprint)
-        return DiskUse.of((stored.bytes, stored.changed_at_s) for stored in objects.values())
+        return DiskUse.total(_use_of(info) for info in objects.values())
 
     def unfinished_disk_use(self, stage: str, fingerprint: str) -> DiskUse | None:
-        """What an unfinished computation left here, or else an upload that broke off."""
-        objects = self._shared.listing(stage).get(fingerprint, {})
-        broken_off = MANIFEST_OBJECT not in objects and objects.keys() - {USED_OBJECT}
-        there = DiskUse.of((objects[name].bytes, objects[name].changed_at_s) for name in broken_off or ())
-        return super().unfinished_disk_use(stage, fingerprint) or there
+        """Disk use of snapshots and staging folders here, or else bucket use of an interrupted upload."""
+        objects = self._bucket_stages.listing(stage).get(fingerprint, {})
+        interrupted = () if MANIFEST_OBJECT in objects else objects.keys() - {USED_OBJECT}
+        in_bucket = DiskUse.total(_use_of(objects[name]) for name in interrupted)
+        return super().unfinished_disk_use(stage, fingerprint) or in_bucket
 
     def damaged_files(self, stage: str, fingerprint: str) -> list[str]:
-        """Files of a finished stage that are not what they were, in the bucket; fetches every byte of them."""
-        if MANIFEST_OBJECT not in self._shared.listing(stage).get(fingerprint, {}):
+        """As a local store, in the bucket: downloads every byte of the stage to a temporary folder."""
+        if MANIFEST_OBJECT not in self._bucket_stages.listing(stage).get(fingerprint, {}):
             return super().damaged_files(stage, fingerprint)
-        sealed = self._shared.ask(stage, fingerprint)
-        if sealed is None:
-            return [CHECKSUMS_FILE]
+        manifest = self._bucket_stages.read_manifest(stage, fingerprint)
+        if manifest is None:
+            return [MANIFEST_OBJECT]
         with tempfile.TemporaryDirectory(dir=self.root, prefix=".verify-") as folder:
-            return self._shared.download(sealed, Path(folder))
+            return self._bucket_stages.download(manifest, Path(folder))
 
     def exceeded_s(self, stage: str, fingerprint: str) -> float | None:
-        """As a local store does; a limit that another machine ran into counts too."""
+        """As a local store; includes limits that the stage exceeded on other machines."""
         with suppress(ValueError):
             return float(self._bucket.read(f"exceeded/{stage}/{fingerprint}") or b"")
         return super().exceeded_s(stage, fingerprint)
 
     def mark_exceeded(self, stage: str, fingerprint: str, limit_s: float) -> None:
-        """As a local store does, for every machine."""
+        """As a local store, for all machines."""
         super().mark_exceeded(stage, fingerprint, limit_s)
         self._bucket.put(f"exceeded/{stage}/{fingerprint}", f"{limit_s!r}\n".encode())
 
     def _clear(self, stage: str, fingerprint: str) -> None:
-        self._shared.remove(stage, fingerprint)
+        self._bucket_stages.remove(stage, fingerprint)
         self._published.discard((stage, fingerprint))
         super()._clear(stage, fingerprint)
 
-    def _publish(self, outcome: StageOutcome, *, anew: bool) -> StageOutcome:
-        """What the bucket says from now on of a stage that is finished here: what was sealed first, if it is whole.
+    def _publish_to_bucket(self, outcome: StageOutcome, *, computed_now: bool) -> StageOutcome:
+        """Publishes a stage that is finished here, or fetches the one that was published first, if it is intact.
 
-        anew:  computed just now, since what the bucket had was missing or damaged
+        computed_now:  the stage was missing or damaged in the bucket a moment ago, so even an equal manifest there does
+                       not show that its files are intact: they are uploaded again
+        Returns the outcome that the bucket holds from now on.
         """
         stage, fingerprint = outcome.stage, outcome.fingerprint
         folder = self.folder(stage, fingerprint)
         ours = Manifest.of(folder, outcome)
-        for last_try in (False, True):  # somebody may be faster once, or leave a seal that says nothing
-            theirs = self._shared.ask(stage, fingerprint)
-            if theirs is not None and theirs.files != ours.files and (adopted := self._fetch(theirs)):
-                outcome = adopted
+        for last_attempt in (False, True):  # another machine may publish in between, or its manifest be malformed
+            theirs = self._bucket_stages.read_manifest(stage, fingerprint)
+            if theirs is not None and theirs.files != ours.files and (fetched := self._fetch(theirs)):
+                outcome = fetched
                 break
-            if theirs is not None and theirs.files == ours.files and not anew:
+            if theirs is not None and theirs.files == ours.files and not computed_now:
                 break
-            if self._shared.publish(folder, ours, replace=last_try or theirs is not None):
+            if self._bucket_stages.publish(folder, ours, replace=last_attempt or theirs is not None):
                 break
         self._bucket.remove([f"exceeded/{stage}/{fingerprint}"])
         self._published.add((stage, fingerprint))
         return outcome
 
-    def _fetch(self, sealed: Manifest | None) -> StageOutcome | None:
-        """Brings a stage here, whole; None where there is none, or what came is not what was sealed."""
-        if sealed is None:
+    def _fetch(self, manifest: Manifest | None) -> StageOutcome | None:
+        """Downloads and verifies a stage unless it is intact here. None without a manifest or if a file is damaged."""
+        if manifest is None:
             return None
-        stage, fingerprint = sealed.outcome.stage, sealed.outcome.fingerprint
-        folder, aside = self.folder(stage, fingerprint), self.root / "fetched" / f"{stage}-{fingerprint}"
+        stage, fingerprint = manifest.outcome.stage, manifest.outcome.fingerprint
+        folder, staging = self.folder(stage, fingerprint), self.root / "fetched" / f"{stage}-{fingerprint}"
         folder.parent.mkdir(parents=True, exist_ok=True)
-        aside.parent.mkdir(exist_ok=True)
-        with locks.holding(aside.with_suffix(".lock")):  # one process fetches, its neighbours find it here
-            if damaged_files(folder) or read_checksums(folder) != sealed.plain_files:
-                shutil.rmtree(aside, ignore_errors=True)
-                aside.mkdir()
-                if self._shared.download(sealed, aside):
-                    shutil.rmtree(aside)
+        staging.parent.mkdir(exist_ok=True)
+        with locks.holding(staging.with_suffix(".lock")):  # one process of this machine downloads, the others wait
+            if damaged_files(folder) or read_checksums(folder) != manifest.files:
+                shutil.rmtree(staging, ignore_errors=True)
+                staging.mkdir()
+                if self._bucket_stages.download(manifest, staging):
+                    shutil.rmtree(staging)
                     return None
                 shutil.rmtree(folder, ignore_errors=True)
-                aside.rename(folder)
+                staging.rename(folder)
         self._published.add((stage, fingerprint))
-        return sealed.outcome
+        return manifest.outcome
 
 
-def _arrived(root: Path, bucket: Bucket) -> SharedStageStore:
-    bucket.note_reachable()  # whoever sent it had asked
+def _unpickled(root: Path, bucket: Bucket) -> SharedStageStore:
+    bucket.note_reachable()  # the process that pickled the store had reached it
     return SharedStageStore(root, bucket)
 
 
+def _use_of(info: ObjectInfo) -> DiskUse:
+    return DiskUse(info.bytes, info.changed_at_s)
+
+
 class LocalAndBucketClaim:
-    """A lock of this mirror and a claim in its bucket, held together."""
+    """A local lock and a claim in the bucket, held together."""
 
     def __init__(self, local: Claim, shared: HeartbeatClaim):
         self._local, self._shared = local, shared
 
     def release(self) -> None:
-        """The claim first: whoever gets the lock may take a claim of this mirror for one of the dead."""
+        """Releases the bucket's claim first: a process of this mirror that gets the lock treats it as expired."""
         self._shared.release()
         self._local.release()
 
 
 def mirror_id(root: Path) -> str:
-    """Tells a folder of this machine from every other mirror; a copy of it is another one."""
+    """Identifies a mirror among all machines by host, path and inode; a copy of the folder has another one."""
     return f"{socket.gethostname()}:{root}:{root.stat().st_ino}"

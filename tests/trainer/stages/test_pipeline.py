@@ -16,7 +16,7 @@ from trainer.spec.errors import StoreFull
 from trainer.spec.recipe import Recipe
 from trainer.stages.context import Interrupted
 from trainer.stages.run_record import RunRequest, adopt, fingerprints_of
-from trainer.store.checksums import CHECKSUMS_FILE, checksums_json
+from trainer.store.checksums import compute_checksums, write_checksums
 from trainer.store.local import StageStore
 
 
@@ -98,7 +98,7 @@ def test_the_score_comes_from_the_bytes_on_disk(fresh_store, text_store):
     donor = fresh_store("donor2").parent / "donor" / "stages" / "export" / other.stages["export"].fingerprint
     exported = store / "stages" / "export" / first.stages["export"].fingerprint
     (exported / "artifact.bin").write_bytes((donor / "artifact.bin").read_bytes())
-    (exported / CHECKSUMS_FILE).write_bytes(checksums_json(exported))
+    write_checksums(exported, compute_checksums(exported))
     assert run(store, recipe).metric("evaluate", "val_bpb") == other.metric("evaluate", "val_bpb")
 
 

@@ -1,4 +1,4 @@
-"""A bucket that refuses, is silent, or comes back: told to people in one sentence, or waited for."""
+"""Errors of a bucket: permanent ones become one sentence at once, others are retried."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from trainer.store.bucket import Bucket
 from trainer.store.mirror import store_folder
 
 NO_RETRY_S = module.RETRY_FOR_S / 2
-"""Far above what any machine needs for one refusal, and below what waiting would take."""
+"""A request that takes less than this was not retried."""
 
 
 class Failing(MemoryFileSystem):
@@ -36,7 +36,7 @@ class Failing(MemoryFileSystem):
 
 @pytest.fixture
 def failing(monkeypatch):
-    """A bucket whose first reads fail; asked again at once, for half a second."""
+    """A bucket whose first reads fail; retried for half a second."""
 
     def make(fault: Exception, times: int) -> Bucket:
         monkeypatch.setattr(module, "RETRY_EVERY_S", 0.01)
@@ -48,13 +48,13 @@ def failing(monkeypatch):
     return make
 
 
-def test_a_bucket_that_has_answered_is_asked_again_while_it_is_silent(failing):
+def test_requests_to_a_bucket_that_was_reached_before_are_retried(failing):
     bucket = failing(ConnectionError("lost"), 3)
     bucket.note_reachable()
     assert bucket.read("key") == b"content"
 
 
-def test_patience_ends(failing):
+def test_retries_end(failing):
     bucket = failing(ConnectionError("lost"), 1_000_000)
     bucket.note_reachable()
     started_s = time.monotonic()
@@ -63,13 +63,13 @@ def test_patience_ends(failing):
     assert 0.5 <= time.monotonic() - started_s < NO_RETRY_S
 
 
-def test_a_bucket_that_never_answered_is_not_waited_for(failing):
+def test_requests_to_a_bucket_that_was_never_reached_are_not_retried(failing):
     bucket = failing(ConnectionError("lost"), 1)
     with pytest.raises(StoreUnreachable, match="check the network"):
         bucket.read("key")
 
 
-def test_a_refusal_is_told_at_once(failing):
+def test_a_permission_error_is_not_retried(failing):
     bucket = failing(PermissionError("Access Denied"), 1)
     bucket.note_reachable()
     with pytest.raises(StoreUnreachable, match="Access Denied; check the credentials"):

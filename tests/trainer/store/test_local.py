@@ -1,4 +1,4 @@
-"""What every stage store promises, the local one and the mirror of a bucket alike."""
+"""Behaviour of every stage store, the local one and the mirror of a bucket."""
 
 import json
 import multiprocessing
@@ -41,7 +41,7 @@ def test_half_a_stage_does_not_exist(store, tmp_path):
     assert list((tmp_path / "stages" / "train").iterdir()) == []
 
 
-def test_what_a_killed_holder_left_aside_is_swept_away(store, tmp_path):
+def test_the_staging_folder_of_a_killed_holder_is_removed(store, tmp_path):
     left_over = tmp_path / "stages" / "train" / ".abc-host-1"
     left_over.mkdir(parents=True)
     publish(store)
@@ -69,7 +69,7 @@ def hold(root, held, release):
     release.wait()
 
 
-def test_what_fails_while_the_disk_is_full_is_no_result_though_its_removal_makes_room(tmp_path):
+def test_a_failure_on_a_full_disk_raises_store_full_although_cleaning_up_frees_space(tmp_path):
     class SmallDisk(StageStore):
         def check_writable(self) -> None:
             if any(path.stat().st_size > 1000 for path in self.root.rglob("*") if path.is_file()):
@@ -87,7 +87,7 @@ def test_what_fails_while_the_disk_is_full_is_no_result_though_its_removal_makes
     assert list(tmp_path.rglob(".abc-*")) == []
 
 
-def test_a_claim_excludes_others_and_dies_with_its_holder(store, tmp_path):
+def test_a_claim_excludes_others_and_ends_with_its_process(store, tmp_path):
     context = multiprocessing.get_context("spawn")
     held, release = context.Queue(), context.Event()
     holder = context.Process(target=hold, args=(tmp_path, held, release))
@@ -109,7 +109,7 @@ def test_a_stage_cut_short_remembers_its_limit_until_it_succeeds(store):
     assert store.exceeded_s("train", "abc") is None
 
 
-def test_history_tells_how_long_a_stage_of_the_same_workload_takes(store):
+def test_recent_seconds_are_those_of_the_same_workload(store):
     for fingerprint, seconds, workload in (("a", 1.5, "small"), ("b", 2.5, "small"), ("c", 600.0, "large")):
         with store.writing("train", fingerprint) as aside:
             store.publish(aside, stage_outcome("train", fingerprint, seconds, workload=workload))

@@ -1,4 +1,4 @@
-"""Locks on a store's files: who holds one, and file systems without locks."""
+"""Locks on files of a store, and file systems without locks."""
 
 import errno
 import fcntl
@@ -19,7 +19,7 @@ def test_a_lock_keeps_others_out_until_it_is_released(tmp_path):
     acquire(tmp_path / "lock", timeout_s=0).release()
 
 
-def test_whether_it_is_held_is_told_without_writing(tmp_path):
+def test_asking_whether_a_lock_is_held_writes_nothing(tmp_path):
     path = tmp_path / "lock"
     assert not is_held(path)
     assert not path.exists()
@@ -34,5 +34,5 @@ def test_a_file_system_without_locks_is_refused_by_name(tmp_path, monkeypatch, n
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(StoreError, match=f"{tmp_path}: the file system takes no locks .*choose another folder"):
+    with pytest.raises(StoreError, match=f"{tmp_path}: the file system does not support locks .*choose another folder"):
         acquire(tmp_path / "lock")

@@ -1,4 +1,4 @@
-"""Machines that share a bucket: what one has finished the others find, whole or not at all."""
+"""Machines that share a bucket: a stage finished on one is found by the others, completely or not at all."""
 
 import json
 import multiprocessing
@@ -50,16 +50,16 @@ def weights_key(bucket: Bucket) -> str:
 
 
 def test_a_fresh_machine_finds_what_another_finished_and_fetches_it_to_build_on(machine):
-    told = publish(machine("one"))
+    published = publish(machine("one"))
     two = machine("two")
-    assert two.find("train", "abc") == told
+    assert two.find("train", "abc") == published
     assert not two.folder("train", "abc").exists()
     assert two.recent_seconds("train", "small") == [1.5]
-    assert two.find_intact("train", "abc") == told
+    assert two.find_intact("train", "abc") == published
     assert weights(two) == b"weights"
 
 
-def test_who_only_looks_at_a_file_fetches_no_more_than_that(machine, bucket):
+def test_reading_one_file_fetches_only_that_file(machine, bucket):
     publish(machine("one"))
     two = machine("two")
     assert two.read_file("train", "abc", "w.bin") == b"weights"
@@ -70,36 +70,36 @@ def test_who_only_looks_at_a_file_fetches_no_more_than_that(machine, bucket):
     assert two.read_file("train", "abc", "w.bin") is None
 
 
-def test_a_store_travels_to_other_processes(machine):
-    told = publish(machine("one"))
-    assert pickle.loads(pickle.dumps(machine("two"))).find("train", "abc") == told
+def test_a_store_can_be_pickled(machine):
+    published = publish(machine("one"))
+    assert pickle.loads(pickle.dumps(machine("two"))).find("train", "abc") == published
 
 
-def test_a_store_arrives_as_the_mirror_of_the_machine_it_arrives_on(machine, tmp_path):
+def test_a_store_unpickled_on_another_machine_is_the_mirror_of_that_machine(machine, tmp_path):
     one = machine("one")
     publish(one)
     claim = one.claim("train", "other")
     sent = pickle.dumps(one)
     (tmp_path / "one").rename(tmp_path / "elsewhere")  # the machine that receives it has no such folder
     arrived = pickle.loads(sent)
-    assert arrived.claim("train", "other") is None  # the sender lives, and is somebody else
+    assert arrived.claim("train", "other") is None  # the sender still holds it
     assert arrived.find_intact("train", "abc") is not None
     assert bucket_of(arrived.root) == bucket_of(tmp_path / "elsewhere")
     claim.release()
 
 
-def test_an_upload_that_breaks_off_leaves_nothing_visible_and_is_made_up_for(machine, monkeypatch):
+def test_an_interrupted_upload_is_not_visible_and_is_repeated_later(machine, monkeypatch):
     one, two = machine("one"), machine("two")
     upload, keys = Bucket.upload, []
 
-    def breaks_off(self, path, key):
+    def interrupted(self, path, key):
         keys.append(key)
         if len(keys) == 2:
             raise StoreUnreachable("the network is gone")
         upload(self, path, key)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Bucket, "upload", breaks_off)
+        patch.setattr(Bucket, "upload", interrupted)
         with pytest.raises(StoreUnreachable):
             publish(one)
     assert len(keys) == 2
@@ -110,7 +110,7 @@ def test_an_upload_that_breaks_off_leaves_nothing_visible_and_is_made_up_for(mac
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:3], lambda content: content[::-1], lambda content: b""])
-def test_a_damaged_object_is_seen_and_computed_anew(machine, bucket, damage):
+def test_a_damaged_object_is_detected_and_computed_again(machine, bucket, damage):
     publish(machine("one"))
     bucket.put(weights_key(bucket), damage(b"weights"))
     two = machine("two")
@@ -120,7 +120,7 @@ def test_a_damaged_object_is_seen_and_computed_anew(machine, bucket, damage):
     assert machine("three").find_intact("train", "abc") is not None
 
 
-def test_a_seal_that_says_nothing_counts_as_missing_and_makes_way(machine, bucket):
+def test_a_malformed_manifest_counts_as_missing_and_is_replaced(machine, bucket):
     publish(machine("one"))
     bucket.put("stages/train/abc/seal.json", b'{"outcome')
     two = machine("two")
@@ -137,7 +137,7 @@ def test_the_first_to_publish_wins_on_every_machine(machine, bucket):
     assert bucket.read(weights_key(bucket)) == b"first"  # and nothing of the second is left
 
 
-def test_what_is_damaged_here_comes_again_from_the_bucket(machine):
+def test_a_stage_damaged_in_the_mirror_is_fetched_again(machine):
     one = machine("one")
     publish(one)
     (one.folder("train", "abc") / "w.bin").write_bytes(b"weighty")
@@ -171,9 +171,7 @@ def killed_claimer(tmp_path, bucket):
     process.join()
 
 
-def test_the_claim_of_the_dead_passes_to_another_machine_once_its_beat_stood_still(
-    machine, killed_claimer, monkeypatch
-):
+def test_another_machine_gets_the_claim_of_a_killed_process_once_it_has_expired(machine, killed_claimer, monkeypatch):
     monkeypatch.setattr(claims, "EXPIRES_AFTER_S", 0.3)
     two = machine("two")
     assert two.claim("train", "abc") is None
@@ -181,11 +179,11 @@ def test_the_claim_of_the_dead_passes_to_another_machine_once_its_beat_stood_sti
     assert two.claim("train", "abc") is not None
 
 
-def test_the_claim_of_the_dead_passes_at_once_to_its_own_machine(machine, killed_claimer):
+def test_the_same_machine_gets_the_claim_of_a_killed_process_at_once(machine, killed_claimer):
     assert machine("one").claim("train", "abc") is not None
 
 
-def test_a_claim_that_beats_is_never_taken_for_dead(machine, monkeypatch):
+def test_a_claim_with_heartbeats_does_not_expire(machine, monkeypatch):
     monkeypatch.setattr(claims, "HEARTBEAT_EVERY_S", 0.1)
     monkeypatch.setattr(claims, "EXPIRES_AFTER_S", 0.5)
     one, two = machine("one"), machine("two")
@@ -197,7 +195,7 @@ def test_a_claim_that_beats_is_never_taken_for_dead(machine, monkeypatch):
     claim.release()
 
 
-def test_a_limit_met_on_one_machine_is_known_on_all(machine):
+def test_a_limit_exceeded_on_one_machine_is_known_on_all(machine):
     one, two = machine("one"), machine("two")
     publish(one, fingerprint="other")
     one.mark_exceeded("train", "abc", 600.0)
@@ -206,10 +204,10 @@ def test_a_limit_met_on_one_machine_is_known_on_all(machine):
     assert machine("three").exceeded_s("train", "abc") is None
 
 
-def test_names_that_would_leave_the_folder_are_not_believed(machine, bucket):
+def test_a_manifest_with_a_file_name_outside_the_folder_is_refused(machine, bucket):
     publish(machine("one"))
-    seal = json.loads(bucket.read("stages/train/abc/seal.json"))
-    assert Manifest.model_validate(seal)
-    seal["files"]["../../escaped"] = seal["files"]["w.bin"]
+    manifest = json.loads(bucket.read("stages/train/abc/seal.json"))
+    assert Manifest.model_validate(manifest)
+    manifest["files"]["../../escaped"] = manifest["files"]["w.bin"]
     with pytest.raises(ValidationError, match="should match pattern"):
-        Manifest.model_validate(seal)
+        Manifest.model_validate(manifest)
