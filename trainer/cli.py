@@ -26,7 +26,7 @@ from trainer.spec.recipe import Recipe
 from trainer.spec.record import NAME_PATTERN, Record, run_id_of
 from trainer.spec.units import human_bytes, human_seconds
 from trainer.stages.run_record import RunRequest, adopt, keep_record
-from trainer.store.mirror import store_folder
+from trainer.store.mirror import USUAL_STORE, store_folder
 from trainer.store.shared import stage_store
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run(
     preset: Annotated[str, typer.Argument(help="A preset's name, or a recipe file.")],
     overrides: SetOption = [],  # noqa: B006 - typer reads the default, nobody changes it
     seed: Annotated[int | None, typer.Option(help="Seed of the run; default: the preset's.")] = None,
-    store: StoreOption = Path("runs"),
+    store: StoreOption = USUAL_STORE,
     run_id: Annotated[str | None, typer.Option(help="Name of the run; default: configuration and seed.")] = None,
     snapshot_every_s: Annotated[float, typer.Option(help="Seconds of training that a kill may cost at most.")] = 60.0,
     format: Annotated[
@@ -181,7 +181,7 @@ def score(
     file: Annotated[Path, typer.Argument(help="A .pt or .ptz of the lineage, or an artifact of ours.")],
     preset: Annotated[str, typer.Option(help="The recipe whose model, text, windows and TTT are used.")],
     overrides: SetOption = [],  # noqa: B006
-    store: StoreOption = Path("runs"),
+    store: StoreOption = USUAL_STORE,
     format: RowsOption = "text",
 ) -> None:
     """Score weights from elsewhere; a file is read safely, nothing in it is executed."""

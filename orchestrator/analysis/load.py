@@ -17,17 +17,16 @@ from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.live import driven_s
 from orchestrator.sweep.notes import preflight_words, read_plan
 from orchestrator.sweep.sweep import Sweep, find_sweep
+from results.rows.layout import SPACE_FILE
 from results.rows.machines import read_machines
 from results.rows.read import read_outcomes
 from results.verdicts.sweep_results import Dossier, published_dossier
 from trainer.spec.environment import WITHOUT_GIT
 from trainer.spec.record import run_id_of
+from trainer.spec.stage_table import CURVE_FILE
 from trainer.spec.units import human_time
-from trainer.store.mirror import store_folder
+from trainer.store.mirror import USUAL_STORE, store_folder
 from trainer.store.shared import stage_store
-
-CURVE = "curve.csv"
-"""What a training leaves of its losses."""
 
 
 def dossier_of(sweep: Sweep) -> Dossier:
@@ -52,9 +51,9 @@ def dossier_of(sweep: Sweep) -> Dossier:
         wall_s=driven_s(sweep.folder),
         machines=read_machines(sweep.folder),
         by_the_clock=space.base.budget.train_s is not None,
-        curve_of=partial(stage_store(sweep.store).read_file, "train", name=CURVE),
+        curve_of=partial(stage_store(sweep.store).read_file, "train", name=CURVE_FILE),
         commands=_commands(sweep),
-        space_text=(sweep.folder / "space.yaml").read_text(encoding="utf-8"),
+        space_text=(sweep.folder / SPACE_FILE).read_text(encoding="utf-8"),
     )
     return dossier.with_example(_example(sweep, dossier))
 
@@ -64,7 +63,7 @@ def open_dossier(store: str = "", name: str = "", sweep_folder: str = "") -> Dos
     if sweep_folder:
         folder = Path(sweep_folder).absolute()
         store, name = str(folder.parent.parent), folder.name
-    return dossier_of(find_sweep(store_folder(store or "runs"), name)) if name else published_dossier()
+    return dossier_of(find_sweep(store_folder(store or USUAL_STORE), name)) if name else published_dossier()
 
 
 def _terms(sweep: Sweep) -> Mapping[str, str]:
@@ -109,12 +108,12 @@ def _limit(limit: Any) -> str:
 
 
 def _commands(sweep: Sweep) -> tuple[str, ...]:
-    """The sweep once more, elsewhere; `space.yaml` is its file, and stands in the report."""
+    """The sweep once more, elsewhere; the search space is its file, and stands in the report."""
     spelled = (_assignment(key, value) for key, value in sweep.space.overrides.items())
     changed = "".join(f" \\\n  --set {shlex.quote(assignment)}" for assignment in spelled)
     is_commit = sweep.commit and not sweep.commit.startswith(WITHOUT_GIT)
     checkout = (f"git checkout {sweep.commit.rstrip('+')}",) if is_commit else ()
-    return (*checkout, f"orchestrator sweep space.yaml{changed}", f"orchestrator report {sweep.name}")
+    return (*checkout, f"orchestrator sweep {SPACE_FILE}{changed}", f"orchestrator report {sweep.name}")
 
 
 def _assignment(key: str, value: Any) -> str:

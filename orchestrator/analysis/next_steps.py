@@ -32,6 +32,7 @@ from orchestrator.space.configuration import Configuration, label
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.sweep import Sweep, list_sweeps, same_question
 from orchestrator.sweep.warm_start import precedents_of
+from results.rows.layout import SPACE_FILE
 from results.stats.power import design_of
 from trainer.spec.errors import StoreError
 from trainer.spec.fingerprint import digest
@@ -236,7 +237,7 @@ def _search_command(sweep: Sweep, question: SearchSpace) -> str:
     )
     told = "".join(f" --warm-start {name}" for name in question.warm_start)
     return (
-        f"orchestrator sweep {shlex.quote(str(sweep.folder / 'space.yaml'))}{''.join(changed)} "
+        f"orchestrator sweep {shlex.quote(str(sweep.folder / SPACE_FILE))}{''.join(changed)} "
         f"--trials {question.run_cap}{told} --name {question.name}{store_option(sweep.store)}"
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
@@ -16,14 +15,13 @@ from orchestrator.sweep.live import driven_s
 from orchestrator.sweep.notes import read_plan
 from orchestrator.sweep.sweep import Sweep
 from results.rows.costs import in_words
+from results.rows.layout import FIGURES, SCORES_FIGURE
 from results.rows.machines import machine_lines, quarantined, read_machines
 from results.rows.read import read_outcomes
 from results.rows.render import render
 from results.rows.tables import handling_lines
 from results.rows.text_scale import scale_lines
 from trainer.spec.record import Record
-
-FIGURE = Path("figures") / "scores.png"
 
 
 def conclude(sweep: Sweep, console: Console, format: str) -> None:
@@ -62,7 +60,7 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     console.print("\nFor scale, on the same text, in bits per byte:")
     for line in scale_lines(done.stages["val_text"].metrics, *_means(table)):
         console.print(f"  {line}", soft_wrap=True)
-    path = sweep.folder / FIGURE
+    path = sweep.folder / FIGURES / SCORES_FIGURE
     path.parent.mkdir(exist_ok=True)
     draw_scores(score_facts(frame, sweep.space.swept_keys, baseline_of(sweep)), path)
     console.print(f"\nfigure  {path}", soft_wrap=True)

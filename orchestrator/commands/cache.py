@@ -11,14 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.commands.options import RUNS, Store, TextOrJson
+from orchestrator.commands.options import Store, TextOrJson
 from orchestrator.output import print_rows
 from trainer.cli import EXIT_FAILED
 from trainer.spec.errors import StoreError
 from trainer.spec.stage_table import STAGES
 from trainer.spec.units import human_bytes, human_seconds, human_time
 from trainer.store.local import StageStore
-from trainer.store.mirror import store_name
+from trainer.store.mirror import USUAL_STORE, store_name
 from trainer.store.shared import stage_store
 
 DAY_S = 86_400.0
@@ -88,14 +88,14 @@ cache = typer.Typer(no_args_is_help=True, help="Look after the store of finished
 
 
 @cache.command("list", epilog="Example: orchestrator cache list --format json")
-def cache_list(store: Store = RUNS, format: TextOrJson = "text") -> None:
+def cache_list(store: Store = USUAL_STORE, format: TextOrJson = "text") -> None:
     """Every stage in the store: size, seconds it took, last use; the largest first."""
 
     _print_entries(entries(stage_store(store)), store, format)
 
 
 @cache.command("verify", epilog="Example: orchestrator cache verify")
-def cache_verify(store: Store = RUNS, format: TextOrJson = "text") -> None:
+def cache_verify(store: Store = USUAL_STORE, format: TextOrJson = "text") -> None:
     """Hold every byte against its checksum; exit status 1 if anything is damaged. Damaged stages are computed anew."""
 
     checked = entries(stage_store(store), verify=True)
@@ -109,7 +109,7 @@ def cache_verify(store: Store = RUNS, format: TextOrJson = "text") -> None:
 def cache_prune(
     unused_days: Annotated[float, typer.Option(min=0, help="Remove what no run used for so many days.")] = 30.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    store: Store = RUNS,
+    store: Store = USUAL_STORE,
     format: TextOrJson = "text",
 ) -> None:
     """Remove stages that are damaged or long unused; a run that needs one again computes it again."""

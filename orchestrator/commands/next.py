@@ -7,16 +7,17 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.options import RUNS, Store, TextOrJson
+from orchestrator.commands.options import Store, TextOrJson
 from orchestrator.output import console_for, print_rows
 from trainer.spec.units import human_seconds
+from trainer.store.mirror import USUAL_STORE
 
 
 def next_(
     name: Annotated[str | None, typer.Argument(help="A sweep's name; default: all of the store.")] = None,
     budget_seconds: Annotated[float | None, typer.Option(min=0, help="Seconds of computing that are left.")] = None,
     gpu_hours: Annotated[float | None, typer.Option(min=0, help="GPU-hours that are left.")] = None,
-    store: Store = RUNS,
+    store: Store = USUAL_STORE,
     format: TextOrJson = "text",
 ) -> None:
     """What would be worth running next, best first: its command, expected seconds, chance and gain. Runs nothing."""

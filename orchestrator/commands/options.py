@@ -43,7 +43,6 @@ Policy = Annotated[
     str | None, typer.Option(help="A rule by name: pg-written, pg-frontier-p25, mng-track1 or mng-track3.")
 ]
 TableFormat = Annotated[Literal["text", "csv", "json", "parquet", "md"], typer.Option("--format")]
-RUNS = Path("runs")
 
 
 def parse_seeds(text: str | None) -> list[int] | None:

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import typer
 
 from orchestrator.commands.options import (
-    RUNS,
     Name,
     Policy,
     Store,
@@ -16,14 +15,16 @@ from orchestrator.commands.options import (
     TextOrJson,
 )
 from orchestrator.output import print_rows
+from results.rows.layout import REPORT_PAGE
 from trainer.spec.errors import UserError
+from trainer.store.mirror import USUAL_STORE
 
 
 def table(
     name: Name,
     per: Annotated[Literal["run", "config"], typer.Option(help="A row per run, or per configuration.")] = "config",
     format: TableFormat = "text",
-    store: Store = RUNS,
+    store: Store = USUAL_STORE,
 ) -> None:
     """The rows of a sweep, per run or per configuration: n, mean, sd, 95% interval, best."""
     from orchestrator.analysis.tables import print_table
@@ -42,7 +43,7 @@ def compare(
     alpha: Annotated[float | None, typer.Option(help="Largest probability of a false 'better'.")] = None,
     policy: Policy = None,
     format: TextOrJson = "text",
-    store: Store = RUNS,
+    store: Store = USUAL_STORE,
 ) -> None:
     """Is it really better? Every configuration against a baseline, with a test of significance.
 
@@ -74,8 +75,8 @@ def records(
 
 def report(
     name: Name,
-    out: Annotated[Path | None, typer.Option(help="The file; default: report.html in the sweep's folder.")] = None,
-    store: Store = RUNS,
+    out: Annotated[Path | None, typer.Option(help=f"The file; default: {REPORT_PAGE} in the sweep's folder.")] = None,
+    store: Store = USUAL_STORE,
     format: TextOrJson = "text",
 ) -> None:
     """One self-contained HTML page: verdict, ranking, figures, budget, failures, how to reproduce."""
@@ -84,7 +85,7 @@ def report(
     from results.report.report import write_report
 
     found = find_sweep(store, name)
-    page = write_report(dossier_of(found), out or found.folder / "report.html")
+    page = write_report(dossier_of(found), out or found.folder / REPORT_PAGE)
     if format == "json":
         print_rows([{"sweep": found.name, "report": str(page)}])
     else:

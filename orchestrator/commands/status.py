@@ -7,19 +7,18 @@ from typing import Annotated
 import typer
 
 from orchestrator.commands.options import (
-    RUNS,
     Store,
     TextOrJson,
 )
 from orchestrator.output import console_for, print_rows
 from trainer.spec.errors import UserError
-from trainer.store.mirror import store_name, store_option
+from trainer.store.mirror import USUAL_STORE, store_name, store_option
 
 
 def status(
     name: Annotated[str | None, typer.Argument(help="A sweep's name; default: the newest.")] = None,
     watching: Annotated[bool, typer.Option("--watch", help="Keep showing it until it ends.")] = False,
-    store: Store = RUNS,
+    store: Store = USUAL_STORE,
     format: TextOrJson = "text",
 ) -> None:
     """Progress of a sweep; works from another terminal while it runs."""
@@ -38,7 +37,7 @@ def status(
     (watch if watching else print_standing)(sweep, console_for())
 
 
-def list_(store: Store = RUNS, format: TextOrJson = "text") -> None:
+def list_(store: Store = USUAL_STORE, format: TextOrJson = "text") -> None:
     """All sweeps of the store."""
     from orchestrator.status.status import listing_line, standing
     from orchestrator.sweep.sweep import damaged_sweeps, list_sweeps

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from orchestrator.commands.options import (
-    RUNS,
     Address,
     Inline,
     MLflow,
@@ -37,6 +36,7 @@ from orchestrator.space.load import load_space
 from orchestrator.space.search_space import SearchSpace
 from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED
 from trainer.spec.load import parse_overrides
+from trainer.store.mirror import USUAL_STORE
 from trainer.store.shared import stage_store
 
 
@@ -54,7 +54,7 @@ def plan(
         float | None, typer.Option(min=0, help="Also say how many seeds detect this gain, in bits per byte.")
     ] = None,
     per: Annotated[Literal["stage", "run"], typer.Option(help="A line per stage, or per run.")] = "stage",
-    store: Store = RUNS,
+    store: Store = USUAL_STORE,
     format: TextOrJson = "text",
 ) -> None:
     """What a sweep would run and cost, the smallest gain its seeds can detect, and what the store holds already.
@@ -90,7 +90,7 @@ def sweep(
     wandb: WandB = None,
     no_check: NoCheck = False,
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
-    store: Store = RUNS,
+    store: Store = USUAL_STORE,
     format: TextOrJson = "text",
 ) -> None:
     """Run a sweep, or what is missing of it, and end in a table, a verdict and a figure."""
@@ -126,7 +126,7 @@ def resume(
         bool, typer.Option("--retry-failed", help="Run failed runs again, once their cause is fixed.")
     ] = False,
     trust: Annotated[list[str], typer.Option(help="A quarantined machine that may run again.")] = [],  # noqa: B006
-    store: Store = RUNS,
+    store: Store = USUAL_STORE,
     format: TextOrJson = "text",
 ) -> None:
     """Continue a sweep that was interrupted or killed; nothing finished is run again."""
@@ -153,7 +153,7 @@ def confirm(
     address: Address = None,
     inline: Inline = False,
     no_check: NoCheck = False,
-    store: Store = RUNS,
+    store: Store = USUAL_STORE,
     format: TextOrJson = "text",
 ) -> None:
     """Run the winner and the baseline again on fresh seeds, declared beforehand: a test free of selection bias."""

@@ -24,6 +24,7 @@ from orchestrator.status.progress import Overview, describe
 from orchestrator.status.screen import Screen, make_screen
 from orchestrator.sweep.live import SlotPicture
 from orchestrator.sweep.sweep import Sweep
+from results.rows.layout import RAY_LOG
 from trainer.spec.errors import StoreFull, UserError
 from trainer.store.local import StageStore
 
@@ -36,9 +37,6 @@ CLOSE_WAIT_S = 5.0
 
 END_WAIT_S = 20.0
 """For the threads of slots that were ended: one that still sits in Ray at its shutdown ends the process."""
-
-
-RAY_LOG = "ray.log"
 
 
 BOARD = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": -1, "max_task_retries": -1}

@@ -25,8 +25,7 @@ from orchestrator.space.configuration import Configuration, Outcome, label
 from orchestrator.space.parameter import Parameter
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.sweep import Sweep, cut_torn_line
-
-STUDY_FILE = "optuna.journal"
+from results.rows.layout import STUDY_FILE
 
 
 class StudyFile:

@@ -22,8 +22,8 @@ from rich.console import Console
 
 from orchestrator.space.configuration import Configuration, baseline_of, identify, label
 from orchestrator.space.search_space import SearchSpace
-from orchestrator.sweep.notes import REPORT
 from orchestrator.sweep.sweep import Sweep
+from results.rows.layout import PREFLIGHT_FILE
 from trainer.spec import environment
 from trainer.spec.errors import UserError
 from trainer.spec.field_index import FIELDS, FieldInfo, disabled_by, value_at
@@ -55,7 +55,7 @@ def preflight(sweep: Sweep, store: Path, console: Console, skip: bool = False) -
     else:
         for configuration in representatives(sweep.space):
             _check(sweep, configuration, store / "checks", console)
-    (sweep.folder / REPORT).write_text(json.dumps({"skipped": skip}), encoding="utf-8")
+    (sweep.folder / PREFLIGHT_FILE).write_text(json.dumps({"skipped": skip}), encoding="utf-8")
 
 
 def representatives(space: SearchSpace) -> list[Configuration]:

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.sweep.sweep import Sweep
+from results.rows.layout import TRACKING
 from results.rows.row import row_of
 from trainer.spec.errors import UserError
 from trainer.spec.record import Record
+from trainer.spec.stage_table import CURVE_FILE
+from trainer.store.shared import stage_store
 
-FOLDER = "tracking"
-"""In the sweep's folder: TensorBoard's event files, and what W&B keeps for a later `wandb sync`."""
 MOST_POINTS = 100
 """Points of a curve that are told; trackers write each one by one."""
 
@@ -104,19 +105,19 @@ def tracked_run(sweep: Sweep, record: Record) -> TrackedRun:
         trial_id=f"{sweep.name}-{record.run_id}",
         label=record.run_id,
         config={**values, "seed": record.seed, "preset": record.preset, "status": record.status},
-        local_path=str(sweep.folder / FOLDER / record.run_id),
+        local_path=str(sweep.folder / TRACKING / record.run_id),
         experiment_dir_name=sweep.name,
         points=(*curve, {**numbers, "training_iteration": step + 1}),
     )
 
 
 def _curve(sweep: Sweep, record: Record) -> list[dict[str, Any]]:
-    """At most so many points of the training's `curve.csv`; nothing when it left the store."""
+    """At most so many points of the training's losses; nothing when they left the store."""
     train = record.stages.get("train")
-    path = sweep.store / "stages" / "train" / (train.fingerprint if train else "none") / "curve.csv"
-    if not path.exists():
+    content = stage_store(sweep.store).read_file("train", train.fingerprint, CURVE_FILE) if train else None
+    if content is None:
         return []
-    head, *lines = path.read_text(encoding="utf-8").splitlines()
+    head, *lines = content.decode().splitlines()
     names = head.split(",")
     every = max(1, -(-len(lines) // MOST_POINTS))
     kept = [dict(zip(names, map(float, line.split(",")), strict=True)) for line in lines[::-every][::-1]]

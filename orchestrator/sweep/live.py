@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from results.rows.layout import LIVE_FILE
 from trainer.spec.units import human_seconds
 
 
@@ -54,9 +55,6 @@ def picture_from(plain: Mapping[str, Any]) -> SweepPicture:
     slots = tuple(SlotPicture(**slot) for slot in plain["slots"])
     known = {name: plain[name] for name in SweepPicture.__dataclass_fields__}
     return SweepPicture(**known | {"slots": slots})
-
-
-LIVE_FILE = "live.json"
 
 
 def write_live(folder: Path, picture: SweepPicture, driven_s: float) -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.sweep.sweep import Sweep
+from results.rows.layout import PLAN_FILE, PREFLIGHT_FILE
 from trainer.store.atomic_write import write_once
-
-PLAN_FILE = "plan.json"
 
 
 def keep_plan(sweep_folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -27,13 +26,10 @@ def read_plan(sweep_folder: Path) -> list[dict[str, Any]] | None:
     return rows
 
 
-REPORT = "preflight.json"
-
-
 def preflight_words(sweep: Sweep) -> str:
     """What a report says of it; empty for a sweep that computed nothing, or whose driver died over the file."""
     try:
-        skipped = json.loads((sweep.folder / REPORT).read_text(encoding="utf-8"))["skipped"]
+        skipped = json.loads((sweep.folder / PREFLIGHT_FILE).read_text(encoding="utf-8"))["skipped"]
     except (FileNotFoundError, ValueError):
         return ""
     return "not checked (--no-check)" if skipped else "every switch was shown to act before the first run"

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.sweep.machine_check import Complaint, complaints_about, differing, facts_of, speed_of
 from orchestrator.sweep.sharing import set_aside
 from orchestrator.sweep.sweep import Sweep
-from results.rows.layout import DRIFTED, DRIFTED_SHORT, MACHINES
+from results.rows.layout import DRIFTED, DRIFTED_SHORT, MACHINES, set_aside_file
 from results.rows.machines import events_of, quarantined_by
 from trainer.data.corpus import shard_facts
 from trainer.spec.environment import machine_facts
@@ -132,7 +131,7 @@ class Quarantine:
         short = not self._sweep.record_path(run_id).exists()
         folder = self._sweep.folder / (DRIFTED_SHORT if short else DRIFTED)
         folder.mkdir(exist_ok=True)
-        told, path = folder / f"{run_id}-{time.time_ns()}.json", self._sweep.record_path(run_id, short)
+        told, path = folder / set_aside_file(run_id), self._sweep.record_path(run_id, short)
         write_synced(told, aside.model_dump_json(indent=1).encode())
         path.unlink(missing_ok=True)
         set_aside(path, told)

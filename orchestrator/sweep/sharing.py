@@ -7,26 +7,28 @@ The picture of the moment, logs and Optuna's file stay on the machine that drive
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from results.rows.layout import DRIFTED, DRIFTED_SHORT, FAILED, MACHINES, RUNS, SHORT
+from results.rows.layout import (
+    GROWING_FILES,
+    JOURNAL,
+    RUNS,
+    SHORT,
+    SWEEPS,
+    is_shared,
+    record_file,
+    set_aside_run,
+    sweep_folder,
+)
 from trainer.spec.errors import StoreError, StoreUnreachable
-from trainer.spec.record import NAME_PATTERN
 from trainer.store.bucket import ObjectInfo
 from trainer.store.claims import EXPIRES_AFTER_S, HEARTBEAT_EVERY_S, BucketClaims
 from trainer.store.mirror import bucket_of, fetch_file, fetch_files, publish_file, publish_file_once
 from trainer.store.shared import mirror_id
 
-FOLDER = re.compile(rf"sweeps/({NAME_PATTERN})/")
-ASIDE = f"({FAILED}|{DRIFTED}|{DRIFTED_SHORT})"
-SHARED = re.compile(
-    rf"{FOLDER.pattern}(journal\.jsonl|{re.escape(MACHINES)}|space\.yaml|plan\.json|({RUNS}|{SHORT}|{ASIDE})/{NAME_PATTERN})"
-)
-GROWING = ("/journal.jsonl", f"/{MACHINES}")
-"""Files that are only ever appended to."""
+GROWING = tuple(f"/{name}" for name in GROWING_FILES)
 LOOK_EVERY_S = 0.5
 
 
@@ -35,9 +37,9 @@ def fetch_sweeps(store: Path) -> None:
     bucket = bucket_of(store)
     if bucket is None:
         return
-    listed = bucket.list("sweeps")
+    listed = bucket.list(SWEEPS)
     _forget_set_aside(store, listed)
-    files = [key for key in listed if SHARED.fullmatch(key)]
+    files = [key for key in listed if is_shared(key)]
     fetch_files(store, bucket, [key for key in files if not key.endswith(GROWING) and not (store / key).exists()])
     grown = [key for key in files if key.endswith(GROWING) and _num_bytes(store / key) < listed[key].bytes]
     fetch_files(store, bucket, grown)  # last: with its journal a sweep can be seen
@@ -50,10 +52,11 @@ def _num_bytes(path: Path) -> int:
 def _forget_set_aside(store: Path, listed: dict[str, ObjectInfo]) -> None:
     """A run that another machine set aside, to do it again, is no record here either; a newer one comes again."""
     for key in listed:
-        match = re.fullmatch(rf"{FOLDER.pattern}{ASIDE}/(.+)-\d+\.json", key)
-        if match and SHARED.fullmatch(key) and not (store / key).exists() and fetch_file(store / key):
+        found = set_aside_run(key)
+        if found and not (store / key).exists() and fetch_file(store / key):
+            sweep, run_id = found
             for folder in (RUNS, SHORT):
-                (store / "sweeps" / match[1] / folder / f"{match[3]}.json").unlink(missing_ok=True)
+                (sweep_folder(store, sweep) / folder / record_file(run_id)).unlink(missing_ok=True)
 
 
 def publish_sweep(folder: Path) -> None:
@@ -61,14 +64,14 @@ def publish_sweep(folder: Path) -> None:
     bucket = bucket_of(folder.parents[1])
     if bucket is None:
         return
-    known = bucket.list(f"sweeps/{folder.name}")
+    known = bucket.list(f"{SWEEPS}/{folder.name}")
     for path in folder.rglob("*"):
         key = path.relative_to(folder.parents[1]).as_posix()
-        if SHARED.fullmatch(key) and key not in known:
+        if is_shared(key) and key not in known:
             publish_file_once(path)
-    for name in GROWING:
-        if (folder / name[1:]).exists():
-            publish_file(folder / name[1:])
+    for name in GROWING_FILES:
+        if (folder / name).exists():
+            publish_file(folder / name)
 
 
 def question_stands(journal: Path) -> bool:
@@ -96,7 +99,7 @@ def driving(folder: Path) -> Iterator[None]:
     if bucket is None:
         yield
         return
-    claims, place = BucketClaims(bucket, mirror_id(store)), f"claims/sweeps/{folder.name}"
+    claims, place = BucketClaims(bucket, mirror_id(store)), _claim_of(folder)
     ends_s = time.monotonic() + EXPIRES_AFTER_S + 2 * LOOK_EVERY_S
     while (claim := claims.acquire(place)) is None:
         if claims.heartbeat_seen(place) or time.monotonic() > ends_s:
@@ -106,7 +109,7 @@ def driving(folder: Path) -> Iterator[None]:
         time.sleep(LOOK_EVERY_S)
     try:
         fetch_sweeps(store)
-        fetch_file(folder / "journal.jsonl")
+        fetch_file(folder / JOURNAL)
         publish_sweep(folder)
         yield
         publish_sweep(folder)
@@ -117,10 +120,15 @@ def driving(folder: Path) -> Iterator[None]:
 def driven_elsewhere(folder: Path) -> bool:
     """Whether a machine said a moment ago, by the bucket's clock, that it drives the sweep."""
     bucket = bucket_of(folder.parents[1])
-    claims = bucket.list(f"claims/sweeps/{folder.name}").values() if bucket else ()
+    claims = bucket.list(_claim_of(folder)).values() if bucket else ()
     if not bucket or not claims:
         return False
     now_s = time.time()
     with contextlib.suppress(StoreUnreachable):  # whoever may only read must trust their own clock
         now_s = bucket.now_s()
     return any(now_s - claim.changed_at_s < EXPIRES_AFTER_S + HEARTBEAT_EVERY_S for claim in claims)
+
+
+def _claim_of(folder: Path) -> str:
+    """Where in the bucket a machine claims the sweep."""
+    return f"claims/{SWEEPS}/{folder.name}"

@@ -17,7 +17,6 @@ import json
 import os
 import re
 import socket
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -33,7 +32,19 @@ from orchestrator.search.race import race_of
 from orchestrator.space.configuration import Configuration, Outcome, Precedent, total_runs
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.sharing import driven_elsewhere, driving, fetch_sweeps, question_stands, set_aside
-from results.rows.layout import FAILED, RUNS, SHORT
+from results.rows.layout import (
+    DRIVER_LOCK,
+    DRIVER_PID,
+    FAILED,
+    JOURNAL,
+    RUNS,
+    SHORT,
+    SPACE_FILE,
+    SWEEPS,
+    record_file,
+    set_aside_file,
+    sweep_folder,
+)
 from results.stats.race import Standing
 from results.verdicts.seed_ledger import Ledger, Purpose
 from trainer.spec.environment import commit
@@ -43,7 +54,6 @@ from trainer.store import locks
 from trainer.store.atomic_write import write_once
 from trainer.store.mirror import fetch_file, publish_file, store_name, store_option
 
-JOURNAL = "journal.jsonl"
 LOCK_TIMEOUT_S = 0.5
 """Longer than a look at the lock takes, shorter than a person notices."""
 
@@ -111,7 +121,7 @@ class Sweep:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Holds the sweep for one driver. Raises StoreError naming the other one. A killed driver blocks nobody."""
-        pid_file = self.folder / "driver.pid"
+        pid_file = self.folder / DRIVER_PID
         try:
             lock = locks.acquire(self._lock_path, LOCK_TIMEOUT_S)
         except Timeout:
@@ -135,7 +145,7 @@ class Sweep:
 
     @property
     def _lock_path(self) -> Path:
-        return self.folder / "driver.lock"
+        return self.folder / DRIVER_LOCK
 
     def asked(self) -> list[Configuration]:
         """Every configuration asked so far, the baseline first."""
@@ -170,14 +180,14 @@ class Sweep:
         folder = self.folder / FAILED
         folder.mkdir(exist_ok=True)
         for run_id, path in failed:
-            aside = folder / f"{run_id}-{time.time_ns()}.json"
+            aside = folder / set_aside_file(run_id)
             path.replace(aside)
             set_aside(path, aside)
         return len(failed)
 
     def record_path(self, run_id: str, short: bool = False) -> Path:
         """Where a run's record appears, whole and once; short runs steer the search and are no rows of the table."""
-        return self.folder / (SHORT if short else RUNS) / f"{run_id}.json"
+        return self.folder / (SHORT if short else RUNS) / record_file(run_id)
 
     def record(self, run_id: str) -> Record | None:
         """A run's record, or None while it has none. Raises StoreError if it cannot be read."""
@@ -227,7 +237,7 @@ def open_sweep(
     taken = ""
     fetch_sweeps(store)
     for candidate in _names_from(wanted):
-        folder = store / "sweeps" / candidate
+        folder = sweep_folder(store, candidate)
         created = _create(folder, space.model_copy(update={"name": candidate}), sweep_seed, lag, purpose, precedents)
         sweep = _read(folder)
         difference = sweep.space.difference(space)
@@ -243,7 +253,7 @@ def same_question(store: Path, space: SearchSpace) -> Sweep | None:
     for candidate in _names_from(space.name):
         if candidate not in known:
             return None
-        sweep = _read(store / "sweeps" / candidate)
+        sweep = _read(sweep_folder(store, candidate))
         if not sweep.space.difference(space):
             return sweep
     raise AssertionError("unreachable")
@@ -256,7 +266,7 @@ def find_sweep(store: Path, name: str) -> Sweep:
         start = f"there is none yet; start one: orchestrator sweep FILE{store_option(store)}"
         listing = f"known: {', '.join(known)}" if known else start
         raise StoreError(f"{store_name(store)}: no sweep '{name}'{did_you_mean(name, known)}; {listing}")
-    return _read(store / "sweeps" / name)
+    return _read(sweep_folder(store, name))
 
 
 def list_sweeps(store: Path) -> list[Sweep]:
@@ -264,7 +274,7 @@ def list_sweeps(store: Path) -> list[Sweep]:
     sweeps = []
     for name in _names(store):
         with contextlib.suppress(StoreError, OSError):
-            sweeps.append(_read(store / "sweeps" / name))
+            sweeps.append(_read(sweep_folder(store, name)))
     return sorted(sweeps, key=lambda sweep: (sweep.created_at, sweep.name))
 
 
@@ -275,7 +285,7 @@ def damaged_sweeps(store: Path) -> list[str]:
 
 def _names(store: Path) -> list[str]:
     fetch_sweeps(store)
-    return sorted(path.parent.name for path in (store / "sweeps").glob(f"*/{JOURNAL}"))
+    return sorted(path.parent.name for path in (store / SWEEPS).glob(f"*/{JOURNAL}"))
 
 
 def _names_from(wanted: str) -> Iterator[str]:
@@ -303,7 +313,7 @@ def _create(
         "precedents": [asdict(precedent) for precedent in precedents()],
         "space": space.model_dump(mode="json"),
     }
-    write_once(folder / "space.yaml", _as_yaml(space))
+    write_once(folder / SPACE_FILE, _as_yaml(space))
     return write_once(folder / JOURNAL, (json.dumps(header) + "\n").encode()) and question_stands(folder / JOURNAL)
 
 

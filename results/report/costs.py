@@ -14,6 +14,7 @@ import pandas as pd
 from results.figures.limits import in_unit, limit_facts, use_facts, use_figure
 from results.report.page import Chapter, Code, Part, Table, Text, left_out, plot, table_of
 from results.rows.costs import in_words, saved_s, stage_facts
+from results.rows.layout import SPACE_FILE
 from results.rows.machines import machine_lines
 from results.rows.tables import is_finished, per_run
 from results.verdicts.sweep_results import Dossier
@@ -142,7 +143,7 @@ def reproduction(dossier: Dossier) -> Chapter:
     example, runs = dossier.example, dossier.frame
     parts: list[Part] = []
     if dossier.commands:
-        parts.append(Code("The sweep again; space.yaml stands under Question:", "\n".join(dossier.commands)))
+        parts.append(Code(f"The sweep again; {SPACE_FILE} stands under Question:", "\n".join(dossier.commands)))
     origin = {"commit": "Commit", "hardware": "Hardware", "versions": "Versions"}
     rows = [[name, words, f"{count:,}"] for column, name in origin.items() for words, count in _counted(runs[column])]
     if rows:

@@ -17,6 +17,7 @@ from results.figures.ranking import gain_facts, gain_figure, ranking_facts, rank
 from results.figures.scores import score_figure
 from results.figures.seeds import fate_table, provable_lines, scatter_facts, spread_lines
 from results.report.page import Callout, Chapter, Code, Part, Table, Text, left_out, plot, table_of
+from results.rows.layout import SPACE_FILE
 from results.rows.tables import is_finished, per_run
 from results.rows.text_scale import scale_lines
 from results.verdicts.acceptance import Policy
@@ -60,7 +61,7 @@ def question(dossier: Dossier) -> Chapter:
     table = Table("How the question was asked, before anybody saw a number.", ["What", "How"], rows, [False, False])
     parts: list[Part] = [table if rows else Text(dossier.question)]
     if dossier.space_text:
-        parts.append(Code("The search space file, space.yaml", dossier.space_text, folded=True))
+        parts.append(Code(f"The search space file, {SPACE_FILE}", dossier.space_text, folded=True))
     return Chapter("question", "Question", parts)
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pandas as pd
 from pydantic_core import from_json
 
-from results.rows.layout import DRIFTED, SHORT
+from results.rows.layout import DRIFTED, RUNS, SHORT
 from results.rows.row import COLUMN_TYPES, LEADING, MEASURED, ColumnType, Row, columns, row_of
 from trainer.spec.errors import StoreError
 from trainer.spec.record import split_run_id
@@ -67,7 +67,7 @@ def _gathered(sweep_folder: Path, read: Callable[[Mapping[str, Any]], T], *furth
     """
     found: list[T] = []
     unreadable: list[str] = []
-    for path in [path for folder in ("runs", *further) for path in _record_files(sweep_folder / folder)]:
+    for path in [path for folder in (RUNS, *further) for path in _record_files(sweep_folder / folder)]:
         try:
             with open(path, "rb") as file:  # noqa: PTH123  a Path each doubles the time of 10,000 records
                 found.append(read(from_json(file.read())))

@@ -18,6 +18,9 @@ from typing import Any
 from trainer.spec.field_index import FIELDS, disabled_by, value_at
 from trainer.spec.recipe import Recipe
 
+CURVE_FILE = "curve.csv"
+"""What a training leaves of its losses: a line per step, the names of its columns on top."""
+
 
 @dataclass(frozen=True)
 class Stage:

@@ -30,13 +30,14 @@ from trainer.spec.budget import training_ends
 from trainer.spec.errors import UserError
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Metric
+from trainer.spec.stage_table import CURVE_FILE
 from trainer.stages.compiling import Graphs, LossOf, Variant, is_compiled, mean_nats
 from trainer.stages.context import Interrupted, StageContext
 from trainer.stages.training import SnapshotTimer, Training, read_snapshot, write_snapshot
 from trainer.stages.training_clock import TrainingClock
 from trainer.stages.weights import build_model, save_weights
 
-LAST, SWA_FILE, EMA_FILE, CURVE = "last.safetensors", "swa.safetensors", "ema.safetensors", "curve.csv"
+LAST, SWA_FILE, EMA_FILE = "last.safetensors", "swa.safetensors", "ema.safetensors"
 REPORT_EVERY_STEPS = 10
 CURVE_COLUMNS = "step,train_loss,multiplier,elapsed_s"
 
@@ -223,7 +224,7 @@ def _save(training: Training, folder: Path) -> None:
         save_weights(folder / SWA_FILE, training.swa.average())
     if training.ema:
         save_weights(folder / EMA_FILE, training.ema.average())
-    (folder / CURVE).write_text("\n".join([CURVE_COLUMNS, *training.curve]) + "\n", encoding="utf-8")
+    (folder / CURVE_FILE).write_text("\n".join([CURVE_COLUMNS, *training.curve]) + "\n", encoding="utf-8")
 
 
 def accumulate_gradients(

@@ -19,7 +19,9 @@ from pathlib import Path
 from trainer.spec.errors import StoreError
 from trainer.store.bucket import Bucket
 
-MIRRORS = Path("runs") / ".mirrors"
+USUAL_STORE = Path("runs")
+"""The store where people name none: a folder here."""
+MIRRORS = USUAL_STORE / ".mirrors"
 BUCKET_FILE = "bucket.json"
 FILES_AT_ONCE = 500
 
@@ -65,8 +67,7 @@ def store_name(folder: Path) -> str:
 
 def store_option(folder: Path) -> str:
     """The `--store` option that a command about this store needs; empty for the default, `./runs`."""
-    is_default = folder.absolute() == Path("runs").absolute()
-    return "" if is_default else f" --store {shlex.quote(store_name(folder))}"
+    return "" if folder.absolute() == USUAL_STORE.absolute() else f" --store {shlex.quote(store_name(folder))}"
 
 
 def publish_file_once(path: Path) -> None:

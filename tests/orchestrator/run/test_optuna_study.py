@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.run.feed import queue_of
-from orchestrator.run.optuna_study import STUDY_FILE, StudyFile, open_study
+from orchestrator.run.optuna_study import StudyFile, open_study
 from orchestrator.search.run_queue import Run
 from orchestrator.sweep.sweep import open_sweep
+from results.rows.layout import STUDY_FILE
 from tests.orchestrator.questions import TTT, leave_runs, record_of, space_of
 from tests.orchestrator.search.test_pruning import RUNGS, misleading
 

@@ -17,9 +17,10 @@ from orchestrator.output import console_for
 from orchestrator.run.feed import queue_of
 from orchestrator.status.progress import Overview
 from orchestrator.status.status import print_standing, standing, standing_lines, watch
-from orchestrator.sweep.live import LIVE_FILE, SlotPicture, driven_s, read_live
-from orchestrator.sweep.notes import PLAN_FILE, REPORT, keep_plan, read_plan
+from orchestrator.sweep.live import SlotPicture, driven_s, read_live
+from orchestrator.sweep.notes import keep_plan, read_plan
 from orchestrator.sweep.sweep import find_sweep
+from results.rows.layout import LIVE_FILE, PLAN_FILE, PREFLIGHT_FILE
 from tests.sweep_on_disk import finished_sweep
 
 
@@ -93,7 +94,7 @@ def test_a_reason_in_square_brackets_is_told_as_it_is(sweep):
 
 
 def test_notes_that_a_kill_left_half_written_hide_no_result(sweep):
-    for name in (PLAN_FILE, REPORT, LIVE_FILE):
+    for name in (PLAN_FILE, PREFLIGHT_FILE, LIVE_FILE):
         (sweep.folder / name).write_text("")
     assert read_plan(sweep.folder) is None
     assert dossier_of(sweep).planned is None
