@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -97,12 +96,6 @@ class StudyFile:
             direction=self._sweep.space.metric.goal,
             load_if_exists=True,
         )
-
-
-def open_study(path: Path) -> optuna.Study:
-    """The study in a file, for reading: notebooks, `optuna.visualization`."""
-    storage = JournalStorage(JournalFileBackend(str(path.absolute()), JournalFileOpenLock(str(path.absolute()))))
-    return optuna.load_study(study_name=None, storage=storage)
 
 
 def _trial(space: SearchSpace, configuration: Configuration) -> FrozenTrial:

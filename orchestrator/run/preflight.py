@@ -7,14 +7,12 @@ check is remembered in the store for that recipe and this code. What a check loo
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from orchestrator.space.configuration import Configuration, baseline_of, identif
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.sweep import Sweep
 from results.rows.layout import PREFLIGHT_FILE
-from trainer.spec import environment
+from trainer.spec.environment import PACKAGE, code_digest, versions
 from trainer.spec.errors import UserError
 from trainer.spec.field_index import FIELDS, FieldInfo, disabled_by, value_at
 from trainer.spec.fingerprint import digest
@@ -90,7 +88,7 @@ def _is_switch(info: FieldInfo) -> bool:
 
 def _check(sweep: Sweep, configuration: Configuration, passed: Path, console: Console) -> None:
     recipe = sweep.space.recipe(configuration.values, sweep.space.seeds[0])
-    mark = passed / digest([configuration.id, _code(), environment.versions()])
+    mark = passed / digest([configuration.id, code_digest(PACKAGE), versions()])  # other code is checked anew
     if mark.exists():
         return
     name = label(configuration, sweep.space)
@@ -115,17 +113,6 @@ def _asked(recipe: Recipe) -> subprocess.CompletedProcess[str]:
         file = Path(folder) / "recipe.yaml"  # JSON is YAML
         file.write_text(recipe.model_dump_json(), encoding="utf-8")
         command: Sequence[str] = (sys.executable, "-m", "trainer", "check", str(file))
-        places = [str(_package().parent), os.environ.get("PYTHONPATH", "")]
+        places = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
         variables = os.environ | {"PYTHONPATH": os.pathsep.join(place for place in places if place)}
         return subprocess.run(command, capture_output=True, text=True, check=False, env=variables)  # noqa: S603
-
-
-@cache
-def _code() -> str:
-    """Identity of the trainer's code: a check says nothing of another one."""
-    sources = sorted(_package().rglob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
-
-
-def _package() -> Path:
-    return Path(environment.__file__).parents[1]

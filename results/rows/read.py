@@ -15,7 +15,7 @@ import pandas as pd
 from pydantic_core import from_json
 
 from results.rows.layout import DRIFTED, RUNS, SHORT
-from results.rows.row import COLUMN_TYPES, LEADING, MEASURED, ColumnType, Row, columns, row_of
+from results.rows.row import COLUMN_TYPES, ColumnType, Row, columns, row_of
 from trainer.spec.errors import StoreError
 from trainer.spec.record import split_run_id
 
@@ -95,34 +95,3 @@ def _column(rows: Sequence[Row], name: str) -> pd.Series[Any]:
     if name in COLUMN_TYPES:
         return pd.Series(cells, dtype=DTYPES[COLUMN_TYPES[name]])
     return pd.Series(cells) if cells else pd.Series(cells, dtype="object")
-
-
-def tables_equal(a: pd.DataFrame, b: pd.DataFrame) -> bool:
-    """Whether two tables say the same, whatever the clock measured."""
-    return not differences(a, b)
-
-
-def differences(a: pd.DataFrame, b: pd.DataFrame, at_most: int = 5) -> list[str]:
-    """What two tables disagree about, measured columns apart; the first few cells by name. Order of rows matters."""
-    kept_a, kept_b = (frame.drop(columns=[name for name in MEASURED if name in frame]) for frame in (a, b))
-    if list(kept_a) != list(kept_b):
-        return [f"columns: {list(kept_a)} against {list(kept_b)}"]
-    if len(a) != len(b):
-        return [f"rows: {len(a)} against {len(b)}"]
-    told: list[str] = []
-    for name in kept_a:
-        for position, (left, right) in enumerate(zip(kept_a[name], kept_b[name], strict=True)):
-            if not _same(left, right):
-                told.append(f"{_which(a, position)}: {name} = {left!r} against {right!r}")
-    return told if len(told) <= at_most else [*told[:at_most], f"and {len(told) - at_most} more"]
-
-
-def _same(left: Any, right: Any) -> bool:
-    if pd.isna(left) or pd.isna(right):
-        return bool(pd.isna(left) and pd.isna(right))
-    return bool(left == right)
-
-
-def _which(frame: pd.DataFrame, position: int) -> str:
-    named = [f"{name} {frame[name].iloc[position]}" for name in LEADING if name in frame and name != "status"]
-    return " ".join([f"row {position}", *named])

@@ -55,9 +55,6 @@ token. `val_bpb` is the headline, `fingerprint` that of the stage behind it, `ar
 COLUMNS = tuple(COLUMN_TYPES)
 LEADING = COLUMNS[: COLUMNS.index("status") + 1]
 
-MEASURED = frozenset({"train_s", "eval_s", "tokens_per_s", "peak_memory_bytes", "started_at", "stages_run"})
-"""What the clock, the machine's load and the state of the cache decide: two equal tables may differ here."""
-
 
 def columns(swept_keys: Sequence[str]) -> tuple[str, ...]:
     """All columns of a sweep in their order."""

@@ -147,12 +147,6 @@ def no_worse_p(found: TTest, margin: float) -> float:
     return float(special.stdtr(found.df, (found.difference - margin) / found.standard_error))
 
 
-def equivalence_p(found: TTest, margin: float) -> float:
-    """p of 'equal to the baseline within `margin`', the larger of two one-sided tests (TOST)."""
-    not_better = float(special.stdtr(found.df, -(found.difference + margin) / found.standard_error))
-    return max(no_worse_p(found, margin), not_better)
-
-
 def _two_arms(candidate: Numbers, baseline: Numbers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     scores, reference = _finite(candidate, "the candidate"), _finite(baseline, "the baseline")
     _demand_spread(scores, scores, "the candidate's scores")

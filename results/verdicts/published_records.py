@@ -6,7 +6,6 @@ Read from `data/records.csv`, a transcript of the records' own logs and tables; 
 
 from __future__ import annotations
 
-import math
 import re
 from importlib.resources import files
 
@@ -82,16 +81,6 @@ def shared_artifact_sd_bpb() -> float:
     before = table["notes"].str.extract(r"pre_ttt_sliding (\d\.\d+)")[0].astype("float64")
     gains = (before - table["val_bpb"]).groupby(table["record"]).agg(["std", "count"])
     return float(gains.loc[gains["count"] > 2, "std"].median())
-
-
-def unit_of_sd(published_sd: float, rows: pd.DataFrame) -> str:
-    """Which scores a published standard deviation belongs to, in words: units are mixed up more often than not."""
-    sds = {"val_loss (nats per token)": rows["val_loss"].std(), "val_bpb (bits per byte)": rows["val_bpb"].std()}
-    fitting = [name for name, sd in sds.items() if math.isclose(sd, published_sd, rel_tol=0.02)]
-    told = " and ".join(f"{sd:.8f} for {name}" for name, sd in sds.items())
-    if len(fitting) != 1:
-        return f"sd {published_sd:g} is that of neither unit: {told}"
-    return f"sd {published_sd:g} is that of {fitting[0]}: {told}"
 
 
 def _rows(runs: pd.DataFrame) -> pd.DataFrame:

@@ -30,7 +30,7 @@ import psutil
 from orchestrator.analysis.tables import rows_of
 from orchestrator.commands.cache import entries
 from orchestrator.sweep.sweep import find_sweep
-from results.rows.read import differences
+from tests.same_rows import differences
 from trainer.data.corpus import read_stdlib
 from trainer.store.local import StageStore
 

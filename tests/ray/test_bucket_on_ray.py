@@ -18,8 +18,8 @@ import pytest
 from orchestrator.analysis.tables import rows_of
 from orchestrator.commands.cache import entries
 from orchestrator.sweep.sweep import Sweep, find_sweep
-from results.rows.read import differences
 from tests.overlapping import settings, space
+from tests.same_rows import differences
 from trainer.store.mirror import store_folder
 from trainer.store.shared import stage_store
 

@@ -9,8 +9,8 @@ import pytest
 from orchestrator.analysis.comparison import verdicts_of
 from orchestrator.analysis.tables import rows_of
 from orchestrator.sweep.sweep import find_sweep
-from results.rows.read import differences
 from tests.ray.test_road import Sweeps
+from tests.same_rows import differences
 
 RACE = """
 name: race

@@ -19,7 +19,7 @@ import pytest
 
 from orchestrator.analysis.tables import rows_of
 from orchestrator.sweep.sweep import find_sweep
-from results.rows.read import differences
+from tests.same_rows import differences
 
 pytestmark = pytest.mark.ray
 SPACE = """

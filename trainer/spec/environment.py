@@ -17,6 +17,8 @@ from typing import Any
 
 RECORDED_PACKAGES = ("torch", "ray", "optuna", "sentencepiece", "zstandard", "safetensors", "flash-attn")
 
+PACKAGE = Path(__file__).parents[1]
+"""The package that computes runs."""
 WITHOUT_GIT = "code-"
 """How the name of a code begins that lies in no checkout."""
 
@@ -92,11 +94,10 @@ def commit() -> str:
 
     Outside a checkout, as in the upload of `ray job submit`, WITHOUT_GIT and a digest of the package's files.
     """
-    folder = Path(__file__).parents[1]
     asked = (
         subprocess.run(
             ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"],  # noqa: S607
-            cwd=folder,
+            cwd=PACKAGE,
             capture_output=True,
             text=True,
             check=False,
@@ -105,7 +106,7 @@ def commit() -> str:
         else None
     )
     return (
-        asked.stdout.strip() if asked is not None and asked.returncode == 0 else f"{WITHOUT_GIT}{code_digest(folder)}"
+        asked.stdout.strip() if asked is not None and asked.returncode == 0 else f"{WITHOUT_GIT}{code_digest(PACKAGE)}"
     )
 
 

@@ -8,10 +8,13 @@ import time
 import urllib.request
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from orchestrator.run.feed import queue_of
-from orchestrator.run.optuna_study import StudyFile, open_study
+from orchestrator.run.optuna_study import StudyFile
 from orchestrator.search.run_queue import Run
 from orchestrator.sweep.sweep import open_sweep
 from results.rows.layout import STUDY_FILE
@@ -20,6 +23,14 @@ from tests.orchestrator.search.test_pruning import RUNGS, misleading
 
 LIMITED = TTT + "constraints: {total_bytes: {max: 300000}, eval_s: {max: 600}}\n"
 LIMITED = LIMITED.replace("compare:", "  model.xsa_layers: {values: [[], [2, 3]]}\ncompare:")
+
+
+def open_study(path: Path) -> optuna.Study:
+    """The study in a file, as other programs read it."""
+    name = str(path.absolute())
+    return optuna.load_study(
+        study_name=None, storage=JournalStorage(JournalFileBackend(name, JournalFileOpenLock(name)))
+    )
 
 
 def followed(sweep, num_runs, **said) -> StudyFile:

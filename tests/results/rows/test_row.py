@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from results.rows.row import COLUMNS, MEASURED, columns, row_of, unfinished_row
+from results.rows.row import COLUMNS, columns, row_of, unfinished_row
 from tests.results.sweeps import record
+from tests.same_rows import MEASURED
 
 DESIGN = (
     "sweep config seed status val_bpb val_loss pre_quant_bpb roundtrip_bpb sliding_bpb ttt_bpb steps train_s eval_s "

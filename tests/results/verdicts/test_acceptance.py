@@ -8,7 +8,7 @@ from scipy import stats
 
 from results.stats.t_tests import one_sample_t
 from results.verdicts.acceptance import POLICIES, accept, acceptance_of_records, policy_of
-from results.verdicts.published_records import frontier_before, load_records, merged_records, record_losses, unit_of_sd
+from results.verdicts.published_records import frontier_before, load_records, merged_records, record_losses
 from tests.results.sweeps import LN2, TOKENS_PER_BYTE, frame, row
 from trainer.spec.errors import UserError
 
@@ -66,7 +66,6 @@ def test_the_seed_documents_entry_beats_the_naive_baseline_and_not_the_record_of
     found = one_sample_t(losses["val_loss"].to_numpy(), 2.0727, 0.005)
     assert f"{losses['val_loss'].mean():.8f} {losses['val_loss'].std():.8f}" == "1.95473431 0.00079629"
     assert f"{found.t:.3f} {found.t:.1f} {found.p:.1e}" == "-245.717 -245.7 8.3e-06"
-    assert unit_of_sd(0.00047, losses).startswith("sd 0.00047 is that of val_bpb (bits per byte)")
     naive = accept(POLICIES["pg-written"], losses, record_losses("2026-03-17_NaiveBaseline"))
     assert (naive.answer, naive.n_incumbent) == ("accepted", 1)
     day_before = accept(POLICIES["pg-written"], losses, record_losses(frontier_before("2026-03-20")))
