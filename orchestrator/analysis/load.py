@@ -99,7 +99,7 @@ def _stopping(sweep: Sweep) -> str:
     space = sweep.space
     if space.race is not None:
         return f"a race: seeds are added where they decide something, looked at from {space.race.first_look} seeds on"
-    return ". ".join(rung_lines(space, sweep.ascent() if space.rungs else None))
+    return ". ".join(rung_lines(space, sweep.pruning() if space.rungs else None))
 
 
 def _limit(limit: Any) -> str:

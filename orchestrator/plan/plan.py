@@ -82,7 +82,7 @@ class Plan:
     space: SearchSpace
     total_runs: int
     fewest_runs: int
-    """Below `total_runs` where configurations may be dropped."""
+    """Below `total_runs` where configurations may be pruned or eliminated."""
     recorded_runs: int
     """Runs that have their record already, from an earlier life of the same sweep."""
     configurations: tuple[Configuration, ...]

@@ -183,7 +183,7 @@ def _notes(plan: Plan) -> Iterator[str]:
     if any(stage.missing and stage.seconds_each is None for stage in plan.stages):
         yield f"{UNKNOWN}: not known before one such stage has run in this store; a smaller sweep tells"
     if not plan.exact:
-        yield "\u2264: at most; configurations are yet to be chosen, or may be dropped"
+        yield "\u2264: at most; configurations are yet to be chosen, or may be pruned or eliminated"
     expected = expected_of(plan.space.preset)
     if expected and any(stage.seconds_from == "preset" for stage in plan.stages):
         yield f"preset: as {plan.space.preset} declares it for {expected.hardware}; the store has no run of these sizes"

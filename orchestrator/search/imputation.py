@@ -1,9 +1,9 @@
 """What a search that learns from full scores alone is told of configurations that have none, or one that counts less.
 
 Optuna's gp and cmaes hear of complete trials only (5.0: `GPSampler.sample_relative`, `CmaEsSampler._get_trials`). Most
-configurations of a sweep with rungs are dropped before that, and one that fails never has a score: left out, they would
+configurations of a sweep with rungs are pruned before that, and one that fails never has a score: left out, they would
 teach nothing, cmaes would wait for ever for its generation, and both would go back to where things fail. So they are
-given a score here. tpe ranks trials that were dropped by itself, behind all complete ones, and needs none of this.
+given a score here. tpe ranks trials that were pruned by itself, behind all complete ones, and needs none of this.
 
 Steers searches and nothing else: no table, verdict or figure reads it.
 """
@@ -23,7 +23,7 @@ Told = Mapping[int, Outcome]
 def imputed(told: Told, goal: str) -> dict[int, Outcome]:
     """The outcomes with a score for whoever has none, as far as anybody has one.
 
-    Dropped: the full score that its mean at the last rung stands for, never that mean itself. Failed: the worst score
+    Pruned: the full score that its mean at the last rung stands for, never that mean itself. Failed: the worst score
     known, so that its neighbourhood is left, without a cliff that would hide all other differences. Limits are taken
     as kept: a short run does not tell.
     """
@@ -38,14 +38,14 @@ def imputed(told: Told, goal: str) -> dict[int, Outcome]:
     return {**told, **given}
 
 
-def _expected_in_full(dropped: Outcome, told: Told) -> float | None:
+def _expected_in_full(pruned: Outcome, told: Told) -> float | None:
     """By isotonic regression over those that have run both short and in full; None if it failed, or nobody has.
 
-    A rung drops somebody only once short runs are shown to rank like full ones, and order is all that is used here.
+    A rung prunes only once short runs are shown to rank like full ones, and order is all that is used here.
     """
-    if not dropped.short:
+    if not pruned.short:
         return None
-    rung, mean = dropped.short[-1]
+    rung, mean = pruned.short[-1]
     both = sorted((dict(item.short)[rung], item.score) for item in told.values() if _has_both(item, rung))
     if not both:
         return None

@@ -2,9 +2,9 @@
 
 A rung is a part of the schedule, trained whole: all counts of steps and the wall clock shrink alike, so that a short
 run has its own cooldown. The first configurations run at every rung and in full; once all of them are complete it is
-known which rungs rank like full runs, and only those are used. Every later one climbs from rung to rung until its mean
-over all seeds, held against those asked before it, drops it. All of it follows from the records and the order of
-asking, never from timing; the baseline runs in full alone.
+known which rungs rank like full runs, and only those are used. Every later one runs at one rung after another until its
+mean over all seeds, compared with the means of those asked before it, prunes it. All of it follows from the records and
+the order of asking, never from timing; the baseline runs in full alone.
 """
 
 from __future__ import annotations
@@ -21,51 +21,51 @@ from results.stats.pruning import RankCorrelation, asha_keeps, median_keeps, ran
 from trainer.spec.record import Record
 
 ETA = 3
-"""One in how many goes on under asha, unless the space says otherwise."""
+"""One in how many is promoted under asha, unless the space says otherwise."""
 
 
 @dataclass
-class Climb:
-    """How far one configuration has come, and what it needs."""
+class ConfigurationProgress:
+    """Which runs one configuration needs, and what those it has say."""
 
     needs: list[Configuration] = field(default_factory=list)
     """Itself or shorter forms of it, each to be run on all seeds."""
     means: dict[float, float] = field(default_factory=dict)
     """Mean score at each rung it has completed, lower is better; infinite if a seed failed."""
-    dropped_at: float | None = None
+    pruned_at: float | None = None
+    """The rung at which it was pruned."""
     settled: bool = False
     """Whether it needs nothing beyond `needs`, and has all of it."""
 
 
 @dataclass(frozen=True)
-class Ascent:
-    """Where all configurations of a sweep with rungs stand."""
+class PruningState:
+    """Which runs the configurations of a sweep with rungs need, and which of them are pruned."""
 
-    climbs: Mapping[str, Climb]
+    progress: Mapping[str, ConfigurationProgress]
     """By configuration; the baseline is among them."""
     correlations: Mapping[float, RankCorrelation] | None
     """Of each rung's ranking with the full one; None while the first configurations are still running."""
     trusted: tuple[float, ...]
-    """Rungs that later configurations are dropped by."""
+    """Rungs that later configurations are pruned at."""
 
     @property
     def over(self) -> bool:
-        """Whether nobody asked so far needs another run."""
-        return all(climb.settled for climb in self.climbs.values())
+        """Whether no configuration asked so far needs another run."""
+        return all(item.settled for item in self.progress.values())
 
     @property
-    def dropped(self) -> dict[str, float]:
-        """Who was dropped, and at which rung."""
-        return {config: climb.dropped_at for config, climb in self.climbs.items() if climb.dropped_at is not None}
+    def pruned(self) -> dict[str, float]:
+        """The rung at which each pruned configuration was pruned."""
+        return {config: item.pruned_at for config, item in self.progress.items() if item.pruned_at is not None}
 
 
-def ascent_of(space: SearchSpace, configurations: Sequence[Configuration], records: Mapping[str, Record]) -> Ascent:
-    """Where the sweep stands, from its records alone. Only for a space with `rungs`."""
-    return Ladder(space).ascent(configurations, records)
+class Pruner:
+    """The rungs of one space, applied to records.
 
-
-class Ladder:
-    """The rungs of one space; remembers what later records cannot change, the short forms and the complete means."""
+    Keeps the short forms and the complete means of configurations between calls: records that are added change neither.
+    After a record was taken back a new pruner is needed.
+    """
 
     def __init__(self, space: SearchSpace):
         assert space.rungs is not None
@@ -74,56 +74,57 @@ class Ladder:
         self._shorts: dict[tuple[str, float], Configuration] = {}
         self._means: dict[str, float] = {}
 
-    def ascent(self, configurations: Sequence[Configuration], records: Mapping[str, Record]) -> Ascent:
-        """Where all configurations stand, the baseline first among those asked."""
-        everyone = {item.id: item for item in reversed(configurations)}
-        baseline = everyone.pop(configurations[0].id)
-        others = sorted(everyone.values(), key=lambda item: item.index)
+    def state(self, configurations: Sequence[Configuration], records: Mapping[str, Record]) -> PruningState:
+        """What follows from these records, full and short ones; the baseline is the first of the configurations."""
+        distinct = {item.id: item for item in reversed(configurations)}
+        baseline = distinct.pop(configurations[0].id)
+        others = sorted(distinct.values(), key=lambda item: item.index)
         first, later = others[: self._rule.calibrate], others[self._rule.calibrate :]
-        climbs = {baseline.id: self._climb(baseline, (), None, records)}
-        climbs |= {item.id: self._climb(item, self._rule.rungs, None, records) for item in first}
+        progress = {baseline.id: self._progress(baseline, (), None, records)}
+        progress |= {item.id: self._progress(item, self._rule.rungs, None, records) for item in first}
         correlations = None
-        if len(first) == self._rule.calibrate and all(climbs[item.id].settled for item in first):
-            correlations = self._correlations(first, climbs)
+        if len(first) == self._rule.calibrate and all(progress[item.id].settled for item in first):
+            correlations = self._correlations(first, progress)
         trusted = tuple(rung for rung, found in (correlations or {}).items() if found.trusted(self._rule.trust))
-        before = [climbs[item.id] for item in first]
+        before = [progress[item.id] for item in first]
         for item in later:
-            climbs[item.id] = Climb() if correlations is None else self._climb(item, trusted, before, records)
-            before.append(climbs[item.id])
-        return Ascent(climbs, correlations, trusted)
+            waits = correlations is None
+            progress[item.id] = ConfigurationProgress() if waits else self._progress(item, trusted, before, records)
+            before.append(progress[item.id])
+        return PruningState(progress, correlations, trusted)
 
     def _correlations(
-        self, first: Sequence[Configuration], climbs: Mapping[str, Climb]
+        self, first: Sequence[Configuration], progress: Mapping[str, ConfigurationProgress]
     ) -> dict[float, RankCorrelation]:
         full = [self._means[item.id] for item in first]
         return {
-            rung: rank_correlation([climbs[item.id].means[rung] for item in first], full) for rung in self._rule.rungs
+            rung: rank_correlation([progress[item.id].means[rung] for item in first], full) for rung in self._rule.rungs
         }
 
-    def _climb(
+    def _progress(
         self,
         item: Configuration,
         rungs: Sequence[float],
-        before: Sequence[Climb] | None,
+        before: Sequence[ConfigurationProgress] | None,
         records: Mapping[str, Record],
-    ) -> Climb:
-        """As far as the records go. before: those asked earlier, or None for one that climbs whatever it scores."""
-        climb = Climb()
+    ) -> ConfigurationProgress:
+        """As far as the records go. before: those asked earlier, or None for one that no rung may prune."""
+        progress = ConfigurationProgress()
         for rung in rungs:
-            climb.needs.append(self._short(item, rung))
-            mean = self._mean(climb.needs[-1], records)
+            progress.needs.append(self._short(item, rung))
+            mean = self._mean(progress.needs[-1], records)
             if mean is not None:
-                climb.means[rung] = mean
+                progress.means[rung] = mean
             if before is None:
                 continue
             if mean is None or not all(_is_decided(other, rung) for other in before):
-                return climb
+                return progress
             if not _keeps(self._rule, mean, [other.means[rung] for other in before if rung in other.means]):
-                climb.dropped_at, climb.settled = rung, True
-                return climb
-        climb.needs.append(item)
-        climb.settled = len(climb.means) == len(rungs) and self._mean(item, records) is not None
-        return climb
+                progress.pruned_at, progress.settled = rung, True
+                return progress
+        progress.needs.append(item)
+        progress.settled = len(progress.means) == len(rungs) and self._mean(item, records) is not None
+        return progress
 
     def _short(self, item: Configuration, rung: float) -> Configuration:
         key = item.id, rung
@@ -143,7 +144,7 @@ class Ladder:
         return self._means[configuration.id]
 
 
-def _is_decided(other: Climb, rung: float) -> bool:
+def _is_decided(other: ConfigurationProgress, rung: float) -> bool:
     """Whether it is known that the other one has a score at this rung, or never will."""
     return rung in other.means or other.settled
 
@@ -154,21 +155,19 @@ def _keeps(rule: Rungs, mean: float, before: Sequence[float]) -> bool:
     return asha_keeps(mean, before, rule.eta or ETA)
 
 
-def rung_lines(space: SearchSpace, ascent: Ascent | None) -> list[str]:
-    """What the short runs were good for: their rank correlation with full ones, who was dropped, or why nobody was."""
+def rung_lines(space: SearchSpace, state: PruningState | None) -> list[str]:
+    """The rank correlation of each rung with full runs, and how many configurations were pruned, or why none was."""
     if space.rungs is None:
         return [space.no_rungs_because] if space.no_rungs_because else []
-    if ascent is None or ascent.correlations is None:
-        told = f"short runs: not believed before {space.rungs.calibrate} configurations have run short and in full"
-        return [told]
+    if state is None or state.correlations is None:
+        return [f"short runs: prune none before {space.rungs.calibrate} configurations have run short and in full"]
     lines = []
-    for rung, found in ascent.correlations.items():
-        verdict = "trusted" if rung in ascent.trusted else "not trusted, nobody is dropped by it"
+    for rung, correlation in state.correlations.items():
+        verdict = "trusted" if rung in state.trusted else "not trusted, no configuration is pruned by it"
         lines.append(
-            f"short runs at {rung:g} of the schedule against full ones: {found}: {verdict} "
+            f"short runs at {rung:g} of the schedule against full ones: {correlation}: {verdict} "
             f"(the lower end must exceed {space.rungs.trust:g})"
         )
-    dropped = ascent.dropped
-    counts = {rung: list(dropped.values()).count(rung) for rung in ascent.trusted}
-    told = ", ".join(f"{count} dropped at {rung:g}" for rung, count in counts.items()) or "nobody was dropped"
-    return [*lines, f"of {len(ascent.climbs) - 1} configurations beside the baseline {told}"]
+    rungs = list(state.pruned.values())
+    counts = ", ".join(f"{rungs.count(rung)} pruned at {rung:g}" for rung in state.trusted) or "none was pruned"
+    return [*lines, f"of {len(state.progress) - 1} configurations beside the baseline {counts}"]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Protocol
 
-from orchestrator.search.pruning import Ascent, Ladder
+from orchestrator.search.pruning import Pruner, PruningState
 from orchestrator.search.race import race_of
 from orchestrator.space.configuration import Configuration, Outcome, baseline_of, identify, outcome_of, total_runs
 from orchestrator.space.search_space import SearchSpace
@@ -85,9 +85,9 @@ class RunQueue:
         self._handed_out: dict[str, Configuration] = {}
         self._exhausted = False
         self._num_past = 0
-        self._ladder = Ladder(space) if space.rungs else None
+        self._pruner = Pruner(space) if space.rungs else None
         self._standing: tuple[Known, Standing] | None = None
-        self._ascent: tuple[Known, Ascent] | None = None
+        self._pruning: tuple[Known, PruningState] | None = None
         self._configurations = list(journal.asked())
         if not self._configurations:
             self._add(baseline_of(space))
@@ -150,7 +150,7 @@ class RunQueue:
         self._records.pop(run_id, None)
         self._handed_out.pop(run_id, None)
         self._num_past = 0
-        self._standing = self._ascent = None
+        self._standing = self._pruning = None
 
     def _race(self) -> Standing:
         known, found = self._known, self._standing
@@ -159,22 +159,22 @@ class RunQueue:
             self._standing = found
         return found[1]
 
-    def _climbs(self) -> Ascent:
-        known, found = self._known, self._ascent
+    def _pruned(self) -> PruningState:
+        known, found = self._known, self._pruning
         if found is None or found[0] != known:
-            assert self._ladder is not None
-            found = known, self._ladder.ascent(list(self._configurations), dict(self._records))
-            self._ascent = found
+            assert self._pruner is not None
+            found = known, self._pruner.state(list(self._configurations), dict(self._records))
+            self._pruning = found
         return found[1]
 
     def _decided(self) -> bool:
         if self._space.rungs is not None:
-            return self._climbs().over
+            return self._pruned().over
         return self._space.race is None or self._race().over
 
     def _runs_of(self, configuration: Configuration) -> Iterator[tuple[Configuration, int]]:
         """Runs that a configuration needs by now; on a rung, runs of a shorter form of it."""
-        forms = self._climbs().climbs[configuration.id].needs if self._space.rungs else (configuration,)
+        forms = self._pruned().progress[configuration.id].needs if self._space.rungs else (configuration,)
         return itertools.product(forms, self.seeds_of(configuration))
 
     def _missing(self) -> Iterator[tuple[str, Configuration, int]]:
@@ -212,7 +212,7 @@ class RunQueue:
 
     def _complete(self, configuration: Configuration) -> bool:
         if self._space.rungs:
-            return self._climbs().climbs[configuration.id].settled
+            return self._pruned().progress[configuration.id].settled
         return all(configuration.run_id(seed) in self._records for seed in self.seeds)
 
     def outcome(self, configuration: Configuration) -> Outcome | None:
@@ -221,20 +221,20 @@ class RunQueue:
         return self._outcome(configuration) if settled else None
 
     def _left_the_race(self, configuration: Configuration) -> bool:
-        return self._race().over or self._race().fates.get(configuration.id, "running") != "running"
+        return self._race().over or self._race().statuses.get(configuration.id, "running") != "running"
 
     def _outcome(self, configuration: Configuration) -> Outcome:
-        short, dropped = self._short_means(configuration) if self._space.rungs else ((), False)
-        if dropped:
+        short, is_pruned = self._short_means(configuration) if self._space.rungs else ((), False)
+        if is_pruned:
             return Outcome(None, short=short)
         records = [self._records[configuration.run_id(seed)] for seed in self.seeds_of(configuration)]
         outcome = outcome_of(self._space, [row_of(record.model_dump(mode="json"), "", ()) for record in records])
         return outcome if outcome.score is None else replace(outcome, short=short)
 
     def _short_means(self, configuration: Configuration) -> tuple[tuple[tuple[float, float], ...], bool]:
-        """Means at the rungs that it ran, none if one of them failed; and whether it was dropped there."""
-        climb = self._climbs().climbs[configuration.id]
+        """Means at the rungs that it ran, none if one of them failed; and whether it was pruned there."""
+        progress = self._pruned().progress[configuration.id]
         sign = 1.0 if self._space.metric.goal == "minimize" else -1.0
-        whole = all(map(math.isfinite, climb.means.values()))
-        means = tuple((rung, sign * mean) for rung, mean in climb.means.items()) if whole else ()
-        return means, climb.dropped_at is not None
+        whole = all(map(math.isfinite, progress.means.values()))
+        means = tuple((rung, sign * mean) for rung, mean in progress.means.items()) if whole else ()
+        return means, progress.pruned_at is not None

@@ -3,9 +3,9 @@
 Configuration k is a pure function of the space, the sweep's seed, what earlier sweeps told, the k values chosen before
 it and their outcomes. For every answer a study is built afresh in memory; nothing survives a call, so nothing can be
 lost. Every method hears of limits: tpe and gp know constraints, cmaes is told that whoever is outside scored worse than
-all inside. And every method hears of whoever was dropped after short runs, or failed: tpe ranks them last, gp and cmaes
-are told a score for them (`orchestrator.search.imputation`). Method gp brings torch into this process, the others do
-not.
+all inside. And every method is told which configurations were pruned after short runs, or failed: tpe ranks them last,
+gp and cmaes are told a score for them (`orchestrator.search.imputation`). Method gp brings torch into this process, the
+others do not.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Outcome:
     """How far the worst seed is outside the limits of each constrained column; 0 inside."""
     short: tuple[tuple[float, float], ...] = ()
     """Parts of the schedule that it ran first, ascending, and the mean of the metric there. Without a score: it was
-    dropped there; empty for one that failed."""
+    pruned there; empty for one that failed."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def total_runs(space: SearchSpace, asked: Sequence[Configuration] = ()) -> int:
 
 
 def fewest_runs(space: SearchSpace, most: int) -> int:
-    """Runs if every race ends at its first look, or every rung drops all it may; `most` if nobody is dropped."""
+    """Runs if every race ends at its first look, or every rung prunes all it may; `most` without stopping."""
     if space.race is not None:
         return most // len(space.seeds) * space.race.first_look
     if space.rungs is None:

@@ -30,7 +30,7 @@ DEFAULT_SEEDS = (1337, 42, 2025)
 REFUSED = {
     "program": "a sweep here runs recipes, not programs; remove it and name the recipe: preset: tiny",
     "command": "a sweep here runs recipes, not commands; remove it and name the recipe: preset: tiny",
-    "early_terminate": "runs are not cut short: a cooldown decides at the end; drop configurations after short "
+    "early_terminate": "runs are not cut short: a cooldown decides at the end; prune configurations after short "
     "schedules instead, stopping: {rule: asha} or {rule: median}, or between seeds, stopping: {rule: race}",
 }
 
@@ -73,8 +73,8 @@ class SpaceFile(Section):
     guard: Guard = Guard()
     """What its machines must have in common: {min_speed: 0.9}."""
     stopping: Annotated[Race | Rungs, PydanticField(discriminator="rule")] | None = None
-    """Who is dropped early. {rule: race}: between seeds; `seeds` is then the longest the race may go. {rule: asha} or
-    {rule: median}: after short schedules, if they are shown to rank like full ones."""
+    """Which configurations end early. {rule: race}: between seeds; `seeds` is then the longest the race may go.
+    {rule: asha} or {rule: median}: after short schedules, if they are shown to rank like full ones."""
     warm_start: Annotated[tuple[str, ...], BeforeValidator(listed)] = ()
     """Earlier sweeps of the same store that an adaptive search is told: their finished configurations."""
 

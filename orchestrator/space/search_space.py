@@ -81,7 +81,7 @@ class SearchSpace(Section):
 
     @property
     def rungs(self) -> Rungs | None:
-        """The short runs before full ones; None too when there are too few configurations to drop any."""
+        """The short runs before full ones; None too when there are too few configurations to prune any."""
         few = isinstance(self.stopping, Rungs) and (self.num_configurations or 0) <= self.stopping.calibrate
         return self.stopping if isinstance(self.stopping, Rungs) and not few else None
 
@@ -91,8 +91,8 @@ class SearchSpace(Section):
         if not isinstance(self.stopping, Rungs) or self.rungs is not None:
             return ""
         return (
-            f"short runs: left out and nobody is dropped, for {self.stopping.calibrate} configurations would have to "
-            f"run in full before the others, and there are {self.num_configurations}"
+            f"short runs: left out and no configuration is pruned, for {self.stopping.calibrate} configurations would "
+            f"have to run in full before the others, and there are {self.num_configurations}"
         )
 
     @property

@@ -92,7 +92,7 @@ class Spending(Section):
 
 
 class Race(Section):
-    """Seeds are added where they decide something; configurations that cannot win are dropped."""
+    """Seeds are added where they decide something; configurations that cannot win are eliminated."""
 
     rule: Literal["race"]
     """How it is decided; `results.stats.race` has the rule."""
@@ -127,7 +127,7 @@ class Rungs(Section):
     calibrate: Annotated[int, PydanticField(ge=4)] = 8
     """First configurations that run at every rung and in full, to see whether short runs rank like full ones."""
     trust: float = 0.5
-    """What the lower end of the 90% interval of the rank correlation must exceed before a rung drops anybody."""
+    """What the lower end of the 90% interval of the rank correlation must exceed before a rung prunes any."""
 
     def complaints(self) -> Iterator[str]:
         told = ", ".join(f"{rung:g}" for rung in self.rungs)

@@ -27,7 +27,7 @@ from typing import Any
 from filelock import Timeout
 from ruamel.yaml import YAML
 
-from orchestrator.search.pruning import Ascent, ascent_of
+from orchestrator.search.pruning import Pruner, PruningState
 from orchestrator.search.race import race_of
 from orchestrator.space.configuration import Configuration, Outcome, Precedent, total_runs
 from orchestrator.space.search_space import SearchSpace
@@ -93,12 +93,12 @@ class Sweep:
 
     @property
     def total_runs(self) -> int:
-        """Runs of the whole sweep; at most this many while a search still chooses, or who is dropped is still open."""
+        """Runs of the whole sweep; at most this many while a search still chooses or stopping still decides."""
         asked = self.asked()
         if self.space.race and asked and (race := self.race()).over:
             return sum(race.seeds.values())
-        if self.space.rungs and len(asked) > (self.space.num_configurations or 0) and (ascent := self.ascent()).over:
-            return sum(len(climb.needs) for climb in ascent.climbs.values()) * len(self.space.seeds)
+        if self.space.rungs and len(asked) > (self.space.num_configurations or 0) and (pruning := self.pruning()).over:
+            return sum(len(item.needs) for item in pruning.progress.values()) * len(self.space.seeds)
         return total_runs(self.space, asked)
 
     @cached_property
@@ -110,9 +110,9 @@ class Sweep:
         """Where its race stands, if it is one."""
         return race_of(self.space, self.asked(), self.records())
 
-    def ascent(self) -> Ascent:
-        """Where its configurations stand on the rungs, if it has any."""
-        return ascent_of(self.space, self.asked(), {**self.records(), **self.short_records()})
+    def pruning(self) -> PruningState:
+        """Which of its configurations are pruned, if it has rungs."""
+        return Pruner(self.space).state(self.asked(), {**self.records(), **self.short_records()})
 
     def seeds_of(self, configuration: Configuration) -> tuple[int, ...]:
         """Seeds that a configuration needs: all of them, or in a race those of its rounds so far."""

@@ -179,7 +179,7 @@ def _moderated_needs(n: int, num_arms: int, level: float) -> NDArray[np.float64]
 def _race_needs(looks: Looks, level: float, paired: bool) -> NDArray[np.float64]:
     """The same for a look after every seed: the least gain that any look would have shown.
 
-    Of one candidate against the baseline; that others may drop it is left out, since the best is hardly ever dropped.
+    Of one candidate against the baseline; that others may eliminate it is left out, since the best hardly ever is.
     """
     random = np.random.default_rng(0)
     arms = random.normal(size=(1 if paired else 2, SIMULATED_RACES, looks.last))

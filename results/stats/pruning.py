@@ -1,10 +1,10 @@
-"""Dropping configurations after short runs: the rules, and whether short runs may be believed at all.
+"""Pruning configurations after short runs: the rules, and whether short runs may be believed at all.
 
 A rule sees one number per configuration, its mean over all seeds at one length of schedule, and compares it with those
 of the configurations before it at the same length; never a single seed, never two lengths. Before a length is believed,
 its ranking of some configurations that also ran in full must agree with the full ranking, by a declared threshold on
-the lower end of an interval. Lower is better; infinity is a configuration that failed. Decides nothing about gains: who
-is left is compared as usual.
+the lower end of an interval. Lower is better; infinity is a configuration that failed. Decides nothing about gains:
+those left are compared as usual.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def asha_keeps(value: float, before: Sequence[float], eta: int) -> bool:
 def median_keeps(value: float, before: Sequence[float]) -> bool:
     """Whether the value is no worse than the median of those that reached this length before it.
 
-    Source: Golovin et al. 2017, "Google Vizier", the median stopping rule; here those dropped since count too.
+    Source: Golovin et al. 2017, "Google Vizier", the median stopping rule; here those pruned since count too.
     """
     return math.isfinite(value) and (not before or value <= statistics.median(before))
 

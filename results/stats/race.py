@@ -3,11 +3,11 @@
 After each round (one seed more for all who still run) three questions are asked, each at this look's part of alpha and
 divided by the number of configurations:
 - Is a configuration better than the baseline by more than the margin? Then that is shown, for good.
-- Is it worse than the leader, or can it no longer clear the margin? Then it is dropped: it cannot win.
+- Is it worse than the leader, or can it no longer clear the margin? Then it is eliminated: it cannot win.
 - Can nobody who is left beat the leader by more than the margin? Then the race is over.
-So of all races at most alpha call a configuration better that is not, and at most alpha drop or pass over one that
-beats the named winner by more than the margin. What a round decides is a function of the completed rounds alone, never
-of who finished first. Scores are taken as normal; lower is better.
+So of all races at most alpha call a configuration better that is not, and at most alpha eliminate or pass over one
+that beats the named winner by more than the margin. What a round decides is a function of the completed rounds alone,
+never of who finished first. Scores are taken as normal; lower is better.
 Source: Maron and Moore 1994 (racing); Birattari 2002 (F-race); the spending of alpha is in `sequential`.
 """
 
@@ -24,7 +24,7 @@ from results.stats.sequential import Looks, p_less
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-Fate = Literal["running", "winner", "dropped", "left", "failed"]
+Status = Literal["running", "winner", "eliminated", "left", "failed"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Heats:
     running_SA: Mask
     """Who gets the next seed, the baseline included."""
     alive_SA: Mask
-    """Candidates that may still win, or that nobody had to drop before the end."""
+    """Candidates that may still win, or that were not eliminated before the end."""
     better_SA: Mask
     """Who was shown better than the baseline."""
     seeds_SA: NDArray[np.int_]
@@ -107,8 +107,8 @@ class Standing:
 
     seeds: Mapping[str, int]
     """How many of the declared seeds each arm needs by now, the baseline included."""
-    fates: Mapping[str, Fate]
-    """Of each candidate; 'left' is who was neither named nor dropped when the seeds were used up."""
+    statuses: Mapping[str, Status]
+    """Of each candidate; 'left' is who was neither named nor eliminated when the seeds were used up."""
     better: frozenset[str]
     """Candidates shown better than the baseline by more than the margin."""
     winner: str
@@ -134,21 +134,21 @@ def standing(scores: Mapping[str, Sequence[float]], baseline: str, rule: RaceRul
         heats.look(table)
     winner = arms[heats.winner_S[0]] if heats.winner_S[0] else ""
     over = not heats.running_SA.any()
-    fates = {arm: _fate(heats, place, over, arm == winner) for place, arm in enumerate(arms) if place}
+    statuses = {arm: _status(heats, place, over, arm == winner) for place, arm in enumerate(arms) if place}
     return Standing(
         seeds={arm: int(count) for arm, count in zip(arms, heats.seeds_SA[0], strict=True)},
-        fates=fates,
+        statuses=statuses,
         better=frozenset(arm for arm, shown in zip(arms, heats.better_SA[0], strict=True) if shown),
         winner=winner,
         over=over,
     )
 
 
-def _fate(heats: Heats, place: int, over: bool, is_winner: bool) -> Fate:
+def _status(heats: Heats, place: int, over: bool, is_winner: bool) -> Status:
     if heats.failed_SA[0, place]:
         return "failed"
     if is_winner:
         return "winner"
     if not heats.alive_SA[0, place]:
-        return "dropped"
+        return "eliminated"
     return "left" if over else "running"

@@ -20,8 +20,8 @@ from results.verdicts.verdict import Effect, Unit, Verdict
 
 TOLD = {
     "winner": "nobody in the race beats it by more than the margin",
-    "dropped": "dropped after {n} seeds: it cannot win",
-    "left": "neither named nor dropped when all {n} seeds were used up",
+    "eliminated": "eliminated after {n} seeds: it cannot win",
+    "left": "neither named nor eliminated when all {n} seeds were used up",
     "running": "still in the race after {n} seeds",
     "failed": "a seed failed",
 }
@@ -42,26 +42,26 @@ def race_verdicts(
     """
     terms = Terms(rule.margin, unit, rule.alpha, shared_variance=False)
     verdicts = []
-    for config, fate in race.fates.items():
+    for config, status in race.statuses.items():
         n = min(race.seeds[config], race.seeds[baseline])
         rows = frame[frame["config"].isin([config, baseline])]
         found = compare(rows, baseline, terms, Evidence(seeds[:n], objections=objections))
-        verdicts += [_judged(verdict, race, rule, fate, n) for verdict in found]
+        verdicts += [_judged(verdict, race, rule, status, n) for verdict in found]
     return verdicts
 
 
-def _judged(verdict: Verdict, race: Standing, rule: RaceRule, fate: str, n: int) -> Verdict:
+def _judged(verdict: Verdict, race: Standing, rule: RaceRule, status: str, n: int) -> Verdict:
     if verdict.bpb is None:
-        return replace(verdict, race=TOLD[fate].format(n=race.seeds[verdict.config]))
-    level = rule.alpha * rule.looks.share(n) / len(race.fates)
+        return replace(verdict, race=TOLD[status].format(n=race.seeds[verdict.config]))
+    level = rule.alpha * rule.looks.share(n) / len(race.statuses)
     return replace(
         verdict,
         conclusion="better" if verdict.config in race.better else "not shown",
         p_corrected=None,
-        num_comparisons=len(race.fates),
+        num_comparisons=len(race.statuses),
         bpb=_widened(verdict.bpb, verdict.df, level),
         nats=None if verdict.nats is None else _widened(verdict.nats, verdict.df, level),
-        race=TOLD[fate].format(n=race.seeds[verdict.config]),
+        race=TOLD[status].format(n=race.seeds[verdict.config]),
         looks=(rule.looks.first, rule.looks.last),
     )
 

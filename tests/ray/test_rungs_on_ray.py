@@ -30,7 +30,7 @@ SMALL = (
 )
 PATIENCE_S = 500
 STOPPED = {"asha": 6, "median": 4}
-"""Of ten configurations, how many are dropped after short runs."""
+"""Of ten configurations, how many are pruned after short runs."""
 
 
 @pytest.fixture(scope="module")
@@ -61,20 +61,20 @@ def inline(sweeps, rule) -> Sweep:
 
 
 def same_decisions(one: Sweep, other: Sweep) -> bool:
-    """Who was asked, who was dropped where, what ran short, and every row."""
+    """Who was asked, which were pruned where, what ran short, and every row."""
     rows = [rows_of(sweep).drop(columns="commit") for sweep in (one, other)]  # a file saved meanwhile changes it
     assert differences(*rows) == []
     short = [set(sweep.short_records()) for sweep in (one, other)]
-    return one.asked() == other.asked() and one.ascent().dropped == other.ascent().dropped and short[0] == short[1]
+    return one.asked() == other.asked() and one.pruning().pruned == other.pruning().pruned and short[0] == short[1]
 
 
 @pytest.mark.slow
-def test_dropped_configurations_have_no_full_runs(inline, rule):
-    ascent = inline.ascent()
-    assert len(ascent.dropped) == STOPPED[rule]
+def test_pruned_configurations_have_no_full_runs(inline, rule):
+    pruning = inline.pruning()
+    assert len(pruning.pruned) == STOPPED[rule]
     assert len(inline.records()) == 2 * (11 - STOPPED[rule])
     full = {record.run_id.partition("-")[0] for record in inline.records().values()}
-    assert not full & set(ascent.dropped)
+    assert not full & set(pruning.pruned)
 
 
 def life(sweeps: Sweeps, rule: str, fault: Callable[[psutil.Process], None] | None) -> int:
@@ -104,7 +104,7 @@ def kill_a_worker(driver: psutil.Process) -> None:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_on_ray_the_same_are_dropped_whatever_is_killed_in_between(sweeps, rule, inline):
+def test_on_ray_the_same_are_pruned_whatever_is_killed_in_between(sweeps, rule, inline):
     assert life(sweeps, rule, psutil.Process.kill) == -signal.SIGKILL
     assert life(sweeps, rule, psutil.Process.terminate) == 130
     assert life(sweeps, rule, kill_a_worker) == 0

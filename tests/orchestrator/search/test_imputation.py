@@ -21,7 +21,7 @@ def told(mean: float) -> float:
     return imputed({**WHOLE, 3: Outcome(None, short=((0.25, mean),))}, "minimize")[3].score
 
 
-def test_a_dropped_one_stands_where_its_short_mean_would_stand_in_full():
+def test_a_pruned_one_stands_where_its_short_mean_would_stand_in_full():
     assert [told(mean) for mean in (10.0, 11.5, 12.5, 99.0)] == [2.0, 2.75, 3.5, 3.5]
 
 
@@ -48,15 +48,15 @@ def late(tmp_path, method: str, outcome, count: int) -> list[dict]:
     return values[count // 3 :]
 
 
-def dropped_unless_among_the_first(index: int, values) -> Outcome:
+def pruned_unless_among_the_first(index: int, values) -> Outcome:
     short = ((0.25, 100 + bowl(values)),)
     return Outcome(bowl(values), short=short) if index < 6 else Outcome(None, short=short)
 
 
 @pytest.mark.parametrize(("method", "count"), [("tpe", 30), ("cmaes", 30), ("gp", 12)])
-def test_a_search_whose_later_configurations_are_all_dropped_still_learns(tmp_path, method, count):
-    found = late(tmp_path, method, dropped_unless_among_the_first, count)
-    chance = late(tmp_path, "random", dropped_unless_among_the_first, count)
+def test_a_search_whose_later_configurations_are_all_pruned_still_learns(tmp_path, method, count):
+    found = late(tmp_path, method, pruned_unless_among_the_first, count)
+    chance = late(tmp_path, "random", pruned_unless_among_the_first, count)
     means = [sum(map(bowl, values)) / len(values) for values in (found, chance)]
     assert means[0] < 0.8 * means[1], means
 

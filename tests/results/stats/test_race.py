@@ -36,13 +36,13 @@ def test_the_looks_spend_alpha_and_no_more(looks):
 
 def test_nobody_is_judged_before_the_first_look():
     now = standing({arm: scores[:2] for arm, scores in ARMS.items()}, "base", RULE)
-    assert (set(now.fates.values()), now.over, set(now.seeds.values())) == ({"running"}, False, {3})
+    assert (set(now.statuses.values()), now.over, set(now.seeds.values())) == ({"running"}, False, {3})
 
 
-def test_losers_are_dropped_winners_named_and_seeds_saved():
+def test_losers_are_eliminated_winners_named_and_seeds_saved():
     now = standing(ARMS, "base", RULE)
     assert now.over
-    assert now.fates["worse"] == "dropped"
+    assert now.statuses["worse"] == "eliminated"
     assert now.winner == "best"  # 'close' is within the margin, so no seed is spent on telling the two apart
     assert now.better == {"best", "close"}
     assert max(now.seeds.values()) < 10
@@ -52,20 +52,20 @@ def test_two_that_differ_by_less_than_the_noise_run_to_the_end_if_the_margin_is_
     rule = RaceRule(margin=0.0, alpha=0.05, looks=Looks(last=10))
     now = standing({"base": runs(2.0, seed=1), "a": runs(1.0, seed=5), "b": runs(1.0, seed=6)}, "base", rule)
     assert now.over
-    assert (now.winner, now.fates, now.seeds["a"], now.seeds["b"]) == ("", {"a": "left", "b": "left"}, 10, 10)
+    assert (now.winner, now.statuses, now.seeds["a"], now.seeds["b"]) == ("", {"a": "left", "b": "left"}, 10, 10)
     assert now.seeds["base"] < 10  # its part was decided early
 
 
 def test_when_nobody_clears_the_margin_the_race_ends_early_and_names_nobody():
     now = standing({"base": runs(2.0, seed=1), "a": runs(1.99, seed=2), "b": runs(2.3, seed=3)}, "base", RULE)
     assert (now.over, now.winner, now.better) == (True, "", frozenset())
-    assert set(now.fates.values()) == {"dropped"}
+    assert set(now.statuses.values()) == {"eliminated"}
     assert max(now.seeds.values()) < 10
 
 
 def test_a_failed_seed_takes_its_configuration_out_and_a_failed_baseline_ends_the_race():
     failed = standing({**ARMS, "best": [1.0, float("nan"), 1.0]}, "base", RULE)
-    assert failed.fates["best"] == "failed"
+    assert failed.statuses["best"] == "failed"
     assert failed.winner == "close"
     lost = standing({**ARMS, "base": [2.0, float("nan"), 2.0]}, "base", RULE)
     assert (lost.over, lost.winner, lost.better) == (True, "", frozenset())
