@@ -31,12 +31,12 @@ def print_acceptance(sweep: Sweep, store: Path, policy: str, baseline: str | Non
     name = str(incumbent["config"].iloc[0]) if len(incumbent) else str(reference)
     objections = evidence_of(sweep, frame).objections
     foreign = is_foreign(sweep, baseline)
-    told = []
+    told, state = [], sweep.state()
     for config in asked:
         if config == name:
             continue
         rows = frame[frame["config"] == config]
-        answer = accept(policy_of(policy), rows, incumbent, wanted_seeds(sweep, config))
+        answer = accept(policy_of(policy), rows, incumbent, state.seeds_of(asked[config]))
         if objection := objections.get(config) or objections.get(name):
             answer = Acceptance(answer.policy, config, name, "cannot say", objection)
         if foreign and answer.gain_bpb is not None:
@@ -44,11 +44,6 @@ def print_acceptance(sweep: Sweep, store: Path, policy: str, baseline: str | Non
         told.append(answer)
     told.sort(key=lambda answer: float("inf") if answer.gain_bpb is None else -answer.gain_bpb)
     _print(told, format, {config: label(item, sweep.space) for config, item in asked.items()})
-
-
-def wanted_seeds(sweep: Sweep, config: str) -> tuple[int, ...]:
-    """The seeds a configuration must have finished: all, or in a race those of its rounds."""
-    return sweep.space.seeds[: sweep.race().seeds[config]] if sweep.space.race else sweep.space.seeds
 
 
 def print_records(record: str | None, policy: str | None, format: str) -> None:

@@ -41,8 +41,10 @@ def verdicts_of_race(
     sweep: Sweep, frame: pd.DataFrame, reference: str | pd.DataFrame, objections: Mapping[str, str]
 ) -> list[Verdict]:
     """Against its own baseline the race decides; anybody else is compared on the seeds that each arm has."""
-    race, space = sweep.race(), sweep.space
-    rule = rule_of(space, is_paired(space, sweep.asked(), sweep.records()))
+    state, space = sweep.state(), sweep.space
+    race = state.race
+    assert race is not None
+    rule = rule_of(space, is_paired(space, state.configurations, state.records))
     own = reference if isinstance(reference, str) else ""
     if own == sweep.asked()[0].id:
         return race_verdicts(frame, race, own, rule, space.compare.unit, space.seeds, objections)

@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator.analysis.comparison import verdicts_of
 from orchestrator.analysis.tables import baseline_of, rows_of
 from orchestrator.search.pruning import rung_lines
+from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import label
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.live import driven_s
@@ -31,7 +32,7 @@ from trainer.store.shared import stage_store
 
 def dossier_of(sweep: Sweep) -> Dossier:
     """Everything a report or a notebook tells of the sweep as it stands now."""
-    space, asked, frame = sweep.space, sweep.asked(), rows_of(sweep)
+    space, asked, frame, state = sweep.space, sweep.asked(), rows_of(sweep), sweep.state()
     dossier = Dossier(
         name=sweep.name,
         question=space.description or sweep.name,
@@ -42,9 +43,9 @@ def dossier_of(sweep: Sweep) -> Dossier:
         fates=sweep.ledger.fate(item.id for item in asked),
         swept_keys=space.swept_keys,
         seeds=space.seeds,
-        enough=sweep.race().seeds if space.race else {},
-        terms=_terms(sweep),
-        total_runs=sweep.total_runs,
+        enough=state.race.seeds if state.race else {},
+        terms=_terms(sweep, state),
+        total_runs=state.total_runs,
         adaptive=space.exploratory,
         outcomes=read_outcomes(sweep.folder),
         planned=read_plan(sweep.folder),
@@ -66,7 +67,7 @@ def open_dossier(store: str = "", name: str = "", sweep_folder: str = "") -> Dos
     return dossier_of(find_sweep(store_folder(store or USUAL_STORE), name)) if name else published_dossier()
 
 
-def _terms(sweep: Sweep) -> Mapping[str, str]:
+def _terms(sweep: Sweep, state: SweepState) -> Mapping[str, str]:
     space, terms = sweep.space, sweep.space.compare
     baseline = ", ".join(f"{key} = {value}" for key, value in terms.baseline.items()) or "the preset itself"
     changed = ", ".join(f"{key} = {value}" for key, value in space.overrides.items())
@@ -78,7 +79,7 @@ def _terms(sweep: Sweep) -> Mapping[str, str]:
         "Baseline": baseline,
         "Judged by": f"{space.metric.name} ({space.metric.goal})",
         "Counts as better": f"a gain of more than {terms.margin:g} {terms.unit} at alpha = {terms.alpha:g}",
-        "Stopping": _stopping(sweep),
+        "Stopping": _stopping(state),
         "Training ends": _end_of_training(space),
         "Liveness": preflight_words(sweep),
         "Limits": "; ".join(f"{name}: {_limit(limit)}" for name, limit in space.constraints.items()),
@@ -95,11 +96,11 @@ def _end_of_training(space: SearchSpace) -> str:
     return f"by the clock, after {budget.train_s:g} s: the hardware is part of the question"
 
 
-def _stopping(sweep: Sweep) -> str:
-    space = sweep.space
+def _stopping(state: SweepState) -> str:
+    space = state.space
     if space.race is not None:
         return f"a race: seeds are added where they decide something, looked at from {space.race.first_look} seeds on"
-    return ". ".join(rung_lines(space, sweep.pruning() if space.rungs else None))
+    return ". ".join(rung_lines(space, state.pruning))
 
 
 def _limit(limit: Any) -> str:

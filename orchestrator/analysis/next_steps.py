@@ -28,6 +28,7 @@ from orchestrator.analysis.confirm import confirmation_of, num_seeds_for, winner
 from orchestrator.analysis.tables import rows_of, table_of
 from orchestrator.plan.estimate import plan_here
 from orchestrator.plan.power import spread_of
+from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import Configuration, label
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.sweep import Sweep, list_sweeps, same_question
@@ -114,25 +115,25 @@ def _within(steps: Sequence[Step], budget_s: float | None, gpu_hours: float | No
 
 
 def _steps_of(sweep: Sweep) -> Iterator[Step]:
-    recorded = len(sweep.records()) + len(sweep.short_records())
-    if recorded < sweep.total_runs:
-        yield _finish(sweep, sweep.total_runs - recorded)
+    state = sweep.state()
+    if state.missing_runs:
+        yield _finish(sweep, state)
     elif sweep.purpose == "sweep":
         yield from _confirm(sweep)
         yield from _search(sweep)
 
 
-def _finish(sweep: Sweep, runs: int) -> Step:
-    done = _scores(sweep) if sweep.asked() else []
+def _finish(sweep: Sweep, state: SweepState) -> Step:
+    done = _scores(sweep) if state.configurations else []
     to_come = (sweep.space.num_configurations or 0) + 1 - len(done)
     return Step(
         kind="finish",
         sweep=sweep.name,
-        reason=f"{runs} of {sweep.total_runs} runs are missing; what is finished is not run again",
+        reason=f"{state.missing_runs} of {state.total_runs} runs are missing; what is finished is not run again",
         command=sweep.command("resume"),
         configurations=(),
         seeds=sweep.space.seeds,
-        runs=runs,
+        runs=state.missing_runs,
         value_bpb=_gain_of_more(sweep, done, to_come),
         **_cost(sweep, sweep.space),
     )
@@ -175,7 +176,7 @@ def _is_confirmed(sweep: Sweep, winner: Configuration) -> bool:
     return any(
         other.purpose == "confirm"
         and winner.id in {item.id for item in other.asked()}
-        and len(other.records()) >= other.total_runs
+        and not other.state().missing_runs
         for other in list_sweeps(sweep.store)
     )
 

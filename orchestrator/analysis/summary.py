@@ -41,7 +41,7 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     for line in (
         *handling_lines(frame, sweep.space.seeds),
         *machines_say(sweep),
-        *rung_lines(sweep.space, sweep.pruning() if sweep.space.rungs else None),
+        *rung_lines(sweep.space, sweep.state().pruning),
         "",
     ):
         console.print(line, soft_wrap=True)

@@ -49,13 +49,13 @@ def table_of(sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
 
     In a race each configuration needs the seeds of its rounds alone.
     """
-    metric = sweep.space.metric
+    metric, race = sweep.space.metric, sweep.state().race
     return per_configuration(
         frame,
         metric.name,
         baseline_of(sweep),
         sweep.space.seeds,
-        enough=sweep.race().seeds if sweep.space.race else {},
+        enough=race.seeds if race else {},
         limits={name: (limit.min, limit.max) for name, limit in sweep.space.constraints.items()},
         higher_first=metric.goal == "maximize",
     )

@@ -54,7 +54,7 @@ class StudyFile:
             study.add_trial(_trial(self._sweep.space, configuration))
             self._running.append(configuration.index)
         self._num_shown = len(configurations)
-        ended = {index: self._queue.outcome(configurations[index]) for index in self._running}
+        ended = {index: self._queue.state.outcome(configurations[index]) for index in self._running}
         for index, outcome in ended.items():
             if outcome is not None:
                 _end(study, index, outcome)
@@ -74,7 +74,7 @@ class StudyFile:
         if [trial.user_attrs.get("config") for trial in trials] != [item.id for item in asked]:
             return None
         for trial, item in zip(trials, asked, strict=True):
-            outcome = self._queue.outcome(item)
+            outcome = self._queue.state.outcome(item)
             if trial.state.is_finished() and (outcome is None or trial.state != _state(outcome)):
                 return None
         self._num_shown = len(trials)

@@ -11,16 +11,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
-from orchestrator.search.pruning import Pruner, PruningState
-from orchestrator.search.race import race_of
-from orchestrator.space.configuration import Configuration, Outcome, baseline_of, identify, outcome_of, total_runs
+from orchestrator.search.pruning import Pruner
+from orchestrator.search.state import SweepState
+from orchestrator.space.configuration import Configuration, Outcome, baseline_of, identify, total_runs
 from orchestrator.space.search_space import SearchSpace
-from results.rows.row import row_of
-from results.stats.race import Standing
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record
 
@@ -30,10 +28,6 @@ class Pause(Enum):
 
     WAIT = "only the end of a run in flight can bring one"
     FINISHED = "every run has its record"
-
-
-Known = tuple[int, int]
-"""Numbers of configurations asked and of records."""
 
 
 WAIT, FINISHED = Pause.WAIT, Pause.FINISHED
@@ -72,7 +66,7 @@ def default_lag(space: SearchSpace, slots: int | None) -> int:
 
 
 class RunQueue:
-    """Hands out runs until every configuration has a record for every seed.
+    """Hands out runs until every configuration has a record for every seed it needs.
 
     records:  finished runs by run id, from earlier lives
     lag:      an adaptive search asks for configuration k once all up to k - 1 - lag are complete. Fixed when the sweep
@@ -86,21 +80,25 @@ class RunQueue:
         self._exhausted = False
         self._num_past = 0
         self._pruner = Pruner(space) if space.rungs else None
-        self._standing: tuple[Known, Standing] | None = None
-        self._pruning: tuple[Known, PruningState] | None = None
+        self._version = 0
+        self._latest: tuple[int, SweepState] | None = None
         self._configurations = list(journal.asked())
         if not self._configurations:
             self._add(baseline_of(space))
         self._most_runs = total_runs(space, self._configurations)
 
     @property
-    def seeds(self) -> tuple[int, ...]:
-        """Seeds of every configuration."""
-        return self._space.seeds
+    def state(self) -> SweepState:
+        """What follows from the configurations and records so far.
 
-    def seeds_of(self, configuration: Configuration) -> tuple[int, ...]:
-        """Seeds that a configuration needs: all of them, or in a race those of its rounds so far."""
-        return self.seeds[: self._race().seeds[configuration.id]] if self._space.race else self.seeds
+        The screen's thread asks too, so a state carries the version it was made for: one that was made before a run
+        ended must not be taken for one after it.
+        """
+        version, latest = self._version, self._latest
+        if latest is None or latest[0] != version:
+            latest = version, SweepState(self._space, self._configurations, self._records, self._pruner)
+            self._latest = latest
+        return latest[1]
 
     @property
     def configurations(self) -> tuple[Configuration, ...]:
@@ -108,25 +106,23 @@ class RunQueue:
         return tuple(self._configurations)
 
     def configuration_of(self, run_id: str) -> Configuration | None:
-        """What a run that was handed out runs; on a rung, the short form of what was asked."""
+        """What a run that was handed out runs; at a rung, the short form of what was asked."""
         return self._handed_out.get(run_id)
 
     @property
     def records(self) -> Mapping[str, Record]:
-        """Records by run id, as far as the queue has heard of them."""
+        """Records by run id, as far as `finished` was called."""
         return self._records
 
     @property
     def total_runs(self) -> int:
         """Runs of the whole sweep; at most this many while configurations are still to be asked."""
-        if not self._exhausted or not self._decided():
-            return self._most_runs
-        return sum(1 for item in {item.id: item for item in self._configurations}.values() for _ in self._runs_of(item))
+        return self.state.needed_runs if self._exhausted and self.state.is_decided else self._most_runs
 
     def next_run(self) -> Run | Pause:
         """A run that nobody has; WAIT while only other runs' ends can bring one; FINISHED when there is none left."""
         while self._space.race is not None and self._ask():
-            pass  # a race starts once everybody is known
+            pass  # a race starts once all configurations are known
         while True:
             for run_id, configuration, seed in self._missing():
                 if run_id not in self._handed_out:
@@ -136,71 +132,47 @@ class RunQueue:
                 return WAIT if next(self._missing(), None) else FINISHED
 
     def finished(self, run_id: str, record: Record) -> None:
-        """A run has its record; telling it twice changes nothing. The first record stands."""
+        """A run has its record; calling it twice changes nothing. The first record stands."""
         self._records.setdefault(run_id, record)
-
-    @property
-    def _known(self) -> Known:
-        """How much a decision rests on. The screen's thread asks too, so what was worked out carries it: a look that
-        began before a run ended must not be taken for one after it."""
-        return len(self._configurations), len(self._records)
+        self._version += 1
 
     def forget(self, run_id: str) -> None:
         """A run's record counts no longer: it is handed out again."""
         self._records.pop(run_id, None)
         self._handed_out.pop(run_id, None)
         self._num_past = 0
-        self._standing = self._pruning = None
-
-    def _race(self) -> Standing:
-        known, found = self._known, self._standing
-        if found is None or found[0] != known:
-            found = known, race_of(self._space, list(self._configurations), dict(self._records))
-            self._standing = found
-        return found[1]
-
-    def _pruned(self) -> PruningState:
-        known, found = self._known, self._pruning
-        if found is None or found[0] != known:
-            assert self._pruner is not None
-            found = known, self._pruner.state(list(self._configurations), dict(self._records))
-            self._pruning = found
-        return found[1]
-
-    def _decided(self) -> bool:
-        if self._space.rungs is not None:
-            return self._pruned().over
-        return self._space.race is None or self._race().over
-
-    def _runs_of(self, configuration: Configuration) -> Iterator[tuple[Configuration, int]]:
-        """Runs that a configuration needs by now; on a rung, runs of a shorter form of it."""
-        forms = self._pruned().progress[configuration.id].needs if self._space.rungs else (configuration,)
-        return itertools.product(forms, self.seeds_of(configuration))
+        self._pruner = Pruner(self._space) if self._space.rungs else None  # the other one keeps the record's mean
+        self._version += 1
 
     def _missing(self) -> Iterator[tuple[str, Configuration, int]]:
         """Runs without a record, configuration by configuration, seed by seed."""
         self._pass_complete()
+        state = self.state
         for asked in itertools.islice(self._configurations, self._num_past, None):
-            for configuration, seed in self._runs_of(asked):
+            for configuration, seed in state.runs_of(asked):
                 run_id = configuration.run_id(seed)
                 if run_id not in self._records:
                     yield run_id, configuration, seed
 
     def _pass_complete(self) -> None:
         """Leaves the leading configurations behind that need no run any more, else every look would walk past all of
-        them; in a race, or on rungs, a configuration that is complete may need more later."""
+        them; in a race, or at rungs, a configuration that is complete may need more later."""
         if self._space.race is None and self._space.rungs is None:
             left = itertools.islice(self._configurations, self._num_past, None)
-            self._num_past += sum(1 for _ in itertools.takewhile(self._complete, left))
+            self._num_past += sum(1 for _ in itertools.takewhile(self.state.is_settled, left))
 
     def _ask(self) -> bool:
         """One more configuration; False when there is none, or none yet."""
-        steering = self._configurations[: max(0, len(self._configurations) - self._lag)] if self._space.adaptive else []
-        if self._exhausted or not all(self._complete(configuration) for configuration in steering):
+        if self._exhausted:
             return False
-        searched = [item.values for item in self._configurations if not item.is_baseline]
-        told = {item.index - 1: self._outcome(item) for item in steering if not item.is_baseline}
-        values = self._searcher.ask(searched, told)
+        steering = self._configurations[: max(0, len(self._configurations) - self._lag)] if self._space.adaptive else []
+        if not all(self.state.is_settled(configuration) for configuration in steering):
+            return False
+        outcomes = {item.index - 1: self.state.outcome(item) for item in steering if not item.is_baseline}
+        values = self._searcher.ask(
+            [item.values for item in self._configurations if not item.is_baseline],
+            {index: outcome for index, outcome in outcomes.items() if outcome is not None},
+        )
         self._exhausted = values is None
         if values is not None:
             self._add(identify(self._space, len(self._configurations), values))
@@ -209,32 +181,4 @@ class RunQueue:
     def _add(self, configuration: Configuration) -> None:
         self._journal.append(configuration)
         self._configurations.append(configuration)
-
-    def _complete(self, configuration: Configuration) -> bool:
-        if self._space.rungs:
-            return self._pruned().progress[configuration.id].settled
-        return all(configuration.run_id(seed) in self._records for seed in self.seeds)
-
-    def outcome(self, configuration: Configuration) -> Outcome | None:
-        """What became of a configuration; None while it needs, or may yet need, another run."""
-        settled = self._left_the_race(configuration) if self._space.race else self._complete(configuration)
-        return self._outcome(configuration) if settled else None
-
-    def _left_the_race(self, configuration: Configuration) -> bool:
-        return self._race().over or self._race().statuses.get(configuration.id, "running") != "running"
-
-    def _outcome(self, configuration: Configuration) -> Outcome:
-        short, is_pruned = self._short_means(configuration) if self._space.rungs else ((), False)
-        if is_pruned:
-            return Outcome(None, short=short)
-        records = [self._records[configuration.run_id(seed)] for seed in self.seeds_of(configuration)]
-        outcome = outcome_of(self._space, [row_of(record.model_dump(mode="json"), "", ()) for record in records])
-        return outcome if outcome.score is None else replace(outcome, short=short)
-
-    def _short_means(self, configuration: Configuration) -> tuple[tuple[tuple[float, float], ...], bool]:
-        """Means at the rungs that it ran, none if one of them failed; and whether it was pruned there."""
-        progress = self._pruned().progress[configuration.id]
-        sign = 1.0 if self._space.metric.goal == "minimize" else -1.0
-        whole = all(map(math.isfinite, progress.means.values()))
-        means = tuple((rung, sign * mean) for rung, mean in progress.means.items()) if whole else ()
-        return means, progress.pruned_at is not None
+        self._version += 1

@@ -8,6 +8,7 @@ from collections import deque
 from typing import Any
 
 from orchestrator.search.run_queue import RunQueue
+from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import Configuration, label
 from orchestrator.status.screen import Screen
 from orchestrator.sweep.live import SlotPicture, SweepPicture, driven_s, write_live
@@ -91,23 +92,13 @@ class Overview:
 
     def _comparable(self) -> list[tuple[list[float], Configuration]]:
         """Configurations with the scores of all their seeds; in a race, of the seeds that all still in it have."""
-        scored = [(self._scores(which), which) for which in list(self._queue.configurations)]
+        state = self._queue.state
+        scored = [(_scores(state, which), which) for which in self._queue.configurations]
         race = self._sweep.space.race is not None
-        shared = [len(scores) for scores, which in scored if race and self._queue.outcome(which) is None]
+        shared = [len(scores) for scores, which in scored if race and state.outcome(which) is None]
         if shared:
             return [(scores[: min(shared)], which) for scores, which in scored if len(scores) >= min(shared) > 0]
-        return [(scores, which) for scores, which in scored if len(scores) == len(self._queue.seeds_of(which))]
-
-    def _scores(self, configuration: Configuration) -> list[float]:
-        """The headline of its seeds in order, up to the first that is missing or failed."""
-        scores: list[float] = []
-        for seed in self._queue.seeds_of(configuration):
-            record = self._queue.records.get(configuration.run_id(seed))
-            value = record.metric(record.headline, "val_bpb") if record and record.status == "done" else None
-            if value is None:
-                break
-            scores.append(float(value))
-        return scores
+        return [(scores, which) for scores, which in scored if len(scores) == len(state.seeds_of(which))]
 
     def _run_s(self, now_s: float) -> float | None:
         """Seconds from one run's end to the next, over the newest ones; None before two runs ended."""
@@ -120,6 +111,18 @@ class Overview:
         if self._planned_s is None or self._done_before:
             return None
         return max(self._planned_s - (now_s - self._started_s), 0.0) or None
+
+
+def _scores(state: SweepState, configuration: Configuration) -> list[float]:
+    """The headline of its seeds in order, up to the first that is missing or failed."""
+    scores: list[float] = []
+    for seed in state.seeds_of(configuration):
+        record = state.records.get(configuration.run_id(seed))
+        value = record.metric(record.headline, "val_bpb") if record and record.status == "done" else None
+        if value is None:
+            break
+        scores.append(float(value))
+    return scores
 
 
 def spread(scores: list[float]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import total_runs
 from orchestrator.status.screen import make_screen, panel
 from orchestrator.sweep.live import picture_from, read_live
@@ -25,7 +26,8 @@ def standing(sweep: Sweep) -> dict[str, Any]:
     records, and what to do), live (what the driver last told; None while none works).
     """
     records, damage = sweep.readable_records()
-    busy, total = sweep.is_locked(), total_runs(sweep.space, sweep.asked()) if damage else sweep.total_runs
+    busy, asked = sweep.is_locked(), sweep.asked()
+    total = total_runs(sweep.space, asked) if damage else SweepState(sweep.space, asked, records).total_runs
     ended = "damaged" if damage else "complete" if len(records) >= total else "interrupted"
     return {
         "sweep": sweep.name,

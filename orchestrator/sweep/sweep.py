@@ -27,9 +27,8 @@ from typing import Any
 from filelock import Timeout
 from ruamel.yaml import YAML
 
-from orchestrator.search.pruning import Pruner, PruningState
-from orchestrator.search.race import race_of
-from orchestrator.space.configuration import Configuration, Outcome, Precedent, total_runs
+from orchestrator.search.state import SweepState
+from orchestrator.space.configuration import Configuration, Outcome, Precedent
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.sharing import driven_elsewhere, driving, fetch_sweeps, question_stands, set_aside
 from results.rows.layout import (
@@ -45,7 +44,6 @@ from results.rows.layout import (
     set_aside_file,
     sweep_folder,
 )
-from results.stats.race import Standing
 from results.verdicts.seed_ledger import Ledger, Purpose
 from trainer.spec.environment import commit
 from trainer.spec.errors import StoreError, did_you_mean
@@ -56,6 +54,26 @@ from trainer.store.mirror import fetch_file, publish_file, store_name, store_opt
 
 LOCK_TIMEOUT_S = 0.5
 """Longer than a look at the lock takes, shorter than a person notices."""
+
+
+class ReadWhenNeeded(Mapping[str, Record]):
+    """Records that are read from disk at the first look at one of them."""
+
+    def __init__(self, read: Callable[[], Mapping[str, Record]]):
+        self._read = read
+
+    @cached_property
+    def _records(self) -> Mapping[str, Record]:
+        return self._read()
+
+    def __getitem__(self, run_id: str) -> Record:
+        return self._records[run_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
 
 
 @dataclass(frozen=True)
@@ -91,32 +109,20 @@ class Sweep:
         """The command line, to be pasted, that does this with the sweep: 'orchestrator resume ttt --store s3://b/p'."""
         return " ".join(["orchestrator", verb, self.name, *options]) + store_option(self.store)
 
-    @property
-    def total_runs(self) -> int:
-        """Runs of the whole sweep; at most this many while a search still chooses or stopping still decides."""
-        asked = self.asked()
-        if self.space.race and asked and (race := self.race()).over:
-            return sum(race.seeds.values())
-        if self.space.rungs and len(asked) > (self.space.num_configurations or 0) and (pruning := self.pruning()).over:
-            return sum(len(item.needs) for item in pruning.progress.values()) * len(self.space.seeds)
-        return total_runs(self.space, asked)
-
     @cached_property
     def ledger(self) -> Ledger:
         """The seed ledger of the store; read once, then line by line as it grows."""
         return Ledger(self.store)
 
-    def race(self) -> Standing:
-        """Where its race stands, if it is one."""
-        return race_of(self.space, self.asked(), self.records())
+    def state(self) -> SweepState:
+        """What its journal and its records decide, as they are now.
 
-    def pruning(self) -> PruningState:
-        """Which of its configurations are pruned, if it has rungs."""
-        return Pruner(self.space).state(self.asked(), {**self.records(), **self.short_records()})
+        The records are read when an answer needs them. Raises StoreError then for one that cannot be read.
+        """
+        return SweepState(self.space, self.asked(), ReadWhenNeeded(self._all_records))
 
-    def seeds_of(self, configuration: Configuration) -> tuple[int, ...]:
-        """Seeds that a configuration needs: all of them, or in a race those of its rounds so far."""
-        return self.space.seeds[: self.race().seeds[configuration.id]] if self.space.race else self.space.seeds
+    def _all_records(self) -> dict[str, Record]:
+        return {**self.records(), **self.short_records()}
 
     @contextmanager
     def lock(self) -> Iterator[None]:

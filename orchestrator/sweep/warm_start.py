@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import Configuration, Precedent, identify, outcome_of
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.same_text import text_complaint
@@ -19,7 +20,6 @@ from orchestrator.sweep.sweep import Sweep, find_sweep
 from results.rows.row import row_of
 from trainer.spec.errors import RecipeError, StoreError
 from trainer.spec.field_index import flat
-from trainer.spec.record import Record
 
 
 def precedents_of(store: Path, space: SearchSpace) -> list[Precedent]:
@@ -46,10 +46,10 @@ def precedent_lines(precedents: Sequence[Precedent]) -> list[str]:
 def _answers(sweep: Sweep, space: SearchSpace) -> list[Precedent]:
     if complaint := text_complaint(sweep):
         raise StoreError(f"warm_start: sweep '{sweep.name}' cannot be compared: it {complaint}")
-    records, answers, reasons = sweep.records(), [], Counter[str]()
-    for configuration in sweep.asked():
+    state, answers, reasons = sweep.state(), [], Counter[str]()
+    for configuration in state.configurations:
         values, reason = _values_in(space, sweep, configuration)
-        outcome = outcome_of(space, _rows(sweep, configuration, records))
+        outcome = outcome_of(space, _rows(state, configuration))
         reason = reason or ("not finished, or failed" if outcome.score is None else "")
         if reason:
             reasons[reason] += 1
@@ -64,10 +64,10 @@ def _answers(sweep: Sweep, space: SearchSpace) -> list[Precedent]:
     return answers
 
 
-def _rows(sweep: Sweep, configuration: Configuration, records: Mapping[str, Record]) -> list[Mapping[str, Any]]:
+def _rows(state: SweepState, configuration: Configuration) -> list[Mapping[str, Any]]:
     """A row per seed that the sweep wanted of it; one without a record is an empty row."""
-    wanted = (configuration.run_id(seed) for seed in sweep.seeds_of(configuration))
-    found = [records.get(run_id) for run_id in wanted]
+    wanted = (configuration.run_id(seed) for seed in state.seeds_of(configuration))
+    found = [state.records.get(run_id) for run_id in wanted]
     return [{"status": "planned"} if one is None else row_of(one.model_dump(mode="json"), "", ()) for one in found]
 
 

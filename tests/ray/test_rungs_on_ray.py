@@ -65,12 +65,16 @@ def same_decisions(one: Sweep, other: Sweep) -> bool:
     rows = [rows_of(sweep).drop(columns="commit") for sweep in (one, other)]  # a file saved meanwhile changes it
     assert differences(*rows) == []
     short = [set(sweep.short_records()) for sweep in (one, other)]
-    return one.asked() == other.asked() and one.pruning().pruned == other.pruning().pruned and short[0] == short[1]
+    return (
+        one.asked() == other.asked()
+        and one.state().pruning.pruned == other.state().pruning.pruned
+        and short[0] == short[1]
+    )
 
 
 @pytest.mark.slow
 def test_pruned_configurations_have_no_full_runs(inline, rule):
-    pruning = inline.pruning()
+    pruning = inline.state().pruning
     assert len(pruning.pruned) == STOPPED[rule]
     assert len(inline.records()) == 2 * (11 - STOPPED[rule])
     full = {record.run_id.partition("-")[0] for record in inline.records().values()}

@@ -98,7 +98,7 @@ def test_values_are_the_aggregates_and_constraints_are_known(tmp_path):
     sweep = open_sweep(tmp_path, space_of(tmp_path, LIMITED))
     followed(sweep, 100)
     study, queue = open_study(sweep.folder / STUDY_FILE), queue_of(sweep)
-    assert [trial.value for trial in study.trials] == [queue.outcome(item).score for item in queue.configurations]
+    assert [trial.value for trial in study.trials] == [queue.state.outcome(item).score for item in queue.configurations]
     assert study.trials[1].constraints.items() >= {"total_bytes": 15_536, "eval_s": 0.0}.items()
     with pytest.raises(ValueError, match="feasible"):
         _ = study.best_trial  # 250,000 bytes and the reserve for code are over the limit
@@ -128,7 +128,7 @@ def test_a_damaged_file_is_written_anew(tmp_path, damage):
     assert [trial.state.name for trial in open_study(path).trials] == ["COMPLETE"] * 6
     queue = queue_of(sweep)
     assert [trial.value for trial in open_study(path).trials] == [
-        queue.outcome(item).score for item in queue.configurations
+        queue.state.outcome(item).score for item in queue.configurations
     ]
 
 

@@ -69,23 +69,23 @@ def test_a_short_schedule_keeps_its_proportions(tmp_path):
 def test_trusted_short_runs_prune_the_worse_and_keep_the_best(tmp_path, rule):
     sweep = open_sweep(tmp_path, space_of(tmp_path, RUNGS.replace("asha, rungs: [0.25, 0.5], eta: 3", f"{rule}")))
     leave_runs(sweep, faithful)
-    pruning, asked = sweep.pruning(), sweep.asked()[1:]
+    pruning, asked = sweep.state().pruning, sweep.asked()[1:]
     best = min(asked[8:], key=lambda item: abs(math.log(item.values["optimizer.muon.lr"] / 0.02)))
     assert pruning.trusted
     assert best.id not in pruning.pruned
     assert 4 <= len(pruning.pruned) <= 12
     assert not set(pruning.pruned) & {item.id for item in asked[:8]}
-    assert sweep.total_runs == len(sweep.records()) + len(sweep.short_records())
+    assert sweep.state().total_runs == len(sweep.records()) + len(sweep.short_records())
     assert len(sweep.records()) == (21 - len(pruning.pruned)) * 2
 
 
 def test_short_runs_that_mislead_prune_none_and_are_left_out_from_then_on(tmp_path):
     sweep = open_sweep(tmp_path, space_of(tmp_path, RUNGS))
     leave_runs(sweep, misleading)
-    assert sweep.pruning().trusted == ()
-    assert sweep.pruning().pruned == {}
+    assert sweep.state().pruning.trusted == ()
+    assert sweep.state().pruning.pruned == {}
     assert (len(sweep.records()), len(sweep.short_records())) == (21 * 2, 8 * 2 * 2)
-    told = "\n".join(rung_lines(sweep.space, sweep.pruning()))
+    told = "\n".join(rung_lines(sweep.space, sweep.state().pruning))
     assert "Spearman -1.00" in told
     assert told.count("not trusted, no configuration is pruned by it") == 2
 
@@ -134,9 +134,9 @@ def test_a_look_of_the_screen_that_a_run_overtakes_holds_nobody_up(tmp_path, tex
     while (run := queue.next_run()) is not FINISHED:
         assert run is not WAIT
         overtaking.append(run)
-        stale_race, stale_pruning = queue._standing, queue._pruning
+        stale = queue._latest
         queue.finished(run.run_id, record_of(run, val_bpb=faithful(run)))
-        queue._standing, queue._pruning = stale_race, stale_pruning  # the screen's thread comes in late
+        queue._latest = stale  # the screen's thread comes in late
     assert [run.run_id for run in overtaking] == done
 
 
@@ -147,7 +147,7 @@ def test_a_seed_that_fails_short_prunes_its_configuration(tmp_path):
         broken = run.configuration.index == 12 and run.configuration.rung == 0.25 and run.seed == 2
         queue.finished(run.run_id, record_of(run, "failed" if broken else "done", faithful(run)))
     asked = queue.configurations[12].id
-    assert queue._pruned().pruned[asked] == 0.25
+    assert queue.state.pruning.pruned[asked] == 0.25
 
 
 def test_the_table_holds_full_runs_alone_and_its_verdicts_are_exploratory(tmp_path):
@@ -155,7 +155,7 @@ def test_the_table_holds_full_runs_alone_and_its_verdicts_are_exploratory(tmp_pa
     leave_runs(sweep, lambda run: faithful(run) + 1e-3 * random.Random(run.run_id).random())
     frame = rows_of(sweep)
     assert set(frame["steps"].dropna()) <= {120}
-    assert len(table_of(sweep, frame)) == 21 - len(sweep.pruning().pruned)
+    assert len(table_of(sweep, frame)) == 21 - len(sweep.state().pruning.pruned)
     assert any("xploratory" in verdict.sentence for verdict in verdicts_of(sweep, frame))
     assert "Spearman" in dossier_of(sweep).terms["Stopping"]
 

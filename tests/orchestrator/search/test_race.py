@@ -39,11 +39,11 @@ def rope(run) -> float:
 def test_the_hopeless_are_eliminated_and_the_winner_is_named(tmp_path):
     sweep = open_sweep(tmp_path, space_of(tmp_path, RACE))
     leave_runs(sweep, score)
-    race, values = sweep.race(), {item.id: item.values.get("model.rope_base") for item in sweep.asked()}
+    race, values = sweep.state().race, {item.id: item.values.get("model.rope_base") for item in sweep.asked()}
     assert {values[config]: status for config, status in race.statuses.items()} == {
         1000.0: "winner", 2000.0: "eliminated", 50_000.0: "eliminated"
     }  # fmt: skip
-    assert len(sweep.records()) == sweep.total_runs == sum(race.seeds.values()) < 4 * 8
+    assert len(sweep.records()) == sweep.state().total_runs == sum(race.seeds.values()) < 4 * 8
 
 
 def test_everybody_runs_up_to_the_first_look(tmp_path):

@@ -129,4 +129,4 @@ def test_limits_conditions_rungs_and_a_warm_start_go_together(store, method):
     assert sweep.precedents
     assert len({str(values) for values in asked}) == 9
     assert all(("ttt.lr" in values) == (values["ttt.mode"] == "score_first") for values in asked)
-    assert sweep.pruning().pruned
+    assert sweep.state().pruning.pruned
