@@ -1,26 +1,37 @@
-"""Is every switch of a recipe alive? Found out in seconds, on the nano sibling, through the real stages.
+"""The liveness check: does every switch of a recipe change something? Takes seconds, on the recipe's nano sibling.
 
-PR #150 carried a table whose gradient was exactly zero, a late phase that the compiler had folded away, and snapshots
-that nobody used. Each of these leaves numbers bit for bit unchanged, so that is what is looked for: a parameter whose
-gradient is zero over all steps, and a switch without which its stage leaves the very same bits. The schedule passes
-every late phase. Nothing about quality is claimed.
+PR #150 had a table whose gradient was exactly zero, a late phase that the compiler had removed, and snapshots that were
+never used. All such defects leave numbers bit for bit unchanged. The check therefore runs the real stages and reports
+as dead each parameter whose gradient is zero over all steps, and each switch that can be turned off without changing a
+bit of what its stage leaves. It says nothing about quality. `switches` lists what is checked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from trainer.liveness.bench import COMPRESSOR, GRAD_CLIP, STEPS, Bench, Finding, differs, same_weights
+from trainer.liveness.bench import STEPS, Bench, Finding, differs, same_weights
 from trainer.liveness.compiled import CAPTURE, compiled_findings
+from trainer.liveness.switches import (
+    COMPRESSOR,
+    DTYPE_SWITCHES,
+    EXPORT_SWITCHES,
+    FULL_LENGTH,
+    GRAD_CLIP,
+    INIT_SWITCHES,
+    LATE_SWITCHES,
+    TRAIN_SWITCHES,
+    TTT_SWITCHES,
+    plain_value,
+    switched_on,
+)
 from trainer.quant.artifact import decode_artifact
 from trainer.quant.packing import storage_of, weight_transform
-from trainer.spec.field_index import disabled_by, value_at
 from trainer.spec.nano import SEQ_TOKENS
 from trainer.spec.recipe import Recipe
 from trainer.stages.adapt import adapt
@@ -29,64 +40,26 @@ from trainer.stages.export import ARTIFACT, averaged_weights, export
 from trainer.stages.train import initial_model, train_model
 from trainer.stages.weights import build_model, load_weights
 
-TRAIN_SWITCHES: Mapping[str, Any] = {
-    "model.activation": "relu2",
-    "model.rope_dims": 0,
-    "model.rope_native_tokens": 0,
-    "model.xsa_layers": [],
-    "model.ln_scale": False,
-    "model.smear_gate": "off",
-    "model.bigram_buckets": 0,
-    "model.value_embed_dim": 0,
-    "model.skip_gates": False,
-    "model.parallel_residual": "off",
-    "model.recur_loops": 0,
-    "model.tie_embeddings": True,
-    "data.loader": "sequential",
-    "optimizer.muon.weight_decay": 0.0,
-    "optimizer.muon.momentum_warmup_steps": 0,
-    "optimizer.muon.ns_coefficients": "fixed",
-    "optimizer.muon.row_normalize": False,
-    "optimizer.adam.embed_weight_decay": 0.0,
-    "optimizer.adam.scalar_weight_decay": 0.0,
-    "optimizer.embed_projections": "muon",
-    "optimizer.bigram_table": "embed",
-    GRAD_CLIP: 0.0,
-    "quantization.qat": "off",
-}
-"""Switches of the train stage, and the value at which each is off."""
-START_SWITCHES: Mapping[str, Any] = {"model.init": "default", "model.bigram_projection_init": "scaled"}
-"""Switches of the weights before the first step."""
-EXPORT_SWITCHES: Mapping[str, Any] = {
-    "averaging.use": "none",
-    "quantization.embedding": "float16",
-    "quantization.controls": "float32",
-    "quantization.tables": "matrix_bits",
-    "quantization.method": "nearest",
-    "quantization.clip_search_in": "everywhere",
-    COMPRESSOR: "zstd",
-}
-LATE_SWITCHES = ("model.recur_loops", "quantization.qat")
-"""Switches that may act only late in a run; all others show within a few steps."""
 FEW_STEPS = 2
 
 
 def check_liveness(
     recipe: Recipe, report: Callable[[Finding], None] = lambda finding: None, compiler: str = CAPTURE
 ) -> list[Finding]:
-    """Everything that is dead or alive in a recipe's nano sibling; `report` hears of each finding at once.
+    """Every gradient and switch of a recipe's nano sibling, dead or alive.
 
-    compiler:  torch's name of the back end that compiled training is tried with
+    report:    called with each finding as soon as it is made
+    compiler:  torch's name of the back end for the checks of compiled training
     """
     findings: list[Finding] = []
     torch.set_num_threads(1)
     with TemporaryDirectory(prefix="liveness-") as folder:
         bench = Bench(Path(folder), recipe)
-        for check in (_training, _quantized_forward, _exporting, _scoring):
+        for check in (_training, _initialisation, _quantized_forward, _exporting, _scoring):
             for finding in check(bench):
                 report(finding)
                 findings.append(finding)
-        late = _switched_on(recipe, {key: TRAIN_SWITCHES[key] for key in LATE_SWITCHES})
+        late = switched_on(recipe, {key: TRAIN_SWITCHES[key] for key in LATE_SWITCHES})
         for finding in compiled_findings(Path(folder) / "compiled", recipe, late, compiler):
             report(finding)
             findings.append(finding)
@@ -94,38 +67,41 @@ def check_liveness(
 
 
 def _training(bench: Bench) -> list[Finding]:
-    """Gradients of every parameter, and every switch of training."""
+    """The gradient of every parameter, and every switch of training."""
     model = bench.started(bench.recipe)
     moved: set[str] = set()
     for name, parameter in model.named_parameters():
         parameter.register_post_accumulate_grad_hook(lambda p, name=name: moved.add(name) if p.grad.any() else None)
-    context = bench.context(bench.recipe)
-    bench.run("train", train_model, context, model)
-    found = [
+    bench.run("train", train_model, bench.context(bench.recipe), model)
+    findings = [
         Finding(f"gradient of {name}", name in moved, "" if name in moved else f"exactly zero over {STEPS} steps")
         for name, _ in model.named_parameters()
     ]
-    kept: dict[tuple[int, bool], dict[str, Tensor]] = {}
-    for key, off in _switched_on(bench.recipe, TRAIN_SWITCHES).items():
-        # The norm that clips is summed over all parameters: a dead one more would round it differently.
-        how = (STEPS if key in LATE_SWITCHES else FEW_STEPS, key == GRAD_CLIP)
-        if how not in kept:
-            kept[how] = bench.trained({}, *how)
-        weights = bench.trained({key: off}, *how)
-        found.append(differs(key, off, "the trained weights", not same_weights(kept[how], weights)))
-    return found + _initialisation(bench)
+    others = {key: (other, other) for key, other in switched_on(bench.recipe, TRAIN_SWITCHES).items()}
+    own_dtypes = switched_on(bench.original, DTYPE_SWITCHES)  # of these, the nano sibling has the other value
+    others |= {key: (other, plain_value(bench.original, key)) for key, other in own_dtypes.items()}
+    trained: dict[tuple[int, bool], dict[str, Tensor]] = {}
+    for key, (other, value) in others.items():
+        # The clipped norm is a sum over all parameters, and is rounded differently with one more, even a dead one.
+        how = (STEPS if key in FULL_LENGTH else FEW_STEPS, key == GRAD_CLIP)
+        if how not in trained:
+            trained[how] = bench.trained({}, *how)
+        same = same_weights(trained[how], bench.trained({key: value}, *how))
+        findings.append(differs(key, other, "the trained weights", not same))
+    return findings
 
 
 def _initialisation(bench: Bench) -> list[Finding]:
-    found = []
-    for key, off in _switched_on(bench.recipe, START_SWITCHES).items():
-        other = initial_model(bench.without(key, off), torch.device("cpu")).state_dict()
-        found.append(differs(key, off, "the initial weights", not same_weights(bench.start, other)))
-    return found
+    """Every switch of the initial weights."""
+    findings = []
+    for key, other in switched_on(bench.recipe, INIT_SWITCHES).items():
+        weights = initial_model(bench.without(key, other), torch.device("cpu")).state_dict()
+        findings.append(differs(key, other, "the initial weights", not same_weights(bench.start, weights)))
+    return findings
 
 
 def _quantized_forward(bench: Bench) -> list[Finding]:
-    """What training with fake quantisation computed with, against what the artifact holds."""
+    """Whether fake quantisation in training gives the weights that the artifact holds."""
     context = bench.context(bench.recipe)
     artifact = decode_artifact((bench.run("export", export, context) / ARTIFACT).read_bytes())
     if bench.recipe.quantization.qat == "off":
@@ -145,39 +121,33 @@ def _quantized_forward(bench: Bench) -> list[Finding]:
 
 
 def _exporting(bench: Bench) -> list[Finding]:
-    """Every switch of the export; all but the compressor are compared under a quick one."""
-    found = []
+    """Every switch of the export; all but the compressor are compared under a fast one."""
+    findings = []
     artifact = (bench.context(bench.recipe).folder("export") / ARTIFACT).read_bytes()
-    quick = bench.exported({})
-    for key, off in _switched_on(bench.recipe, EXPORT_SWITCHES).items():
-        kept = artifact if key == COMPRESSOR else quick
-        found.append(differs(key, off, "the artifact", bench.exported({key: off}) != kept))
-    return found
+    fast = bench.exported({})
+    for key, other in switched_on(bench.recipe, EXPORT_SWITCHES).items():
+        expected = artifact if key == COMPRESSOR else fast
+        findings.append(differs(key, other, "the artifact", bench.exported({key: other}) != expected))
+    return findings
 
 
 def _scoring(bench: Bench) -> list[Finding]:
-    """Sliding windows against rows, and test-time training against none."""
-    found = []
+    """Sliding windows against windows without overlap, and test-time training with all its switches."""
+    findings = []
     plain = _nats(bench.run("evaluate", evaluate, bench.context(bench.recipe)))
     window, stride = bench.recipe.evaluation.window_tokens, bench.recipe.evaluation.stride_tokens
     if stride < window:
         other = bench.context(bench.without("evaluation.stride_tokens", window), evaluate="rows")
         rows = _nats(bench.run("evaluate", evaluate, other))
-        found.append(differs("evaluation.stride_tokens", window, "the scores", not torch.equal(plain, rows)))
+        findings.append(differs("evaluation.stride_tokens", window, "the scores", not torch.equal(plain, rows)))
     if bench.recipe.ttt.mode != "off":
         adapted = _nats(bench.run("adapt", adapt, bench.context(bench.recipe)))
-        found.append(differs("ttt.mode", "off", "the scores", not torch.equal(plain, adapted)))
-    return found
-
-
-def _switched_on(recipe: Recipe, switches: Mapping[str, Any]) -> dict[str, Any]:
-    """The switches that are on in the recipe and have an effect, with their off values."""
-
-    def is_on(key: str, off: Any) -> bool:
-        value = value_at(recipe, key)
-        return (list(value) if isinstance(value, tuple) else value) != off and disabled_by(recipe, key) is None
-
-    return {key: off for key, off in switches.items() if is_on(key, off)}
+        findings.append(differs("ttt.mode", "off", "the scores", not torch.equal(plain, adapted)))
+        switches = switched_on(bench.recipe, TTT_SWITCHES) if findings[-1].alive else {}  # else they are dead with it
+        for key, value in switches.items():
+            scores = _nats(bench.run("adapt", adapt, bench.context(bench.without(key, value), adapt=key)))
+            findings.append(differs(key, value, "the scores", not torch.equal(adapted, scores)))
+    return findings
 
 
 def _nats(folder: Path) -> Tensor:

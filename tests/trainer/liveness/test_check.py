@@ -1,8 +1,7 @@
-"""Each dead part of PR #150 and its relatives, planted again, is found by name; the presets are alive."""
+"""The liveness check names each defect of PR #150 and similar ones when they are planted; it passes the presets."""
 
 import json
 
-import pytest
 import torch
 
 from tests.trainer.cli import trainer
@@ -10,7 +9,6 @@ from trainer.liveness import check as liveness
 from trainer.liveness.check import check_liveness
 from trainer.nn import attention, gpt, init
 from trainer.quant import fake_quant, packing
-from trainer.spec.field_index import value_at
 from trainer.spec.load import load_preset
 from trainer.stages import adapt, export, train
 
@@ -79,6 +77,24 @@ def test_test_time_training_that_leaves_the_weights_is_found(monkeypatch):
     assert dead(ttt__mode="score_first") == ["ttt.mode"]
 
 
+def test_test_time_training_that_ignores_frozen_blocks_is_found(monkeypatch):
+    monkeypatch.setattr("trainer.scoring.ttt.learning_parameters", lambda model, frozen: list(model.parameters()))
+    assert dead(ttt__mode="score_first", ttt__frozen_blocks=1) == ["ttt.frozen_blocks"]
+
+
+def test_a_schedule_that_ignores_its_warm_down_is_found(monkeypatch):
+    monkeypatch.setattr(train, "multiplier", lambda *_: 0.4)
+    assert "schedule.warmdown_steps" in dead()
+    assert "schedule.warmdown_fraction" in dead(schedule__form="fraction")
+
+
+def test_a_model_that_ignores_its_compute_dtype_is_found(monkeypatch):
+    whole = train.build_model
+    in_float32 = {"compute_dtype": "float32"}
+    monkeypatch.setattr(train, "build_model", lambda model, *rest: whole(model.model_copy(update=in_float32), *rest))
+    assert dead(model__compute_dtype="bfloat16") == ["model.compute_dtype"]
+
+
 def test_a_recurrence_that_never_switches_on_is_found(monkeypatch):
     monkeypatch.setattr(train, "used_fraction", lambda *_: 0.0)
     assert "model.recur_loops" in dead(model__recur_loops=1, model__recur_first=0, model__recur_last=1)
@@ -92,7 +108,7 @@ def test_exclusive_attention_that_excludes_nothing_is_found(monkeypatch):
 def test_the_command_names_what_is_dead_and_fails(monkeypatch):
     done = trainer("check", "baseline")
     assert done.exit_code == 0
-    assert "97 of 97 alive" in done.output
+    assert "104 of 104 alive" in done.output
     found = [liveness.Finding("averaging.use", False, "the artifact is the same")]
     monkeypatch.setattr(liveness, "check_liveness", lambda recipe, report, compiler: [report(found[0])] and found)
     failed = trainer("check", "baseline")
@@ -100,10 +116,3 @@ def test_the_command_names_what_is_dead_and_fails(monkeypatch):
     assert "averaging.use" in failed.output
     rows = json.loads(trainer("check", "baseline", "--format", "json").stdout)
     assert rows == [{"name": "averaging.use", "alive": False, "reason": "the artifact is the same"}]
-
-
-@pytest.mark.parametrize("key", [*liveness.TRAIN_SWITCHES, *liveness.EXPORT_SWITCHES])
-def test_every_switch_has_an_off_value_that_the_recipe_accepts(key):
-    off = {**liveness.TRAIN_SWITCHES, **liveness.EXPORT_SWITCHES}[key]
-    accepted = value_at(load_preset("pr549", {key: off}).recipe, key)
-    assert (list(accepted) if isinstance(accepted, tuple) else accepted) == off

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from trainer.liveness.check import TRAIN_SWITCHES
 from trainer.liveness.compiled import CAPTURE, compiled_findings
+from trainer.liveness.switches import TRAIN_SWITCHES
 from trainer.nn import linear
 from trainer.spec.load import load_preset
 from trainer.spec.recipe import Recipe
