@@ -5,8 +5,8 @@
         └► val_text ─┼──────────┴─────► evaluate, adapt, diagnose
                      └────────────────► diagnose
 
-`prepare` in the design is two stages here, so that training runs where no validation text exists.
-A stage's `version` is raised on purpose, when its arithmetic or the content of its folder changes.
+Preparing the text is two stages, so that training can run where no validation text exists.
+A stage's `version` is raised by hand when its arithmetic or the content of its folder changes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The acceptance checks of docs/recipe.md 8 that need the clock, several ranks or a whole run; and the list of all.
+"""Acceptance checks of docs/recipe.md section 8 that need the clock, several ranks or a whole run; and a list of all.
 
-Condition E9's totals need the published split, so its rule is shown on ours, and its totals on published pairs of loss
-and score. E11 is claimed by no method here, so what is shown is that nobody may. The full data and eight GPUs of
-docs/recipe.md 8.7 are not asked for here.
+The totals of condition E9 need the published split: here its rule is tested on our own text, and its totals on
+published pairs of loss and score. No method here claims E11 (independent documents); the test shows that none could.
+Check 8.7, full data on eight GPUs, is not part of the tests.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import results
 from tests.fakes import OneByteEach, on_ranks
 from tests.trainer.nn.test_gpt import VOCAB_SIZE
 from tests.trainer.stages.conftest import run, small
-from tests.trainer.stages.test_recipe_notes_8 import EVALUATION, LEARNING, TOKENS, Diary, toy
+from tests.trainer.stages.test_acceptance_checks import EVALUATION, LEARNING, TOKENS, Diary, toy
 from tests.trainer.stages.test_training_clock import trained
 from trainer.data.corpus import read_stdlib
 from trainer.data.shards import read_split
@@ -45,7 +45,7 @@ NUMBERS = {
     "5.6 is rejected": "test_8_3_e6_",
     **{f"E{n}": f"_e{n}_" for n in range(1, 17)},
 }
-"""What docs/recipe.md 8 asks for, and how the names of its tests begin or what they contain."""
+"""The checks of docs/recipe.md section 8, and a part of the names of their tests."""
 TOTALS = {"49": (62_021_632, 151_080_363), "1413": (40_540_160, 151_078_222), "1218": (45_508_608, 151_074_053)}
 """Scored targets and bytes of the validation split (docs/recipe.md 1.2), by a pull request that used it."""
 

@@ -1,8 +1,7 @@
-"""The acceptance checks of docs/recipe.md 8, one test each under its number, on the real model in small.
+"""Acceptance checks of docs/recipe.md section 8, named by their numbers, on a small instance of the real model.
 
-Those that need the clock, ranks or a whole run are in `test_recipe_notes_8_in_runs`, which also holds the list of
-numbers. Finer tests of the same claims stand beside each room. Full data and eight GPUs (docs/recipe.md 8.7) are not
-asked for here.
+Checks that need the clock, several ranks or a whole run are in `test_acceptance_checks_in_runs`, which also lists all
+numbers. Check 8.7, full data on eight GPUs, is not part of the tests.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ def learned(tokens: torch.Tensor = TOKENS, ledger_type: type[Ledger] = Ledger, *
 
 
 class Diary(Ledger):
-    """A ledger that remembers what happened in which order."""
+    """A ledger that records its events in order."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
