@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from functools import partial
@@ -23,6 +22,7 @@ from results.rows.machines import read_machines
 from results.rows.read import read_outcomes
 from results.verdicts.sweep_results import Dossier, published_dossier
 from trainer.spec.environment import WITHOUT_GIT
+from trainer.spec.load import override_text
 from trainer.spec.record import run_id_of
 from trainer.spec.stage_table import CURVE_FILE
 from trainer.spec.units import human_time
@@ -110,15 +110,11 @@ def _limit(limit: Any) -> str:
 
 def _commands(sweep: Sweep) -> tuple[str, ...]:
     """The sweep once more, elsewhere; the search space is its file, and stands in the report."""
-    spelled = (_assignment(key, value) for key, value in sweep.space.overrides.items())
-    changed = "".join(f" \\\n  --set {shlex.quote(assignment)}" for assignment in spelled)
+    spelled = (override_text(key, value) for key, value in sweep.space.overrides.items())
+    changed = "".join(f" \\\n  --set {shlex.quote(text)}" for text in spelled)
     is_commit = sweep.commit and not sweep.commit.startswith(WITHOUT_GIT)
     checkout = (f"git checkout {sweep.commit.rstrip('+')}",) if is_commit else ()
     return (*checkout, f"orchestrator sweep {SPACE_FILE}{changed}", f"orchestrator report {sweep.name}")
-
-
-def _assignment(key: str, value: Any) -> str:
-    return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
 
 
 def _example(sweep: Sweep, dossier: Dossier) -> Mapping[str, Any] | None:

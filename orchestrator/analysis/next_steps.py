@@ -12,7 +12,6 @@ when its budget does. Reads the store; starts neither torch nor Ray, and changes
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 import statistics
@@ -37,6 +36,7 @@ from results.rows.layout import SPACE_FILE
 from results.stats.power import design_of
 from trainer.spec.errors import StoreError
 from trainer.spec.fingerprint import digest
+from trainer.spec.load import override_text
 from trainer.store.mirror import store_option
 
 LEARNING = ("tpe", "cmaes")
@@ -232,10 +232,7 @@ def _more(sweep: Sweep, more: int) -> SearchSpace:
 
 
 def _search_command(sweep: Sweep, question: SearchSpace) -> str:
-    changed = (
-        f" --set {shlex.quote(f'{key}={value if isinstance(value, str) else json.dumps(value)}')}"
-        for key, value in sweep.space.overrides.items()
-    )
+    changed = (f" --set {shlex.quote(override_text(key, value))}" for key, value in sweep.space.overrides.items())
     told = "".join(f" --warm-start {name}" for name in question.warm_start)
     return (
         f"orchestrator sweep {shlex.quote(str(sweep.folder / SPACE_FILE))}{''.join(changed)} "

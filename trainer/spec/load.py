@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -108,6 +110,29 @@ def parse_overrides(assignments: Sequence[str], source: str = "--set") -> dict[s
     if problems:
         raise RecipeError(source, problems)
     return values
+
+
+def override_text(key: str, value: Any) -> str:
+    """`ttt.lr=0.001`, what `--set` takes: the inverse of `parse_overrides`. For a shell it may still need quotes.
+
+    A text is written as it is where it reads back as that text, else in quotes, as everything is that only looks like
+    a number, a list, true, false or null.
+    """
+    if not isinstance(value, str):
+        return f"{key}={json.dumps(value)}"
+    return f"{key}={value if _reads_as_itself(value) else _quoted(value)}"
+
+
+def _quoted(text: str) -> str:
+    """In YAML's double quotes: JSON's leave characters beyond 16 bits in two halves, which YAML does not join."""
+    return '"' + re.sub(r'[^ -~]|["\\]', lambda found: f"\\U{ord(found[0]):08x}", text) + '"'
+
+
+def _reads_as_itself(text: str) -> bool:
+    try:
+        return bool(parse_value(text, "") == text)
+    except ValueError:  # no YAML, or no value
+        return False
 
 
 def unknown_key(key: str) -> str:
@@ -262,4 +287,13 @@ def _article(type_name: str) -> str:
     return f"{'an' if type_name[0] in 'aeiou' else 'a'} {type_name}" if type_name != "text" else "text"
 
 
-__all__ = ["Preset", "ProblemsError", "load_preset", "parse_overrides", "preset_names", "unknown_key", "with_values"]
+__all__ = [
+    "Preset",
+    "ProblemsError",
+    "load_preset",
+    "override_text",
+    "parse_overrides",
+    "preset_names",
+    "unknown_key",
+    "with_values",
+]

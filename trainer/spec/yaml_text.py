@@ -31,7 +31,7 @@ class YamlText:
             place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
             what = " ".join(str(error.problem or error.context or "not readable").split())
             raise ProblemsError(source, [f"{place}: not valid YAML: {what}"]) from None
-        except YAMLError as error:
+        except (YAMLError, ValueError) as error:  # 2020-13-45 looks like a date and is none
             raise ProblemsError(source, [f"not valid YAML: {' '.join(str(error).split())}"]) from None
         except RecursionError:
             raise ProblemsError(source, ["an alias contains itself; write the value out"]) from None

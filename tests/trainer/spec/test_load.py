@@ -1,7 +1,9 @@
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from trainer.spec.errors import RecipeError
-from trainer.spec.load import load_preset, parse_overrides
+from trainer.spec.errors import ProblemsError, RecipeError
+from trainer.spec.load import load_preset, override_text, parse_overrides
 
 
 def complaint(**overrides) -> str:
@@ -62,13 +64,39 @@ def test_presets_that_extend_each_other_in_a_circle_are_refused(tmp_path, monkey
 def test_broken_yaml_is_told_with_its_place(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("extends: tiny\nttt: [1, 2\n")
-    with pytest.raises(RecipeError.__mro__[1], match=r"mine.yaml:3:1: not valid YAML"):
+    with pytest.raises(ProblemsError, match=r"mine.yaml:3:1: not valid YAML"):
         load_preset(str(path))
 
 
 def test_yaml_1_2_scalars():
     read = parse_overrides(["ttt.lr=1e-4", "ttt.mode=off", "seed=010"])
     assert read == {"ttt.lr": 1e-4, "ttt.mode": "off", "seed": 10}
+
+
+LOOKING_LIKE_OTHERS = ("1", "1e-4", "0x10", "true", "off", "null", "~", "", " a ", "a: b", "[1, 2]", "#a", "a #b", "'")
+VALUES = (1, -1, 1e-4, 1e-22, 1e22, 2.0, True, False, None, [], [2, 3], [0.5, "a", None], "score_first", "data/a b=c")
+
+
+@pytest.mark.parametrize("value", [*VALUES, *LOOKING_LIKE_OTHERS])
+def test_an_override_reads_back_as_what_was_written(value):
+    read = parse_overrides([override_text("a.key", value)])
+    assert (read, repr(read["a.key"])) == ({"a.key": value}, repr(value))
+
+
+@given(st.text(st.characters(codec="utf-8")))
+@example('# \U0001f600\x85\x7f\\"')
+def test_any_text_reads_back_as_itself(text):
+    assert parse_overrides([override_text("a.key", text)]) == {"a.key": text}
+
+
+def test_a_text_is_written_as_people_write_it():
+    assert override_text("ttt.mode", "score_first") == "ttt.mode=score_first"
+    assert override_text("data.path", "7") == 'data.path="7"'
+
+
+def test_a_day_that_no_calendar_has_is_no_traceback():
+    with pytest.raises(ProblemsError, match=r"not valid YAML: month must be in 1\.\.12"):
+        parse_overrides(["seed=2020-13-45"])
 
 
 def test_an_override_without_equals_is_refused():
