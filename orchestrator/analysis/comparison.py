@@ -84,11 +84,6 @@ def verdict_lines(sweep: Sweep, frame: pd.DataFrame, table: pd.DataFrame) -> lis
     return [*lines, f"the baseline's {seed_line(sweep, baseline_of(sweep))}"]
 
 
-def verdicts_of(sweep: Sweep, frame: pd.DataFrame) -> list[Verdict]:
-    """A verdict for every configuration on the terms of the question itself."""
-    return _verdicts(sweep, frame, None, None, None, None, Path())
-
-
 def print_comparison(
     sweep: Sweep,
     store: Path,
@@ -100,7 +95,8 @@ def print_comparison(
 ) -> None:
     """A verdict for every configuration, best first."""
     frame = rows_of(sweep)
-    verdicts = _verdicts(sweep, frame, baseline, margin, unit, alpha, store)
+    reference = None if baseline is None else reference_of(sweep, baseline, store)
+    verdicts = verdicts_of(sweep, frame, _terms(sweep.space.compare, margin, unit, alpha), reference)
     verdicts = sorted(verdicts, key=lambda verdict: verdict.bpb.difference if verdict.bpb else float("inf"))
     if format == "json":
         print_rows(asdict(verdict) | {"sentence": verdict.sentence} for verdict in verdicts)
@@ -122,20 +118,22 @@ def is_foreign(sweep: Sweep, baseline: str | None) -> bool:
     return (baseline or "").startswith("record:") and sweep.space.base.data.source != "shards"
 
 
-def _verdicts(
-    sweep: Sweep,
-    frame: pd.DataFrame,
-    baseline: str | None,
-    margin: float | None,
-    unit: Unit | None,
-    alpha: float | None,
-    store: Path,
-) -> list[Verdict]:
-    asked = sweep.space.compare
+def _terms(asked: Compare, margin: float | None, unit: Unit | None, alpha: float | None) -> Compare:
     if unit not in (None, asked.unit) and margin is None:
         raise UserError(f"--unit {unit} needs --margin too: the sweep's margin of {asked.margin:g} is in {asked.unit}")
-    reference = baseline_of(sweep) if baseline is None else reference_of(sweep, baseline, store)
-    terms = asked.changed(margin, unit, alpha)
+    return asked.changed(margin, unit, alpha)
+
+
+def verdicts_of(
+    sweep: Sweep, frame: pd.DataFrame, terms: Compare | None = None, reference: str | pd.DataFrame | None = None
+) -> list[Verdict]:
+    """A verdict for every configuration, in a race on the seeds that it ran.
+
+    terms:      by default those of the search space
+    reference:  a configuration of this sweep or rows of another one, as `reference_of` returns; by default the baseline
+    """
+    reference = baseline_of(sweep) if reference is None else reference
+    terms = terms or sweep.space.compare
     if sweep.space.race:
         demand_race_terms(sweep, terms)
         found = verdicts_of_race(sweep, frame, reference, evidence_of(sweep, frame).objections)

@@ -11,16 +11,17 @@ from collections.abc import Collection, Sequence
 
 import pandas as pd
 
-from orchestrator.analysis.comparison import terms_of
+from orchestrator.analysis.comparison import verdicts_of
 from orchestrator.analysis.tables import table_of
 from orchestrator.plan.power import POWER, spread_of
+from orchestrator.search.race import rule_of
 from orchestrator.space.configuration import Configuration, label
 from orchestrator.space.parameter import Parameter
 from orchestrator.space.search_space import SearchSpace
-from orchestrator.sweep.sweep import Sweep
+from orchestrator.space.sections import Compare
+from orchestrator.sweep.sweep import Sweep, list_sweeps
+from results.rows.layout import RUNS
 from results.stats.power import seeds_needed
-from results.verdicts.compare import compare
-from results.verdicts.terms import Evidence
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.fingerprint import digest
 
@@ -64,6 +65,7 @@ def confirmation_of(sweep: Sweep, winner: Configuration, num_seeds: int) -> Sear
             "method": "grid",
             "run_cap": None,
             "stopping": None,
+            "compare": _terms(sweep.space),
             "warm_start": (),
             "parameters": {key: Parameter(value=value) for key, value in winner.values.items()},
             "seeds": fresh_seeds([sweep.name, sweep.question_digest, winner.id], num_seeds, declared),
@@ -81,19 +83,34 @@ def fresh_seeds(source: Sequence[str], count: int, used: Collection[int]) -> tup
 def num_seeds_for(sweep: Sweep, frame: pd.DataFrame, winner: Configuration) -> int:
     """Seeds that would show the gain seen so far, if it is real, with the usual power; within reason.
 
-    A confirmation that was begun keeps its number.
+    After a race the gain is that on the seeds the winner ran. A confirmation that was begun keeps its number.
     """
-    name = f"{sweep.name}-confirm"
-    begun = [fate for fate in sweep.ledger.fate([winner.id]) if fate.sweep == name]
-    if begun:
-        return len(begun)
-    asked = sweep.space.compare
-    verdicts = compare(frame, sweep.asked()[0].id, terms_of(asked), Evidence(sweep.space.seeds))
-    verdict = next(verdict for verdict in verdicts if verdict.config == winner.id)
-    if verdict.bpb is None:
-        return max(FEWEST, len(sweep.space.seeds))
+    if begun := _begun(sweep, winner):
+        return len(begun.space.seeds)
+    verdict = next((verdict for verdict in verdicts_of(sweep, frame) if verdict.config == winner.id), None)
+    if verdict is None or verdict.bpb is None:
+        return max(FEWEST, len(sweep.state().seeds_of(winner)))
     paired = verdict.test == "paired t-test"
     beyond = -verdict.bpb.difference - verdict.bpb.margin
     spread = spread_of(sweep.space, paired, sweep.store)
-    needed = seeds_needed(beyond, paired, 1, spread.sd_bpb, asked.alpha, POWER)
+    needed = seeds_needed(beyond, paired, 1, spread.sd_bpb, _terms(sweep.space).alpha, POWER)
     return min(MOST, max(FEWEST, needed or MOST))
+
+
+def _begun(sweep: Sweep, winner: Configuration) -> Sweep | None:
+    """The confirmation of this winner that lies in the store; of several the one with most records, then the first."""
+    begun = [
+        other
+        for other in list_sweeps(sweep.store)
+        if other.purpose == "confirm"
+        and not other.space.difference(confirmation_of(sweep, winner, len(other.space.seeds)))
+    ]
+    return max(begun, key=lambda other: len(list(other.folder.glob(f"{RUNS}/*.json"))), default=None)
+
+
+def _terms(space: SearchSpace) -> Compare:
+    """Margin and alpha that the winner was named by: a race may declare its own."""
+    if space.race is None:
+        return space.compare
+    rule = rule_of(space, paired=False)
+    return space.compare.changed(rule.margin, None, rule.alpha)

@@ -5,6 +5,7 @@ import pytest
 from orchestrator.analysis.comparison import seed_line, verdict_lines
 from orchestrator.analysis.confirm import confirmation_of, fresh_seeds, num_seeds_for, winner_of
 from orchestrator.analysis.tables import rows_of
+from orchestrator.run.feed import queue_of
 from orchestrator.sweep.sweep import open_sweep
 from results.rows.tables import per_configuration
 from tests.orchestrator.questions import TTT, leave_runs, score, space_of
@@ -104,3 +105,50 @@ def test_the_best_seeds_of_an_earlier_sweep_are_refused_as_evidence(sweep):
     assert "chosen after their outcomes were known: it had run on 1, 2, of which only 2 are counted" in verdict_of(
         again
     )
+
+
+TIGHT = """
+name: race
+preset: tiny
+seeds: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+parameters: {model.rope_base: {values: [1000.0, 50000.0]}}
+compare: {margin: 0.01, unit: bpb, alpha: 0.05}
+stopping: {rule: race}
+"""
+
+
+@pytest.fixture
+def raced(tmp_path):
+    """A race whose winner is named after three of ten seeds, with a gain that three fresh seeds would show again."""
+    made = open_sweep(tmp_path, space_of(tmp_path, TIGHT))
+    means = {1000.0: 1.5, 10_000.0: 2.0, 50_000.0: 2.5}
+    leave_runs(made, lambda run: means[run.recipe.model.rope_base] + 1e-3 * (run.seed % 2))
+    return made
+
+
+def test_after_a_race_the_gain_on_the_seeds_that_the_winner_ran_sets_the_number_of_fresh_ones(raced):
+    winner = winner_of(raced, rows_of(raced))
+    assert raced.state().race.seeds[winner.id] == 3
+    assert num_seeds_for(raced, rows_of(raced), winner) == 3
+
+
+def test_a_begun_confirmation_keeps_its_number_whatever_its_folder_is_called(sweep):
+    confirmed(sweep)  # of the best, as ttt-confirm
+    second = next(item for item in sweep.asked()[1:] if item != winner_of(sweep, rows_of(sweep)))
+    begun = open_sweep(sweep.store, confirmation_of(sweep, second, 7), purpose="confirm")
+    queue_of(begun).next_run()
+    assert begun.name == "ttt-confirm-2"
+    assert num_seeds_for(sweep, rows_of(sweep), second) == 7
+
+
+def test_the_confirmation_of_a_race_is_judged_by_the_margin_and_alpha_of_the_race(tmp_path):
+    space = space_of(tmp_path, TIGHT.replace("{rule: race}", "{rule: race, margin: 0.02, alpha: 0.1}"))
+    sweep = open_sweep(tmp_path, space)
+    queue_of(sweep).next_run()
+    terms = confirmation_of(sweep, sweep.asked()[1], 3).compare
+    assert (terms.margin, terms.alpha, terms.baseline) == (0.02, 0.1, space.compare.baseline)
+
+
+def test_a_configuration_without_a_run_gets_as_many_seeds_as_it_has_in_the_sweep(sweep):
+    frame, unrun = rows_of(sweep), sweep.asked()[2]
+    assert num_seeds_for(sweep, frame[frame["config"] != unrun.id], unrun) == 3
