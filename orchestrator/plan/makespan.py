@@ -1,4 +1,4 @@
-"""How long a sweep takes on so many slots: its stages played through on paper, as the feed would hand out its runs.
+"""How long a sweep takes on so many slots: its stages simulated, runs chosen by the same function as the feed's.
 
 Knows nothing of what a search learns on the way, nor of a slow machine; what passes before the first run is `START_S`,
 without Ray `INLINE_START_S`.
@@ -6,10 +6,10 @@ without Ray `INLINE_START_S`.
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Mapping, Sequence
 
-from orchestrator.run.feed import LOOK_AHEAD, Stage
+from orchestrator.search.next_run import LOOK_AHEAD, Stage, next_run
 
 START_S = 25.0
 """Ray and the first worker group, on a laptop."""
@@ -29,23 +29,18 @@ def makespan_s(chains: Sequence[Chain], seconds: Mapping[str, float], slots: int
     waiting = list(chains)
     while waiting:
         slot = free_s.index(min(free_s))
-        chosen = _choose(waiting[:LOOK_AHEAD], ends_s, free_s[slot])
-        if chosen is None:  # every run waits for a stage that another slot is computing
-            free_s[slot] = min(end_s for end_s in ends_s.values() if end_s > free_s[slot])
+        now_s = free_s[slot]
+        position = next_run([_next_stage(chain, ends_s, now_s) for chain in waiting[:LOOK_AHEAD]], ends_s.__contains__)
+        if position is None:  # every run waits for a stage that another slot is computing
+            free_s[slot] = min(end_s for end_s in ends_s.values() if end_s > now_s)
             continue
-        waiting.remove(chosen)
-        free_s[slot] = _compute(chosen, seconds, ends_s, free_s[slot])
+        free_s[slot] = _compute(waiting.pop(position), seconds, ends_s, now_s)
     return max(free_s)
 
 
-def _choose(ahead: Sequence[Chain], ends_s: Mapping[Stage, float], now_s: float) -> Chain | None:
-    """The run whose next stage most others need too, among those that need not wait."""
-    needed = [
-        (chain, next((stage for stage in chain if ends_s.get(stage, now_s + 1) > now_s), None)) for chain in ahead
-    ]
-    sharing = Counter(stage for _, stage in needed)
-    ready = [(sharing[stage], chain) for chain, stage in needed if stage not in ends_s]
-    return max(ready, key=lambda found: found[0])[1] if ready else None
+def _next_stage(chain: Chain, ends_s: Mapping[Stage, float], now_s: float) -> Stage | None:
+    """The first stage that is not computed by now."""
+    return next((stage for stage in chain if ends_s.get(stage, math.inf) > now_s), None)
 
 
 def _compute(chain: Chain, seconds: Mapping[str, float], ends_s: dict[Stage, float], now_s: float) -> float:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from orchestrator.plan.makespan import START_S, makespan_s
 from orchestrator.plan.power import Evidence
-from orchestrator.run.feed import Stage
+from orchestrator.search.next_run import Stage
 from orchestrator.space.configuration import Configuration
 from orchestrator.space.search_space import SearchSpace
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from orchestrator.plan.plan import Plan, StagePlan, times
 from orchestrator.plan.power import evidence_lines
-from orchestrator.run.feed import Stage
+from orchestrator.search.next_run import Stage
 from orchestrator.space.configuration import Configuration, label
 from trainer.spec.load import expected_of
 from trainer.spec.record import run_id_of

@@ -7,10 +7,10 @@ is computing. The order changes who waits for whom, never an answer.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from orchestrator.search.next_run import LOOK_AHEAD, Stage, next_run
 from orchestrator.search.run_queue import FINISHED, WAIT, Pause, Run, RunQueue
 from orchestrator.sweep.quarantine import Quarantine
 from orchestrator.sweep.sweep import Sweep
@@ -18,13 +18,6 @@ from trainer.spec.load import expected_of
 from trainer.spec.record import Record, now, split_run_id
 from trainer.stages.run_record import RunRequest, adopt, fingerprints_of, keep_record, make_record
 from trainer.store.local import StageStore
-
-LOOK_AHEAD = 32
-"""Runs among which the next one is chosen."""
-
-
-Stage = tuple[str, str]
-"""A stage's name and its fingerprint."""
 
 
 @dataclass
@@ -68,10 +61,11 @@ class Feed:
         pause = self._look_ahead()
         if not self._ahead:
             return pause
-        chosen = self._choose()
-        if chosen is None:
+        busy = {stage for run in self._out.values() for stage in run.stages if not self._has(stage)}
+        position = next_run([self._next_stage(run) for run in self._ahead], busy.__contains__)
+        if position is None:
             return WAIT
-        self._ahead.remove(chosen)
+        chosen = self._ahead.pop(position)
         self._out[chosen.request.run_id] = chosen
         chosen.started_at = now()
         self._note_start(chosen)
@@ -150,14 +144,6 @@ class Feed:
         keep_record(run.request, record)
         self._finish(run.request.run_id, record)
         return True
-
-    def _choose(self) -> Waiting | None:
-        """The run whose next stage most others need too; None while all wait for stages that are being computed."""
-        busy = {stage for run in self._out.values() for stage in run.stages if not self._has(stage)}
-        needed = [(run, self._next_stage(run)) for run in self._ahead]
-        sharing = Counter(stage for _, stage in needed)
-        ready = [(sharing[stage], run) for run, stage in needed if stage not in busy]
-        return max(ready, key=lambda found: found[0])[1] if ready else None
 
     def _next_stage(self, run: Waiting) -> Stage | None:
         """The first stage that the store does not hold yet."""

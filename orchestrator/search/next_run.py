@@ -1,0 +1,23 @@
+"""Which of the waiting runs is handed out next, for slots that compute and for the plan that simulates them alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+LOOK_AHEAD = 32
+"""Runs among which the next one is chosen."""
+Stage = tuple[str, str]
+"""A stage's name and its fingerprint."""
+
+
+def next_run(needed: Sequence[Stage | None], is_busy: Callable[[Stage], bool]) -> int | None:
+    """Position of the run whose next missing stage most of the waiting runs share, the first of several.
+
+    needed:   next missing stage of each waiting run, None for a run that has all of them
+    is_busy:  whether a run in flight computes the stage
+    Returns None while every run waits for a stage that is being computed.
+    """
+    sharing = Counter(needed)
+    ready = [position for position, stage in enumerate(needed) if stage is None or not is_busy(stage)]
+    return max(ready, key=lambda position: sharing[needed[position]], default=None)
