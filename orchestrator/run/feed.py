@@ -53,8 +53,8 @@ class Feed:
         self._repeated: list[str] = []
         self._recorded: list[Record] = []
         for run_id, record in dict(queue.records).items():
-            if not self._drifted(run_id, record):  # a crash may have come between the record and its judgement,
-                self._note_end(run_id, record)  # or the ledger
+            if run_id not in self._set_aside(run_id, record):  # a crash may have come between the record and its
+                self._note_end(run_id, record)  # inspection, or the ledger
 
     def next(self) -> RunRequest | Pause:
         """A run to compute; WAIT while none may be asked yet; FINISHED when the sweep is complete."""
@@ -86,8 +86,11 @@ class Feed:
             recipe = run.request.load_recipe()
             keep_record(run.request, make_record(run.request, recipe, {}, (), run.started_at, self._num_ranks, lost))
             record = self._sweep.record(run_id)
-        if record is not None and not self._drifted(run_id, record):
-            self._finish(run_id, record)
+        if record is not None:
+            repeated = self._set_aside(run_id, record)
+            self._repeated += repeated
+            if run_id not in repeated:
+                self._finish(run_id, record)
         return record
 
     @property
@@ -96,7 +99,7 @@ class Feed:
         return self._quarantine.machines
 
     def take_repeated(self) -> list[str]:
-        """Runs that ended and must be done again, since the last time this was asked."""
+        """Runs that this feed handed out, that ended and must be done again, since the last time this was asked."""
         repeated, self._repeated = self._repeated, []
         return repeated
 
@@ -105,14 +108,14 @@ class Feed:
         recorded, self._recorded = self._recorded, []
         return recorded
 
-    def _drifted(self, run_id: str, record: Record) -> bool:
-        """Whether the run must be done again; it, and whatever stands on it, is then open once more."""
-        repeated = self._quarantine.inspect(run_id, record)
-        for other in repeated:
+    def _set_aside(self, run_id: str, record: Record) -> list[str]:
+        """Inspects a run that has its record. Returns the runs that are to be done again: the queue forgot them."""
+        decision = self._quarantine.inspect(run_id, record)
+        self._quarantine.apply(decision)
+        for other in decision.repeated:
             self._queue.forget(other)
             self._stored.clear()  # what a drifted machine computed has left the store
-        self._repeated += repeated
-        return run_id in repeated
+        return decision.repeated
 
     def _look_ahead(self) -> Pause:
         """Fills the window, finishing by reading every run that needs nothing more. Returns why the queue pauses."""
@@ -142,7 +145,8 @@ class Feed:
             return False
         self._note_start(run)
         keep_record(run.request, record)
-        self._finish(run.request.run_id, record)
+        if run.request.run_id not in self._set_aside(run.request.run_id, record):
+            self._finish(run.request.run_id, record)
         return True
 
     def _next_stage(self, run: Waiting) -> Stage | None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import uuid
 from importlib.metadata import version
 
@@ -11,7 +12,7 @@ from orchestrator.analysis.summary import machines_say
 from orchestrator.analysis.tables import rows_of, table_of
 from orchestrator.run.feed import Feed, queue_of
 from orchestrator.search.run_queue import FINISHED
-from orchestrator.sweep.quarantine import trust_machine
+from orchestrator.sweep.quarantine import Quarantine, trust_machine
 from orchestrator.sweep.sweep import find_sweep, open_sweep
 from results.rows.machines import quarantined, read_machines
 from results.rows.tables import handling_lines
@@ -192,6 +193,55 @@ def test_a_crash_before_the_judgement_is_made_up_for_by_the_next_driver(cluster)
     cluster.restart()
     assert bad not in cluster.recorded
     assert list(cluster.feed.quarantined) == ["beta"]
+    assert cluster.feed.take_repeated() == []  # no board knows of it: it may be handed out before the next run ends
+
+
+@pytest.mark.parametrize("kept", ["record", "record and stages"])
+def test_a_kill_while_a_record_is_set_aside_loses_nothing_and_doubles_nothing(cluster, tmp_path, kept):
+    """Killed before the record was taken away; or already after the note, so that the stages are there too."""
+    cluster.run("alpha")
+    request = cluster.feed.next()
+    cluster.leave_record(request, "beta", torch="2.12.0")
+    shutil.copytree(cluster.store.root, tmp_path / "before")
+    cluster.feed.ended(request.run_id)
+    path = cluster.sweep.record_path(request.run_id)
+    shutil.copy(tmp_path / "before" / path.relative_to(cluster.store.root), path)
+    if kept == "record and stages":
+        shutil.copytree(tmp_path / "before" / "stages", cluster.store.root / "stages", dirs_exist_ok=True)
+        shutil.rmtree(cluster.sweep.folder / "drifted")
+    cluster.restart()
+    assert request.run_id not in cluster.recorded
+    assert len(list((cluster.sweep.folder / "drifted").glob("*.json"))) == 1
+    cluster.finish("alpha")
+    assert {stage.host for record in cluster.sweep.records().values() for stage in record.stages.values()} == {"alpha"}
+    assert len(cluster.recorded) == 6
+
+
+def test_a_run_that_was_finished_by_reading_is_repeated_when_its_stages_turn_out_to_be_drifted(cluster):
+    first = cluster.run("slow", 100.0)
+    training = cluster.feed.next()
+    for stage, mark in fingerprints_of((scoring := cluster.feed.next()).load_recipe(), 1).items():
+        if cluster.store.find(stage, mark) is None:  # all of it, but killed before the record
+            cluster.compute(stage, mark, "slow", 100.0)
+    cluster.restart()
+    again = cluster.feed.next()
+    assert (again, cluster.recorded) == (training, {first, scoring.run_id})
+    cluster.end(again, "fast")
+    assert cluster.recorded == {training.run_id}
+
+
+def test_an_inspection_decides_and_leaves_the_writing_to_who_asked(cluster):
+    cluster.run("alpha")
+    request = cluster.feed.next()
+    cluster.leave_record(request, "beta", torch="2.12.0")
+    record, before = cluster.sweep.record(request.run_id), sorted(cluster.store.root.rglob("*"))
+    quarantine = Quarantine(cluster.sweep, cluster.store, None)
+    for run_id, other in cluster.sweep.records().items():
+        decision = quarantine.inspect(run_id, other)
+    assert decision.quarantined == {"beta": "torch = 2.12.0, but 2.13.0 on alpha"}
+    assert decision.repeated == [request.run_id]
+    assert {stage for stage, *_ in decision.set_aside[0].tainted} == set(record.stages_run)
+    assert sorted(cluster.store.root.rglob("*")) == before
 
 
 def test_a_trusted_machine_counts_again(cluster):
