@@ -95,7 +95,7 @@ class Plan:
     test: Literal["paired", "unpaired", "none"]
     test_reason: str
     evidence: Evidence | None
-    """What the seeds can prove; None when there is nothing to compare."""
+    """Power of the planned seeds; None when there is nothing to compare."""
     notes: tuple[str, ...] = ()
     """What else a person should know before paying."""
 

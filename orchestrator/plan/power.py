@@ -1,7 +1,8 @@
-"""What the planned seeds can prove, before they are paid for.
+"""Power of the planned seeds: the minimum detectable effect against the baseline, before anything is computed.
 
-The spread between seeds is taken from finished runs of the same preset in this store, else from the published records.
-Everything is told in bits per byte, and for the test that `compare` will make; starts neither torch nor Ray.
+The standard deviation between seeds is taken from finished runs of the same preset in this store, else from the
+published records. All numbers are in bits per byte, for the test that `compare` will make. Imports neither torch nor
+Ray.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from results.verdicts.published_records import seed_sd_bpb, shared_artifact_sd_b
 
 POWER = 0.8
 LADDER = (2, 3, 5, 8, 12, 20)
-"""Numbers of seeds whose smallest provable gain is shown beside the planned one."""
+"""Numbers of seeds whose minimum detectable effect is shown beside that of the planned number."""
 
 
 TESTS = {
@@ -48,7 +49,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a sweep's seeds can prove against its baseline."""
+    """The planned comparison of a sweep with its baseline, and the spread that its power is computed with."""
 
     design: Design
     spread: Spread
@@ -59,9 +60,9 @@ class Evidence:
     """Of a race, if it is one."""
 
     @property
-    def smallest_gain_bpb(self) -> float | None:
-        """Gain beyond the margin that is shown with the usual power; None if nothing can be."""
-        return self.design.smallest_gain(POWER)
+    def minimum_detectable_effect_bpb(self) -> float | None:
+        """Smallest gain beyond the margin that is shown with 80 % power; None with too few seeds."""
+        return self.design.minimum_detectable_effect(POWER)
 
     def with_seeds(self, n: int) -> Design:
         """The same comparison over another number of seeds."""
@@ -71,7 +72,7 @@ class Evidence:
         )
 
     def seeds_for(self, gain_bpb: float) -> int | None:
-        """Seeds of each configuration that show such a gain beyond the margin with the usual power."""
+        """Seeds of each configuration that show such a gain beyond the margin with 80 % power."""
         design = self.design
         return seeds_needed(
             gain_bpb,
@@ -86,7 +87,7 @@ class Evidence:
 
 
 def evidence_of(space: SearchSpace, paired: bool, store: Path) -> Evidence:
-    """What the space's seeds can prove.
+    """The planned comparison of a search space's sweep.
 
     paired:  whether all configurations score the same artifacts
     """
@@ -135,29 +136,31 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def evidence_lines(evidence: Evidence, gain_bpb: float | None = None) -> list[str]:
-    """What the planned seeds can prove, what more would, and how many a wanted gain takes."""
-    design, smallest = evidence.design, evidence.smallest_gain_bpb
+    """Minimum detectable effect of the planned seeds and of other numbers, and the seeds that a wanted gain takes."""
+    design, smallest_bpb = evidence.design, evidence.minimum_detectable_effect_bpb
     test = TESTS[design.test]
     correction = f", corrected for {design.num_comparisons} comparisons" if design.num_comparisons > 1 else ""
     lines = [
         f"spread: sd {design.sd:.5f} bits per byte between "
         f"{'pairs on one artifact' if evidence.paired else 'seeds'} ({evidence.spread.source})"
     ]
-    if smallest is None:
-        lines.append(f"{design.n} seed proves nothing: a spread needs at least 2")
+    if smallest_bpb is None:
+        lines.append(f"{design.n} seed is not enough for a test: a variance needs at least 2")
     else:
         lines.append(
-            f"{design.n} seeds can prove a gain of {smallest:.4f} bits per byte beyond the margin "
+            f"{design.n} seeds detect a gain of {smallest_bpb:.4f} bits per byte beyond the margin "
             f"({test}, alpha {design.alpha:g}{correction}, power {POWER:.0%})"
         )
     if evidence.first_look is not None:
         lines.append("  a race stops as soon as it knows: all of these seeds are the most it may take")
-    others = [(n, evidence.with_seeds(n).smallest_gain(POWER)) for n in LADDER if n != design.n]
+    others = [(n, evidence.with_seeds(n).minimum_detectable_effect(POWER)) for n in LADDER if n != design.n]
     lines.append("  " + "; ".join(f"{n} seeds: {gain:.4f}" for n, gain in others if gain is not None))
     if evidence.adaptive:
-        lines.append("  for the winner alone, on fresh seeds (orchestrator confirm): those that chose it prove nothing")
+        lines.append(
+            "  for the winner alone, on fresh seeds (orchestrator confirm): those that chose it cannot test it"
+        )
     if gain_bpb is not None:
         needed = evidence.seeds_for(gain_bpb)
-        told = f"{needed} seeds" if needed else "more than 1000 seeds"
-        lines.append(f"a gain of {gain_bpb:g} beyond the margin takes {told} of each configuration")
+        seeds = f"{needed} seeds" if needed else "more than 1000 seeds"
+        lines.append(f"a gain of {gain_bpb:g} beyond the margin takes {seeds} of each configuration")
     return lines

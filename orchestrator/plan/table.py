@@ -68,7 +68,7 @@ def _total_row(plan: Plan) -> dict[str, Any]:
         "mode": plan.mode,
         "test": plan.evidence.design.test if plan.evidence else "none",
         "sd_bpb": plan.evidence.design.sd if plan.evidence else None,
-        "smallest_provable_gain_bpb": plan.evidence.smallest_gain_bpb if plan.evidence else None,
+        "minimum_detectable_effect_bpb": plan.evidence.minimum_detectable_effect_bpb if plan.evidence else None,
     }
 
 
@@ -95,7 +95,7 @@ def run_rows(plan: Plan) -> list[dict[str, Any]]:
 
 
 def plan_text(plan: Plan, gain_bpb: float | None = None) -> RenderableType:
-    """The question, the configurations as far as they are known, a line per stage, what it costs and what it can prove.
+    """The question, the configurations as far as they are known, a line per stage, its cost and its power.
 
     gain_bpb:  a gain beyond the margin whose number of seeds is wanted
     """

@@ -97,7 +97,7 @@ class SearchSpace(Section):
 
     @property
     def exploratory(self) -> bool:
-        """Whether scores on the declared seeds choose who is compared, so that p-values on them prove nothing."""
+        """Whether scores on the declared seeds choose who is compared, so that p-values on them are not valid."""
         return self.adaptive or self.rungs is not None
 
     @property

@@ -1,7 +1,7 @@
 """Earlier sweeps as knowledge: their finished configurations, read as answers to another question of the same kind.
 
 A configuration counts when this question could have asked for it: its recipe is one that the new space produces, and
-its runs scored the same text. Seeds may differ, for all of this steers a search and proves nothing; no verdict reads
+its runs scored the same text. Seeds may differ, for all of this steers the search only; no verdict reads
 it. Reads folders; runs nothing.
 """
 

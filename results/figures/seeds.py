@@ -88,7 +88,7 @@ def spread_lines(dossier: Dossier) -> Sequence[str]:
     return [*lines, f"{gains} {pairs.sd:.5f}{times}: pairing takes out the rest."]
 
 
-def provable_lines(dossier: Dossier, found: Verdict) -> Sequence[str]:
+def detectable_lines(dossier: Dossier, found: Verdict) -> Sequence[str]:
     """The smallest gain that such a sweep could have shown, for the test that was made; nothing where none was."""
     if found.bpb is None or not dossier.seeds:
         return []
@@ -98,7 +98,7 @@ def provable_lines(dossier: Dossier, found: Verdict) -> Sequence[str]:
         return []
     n, first_look = len(dossier.seeds), found.looks[0] if found.looks else None
     design = design_of(paired, len(dossier.verdicts), n, spread.sd, found.alpha, dossier.adaptive, first_look)
-    gain = design.smallest_gain(POWER)
+    gain = design.minimum_detectable_effect(POWER)
     if gain is None:
         return []
     beyond = " beyond the margin" if found.bpb.margin else ""

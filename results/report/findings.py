@@ -15,7 +15,7 @@ from results.figures.curves import curve_facts, curve_figure
 from results.figures.importance import importance_facts, importance_figure
 from results.figures.ranking import gain_facts, gain_figure, ranking_facts, ranking_figure
 from results.figures.scores import score_figure
-from results.figures.seeds import fate_table, provable_lines, scatter_facts, spread_lines
+from results.figures.seeds import detectable_lines, fate_table, scatter_facts, spread_lines
 from results.report.page import Callout, Chapter, Code, Part, Table, Text, left_out, plot, table_of
 from results.rows.layout import SPACE_FILE
 from results.rows.tables import is_finished, per_run
@@ -44,7 +44,7 @@ def verdict(dossier: Dossier) -> Chapter:
     if found.assumption:
         parts.append(Text(f"The test assumes: {found.assumption}."))
     parts.append(Text(f"Of all {len(dossier.verdicts):,} configurations compared: {told}."))
-    parts += [Text(line) for line in provable_lines(dossier, found)]
+    parts += [Text(line) for line in detectable_lines(dossier, found)]
     return Chapter("verdict", "Verdict", parts)
 
 

@@ -1,1 +1,1 @@
-"""Tests, intervals, power and stopping rules on plain arrays; knows no files."""
+"""Tests, intervals, power and stopping rules on plain arrays; reads no files."""

@@ -1,9 +1,8 @@
-"""How many seeds does it take, and what could the planned ones prove at all?
+"""Power analysis: the minimum detectable effect of planned seeds, and the seeds needed to detect a given gain.
 
-Answers for the very test that will be made: exactly by the noncentral t distribution for pairs, by simulation with a
-fixed seed where there is no such formula (variance shared over a sweep, Welch's test, a race).
-Normal scores are assumed. What the spread between seeds is must be said: from the sweep's own runs, or from published
-records.
+Computed for the test that `compare` will make: for pairs exactly, by the noncentral t distribution; for the other tests
+(shared variance, Welch's test, a race) by simulation with a fixed seed. Assumes normal scores. The standard deviation
+between seeds is an input; it comes from finished runs or from published records.
 Source: scipy.stats.nct; statsmodels.stats.power gives the same figures for pairs.
 """
 
@@ -25,76 +24,76 @@ from trainer.spec.errors import UserError
 
 TestName = Literal["paired", "moderated", "welch", "race", "paired race"]
 SIMULATED = 40_000
-"""Pairs of arms drawn for Welch's test: a simulated power is off by half a point at most, in 19 of 20 cases."""
+"""Pairs of arms simulated for Welch's test: the power is accurate to half a percentage point (95 %)."""
 SIMULATED_ARMS = 60_000
-"""Over all sweeps, which give as many pairs as they have: off by one point at most, in 19 of 20 cases."""
+"""Arms simulated over all sweeps for the moderated test: the power is accurate to one percentage point (95 %)."""
 MOST_SIMULATED_ARMS = 60
-"""The variance that more arms share is known as well."""
+"""Arms per simulated sweep at most: with more, the shared variance is hardly more accurate."""
 SIMULATED_RACES = 10_000
-"""For a race, which is looked at after every seed: off by one point at most, in 19 of 20 cases."""
+"""Races simulated: the power is accurate to one percentage point (95 %)."""
 MOST_SEEDS = 1_000
 MOST_RACED = 128
 
 
 @dataclass(frozen=True)
 class Design:
-    """Two arms of `n` seeds each, and how they will be compared."""
+    """Two arms of `n` seeds each and the test that compares them."""
 
     test: TestName
     n: int
     sd: float
-    """Between seeds of one arm; for `paired` between the differences of pairs."""
+    """Standard deviation between seeds of one arm; for `paired`, of the differences of pairs."""
     alpha: float
     num_comparisons: int = 1
-    """Configurations that share `alpha`: what Holm's correction asks of the smallest p-value."""
+    """Configurations that share `alpha` by Holm's correction; the smallest p-value must be below alpha / this."""
     num_arms: int = 0
-    """Of the sweep, its baseline included: those that share what they know of the variance, for `moderated`."""
+    """Arms of the sweep, the baseline included, whose variances are shared; for `moderated`."""
     first_look: int = FIRST_LOOK
-    """Seeds before the first look of a race, whose last is after `n`."""
+    """Seeds at the first look of a race; the last look is after `n`."""
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
             raise UserError(f"alpha = {self.alpha:g} must lie between 0 and 1; usual: 0.01")
         if not self.sd > 0:
-            raise UserError(f"sd = {self.sd:g} must be above 0: without a spread nothing can be planned")
+            raise UserError(f"sd = {self.sd:g} must be above 0: power cannot be computed without a spread")
 
     @property
-    def can_prove(self) -> bool:
-        """Whether the seeds carry this test at all."""
+    def has_enough_seeds(self) -> bool:
+        """Whether there are enough seeds for this test at all."""
         return self.n >= (self.first_look if "race" in self.test else 2)
 
     @property
     def level(self) -> float:
-        """What a p-value must fall below; in a race, what all its looks may spend together."""
+        """The significance level of one comparison; in a race, of all its looks together."""
         return self.alpha / self.num_comparisons
 
     def power(self, gain: float) -> float:
-        """Probability that a true gain beyond the margin, in the unit of `sd`, is shown; 0 if nothing can be."""
-        if not self.can_prove:
+        """Probability that the test shows a true gain beyond the margin, in the unit of `sd`; 0 with too few seeds."""
+        if not self.has_enough_seeds:
             return 0.0
-        if (needs := self._simulated_needs()) is not None:
-            return float(np.mean(needs <= gain / self.sd))
+        if (detectable := self._simulated_detectable()) is not None:
+            return float(np.mean(detectable <= gain / self.sd))
         df, error = self.n - 1, self.sd / self.n**0.5
         return float(stats.nct.cdf(stats.t.ppf(self.level, df), df, -gain / error))
 
-    def smallest_gain(self, power: float = 0.8) -> float | None:
-        """The gain beyond the margin that is shown with this probability; None if no gain can be."""
-        if not self.can_prove:
+    def minimum_detectable_effect(self, power: float = 0.8) -> float | None:
+        """The smallest gain beyond the margin that is shown with this power; None with too few seeds."""
+        if not self.has_enough_seeds:
             return None
-        if (needs := self._simulated_needs()) is not None:
-            return self.sd * float(np.quantile(needs, power))
+        if (detectable := self._simulated_detectable()) is not None:
+            return self.sd * float(np.quantile(detectable, power))
         df, error = self.n - 1, self.sd / self.n**0.5
         most = error * (abs(stats.t.ppf(self.level, df)) + abs(stats.t.ppf(1 - power, df)) + 10)
         return float(optimize.brentq(lambda gain: self.power(gain) - power, 0.0, most * 2))
 
-    def _simulated_needs(self) -> NDArray[np.float64] | None:
-        """Gains that simulated comparisons would just have shown, in units of sd; None where a formula serves."""
+    def _simulated_detectable(self) -> NDArray[np.float64] | None:
+        """The gain, in units of sd, at which each simulated comparison becomes significant; None for `paired`."""
         if self.test == "moderated":
-            return _moderated_needs(self.n, min(self.num_arms, MOST_SIMULATED_ARMS), self.level)
+            return _detectable_moderated(self.n, min(self.num_arms, MOST_SIMULATED_ARMS), self.level)
         if self.test == "welch":
-            return _welch_needs(self.n, self.level)
+            return _detectable_welch(self.n, self.level)
         if "race" in self.test:
-            return _race_needs(Looks(self.n, self.first_look), self.level, self.test == "paired race")
+            return _detectable_race(Looks(self.n, self.first_look), self.level, self.test == "paired race")
         return None
 
 
@@ -107,11 +106,11 @@ def design_of(
     adaptive: bool = False,
     first_look: int | None = None,
 ) -> Design:
-    """The design of a sweep against its baseline: the test that `compare` will make of it, corrected over all.
+    """The comparison with the baseline that `compare` will make for a sweep, corrected over its configurations.
 
-    num_configurations:  the baseline not counted
-    adaptive:            one winner is confirmed on fresh seeds, so nothing is corrected and nothing shared
-    first_look:          seeds before the first look of a race, if it is one
+    num_configurations:  without the baseline
+    adaptive:            only the winner is compared, on fresh seeds, so there is no correction and no shared variance
+    first_look:          seeds at the first look of a race; None for a fixed number of seeds
     """
     if first_look is not None:
         return Design("paired race" if paired else "race", n, sd, alpha, num_configurations, first_look=first_look)
@@ -134,9 +133,9 @@ def seeds_needed(
     adaptive: bool = False,
     first_look: int | None = None,
 ) -> int | None:
-    """Seeds per configuration from which a gain beyond the margin is shown with this power.
+    """Smallest number of seeds per configuration with which a gain beyond the margin is shown with this power.
 
-    None beyond a thousand, or beyond the longest race.
+    None if more than MOST_SEEDS are needed, or for a race more than MOST_RACED.
     """
 
     def enough(n: int) -> bool:
@@ -150,10 +149,10 @@ def seeds_needed(
 
 
 @functools.lru_cache(maxsize=64)
-def _welch_needs(n: int, level: float) -> NDArray[np.float64]:
-    """Gains, in standard deviations, that simulated pairs of arms would just have shown; sorted.
+def _detectable_welch(n: int, level: float) -> NDArray[np.float64]:
+    """Sorted gains, in standard deviations, at which simulated comparisons by Welch's test become significant.
 
-    A true gain moves the difference and leaves both variances alone, so each draw has one such gain.
+    A true gain shifts the difference and leaves both variances alone, so each draw has exactly one such gain.
     """
     random = np.random.default_rng(0)
     difference = random.normal(size=SIMULATED) * (2 / n) ** 0.5
@@ -163,31 +162,31 @@ def _welch_needs(n: int, level: float) -> NDArray[np.float64]:
 
 
 @functools.lru_cache(maxsize=64)
-def _moderated_needs(n: int, num_arms: int, level: float) -> NDArray[np.float64]:
-    """The same for pairs of arms whose variances a whole sweep of arms steadies."""
+def _detectable_moderated(n: int, num_arms: int, level: float) -> NDArray[np.float64]:
+    """The same for the moderated t-test, with variances shrunk over a simulated sweep of arms."""
     random = np.random.default_rng(0)
     variance_SA = random.chisquare(n - 1, size=(SIMULATED_ARMS // num_arms, num_arms)) / (n - 1)
-    steady_SA, df_SA = SharedVariance.over(variance_SA, n - 1).steadied(variance_SA, n - 1)
+    shrunk_SA, df_SA = SharedVariance.over(variance_SA, n - 1).shrunk(variance_SA, n - 1)
     ours, theirs = slice(0, num_arms // 2), slice(num_arms - num_arms // 2, None)
     df = np.minimum(df_SA[:, ours], df_SA[:, theirs])
-    error = np.sqrt((steady_SA[:, ours] + steady_SA[:, theirs]) / n)
+    error = np.sqrt((shrunk_SA[:, ours] + shrunk_SA[:, theirs]) / n)
     difference = random.normal(size=df.shape) * (2 / n) ** 0.5
     return np.sort((difference - special.stdtrit(df, level) * error).ravel())
 
 
 @functools.lru_cache(maxsize=64)
-def _race_needs(looks: Looks, level: float, paired: bool) -> NDArray[np.float64]:
-    """The same for a look after every seed: the least gain that any look would have shown.
+def _detectable_race(looks: Looks, level: float, paired: bool) -> NDArray[np.float64]:
+    """The same for a race with a look after every seed: the smallest gain at which any look is significant.
 
     Of one candidate against the baseline; that others may eliminate it is left out, since the best hardly ever is.
     """
     random = np.random.default_rng(0)
     arms = random.normal(size=(1 if paired else 2, SIMULATED_RACES, looks.last))
-    needs = np.full(SIMULATED_RACES, np.inf)
+    detectable = np.full(SIMULATED_RACES, np.inf)
     for n in range(looks.first, looks.last + 1):
         parts = arms[..., :n].var(-1, ddof=1) / n
         difference = arms[0, :, :n].mean(-1) - (0.0 if paired else arms[-1, :, :n].mean(-1))
         df = n - 1 if paired else parts.sum(0) ** 2 * (n - 1) / np.square(parts).sum(0)
         shown = difference - special.stdtrit(df, level * looks.share(n)) * np.sqrt(parts.sum(0))
-        needs = np.minimum(needs, shown)
-    return np.sort(needs)
+        detectable = np.minimum(detectable, shown)
+    return np.sort(detectable)

@@ -1,10 +1,10 @@
-"""Pruning configurations after short runs: the rules, and whether short runs may be believed at all.
+"""Pruning configurations after short runs: the rules, and whether short runs rank configurations as full runs do.
 
-A rule sees one number per configuration, its mean over all seeds at one length of schedule, and compares it with those
-of the configurations before it at the same length; never a single seed, never two lengths. Before a length is believed,
-its ranking of some configurations that also ran in full must agree with the full ranking, by a declared threshold on
-the lower end of an interval. Lower is better; infinity is a configuration that failed. Decides nothing about gains:
-those left are compared as usual.
+A rule compares a configuration's mean over all seeds at one length of schedule (a rung) with those of the
+configurations that reached this rung before it; never single seeds, never different rungs. A rung is used only if its
+ranking of some configurations that also ran in full correlates with the full ranking: the lower end of the interval of
+the rank correlation must exceed a declared threshold. Lower is better; infinity is a configuration that failed. Decides
+nothing about gains: those left are compared as usual.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FEWEST = 4
 def asha_keeps(value: float, before: Sequence[float], eta: int) -> bool:
     """Whether the value is among the best 1/eta of those that reached this length so far, itself included.
 
-    The rule decides at once and for good, so the first few need only be the best so far.
+    The decision is immediate and final, so each of the first few needs only to be the best so far.
     Source: Li et al. 2020, "A system for massively parallel hyperparameter tuning", as Optuna's pruner has it.
     """
     places = max((len(before) + 1) // eta, 1)
@@ -40,11 +40,11 @@ def median_keeps(value: float, before: Sequence[float]) -> bool:
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """How well one ranking of the same configurations tells another."""
+    """Rank correlation of two rankings of the same configurations, with its interval."""
 
     n: int
     spearman: float | None
-    """None when there are too few to say, or when all of one side are the same."""
+    """None with fewer than FEWEST configurations, or if all scores of one ranking are equal."""
     low: float | None
     high: float | None
     kendall: float | None
@@ -63,12 +63,12 @@ class RankCorrelation:
 
 
 def rank_correlation(short: Sequence[float], full: Sequence[float]) -> RankCorrelation:
-    """Of the scores of the same configurations after short and after full runs; a failed one ranks last.
+    """Rank correlation of the scores of configurations after short and after full runs; failed ones rank last.
 
-    The interval is Fisher's with the variance of Bonett and Wright 2000. Perfect agreement is taken as the next one
-    below it, for a handful of configurations cannot show more.
+    The interval is Fisher's with the variance of Bonett and Wright 2000. A correlation of 1 is treated as the next
+    lower possible value, so that a few configurations do not give an interval of width zero.
     """
-    from scipy import stats  # late: status and list come through here, and have no correlation to tell
+    from scipy import stats  # late: slow to import, and `status` and `list` import this module without needing it
 
     n = len(short)
     if n < FEWEST or len(set(short)) == 1 or len(set(full)) == 1:

@@ -1,13 +1,13 @@
-"""A race over seeds: every configuration starts, seeds are added where they decide something, the error rate is kept.
+"""A race over seeds: all configurations start, seeds are added to those still undecided, the error rate is kept.
 
-After each round (one seed more for all who still run) three questions are asked, each at this look's part of alpha and
-divided by the number of configurations:
-- Is a configuration better than the baseline by more than the margin? Then that is shown, for good.
+After each round (one more seed for each configuration still running) three tests are made, each at this look's part of
+alpha divided by the number of configurations:
+- Is a configuration better than the baseline by more than the margin? Then that is shown and stays so.
 - Is it worse than the leader, or can it no longer clear the margin? Then it is eliminated: it cannot win.
-- Can nobody who is left beat the leader by more than the margin? Then the race is over.
-So of all races at most alpha call a configuration better that is not, and at most alpha eliminate or pass over one
-that beats the named winner by more than the margin. What a round decides is a function of the completed rounds alone,
-never of who finished first. Scores are taken as normal; lower is better.
+- Can no remaining configuration beat the leader by more than the margin? Then the race is over.
+So of all races at most alpha call a configuration better that is not, and at most alpha eliminate or pass over one that
+beats the named winner by more than the margin. What a round decides is a function of the completed rounds alone, never
+of who finished first. Assumes normal scores; lower is better.
 Source: Maron and Moore 1994 (racing); Birattari 2002 (F-race); the spending of alpha is in `sequential`.
 """
 
@@ -29,7 +29,7 @@ Status = Literal["running", "winner", "eliminated", "left", "failed"]
 
 @dataclass(frozen=True)
 class RaceRule:
-    """What counts as a gain, how often one may be wrong, and how far the race may go."""
+    """Margin, error rate and looks of a race."""
 
     margin: float
     """In the unit of the scores."""
@@ -48,11 +48,11 @@ class Heats:
 
     rule: RaceRule
     running_SA: Mask
-    """Who gets the next seed, the baseline included."""
+    """Arms that get the next seed, the baseline included."""
     alive_SA: Mask
     """Candidates that may still win, or that were not eliminated before the end."""
     better_SA: Mask
-    """Who was shown better than the baseline."""
+    """Arms shown better than the baseline."""
     seeds_SA: NDArray[np.int_]
     """Seeds that each arm has run."""
     failed_SA: Mask
@@ -61,13 +61,13 @@ class Heats:
 
     @classmethod
     def start(cls, rule: RaceRule, num_races: int, num_arms: int) -> Heats:
-        """Everybody runs up to the first look."""
+        """All arms run up to the first look."""
         shape = num_races, num_arms
-        everybody, nobody = np.ones(shape, dtype=bool), np.zeros(shape, dtype=bool)
-        candidates = everybody.copy()
+        all_arms, no_arms = np.ones(shape, dtype=bool), np.zeros(shape, dtype=bool)
+        candidates = all_arms.copy()
         candidates[:, 0] = False
         seeds = np.full(shape, rule.looks.first)
-        return cls(rule, everybody, candidates, nobody, seeds, nobody.copy(), np.zeros(num_races, dtype=int))
+        return cls(rule, all_arms, candidates, no_arms, seeds, no_arms.copy(), np.zeros(num_races, dtype=int))
 
     def look(self, scores_SAn: Array) -> None:
         """Decides after round n; scores of arms that do not run are not read, NaN is a failed seed."""
@@ -103,7 +103,7 @@ class Heats:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where one race stands after its last complete round."""
+    """State of one race after its last complete round."""
 
     seeds: Mapping[str, int]
     """How many of the declared seeds each arm needs by now, the baseline included."""
@@ -112,7 +112,7 @@ class Standing:
     better: frozenset[str]
     """Candidates shown better than the baseline by more than the margin."""
     winner: str
-    """The candidate that nobody beats by more than the margin; empty while or when there is none."""
+    """The candidate that no other beats by more than the margin; empty while or when there is none."""
     over: bool
 
 

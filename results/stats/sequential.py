@@ -1,9 +1,9 @@
-"""Looking after every seed without fooling oneself: a group-sequential test with a declared largest number of seeds.
+"""A group-sequential test: a look at the results after every seed, with a declared largest number of seeds.
 
-The error alpha is spent in advance: half of it at the last look, the rest in equal parts at the looks before. A result
-counts at a look if its p-value is below that look's part. The parts add up to alpha, so the chance that any look is
-wrong is at most alpha, however the looks depend on each other and whenever one stops; that is all the proof there is.
-It costs a little power against exact boundaries and needs no table, no simulation and no known variance.
+Alpha is divided over the looks in advance: half for the last look, the rest in equal parts for the earlier ones. A
+result is significant at a look if its p-value is below that look's part. The parts add up to alpha, so by Bonferroni's
+inequality the probability that any look gives a false positive is at most alpha, however the looks depend on each other
+and whenever the race stops. Compared with exact boundaries this loses a little power; it needs no known variance.
 Source: Bonferroni; Jennison and Turnbull 2000, chapter 7, on spending.
 """
 
@@ -19,7 +19,7 @@ from results.stats.shared_variance import ROUNDING
 
 Array = NDArray[np.float64]
 FIRST_LOOK = 3
-"""Seeds at the first look: two say next to nothing about their spread."""
+"""Seeds at the first look; two are too few to estimate a variance."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Looks:
             raise ValueError(f"looks from {self.first} to {self.last} seeds are no looks")
 
     def share(self, n: int) -> float:
-        """Part of alpha that may be spent at the look after `n` seeds; 0 where there is no look."""
+        """Part of alpha for the look after `n` seeds; 0 where there is no look."""
         if not self.first <= n <= self.last:
             return 0.0
         if self.first == self.last:
@@ -43,11 +43,12 @@ class Looks:
 
 
 def p_less(ours: Array, theirs: Array, margin: float = 0.0, paired: bool = False) -> Array:
-    """p of 'our mean is below theirs by more than `margin`' for many pairs of samples at once; NaN without a spread in
-    each sample (or in the differences of pairs), which would be judged by nothing.
+    """p-values of 'our mean is below theirs by more than `margin`' for many pairs of samples at once.
+
+    NaN where a sample (or the differences of pairs) has no variance.
 
     ours, theirs:  [..., n] scores, of shapes that broadcast
-    The same numbers as `stats.paired_t` and `stats.welch_t` give for one pair.
+    For one pair, `t_tests.paired_t` and `t_tests.welch_t` give the same numbers.
     """
     n = ours.shape[-1]
     with np.errstate(all="ignore"):
@@ -62,5 +63,5 @@ def p_less(ours: Array, theirs: Array, margin: float = 0.0, paired: bool = False
 
 
 def _above_rounding(variance: Array, scores: Array) -> Array:
-    """NaN where scores differ by rounding alone."""
+    """The variance; NaN where scores differ by rounding only."""
     return np.where(np.sqrt(variance) > ROUNDING * np.abs(scores).max(-1), variance, np.nan)

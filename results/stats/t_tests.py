@@ -1,8 +1,8 @@
 """One-sided t-tests for 'better by more than a margin' and 'no worse than', on plain numbers. Lower is better.
 
-Every difference is candidate minus baseline, so an improvement is negative, and so is its t. Numbers that carry no test
-(fewer than two, no spread, not finite) raise `NoVerdict` and never become a p-value. Which rows enter, and what a
-verdict means, is decided in `compare`; tests without the normal assumption are in `resampling`.
+Every difference is candidate minus baseline, so an improvement is negative, and so is its t. Numbers that cannot be
+tested (fewer than two, no variance, not finite) raise `NoVerdict` and never give a p-value.
+`results/verdicts/compare.py` chooses the rows and the test; tests without the normal assumption are in `resampling`.
 Source: challenge README, "record acceptance"; Welch 1947; Schuirmann 1987 (two one-sided tests); scipy.special for the
 t distribution. Results are those of scipy.stats.
 """
@@ -23,16 +23,16 @@ from trainer.spec.errors import UserError
 Numbers = Sequence[float] | NDArray[np.floating]
 
 LEAST_POOLED_DF = 10
-"""Degrees of freedom from which a sweep's shared variance is trusted more than the two arms' own."""
+"""Degrees of freedom from which a sweep's shared variance is used in place of the two arms' own variances."""
 
 
 class NoVerdict(UserError):
-    """Numbers that no t-test can judge; the message says why and what would help."""
+    """Numbers that cannot be tested; the message says why and what to change."""
 
 
 @dataclass(frozen=True)
 class TTest:
-    """What a one-sided t-test found, in the unit of the numbers it was given."""
+    """Result of a one-sided t-test, in the unit of its input."""
 
     name: str
     assumption: str
@@ -44,7 +44,7 @@ class TTest:
     t: float
     df: float
     p: float
-    """Chance of so low a t if the candidate were better by exactly the margin."""
+    """Probability of a t at most this low if the candidate were better by exactly the margin."""
     correlation: float | None = None
     """Between the paired arms; None when unpaired."""
 
@@ -84,22 +84,26 @@ def welch_t(candidate: Numbers, baseline: Numbers, margin: float = 0.0) -> TTest
 
 
 def moderated_t(candidate: Numbers, baseline: Numbers, shared: SharedVariance, margin: float = 0.0) -> TTest:
-    """Whether the mean is lower by more than `margin`, with each arm's variance steadied by the whole sweep's.
+    """Whether the mean is lower by more than `margin`, with variances shrunk over the sweep: the moderated t-test.
 
-    Arms that spread alike share one pooled variance. Where they do not, the smaller of both arms' degrees of freedom
-    counts, which keeps the error rate. Source: Smyth 2004; Mickey and Brown 1966 for the smaller one.
+    Where the sweep's variances are alike, the shrunk variance is the pooled one. Where they are not, the smaller of
+    both arms' degrees of freedom is used, which is conservative. Source: Smyth 2004; Mickey and Brown 1966 (the smaller
+    df).
     """
     arms = _two_arms(candidate, baseline)
     own_df = np.array([len(arm) - 1 for arm in arms])
-    variances, dfs = shared.steadied([arm.var(ddof=1) for arm in arms], own_df)
+    variances, dfs = shared.shrunk([arm.var(ddof=1) for arm in arms], own_df)
     error = math.sqrt(sum(variance / len(arm) for variance, arm in zip(variances, arms, strict=True)))
     difference, df = float(arms[0].mean() - arms[1].mean()), float(dfs.min())
     if df == shared.df:
-        name, which = "t-test with pooled variance", "with the spread that all arms of the sweep share"
+        name, which = "t-test with pooled variance", "with one variance for all arms of the sweep"
     elif (dfs == own_df).any():
-        name, which = "moderated t-test", "and an arm is far noisier than the sweep's others: its own spread counts"
+        name, which = (
+            "moderated t-test",
+            "with shrunk variances; an arm far noisier than the sweep's others keeps its own",
+        )
     else:
-        name, which = "moderated t-test", "and each arm's spread lies between its own and the sweep's typical one"
+        name, which = "moderated t-test", "with each arm's variance shrunk toward the sweep's"
     return _tested(name, f"scores are normal, {which} ({df:.3g} degrees of freedom)", difference, error, df, margin)
 
 
@@ -116,9 +120,9 @@ def one_sample_t(candidate: Numbers, baseline_mean: float, margin: float = 0.0) 
 
 
 def holm(p_values: Numbers) -> NDArray[np.float64]:
-    """p-values corrected so that all verdicts together err as rarely as one alone would. Source: Holm 1979.
+    """p-values corrected for multiple comparisons: the family-wise error rate stays at alpha. Source: Holm 1979.
 
-    statsmodels gives the same, and collects the whole process's garbage at each call.
+    statsmodels gives the same numbers, but runs the garbage collector at each call.
     """
     order = np.argsort(p_values, kind="stable")
     steps = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
@@ -136,15 +140,15 @@ def _tested(
     margin: float,
     correlation: float | None = None,
 ) -> TTest:
-    """The t-test of a difference with this standard error; scipy.stats gives the same, a thousand times slower."""
+    """The t-test of a difference with this standard error; scipy.stats gives the same numbers much more slowly."""
     t, half = (difference + margin) / error, float(special.stdtrit(df, 0.975)) * error
     p = float(special.stdtr(df, t))
     return TTest(name, assumption, difference, difference - half, difference + half, t, df, p, correlation)
 
 
-def no_worse_p(found: TTest, margin: float) -> float:
-    """p of 'no worse than the baseline by `margin`': small when a loss that large can be excluded."""
-    return float(special.stdtr(found.df, (found.difference - margin) / found.standard_error))
+def no_worse_p(test: TTest, margin: float) -> float:
+    """p-value of 'worse by less than `margin`': small if a loss of `margin` or more can be excluded."""
+    return float(special.stdtr(test.df, (test.difference - margin) / test.standard_error))
 
 
 def _two_arms(candidate: Numbers, baseline: Numbers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -163,7 +167,9 @@ def _finite(numbers: Numbers, whose: str) -> NDArray[np.float64]:
 
 def _demand_spread(values: NDArray[np.float64], scale: NDArray[np.float64], what: str) -> None:
     if len(values) < 2:
-        found = "is only 1" if len(values) == 1 else "are none"
-        raise NoVerdict(f"there {found} of {what}, and a spread needs at least 2; run more seeds")
+        number = "is only 1" if len(values) == 1 else "are none"
+        raise NoVerdict(f"there {number} of {what}, and a variance needs at least 2; run more seeds")
     if not spreads(values, np.abs(scale).max()):
-        raise NoVerdict(f"{what} are all the same ({len(values)} of them), so chance cannot be judged; use other seeds")
+        raise NoVerdict(
+            f"{what} are all the same ({len(values)} of them), so there is no variance to test with; use other seeds"
+        )

@@ -4,7 +4,7 @@ The rules, fixed before anybody looks at the numbers:
 - A configuration and seed counts once: a finished run before any other, then the first.
 - A failed, missing or non-finite seed is never averaged over; nor is an illegal score compared: 'cannot say'.
 - Arms that share trained artifacts (the same export fingerprint) are paired over those. Sharing a seed number pairs
-  nothing: else the spread between seeds is steadied by the whole sweep's where that has the degrees of freedom (pooled,
+  nothing: else the variance between seeds is shrunk over the whole sweep where that has the degrees of freedom (pooled,
   as far as its arms spread alike), else Welch's test. Against a published mean taken as exact: the one-sample test,
   when asked for.
 - One arm is one configuration: rows whose swept values differ are not averaged under one name.

@@ -229,7 +229,7 @@ class Ledger:
         return list(fates.values())
 
     def objection(self, sweep: str, config: str, recorded: Collection[int] = ()) -> str:
-        """Why the seeds of a configuration prove nothing in this sweep, or the empty string.
+        """Why the seeds of a configuration cannot be used for a test in this sweep, or the empty string.
 
         recorded:  seeds that have a record: one that was never declared is nobody's evidence
         The declared ones were chosen when outcomes were known (the best k of n) if some had ended before, and others

@@ -30,7 +30,7 @@ class Verdict:
     conclusion: Literal["better", "not shown", "cannot say"]
     alpha: float
     exploratory: bool
-    """The same seeds chose the configuration, or more were added after a look: p is no proof; confirm on fresh ones."""
+    """The same seeds chose the configuration, or more were added after a look: p is invalid; confirm on fresh ones."""
     sweep: str = ""
     """The sweep of the configuration, where it has one."""
     reason: str = ""

@@ -78,7 +78,7 @@ def sweep_p_values(scores_SAn: np.ndarray) -> np.ndarray:
     n = scores_SAn.shape[-1]
     variance, mean = scores_SAn.var(-1, ddof=1), scores_SAn.mean(-1)
     shared = SharedVariance.over(variance, n - 1)
-    steady, df = shared.steadied(variance, n - 1)
+    steady, df = shared.shrunk(variance, n - 1)
     t = (mean - mean[:, :1]) / np.sqrt((steady + steady[:, :1]) / n)
     by_sweep = special.stdtr(np.minimum(df, df[:, :1]), t)
     return np.where(shared.df[:, None] >= LEAST_POOLED_DF, by_sweep, p_less(scores_SAn, scores_SAn[:, :1]))[:, 1:]
@@ -162,7 +162,7 @@ def test_the_planned_power_is_the_power():
         if test == "moderated" and (num + 1) * (n - 1) < LEAST_POOLED_DF:
             continue
         design = Design(test, n, 1.0, 0.01, num, num + 1)
-        gain = design.smallest_gain(0.8)
+        gain = design.minimum_detectable_effect(0.8)
         shown = 0
         for _ in range(20):
             if test == "paired":
@@ -177,7 +177,7 @@ def test_the_planned_power_is_the_power():
         print(f"| {test} | {n} | {num} | {gain:.2f} | 80.0% | {shown / 20 / CHUNK:.1%} |")
         assert shown / 20 / CHUNK == pytest.approx(0.8, abs=0.02)
     for last, num in itertools.product((5, 10, 20), (1, 10)):
-        gain = Design("race", last, 1.0, 0.01, num).smallest_gain(0.8)
+        gain = Design("race", last, 1.0, 0.01, num).minimum_detectable_effect(0.8)
         shown = race_shown(gain, num, last, random)
         print(f"| race | {last} | {num} | {gain:.2f} | 80.0% | {shown:.1%} |")
         assert shown == pytest.approx(0.8, abs=0.02)
@@ -219,7 +219,7 @@ def fixed_design(n: int, means: np.ndarray, sds: np.ndarray, random: np.random.G
     return outcome(heats.winner_S, means)
 
 
-def test_a_race_needs_half_the_runs_of_a_fixed_design():
+def test_a_detectable_race_half_the_runs_of_a_fixed_design():
     random = np.random.default_rng(5)
     means, sds = drawn_sweeps(10_000, random)
     powers = {}

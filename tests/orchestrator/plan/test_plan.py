@@ -311,14 +311,14 @@ def test_before_any_run_the_spread_is_that_of_the_published_records(tmp_path, st
     assert "the median of the published records" in told(plan)
 
 
-def test_the_smallest_provable_gain_is_told_for_the_planned_seeds_and_for_more(tmp_path, store):
+def test_the_minimum_detectable_effect_is_shown_for_the_planned_seeds_and_for_more(tmp_path, store):
     plan = make_plan(space_of(tmp_path, ROPE), store, TEXTS, "")
     design = Design("moderated", 5, seed_sd_bpb(), 0.01, num_comparisons=2, num_arms=3)
     assert plan.evidence.design == design
     text = told(plan, gain_bpb=0.001)
-    assert f"5 seeds can prove a gain of {design.smallest_gain():.4f} bits per byte beyond the margin" in text
+    assert f"5 seeds detect a gain of {design.minimum_detectable_effect():.4f} bits per byte beyond the margin" in text
     assert f"takes {seeds_needed(0.001, False, 2, seed_sd_bpb(), 0.01)} seeds of each configuration" in text
-    assert plan_rows(plan)[-1]["smallest_provable_gain_bpb"] == pytest.approx(design.smallest_gain())
+    assert plan_rows(plan)[-1]["minimum_detectable_effect_bpb"] == pytest.approx(design.minimum_detectable_effect())
 
 
 def test_the_baseline_met_again_in_a_grid_is_no_rival(tmp_path, store):
@@ -339,5 +339,5 @@ def test_runs_of_the_same_preset_tell_the_spread_better_than_the_records(tmp_pat
 
 def test_one_seed_is_said_to_prove_nothing(tmp_path, store):
     plan = make_plan(space_of(tmp_path, ROPE, seeds=[1]), store, TEXTS, "")
-    assert plan.evidence.smallest_gain_bpb is None
-    assert "1 seed proves nothing" in told(plan)
+    assert plan.evidence.minimum_detectable_effect_bpb is None
+    assert "1 seed is not enough for a test" in told(plan)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from results.figures.seeds import Spread, between_pairs, between_seeds, provable_lines, spread_lines
+from results.figures.seeds import Spread, between_pairs, between_seeds, detectable_lines, spread_lines
 from results.stats.power import design_of
 from results.verdicts.compare import compare
 from results.verdicts.sweep_results import Dossier
@@ -39,14 +39,16 @@ def test_pairing_leaves_the_spread_of_the_gains():
     assert "10 times less: pairing takes out the rest." in spread_lines(of(*rows))[-1]
 
 
-def test_the_smallest_provable_gain_is_that_of_the_test_that_was_made():
+def test_the_minimum_detectable_effect_is_that_of_the_test_that_was_made():
     random = np.random.default_rng(0)
     rows = [row(c, s, 2.0 + 0.01 * random.normal()) for c in ("base", "a", "b", "c", "d") for s in (1, 2, 3)]
     made = replace(of(*rows), seeds=(1, 2, 3), verdicts=compare(frame(*rows), "base"))
-    gain = design_of(False, 4, 3, between_seeds(made).sd, 0.01).smallest_gain()
-    assert provable_lines(made, made.verdicts[0])[0].startswith(f"3 seeds with this spread show a gain of {gain:.4f} ")
+    gain = design_of(False, 4, 3, between_seeds(made).sd, 0.01).minimum_detectable_effect()
+    assert detectable_lines(made, made.verdicts[0])[0].startswith(
+        f"3 seeds with this spread show a gain of {gain:.4f} "
+    )
     unsaid = compare(frame(*rows[:4]), "base")[0]
-    assert provable_lines(made, unsaid) == []
+    assert detectable_lines(made, unsaid) == []
 
 
 def test_the_interval_of_a_mean_is_students():

@@ -28,7 +28,7 @@ def test_seven_pairs_all_better_are_one_pattern_in_128():
 def test_sign_flips_are_refused_where_they_cannot_reach_alpha(alpha, least):
     assert least_n_for_sign_flips(alpha) == least
     assert sign_flip_p(-np.arange(1.0, least + 1), alpha=alpha) < alpha
-    with pytest.raises(NoVerdict, match=f"it takes {least} pairs"):
+    with pytest.raises(NoVerdict, match=f"at least {least} pairs are needed"):
         sign_flip_p(-np.arange(1.0, least), alpha=alpha)
 
 
@@ -50,7 +50,7 @@ def test_the_bootstrap_is_offered_from_ten_runs_on_and_repeats_itself():
     low, high = bootstrap_interval(scores)
     assert low < scores.mean() < high
     assert bootstrap_interval(scores[::-1]) == (low, high)
-    with pytest.raises(NoVerdict, match="it takes 10"):
+    with pytest.raises(NoVerdict, match="at least 10 are needed"):
         bootstrap_interval(scores[:9])
 
 

@@ -1,4 +1,4 @@
-"""What the arms of a sweep say together about the variance between seeds, against scipy and against known laws."""
+"""Variance shrinkage over the arms of a sweep, against scipy and against known distributions."""
 
 import numpy as np
 import pytest
@@ -15,57 +15,57 @@ def variances(prior_df, num_sweeps=400, num_arms=40, df=4):
     return true * random.chisquare(df, size=size) / df
 
 
-def test_arms_are_pooled_unless_bartletts_test_tells_them_apart():
+def test_variances_are_pooled_unless_bartletts_test_rejects_that_they_are_equal():
     random = np.random.default_rng(2)
     for sds in (np.ones(8), np.geomspace(1, 20, 8)):
         arms = [random.normal(size=n) * sd for n, sd in zip((3, 3, 4, 5, 3, 6, 3, 4), sds, strict=True)]
         shared = SharedVariance.of(arms)
-        assert np.isinf(shared.typical_df) == (stats.bartlett(*arms).pvalue >= UNLIKE)
+        assert np.isinf(shared.prior_df) == (stats.bartlett(*arms).pvalue >= UNLIKE)
 
 
 def test_equal_variances_are_pooled_in_nine_sweeps_of_ten():
     shared = SharedVariance.over(variances(np.inf), 4)
-    assert np.isinf(shared.typical_df).mean() == pytest.approx(0.9, abs=0.04)
+    assert np.isinf(shared.prior_df).mean() == pytest.approx(0.9, abs=0.04)
     assert shared.pooled.mean() == pytest.approx(1.0, abs=0.01)
 
 
 @pytest.mark.parametrize("prior_df", [10.0, 20.0])
-def test_the_spread_of_true_variances_is_found_from_that_of_the_measured_ones(prior_df):
+def test_the_prior_is_estimated_from_the_spread_of_the_sample_variances(prior_df):
     shared = SharedVariance.over(variances(prior_df, num_arms=300), 4)
-    assert np.median(shared.typical_df) == pytest.approx(prior_df, rel=0.25)
-    assert np.median(shared.typical) == pytest.approx(1.0, rel=0.1)
+    assert np.median(shared.prior_df) == pytest.approx(prior_df, rel=0.25)
+    assert np.median(shared.prior) == pytest.approx(1.0, rel=0.1)
 
 
-def test_a_steadied_variance_is_the_weighted_mean_of_the_typical_one_and_its_own():
+def test_a_shrunk_variance_is_the_weighted_mean_of_the_prior_and_its_own():
     shared = SharedVariance(*(np.array(value) for value in (2.0, 40.0, 1.0, 6.0)))
-    steady, df = shared.steadied([4.0, 0.5], [2, 2])
-    assert steady == pytest.approx([(6 * 1.0 + 2 * 4.0) / 8, (6 * 1.0 + 2 * 0.5) / 8])
+    shrunk, df = shared.shrunk([4.0, 0.5], [2, 2])
+    assert shrunk == pytest.approx([(6 * 1.0 + 2 * 4.0) / 8, (6 * 1.0 + 2 * 0.5) / 8])
     assert df.tolist() == [8, 8]
 
 
-def test_two_wild_arms_do_not_hide_each_other():
+def test_two_far_noisier_arms_do_not_mask_each_other():
     calm = [0.9, 1.1, 1.0, 1.2, 0.8, 1.3, 1.0, 0.9]
     shared = SharedVariance.over([*calm, 800.0, 900.0], 2)
     assert (float(shared.pooled), float(shared.df)) == (pytest.approx(np.mean(calm)), 16)
-    steady, df = shared.steadied([800.0, 1.0], 2)
-    assert (steady.tolist(), df.tolist()) == ([800.0, pytest.approx(np.mean(calm))], [2, 16])
+    shrunk, df = shared.shrunk([800.0, 1.0], 2)
+    assert (shrunk.tolist(), df.tolist()) == ([800.0, pytest.approx(np.mean(calm))], [2, 16])
 
 
-def test_one_score_or_copies_of_one_say_nothing_about_a_spread():
+def test_arms_without_two_different_scores_are_skipped():
     assert SharedVariance.of([[1.0], [2.0, 2.0, 2.0], [3.0, np.nan]]).df == 0
     assert SharedVariance.of([[1.0], [2.0, 3.0]]).pooled == 0.5
 
 
-def test_many_sweeps_at_once_are_each_sweep_alone():
+def test_many_sweeps_at_once_equal_each_sweep_alone():
     table = variances(4.0, num_sweeps=20, num_arms=7)
     together = SharedVariance.over(table, 4)
     for place, row in enumerate(table):
         alone = SharedVariance.over(row, 4)
-        assert alone.typical_df == pytest.approx(together.typical_df[place])
-        assert alone.steadied(row, 4)[0] == pytest.approx(together.steadied(table, 4)[0][place])
+        assert alone.prior_df == pytest.approx(together.prior_df[place])
+        assert alone.shrunk(row, 4)[0] == pytest.approx(together.shrunk(table, 4)[0][place])
 
 
-def test_the_level_of_the_noise_test_is_rarely_met_by_chance():
+def test_arms_are_rarely_excluded_by_chance():
     left_out = SharedVariance.over(variances(np.inf, 2000, 20), 4).df < 80
     by_chance = 20 * NOISIER  # once an arm, in 20 arms
     assert left_out.mean() < by_chance + 3 * (by_chance / 2000) ** 0.5
