@@ -57,7 +57,9 @@ def recipe_fields() -> str:
 
 def field_row(info: FieldInfo) -> tuple[str, ...]:
     switches = [f"{code(key)} is {choices(value)}" for key, value in info.unless.items()]
+    together = [f"{code(key)} is {choices(value)}" for key, value in info.unless_all.items()]
     idle = f" Without effect while {' or '.join(switches)}." if switches else ""
+    idle += f" Without effect while {' and '.join(together)}." if together else ""
     kind = info.type_name.replace(" | ", " / ")
     return code(info.key), kind, code(value_text(info.default)), info.unit, listed(info.stages), info.sentence + idle
 

@@ -37,11 +37,11 @@ class Line:
     read: Read
 
 
-def part(index: int, separator: str = ",", kind: Callable[[str], Any] = int) -> Read:
+def part(index: int, separator: str = ",", kind: Any = int) -> Read:
     return lambda cell: kind(cell.split(separator)[index].strip())
 
 
-def number(index: int = 0, kind: Callable[[str], Any] = float) -> Read:
+def number(index: int = 0, kind: Any = float) -> Read:
     """The number at a place among those of a cell, 0 where there is none."""
 
     def read(cell: str) -> Any:
@@ -181,6 +181,8 @@ ELSEWHERE: Mapping[str, str] = {
     "model.compute_dtype": "2.2: bfloat16 under autocast",
     "optimizer.bigram_table": "3.2: the scalar rate in #150, the token rate from #162 on",
     "optimizer.embed_projections": "3.2: Adam at the scalar rate in #549, Muon before",
+    "quantization.scale": "4.2, 7.7: the floor of PR #150 to #549, which is what makes their artifacts fit",
+    "quantization.qat_sees": "ours: 4.3 asks that training sees what export stores",
     "quantization.tables": "4.1: int8 from #287 on",
     "quantization.controls": "4.1: float32 up to #150, float16 from #287 on",
     "quantization.clip_search_in": "4.1, 4.4: int6 matrices alone",
@@ -213,7 +215,7 @@ Beside their fields, the presets follow these rules where the originals did not;
 |---|---|
 | bigram table and projection of PR #150 both start at zero and never learn (7.3) | the projection starts orthogonal |
 | windows skip a block, tails are cut or scored twice (7.1, 7.2, 7.23) | each target is scored once |
-| rows get a scale of at least 1/qmax (7.7) | `quantization.scale` says which rule; see the sizes below |
+| rows get a scale of at least 1/qmax (7.7), the baseline's too | only where it is what makes the artifact fit |
 | fake quantisation is not the export (7.8), late QAT is folded away (3.7) | one rule, and it takes effect |
 | GPTQ-lite takes one clip per tensor (4.4) | the best clip per row |
 | SWA sums bfloat16 (7.13), triggers look at the multiplier alone (7.12) | float32 sums, `averaging.swa_min_step` |

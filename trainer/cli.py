@@ -155,9 +155,12 @@ def check(
     compiler: Annotated[
         str, typer.Option(help="Back end of the compiled checks; 'inductor' takes a minute, the default seconds.")
     ] = "eager",
+    size: Annotated[
+        bool, typer.Option("--size/--no-size", help="Encode random weights of full size once; up to some minutes.")
+    ] = True,
     format: RowsOption = "text",
 ) -> None:
-    """Show in seconds, on the recipe's nano sibling, that every switch does something, compiled or not."""
+    """Show, on the recipe's nano sibling, that every switch does something, and how large the artifact may become."""
     from trainer.liveness import check as liveness  # late: it starts torch
 
     recipe = load_preset(preset, parse_overrides(overrides)).recipe
@@ -165,11 +168,26 @@ def check(
     started_s = time.monotonic()
     findings = liveness.check_liveness(recipe, lambda found: None if found.alive else _print_dead(out, found), compiler)
     dead = sum(not finding.alive for finding in findings)
+    if size:
+        _print_size(out, recipe)
     out.print(f"{len(findings) - dead} of {len(findings)} alive in {human_seconds(time.monotonic() - started_s)}")
     if format == "json":
         print(json.dumps([asdict(finding) for finding in findings], indent=1))
     if dead:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _print_size(out: Console, recipe: Recipe) -> None:
+    from trainer.liveness.size import STD, size_of_random_model  # late: it starts torch
+
+    found = size_of_random_model(recipe)
+    beyond = found.model_bytes - found.limit_bytes
+    verdict = f"[yellow]{beyond:,} too many[/yellow]" if beyond > 0 else f"{-beyond:,} to spare"
+    coarser = f"; scales x {found.scale_multiplier:.3f}" if recipe.quantization.fit_bytes else ""
+    out.print(
+        f"artifact of a full-size model of random weights (Gaussian, standard deviation {STD}): "
+        f"{found.model_bytes:,} bytes, {verdict} of {found.limit_bytes:,} beside the code{coarser}"
+    )
 
 
 def _print_dead(out: Console, finding: Finding) -> None:

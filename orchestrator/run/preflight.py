@@ -28,14 +28,14 @@ from trainer.spec.field_index import FIELDS, FieldInfo, disabled_by, value_at
 from trainer.spec.fingerprint import digest
 from trainer.spec.recipe import Recipe
 
-EXECUTION = ("budget.", "system.", "data.source", "data.order_seed")
+EXECUTION = ("budget.", "system.", "data.source", "data.order_seed", "quantization.fit_bytes")
 """Keys that are no technique, or that the nano sibling sets for itself."""
 
 
 OFF = (False, (), "off", "none")
 
 
-SWITCHES = frozenset(switch for info in FIELDS.values() for switch in info.unless)
+SWITCHES = frozenset(switch for info in FIELDS.values() for switch in (*info.unless, *info.unless_all))
 """Keys that take all effect from others; numbers among them are off at zero."""
 
 

@@ -256,7 +256,7 @@ def _without_effect(key: str, switch: tuple[str, Any]) -> str:
 def _remedy(space: SearchSpace, key: str, switch: tuple[str, Any]) -> str:
     """What to write instead: a `when` if the switch is swept, else the switch."""
     name = switch[0]
-    off_values = FIELDS[key].unless[name]
+    off_values = {**FIELDS[key].unless, **FIELDS[key].unless_all}[name]
     off_values = off_values if isinstance(off_values, tuple) else (off_values,)
     swept = space.parameters.get(name)
     if swept is not None and swept.varies and swept.choices is not None:

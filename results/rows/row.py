@@ -34,6 +34,7 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
     "train_s": "number",
     "eval_s": "number",
     "model_bytes": "integer",
+    "scale_multiplier": "number",
     "code_bytes": "integer",
     "total_bytes": "integer",
     "within_budget": "boolean",
@@ -116,7 +117,11 @@ def _of_training(train: Mapping[str, Any]) -> Row:
 
 def _of_artifact(export: Mapping[str, Any]) -> Row:
     model_bytes = export.get("model_bytes")
-    return {"model_bytes": model_bytes, "total_bytes": None if model_bytes is None else total_bytes(model_bytes)}
+    return {
+        "model_bytes": model_bytes,
+        "scale_multiplier": export.get("scale_multiplier"),
+        "total_bytes": None if model_bytes is None else total_bytes(model_bytes),
+    }
 
 
 def _fingerprint(record: Mapping[str, Any], stage: str) -> str | None:

@@ -34,6 +34,7 @@ from trainer.quant.artifact import decode_artifact
 from trainer.quant.packing import storage_of, weight_transform
 from trainer.spec.nano import SEQ_TOKENS
 from trainer.spec.recipe import Recipe
+from trainer.spec.tensors import is_control
 from trainer.stages.adapt import adapt
 from trainer.stages.evaluate import NLL, evaluate
 from trainer.stages.export import ARTIFACT, averaged_weights, export
@@ -108,9 +109,11 @@ def _quantized_forward(bench: Bench) -> list[Finding]:
         return []
     quantization, vocab_size = bench.recipe.quantization, bench.recipe.data.vocab_size
     weights = load_weights(averaged_weights(context), torch.device("cpu"))
-    integers = {name: w for name, w in weights.items() if storage_of(name, w.shape, quantization).startswith("int")}
+    storages = {name: storage_of(name, weight.shape, quantization) for name, weight in weights.items()}
+    kinds = ("int", "float16") if quantization.qat_sees == "everything" else ("int",)
+    seen = {n: w for n, w in weights.items() if storages[n].startswith(kinds) and w.ndim > 1 and not is_control(n)}
     faked, exported = (build_model(bench.recipe.model, vocab_size, torch.device("cpu")).eval() for _ in range(2))
-    faked.load_state_dict(artifact.state | integers)
+    faked.load_state_dict(artifact.state | seen)
     faked.set_weight_transform(weight_transform(quantization))
     exported.load_state_dict(artifact.state)
     ids_BT = torch.arange(SEQ_TOKENS).view(1, -1) % vocab_size

@@ -45,9 +45,10 @@ TRAIN_SWITCHES: Mapping[str, Any] = {
     "schedule.warmdown_steps": 0,
     "schedule.warmdown_fraction": 0.0,
     "quantization.qat": "off",
+    "quantization.qat_sees": "integers",
 }
 """Switches of the train stage, and the value at which each is off: the trained weights must differ."""
-LATE_SWITCHES = ("model.recur_loops", "quantization.qat")
+LATE_SWITCHES = ("model.recur_loops", "quantization.qat", "quantization.qat_sees")
 """Switches that change the computation late in a run; they are checked in compiled training as well."""
 FULL_LENGTH = frozenset({*LATE_SWITCHES, "schedule.warmdown_steps", "schedule.warmdown_fraction"})
 """Switches that need a training of full length; all others show within a few steps."""
@@ -63,6 +64,7 @@ EXPORT_SWITCHES: Mapping[str, Any] = {
     "quantization.tables": "matrix_bits",
     "quantization.method": "nearest",
     "quantization.clip_search_in": "everywhere",
+    "quantization.scale": "row_max",
     COMPRESSOR: "zstd",
 }
 """The bytes of the artifact must differ."""

@@ -28,6 +28,9 @@ MAGIC = b"FAIRWAY"
 METADATA_KEY = "fairway"
 """The only metadata key: safetensors keeps no order between several."""
 
+START_ONLY = {"bigram_projection_init"}
+"""Fields of the model that say how training starts, and came after the format: artifacts stay as they were."""
+
 
 @dataclass(frozen=True, eq=False)
 class Artifact:
@@ -46,15 +49,17 @@ def encode_artifact(
     quantization: Quantization,
     hessians: Mapping[str, Tensor] | None = None,
     between: Callable[[], None] = lambda: None,
+    coarser: float = 1.0,
 ) -> bytes:
     """The artifact of trained weights; `hessians` by matrix name are what GPTQ weighs its errors by.
 
     between:  called before each tensor and before compression; what it raises leaves here
+    coarser:  what every row scale is multiplied by
     Raises ArtifactError for weights that cannot be stored.
     """
-    header = {"model": model.model_dump(mode="json"), "vocab_size": vocab_size}
+    header = {"model": model.model_dump(mode="json", exclude=START_ONLY), "vocab_size": vocab_size}
     metadata = {METADATA_KEY: json.dumps(header, sort_keys=True)}
-    content = safetensors.torch.save(pack(state, quantization, hessians, between), metadata)
+    content = safetensors.torch.save(pack(state, quantization, hessians, between, coarser), metadata)
     between()
     return MAGIC + compress(content, quantization)
 

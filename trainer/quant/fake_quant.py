@@ -8,30 +8,50 @@ export. It does not decide which tensors become integers: that is `packing`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from trainer.spec.errors import ArtifactError
 
 SMALLEST_SCALE = 2.0**-24
-"""Smallest positive float16. A larger floor would coarsen every row below it (docs/recipe.md 7.7)."""
+"""Smallest positive float16. A larger floor coarsens every row below it (docs/recipe.md 7.7)."""
 
 CLIP_QUANTILES = (1.0, 0.99999, 0.9999, 0.9995, 0.999)
 """Clips that the search tries, as quantiles of a row's magnitudes; the row's maximum first, so that it wins ties."""
 
 
+@dataclass(frozen=True)
+class RowScale:
+    """What the largest code of a row stands for (docs/recipe.md 4.2, 4.5, 7.7)."""
+
+    rule: str = "row_max"
+    """'row_max': the row's largest magnitude; 'floor': that, but at least 1, as PR #150 had it; 'sdclip': a multiple
+    of the row's standard deviation."""
+    clip_stds: float = 0.0
+    """The multiple of 'sdclip'."""
+    coarser: float = 1.0
+    """What the scale is multiplied by in the end; 1 changes nothing."""
+
+
 def quantize_rows(
-    weight_RC: Tensor, bits: int, name: str = "weight", clip_search: bool = False
+    weight_RC: Tensor,
+    bits: int,
+    name: str = "weight",
+    clip_search: bool = False,
+    scale: RowScale = RowScale(),
 ) -> tuple[Tensor, Tensor]:
     """Codes and scales of a matrix, `weight ≈ codes * scale`.
 
     weight_RC:    any float dtype; computed in float32
     bits:         2..8; the range is symmetric, [-(2^(bits-1) - 1), 2^(bits-1) - 1]
     clip_search:  whether each row takes the clip with the smallest squared error instead of its maximum
+    scale:        the rule of the row scales
     Returns codes_RC int8 and scales_R float16.  Raises ArtifactError if a row does not fit a float16 scale.
     Source: docs/recipe.md 4.2; with the search of docs/recipe.md 4.4 ("GPTQ-lite"), chosen per row.
     """
-    codes_RC, scales_R = _nearest(weight_RC.float(), bits, clip_search)
+    codes_RC, scales_R = _nearest(weight_RC.float(), bits, clip_search, scale)
     checked_scales(scales_R, weight_RC, largest_code(bits), name)
     return codes_RC.to(torch.int8), scales_R
 
@@ -50,26 +70,54 @@ def dequantize_rows(codes_RC: Tensor, scales_R: Tensor) -> Tensor:
     return codes_RC.float() * scales_R.float()[:, None]
 
 
-def fake_quantize(weight_RC: Tensor, bits: int, clip_search: bool = False) -> Tensor:
+def fake_quantize(
+    weight_RC: Tensor,
+    bits: int,
+    clip_search: bool = False,
+    scale: RowScale = RowScale(),
+) -> Tensor:
     """The matrix as export will store it, with the gradient of the matrix as it is (straight-through).
 
     Bit for bit `dequantize_rows(*quantize_rows(weight))` in float32.  Source: docs/recipe.md 4.3.
     """
     weight_RC = weight_RC.float()
-    stored_RC = nearest_rows(weight_RC.detach(), bits, clip_search)
+    stored_RC = nearest_rows(weight_RC.detach(), bits, clip_search, scale.rule, scale.clip_stds, scale.coarser)
+    return _straight_through(stored_RC, weight_RC)
+
+
+def fake_float16(weight: Tensor) -> Tensor:
+    """The float tensor as float16 will store it, with the gradient of the tensor as it is."""
+    weight = weight.float()
+    return _straight_through(float16_rounded(weight.detach()), weight)
+
+
+def _straight_through(stored: Tensor, weight: Tensor) -> Tensor:
     # The bracket is an exact zero: it leaves the value alone and carries the gradient.
-    return stored_RC + (weight_RC - weight_RC.detach())
+    return stored + (weight - weight.detach())
 
 
 @torch.library.custom_op("fairway::nearest_rows", mutates_args=())
-def nearest_rows(weight_RC: torch.Tensor, bits: int, clip_search: bool) -> torch.Tensor:
+def nearest_rows(
+    weight_RC: torch.Tensor, bits: int, clip_search: bool, rule: str, clip_stds: float, coarser: float
+) -> torch.Tensor:
     """Float32 weights as they will be stored; an operator of its own, so that no compiler rearranges its arithmetic."""
-    return dequantize_rows(*_nearest(weight_RC, bits, clip_search))
+    return dequantize_rows(*_nearest(weight_RC, bits, clip_search, RowScale(rule, clip_stds, coarser)))
 
 
 @nearest_rows.register_fake
-def _(weight_RC: Tensor, bits: int, clip_search: bool) -> Tensor:
+def _(weight_RC: Tensor, bits: int, clip_search: bool, rule: str, clip_stds: float, coarser: float) -> Tensor:
     return torch.empty_like(weight_RC, memory_format=torch.contiguous_format)
+
+
+@torch.library.custom_op("fairway::float16_rounded", mutates_args=())
+def float16_rounded(weight: torch.Tensor) -> torch.Tensor:
+    """Float32 values as float16 keeps them; an operator of its own, since a compiler drops casts there and back."""
+    return weight.half().float()
+
+
+@float16_rounded.register_fake
+def _(weight: Tensor) -> Tensor:
+    return torch.empty_like(weight)
 
 
 def largest_code(bits: int) -> int:
@@ -77,11 +125,13 @@ def largest_code(bits: int) -> int:
     return 2 ** (bits - 1) - 1
 
 
-def _nearest(weight_RC: Tensor, bits: int, clip_search: bool) -> tuple[Tensor, Tensor]:
+def _nearest(weight_RC: Tensor, bits: int, clip_search: bool, scale: RowScale) -> tuple[Tensor, Tensor]:
+    if scale.rule == "sdclip":
+        return _below_clip(weight_RC, scale.clip_stds * weight_RC.std(dim=1), bits, scale)
     if not clip_search:
-        return _below_clip(weight_RC, weight_RC.abs().amax(dim=1), bits)
+        return _below_clip(weight_RC, weight_RC.abs().amax(dim=1), bits, scale)
     clips_QR = torch.quantile(weight_RC.abs(), torch.tensor(CLIP_QUANTILES, device=weight_RC.device), dim=1)
-    found = [_below_clip(weight_RC, clip_R, bits) for clip_R in clips_QR]
+    found = [_below_clip(weight_RC, clip_R, bits, scale) for clip_R in clips_QR]
     errors_QR = torch.stack([(dequantize_rows(*pair) - weight_RC).square().sum(dim=1) for pair in found])
     best_R = errors_QR.argmin(dim=0)
     rows_R = torch.arange(len(best_R), device=best_R.device)
@@ -89,9 +139,11 @@ def _nearest(weight_RC: Tensor, bits: int, clip_search: bool) -> tuple[Tensor, T
     return codes, scales
 
 
-def _below_clip(weight_RC: Tensor, clip_R: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+def _below_clip(weight_RC: Tensor, clip_R: Tensor, bits: int, scale: RowScale) -> tuple[Tensor, Tensor]:
     # Codes come from the rounded scale, the one the file holds (docs/recipe.md 7.18).
     qmax = largest_code(bits)
-    scales_R = (clip_R / qmax).clamp(min=SMALLEST_SCALE).to(torch.float16)
+    finest = 1 / qmax if scale.rule == "floor" else SMALLEST_SCALE
+    scales_R = (clip_R / qmax).clamp(min=finest)
+    scales_R = (scales_R * scale.coarser if scale.coarser != 1 else scales_R).to(torch.float16)
     codes_RC = (weight_RC / scales_R.float()[:, None]).round().clamp(-qmax, qmax)
     return codes_RC, scales_R

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from trainer.quant.fake_quant import dequantize_rows, fake_quantize, quantize_rows
+from trainer.quant.fake_quant import RowScale, dequantize_rows, fake_float16, fake_quantize, quantize_rows
 from trainer.quant.gptq import gptq_rows
 from trainer.spec.errors import ArtifactError
 from trainer.spec.recipe import Quantization
@@ -46,16 +46,32 @@ def searches_clip(name: str, quantization: Quantization) -> bool:
     return quantization.method == "clip_search" and (everywhere or name.startswith(BLOCKS))
 
 
+def clip_stds_of(name: str, quantization: Quantization) -> float:
+    """SDClip's k of a tensor: by its role, embedding, MLP or any other (docs/recipe.md 4.5)."""
+    if name == EMBEDDING:
+        return quantization.embedding_clip_stds
+    of_mlp = quantization.mlp_clip_stds if ".mlp." in name else None
+    return quantization.clip_stds if of_mlp is None else of_mlp
+
+
+def row_scale(name: str, quantization: Quantization, coarser: float = 1.0) -> RowScale:
+    """The scale rule of a tensor that is rounded to nearest."""
+    rule = "row_max" if quantization.method == "gptq" else quantization.scale
+    return RowScale(rule, clip_stds_of(name, quantization) if rule == "sdclip" else 0.0, coarser)
+
+
 def pack(
     state: Mapping[str, Tensor],
     quantization: Quantization,
     hessians: Mapping[str, Tensor] | None = None,
     between: Callable[[], None] = lambda: None,
+    coarser: float = 1.0,
 ) -> dict[str, Tensor]:
     """The stored tensors of a state dict, by sorted name, on the CPU.
 
     hessians:  (C,C) by matrix name, for `method: gptq`; matrices without one (tables of rows) round to nearest
     between:   called before each tensor
+    coarser:   what every row scale is multiplied by
     Raises ArtifactError for a tensor that is no float, not finite, or too large for float16.
     """
     stored: dict[str, Tensor] = {}
@@ -65,11 +81,11 @@ def pack(
         if not tensor.is_floating_point():
             raise ArtifactError(f"{name}: {tensor.dtype} cannot be stored; expected a float tensor")
         storage = storage_of(name, tensor.shape, quantization)
-        bits = _integer_bits(storage)
+        bits = integer_bits(storage)
         if bits is None:
             stored[name] = _floats(name, tensor.cpu(), storage)
             continue
-        codes, scales = _integers(name, tensor, bits, quantization, (hessians or {}).get(name))
+        codes, scales = _integers(name, tensor, bits, quantization, (hessians or {}).get(name), coarser)
         stored |= {name: codes.cpu().contiguous(), name + ROW_SCALE: scales.cpu()}
     return stored
 
@@ -92,23 +108,28 @@ def unpack(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def weight_transform(quantization: Quantization) -> Callable[[str, Tensor], Tensor]:
     """What training with fake quantisation does to each weight: `transform(name, weight)`.
 
-    Exactly the tensors that `pack` makes integer are fake-quantised, with the same rule; others come back as they are.
+    The tensors that `pack` makes integer are fake-quantised, with the same rule. Those that it stores as float16 are
+    rounded to that where `qat_sees` is everything; all others come back as they are.
     """
 
     def transform(name: str, weight: Tensor) -> Tensor:
-        bits = _integer_bits(storage_of(name, weight.shape, quantization))
-        return weight if bits is None else fake_quantize(weight, bits, searches_clip(name, quantization))
+        storage = storage_of(name, weight.shape, quantization)
+        bits = integer_bits(storage)
+        if bits is not None:
+            return fake_quantize(weight, bits, searches_clip(name, quantization), row_scale(name, quantization))
+        rounded = storage == "float16" and quantization.qat_sees == "everything"
+        return fake_float16(weight) if rounded else weight
 
     return transform
 
 
 def _integers(
-    name: str, weight_RC: Tensor, bits: int, quantization: Quantization, hessian_CC: Tensor | None
+    name: str, weight_RC: Tensor, bits: int, quantization: Quantization, hessian_CC: Tensor | None, coarser: float
 ) -> tuple[Tensor, Tensor]:
     if hessian_CC is None:
-        return quantize_rows(weight_RC, bits, name, searches_clip(name, quantization))
-    clip_stds = quantization.embedding_clip_stds if name == EMBEDDING else quantization.clip_stds
-    return gptq_rows(weight_RC, hessian_CC, bits, clip_stds, name)
+        scale = row_scale(name, quantization, coarser)
+        return quantize_rows(weight_RC, bits, name, searches_clip(name, quantization), scale)
+    return gptq_rows(weight_RC, hessian_CC, bits, clip_stds_of(name, quantization) * coarser, name)
 
 
 def _floats(name: str, tensor: Tensor, storage: str) -> Tensor:
@@ -120,5 +141,6 @@ def _floats(name: str, tensor: Tensor, storage: str) -> Tensor:
     return floats
 
 
-def _integer_bits(storage: str) -> int | None:
+def integer_bits(storage: str) -> int | None:
+    """Bits of a storage of `storage_of`, None for floats."""
     return int(storage.removeprefix("int")) if storage.startswith("int") else None

@@ -17,6 +17,11 @@ def total_bytes(model_bytes: int, code_bytes: int | None = None) -> int:
     return model_bytes + (RESERVED_CODE_BYTES if code_bytes is None else code_bytes)
 
 
+def model_limit_bytes(budget: Budget) -> int:
+    """Most bytes of the artifact file while the code is not packaged."""
+    return budget.artifact_bytes - RESERVED_CODE_BYTES
+
+
 def check_artifact_bytes(model_bytes: int, budget: Budget, code_bytes: int | None = None) -> None:
     """Raises BudgetExceeded when artifact and code together are over `budget.artifact_bytes`."""
     counted = total_bytes(model_bytes, code_bytes)
@@ -25,7 +30,8 @@ def check_artifact_bytes(model_bytes: int, budget: Budget, code_bytes: int | Non
         raise BudgetExceeded(
             f"artifact: {model_bytes:,} bytes + {code} = {counted:,} exceeds budget.artifact_bytes = "
             f"{budget.artifact_bytes:,} by {counted - budget.artifact_bytes:,}; "
-            "lower model.mlp_hidden or quantization.matrix_bits, or raise optimizer.muon.weight_decay"
+            "set quantization.fit_bytes, lower model.mlp_hidden or quantization.matrix_bits, or raise "
+            "optimizer.muon.weight_decay"
         )
 
 

@@ -25,6 +25,7 @@ class FieldInfo:
     stages: tuple[str, ...]
     unit: str
     unless: Mapping[str, Any]
+    unless_all: Mapping[str, Any]
     neutral: bool
 
 
@@ -44,6 +45,7 @@ def _leaves(section: type[Section], prefix: str = "") -> Iterator[FieldInfo]:
             stages=tuple(knob.stages.split()),
             unit=knob.unit,
             unless=knob.unless,
+            unless_all=knob.unless_all,
             neutral=knob.neutral,
         )
 
@@ -81,8 +83,16 @@ def flat(recipe: Recipe) -> dict[str, Any]:
 
 def disabled_by(recipe: Recipe | Mapping[str, Any], key: str) -> tuple[str, Any] | None:
     """The switch and its value that take all effect from `key`, or None while it has an effect."""
-    for switch, off in FIELDS[key].unless.items():
-        value = value_at(recipe, switch)
-        if value in off if isinstance(off, tuple) else value == off:
+    info = FIELDS[key]
+    for switch, off in info.unless.items():
+        if is_off(value := value_at(recipe, switch), off):
             return switch, value
+    if info.unless_all and all(is_off(value_at(recipe, switch), off) for switch, off in info.unless_all.items()):
+        switch = next(iter(info.unless_all))
+        return switch, value_at(recipe, switch)
     return None
+
+
+def is_off(value: Any, off: Any) -> bool:
+    """Whether a switch has its off value, or one of them."""
+    return value in off if isinstance(off, tuple) else value == off

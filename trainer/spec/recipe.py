@@ -23,16 +23,15 @@ from pydantic import (
 from pydantic import Field as PydanticField
 
 from trainer.spec.limits import Budget
-from trainer.spec.section import Knob, Section
+from trainer.spec.quantization import Quantization
+from trainer.spec.section import Fraction, Knob, Section
 
-Fraction = Annotated[float, PydanticField(ge=0, le=1)]
 Layers = Annotated[tuple[NonNegativeInt, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
 NO_BIGRAM = {"model.bigram_buckets": 0}
 NO_TTT = {"ttt.mode": "off"}
 NO_SWA = {"averaging.swa_every": 0}
 NO_VALUE_EMBED = {"model.value_embed_dim": 0}
 NO_RECURRENCE = {"model.recur_loops": 0}
-NO_GPTQ = {"quantization.method": ("nearest", "clip_search")}
 
 
 class Model(Section):
@@ -266,56 +265,6 @@ class Averaging(Section):
             yield "use = 'ema' needs a moving average, but ema_decay = 0; usual: 0.997"
         if self.ema_decay == 1:
             yield "ema_decay = 1 never moves; usual: 0.997"
-
-
-class Quantization(Section):
-    """From weights to counted bytes (docs/recipe.md 4). All of it belongs to training too once `qat` is on."""
-
-    matrix_bits: Annotated[int, PydanticField(ge=5, le=8), Knob("export", "bits")] = 6
-    """Bits per weight of large matrices, one scale per row."""
-    embedding: Annotated[Literal["float16", "int8"], Knob("export")] = "float16"
-    """How the token embedding is stored."""
-    min_elements: Annotated[NonNegativeInt, Knob("export", "weights")] = 65_536
-    """Float tensors with more weights than this become integers; smaller ones are float16, controls have a switch."""
-    controls: Annotated[Literal["float32", "float16"], Knob("export", neutral=True)] = "float32"
-    """How control tensors and all others below two dimensions are stored."""
-    tables: Annotated[Literal["matrix_bits", "int8"], Knob("export", neutral=True)] = "matrix_bits"
-    """How large matrices outside the blocks are stored: with the bits of the others, or as int8."""
-    method: Annotated[Literal["nearest", "clip_search", "gptq"], Knob("export", neutral=True)] = "nearest"
-    """How codes are chosen: nearest below the row's maximum, below the best of five clips, or GPTQ with SDClip."""
-    clip_search_in: Annotated[
-        Literal["everywhere", "blocks"],
-        Knob("export", unless={"quantization.method": ("nearest", "gptq")}, neutral=True),
-    ] = "everywhere"
-    """Which integers the clip search chooses: all, or those of matrices in the blocks while the rest is nearest."""
-    clip_stds: Annotated[PositiveFloat, Knob("export", "standard deviations", unless=NO_GPTQ, neutral=True)] = 12.85
-    """Largest code of a matrix row, in standard deviations of the row; larger makes the artifact smaller."""
-    embedding_clip_stds: Annotated[
-        PositiveFloat,
-        Knob("export", "standard deviations", unless=NO_GPTQ | {"quantization.embedding": "float16"}, neutral=True),
-    ] = 20.0
-    """Largest code of a row of the integer token embedding, in standard deviations of the row."""
-    calibration_batches: Annotated[PositiveInt, Knob("export", unless=NO_GPTQ, neutral=True)] = 64
-    """Micro-batches of train text whose layer inputs GPTQ weighs errors by; their seconds count as training."""
-    compressor: Annotated[Literal["zstd", "lzma", "brotli", "zlib"], Knob("export", neutral=True)] = "zstd"
-    """Entropy coder of the artifact; brotli works on shuffled bytes."""
-    zstd_level: Annotated[
-        int,
-        PydanticField(ge=1, le=22),
-        Knob("export", unless={"quantization.compressor": ("lzma", "brotli", "zlib")}),
-    ] = 22
-    """Compression level of zstd; the other compressors run at their strongest usual setting."""
-    qat: Annotated[Literal["off", "always", "late"], Knob("train")] = "off"
-    """Whether training sees the quantised weights: never, from the first step, or late."""
-    qat_late_below: Annotated[Fraction, Knob("train", unless={"quantization.qat": ("off", "always")})] = 0.1
-    """Late QAT starts when the learning-rate multiplier falls below this."""
-
-    def complaints(self) -> Iterator[str]:
-        if self.qat != "off" and self.method == "gptq":
-            yield (
-                f"qat = '{self.qat}' cannot show training what method = 'gptq' will store: GPTQ's codes depend on "
-                "calibration; use 'clip_search'"
-            )
 
 
 class Evaluation(Section):

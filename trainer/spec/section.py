@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import Field as PydanticField
+
+Fraction = Annotated[float, PydanticField(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,9 @@ class Knob:
     unit: str = ""
     """Unit for people and column heads; empty for switches and counts."""
     unless: Mapping[str, Any] = field(default_factory=dict)
-    """Dotted switches and the value at which this field has no effect."""
+    """Dotted switches and the value, or values, at each of which alone this field has no effect."""
+    unless_all: Mapping[str, Any] = field(default_factory=dict)
+    """Dotted switches and the values at which this field has no effect if all of them have theirs."""
     neutral: bool = False
     """Whether the field came later with a default that changes nothing: at that default it enters no fingerprint, so
     stages computed before the field existed keep theirs."""

@@ -72,7 +72,7 @@ def fields_read(recipe: Recipe, stage: str) -> dict[str, Any]:
     return {
         key: value
         for key, info in FIELDS.items()
-        if (stage in info.stages or _trained_with(recipe, stage, key))
+        if (stage in info.stages or _trained_with(recipe, stage, key) or _fitted_to(recipe, stage, key))
         and disabled_by(recipe, key) is None
         and not ((value := value_at(recipe, key)) == info.default and info.neutral)
     }
@@ -81,6 +81,11 @@ def fields_read(recipe: Recipe, stage: str) -> dict[str, Any]:
 def _trained_with(recipe: Recipe, stage: str, key: str) -> bool:
     """Quantisation-aware training sees every rule of the export."""
     return stage == "train" and recipe.quantization.qat != "off" and key.startswith("quantization.")
+
+
+def _fitted_to(recipe: Recipe, stage: str, key: str) -> bool:
+    """An export that fits its artifact to the limit reads the limit."""
+    return stage == "export" and recipe.quantization.fit_bytes and key == "budget.artifact_bytes"
 
 
 def stages_below(stage: str) -> set[str]:

@@ -1,7 +1,8 @@
 """Export: from averaged weights to the artifact, the bytes that count.
 
-Reads which average to use and the quantisation, stands on train; GPTQ also reads train text, and those seconds count
-as training. Leaves `artifact.bin`. Starts again when either changes; training does not.
+Reads which average to use and the quantisation, and the limit where the artifact is made to fit it; stands on train;
+GPTQ also reads train text, and those seconds count as training. Leaves `artifact.bin`. Starts again when any of these
+changes; training does not.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from pathlib import Path
 from torch import Tensor
 
 from trainer.quant.artifact import encode_artifact
+from trainer.quant.fit import encode_to_fit
+from trainer.spec.budget import model_limit_bytes
 from trainer.spec.errors import UserError
 from trainer.spec.record import Metric
 from trainer.stages.calibrate import calibration_batches, layer_hessians
@@ -43,12 +46,17 @@ def export(context: StageContext, folder: Path) -> dict[str, Metric]:
     started_s = context.settled_s()
     hessians = _hessians(context, weights) if recipe.quantization.method == "gptq" else None
     calibration_s = context.settled_s() - started_s
-    artifact = encode_artifact(
-        weights, recipe.model, recipe.data.vocab_size, recipe.quantization, hessians, context.check_alone
-    )
+    found: dict[str, Metric] = {} if hessians is None else {"calibration_s": calibration_s}
+    model = (weights, recipe.model, recipe.data.vocab_size, recipe.quantization)
+    if recipe.quantization.fit_bytes:
+        limit_bytes = model_limit_bytes(recipe.budget)
+        fitted = encode_to_fit(*model, limit_bytes, hessians, context.check_alone)
+        artifact = fitted.artifact
+        found |= {"scale_multiplier": fitted.coarser, "encodings": fitted.encodings}
+    else:
+        artifact = encode_artifact(*model, hessians, context.check_alone)
     (folder / ARTIFACT).write_bytes(artifact)
-    model_bytes = (folder / ARTIFACT).stat().st_size
-    return {"model_bytes": model_bytes} | ({} if hessians is None else {"calibration_s": calibration_s})
+    return {"model_bytes": (folder / ARTIFACT).stat().st_size} | found
 
 
 def _hessians(context: StageContext, weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -37,6 +37,8 @@ SWITCHES = {  # fields that need another switch to matter
     "quantization.qat_late_below": {"quantization.qat": "late"},
     "quantization.clip_search_in": {"quantization.method": "clip_search"},
     "quantization.clip_stds": {"quantization.method": "gptq"},
+    "quantization.mlp_clip_stds": {"quantization.scale": "sdclip"},
+    "quantization.qat_sees": {"quantization.qat": "always"},
     "quantization.embedding_clip_stds": {"quantization.method": "gptq", "quantization.embedding": "int8"},
     "quantization.calibration_batches": {"quantization.method": "gptq"},
     "data.folder": {"data.source": "shards", "data.folder": "a", "data.tokenizer": "b"},
@@ -78,12 +80,12 @@ def test_changing_a_field_changes_exactly_the_stages_below_it(key):
     assert {stage for stage in before if before[stage] != after[stage]} == expected & set(before)
 
 
-@pytest.mark.parametrize("key", [key for key, info in FIELDS.items() if info.unless])
+@pytest.mark.parametrize("key", [key for key, info in FIELDS.items() if info.unless or info.unless_all])
 def test_a_switched_off_field_enters_no_fingerprint(key):
-    switch, off = next(iter(FIELDS[key].unless.items()))
-    off = off[0] if isinstance(off, tuple) else off
+    switches = dict(list(FIELDS[key].unless.items())[:1]) or FIELDS[key].unless_all
+    off = {switch: value[0] if isinstance(value, tuple) else value for switch, value in switches.items()}
     fixes = {"averaging.use": "none", "budget.train_steps": 10, "model.recur_first": 1, "model.recur_last": 2}
-    recipe = with_values(load_preset("tiny").recipe, fixes | {switch: off}, "test")
+    recipe = with_values(load_preset("tiny").recipe, fixes | off, "test")
     assert fingerprints(another_value(recipe, key), TEXTS) == fingerprints(recipe, TEXTS)
 
 

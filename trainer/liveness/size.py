@@ -1,0 +1,80 @@
+"""How many bytes a recipe's artifact takes, before anything is trained: random weights of full size, encoded.
+
+Weights of a trained model are drawn instead: matrices and tables with one standard deviation and tails of choice,
+everything else at its start value. What training really leaves decides in the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainer.nn.gpt import GPT
+from trainer.quant.artifact import encode_artifact
+from trainer.quant.fit import encode_to_fit
+from trainer.spec.budget import model_limit_bytes
+from trainer.spec.recipe import Quantization, Recipe
+from trainer.spec.tensors import is_control
+
+STD = 0.05
+"""Standard deviation of the drawn weights."""
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Size:
+    """The artifact of random weights, and the most it may take."""
+
+    model_bytes: int
+    limit_bytes: int
+    scale_multiplier: float = 1.0
+    encodings: int = 1
+
+    @property
+    def fits(self) -> bool:
+        return self.model_bytes <= self.limit_bytes
+
+
+def size_of_random_model(recipe: Recipe, degrees_of_freedom: float | None = None) -> Size:
+    """Encodes once (`fit_bytes`: a few times) what a full-size model of the recipe might become.
+
+    degrees_of_freedom:  of Student's t, whose tails are the heavier the fewer there are; None draws Gaussian weights
+    """
+    state = random_state(recipe, degrees_of_freedom)
+    limit_bytes = model_limit_bytes(recipe.budget)
+    quantization = without_calibration(recipe.quantization)
+    model = (state, recipe.model, recipe.data.vocab_size, quantization)
+    if quantization.fit_bytes:
+        fitted = encode_to_fit(*model, limit_bytes)
+        return Size(len(fitted.artifact), limit_bytes, fitted.coarser, fitted.encodings)
+    return Size(len(encode_artifact(*model)), limit_bytes)
+
+
+def random_state(recipe: Recipe, degrees_of_freedom: float | None = None) -> dict[str, Tensor]:
+    """Weights by name, of the recipe's shapes; the same for the same recipe."""
+    generator = torch.Generator().manual_seed(SEED)
+    with torch.device("meta"):
+        shapes = {name: weight.shape for name, weight in GPT(recipe.model, recipe.data.vocab_size).named_parameters()}
+    return {
+        name: torch.ones(shape) if is_control(name) else STD * _drawn(shape, degrees_of_freedom, generator)
+        for name, shape in shapes.items()
+    }
+
+
+def without_calibration(quantization: Quantization) -> Quantization:
+    """The same scales without GPTQ: its codes have nearly the entropy of the nearest ones."""
+    if quantization.method != "gptq":
+        return quantization
+    return quantization.model_copy(update={"method": "nearest", "scale": "sdclip"})
+
+
+def _drawn(shape: torch.Size, degrees_of_freedom: float | None, generator: torch.Generator) -> Tensor:
+    """Numbers of variance 1: Gaussian, or t as a Gaussian over the root of a mean of squares."""
+    normal = torch.randn(shape, generator=generator)
+    if degrees_of_freedom is None:
+        return normal
+    squares = sum(torch.randn(shape, generator=generator).square() for _ in range(int(degrees_of_freedom)))
+    student = normal / (squares / degrees_of_freedom) ** 0.5  # type: ignore[operator]
+    return student / (degrees_of_freedom / (degrees_of_freedom - 2)) ** 0.5
