@@ -22,6 +22,7 @@ from trainer.spec.errors import RecipeError, UserError, did_you_mean
 from trainer.spec.field_index import FIELDS, FieldInfo
 from trainer.spec.fingerprint import configuration_id
 from trainer.spec.load import load_preset, parse_overrides
+from trainer.spec.messages import Progress
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import NAME_PATTERN, Record, run_id_of
 from trainer.spec.units import human_bytes, human_seconds
@@ -98,7 +99,7 @@ def _check_name(name: str, path: Path, recipe: Recipe) -> None:
 def _run(
     path: Path, name: str, preset: str, recipe: Recipe, store: Path, console: Console, snapshot_every_s: float
 ) -> Record:
-    from trainer.stages.context import Interrupted, Progress  # late: a wrong request should not wait for torch
+    from trainer.stages.context import Interrupted  # late: a wrong request should not wait for torch
     from trainer.stages.pipeline import run_pipeline
 
     stop = threading.Event()

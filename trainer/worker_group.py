@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +24,8 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from trainer.ranks import Ranks
 from trainer.spec.environment import node_name
 from trainer.spec.errors import StoreFull
-from trainer.stages.context import Interrupted, Progress
+from trainer.spec.messages import Progress, SlotOrder
+from trainer.stages.context import Interrupted
 from trainer.stages.run_record import RunRequest
 
 COLLECTIVE_TIMEOUT_S = 1800
@@ -139,20 +139,19 @@ def serve_rank(config: dict[str, Any]) -> None:
     machine = machine_name()
     generation = ray.get(board.open_slot.remote(slot, machine)) if ranks.is_first else 0
     while True:
-        order = ranks.broadcast_object(
+        order: RunRequest | SlotOrder = ranks.broadcast_object(
             ray.get(board.take.remote(slot, generation, TAKE_WAIT_S)) if ranks.is_first else None
         )
-        if order is None:
+        if order is SlotOrder.ASK_AGAIN:
             continue
-        if order == "close":
+        if order is SlotOrder.CLOSE:
             return
-        if order == "reopen":
+        if order is SlotOrder.REOPEN:
             generation = ray.get(board.open_slot.remote(slot, machine)) if ranks.is_first else 0
             continue
-        request = RunRequest(**order)
-        line = BoardLine(board, request.run_id)
+        line = BoardLine(board, order.run_id)
         try:
-            work(request, ranks=ranks, report=line.report, stopping=line.stopping, machine=machine)
+            work(order, ranks=ranks, report=line.report, stopping=line.stopping, machine=machine)
         except Interrupted:
             pass
         except StoreFull as full:
@@ -161,7 +160,7 @@ def serve_rank(config: dict[str, Any]) -> None:
             if ranks.size > 1:
                 raise  # peers may wait for it within the run
         if ranks.is_first:
-            ray.get(board.finish.remote(slot, request.run_id))
+            ray.get(board.finish.remote(slot, order.run_id))
 
 
 def machine_name() -> str:
@@ -221,5 +220,4 @@ class BoardLine:
             except ActorDiedError:  # for good, with the driver that would read the result: no fault of the run's
                 self._cancelled = True
         self._called_s = now_s
-        told = asdict(self._latest) if self._latest else None
-        self._answer = self._board.progress.remote(self._run_id, told)
+        self._answer = self._board.progress.remote(self._run_id, self._latest)

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+
+from orchestrator.run.messages import BoardStatus, RunStatus, SlotStatus
+from trainer.spec.messages import Progress, SlotOrder
+from trainer.stages.run_record import RunRequest
 
 MAX_KILLS = 2
 """A run that took its worker group down this often is failed."""
@@ -37,9 +40,9 @@ class SlotState:
 class RunState:
     """A run between its submission and its end."""
 
-    request: Mapping[str, Any]
+    request: RunRequest
     ended: asyncio.Event = field(default_factory=asyncio.Event)
-    progress: Mapping[str, Any] | None = None
+    progress: Progress | None = None
     cancelled: bool = False
     kills: int = 0
     lost: str = ""
@@ -62,13 +65,12 @@ class Board:
         self._halted = ""
         self._quarantined: set[str] = set()
 
-    async def submit(self, request: Mapping[str, Any]) -> None:
+    async def submit(self, request: RunRequest) -> None:
         """Puts a run on the board; a run that is already there stays as it is."""
-        run_id = request["run_id"]
-        if run_id in self._runs:
+        if request.run_id in self._runs:
             return
-        self._runs[run_id] = RunState(request)
-        self._pending.append(run_id)
+        self._runs[request.run_id] = RunState(request)
+        self._pending.append(request.run_id)
         await self._tell_slots()
 
     async def open_slot(self, slot: int, machine: str = "") -> int:
@@ -116,36 +118,33 @@ class Board:
             self._close_slot(state)
         return fruitful and not self._closing
 
-    async def take(self, slot: int, generation: int, wait_s: float) -> Mapping[str, Any] | str | None:
-        """The slot's next run; None when there is none within `wait_s`; 'close' when the slot should end.
-
-        'reopen' when this board does not know the group, having been restarted: `open_slot` again, and go on.
-        """
+    async def take(self, slot: int, generation: int, wait_s: float) -> RunRequest | SlotOrder:
+        """The slot's next run, or what the slot does when there is none within `wait_s` seconds."""
         state = self._slots[slot]
         deadline = asyncio.get_running_loop().time() + wait_s
         async with self._changed:
             while True:
                 if self._closing or state.closed or generation < state.generation:
-                    return "close"
+                    return SlotOrder.CLOSE
                 if generation > state.generation:
-                    return "reopen"
+                    return SlotOrder.REOPEN
                 if self._pending:
                     state.holds = self._pending.pop(0)
                     return self._runs[state.holds].request
                 left_s = deadline - asyncio.get_running_loop().time()
                 if left_s <= 0:
-                    return None
+                    return SlotOrder.ASK_AGAIN
                 try:
                     await asyncio.wait_for(self._changed.wait(), left_s)
                 except TimeoutError:
-                    return None
+                    return SlotOrder.ASK_AGAIN
 
-    async def progress(self, run_id: str, told: Mapping[str, Any] | None) -> bool:
+    async def progress(self, run_id: str, newest: Progress | None) -> bool:
         """Keeps what a run is doing; returns whether it should stop."""
         run = self._runs.get(run_id)
         if run is None:
             return self._closing
-        run.progress = told or run.progress
+        run.progress = newest or run.progress
         return run.cancelled or self._closing
 
     async def finish(self, slot: int, run_id: str) -> None:
@@ -178,18 +177,18 @@ class Board:
             self._pending.remove(run_id)
             run.ended.set()
 
-    async def wait(self, request: Mapping[str, Any], wait_s: float, owner: str = "") -> Mapping[str, Any]:
-        """Up to `wait_s` seconds for the end of a run, submitted if need be: {ended, fraction, lost}.
+    async def wait(self, request: RunRequest, wait_s: float, owner: str = "") -> RunStatus:
+        """Waits up to `wait_s` seconds for the end of a run, which is submitted if need be.
 
         owner:  who waits, and so may cancel it
         """
         await self.submit(request)
-        run = self._runs[request["run_id"]]
+        run = self._runs[request.run_id]
         run.owner = owner
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(run.ended.wait(), wait_s)
-        fraction = run.progress["fraction"] if run.progress else 0.0
-        return {"ended": run.ended.is_set(), "fraction": fraction, "lost": run.lost}
+        fraction = run.progress.fraction if run.progress else 0.0
+        return RunStatus(run.ended.is_set(), fraction, run.lost)
 
     async def close(self) -> None:
         """Ends every slot at its next look at the board."""
@@ -201,24 +200,22 @@ class Board:
         self._halted = self._halted or reason
         await self.close()
 
-    async def picture(self) -> dict[str, Any]:
-        """What everybody is doing, for the screen."""
-        slots = []
-        for slot, state in self._slots.items():
-            run = self._runs.get(state.holds)
-            doing = run.progress if run else None
-            slots.append(
-                {
-                    "slot": slot,
-                    "started": state.machine is not None,
-                    "closed": state.closed,
-                    "machine": state.machine or "",
-                    "quarantined": state.machine in self._quarantined,
-                    "run_id": state.holds,
-                    "progress": dict(doing) if doing else None,
-                }
-            )
-        return {"slots": slots, "pending": list(self._pending), "halted": self._halted}
+    async def status(self) -> BoardStatus:
+        """What every slot does, for the driver."""
+        slots = tuple(self._slot_status(slot, state) for slot, state in self._slots.items())
+        return BoardStatus(slots, tuple(self._pending), self._halted)
+
+    def _slot_status(self, slot: int, state: SlotState) -> SlotStatus:
+        run = self._runs.get(state.holds)
+        return SlotStatus(
+            slot=slot,
+            started=state.machine is not None,
+            closed=state.closed,
+            machine=state.machine or "",
+            quarantined=state.machine in self._quarantined,
+            run_id=state.holds,
+            progress=run.progress if run else None,
+        )
 
     def _give_back(self, state: SlotState) -> None:
         run_id, state.holds = state.holds, ""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
-from dataclasses import asdict
 
 from orchestrator.run.feed import Feed
 from orchestrator.run.options import DriveOptions
 from orchestrator.status.progress import Overview, describe
 from orchestrator.status.screen import Screen
+from trainer.spec.messages import Progress
 from trainer.stages.run_record import RunRequest
 from trainer.store.local import StageStore
 
@@ -18,13 +18,13 @@ def run_inline(
     feed: Feed, store: StageStore, options: DriveOptions, overview: Overview, screen: Screen, stop: threading.Event
 ) -> bool:
     """One run after another in this process, without a cluster. Returns whether this machine is quarantined."""
-    from trainer.stages.context import Interrupted, Progress  # late: starts torch
+    from trainer.stages.context import Interrupted  # late: starts torch
     from trainer.stages.pipeline import run_pipeline
 
     while socket.gethostname() not in feed.quarantined and isinstance(request := feed.next(), RunRequest):
 
         def report(progress: Progress) -> None:
-            overview.show(screen, (describe(0, asdict(progress), overview),))
+            overview.show(screen, (describe(0, progress, overview),))
 
         try:
             run_pipeline(request, store, report=report, stopping=stop.is_set, snapshot_every_s=options.snapshot_every_s)

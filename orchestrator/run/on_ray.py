@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from orchestrator.run.feed import Feed
+from orchestrator.run.messages import BoardStatus, SlotStatus
 from orchestrator.run.options import DriveOptions
 from orchestrator.run.ray_session import output_to, ray_session
 from orchestrator.run.signals import stop_on_signals
@@ -26,6 +27,7 @@ from orchestrator.sweep.live import SlotPicture
 from orchestrator.sweep.sweep import Sweep
 from results.rows.layout import RAY_LOG
 from trainer.spec.errors import StoreFull, UserError
+from trainer.spec.messages import Progress
 from trainer.store.local import StageStore
 
 LOOK_EVERY_S = 0.25
@@ -113,7 +115,7 @@ def _run_slots(
             thread.start()
         with watching(board, feed, overview, screen, slots, stop):
             run_trials(feed, tracking, board, board_name, plan.in_flight, scratch, stop)
-        halted = ray.get(board.picture.remote())["halted"]
+        halted = ray.get(board.status.remote()).halted
         gone = not any(thread.is_alive() for thread in slots)  # after Ctrl-C too, but then without a fault
         dead = gone and (bool(feed.quarantined) or all(thread.fault for thread in slots))
         close_slots(board, slots, ended)
@@ -138,7 +140,7 @@ def close_slots(board: Any, slots: list[SlotThread], ended: threading.Event) -> 
     from trainer.worker_group import end_controllers
 
     ray.get(board.close.remote())
-    opened = {state["slot"] for state in ray.get(board.picture.remote())["slots"] if state["started"]}
+    opened = {state.slot for state in ray.get(board.status.remote()).slots if state.started}
     deadline = time.monotonic() + CLOSE_WAIT_S
     for slot in opened:
         slots[slot].join(max(deadline - time.monotonic(), 0))
@@ -171,12 +173,12 @@ def watching(
             if feed.quarantined:
                 board.quarantine.remote(list(feed.quarantined))  # a board that was restarted has forgotten it
             try:
-                picture = ray.get(board.picture.remote(), timeout=5)
+                status: BoardStatus = ray.get(board.status.remote(), timeout=5)
             except Exception:  # noqa: S112 - a busy board is asked again; a dead one ends the trials themselves
                 continue
-            if picture["halted"]:
+            if status.halted:
                 stop.set()
-            pictures = tuple(_slot_picture(state, overview) for state in picture["slots"])
+            pictures = tuple(_slot_picture(state, overview) for state in status.slots)
             overview.show(screen, pictures)
 
     thread = threading.Thread(target=look, name="screen", daemon=True)
@@ -188,14 +190,13 @@ def watching(
         thread.join()
 
 
-def _slot_picture(state: dict[str, Any], overview: Overview) -> SlotPicture:
-    if state["quarantined"]:
-        return SlotPicture(state["slot"], f"machine {state['machine']} is quarantined: no more runs")
-    if state["closed"]:
-        return SlotPicture(state["slot"], "closed: its worker group kept dying")
-    if not state["started"]:
-        return SlotPicture(state["slot"], "starting a worker group (about 20 s)")
-    if not state["run_id"]:
-        return SlotPicture(state["slot"], "waiting for a run")
-    beginning = {"run_id": state["run_id"], "stage": "begin", "fraction": 0.0}
-    return describe(state["slot"], state["progress"] or beginning, overview)
+def _slot_picture(state: SlotStatus, overview: Overview) -> SlotPicture:
+    if state.quarantined:
+        return SlotPicture(state.slot, f"machine {state.machine} is quarantined: no more runs")
+    if state.closed:
+        return SlotPicture(state.slot, "closed: its worker group kept dying")
+    if not state.started:
+        return SlotPicture(state.slot, "starting a worker group (about 20 s)")
+    if not state.run_id:
+        return SlotPicture(state.slot, "waiting for a run")
+    return describe(state.slot, state.progress or Progress(state.run_id, "begin", 0.0), overview)

@@ -35,21 +35,21 @@ class RunTrial(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self._board = ray.get_actor(config["board"])
-        self._submit(config["request"])
+        self._submit(RunRequest(**config["request"]))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._cancel()
-        self._submit(new_config["request"])
+        self._submit(RunRequest(**new_config["request"]))
         return True
 
     def step(self) -> dict[str, Any]:
-        told: Any = ray.get(self._board.wait.remote(self._request, HEARTBEAT_S, self._owner))
-        return {"fraction": told["fraction"], "lost": told["lost"], "done": told["ended"]}
+        status: Any = ray.get(self._board.wait.remote(self._request, HEARTBEAT_S, self._owner))
+        return {"fraction": status.fraction, "lost": status.lost, "done": status.ended}
 
     def cleanup(self) -> None:
         self._cancel()
 
-    def _submit(self, request: dict[str, Any]) -> None:
+    def _submit(self, request: RunRequest) -> None:
         self._request, self._owner = request, uuid.uuid4().hex
         ray.get(self._board.submit.remote(request))
 
@@ -58,7 +58,7 @@ class RunTrial(tune.Trainable):
 
         Tune may start a process for a trial and then give the trial to one that became free.
         """
-        self._board.cancel.remote(self._request["run_id"], self._owner)
+        self._board.cancel.remote(self._request.run_id, self._owner)
 
 
 class FeedSearcher(Searcher):

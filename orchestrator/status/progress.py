@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections import deque
-from typing import Any
 
 from orchestrator.search.run_queue import RunQueue
 from orchestrator.search.state import SweepState
@@ -14,13 +13,14 @@ from orchestrator.status.screen import Screen
 from orchestrator.sweep.live import SlotPicture, SweepPicture, driven_s, write_live
 from orchestrator.sweep.notes import read_plan
 from orchestrator.sweep.sweep import Sweep
+from trainer.spec.messages import Progress
 from trainer.spec.record import split_run_id
 
 
-def describe(slot: int, progress: dict[str, Any], overview: Overview) -> SlotPicture:
+def describe(slot: int, progress: Progress, overview: Overview) -> SlotPicture:
     """'train  ttt.lr=0.003  seed 42  step 120  loss 3.214', with its bar."""
-    parts = [f"{progress['stage']:<8}", overview.name(progress["run_id"]), progress.get("detail", "")]
-    return SlotPicture(slot, "  ".join(part for part in parts if part), progress["fraction"])
+    parts = [f"{progress.stage:<8}", overview.name(progress.run_id), progress.detail]
+    return SlotPicture(slot, "  ".join(part for part in parts if part), progress.fraction)
 
 
 WRITE_EVERY_S = 1.0

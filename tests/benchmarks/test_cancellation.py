@@ -52,7 +52,7 @@ def slot(tmp_path_factory) -> Iterator[Slot]:
 def freed_after_s(slot: Slot, request: RunRequest, stage: str, dice: random.Random) -> float | None:
     """Seconds from the cancellation of a run that is in this stage to its end; None if the run was faster."""
     record = slot.folder / "records" / f"{request.run_id}.json"
-    slot.ask("submit", request.as_dict())
+    slot.ask("submit", request)
     while not _is_in(slot, request, stage):
         if record.exists():
             return None
@@ -66,8 +66,8 @@ def freed_after_s(slot: Slot, request: RunRequest, stage: str, dice: random.Rand
 
 
 def _is_in(slot: Slot, request: RunRequest, stage: str) -> bool:
-    doing = slot.ask("picture")["slots"][0]
-    return doing["run_id"] == request.run_id and (doing["progress"] or {}).get("stage") == stage
+    progress = slot.ask("status").slots[0].progress
+    return progress is not None and (progress.run_id, progress.stage) == (request.run_id, stage)
 
 
 @pytest.mark.parametrize("stage", FRESH)

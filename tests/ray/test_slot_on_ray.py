@@ -13,6 +13,7 @@ import psutil
 import pytest
 from safetensors.torch import load_file
 
+from orchestrator.run.messages import RunStatus
 from tests.trainer.stages.conftest import run, small
 from trainer.spec.errors import StoreFull
 from trainer.spec.recipe import Recipe
@@ -48,14 +49,14 @@ class Slot:
     def ask(self, method: str, *arguments: Any) -> Any:
         return self.ray.get(getattr(self.board, method).remote(*arguments))
 
-    def wait(self, request: RunRequest) -> dict[str, Any]:
+    def wait(self, request: RunRequest) -> RunStatus:
         end = time.monotonic() + PATIENCE_S
-        while not (told := self.ask("wait", request.as_dict(), 1.0))["ended"]:
+        while not (status := self.ask("wait", request, 1.0)).ended:
             assert time.monotonic() < end
-        return told
+        return status
 
     def wait_until_training(self, request: RunRequest) -> None:
-        self.ask("submit", request.as_dict())
+        self.ask("submit", request)
         end = time.monotonic() + PATIENCE_S
         while not list(self.store.glob("stages/train/*.snapshot")):
             assert time.monotonic() < end
@@ -67,9 +68,12 @@ class Slot:
 
 
 def process_of(name: str) -> psutil.Process:
-    """The one process of this session whose title says this."""
-    (found,) = [child for child in psutil.Process().children(recursive=True) if name in title(child)]
-    return found
+    """The one process of this session whose title says this, once others that were killed have ended."""
+    end = time.monotonic() + PATIENCE_S
+    while len(found := [child for child in psutil.Process().children(recursive=True) if name in title(child)]) != 1:
+        assert time.monotonic() < end, found
+        time.sleep(0.1)
+    return found[0]
 
 
 def title(process: psutil.Process) -> str:
@@ -99,7 +103,7 @@ def test_a_worker_does_not_grow_over_200_runs(slot):
         started_s = time.monotonic()
         requests = [slot.request(f"{prefix}{number}", small()) for number in range(count)]
         for request in requests:
-            slot.ask("submit", request.as_dict())
+            slot.ask("submit", request)
         for request in requests:
             slot.wait(request)
         return time.monotonic() - started_s
@@ -130,7 +134,7 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_in_the_undisturbed_weights
     request = slot.request("killed", recipe)
     slot.wait_until_training(request)
     os.kill(process_of("RayTrainWorker").pid, signal.SIGKILL)
-    assert slot.wait(request)["lost"] == ""
+    assert slot.wait(request).lost == ""
     alone = slot.folder / "alone"
     (alone / "stages").mkdir(parents=True)
     (alone / "stages" / "train_text").symlink_to(slot.store / "stages" / "train_text")
@@ -151,10 +155,11 @@ def test_a_slot_whose_store_is_full_ends_the_sweep_and_blames_no_run(slot, tmp_p
 
     board = slot.ray.remote(Board).remote(1)
     request = slot.request("full", small())
-    slot.ray.get(board.submit.remote(request.as_dict()))
+    slot.ray.get(board.submit.remote(request))
     serve(board, 0, fill, tmp_path, 1, False)
-    assert slot.ray.get(board.picture.remote())["halted"] == "no room"
-    assert slot.ray.get(board.wait.remote(request.as_dict(), 0.0))["lost"] == ""
+    assert slot.ray.get(board.status.remote()).halted == "no room"
+    assert slot.ray.get(board.wait.remote(request, 0.0)).lost == ""
+    slot.ray.kill(board)
 
 
 def test_a_killed_board_is_restarted_and_the_warm_slot_goes_on(slot):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainer.ranks import Ranks
+from trainer.spec.messages import Progress
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import StageOutcome
 from trainer.store.local import StageStore
@@ -18,17 +19,6 @@ SNAPSHOT_EVERY_S = 60.0
 
 class Interrupted(Exception):
     """Somebody asked the run to stop; it leaves no record and is resumed later."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a run is doing now, for people."""
-
-    run_id: str
-    stage: str
-    fraction: float
-    """Done part of the stage, 0 to 1."""
-    detail: str = ""
 
 
 @dataclass

@@ -19,9 +19,10 @@ from trainer.ranks import Ranks
 from trainer.spec.environment import machine_facts
 from trainer.spec.errors import BudgetExceeded, StoreError, StoreFull, UserError
 from trainer.spec.fingerprint import workload
+from trainer.spec.messages import Progress
 from trainer.spec.record import Metric, Record, StageOutcome, now
 from trainer.stages.adapt import adapt
-from trainer.stages.context import SNAPSHOT_EVERY_S, Interrupted, Progress, StageContext
+from trainer.stages.context import SNAPSHOT_EVERY_S, Interrupted, StageContext
 from trainer.stages.diagnose import diagnose
 from trainer.stages.evaluate import evaluate
 from trainer.stages.export import export

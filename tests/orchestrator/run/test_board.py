@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from orchestrator.run.board import Board
+from trainer.spec.messages import Progress, SlotOrder
+from trainer.stages.run_record import RunRequest
 
 
 def play(scene):
@@ -12,8 +14,12 @@ def play(scene):
     return asyncio.run(asyncio.wait_for(scene, 20))
 
 
-def request(name: str) -> dict:
-    return {"run_id": name}
+def request(name: str) -> RunRequest:
+    return RunRequest(name, "tiny", {}, "")
+
+
+def at(fraction: float) -> Progress:
+    return Progress("a", "train", fraction)
 
 
 def test_a_slot_takes_what_was_submitted_and_a_trial_hears_of_its_end():
@@ -28,7 +34,7 @@ def test_a_slot_takes_what_was_submitted_and_a_trial_hears_of_its_end():
 
     taken, early, late = play(scene())
     assert taken == request("a")
-    assert (early["ended"], late["ended"], late["lost"]) == (False, True, "")
+    assert (early.ended, late.ended, late.lost) == (False, True, "")
 
 
 def test_a_waiting_slot_gets_a_run_the_moment_it_comes():
@@ -48,7 +54,7 @@ def test_nothing_to_do_is_answered_before_anybody_times_out():
         board = Board(1)
         return await board.take(0, await board.open_slot(0), 0.01)
 
-    assert play(scene()) is None
+    assert play(scene()) is SlotOrder.ASK_AGAIN
 
 
 def test_a_run_is_handed_out_once():
@@ -59,7 +65,7 @@ def test_a_run_is_handed_out_once():
         await board.submit(request("a"))
         return [await board.take(slot, generations[slot], 0.01) for slot in (0, 1)]
 
-    assert play(scene()) == [request("a"), None]
+    assert play(scene()) == [request("a"), SlotOrder.ASK_AGAIN]
 
 
 def test_a_restarted_slot_gets_its_unfinished_run_again():
@@ -83,7 +89,7 @@ def test_the_hanging_call_of_a_dead_group_swallows_nothing():
         await board.submit(request("a"))
         return await dead, await board.take(0, alive, 1)
 
-    assert play(scene()) == ("close", request("a"))
+    assert play(scene()) == (SlotOrder.CLOSE, request("a"))
 
 
 def test_a_run_that_killed_its_group_twice_is_lost_with_the_reason():
@@ -92,11 +98,11 @@ def test_a_run_that_killed_its_group_twice_is_lost_with_the_reason():
         await board.submit(request("a"))
         for _ in range(2):
             await board.take(0, await board.open_slot(0), 1)
-            await board.progress("a", {"fraction": 0.1})
+            await board.progress("a", at(0.1))
         await board.open_slot(0)
         return await board.wait(request("a"), 1)
 
-    assert "died 2 times while it held this run" in play(scene())["lost"]
+    assert "died 2 times while it held this run" in play(scene()).lost
 
 
 def test_a_slot_whose_groups_keep_dying_is_closed_and_the_run_waits_for_another_day():
@@ -107,8 +113,8 @@ def test_a_slot_whose_groups_keep_dying_is_closed_and_the_run_waits_for_another_
         return await board.wait(request("a"), 0), await board.take(0, generations[-1], 1)
 
     told, order = play(scene())
-    assert (told["ended"], told["lost"]) == (False, "")
-    assert order == "close"
+    assert (told.ended, told.lost) == (False, "")
+    assert order == SlotOrder.CLOSE
 
 
 def test_a_trainer_that_gave_up_is_started_again_only_if_it_finished_a_run():
@@ -126,13 +132,13 @@ def test_a_restarted_board_hears_of_runs_and_slots_again():
     async def scene():
         board = Board(1)
         forgotten = await board.take(0, 3, 0)  # a group that opened its slot on the board that died
-        stop = await board.progress("a", {"fraction": 0.5})
+        stop = await board.progress("a", at(0.5))
         early = await board.wait(request("a"), 0)
         taken = await board.take(0, await board.open_slot(0), 0)
         await board.finish(0, "a")
-        return forgotten, stop, early["ended"], taken, (await board.wait(request("a"), 0))["ended"]
+        return forgotten, stop, early.ended, taken, (await board.wait(request("a"), 0)).ended
 
-    assert play(scene()) == ("reopen", False, False, request("a"), True)
+    assert play(scene()) == (SlotOrder.REOPEN, False, False, request("a"), True)
 
 
 def test_a_run_that_a_forgotten_slot_finished_is_not_handed_out_again():
@@ -142,7 +148,7 @@ def test_a_run_that_a_forgotten_slot_finished_is_not_handed_out_again():
         await board.finish(0, "a")
         return await board.take(0, await board.open_slot(0), 0)
 
-    assert play(scene()) is None
+    assert play(scene()) is SlotOrder.ASK_AGAIN
 
 
 def test_a_finished_run_forgives_earlier_starts():
@@ -155,7 +161,7 @@ def test_a_finished_run_forgives_earlier_starts():
             await board.finish(0, name)
         return await board.take(0, generation, 0.01)
 
-    assert play(scene()) is None
+    assert play(scene()) is SlotOrder.ASK_AGAIN
 
 
 def test_cancelling_reaches_a_running_run_and_ends_a_waiting_one():
@@ -168,15 +174,15 @@ def test_cancelling_reaches_a_running_run_and_ends_a_waiting_one():
         for name in ("a", "b", "unknown"):
             await board.cancel(name)
         return (
-            await board.progress("a", {"fraction": 0.5}),
+            await board.progress("a", at(0.5)),
             await board.wait(request("b"), 0.01),
             await board.wait(request("a"), 0.01),
         )
 
     stop, waiting, running = play(scene())
     assert stop is True
-    assert waiting["ended"] is True
-    assert (running["ended"], running["fraction"]) == (False, 0.5)
+    assert waiting.ended is True
+    assert (running.ended, running.fraction) == (False, 0.5)
 
 
 def test_closing_ends_every_slot():
@@ -187,7 +193,7 @@ def test_closing_ends_every_slot():
         await board.close()
         return await asyncio.gather(*waiting)
 
-    assert play(scene()) == ["close", "close"]
+    assert play(scene()) == [SlotOrder.CLOSE, SlotOrder.CLOSE]
 
 
 def test_a_full_store_ends_every_slot_and_blames_no_run():
@@ -197,29 +203,29 @@ def test_a_full_store_ends_every_slot_and_blames_no_run():
             generation = await board.open_slot(0)
             await board.submit(request("a"))
             await board.take(0, generation, 1)
-            await board.progress("a", {"fraction": 0.5})
+            await board.progress("a", at(0.5))
         await board.halt("no room")
         reopened = await board.open_slot(0)
         told = await board.wait(request("a"), 0)
-        return await board.take(0, reopened, 1), told["lost"], (await board.picture())["halted"]
+        return await board.take(0, reopened, 1), told.lost, (await board.status()).halted
 
-    assert play(scene()) == ("close", "", "no room")
+    assert play(scene()) == (SlotOrder.CLOSE, "", "no room")
 
 
-def test_the_picture_shows_what_each_slot_does():
+def test_the_status_says_what_each_slot_does():
     async def scene():
         board = Board(2)
         generation = await board.open_slot(0)
         await board.submit(request("a"))
         await board.submit(request("b"))
         await board.take(0, generation, 1)
-        await board.progress("a", {"run_id": "a", "stage": "train", "fraction": 0.25, "detail": ""})
-        return await board.picture()
+        await board.progress("a", at(0.25))
+        return await board.status()
 
-    picture = play(scene())
-    assert [slot["started"] for slot in picture["slots"]] == [True, False]
-    assert picture["slots"][0]["progress"]["fraction"] == 0.25
-    assert picture["pending"] == ["b"]
+    status = play(scene())
+    assert [slot.started for slot in status.slots] == [True, False]
+    assert status.slots[0].progress == at(0.25)
+    assert status.pending == ("b",)
 
 
 @pytest.mark.parametrize("wait_s", [0.0, 0.01])
@@ -229,7 +235,7 @@ def test_waiting_for_a_run_is_bounded(wait_s):
         await board.submit(request("a"))
         return await board.wait(request("a"), wait_s)
 
-    assert play(scene())["ended"] is False
+    assert play(scene()).ended is False
 
 
 def test_a_run_that_never_began_is_charged_no_death():
@@ -250,12 +256,12 @@ def test_a_quarantined_machine_gets_no_more_runs_and_gives_back_what_it_holds():
         await board.submit(request("a"))
         await board.take(0, bad, 1)
         await board.quarantine(["beta"])
-        told_to_stop = await board.progress("a", {"fraction": 0.5})
+        told_to_stop = await board.progress("a", at(0.5))
         nothing_yet = await board.take(1, good, 0.01)
         await board.finish(0, "a")  # it left the bad slot without a record
         return told_to_stop, nothing_yet, await board.take(0, bad, 1), await board.take(1, good, 1)
 
-    assert play(scene()) == (True, None, "close", request("a"))
+    assert play(scene()) == (True, SlotOrder.ASK_AGAIN, SlotOrder.CLOSE, request("a"))
 
 
 def test_a_group_that_starts_on_a_quarantined_machine_is_sent_home():
@@ -265,7 +271,7 @@ def test_a_group_that_starts_on_a_quarantined_machine_is_sent_home():
         await board.submit(request("a"))
         return await board.take(0, await board.open_slot(0, "beta"), 1)
 
-    assert play(scene()) == "close"
+    assert play(scene()) == SlotOrder.CLOSE
 
 
 def test_a_slot_of_a_quarantined_machine_starts_again_elsewhere():
@@ -276,8 +282,8 @@ def test_a_slot_of_a_quarantined_machine_starts_again_elsewhere():
         await board.quarantine(["beta"])
         again = await board.try_again(0)  # its group died before it could give the run back
         await board.quarantine(["beta"])  # the driver says so again and again
-        starting = (await board.picture())["slots"][0]
-        return again, starting["started"], await board.take(0, await board.open_slot(0, "alpha"), 1)
+        starting = (await board.status()).slots[0]
+        return again, starting.started, await board.take(0, await board.open_slot(0, "alpha"), 1)
 
     assert play(scene()) == (True, False, request("a"))
 
@@ -304,7 +310,7 @@ def test_a_run_that_drifted_can_be_submitted_again():
         await board.finish(0, "a")
         await board.quarantine(["beta"], ["a"])
         early = await board.wait(request("a"), 0)
-        return early["ended"], await board.take(1, good, 1)
+        return early.ended, await board.take(1, good, 1)
 
     assert play(scene()) == (False, request("a"))
 
@@ -314,8 +320,8 @@ def test_a_run_is_cancelled_only_by_whoever_waits_for_it():
         board = Board(1)
         await board.wait(request("a"), 0, "waiting")
         await board.cancel("a", "a process that Tune started in vain")
-        kept = (await board.wait(request("a"), 0, "waiting"))["ended"]
+        kept = (await board.wait(request("a"), 0, "waiting")).ended
         await board.cancel("a", "waiting")
-        return kept, (await board.wait(request("a"), 0, "waiting"))["ended"]
+        return kept, (await board.wait(request("a"), 0, "waiting")).ended
 
     assert play(scene()) == (False, True)

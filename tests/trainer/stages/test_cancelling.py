@@ -12,7 +12,8 @@ from torch import nn
 
 from tests.trainer.stages.conftest import TTT, run, small
 from trainer.nn.block import Block
-from trainer.stages.context import Interrupted, Progress
+from trainer.spec.messages import Progress
+from trainer.stages.context import Interrupted
 from trainer.stages.run_record import fingerprints_of
 
 RECIPE = small(

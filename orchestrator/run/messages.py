@@ -1,0 +1,47 @@
+"""What the board answers its trials and its driver: small values that travel between processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainer.spec.messages import Progress
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """A run on the board, as the trial that waits for its end sees it."""
+
+    ended: bool
+    fraction: float
+    """Done part of the stage it is in, 0 to 1."""
+    lost: str = ""
+    """Why an ended run has no record; empty for one that has one, or that was asked to stop."""
+
+
+@dataclass(frozen=True)
+class SlotStatus:
+    """What one slot does now."""
+
+    slot: int
+    started: bool
+    """Whether a worker group has opened it."""
+    closed: bool
+    machine: str
+    """What its worker group runs on; empty before one has started."""
+    quarantined: bool
+    """Whether that machine takes no more runs."""
+    run_id: str
+    """The run it holds; empty for none."""
+    progress: Progress | None
+    """The newest report of that run; None before its first."""
+
+
+@dataclass(frozen=True)
+class BoardStatus:
+    """What every slot does, and what waits."""
+
+    slots: tuple[SlotStatus, ...]
+    pending: tuple[str, ...]
+    """Runs that no slot has taken yet, in their order."""
+    halted: str
+    """Why every slot ends: the store takes nothing more. Empty while it does."""
