@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -18,9 +19,10 @@ from rich.console import Console
 from orchestrator.run.feed import Feed
 from orchestrator.run.messages import BoardStatus, SlotStatus
 from orchestrator.run.options import DriveOptions
-from orchestrator.run.ray_session import output_to, ray_session
+from orchestrator.run.ray_session import answer_before, output_to, ray_session
 from orchestrator.run.signals import stop_on_signals
 from orchestrator.run.slot import SlotThread, plan_slots
+from orchestrator.run.watch import LOOK_EVERY_S, NoAnswer, Watch, looking
 from orchestrator.status.progress import Overview, describe
 from orchestrator.status.screen import Screen, make_screen
 from orchestrator.sweep.live import SlotPicture
@@ -30,7 +32,8 @@ from trainer.spec.errors import StoreFull, UserError
 from trainer.spec.messages import Progress
 from trainer.store.local import StageStore
 
-LOOK_EVERY_S = 0.25
+ANSWER_WITHIN_S = 5.0
+"""For the board to answer; busy with many slots it takes milliseconds."""
 
 
 CLOSE_WAIT_S = 5.0
@@ -93,7 +96,7 @@ def _run_slots(
     plan = plan_slots(offered.get("CPU", 0), offered.get("GPU", 0), overview.runs_left, options.slots, options.workers)
     board_name = f"fairway-{os.getpid()}-{time.time_ns()}"
     board: Any = ray.remote(Board).options(**BOARD, name=board_name).remote(plan.num_slots)
-    ray.get(board.quarantine.remote(list(feed.quarantined)))
+    answer_before(stop, board.quarantine.remote(list(feed.quarantined)))
     scratch = Path(tempfile.mkdtemp(prefix="fairway-"))
     ended = threading.Event()  # from then on a slot's thread must not touch Ray: it would end the process
 
@@ -106,24 +109,33 @@ def _run_slots(
         SlotThread(
             slot,
             serve_slot,
-            lambda slot: not ended.is_set() and ray.get(board.try_again.remote(slot)),
+            lambda slot: bool(answer_before(ended, board.try_again.remote(slot))),
         )
         for slot in range(plan.num_slots)
     ]
+
     try:
         for thread in slots:
             thread.start()
-        with watching(board, feed, overview, screen, slots, stop):
+        with watching(board, feed, overview, screen, slots, stop) as watch:
             run_trials(feed, tracking, board, board_name, plan.in_flight, scratch, stop)
-        halted = ray.get(board.status.remote()).halted
+        watch.look()  # the store may have filled up since the last look
         gone = not any(thread.is_alive() for thread in slots)  # after Ctrl-C too, but then without a fault
         dead = gone and (bool(feed.quarantined) or all(thread.fault for thread in slots))
         close_slots(board, slots, ended)
+    except Exception:
+        close_slots(board, slots, ended)  # else Ray's shutdown ends the process, and nobody reads what happened
+        raise
     finally:
         ended.set()
         shutil.rmtree(scratch, ignore_errors=True)
-    if halted:
-        raise StoreFull(halted)
+    if watch.silence:
+        raise UserError(
+            f"{watch.silence}; what is finished is kept; what Ray said: {sweep.folder / RAY_LOG}\n"
+            f"go on with: {sweep.command('resume')}"
+        )
+    if watch.halted:
+        raise StoreFull(watch.halted)
     fault = next((thread.fault for thread in slots if thread.fault), "")
     if dead and (fault or not feed.quarantined):
         raise UserError(
@@ -134,13 +146,19 @@ def _run_slots(
 
 
 def close_slots(board: Any, slots: list[SlotThread], ended: threading.Event) -> None:
-    """Lets the slots at work finish, for a while, and ends the others; raises `ended` before it does."""
+    """Lets the slots at work finish, for a while, and ends the others; raises `ended` before it does.
+
+    Those of a board that does not answer are ended at once.
+    """
     import ray
 
     from trainer.worker_group import end_controllers
 
-    ray.get(board.close.remote())
-    opened = {state.slot for state in ray.get(board.status.remote()).slots if state.started}
+    opened: list[int] = []
+    with contextlib.suppress(ray.exceptions.RayError):
+        ray.get(board.close.remote(), timeout=ANSWER_WITHIN_S)
+        status: BoardStatus = ray.get(board.status.remote(), timeout=ANSWER_WITHIN_S)
+        opened = [state.slot for state in status.slots if state.started]
     deadline = time.monotonic() + CLOSE_WAIT_S
     for slot in opened:
         slots[slot].join(max(deadline - time.monotonic(), 0))
@@ -154,47 +172,42 @@ def close_slots(board: Any, slots: list[SlotThread], ended: threading.Event) -> 
 @contextmanager
 def watching(
     board: Any, feed: Feed, overview: Overview, screen: Screen, slots: list[SlotThread], stop: threading.Event
-) -> Iterator[None]:
+) -> Iterator[Watch]:
     """Looks at the board a few times a second, from a thread of its own, and draws what it sees.
 
-    Raises the flag when no slot is left, or the board was halted: trials would wait for ever. Once the flag is up the
-    board closes, so that runs stop while Tune still winds up.
+    Raises the flag when no slot is left, or the board was halted, or is silent: trials would wait for ever. Once the
+    flag is up the board closes, so that runs stop while Tune still winds up.
     """
     import ray
 
-    done = threading.Event()
+    def before_a_look() -> None:
+        if not any(thread.is_alive() for thread in slots):
+            stop.set()
+        if stop.is_set():
+            board.close.remote()
+        if feed.quarantined:
+            board.quarantine.remote(list(feed.quarantined))  # a board that was restarted has forgotten it
 
-    def look() -> None:
-        while not done.wait(LOOK_EVERY_S):
-            if not any(thread.is_alive() for thread in slots):
-                stop.set()
-            if stop.is_set():
-                board.close.remote()
-            if feed.quarantined:
-                board.quarantine.remote(list(feed.quarantined))  # a board that was restarted has forgotten it
-            try:
-                status: BoardStatus = ray.get(board.status.remote(), timeout=5)
-            except Exception:  # noqa: S112 - a busy board is asked again; a dead one ends the trials themselves
-                continue
-            if status.halted:
-                stop.set()
-            pictures = tuple(_slot_picture(state, overview) for state in status.slots)
-            overview.show(screen, pictures)
+    def ask() -> BoardStatus:
+        try:
+            status: BoardStatus = ray.get(board.status.remote(), timeout=ANSWER_WITHIN_S)
+        except ray.exceptions.RayError as fault:
+            raise NoAnswer(f"{type(fault).__name__}: {str(fault).strip().partition('.')[0]}") from fault
+        return status
 
-    thread = threading.Thread(target=look, name="screen", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    def show(status: BoardStatus) -> None:
+        overview.show(screen, tuple(_slot_picture(state, overview) for state in status.slots))
+
+    watch = Watch(ask, show, screen.say, stop)
+    with looking(watch, before_a_look, stop):
+        yield watch
 
 
 def _slot_picture(state: SlotStatus, overview: Overview) -> SlotPicture:
     if state.quarantined:
         return SlotPicture(state.slot, f"machine {state.machine} is quarantined: no more runs")
     if state.closed:
-        return SlotPicture(state.slot, "closed: its worker group kept dying")
+        return SlotPicture(state.slot, f"closed: its worker group kept dying, {RAY_LOG} says of what")
     if not state.started:
         return SlotPicture(state.slot, "starting a worker group (about 20 s)")
     if not state.run_id:

@@ -9,8 +9,9 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from trainer.spec.errors import UserError
 
@@ -32,6 +33,8 @@ LOCAL = {
 }
 START_LIMIT_S = 120.0
 """Seconds after which a Ray that does not come up is given up; a busy laptop needs 50."""
+ANSWER_LOOK_S = 1.0
+"""Between looks at the flag that ends the wait for an answer."""
 
 
 class Late(BaseException):
@@ -108,6 +111,16 @@ def ray_session(address: str | None, num_cpus: int | None = None) -> Iterator[No
         yield
     finally:
         ray.shutdown()
+
+
+def answer_before(flag: threading.Event, answer: Any) -> Any:
+    """An actor's answer, waited for until the flag is up; None then."""
+    import ray  # late: as in `ray_session`
+
+    while not flag.is_set():
+        with suppress(ray.exceptions.GetTimeoutError):
+            return ray.get(answer, timeout=ANSWER_LOOK_S)
+    return None
 
 
 @contextmanager

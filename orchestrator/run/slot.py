@@ -82,5 +82,6 @@ class SlotThread(threading.Thread):
                 self.fault = ""
             except Exception:
                 self.fault = traceback.format_exc()
+                traceback.print_exc()  # into Ray's log: the board may start the slot again, or others go on without it
             if not self._try_again(self._slot):
                 return

@@ -19,6 +19,7 @@ from ray.tune.logger import LoggerCallback, TBXLoggerCallback
 from ray.tune.search import Searcher
 
 from orchestrator.run.feed import Feed
+from orchestrator.run.ray_session import answer_before
 from orchestrator.run.tracking import Trackers, is_offline, tracked_run
 from orchestrator.search.run_queue import FINISHED
 from orchestrator.sweep.sweep import Sweep
@@ -64,9 +65,9 @@ class RunTrial(tune.Trainable):
 class FeedSearcher(Searcher):
     """Hands Tune the feed's runs, and the feed the ends of Tune's trials."""
 
-    def __init__(self, feed: Feed, board: Any, board_name: str):
+    def __init__(self, feed: Feed, board: Any, board_name: str, stop: threading.Event):
         super().__init__(metric="fraction", mode="max")
-        self._feed, self._board, self._board_name = feed, board, board_name
+        self._feed, self._board, self._board_name, self._stop = feed, board, board_name, stop
         self._run_ids: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
@@ -90,7 +91,7 @@ class FeedSearcher(Searcher):
         self._board.cancel.remote(run_id)  # first: what is repeated below is a new run under the same name
         self._feed.ended(run_id, (result or {}).get("lost", ""))
         if repeated := self._feed.take_repeated():
-            ray.get(self._board.quarantine.remote(list(self._feed.quarantined), repeated))
+            answer_before(self._stop, self._board.quarantine.remote(list(self._feed.quarantined), repeated))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the records are the truth."""
@@ -165,7 +166,8 @@ def loggers_of(trackers: Trackers, sweep: Sweep) -> list[LoggerCallback]:
             logger.setup()
         except Exception as fault:
             name = type(logger).__name__.removesuffix("LoggerCallback")
-            raise UserError(f"{name} cannot be told: {str(fault).splitlines()[0]}") from fault
+            reason = (str(fault).splitlines() or [type(fault).__name__])[0]
+            raise UserError(f"{name} cannot be told: {reason}") from fault
     return made
 
 
@@ -187,7 +189,7 @@ def run_trials(
     tune.Tuner(
         tune.with_resources(RunTrial, {"memory": TRIAL_MEMORY_BYTES}),
         tune_config=tune.TuneConfig(
-            search_alg=FeedSearcher(feed, board, board_name),
+            search_alg=FeedSearcher(feed, board, board_name, stop),
             num_samples=-1,
             max_concurrent_trials=in_flight,
             reuse_actors=True,

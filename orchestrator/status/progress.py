@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from collections import deque
@@ -53,7 +54,8 @@ class Overview:
 
     def close(self) -> None:
         """Leaves the last picture, with all the time this driver took."""
-        self._write(self.picture(()))
+        with contextlib.suppress(OSError):  # a full disk was told of by whoever computed; this hides no other fault
+            self._write(self.picture(()))
 
     def _write(self, picture: SweepPicture) -> None:
         write_live(self._sweep.folder, picture, self._driven_before_s + picture.elapsed_s)

@@ -18,11 +18,12 @@ LINE_EVERY_S = 10.0
 
 
 class Screen(Protocol):
-    """Where pictures of a sweep go."""
+    """Where pictures of a sweep go, and what must be said between them."""
 
     def __enter__(self) -> Screen: ...
     def __exit__(self, *exc: object) -> None: ...
     def show(self, picture: SweepPicture) -> None: ...
+    def say(self, line: str) -> None: ...
 
 
 class LiveScreen:
@@ -40,6 +41,9 @@ class LiveScreen:
 
     def show(self, picture: SweepPicture) -> None:
         self._live.update(panel(picture))
+
+    def say(self, line: str) -> None:
+        self._live.console.print(line, style="yellow", soft_wrap=True)
 
 
 class LineScreen:
@@ -65,6 +69,9 @@ class LineScreen:
             f"{picture.runs_line}  |  best {picture.best}  |  {doing}  |  {picture.time_line}",
             soft_wrap=True,
         )
+
+    def say(self, line: str) -> None:
+        self._console.print(line, style="yellow", soft_wrap=True)
 
 
 def make_screen(console: Console) -> Screen:

@@ -1,5 +1,6 @@
 """Which runs are handed out: the shared stage first, and nobody is sent to wait while other work is left."""
 
+import threading
 from unittest.mock import MagicMock
 
 import pytest
@@ -122,7 +123,7 @@ def test_a_lost_run_is_a_failed_row_with_the_reason(bench):
 def test_a_trial_that_tune_gives_up_leaves_no_failed_run_and_its_run_is_resumed(bench):
     from orchestrator.run.tuner import FeedSearcher  # late: loads Ray
 
-    tune = FeedSearcher(bench.feed, MagicMock(), "board")
+    tune = FeedSearcher(bench.feed, MagicMock(), "board", threading.Event())
     given_up = tune.suggest("trial")["request"]["run_id"]
     tune.on_trial_complete("trial", error=True)
     assert bench.sweep.records() == {}
