@@ -70,7 +70,7 @@ def run(
     path = store / "single" / name / "run.json"
     console = Console(stderr=True)
     _check_name(name, path, loaded.recipe)
-    path.unlink(missing_ok=True)  # what it took is in the stages; the record is made of them anew
+    path.unlink(missing_ok=True)  # the record is made again from the stages, which are kept
     record = _run(path, name, loaded.name, loaded.recipe, store, console, snapshot_every_s)
     if format == "json":
         print(record.model_dump_json())
@@ -82,7 +82,7 @@ def run(
 
 
 def _check_name(name: str, path: Path, recipe: Recipe) -> None:
-    """Refuses a name that is no file name, or that another configuration's record has."""
+    """Refuses a name that is no file name, or one of another configuration's record."""
     if not re.fullmatch(NAME_PATTERN, name):
         raise UserError(f"--run-id '{name}' cannot name a run: use letters, digits, '.', '_' or '-'")
     if not path.exists():
@@ -91,7 +91,7 @@ def _check_name(name: str, path: Path, recipe: Recipe) -> None:
         record = Record.model_validate_json(path.read_bytes())
         same = configuration_id(Recipe.model_validate(dict(record.recipe))) == configuration_id(recipe)
     except ValueError:
-        return  # unreadable, or of an older version: nothing of it is lost by measuring anew
+        return  # unreadable, or of an older version: it is replaced
     if not same or record.seed != recipe.seed:
         raise UserError(f"{path}: run id '{name}' belongs to another recipe; choose another --run-id")
 
@@ -128,7 +128,7 @@ def _run(
 
 
 def _print_record(record: Record, path: Path) -> None:
-    """Headline, post-quantisation score and size: what people look for first."""
+    """Prints scores, size, seconds of the stages and the record's path."""
     out = Console(highlight=False, soft_wrap=True)
     model_bytes = record.metric("export", "model_bytes")
     lines = [
@@ -167,7 +167,9 @@ def check(
     recipe = load_preset(preset, parse_overrides(overrides)).recipe
     out = Console(stderr=format == "json", highlight=False, soft_wrap=True)
     started_s = time.monotonic()
-    findings = liveness.check_liveness(recipe, lambda found: None if found.alive else _print_dead(out, found), compiler)
+    findings = liveness.check_liveness(
+        recipe, lambda finding: None if finding.alive else _print_dead(out, finding), compiler
+    )
     dead = sum(not finding.alive for finding in findings)
     if size:
         _print_size(out, recipe)
@@ -197,42 +199,42 @@ def _print_dead(out: Console, finding: Finding) -> None:
 
 @app.command(epilog="Example: python -m trainer score final_model.pt --preset pr150_v21 --set model.bigram_first=zero")
 def score(
-    file: Annotated[Path, typer.Argument(help="A .pt or .ptz of the lineage, or an artifact of ours.")],
+    file: Annotated[Path, typer.Argument(help="A .pt or .ptz of the lineage, or an artifact of this program.")],
     preset: Annotated[str, typer.Option(help="The recipe whose model, text, windows and TTT are used.")],
     overrides: SetOption = [],  # noqa: B006
     store: StoreOption = USUAL_STORE,
     format: RowsOption = "text",
 ) -> None:
-    """Score weights from elsewhere; a file is read safely, nothing in it is executed."""
-    from trainer.stages.score_file import score_file  # late: a wrong request should not wait for torch
+    """Score weights from a file; nothing in the file is executed."""
+    from trainer.stages.score_file import score_file  # late: wrong arguments are reported without importing torch
 
     recipe = load_preset(preset, parse_overrides(overrides)).recipe
     console = Console(stderr=True)
     with console.status("scoring") as status:
-        found = score_file(file, recipe, stage_store(store), lambda fraction: status.update(f"scoring {fraction:.0%}"))
+        result = score_file(file, recipe, stage_store(store), lambda fraction: status.update(f"scoring {fraction:.0%}"))
     if format == "json":
-        row = {name: value for name, value in vars(found).items() if name != "nll_P"}  # numbers of the whole, no tensor
+        row = {name: value for name, value in vars(result).items() if name != "nll_P"}  # without the tensor
         print(json.dumps([row], indent=1))
         return
     out = Console(highlight=False, soft_wrap=True)
-    out.print(f"{'val_bpb':<14} {found.val_bpb:.6f}  bits per byte")
-    out.print(f"{'val_loss':<14} {found.val_loss:.6f}  nats per token")
-    out.print(f"{'num_tokens':<14} {found.num_tokens:,}")
+    out.print(f"{'val_bpb':<14} {result.val_bpb:.6f}  bits per byte")
+    out.print(f"{'val_loss':<14} {result.val_loss:.6f}  nats per token")
+    out.print(f"{'num_tokens':<14} {result.num_tokens:,}")
 
 
 @app.command(epilog="Example: python -m trainer explain ttt")
 def explain(
     key: Annotated[str, typer.Argument(help="A dotted key, or the start of one.")] = "", format: RowsOption = "text"
 ) -> None:
-    """What each field of a recipe means, its unit, default, and the stage it belongs to."""
-    found = [info for name, info in FIELDS.items() if name == key or name.startswith(f"{key}." if key else "")]
-    if not found:
+    """Meaning, unit, default and stages of each field of a recipe."""
+    fields = [info for name, info in FIELDS.items() if name == key or name.startswith(f"{key}." if key else "")]
+    if not fields:
         raise RecipeError("explain", [f"{key} is no recipe key{did_you_mean(key, FIELDS)}"])
     if format == "json":
-        print(json.dumps([asdict(info) for info in found], indent=1))
+        print(json.dumps([asdict(info) for info in fields], indent=1))
         return
     table = Table("key", "default", "unit", "stage", "meaning", box=None, pad_edge=False)
-    for info in found:
+    for info in fields:
         table.add_row(info.key, str(info.default), info.unit, " ".join(info.stages), _sentence(info))
     Console(highlight=False).print(table)
 
@@ -243,14 +245,14 @@ def _sentence(info: FieldInfo) -> str:
 
 
 def main() -> None:
-    """Entry point: people's mistakes end in a message and exit status 2."""
+    """Entry point: a UserError ends in a message and exit status 2."""
     exit_for_people(app)
 
 
 def exit_for_people(command: Callable[[], object]) -> None:
-    """Runs a command line; a UserError becomes its message on stderr and status 2, never a traceback.
+    """Runs a command line; a UserError becomes its message on stderr and status 2, without a traceback.
 
-    SIGTERM is Ctrl-C: both raise KeyboardInterrupt wherever no run listens for them, and end in status 130.
+    SIGTERM is treated as Ctrl-C: while no run handles them, both raise KeyboardInterrupt and end in status 130.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -258,6 +260,6 @@ def exit_for_people(command: Callable[[], object]) -> None:
     except UserError as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         sys.exit(EXIT_WRONG)
-    except OSError as fault:  # a store that is a file, a folder that may not be written, a disk that is full
+    except OSError as fault:  # for example a store that is a file, a read-only folder, a full disk
         print(f"error: {fault.filename or 'the store'}: {fault.strerror or fault}", file=sys.stderr)
         sys.exit(EXIT_WRONG)

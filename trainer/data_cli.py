@@ -1,4 +1,4 @@
-"""`python -m trainer data fetch|build|rebuild|check`: text to train on, in the challenge's format."""
+"""`python -m trainer data fetch|build|rebuild|check`: makes and checks shards in the challenge's format."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def fetch(
     out: OutOption = Path("data"),
     mirror: Annotated[Path | None, typer.Option(help="A folder of the same layout instead of the hub.")] = None,
 ) -> None:
-    """Bring FineWeb shards and their tokenizer here; what is here already and sound is kept."""
-    from trainer.data.fetch import Hub, Mirror, fetch_variant  # late: help should not wait for numpy
+    """Download FineWeb shards and their tokenizer; intact files that exist already are kept."""
+    from trainer.data.fetch import Hub, Mirror, fetch_variant  # late: `--help` does not import numpy
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     source = Mirror(mirror) if mirror else Hub()
-    found = fetch_variant(
+    fetched = fetch_variant(
         variant, train_shards, out, source, lambda name, done, total: console.print(f"{done + 1:>4} of {total}  {name}")
     )
-    _tell(found.folder, found.tokenizer)
+    _tell(fetched.folder, fetched.tokenizer)
 
 
 @data_app.command(epilog="Example: python -m trainer data build --from notes/ --from book.txt --vocab-size 1024")
@@ -40,8 +40,8 @@ def build(
     """Make a tokenizer and shards from your own text, each file a document."""
     from trainer.data.build import build_from_files
 
-    found = build_from_files(sources, vocab_size, out)
-    _tell(found.folder, found.tokenizer)
+    fetched = build_from_files(sources, vocab_size, out)
+    _tell(fetched.folder, fetched.tokenizer)
 
 
 @data_app.command(epilog="Example: python -m trainer data rebuild docs_selected.jsonl --tokenizer my.model")
@@ -54,8 +54,8 @@ def rebuild(
     """Tokenize documents again under another tokenizer."""
     from trainer.data.build import rebuild as rebuild_shards
 
-    found = rebuild_shards(documents, tokenizer, out, val_documents)
-    _tell(found.folder, found.tokenizer)
+    fetched = rebuild_shards(documents, tokenizer, out, val_documents)
+    _tell(fetched.folder, fetched.tokenizer)
 
 
 @data_app.command(epilog="Example: python -m trainer data check data/fineweb10B_sp1024 --tokenizer data/tokenizers/...")

@@ -1,7 +1,7 @@
-"""Who am I among how many: the one file that knows torch.distributed.
+"""Ranks: this process's number among those of a run, and the collective operations. Wraps torch.distributed.
 
-With one rank nothing is initialised and every collective is the identity, so the same code runs inline, over gloo
-and over NCCL. Rooms receive a `Ranks`; none of them asks the process group.
+With one rank nothing is initialised and every collective is the identity, so the same code runs inline, over gloo and
+over NCCL. Other modules receive a `Ranks` and never use the process group themselves.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among its equals."""
+    """Number of this process, number of processes, and this process's device."""
 
     rank: int = 0
     size: int = 1
@@ -31,10 +31,10 @@ class Ranks:
 
     @classmethod
     def join(cls, device: torch.device, rank: int, size: int, meeting: Path, timeout_s: float = 1800.0) -> Ranks:
-        """This process as `rank` of `size`, once all of them are here; alone it needs no process group.
+        """Joins the process group as `rank` of `size`; waits for the others. A single rank needs no process group.
 
-        meeting:  a file that does not exist yet, on a disk all ranks share; over it they find each other
-        NCCL between GPUs, gloo otherwise.
+        meeting:  a file that does not exist yet, on a disk that all ranks share, used for the rendezvous
+        Uses NCCL between GPUs, gloo otherwise.
         """
         if size > 1:
             dist.init_process_group(
@@ -47,7 +47,7 @@ class Ranks:
         return cls(rank, size, device)
 
     def leave(self) -> None:
-        """Takes the ranks apart, together: a process that just exits can abort under a peer that still talks to it."""
+        """Leaves the process group after a barrier: a rank that exits earlier can make a communicating peer abort."""
         if self.size > 1:
             dist.barrier()
             dist.destroy_process_group()
@@ -100,12 +100,12 @@ class Ranks:
         return box
 
     def any(self, flag: bool) -> bool:
-        """Whether any rank says yes; every rank gets the same answer."""
+        """Whether the flag is set on any rank; the same result on every rank."""
         if self.size == 1:
             return flag
         return bool(self.max_(torch.tensor([int(flag)], device=self.device)).item())
 
     def barrier(self) -> None:
-        """Returns once every rank is here."""
+        """Returns once every rank has called it."""
         if self.size > 1:
             dist.barrier()

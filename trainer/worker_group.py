@@ -1,8 +1,8 @@
-"""A warm worker group that pulls runs: the one file that knows Ray Train.
+"""The worker group of a slot, which computes run after run. The only module that uses Ray Train.
 
-A slot is a Ray Train worker group that lives as long as the sweep. Its first rank takes run after run from the board
-and tells its peers; the process group, the loaded code and, on GPUs, the kernels stay warm between runs. Nothing of one
-run reaches the next. Ray restarts a group whose worker died; the board then hands it its unfinished run again.
+A slot has one Ray Train worker group for the whole sweep. Its first rank takes runs from the board and broadcasts them;
+the process group, the imported code and, on GPUs, the loaded kernels are kept between runs. No other state is. Ray
+restarts a group whose worker died; the board then gives the slot its unfinished run again.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from trainer.stages.run_record import RunRequest
 
 COLLECTIVE_TIMEOUT_S = 1800
 TAKE_WAIT_S = 30
-"""The board answers a `take` with nothing after this long, well before waiting ranks time out in their broadcast."""
+"""`board.take` returns None after this long, well before the other ranks' broadcast times out."""
 REPORT_EVERY_S = 0.25
 MAX_FAILURES = 3
-"""Deaths of worker groups after which the trainer gives up, so that a group that never even opens its slot ends."""
+"""Failures of worker groups after which the trainer gives up, so that a slot that never starts does end."""
 
 
 class OwnProcessGroup(TorchConfig):
-    """Leaves the process group to `join`: the one that Ray makes listens on every interface of the machine."""
+    """Leaves the process group to `join`: the one that Ray would make listens on all network interfaces."""
 
     @property
     def backend_cls(self) -> type[Backend]:
@@ -45,23 +45,23 @@ class OwnProcessGroup(TorchConfig):
 
 
 UNUSED_BY_SLOTS = frozenset({"DatasetsCallback", "PlacementGroupCleanerCallback"})
-"""Ray Train's helpers by name. Each starts an actor per slot, two seconds of a core: one serves Ray Data; the other
-cleans up after controllers that outlive their driver, which ours cannot."""
+"""Callbacks of Ray Train, by class name, that start an actor for each slot (two seconds of a core). One serves Ray
+Data, the other cleans up after controllers that outlive their driver, which these cannot."""
 
 
 class SlotTrainer(TorchTrainer):
-    """A TorchTrainer without the actors that a slot never uses. Should Ray rename its hook, they merely come back.
+    """A TorchTrainer without the callbacks that a slot does not need; if Ray renames the method, they are back.
 
-    No public way in Ray 2.60: `RunConfig.callbacks` only adds to them, and no setting leaves these two out.
+    Ray 2.60 has no public setting for it: `RunConfig.callbacks` can only add callbacks.
     """
 
     def _create_default_callbacks(self) -> list[Any]:
-        made = super()._create_default_callbacks()  # type: ignore[misc]
-        return [callback for callback in made if type(callback).__name__ not in UNUSED_BY_SLOTS]
+        callbacks = super()._create_default_callbacks()  # type: ignore[misc]
+        return [callback for callback in callbacks if type(callback).__name__ not in UNUSED_BY_SLOTS]
 
 
 class Work(Protocol):
-    """What a slot does with a run, on every rank: `run_pipeline` with its store filled in."""
+    """Computes a run on every rank: `run_pipeline` with the store as a fixed argument."""
 
     def __call__(
         self,
@@ -75,7 +75,7 @@ class Work(Protocol):
 
 
 def worker_resources(use_gpu: bool) -> dict[str, float]:
-    """What one worker of a slot holds."""
+    """Ray resources of one worker of a slot."""
     return {"CPU": 1.0} | ({"GPU": 1.0} if use_gpu else {})
 
 
@@ -88,12 +88,12 @@ def serve(
     use_gpu: bool,
     nodes: Mapping[str, str] | None = None,
 ) -> None:
-    """Runs one slot until the board closes it; blocks, so give it a thread. Raises when too many groups died.
+    """Runs one slot until the board closes it; blocks, so call it in a thread. Raises after too many failures.
 
     board:    handle of the board actor
-    work:     done once per run; may raise Interrupted once `stopping` says so
-    scratch:  folder for Ray Train's own files, which nobody reads again
-    nodes:    label selector of the nodes that will do; all of them without one
+    work:     called once per run; may raise Interrupted when `stopping` returns true
+    scratch:  folder for Ray Train's own files, which are not needed afterwards
+    nodes:    label selector of the permitted nodes; None permits all
     """
     SlotTrainer(
         serve_rank,
@@ -114,11 +114,11 @@ def serve(
 
 
 def end_controllers() -> None:
-    """Ends every slot of this driver at once, even one whose worker group is still starting; its `serve` raises.
+    """Kills the controllers of all slots of this driver, also of one that is still starting; their `serve` raises.
 
-    Ray Train gives a caller's thread no handle to its controller, so Ray's own list of actors is asked: the public one
-    (`ray.util.state`, as of 2.60) needs the dashboard, which a sweep does not start. Should a later Ray have moved it,
-    this does nothing, and whoever waits for the slots waits longer.
+    Ray Train does not expose its controller, so it is looked up in Ray's private list of actors; the public one
+    (`ray.util.state`, as of 2.60) needs the dashboard, which a sweep does not start. If a later Ray has moved the list,
+    this does nothing, and closing the slots takes longer.
     """
     try:
         from ray._private.state import actors
@@ -132,7 +132,7 @@ def end_controllers() -> None:
 
 
 def serve_rank(config: dict[str, Any]) -> None:
-    """One rank of a slot: takes runs until told to close."""
+    """Computes runs on one rank of a slot until the board closes it."""
     ranks = join(Path(config["scratch"]))
     board, slot, work = config["board"], config["slot"], config["work"]
     warm_up(ranks)
@@ -158,19 +158,19 @@ def serve_rank(config: dict[str, Any]) -> None:
             if ranks.is_first:
                 ray.get(board.halt.remote(str(full)))
             if ranks.size > 1:
-                raise  # peers may wait for it within the run
+                raise  # the other ranks may be waiting for this one in a collective
         if ranks.is_first:
             ray.get(board.finish.remote(slot, order.run_id))
 
 
 def machine_name() -> str:
-    """What the cluster calls the node that this worker is on."""
+    """The cluster's name of this worker's node."""
     own = ray.get_runtime_context().get_node_id()
     return node_name(next((node for node in ray.nodes() if node["NodeID"] == own), {}))
 
 
 def join(scratch: Path) -> Ranks:
-    """This worker among the ranks of its group; they meet at a new file of the node they share."""
+    """Joins the ranks of this worker group, with a new file of their common node for the rendezvous."""
     context = get_context()
     meeting = broadcast_from_rank_zero(str(scratch / f"meet-{uuid.uuid4().hex}"))
     return Ranks.join(
@@ -179,7 +179,7 @@ def join(scratch: Path) -> Ranks:
 
 
 def warm_up(ranks: Ranks) -> None:
-    """One optimiser step and one collective, so that a run's clock meets neither for the first time."""
+    """Runs one optimiser step and one collective, so that their first-call cost falls in no run's clock."""
     weight = torch.nn.Parameter(torch.ones(8, 8, device=ranks.device))
     weight.square().sum().backward()
     torch.optim.AdamW([weight]).step()
@@ -187,9 +187,10 @@ def warm_up(ranks: Ranks) -> None:
 
 
 class BoardLine:
-    """Talks to the board about one run without ever waiting for it: each call reads the previous answer.
+    """Reports a run's progress to the board and reads whether to stop, without blocking.
 
-    A board that died is started again by Ray. One whose driver died is gone, and the run is told to stop.
+    Each call returns the board's reply to an earlier one. Ray restarts a board that died; if its driver died too, the
+    board is gone and the run stops.
     """
 
     def __init__(self, board: Any, run_id: str):
@@ -217,7 +218,7 @@ class BoardLine:
                 return
             try:
                 self._cancelled = ray.get(self._answer)
-            except ActorDiedError:  # for good, with the driver that would read the result: no fault of the run's
+            except ActorDiedError:  # the driver, which would read the result, is gone too
                 self._cancelled = True
         self._called_s = now_s
         self._answer = self._board.progress.remote(self._run_id, self._latest)

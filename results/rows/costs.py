@@ -1,6 +1,6 @@
-"""Planned against actual: runs, stages computed and found, seconds, GPU-hours, dollars, and the time from start to end.
+"""Planned and actual costs of a sweep: runs, stages computed and reused, seconds, GPU-hours, dollars, elapsed time.
 
-The plan is the one that was kept when the sweep began. Facts first, as tables; then the same in words.
+The plan is the one that was written when the sweep began. Tables first, then the same as text.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ UNKNOWN = "?"
 
 
 def stage_facts(outcomes: pd.DataFrame, planned: Rows | None) -> pd.DataFrame:
-    """One row per stage that a run stood on, in running order.
+    """One row per stage that the sweep's runs needed, in running order.
 
     outcomes:  as `read_outcomes` gives them
-    planned:   the kept plan as rows, or None
+    planned:   rows of the plan, or None without one
     Columns: planned (missing when the sweep was planned, None without a plan), exact (else planned is an upper bound),
     runs (that needed it), distinct, computed (by this sweep), reused (found in the store), planned_each_s,
     spent_each_s (mean of the computed ones), planned_s, spent_s, unshared_s (had every run computed its own).
@@ -58,9 +58,9 @@ def _stage(name: str, outcomes: pd.DataFrame, planned: Mapping[str, Any] | None)
 
 
 def total_facts(outcomes: pd.DataFrame, planned: Rows | None, wall_s: float | None) -> pd.DataFrame:
-    """One row per quantity of the whole sweep, by name: planned and actual, None where nobody knows.
+    """One row per quantity of the whole sweep, by name: planned and actual, None where unknown.
 
-    wall_s:  seconds that drivers were at work on the sweep, over all its lives
+    wall_s:  seconds during which a driver ran, summed over all resumptions
     """
     total: Mapping[str, Any] = next((row for row in planned or () if row["stage"] == "total"), {})
     stages, computed = stage_facts(outcomes, planned), outcomes[outcomes["computed"].astype("bool")]
@@ -80,7 +80,7 @@ def total_facts(outcomes: pd.DataFrame, planned: Rows | None, wall_s: float | No
 
 
 def in_words(outcomes: pd.DataFrame, planned: Rows | None, wall_s: float | None) -> list[tuple[str, str, str]]:
-    """What, planned, actual: a line per stage, per total, and what sharing saved; nothing without a plan."""
+    """(name, planned, actual) for each stage, each total, and the time saved by sharing; empty without a plan."""
     if not planned:
         return []
     stages = [
@@ -89,16 +89,16 @@ def in_words(outcomes: pd.DataFrame, planned: Rows | None, wall_s: float | None)
     ]
     totals = total_facts(outcomes, planned, wall_s)
     bound = "" if all(row["exact"] for row in planned) else "\u2264 "
-    told = [
-        (NAMES[name], _said(name, row["planned"], bound), _said(name, row["actual"]))
+    total_lines = [
+        (NAMES[name], _as_text(name, row["planned"], bound), _as_text(name, row["actual"]))
         for name, row in zip(totals.index, totals.to_dict("records"), strict=True)
         if name not in ("gpu_hours", "usd") or row["planned"] or row["actual"]
     ]
-    return [*stages, *told, ("saved by sharing stages", "", human_seconds(saved_s(outcomes)))]
+    return [*stages, *total_lines, ("saved by sharing stages", "", human_seconds(saved_s(outcomes)))]
 
 
 def saved_s(outcomes: pd.DataFrame) -> float:
-    """Seconds that runs did not compute because another run, or an earlier sweep, had."""
+    """Seconds of stages that runs reused from another run or an earlier sweep."""
     return float(outcomes["seconds"].sum() - outcomes.loc[outcomes["computed"].astype("bool"), "seconds"].sum())
 
 
@@ -109,7 +109,7 @@ NAMES = {
 
 
 def _times(row: Mapping[str, Any], which: str) -> str:
-    """'≤ 18 x 9.3 s'."""
+    """Number of computations and seconds of each, as '≤ 18 x 9.3 s'."""
     count, each = row[which], row["planned_each_s" if which == "planned" else "spent_each_s"]
     if count is None or pd.isna(count):
         return UNKNOWN
@@ -117,7 +117,7 @@ def _times(row: Mapping[str, Any], which: str) -> str:
     return f"{bound}{count:.0f} x {UNKNOWN if pd.isna(each) else human_seconds(each)}" if count else "0"
 
 
-def _said(name: str, value: Any, bound: str = "") -> str:
+def _as_text(name: str, value: Any, bound: str = "") -> str:
     if value is None or pd.isna(value):
         return UNKNOWN
     unbounded = name in ("stages found", "wall_s")

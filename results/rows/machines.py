@@ -1,6 +1,6 @@
-"""The machines of a sweep: what each is like, what it computed, how fast, and which are quarantined and why.
+"""The machines of a sweep: hardware, number of runs, training speed, differences, and which are quarantined and why.
 
-Reads records and the sweep's notes on machines; judges nothing.
+Reads the records and the sweep's file of machine events. `orchestrator/sweep/quarantine.py` decides on quarantine.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COLUMNS = ("machine", "hardware", "runs", "set_aside", "tokens_per_s", "differs"
 
 
 def events_of(sweep_folder: Path) -> Iterator[dict[str, Any]]:
-    """What was noted of the sweep's machines, in order; a torn last line was never acted upon."""
+    """Events of the sweep's machines in order; an incomplete line, left by a kill, is skipped."""
     path = sweep_folder / MACHINES
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         with contextlib.suppress(ValueError):
@@ -30,14 +30,14 @@ def events_of(sweep_folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def quarantined_by(events: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Machines that take no more runs, and why: quarantined, and not trusted since."""
-    found: dict[str, str] = {}
+    """Machines that are quarantined and were not trusted since, with the reason."""
+    reasons: dict[str, str] = {}
     for event in events:
         if event["event"] == "quarantined":
-            found[event["machine"]] = event["why"]
+            reasons[event["machine"]] = event["why"]
         if event["event"] == "trusted":
-            found.pop(event["machine"], None)
-    return found
+            reasons.pop(event["machine"], None)
+    return reasons
 
 
 def quarantined(sweep_folder: Path) -> dict[str, str]:
@@ -47,37 +47,37 @@ def quarantined(sweep_folder: Path) -> dict[str, str]:
 
 def read_machines(sweep_folder: Path) -> pd.DataFrame:
     """One row per machine that computed for the sweep: machine, hardware, runs (that count), set_aside, tokens_per_s
-    (median of its trainings), differs (facts that are not those of most machines, in words), quarantined (why)."""
-    found = (record for folder in RECORDS for record in _records(sweep_folder / folder))
-    computed = [record for record in found if record.get("machine") and record["stages_run"]]
+    (median of its trainings), differs (facts that differ from most machines', as text), quarantined (the reason)."""
+    records = (record for folder in RECORDS for record in _records(sweep_folder / folder))
+    computed = [record for record in records if record.get("machine") and record["stages_run"]]
     facts = {record["machine"]["name"]: record["machine"] | {"hardware": record["hardware"]} for record in computed}
     reasons = quarantined(sweep_folder)
     rows = []
     for name, mine in sorted(facts.items()):
         ours = [record for record in computed if record["machine"]["name"] == name]
         num_aside = sum(record["status"] == "drifted" for record in ours)
-        differs = "; ".join(_unusual(mine, list(facts.values())))
+        differs = "; ".join(_differences(mine, list(facts.values())))
         speed = _speed(ours)
         rows.append((name, mine["hardware"], len(ours) - num_aside, num_aside, speed, differs, reasons.get(name, "")))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def machine_lines(machines: pd.DataFrame, by_the_clock: bool) -> list[str]:
-    """What a reader of the scores must know: quarantined machines, differences, and unlike machines under a clock."""
-    told = []
+    """Warnings: quarantined machines, machines that differ, and different hardware under a wall-clock budget."""
+    lines = []
     for row in machines.to_dict("records"):
         if row["quarantined"]:
             why = row["quarantined"]
-            told.append(f"machine {row['machine']} is quarantined, its runs are repeated elsewhere: {why}")
+            lines.append(f"machine {row['machine']} is quarantined, its runs are repeated elsewhere: {why}")
         elif row["differs"] and len(machines) > 1:
-            told.append(f"machine {row['machine']} differs: {row['differs']}")
+            lines.append(f"machine {row['machine']} differs: {row['differs']}")
     kinds = machines.loc[machines["runs"] > 0, "hardware"].unique()
     if by_the_clock and len(kinds) > 1:
-        told.append(
-            f"training ended by the clock on unlike machines ({'; '.join(kinds)}): their scores answer different "
-            "questions; ask by steps (budget.train_steps) or keep to one kind"
+        lines.append(
+            f"training ended by the clock on different hardware ({'; '.join(kinds)}): the scores are not comparable; "
+            "limit training by steps (budget.train_steps) or use one kind of machine"
         )
-    return told
+    return lines
 
 
 def _records(folder: Path) -> Iterator[dict[str, Any]]:
@@ -86,7 +86,7 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
             yield from_json(path.read_bytes())
 
 
-def _unusual(mine: Mapping[str, str], all_facts: list[Mapping[str, str]]) -> Iterator[str]:
+def _differences(mine: Mapping[str, str], all_facts: list[Mapping[str, str]]) -> Iterator[str]:
     for fact, value in mine.items():
         values = [facts[fact] for facts in all_facts if fact in facts]
         usual = max(values, key=values.count)

@@ -1,4 +1,4 @@
-"""What a score means: the same text under codes that need no model, as lines of text."""
+"""Scores of trivial codes on the same text, as lines of text, to compare a model's score with."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ CODES: Mapping[str, str] = {
 def scale_lines(
     metrics: Mapping[str, Metric], baseline_bpb: float | None = None, best_bpb: float | None = None
 ) -> list[str]:
-    """Lines for scale, in bits per byte, worst code first; what is not known has no line.
+    """One line for each known score, in bits per byte, worst first.
 
-    metrics:  of the stage `val_text`
+    metrics:  those of the stage `val_text`
     """
-    found = {sentence: metrics.get(name) for name, sentence in CODES.items()}
-    found |= {"the baseline": baseline_bpb, "the best configuration": best_bpb}
-    known = {sentence: float(bpb) for sentence, bpb in found.items() if bpb is not None}
+    scores = {sentence: metrics.get(name) for name, sentence in CODES.items()}
+    scores |= {"the baseline": baseline_bpb, "the best configuration": best_bpb}
+    known = {sentence: float(bpb) for sentence, bpb in scores.items() if bpb is not None}
     width = max(map(len, known), default=0)
     by_length = sorted(known.items(), key=lambda item: -item[1])
     return [f"{sentence:<{width}}  {bpb:7.4f} bits per byte" for sentence, bpb in by_length]

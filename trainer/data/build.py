@@ -1,7 +1,7 @@
-"""Shards from text of one's own: plain files with a tokenizer trained on them, or documents with a published one.
+"""Makes shards from the user's text: from plain files with a new tokenizer, or from documents with a given tokenizer.
 
-Leaves the layout that `fetch` leaves, digests included. Validation documents are never seen by the tokenizer's
-training, and a document that appears twice is kept once, so train and validation cannot share one.
+Writes the layout of `fetch`, digests included. The tokenizer is trained without the validation documents, and duplicate
+documents are removed, so train and validation text share none.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from trainer.data.fetch import Fetched, note_digest
+from trainer.data.fetch import Fetched, record_digest
 from trainer.data.shard_files import Split
 from trainer.data.shards import write_split
 from trainer.data.tokenizer import Tokenizer, train_tokenizer
 from trainer.spec.errors import DataError
 
 VAL_ONE_IN = 20
-"""One document in so many is validation text; a hash of its content decides."""
+"""One document in this many is validation text, chosen by a hash of its content."""
 
 
 def build_from_files(paths: Sequence[Path], vocab_size: int, out: Path) -> Fetched:
@@ -32,7 +32,7 @@ def build_from_files(paths: Sequence[Path], vocab_size: int, out: Path) -> Fetch
     val = [text for text in ordered if int(_content_hash(text), 16) % VAL_ONE_IN == 0]
     train = [text for text in ordered if int(_content_hash(text), 16) % VAL_ONE_IN]
     if not val and len(train) > 1:
-        val, train = train[:1], train[1:]  # few documents: the first by hash is the one
+        val, train = train[:1], train[1:]  # with few documents, the first by hash
     if not val:
         raise DataError(f"{len(ordered)} documents with text cannot be split; expected at least 2 different ones")
     tokenizer = out / "tokenizers" / f"fineweb_{vocab_size}_bpe.model"
@@ -42,7 +42,7 @@ def build_from_files(paths: Sequence[Path], vocab_size: int, out: Path) -> Fetch
 
 
 def rebuild(documents: Path, tokenizer: Path, out: Path, val_documents: int = 50_000) -> Fetched:
-    """Shards of a JSON Lines file, one `{"text": ...}` a line, under a tokenizer that is given.
+    """Shards of a JSON Lines file, one `{"text": ...}` a line, with a given tokenizer.
 
     The first `val_documents` are validation text, in the file's order; the rest is for training (docs/recipe.md 1.5).
     Raises DataError for a line without text, or too few documents.
@@ -67,8 +67,8 @@ def _write(out: Path, tokenizer_path: Path, train: Iterable[str], val: Iterable[
     for split, texts in splits:
         encoded = (tokenizer.encode(text) for text in texts)
         for path in write_split(folder, split, encoded, tokenizer.bos_id, tokenizer.vocab_size):
-            note_digest(path)
-    note_digest(tokenizer_path)
+            record_digest(path)
+    record_digest(tokenizer_path)
     return Fetched(folder, tokenizer_path)
 
 

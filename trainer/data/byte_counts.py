@@ -1,6 +1,6 @@
-"""How many bytes of text each token stands for: the denominator of bits per byte.
+"""Counts the bytes of text that each token stands for: the denominator of bits per byte.
 
-Bytes are those of the text the tokenizer saw: the raw text under identity normalisation, else the normalised text.
+Bytes are those of the tokenizer's input: the raw text under identity normalisation, else the normalised text.
 A tokenizer whose bytes cannot be counted from its pieces is refused. Source: docs/recipe.md 1.2.
 """
 
@@ -22,14 +22,14 @@ Piece = ModelProto.SentencePiece
 
 @dataclass(frozen=True)
 class ByteTable:
-    """Bytes of every token, by itself and by what stands before it."""
+    """Bytes of every token, which may depend on the token before it."""
 
     base_V: Tensor
     """int64, bytes the token always stands for."""
     lead_V: Tensor
-    """bool, whether it stands for one space more unless it opens a document."""
+    """bool, whether it has one more byte, a space, unless it begins a document."""
     boundary_V: Tensor
-    """bool, whether a document opens after it: control, unknown and unused pieces, and ids without a piece."""
+    """bool, whether a document begins after it: control, unknown and unused pieces, and ids without a piece."""
 
     @classmethod
     def from_tokenizer(cls, model: Model, vocab_size: int) -> ByteTable:
@@ -65,7 +65,7 @@ class ByteTable:
 
 
 def _every_byte(piece: Piece) -> tuple[int, bool, bool]:
-    """Base, lead, boundary under identity normalisation: every space mark is one byte, wherever it stands."""
+    """Base, lead, boundary under identity normalisation: every space mark is one byte at any position."""
     return _special(piece) or (len(piece.piece.replace(SPACE_MARK, " ").encode()), False, False)
 
 

@@ -1,8 +1,7 @@
-"""Is a folder of shards what it was, and are its two splits apart?
+"""Checks a folder of shards: file digests, numbers of documents, and validation documents among the training shards.
 
-Three questions (condition E10, docs/recipe.md 1.4): do the digests still hold, how many documents are there, and does
-a validation document appear in the training shards. A data script whose default took too few validation documents once
-put 80 % of the split into training. Nothing is repaired.
+Implements condition E10 (docs/recipe.md 1.4). A data script of the challenge once put 80 % of the validation split into
+the training text by a wrong default. Nothing is repaired.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.data.fetch import file_digest, noted_digests
+from trainer.data.fetch import file_digest, recorded_digests
 from trainer.spec.errors import DataError
 
 
@@ -28,24 +27,24 @@ class SplitsReport:
     train_tokens: int
     val_tokens: int
     shared_documents: int
-    """Validation documents that also appear in the training shards; every one is a leak."""
+    """Validation documents that also appear in the training shards: leaked ones."""
 
 
 def changed_files(folder: Path) -> list[str]:
-    """Files whose content is not what was noted when they came, or that are gone.
+    """Files that are missing or whose content differs from its recorded digest.
 
-    Raises DataError if nothing was noted.
+    Raises DataError if the folder has no recorded digests.
     """
-    noted = noted_digests(folder)
-    if not noted:
-        raise DataError(f"{folder} has no noted digests; it was made by neither `data fetch` nor `data build`")
+    digests = recorded_digests(folder)
+    if not digests:
+        raise DataError(f"{folder} has no recorded digests; it was made by neither `data fetch` nor `data build`")
     return [
-        name for name, digest in noted.items() if not (folder / name).exists() or file_digest(folder / name) != digest
+        name for name, digest in digests.items() if not (folder / name).exists() or file_digest(folder / name) != digest
     ]
 
 
 def check_splits(train: Sequence[np.ndarray], val: Sequence[np.ndarray], bos_id: int) -> SplitsReport:
-    """Counts documents and those that both splits hold.
+    """Counts documents, and those that both splits contain.
 
     train, val:  tokens of each shard in order; documents start at `bos_id` and run across shard borders
     Memory is 16 bytes a validation document; the training shards are streamed.

@@ -1,8 +1,7 @@
-"""The text that is already on every machine, and the identity of whichever text a recipe names.
+"""The built-in corpus (the Python standard library's source), and digests of the text that a recipe names.
 
-The embedded corpus is the source of the Python standard library beside the interpreter: no download, and the same
-documents for everybody with the same Python version. This module reads and hashes text; it tokenizes nothing and
-needs neither numpy nor torch, so that a plan can be priced without starting them.
+The built-in corpus needs no download and is the same on every machine with the same Python version. This module reads
+and hashes text but tokenizes nothing; it imports neither numpy nor torch, so that plans are made without them.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ SKIPPED_FOLDERS = frozenset(
     {"test", "tests", "idle_test", "site-packages", "dist-packages", "lib-dynload", "__pycache__"}
 )
 SKIPPED_MODULES = ("config-", "_sysconfigdata", "sitecustomize", "usercustomize")
-"""Starts of top-level names that differ from machine to machine under the same Python version."""
+"""Prefixes of top-level names that differ between machines with the same Python version."""
 
 VAL_ONE_IN = 18
-"""One top-level module in so many is validation text: about 8 % of the bytes on Python 3.11 and 3.12, since `asyncio`
+"""One top-level module in this many is validation text: about 8 % of the bytes on Python 3.11 and 3.12, since `asyncio`
 and `logging` fall there; the generated tables of `encodings` and `pydoc_data` are train text."""
 
 SAMPLE_BYTES = 64 * 1024
@@ -37,7 +36,7 @@ SAMPLE_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class Document:
-    """A text and the name it is known by: its path below the corpus folder, with forward slashes."""
+    """A text and its name: its path below the corpus folder, with forward slashes."""
 
     name: str
     text: str
@@ -104,7 +103,7 @@ def text_digests(data: Data) -> TextDigests:
 
 
 def shard_facts(data: Data) -> dict[str, str]:
-    """How much text a machine holds, and its digest, by split: one shard in place of 80 is another question."""
+    """Amount and digest of each split's text on this machine, as text, to compare the machines of a sweep."""
     digests = text_digests(data)
     if data.source == "stdlib":
         corpus = read_stdlib()

@@ -4,8 +4,8 @@
     ROOT/datasets/fineweb10B_sp1024/fineweb_{train,val}_000000.bin ...
     ROOT/tokenizers/fineweb_1024_bpe.model
 
-A file appears whole or not at all, is kept when it is there and sound, and every file's digest is written down beside
-the shards, so that `data check` finds what has changed since. It never decides what is trained on.
+Files are written atomically and kept if they exist and are intact. The digest of every file is recorded beside it, so
+that `data check` can detect later changes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from trainer.spec.units import human_bytes
 REPOSITORY, ROOT = "willdepueoai/parameter-golf", "datasets"
 """The published data set on the Hugging Face hub, and the folder of it that holds the layout above."""
 DIGESTS = "SHA256.json"
-"""Beside the shards: digest of every fetched or built file, by name."""
+"""File with the digests of the fetched or built files of its folder, by name."""
 FULL_SHARD_BYTES = HEADER_BYTES + 2 * 100_000_000
 CHUNK_BYTES = 2**24
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -37,10 +37,10 @@ Report = Callable[[str, int, int], None]
 
 
 class Source(Protocol):
-    """Where files come from."""
+    """A source of files."""
 
     def fetch(self, name: str, target: Path) -> None:
-        """Puts the file `name` of the layout at `target`, whole; goes on from what an earlier attempt left."""
+        """Writes the file `name` of the layout to `target` atomically; resumes an interrupted attempt."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Mirror:
         origin = self.root / name
         if not origin.is_file():
             raise DataError(f"{origin} is missing; the mirror at {self.root} does not hold this variant or shard")
-        aside = target.with_suffix(f"{target.suffix}.part")
-        held = aside.stat().st_size if aside.exists() else 0
-        with origin.open("rb") as source, aside.open("ab") as partial:
-            source.seek(held)
+        part = target.with_suffix(f"{target.suffix}.part")
+        num_bytes = part.stat().st_size if part.exists() else 0
+        with origin.open("rb") as source, part.open("ab") as partial:
+            source.seek(num_bytes)
             shutil.copyfileobj(source, partial, CHUNK_BYTES)
-        aside.rename(target)
+        part.rename(target)
 
 
 @dataclass(frozen=True)
@@ -72,28 +72,30 @@ class Hub:
 
         path, staging = f"{ROOT}/{name}", target.parent / ".fetching"
         try:
-            found = Path(hf_hub_download(self.repository, path, repo_type="dataset", local_dir=staging))
-            promised = get_hf_file_metadata(hf_hub_url(self.repository, path, repo_type="dataset")).etag or ""
-        except Exception as error:  # the Hub's HTTP client, and so its kinds of error, changes between versions
+            downloaded = Path(hf_hub_download(self.repository, path, repo_type="dataset", local_dir=staging))
+            expected = get_hf_file_metadata(hf_hub_url(self.repository, path, repo_type="dataset")).etag or ""
+        except Exception as error:  # the types of error differ between versions of the client
             raise DataError(
-                f"{name} cannot be fetched from {self.repository}: {error}; try again, it goes on"
+                f"{name} cannot be fetched from {self.repository}: {error}; try again, the download resumes"
             ) from error
-        if SHA256.fullmatch(promised) and file_digest(found) != promised:  # large files have one, small ones a git hash
-            found.unlink()
-            raise DataError(f"{name} came damaged from {self.repository}: its SHA-256 is not {promised}; try again")
-        found.rename(target)
+        if SHA256.fullmatch(expected) and file_digest(downloaded) != expected:  # small files have a git hash instead
+            downloaded.unlink()
+            raise DataError(
+                f"{name} of {self.repository} was damaged on the way: its SHA-256 is not {expected}; try again"
+            )
+        downloaded.rename(target)
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """Where a variant lies now: what `data.folder` and `data.tokenizer` name."""
+    """Paths of a variant's shards and tokenizer, for `data.folder` and `data.tokenizer`."""
 
     folder: Path
     tokenizer: Path
 
 
 def fetch_variant(variant: str, train_shards: int, out: Path, source: Source, report: Report) -> Fetched:
-    """Brings a variant's tokenizer, validation split and first train shards to `out`; files that are sound stay.
+    """Fetches a variant's tokenizer, validation split and first train shards to `out`; intact files are kept.
 
     variant:  'sp1024' and the like: its number is the vocabulary
     Raises DataError for a variant or shard count the manifest does not have, too little disk, or a damaged file.
@@ -107,26 +109,26 @@ def fetch_variant(variant: str, train_shards: int, out: Path, source: Source, re
     wanted = [(f"tokenizers/{tokenizer.name}", tokenizer)] if not tokenizer.exists() else []
     splits: tuple[tuple[Split, int], ...] = (("val", val_shards), ("train", train_shards))
     names = [shard_name(split, index) for split, count in splits for index in range(count)]
-    wanted += [(f"datasets/{folder.name}/{name}", folder / name) for name in names if not _is_sound(folder, name)]
+    wanted += [(f"datasets/{folder.name}/{name}", folder / name) for name in names if not _is_intact(folder, name)]
     for done, (name, target) in enumerate(wanted):
         report(target.name, done, len(wanted))
         source.fetch(name, target)
         if target.suffix == ".bin":
-            read_shard(target, vocab_size)  # refuses what is damaged or of another vocabulary, by name
-        note_digest(target)
+            read_shard(target, vocab_size)  # raises for a damaged file or another vocabulary
+        record_digest(target)
     return Fetched(folder, tokenizer)
 
 
-def note_digest(path: Path) -> None:
-    """Writes down the digest of a file beside it, so that a later change shows."""
-    noted = noted_digests(path.parent) | {path.name: file_digest(path)}
-    aside = path.parent / f".{DIGESTS}"
-    aside.write_text(json.dumps(noted, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    aside.rename(path.parent / DIGESTS)
+def record_digest(path: Path) -> None:
+    """Records the digest of a file in its folder, so that later changes can be detected."""
+    digests = recorded_digests(path.parent) | {path.name: file_digest(path)}
+    temporary = path.parent / f".{DIGESTS}"
+    temporary.write_text(json.dumps(digests, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    temporary.rename(path.parent / DIGESTS)
 
 
-def noted_digests(folder: Path) -> dict[str, str]:
-    """Digests by file name, as they were when the files came; empty for a folder that nobody noted."""
+def recorded_digests(folder: Path) -> dict[str, str]:
+    """Digests recorded in the folder, by file name; empty if there are none."""
     path = folder / DIGESTS
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
@@ -137,9 +139,9 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _is_sound(folder: Path, name: str) -> bool:
+def _is_intact(folder: Path, name: str) -> bool:
     path = folder / name
-    return path.exists() and noted_digests(folder).get(name) == file_digest(path)
+    return path.exists() and recorded_digests(folder).get(name) == file_digest(path)
 
 
 def _vocab_size(variant: str) -> int:

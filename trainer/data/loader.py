@@ -1,8 +1,8 @@
 """Training batches from shards: the same rows in the same order on 1, 2, 4 or 8 ranks.
 
 An optimiser step is cut globally into `data.micro_batches` equal parts; at its a-th local micro-step rank r of R takes
-part a*R + r. What a micro-batch holds is a pure function of its global number and the seed, so the state to resume
-from is one count. Sources: docs/recipe.md 3.3; differences are named where they are.
+part a*R + r. The content of a micro-batch is a pure function of its global number and the seed, so the state to
+resume from is one number. Source: docs/recipe.md 3.3; docstrings name the differences.
 """
 
 # B rows of a micro-batch · T positions of a row · S shards
@@ -23,7 +23,7 @@ from trainer.spec.recipe import Data
 
 
 def make_loader(data: Data, run_seed: int, shards: Sequence[np.ndarray], ranks: Ranks, device: torch.device) -> Loader:
-    """The loader a recipe asks for, at the start of its data.
+    """The loader of the recipe, at the start of its data.
 
     shards:  token arrays of any integer dtype, in name order; may be memory-mapped
     `data.order_seed` None takes the run's seed. 'lineage' is the originals' seed-blind sequential order, from the
@@ -61,7 +61,7 @@ class Loader(ABC):
         return {"micro_batches_taken": self._num_taken}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Goes on after the micro-batches of `state`, whatever was taken here before."""
+        """Continues after the micro-batches of `state`."""
         self._num_taken = state["micro_batches_taken"]
 
     @abstractmethod
@@ -73,7 +73,7 @@ class Loader(ABC):
 
 
 class SequentialLoader(Loader):
-    """Rows as the shards hold them, end to end and round again.
+    """Rows in the order of the shards, over and over.
 
     A micro-batch takes one token more than it has targets; that token is consumed, so it is never an input. A seed
     picks the row at which the stream starts (the originals always start at the first token: seed None).

@@ -1,6 +1,6 @@
-"""Yardsticks beside a score: what needs no model, and what a compressor everybody knows reaches on the same text.
+"""Scores of trivial codes on the validation text, to compare a model with: uniform, token frequencies, and zstd.
 
-All are bits per byte of the validation text, so they stand in one column with `val_bpb`.
+All are in bits per byte, as `val_bpb` is.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import zstandard
 ZSTD_LEVEL = 22
 
 
-def yardsticks(
+def trivial_scores(
     train_tokens: np.ndarray, val_tokens: np.ndarray, vocab_size: int, val_text_bytes: bytes
 ) -> dict[str, float]:
     """`uniform_bpb`, `unigram_bpb` and `zstd22_bpb` of a validation text that is not empty.
 
-    train_tokens:    any integer dtype, the unigram code is fitted on these
-    val_tokens:      any integer dtype, the whole split with BOS; like a model, the codes pay for all but the first
+    train_tokens:    any integer dtype, the unigram code is estimated from these
+    val_tokens:      any integer dtype, the whole split with BOS; as for a model, the first token is not scored
     val_text_bytes:  UTF-8 bytes of the counted text; its length divides all three (level 22: about 1 s per MB)
     """
     targets = val_tokens[1:]

@@ -1,6 +1,6 @@
-"""Which files of a folder are the shards of a split: names only, nothing is opened.
+"""Names of shards: which files of a folder belong to a split. Opens no file.
 
-Needs neither numpy nor torch, so that fingerprints can be planned without them.
+Imports neither numpy nor torch, so that plans can compute fingerprints without them.
 """
 
 from __future__ import annotations

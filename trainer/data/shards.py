@@ -1,6 +1,6 @@
-"""Token files in the challenge's binary format: 256 little-endian int32 of header, then little-endian uint16 tokens.
+"""Reads and writes shards: 256 little-endian int32 of header, then little-endian uint16 tokens.
 
-Reads and writes; does not download, tokenize or decide who may look at validation text. Source: docs/recipe.md 1.5.
+Source: the challenge's binary format, docs/recipe.md 1.5.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def write_split(
     vocab_size: int,
     max_tokens_per_shard: int = 100_000_000,
 ) -> list[Path]:
-    """Writes BOS and the pieces of each document, one after the other, into as few shards as fit them.
+    """Writes BOS and the pieces of each document, one after the other, into as few shards as possible.
 
     documents_ids:  uint16 ids of each document without BOS; documents run across shard borders
     Returns the files in order. Raises DataError if the folder already holds shards of the split, if there is no
@@ -54,7 +54,7 @@ def write_split(
 def read_shard(path: Path, vocab_size: int) -> np.ndarray:
     """The tokens of a shard, uint16, mapped into memory read-only.
 
-    Every token is looked at once (0.1 s for 100 million). Raises DataError naming the file, what was found and what
+    Every token is checked (0.1 s for 100 million). Raises DataError naming the file, what was found and what
     was expected if it is missing, damaged, of another format or of another vocabulary.
     """
     try:

@@ -1,8 +1,8 @@
-"""SentencePiece BPE that gives back every text exactly, trained on the spot from train text.
+"""A lossless SentencePiece BPE tokenizer, trained on the train text.
 
 The text is not normalised and no white space is removed, so the bytes of a tokenized text can be counted
-(`byte_counts`). Published tokenizers that do normalise are read here too; they give back the normalised text.
-Nothing is cached and no file is written.
+(`byte_counts`). Published tokenizers that normalise are supported too; they decode to the normalised text. No file is
+written.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SPACE_MARK = "\u2581"
 """How SentencePiece writes a space inside a piece."""
 
 LONGEST_SENTENCE_BYTES = 2**30
-"""The most SentencePiece accepts; longer documents would be skipped in silence, and its default is 4,192."""
+"""The most SentencePiece accepts; longer documents would be skipped without a message. Its default is 4,192."""
 
 Model = bytes | str | Path
 """A SentencePiece model: its bytes, or the path of its file."""

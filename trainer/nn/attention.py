@@ -1,6 +1,6 @@
 """Causal self-attention with normed and gained queries, rotary positions and shared key and value heads.
 
-The kernel is handed in; this file knows shapes and order of operations.
+The attention kernel is a parameter; see `attention_backend`.
 """
 
 # B batch · T positions · D width · H query heads · G key and value heads · K head width · Q query heads of one G

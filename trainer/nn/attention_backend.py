@@ -1,7 +1,7 @@
-"""Which kernel computes softmax attention here: FlashAttention 3, FlashAttention 2, else PyTorch's own.
+"""Chooses the kernel of softmax attention: FlashAttention 3, FlashAttention 2, else PyTorch's own.
 
-The choice is part of the environment, never of the recipe: callers record its name. Nothing is imported before it is
-asked for, so a machine without the extensions, or without a GPU, works.
+The choice depends on the machine, not on the recipe; callers record its name. Extensions are imported only when they
+are chosen, so none is needed, nor a GPU.
 """
 
 # B batch · T positions · H query heads · G key and value heads · K head width
@@ -39,7 +39,7 @@ def _sdpa(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor, causal: bool) -> Tenso
 
 
 SDPA = AttentionFn("sdpa", _sdpa)
-"""PyTorch's own attention; runs everywhere."""
+"""PyTorch's own attention; works on every device."""
 
 
 def flash_attention(name: str, module_name: str) -> AttentionFn:
@@ -47,14 +47,14 @@ def flash_attention(name: str, module_name: str) -> AttentionFn:
     flash_attn_func = importlib.import_module(module_name).flash_attn_func
 
     def kernel(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor, causal: bool) -> Tensor:
-        found = flash_attn_func(q_BTHK, k_BTGK, v_BTGK, causal=causal)
-        return found[0] if isinstance(found, tuple) else found  # some versions add the log-sum-exp
+        result = flash_attn_func(q_BTHK, k_BTGK, v_BTGK, causal=causal)
+        return result[0] if isinstance(result, tuple) else result  # some versions add the log-sum-exp
 
     return AttentionFn(name, kernel)
 
 
 def attention_backend(device: torch.device, dtype: torch.dtype) -> AttentionFn:
-    """The fastest back end that this device and dtype allow and that is installed."""
+    """The fastest installed back end for this device and dtype."""
     if device.type == "cuda" and dtype in (torch.float16, torch.bfloat16):
         for name, module_name in _flash_modules(torch.cuda.get_device_capability(device)):
             try:

@@ -1,4 +1,4 @@
-"""One transformer block: attention and MLP around a residual stream that remembers the embedding."""
+"""One transformer block: attention and MLP on a residual stream that is mixed with the token embedding."""
 
 # B batch · T positions · D width · E width of all values
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""In which order a forward pass visits the layers, and where it drops and picks up skips.
+"""The order in which a forward pass runs the layers, and which of them are connected by skips.
 
 Without recurrence the first half of the layers feeds skips to the second. With it a segment of layers is run several
 times, and the halves are those of the longer order (docs/recipe.md 2.8).

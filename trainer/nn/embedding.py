@@ -1,6 +1,6 @@
-"""What the model reads off its tokens beside their embedding: a hashed bigram, a learned blend, a table of values.
+"""Embeddings besides the token embedding: hashed bigrams, the smear gate, and the value embedding.
 
-None looks further back than one position, and none knows where documents start.
+They depend on a token and its predecessor at most, and ignore where documents begin.
 """
 
 # B batch · T positions · D width · E table width
@@ -64,7 +64,7 @@ class ValueEmbedding(nn.Module):
 
 
 class SmearGate(nn.Module):
-    """Blends each position with the one before by a learned gate per dimension; before the first stands zero."""
+    """Blends each position with the one before by a learned gate per dimension; the first is blended with zero."""
 
     def __init__(self, model_dim: int):
         super().__init__()

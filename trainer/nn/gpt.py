@@ -1,7 +1,7 @@
 """The language model: token ids in, capped logits out.
 
-Pure PyTorch: reads no file and no environment, starts no process group, draws from no global generator, and does not
-know about quantisation, which enters as a transform of its weights.
+Pure PyTorch: reads no file and no environment, starts no process group and uses no global random generator.
+Quantisation is applied from outside, as a transform of the weights.
 """
 
 # B batch · T positions · D width · E width of all values · V vocabulary
@@ -29,7 +29,7 @@ WeightTransform = Callable[[str, Tensor], Tensor]
 
 
 def num_parameters(module: nn.Module) -> int:
-    """Weights of a module, each counted once."""
+    """Number of weights of a module, shared ones counted once."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -60,12 +60,12 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator) -> None:
-        """Sets every parameter to its start value, drawn from `generator` in the order of the names."""
+        """Sets every parameter to its initial value, drawn from `generator` in the order of the names."""
         for name, parameter in self.named_parameters():
             parameter.copy_(initial_value(name, parameter.shape, self.model, generator))
 
     def set_weight_transform(self, transform: WeightTransform | None) -> None:
-        """Passes every linear weight and embedding table through `transform` from the next forward on; None stops."""
+        """Applies `transform` to every linear weight and embedding table from the next forward on; None ends it."""
         for name, module in self.named_modules():
             if isinstance(module, Master):
                 module.transform = partial(transform, f"{name}.weight") if transform else None
@@ -91,11 +91,11 @@ class GPT(nn.Module):
         return rms_norm(x_BTD)
 
     def logits(self, h_BTD: Tensor) -> Tensor:
-        """Capped logits of normed states, in float32 from before the cap: bfloat16 is too coarse near it."""
+        """Capped logits of normed states; the cap is computed in float32, since bfloat16 is too coarse near it."""
         head = self.tok_emb if self.head is None else self.head
         z_BTV = F.linear(h_BTD, head.used_weight().to(h_BTD.dtype)).float()
         cap = self.model.logit_softcap
-        return cap * z_BTV.div_(cap).tanh_()  # in place: logits are the largest tensor there is
+        return cap * z_BTV.div_(cap).tanh_()  # in place, since logits are the largest tensor
 
     def _embedded(self, ids_BT: Tensor) -> Tensor:
         x_BTD = self.tok_emb(ids_BT)
@@ -112,7 +112,7 @@ class GPT(nn.Module):
         return torch.lerp(skip_BTD, x_BTD, self.skip_gates[place].sigmoid().to(self.dtype))
 
     def _extra_values(self, ids_BT: Tensor) -> dict[int, Tensor]:
-        """What each layer with a value embedding adds to its values, by layer; the table is read once."""
+        """What is added to the values of each layer with a value embedding, by layer; the table is read once."""
         if self.ve_shared is None:
             return {}
         value_BTE = self.ve_shared(ids_BT)
@@ -120,7 +120,7 @@ class GPT(nn.Module):
         return {layer: scale.to(value_BTE.dtype) * value_BTE for layer, scale in pairs}
 
     def _rotary(self, ids_BT: Tensor) -> RotaryTables:
-        """Tables for this length, made once per forward: a few small operations, and no cache to keep right."""
+        """Rotary tables for this length, computed in every forward, which is cheap."""
         num_tokens = ids_BT.size(1)
         num_dims = self.model.rope_dims or self.model.model_dim // self.model.num_heads
         base = ntk_base(self.model.rope_base, num_tokens, self.model.rope_native_tokens, num_dims)

@@ -1,6 +1,6 @@
-"""The start value of every parameter, by name; the one place that says how the model begins.
+"""The initial value of every parameter, by its name.
 
-Values come from an explicit generator and on its device: the same seed gives the same bits on every device.
+Values are drawn from an explicit generator on its device, so the same seed gives the same bits on every device.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ VALUE_TABLE_STD = 0.01
 
 
 def initial_value(name: str, shape: Sequence[int], model: recipe.Model, generator: torch.Generator) -> Tensor:
-    """The float32 start value of parameter `name` (docs/recipe.md 2.3-2.9)."""
+    """The float32 initial value of parameter `name` (docs/recipe.md 2.3-2.9)."""
     if is_control(name):
         return _control(name, shape, model)
     if name == EMBEDDING:

@@ -1,7 +1,7 @@
-"""Float32 master matrices and the two ways of using one: as a linear map and as a table of rows.
+"""Linear layers and embedding tables with float32 master weights.
 
-A master is cast where it is used, so no autocast state is needed. An optional transform stands between master and
-use (quantisation-aware training); what it does is not known here.
+Weights are cast where they are used, so autocast is not needed. An optional transform is applied to them before, as
+quantisation-aware training does.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Master(nn.Module):
         self.transform: Callable[[Tensor], Tensor] | None = None
 
     def used_weight(self) -> Tensor:
-        """The float32 weight as computation sees it."""
+        """The float32 weight that is computed with, after the transform."""
         return self.weight if self.transform is None else self.transform(self.weight)
 
 
@@ -37,7 +37,7 @@ class Linear(Master):
 
 
 class Embedding(Master):
-    """Rows of a table by integer key, cast after the look-up so that gradients gather in float32."""
+    """Rows of a table by integer key, cast after the look-up so that gradients accumulate in float32."""
 
     def __init__(self, num_rows: int, width: int, dtype: torch.dtype):
         super().__init__(num_rows, width)

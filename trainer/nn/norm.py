@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 RMS_EPS = 1.1920929e-7
-"""Float32 machine epsilon, explicit: what PyTorch takes when none is given has changed between its versions."""
+"""Float32 machine epsilon, given explicitly: PyTorch's default has changed between versions."""
 
 
 def rms_norm(x: Tensor) -> Tensor:

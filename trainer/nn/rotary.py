@@ -1,6 +1,6 @@
-"""Rotary position embedding in halves with a negative angle, as the lineage's checkpoints expect it.
+"""Rotary position embedding on halves, with a negative angle as in the lineage's checkpoints.
 
-Scores are those of the usual sign, since queries and keys turn alike; rotated vectors are not.
+Attention scores equal those of the usual sign, since queries and keys are rotated alike; rotated vectors do not.
 """
 
 # B batch · T positions · H heads · K head width · M rotated dimensions, the first of K
@@ -14,14 +14,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RotaryTables:
-    """Cosines and signed sines of every position, the halves already laid side by side."""
+    """Cosines and signed sines of every position, repeated for both halves."""
 
     cos_TM: Tensor
     sin_TM: Tensor
 
 
 def ntk_base(base: float, num_tokens: int, native_tokens: int, num_dims: int) -> float:
-    """The rotary base at this length: raised beyond the native length, unchanged within it; 0 is never exceeded."""
+    """The rotary base at this length: raised beyond the native length, unchanged within it; 0 never raises it."""
     if not native_tokens or num_tokens <= native_tokens or num_dims <= 2:  # two dimensions turn at any base alike
         return base
     return base * (num_tokens / native_tokens) ** (num_dims / (num_dims - 2))
@@ -39,7 +39,7 @@ def rotary_tables(
 
 
 def rotate(x_BTHK: Tensor, tables: RotaryTables) -> Tensor:
-    """Turns the first M dimensions of every head: (a, b) becomes (a cos + b sin, b cos - a sin)."""
+    """Rotates the first M dimensions of every head: (a, b) becomes (a cos + b sin, b cos - a sin)."""
     num_dims = tables.cos_TM.size(-1)
     head, rest = x_BTHK[..., :num_dims], x_BTHK[..., num_dims:]
     swapped = head.roll(num_dims // 2, dims=-1)

@@ -1,7 +1,4 @@
-"""Averages of the weights along a run, in float32 whatever the weights are stored in.
-
-Which average is exported is decided elsewhere; nothing here writes into a model.
-"""
+"""Averages of the weights during training (SWA and EMA), always in float32. The model is not changed."""
 
 from __future__ import annotations
 
@@ -20,8 +17,8 @@ NamedTensors = Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]
 def takes_snapshot(averaging: Averaging, step: int, multiplier: float) -> bool:
     """Whether SWA takes the weights as they are after `step` steps.
 
-    A low multiplier alone is no sign of the end: a first step that compiles for half a minute once made one. Hence
-    the smallest step.
+    A low multiplier alone does not mean that the end is near: a first step of half a minute (compiling) once caused
+    one. Hence the smallest step.
     """
     if averaging.swa_every == 0 or step < averaging.swa_min_step:
         return False
@@ -29,7 +26,7 @@ def takes_snapshot(averaging: Averaging, step: int, multiplier: float) -> bool:
 
 
 class SWA:
-    """The plain mean of snapshots, kept as a running mean: any number of identical states gives that state exactly."""
+    """Mean of snapshots, as a running mean, so that any number of identical states gives that state exactly."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -46,17 +43,17 @@ class SWA:
         return _copies(self._mean)
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs to go on."""
+        """State for `load_state_dict`."""
         return {"count": self.count, "mean": self.average()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a `state_dict`."""
+        """Continues from a `state_dict`."""
         self.count = state["count"]
         self._mean = _copies(state["mean"])
 
 
 class EMA:
-    """An exponential moving average without bias correction: it starts at the first weights it is shown."""
+    """Exponential moving average without bias correction; it starts with the first weights."""
 
     def __init__(self, decay: float):
         self.decay = decay
@@ -64,7 +61,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, named_tensors: NamedTensors) -> None:
-        """Moves towards the weights: e becomes d e + (1 - d) w."""
+        """Updates the average e with weights w: e becomes d e + (1 - d) w."""
         _move(self._shadow, named_tensors, 1 - self.decay)
 
     def average(self) -> dict[str, Tensor]:
@@ -72,16 +69,16 @@ class EMA:
         return _copies(self._shadow)
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs to go on."""
+        """State for `load_state_dict`."""
         return {"shadow": self.average()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a `state_dict`."""
+        """Continues from a `state_dict`."""
         self._shadow = _copies(state["shadow"])
 
 
 def _move(averages: dict[str, Tensor], named_tensors: NamedTensors, share: float) -> None:
-    """Moves each average this share of the way to its tensor; a tensor without one becomes it."""
+    """Moves each average by this fraction toward its tensor; a new tensor becomes its average."""
     for name, tensor in dict(named_tensors).items():
         if name in averages:
             averages[name].lerp_(tensor.detach().float(), share)

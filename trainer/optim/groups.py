@@ -1,4 +1,4 @@
-"""Which parameter is trained by what: decided by names and shapes, without a model."""
+"""Groups parameters by the optimiser that trains them, from their names and shapes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Muon: momentum whose direction is replaced by the nearest orthogonal matrix.
 
-The orthogonalisation is shared out over ranks; every rank ends with the same bits as a single one would. Clipping,
-schedules and the choice of parameters happen elsewhere.
+The orthogonalisation is divided among the ranks; the result is bit for bit that of a single rank. Gradient clipping,
+schedules and parameter groups are in other modules.
 """
 
 # M rows · N columns
@@ -26,15 +26,15 @@ NS_COEFFICIENTS = {
         (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
     ),
 }
-"""The quintic's (a, b, c) of each iteration."""
+"""Coefficients (a, b, c) of the quintic polynomial in each iteration."""
 
 
 def newton_schulz(
     update_MN: Tensor, steps: int = 5, coefficients: str = "fixed", dtype: torch.dtype = torch.bfloat16
 ) -> Tensor:
-    """Pushes every singular value of a matrix towards 1; all arithmetic, the norm included, in `dtype`.
+    """Moves every singular value of a matrix toward 1; all arithmetic, the norm included, in `dtype`.
 
-    Returns (M,N) in `dtype`. Singular values end near 1, not at it: between about 0.7 and 1.15 for a wide Gaussian.
+    Returns (M,N) in `dtype`. Singular values end near 1, not exactly: between about 0.7 and 1.15 for a wide Gaussian.
     Source: K. Jordan, "Muon"; Amsel et al., "The Polar Express".
     """
     x = update_MN.to(dtype)
@@ -51,8 +51,8 @@ def newton_schulz(
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised, for matrices (docs/recipe.md 3.1).
 
-    Gradients must already be reduced over ranks. Momentum is kept by every rank, for all parameters: it costs one
-    multiply-add, and makes the state dict complete and independent of the number of ranks.
+    Gradients must already be reduced over ranks. Every rank keeps the momentum of all parameters: this costs one
+    multiply-add and makes the state dict complete and independent of the number of ranks.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Muon(torch.optim.Optimizer):
                 matrix.add_(update, alpha=-group["lr"])
 
     def _shared_updates(self, matrices: Sequence[Tensor], momentum: float) -> list[Tensor]:
-        """Every rank orthogonalises its share and adds zeros for the rest: a sum that rounds nothing."""
+        """Orthogonalised updates: each rank computes a part and has zeros elsewhere, so the sum over ranks is exact."""
         if not matrices:
             return []
         sizes = [matrix.numel() for matrix in matrices]

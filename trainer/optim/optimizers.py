@@ -1,6 +1,6 @@
-"""Muon and Adam as one optimiser, set up from the recipe's `optimizer` section.
+"""Muon and Adam as one optimiser, made from the recipe's `optimizer` section.
 
-Expects gradients that are accumulated and reduced over ranks; decides no schedule.
+Expects gradients that are accumulated and reduced over ranks.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class Optimizers:
         self.adam.step()
 
     def zero_grad(self) -> None:
-        """Drops all gradients."""
+        """Deletes all gradients."""
         self.muon.zero_grad(set_to_none=True)
         self.adam.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """Moments and momenta; the same on every rank."""
+        """States of both optimisers; the same on every rank."""
         return {"muon": self.muon.state_dict(), "adam": self.adam.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -64,9 +64,9 @@ def make_optimizers(
 
 
 def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> float:
-    """Scales all gradients together to a global norm of at most `max_norm`, 0 never; returns the norm before.
+    """Scales all gradients to a global norm of at most `max_norm` (0: no limit). Returns the norm before scaling.
 
-    To be called after reduction over ranks, so that every rank scales by the same number.
+    Call it after reduction over ranks, so that every rank scales by the same factor.
     """
     parameters = list(parameters)
     return float(torch.nn.utils.clip_grad_norm_(parameters, max_norm or float("inf")))

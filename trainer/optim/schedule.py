@@ -1,6 +1,6 @@
-"""What changes along a run, as pure functions of step and clock: the learning-rate multiplier and Muon's momentum.
+"""Learning-rate multiplier and Muon's momentum during a run, as pure functions of step and clock.
 
-No clock is read here and no rank is asked: the caller measures on the first rank and hands the answer round.
+No clock is read here: the caller measures times on the first rank and broadcasts the result.
 """
 
 from __future__ import annotations

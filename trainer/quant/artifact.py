@@ -1,10 +1,10 @@
-"""The artifact: the counted bytes of a model, and all that scoring may start from.
+"""The artifact: the counted bytes of a model, from which scoring starts.
 
     b"FAIRWAY" · version (1 byte, also the compressor) · one compressed and checked frame, around
     a safetensors file: the stored tensors, and one metadata entry with the model section and the vocabulary
 
-Deterministic (same weights, same bytes) and without pickle: reading it executes nothing. It knows neither the
-tokenizer nor the budget; whoever counts bytes counts `len(artifact)`.
+Deterministic (same weights, same bytes) and without pickle: reading it executes no code. Contains no
+tokenizer. Its size for the budget is `len(artifact)`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ START_ONLY = {"bigram_projection_init"}
 
 @dataclass(frozen=True, eq=False)
 class Artifact:
-    """A model as scoring receives it."""
+    """A decoded model."""
 
     model: Model
     vocab_size: int

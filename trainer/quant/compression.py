@@ -1,6 +1,6 @@
-"""Entropy coders of the artifact, each behind one format byte; a reader refuses what is damaged or absurdly large.
+"""Compressors of the artifact, each with its format byte; damaged or extremely large content is refused.
 
-Deterministic, single-threaded, and without a pickle. It does not know what it compresses. Source: docs/recipe.md 4.8.
+Deterministic and single-threaded. Source: docs/recipe.md 4.8.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from trainer.spec.recipe import Quantization
 from trainer.spec.units import human_bytes
 
 LARGEST_CONTENT_BYTES = 2**30
-"""A 16 MB artifact that claims more than this is an attack or an accident."""
+"""Larger content of a 16 MB artifact is refused: it is damage or an attack."""
 LZMA_PRESET, BROTLI_QUALITY, ZLIB_LEVEL = 6, 11, 9
 SHUFFLE_STRIDE = 2
-"""Brotli sees even bytes before odd ones: the halves of float16 numbers are more alike among themselves."""
+"""For Brotli, even bytes come before odd ones: corresponding halves of float16 numbers are more alike."""
 CHECKSUM_BYTES = 4
 
 
@@ -68,12 +68,12 @@ def shuffled(content: bytes) -> bytes:
 
 def unshuffled(content: bytes, stride: int = SHUFFLE_STRIDE) -> bytes:
     """The inverse of `shuffled`."""
-    found, taken = bytearray(len(content)), 0
+    result, taken = bytearray(len(content)), 0
     for start in range(stride):
         count = len(range(start, len(content), stride))
-        found[start::stride] = content[taken : taken + count]
+        result[start::stride] = content[taken : taken + count]
         taken += count
-    return bytes(found)
+    return bytes(result)
 
 
 def _zstd(content: bytes, quantization: Quantization) -> bytes:

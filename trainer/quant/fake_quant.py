@@ -1,7 +1,7 @@
-"""Round to nearest, one scale per row: the arithmetic that export stores and that training may look through.
+"""Quantisation by rounding to nearest with one scale per row, for export and for quantisation-aware training.
 
-Export and training share one rule, so a model trained on fake-quantised weights meets the very same values after
-export. It does not decide which tensors become integers: that is `packing`.
+Both use the same code, so a model that was trained with fake-quantised weights has the same values after export.
+`packing` decides which tensors become integers.
 
     R rows (outputs) · C columns (inputs)
 """
@@ -19,7 +19,7 @@ SMALLEST_SCALE = 2.0**-24
 """Smallest positive float16. A larger floor coarsens every row below it (docs/recipe.md 7.7)."""
 
 CLIP_QUANTILES = (1.0, 0.99999, 0.9999, 0.9995, 0.999)
-"""Clips that the search tries, as quantiles of a row's magnitudes; the row's maximum first, so that it wins ties."""
+"""Clips that the search tries, as quantiles of a row's magnitudes; the maximum is first, so it is taken on ties."""
 
 
 @dataclass(frozen=True)

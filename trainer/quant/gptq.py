@@ -1,7 +1,7 @@
-"""GPTQ: rounds a matrix column by column, and lets the columns still to come make up for each error.
+"""GPTQ: rounds a matrix column by column and adjusts the remaining columns to compensate for each error.
 
-Errors are weighed by the Hessian of the layer's squared output error, the sum of x x^T over calibration inputs; where
-those inputs come from is not known here. Row scales are SDClip's: a multiple of the row's standard deviation.
+Errors are weighted by the Hessian of the layer's squared output error, the sum of x x^T over calibration inputs. Row
+scales are SDClip's: a multiple of the row's standard deviation.
 
     R rows (outputs) · C columns (inputs)
 """
@@ -23,7 +23,7 @@ def gptq_rows(
 ) -> tuple[Tensor, Tensor]:
     """Codes and scales of a matrix, `weight ≈ codes * scale`, with small error on the calibration inputs.
 
-    hessian_CC:  float, symmetric; a column whose diagonal is zero never met an input: its weights become zero
+    hessian_CC:  float, symmetric; a column with a zero diagonal had only zero inputs: its weights become zero
     clip_stds:   the largest code stands for so many standard deviations of its row
     Returns codes_RC int8 and scales_R float16.  Raises ArtifactError if a row does not fit a float16 scale.
     Source: Frantar et al., "GPTQ"; docs/recipe.md 4.5.
@@ -52,7 +52,7 @@ def _inverse_factor(hessian_CC: Tensor) -> Tensor:
 
 
 def _round_columns(weight_RC: Tensor, factor_CC: Tensor, scales_R: Tensor, qmax: int) -> Tensor:
-    """Codes of columns in the given order; `weight_RC` is used up."""
+    """Codes of columns in the given order; overwrites `weight_RC`."""
     codes_RC = torch.empty_like(weight_RC)
     for start in range(0, weight_RC.size(1), BLOCK_COLUMNS):
         end = min(start + BLOCK_COLUMNS, weight_RC.size(1))

@@ -1,7 +1,7 @@
-"""Which tensor is stored how, and the round trip between a state dict and the stored tensors.
+"""Chooses how each tensor is stored, and converts a state dict to stored tensors and back.
 
-Training with fake quantisation, export and loading all ask `storage_of`, so their lists cannot differ.
-It compresses nothing and writes no file: that is `artifact`.
+Training with fake quantisation, export and loading all use `storage_of`, so they agree. `artifact` compresses the
+result.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def unpack(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def weight_transform(quantization: Quantization) -> Callable[[str, Tensor], Tensor]:
-    """What training with fake quantisation does to each weight: `transform(name, weight)`.
+    """The function `transform(name, weight)` that training with fake quantisation applies to each weight.
 
     The tensors that `pack` makes integer are fake-quantised, with the same rule. Those that it stores as float16 are
     rounded to that where `qat_sees` is everything; all others come back as they are.

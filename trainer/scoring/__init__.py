@@ -1,1 +1,1 @@
-"""Bits per byte, sliding windows, test-time training, and the ledger that keeps them honest."""
+"""Scoring: bits per byte, sliding windows, test-time training, and the ledger that enforces the challenge's rules."""

@@ -10,7 +10,7 @@ from trainer.spec.units import nats_to_bits_per_byte
 
 
 class NothingScored(UserError):
-    """A score of no token or no byte was asked for."""
+    """There is no scored token or no counted byte."""
 
 
 def mean_nats(nll_N: Tensor) -> float:
@@ -31,7 +31,7 @@ def bits_per_byte(nll_N: Tensor, bytes_N: Tensor) -> float:
     bytes_N:  integers, UTF-8 bytes the token stands for; 0 adds no byte (BOS), its nats still count
     Returns bits per byte; lower is better.  Raises NothingScored if no byte is counted.
 
-    A ratio of sums, not a mean of ratios: long tokens weigh what they weigh.
+    A ratio of sums, not a mean of ratios, so that tokens are weighted by their bytes.
     Source: challenge README, "bits per byte"; docs/recipe.md 1.2.
     """
     num_bytes = int(bytes_N.sum())

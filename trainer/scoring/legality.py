@@ -1,10 +1,10 @@
-"""The ledger: it holds the validation text, and gives tokens for learning only once they were scored.
+"""The validation-text ledger: gives windows to score, and tokens for learning only after they were scored.
 
-The only code that opens validation shards. A scorer receives windows, hands back logits, and never a probability; it
-receives training rows of a chunk only when every target in it was scored exactly once, on whichever rank. Conditions
-E1-E6, E12 and E13 (docs/recipe.md 1.4).
+The only code that opens validation shards. A scorer receives windows and returns logits; the ledger computes the
+scores. Training rows of a chunk are given only after every target in it was scored exactly once over all ranks.
+Enforces conditions E1-E6, E12 and E13 (docs/recipe.md 1.4).
 
-Inside a window causality is the model's own: the ledger cannot see it, a perturbation test can.
+The ledger cannot check that the model is causal within a window; a perturbation test does.
 
     P positions (position p reads token p and is scored on token p + 1) · N scored positions of a batch
     B windows · T window positions · V vocabulary · Q rows of T tokens
@@ -28,7 +28,7 @@ from trainer.spec.errors import LegalityError
 
 
 class ByteCounter(Protocol):
-    """Counts the text behind tokens."""
+    """Counts the bytes of text that tokens stand for."""
 
     def count(self, targets_N: Tensor, previous_N: Tensor) -> Tensor:
         """UTF-8 bytes of each target after its predecessor; all int64, on the CPU."""
@@ -44,7 +44,7 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Issue:
-    """Windows handed out for scoring, to be committed before the next."""
+    """Windows given out for scoring; they must be committed before the next ones are."""
 
     windows: tuple[Window, ...]
     ids_BT: Tensor
@@ -55,7 +55,7 @@ class Issue:
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """The verdict over the whole text, the same on every rank."""
+    """The score of the whole text, the same on every rank."""
 
     val_loss: float
     """Nats per token."""
@@ -70,8 +70,8 @@ class Score:
 def parameter_digest(model: nn.Module) -> Tensor:
     """A checksum of every bit of the parameters and buffers: int64, one element, on their device.
 
-    A sum of 32-bit words times odd weights 1, 3, 5, ... modulo 2^64: one changed bit and two swapped words always
-    show, since neither difference can be a multiple of 2^64. It guards against accidents and honest mistakes.
+    A sum of 32-bit words times odd weights 1, 3, 5, ... modulo 2^64: one changed bit or two swapped words always
+    change it, since neither difference can be a multiple of 2^64. It detects mistakes, not deliberate collisions.
     """
     words_N = torch.cat([_words(tensor) for tensor in (*model.parameters(), *model.buffers())])
     weights_N = torch.arange(1, 2 * len(words_N), 2, device=words_N.device)
@@ -79,17 +79,17 @@ def parameter_digest(model: nn.Module) -> Tensor:
 
 
 class Ledger:
-    """One evaluation of one text.
+    """Scores one text once.
 
     tokens:      1-D, any integer dtype; P + 1 of them
     byte_table:  counts the bytes of each target
     vocab_size:  V, the width of the logits
-    ranks:       who shares the evaluation; each rank has its own ledger and all must make the same collective calls,
+    ranks:       ranks that share the scoring; each has its own ledger, and all must make the same collective calls,
                  `training_rows` and `close`
     """
 
     legal: ClassVar[bool] = True
-    """Whether every score was committed before its target could be learned from; a type says it, not a mode."""
+    """Whether every score is committed before its target can be learned from; a property of the class."""
 
     def __init__(self, tokens: Tensor, byte_table: ByteCounter, vocab_size: int, ranks: Ranks):
         self._tokens = tokens.to(torch.int32)
@@ -131,7 +131,7 @@ class Ledger:
 
         window_tokens:  length to pad to at least: what a model computes may depend on the length of its input
                         (the NTK rescale of the rotary base), and must not depend on which windows share a batch
-        Raises LegalityError while an earlier issue is not committed, so nobody reads ahead of what is scored.
+        Raises LegalityError while an earlier issue is not committed, so no one reads ahead of the scores.
         """
         if self._open_issue is not None:
             raise LegalityError("windows were issued while earlier ones are not committed; commit them first")
@@ -146,7 +146,7 @@ class Ledger:
         return issue
 
     def commit(self, issue: Issue, model: nn.Module, logits_BTV: Tensor) -> None:
-        """Scores the windows of the open issue, for good.
+        """Scores the windows of the open issue; scores are final.
 
         logits_BTV:  float; the ledger itself applies log-softmax in float32 and picks the targets
         Raises LegalityError if the model changed since the issue, or since the last commit without training rows
@@ -180,7 +180,7 @@ class Ledger:
         """Inputs and targets, each int64 (Q, row_tokens), of positions [chunk_start, chunk_end), all scored before.
 
         Whole rows only; the remainder is left out. The same rows on every rank, since the coverage is summed over
-        ranks first. After this call, and only after it, the model may change.
+        ranks first. The model may change only after this call.
         Raises LegalityError for learning before scoring, and for learning once nothing is left to score.
         """
         if self._open_issue is not None:

@@ -1,7 +1,7 @@
-"""Sliding-window scoring: every position once, each with as much context as the stride leaves.
+"""Sliding-window scoring: every position is scored once, with at least window - stride tokens of context if there are.
 
-Rows that do not overlap (docs/recipe.md 5.1) are the case stride = window. It scores through the ledger and never sees
-a target.
+With stride = window, windows do not overlap (docs/recipe.md 5.1). The ledger computes the scores; targets are not seen
+here.
 
     P positions · B windows · T window positions · V vocabulary
 """
@@ -20,9 +20,9 @@ from trainer.spec.errors import BudgetExceeded
 from trainer.spec.recipe import Evaluation
 
 Stop = Callable[[], bool]
-"""Whether the time is up; asked between batches, and one rank's yes stops all."""
+"""Returns whether to stop; called between batches on every rank, and any rank's true stops all."""
 Progress = Callable[[float], None]
-"""Told the share of the windows done, 0 to 1."""
+"""Called with the fraction of windows done, 0 to 1."""
 
 
 class Windows(Sequence[Window]):
@@ -54,7 +54,7 @@ class Windows(Sequence[Window]):
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores stretches of windows with one model, shared among ranks."""
+    """Scores ranges of windows with one model, divided among ranks."""
 
     ledger: Ledger
     model: nn.Module
@@ -62,14 +62,14 @@ class Scorer:
     batch_windows: int
     ranks: Ranks
     stop: Stop | None = None
-    """Given on every rank or on none: asking is a collective call."""
+    """Given on every rank or on none: calling it is a collective operation."""
     progress: Progress | None = None
 
     @torch.no_grad()
     def score(self, first: int, last: int) -> None:
-        """Commits the scores of windows [first, last), this rank its contiguous share.
+        """Commits the scores of this rank's part of windows [first, last).
 
-        Ranks may differ by one batch; all ask for the time equally often.  Raises BudgetExceeded when it is up.
+        All ranks call `stop` equally often.  Raises BudgetExceeded when it returns true.
         """
         share_first, share_last = (first + offset for offset in self.ranks.span(last - first))
         largest_share = -(-(last - first) // self.ranks.size)
@@ -84,7 +84,7 @@ class Scorer:
                 self.progress((first + num_done) / len(self.windows))
 
     def check_time(self) -> None:
-        """Raises BudgetExceeded on every rank once any rank's time is up."""
+        """Raises BudgetExceeded on every rank once `stop` is true on any."""
         if self.stop is not None and self.ranks.any(self.stop()):
             raise BudgetExceeded("evaluation was stopped before every position was scored: its time is used up")
 

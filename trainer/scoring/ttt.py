@@ -1,7 +1,7 @@
-"""Test-time training, legally: score a chunk, then learn from it, and only if something is left to score.
+"""Legal test-time training: scores a chunk, then trains on it if there are more positions to score.
 
-The ledger hands out a chunk's tokens once all ranks have scored them, so the order cannot be got wrong here. The
-optimiser is handed in; the model's own forward is used as it is, in evaluation mode.
+The ledger gives out a chunk's tokens only after all ranks have scored them, which enforces the order. The optimiser is
+a parameter. The model is used in evaluation mode.
 
     Q rows of a chunk · R rows of a step · T row tokens · V vocabulary
 """
@@ -42,7 +42,7 @@ def score_first(
     """Commits every score of the ledger's text by a model that learns from each chunk after scoring it.
 
     model:  ids_BT int64 → logits_BTV float32, causal; its weights change, the same bits on every rank
-    The caller closes the ledger. Momentum persists over chunks; a chunk shorter than one row teaches nothing.
+    The caller closes the ledger. Momentum persists over chunks; a chunk shorter than one row is not trained on.
     Raises BudgetExceeded when `stop` says so.  Source: docs/recipe.md 5.3.
     """
     model.eval()
@@ -67,7 +67,7 @@ def score_first(
 def learn_rows(
     scorer: Scorer, optimizer: torch.optim.Optimizer, inputs_QT: Tensor, targets_QT: Tensor, ttt: TTT
 ) -> None:
-    """`ttt.epochs` passes over some rows, `ttt.batch_rows` of them a step, by the scorer's model on all its ranks."""
+    """Trains the scorer's model on some rows for `ttt.epochs` passes, `ttt.batch_rows` rows a step over all ranks."""
     for _ in range(ttt.epochs if len(inputs_QT) else 0):
         for ids_RT, targets_RT in zip(inputs_QT.split(ttt.batch_rows), targets_QT.split(ttt.batch_rows), strict=True):
             scorer.check_time()
@@ -81,8 +81,8 @@ def chunk_lr(lr: float, chunk: int, num_chunks: int) -> float:
 
 def learning_parameters(model: nn.Module, frozen_blocks: int) -> list[nn.Parameter]:
     """The parameters outside the first `frozen_blocks` blocks, by the name `blocks.I.`."""
-    found = ((BLOCK.search(name), parameter) for name, parameter in model.named_parameters())
-    return [parameter for block, parameter in found if block is None or int(block[1]) >= frozen_blocks]
+    numbered = ((BLOCK.search(name), parameter) for name, parameter in model.named_parameters())
+    return [parameter for block, parameter in numbered if block is None or int(block[1]) >= frozen_blocks]
 
 
 def _step(
@@ -93,11 +93,11 @@ def _step(
     grad_clip: float,
     ranks: Ranks,
 ) -> None:
-    """One optimiser step on rows cut globally: each rank its share, the gradient of the mean over all tokens."""
+    """One optimiser step with the gradient of the mean loss over all tokens; rows are divided among the ranks."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     first, last = ranks.span(len(ids_RT))
     gradients: list[Tensor | None] = [None] * len(parameters)
-    if first < last:  # an idle rank brings zeros, so that all ranks meet in the same collective
+    if first < last:  # a rank without rows contributes zeros to the sum
         logits_RTV = model(ids_RT[first:last])
         summed = F.cross_entropy(logits_RTV.flatten(0, 1).float(), targets_RT[first:last].flatten(), reduction="sum")
         gradients = list(torch.autograd.grad(summed / targets_RT.numel(), parameters, allow_unused=True))

@@ -1,7 +1,7 @@
-"""Validation text without its guard: whoever holds it may learn before scoring, so no score of it is legal.
+"""A ledger without guard, which gives out validation text before it is scored, so that no score of it is legal.
 
-It exists to reproduce the illegal evaluation of PR #150 (docs/recipe.md 5.6) and to show what the rule is worth. That a
-run was illegal follows from this type being used, not from the name of a mode.
+It reproduces the illegal evaluation of PR #150 (docs/recipe.md 5.6), to measure how much it gains. A run is recorded as
+illegal because it uses this class, not because of a setting's name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trainer.spec.recipe import TTT, Evaluation
 
 
 class UnguardedText(Ledger):
-    """A ledger that hands out every row before anything was scored, and says so."""
+    """A ledger that gives out every row before anything is scored; its scores are illegal."""
 
     legal: ClassVar[bool] = False
 
@@ -40,7 +40,7 @@ def pre_eval(
     stop: Stop | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Learns the whole text for `ttt.epochs` at a constant rate, then scores it with the learned weights."""
+    """Trains on the whole text for `ttt.epochs` passes at a constant rate, then scores it."""
     model.eval()
     windows = Windows(text.num_positions, evaluation.window_tokens, evaluation.stride_tokens)
     scorer = Scorer(text, model, windows, evaluation.batch_windows, ranks, stop, progress)

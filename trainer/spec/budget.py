@@ -1,7 +1,4 @@
-"""Decisions about hard limits, as small pure functions of steps, seconds and bytes.
-
-Nothing here reads a clock: times are handed in, so each decision can be tested by hand.
-"""
+"""Checks of the budget's hard limits, as pure functions of steps, seconds and bytes. No clock is read here."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from trainer.spec.errors import BudgetExceeded
 from trainer.spec.recipe import Budget
 
 RESERVED_CODE_BYTES = 65_536
-"""Counted for the code until a submission is packaged and its real size is known."""
+"""Counted for the code as long as no submission is packaged and its real size is unknown."""
 
 
 def total_bytes(model_bytes: int, code_bytes: int | None = None) -> int:

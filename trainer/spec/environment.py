@@ -1,4 +1,4 @@
-"""Where a run happens: recorded with every run, hashed only under a wall-clock budget. Reads no torch."""
+"""Hardware, versions and commit of a run: recorded always, hashed only under a wall-clock budget. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ RECORDED_PACKAGES = ("torch", "ray", "optuna", "sentencepiece", "zstandard", "sa
 PACKAGE = Path(__file__).parents[1]
 """The package that computes runs."""
 WITHOUT_GIT = "code-"
-"""How the name of a code begins that lies in no checkout."""
+"""Prefix of the digest that stands for the commit outside a checkout."""
 
 
 @cache
 def _gpus(field: str) -> tuple[str, ...]:
-    """One field of nvidia-smi for each GPU; nothing where there is none."""
+    """One field of nvidia-smi for each GPU; empty without GPUs."""
     if not shutil.which("nvidia-smi"):
         return ()
     listed = subprocess.run(  # noqa: S603 - the field is ours
@@ -59,12 +59,12 @@ def _cpu_model() -> str:
 
 @cache
 def packages() -> dict[str, str]:
-    """Version by name of Python and of what is installed and could change a result."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of the installed packages that could change a result, by name."""
+    installed = {"python": platform.python_version()}
     for name in RECORDED_PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+            installed[name] = version(name)
+    return installed
 
 
 def versions() -> str:
@@ -73,9 +73,9 @@ def versions() -> str:
 
 
 def machine_facts(name: str = "") -> dict[str, str]:
-    """What tells one machine of a sweep from another, whatever it computes; all values are text.
+    """Name, versions and driver of this machine, as text, to compare the machines of a sweep.
 
-    name:  what its cluster calls it; by default the host's name
+    name:  the machine's name in the cluster; by default the host name
     """
     driver = next(iter(_gpus("driver_version")), "")
     return {"name": name or socket.gethostname(), **packages(), **({"driver": driver} if driver else {})}

@@ -1,6 +1,6 @@
-"""People's mistakes, told to people: what was asked, what was found, what to do.
+"""Errors that a user can cause: the message names the value, what was expected, and what to do.
 
-Every error a person can cause is a `UserError`; command lines print it without a traceback and exit with status 2.
+Command lines print a `UserError` without a traceback and exit with status 2.
 
     ValueError
     └── UserError
@@ -11,8 +11,8 @@ Every error a person can cause is a `UserError`; command lines print it without 
         ├── BudgetExceeded     bytes or seconds over their limit    (a failed row, never a lost one)
         ├── LegalityError      an evaluation that breaks a rule of the challenge
         └── StoreError         a runs folder, a sweep, a stage folder
-            └── StoreFull      nothing more can be written: no result of any run
-                └── StoreUnreachable   its bucket does not answer
+            └── StoreFull      the store cannot be written; the run leaves no record
+                └── StoreUnreachable   the store's bucket cannot be reached
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from collections.abc import Iterable, Sequence
 
 
 class UserError(ValueError):
-    """Something a person asked for that cannot be done; the message says what to change."""
+    """A request that cannot be carried out; the message says what to change."""
 
 
 class ProblemsError(UserError):
-    """Several complaints about one source, told at once."""
+    """All problems of one source in one message."""
 
     def __init__(self, source: str, problems: Sequence[str]):
         self.source = source
@@ -36,7 +36,7 @@ class ProblemsError(UserError):
 
 
 class RecipeError(ProblemsError):
-    """A preset, an override or a recipe that does not hold together."""
+    """A preset, an override or a recipe that is invalid."""
 
 
 class DataError(UserError):
@@ -44,7 +44,7 @@ class DataError(UserError):
 
 
 class ArtifactError(UserError):
-    """Bytes that are no artifact of ours, or of another version."""
+    """Bytes that are not an artifact of this program, or of another version."""
 
 
 class BudgetExceeded(UserError):
@@ -60,19 +60,19 @@ class StoreError(UserError):
 
 
 class StoreFull(StoreError):
-    """The store takes no more bytes. Says nothing about the run, which leaves no record and is done again."""
+    """The store cannot be written. This is no result of the run, which leaves no record and is repeated later."""
 
 
 class StoreUnreachable(StoreFull):
-    """The store's bucket does not answer, or refuses: a wrong name, missing credentials, a lost network."""
+    """The store's bucket cannot be reached: a wrong name, missing credentials, no network."""
 
 
 def did_you_mean(found: str, known: Iterable[str]) -> str:
-    """'; did you mean X?' with the nearest known name, or the empty string when nothing is near."""
+    """'; did you mean X?' with the most similar known name, or the empty string if none is similar."""
     names = list(known)
     by_lower = {name.lower(): name for name in names}
     near = difflib.get_close_matches(found.lower(), by_lower, n=1, cutoff=0.5)
-    if not near:  # people often give the right leaf under the wrong section
+    if not near:  # the right last part under a wrong section
         leaf = found.lower().rsplit(".", 1)[-1]
         near = [low for low in by_lower if low.rsplit(".", 1)[-1] == leaf][:1]
     return f"; did you mean '{by_lower[near[0]]}'?" if near else ""

@@ -1,6 +1,6 @@
-"""The recipe's leaves by dotted key: what each means, and whether it has an effect.
+"""Index of the recipe's fields by dotted key (`ttt.lr`): description, unit, stages, and when a field has no effect.
 
-`ttt.lr` names a field in search spaces, in `--set`, in column names and in messages; here are all such names.
+The same keys are used in search spaces, in `--set`, in column names and in messages.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from trainer.spec.section import Knob, Section
 
 @dataclass(frozen=True)
 class FieldInfo:
-    """One leaf of the recipe as people see it; `FIELDS` holds them all by dotted key."""
+    """Description of one field of the recipe; `FIELDS` has them all by dotted key."""
 
     key: str
     sentence: str
@@ -69,7 +69,7 @@ FIELDS: Mapping[str, FieldInfo] = {leaf.key: leaf for leaf in _leaves(Recipe)}
 
 
 def value_at(recipe: Recipe | Mapping[str, Any], key: str) -> Any:
-    """The value under a dotted key, e.g. `value_at(recipe, 'optimizer.muon.lr')`; plain nested sections do too."""
+    """The value of a dotted key, e.g. `value_at(recipe, 'optimizer.muon.lr')`, of a recipe or of nested mappings."""
     node: Any = recipe
     for part in key.split("."):
         node = node[part] if isinstance(node, Mapping) else getattr(node, part)
@@ -77,7 +77,7 @@ def value_at(recipe: Recipe | Mapping[str, Any], key: str) -> Any:
 
 
 def flat(recipe: Recipe) -> dict[str, Any]:
-    """Every leaf by its dotted key, in the order of the file."""
+    """All values by dotted key, in the order of the recipe's declaration."""
     return {key: value_at(recipe, key) for key in FIELDS}
 
 

@@ -1,7 +1,7 @@
-"""A stage's name for ever: a hash of what it reads and of what it stands on.
+"""Fingerprints: a hash of the fields that a stage reads and of the fingerprints of the stages it depends on.
 
-Same fingerprint, same content: the stage is never run again, on any node, in any sweep. Under a wall-clock budget the
-hardware is part of the question, so there the environment enters too.
+Stages with equal fingerprints have equal results, so such a stage is computed once, on any machine, in any sweep. Under
+a wall-clock budget the result depends on the hardware too, so the environment is hashed as well.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trainer.spec.stage_table import STAGES, fields_read, stages_of
 
 @dataclass(frozen=True)
 class TextDigests:
-    """What the corpus holds, whatever its place: hashes of the train text and of the validation text."""
+    """Hashes of the contents of the train text and of the validation text, wherever they are stored."""
 
     train: str
     val: str
@@ -32,23 +32,23 @@ def digest(content: Any) -> str:
 
 
 def fingerprints(recipe: Recipe, texts: TextDigests, environment: str = "") -> dict[str, str]:
-    """Fingerprint of each stage the recipe needs, in running order.
+    """Fingerprint of each stage that the recipe needs, in running order.
 
-    environment: hardware, ranks and versions; enters only while `budget.train_s` is set
+    environment:  hardware, ranks and versions; hashed only if `budget.train_s` is set
     """
-    found: dict[str, str] = {}
+    known: dict[str, str] = {}
     for name in stages_of(recipe):
-        found[name] = _fingerprint(name, recipe, texts, environment, found)
-    return found
+        known[name] = _fingerprint(name, recipe, texts, environment, known)
+    return known
 
 
-def _fingerprint(name: str, recipe: Recipe, texts: TextDigests, environment: str, found: Mapping[str, str]) -> str:
+def _fingerprint(name: str, recipe: Recipe, texts: TextDigests, environment: str, known: Mapping[str, str]) -> str:
     stage = STAGES[name]
     content: dict[str, Any] = {
         "stage": name,
         "version": stage.version,
         "fields": fields_read(recipe, name),
-        "stands_on": {below: found[below] for below in stage.stands_on},
+        "stands_on": {below: known[below] for below in stage.stands_on},
     }
     if name == "train_text":
         content["text"] = texts.train
@@ -60,9 +60,9 @@ def _fingerprint(name: str, recipe: Recipe, texts: TextDigests, environment: str
 
 
 def workload(recipe: Recipe, stage: str) -> str:
-    """What a stage's seconds depend on, roughly: sizes and choices, not rates, seeds or the settings of TTT.
+    """Hash of the sizes and choices that a stage's duration depends on; not of rates, seeds or settings of TTT.
 
-    Two recipes of one workload take about equally long on one machine; estimates are made within it.
+    Two recipes of one workload take about equally long on one machine, so time estimates are made within a workload.
     """
     values = flat(recipe)
     sections = ("model.", "data.")
@@ -76,7 +76,7 @@ def workload(recipe: Recipe, stage: str) -> str:
 
 
 def configuration_id(recipe: Recipe) -> str:
-    """Identity of a recipe without its seed: what a sweep calls a configuration. 10 hex digits."""
+    """Identity of a recipe without its seed, as sweeps use it for a configuration: 10 hex digits."""
     values = {key: value for name in stages_of(recipe) for key, value in fields_read(recipe, name).items()}
     values.pop("seed", None)
     return digest(values)[:10]

@@ -1,7 +1,4 @@
-"""The `budget` section of the recipe: what a run may take of steps, seconds and bytes.
-
-Whether a run kept to them is decided in `budget`.
-"""
+"""The `budget` section of the recipe: limits of steps, seconds and bytes. `budget` checks them."""
 
 from __future__ import annotations
 

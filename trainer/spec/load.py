@@ -1,4 +1,4 @@
-"""Presets and overrides become a validated recipe, or one error that names every problem at once."""
+"""Loads presets and applies overrides. Returns a validated recipe, or raises one error that names every problem."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECTIONS = tuple(Recipe.model_fields)
 
 @dataclass(frozen=True)
 class Preset:
-    """A named recipe file: what it is for, where it comes from, what it published."""
+    """A named recipe file: its recipe, purpose, source and published results."""
 
     name: str
     description: str
@@ -37,7 +37,7 @@ class Preset:
     """Weights the model must have; checked when it is built."""
     published: Mapping[str, Any] = field(default_factory=dict)
     expected: Expected | None = None
-    """What its stages take, where anybody measured them."""
+    """Measured durations of its stages, if there are any."""
 
 
 def preset_names() -> list[str]:
@@ -47,10 +47,11 @@ def preset_names() -> list[str]:
 
 
 def load_preset(name: str, overrides: Mapping[str, Any] | None = None, source: str = "--set") -> Preset:
-    """A shipped preset by name, or a preset file by path; `overrides` are dotted keys, told by `source`.
+    """A shipped preset by name, or a preset file by path; messages attribute `overrides` (dotted keys) to `source`.
 
     NAME_nano is the nano sibling of preset NAME and needs no file.
-    Raises RecipeError with every complaint: unknown keys (nearest known one offered), types, ranges, contradictions.
+    Raises RecipeError with every problem: unknown keys (with the most similar known one), types, ranges,
+    contradictions.
     """
     tree, header, text = _read(name, seen=())
     own = copy.deepcopy(tree)
@@ -68,14 +69,14 @@ def load_preset(name: str, overrides: Mapping[str, Any] | None = None, source: s
 
 
 def _expected(header: Mapping[str, Any], own: Mapping[str, Any], source: str) -> Expected | None:
-    """Of the preset itself, else of the one it builds on, whose sizes then decide where the figures hold."""
+    """Declared by the preset itself, else by the one it extends, whose sizes they then hold for."""
     if "expected" in header:
         return read_expected(header["expected"], Recipe.model_validate(own), source)
     return load_preset(str(header["extends"])).expected if "extends" in header else None
 
 
 def expected_of(preset: str) -> Expected | None:
-    """What a preset's stages take; None for one that declares nothing, or whose file is no longer there."""
+    """Declared durations of a preset's stages; None if it declares none or its file is missing."""
     try:
         return load_preset(preset).expected
     except RecipeError:
@@ -83,7 +84,7 @@ def expected_of(preset: str) -> Expected | None:
 
 
 def with_values(recipe: Recipe, values: Mapping[str, Any], source: str) -> Recipe:
-    """The same recipe with some dotted keys changed; RecipeError names every value that does not fit."""
+    """The recipe with some dotted keys changed. Raises RecipeError naming every invalid value."""
     tree = recipe.model_dump(mode="json")
     problems = _apply(tree, values, source)
     return _validate(tree, _no_file(source), problems, {})
@@ -91,12 +92,12 @@ def with_values(recipe: Recipe, values: Mapping[str, Any], source: str) -> Recip
 
 @cache
 def _no_file(source: str) -> YamlText:
-    """Where values stand that no file holds."""
+    """Stands in for a file where values come from the command line."""
     return YamlText("{}", source)
 
 
 def parse_overrides(assignments: Sequence[str], source: str = "--set") -> dict[str, Any]:
-    """`['ttt.lr=1e-3', 'ttt.mode=score_first']` → values by dotted key; RecipeError for what has no `=`."""
+    """`['ttt.lr=1e-3', 'ttt.mode=score_first']` → values by dotted key; raises RecipeError for one without `=`."""
     values: dict[str, Any] = {}
     problems = []
     for text in assignments:
@@ -136,7 +137,7 @@ def _reads_as_itself(text: str) -> bool:
 
 
 def unknown_key(key: str) -> str:
-    """The complaint about a key that no recipe has."""
+    """Message about a key that no recipe has."""
     return f"{key} is no recipe key{did_you_mean(key, FIELDS)}"
 
 
@@ -158,7 +159,7 @@ def _read(name: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, A
 
 @lru_cache(maxsize=64)
 def _parsed(text: str, source: str) -> YamlText:
-    """Reading YAML is most of the price of a preset, and one preset is read many times over; nobody may change it."""
+    """Cached, since parsing YAML is slow and presets are read often; callers must not change the value."""
     return YamlText(text, source)
 
 
@@ -219,8 +220,10 @@ def _validate(tree: dict[str, Any], text: YamlText, problems: list[str], overrid
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
         for item in error.errors(include_url=False):
-            told = _complaints(item, text, overridden)
-            problems += [line for line in told if line.split(" = ")[0] not in {old.split(" = ")[0] for old in problems}]
+            lines = _complaints(item, text, overridden)
+            problems += [
+                line for line in lines if line.split(" = ")[0] not in {old.split(" = ")[0] for old in problems}
+            ]
         raise RecipeError(text.source, problems) from None
     if problems:
         raise RecipeError(text.source, problems)
@@ -230,7 +233,7 @@ def _validate(tree: dict[str, Any], text: YamlText, problems: list[str], overrid
 def _complaints(item: Mapping[str, Any], text: YamlText, overridden: Mapping[str, str]) -> list[str]:
     path = tuple(part for part in item["loc"] if isinstance(part, int) or not _is_union_branch(part))
     while path and isinstance(path[-1], int):
-        path = path[:-1]  # an item of a list is told with its list
+        path = path[:-1]  # the message names the list, not its item
     key = ".".join(str(part) for part in path)
     place = overridden.get(key) or text.where(path)
     at = f" ({place})" if place != text.source else ""

@@ -1,7 +1,7 @@
-"""The nano sibling of any recipe: the same switches at tiny widths, a few steps on the text every machine has.
+"""The nano sibling of any recipe: the same switches at tiny widths, for a few steps on the standard library's text.
 
-One rule for all presets, so that every line a preset switches on runs on a CPU in seconds. Depth is kept: lists of
-layers and recurrent segments stay what they are. Nothing about quality is claimed for a nano run.
+One rule for all presets, so that all code that a preset switches on runs on a CPU in seconds. The depth is kept, so
+lists of layers and recurrent segments stay as they are. Scores of a nano run say nothing about the preset's quality.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from trainer.spec.recipe import Recipe
 SUFFIX = "_nano"
 WIDTH, HEADS, SEQ_TOKENS, STEPS, WARMDOWN_STEPS = 64, 4, 64, 10, 5
 LATE = 0.5
-"""What a late phase waits for at least: a few steps pass no smaller multiplier."""
+"""Smallest threshold of a late phase: in a few steps the multiplier does not fall below smaller ones."""
 
 
 def nano_values(recipe: Recipe) -> dict[str, Any]:
-    """What the nano sibling changes, by dotted key; switches, learning rates and shares stay the recipe's."""
+    """Values that the nano sibling changes, by dotted key; switches, learning rates and fractions are kept."""
     return {
         **_model(recipe),
         **_data(recipe),

@@ -1,11 +1,11 @@
-"""The recipe: everything that changes the answer, and nothing else.
+"""The recipe: all settings that change the result of a run.
 
-A recipe cannot be constructed with a bad value. Each field carries its sentence (the docstring below it), its unit,
-the earliest stage it touches and the switch that makes it irrelevant. Dotted keys (`ttt.lr`, `model.rope_base`) are
-the one way to name a field: in search spaces, in `--set`, in column names, in messages.
+A recipe with an invalid value cannot be constructed. Each field has a description (the docstring below it), a unit, the
+stages that read it, and the switches that disable it. Fields are named by dotted keys (`ttt.lr`, `model.rope_base`) in
+search spaces, in `--set`, in column names and in messages.
 
-How and where a run was executed (world size, device, attention back end, library versions) is not here: it is
-recorded, never hashed.
+How and where a run is executed (world size, device, attention back end, library versions) is recorded with the run; it
+is not part of the recipe and enters no fingerprint.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a run wrote: one frozen value, from the outcomes of its stages, written once as `run.json`.
+"""The record of a run, made of the outcomes of its stages and written once as `run.json`.
 
-Assembling a record needs no torch: a run whose stages are all in the store is finished by reading.
+Making a record needs no torch: a run whose stages are all in the store is finished without computing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Metric = float | int | str | bool | None
 
 
 class StageOutcome(BaseModel):
-    """What one stage left, as its folder's `result.json` says."""
+    """Result of one stage, as in its folder's `result.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,11 +36,11 @@ class StageOutcome(BaseModel):
     metrics: Mapping[str, Metric]
     """Numbers of the stage by name, units in the names."""
     workload: str = ""
-    """What its seconds depend on, for estimates."""
+    """Hash of what its duration depends on, for time estimates; see `fingerprint.workload`."""
 
 
 class Record(BaseModel):
-    """One run: a recipe with its seed, what came out, and where."""
+    """One run: its recipe and seed, the outcomes of its stages, and the machine."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,11 +48,11 @@ class Record(BaseModel):
     preset: str
     seed: int
     status: Literal["done", "failed", "stopped", "drifted"]
-    """`drifted`: set aside because its machine was not like the others; the run is repeated elsewhere."""
+    """`drifted`: set aside because its machine differs from the sweep's others; the run is repeated elsewhere."""
     recipe: Mapping[str, Any]
     """The full recipe as nested sections, enough to run it again."""
     headline: str
-    """The stage behind `val_bpb`."""
+    """The stage that `val_bpb` comes from."""
     stages: Mapping[str, StageOutcome] = Field(default_factory=dict)
     stages_run: tuple[str, ...] = ()
     """Stages this run computed itself; the others were in the store."""
@@ -86,7 +86,7 @@ def split_run_id(run_id: str) -> tuple[str, int]:
 
 
 def budget_complaint(recipe: Recipe, stages: Mapping[str, StageOutcome]) -> str:
-    """Why a run is over its limits, or the empty string. Limits are checked here, on the row, never hashed."""
+    """Which limit the run exceeded, or the empty string. These limits enter no fingerprint."""
     try:
         if "export" in stages:
             exported = stages["export"].metrics

@@ -1,4 +1,4 @@
-"""JSON Schema of recipes and preset files, with the unit and the stages of every field, so that editors help."""
+"""JSON Schema of preset files for editors, with the unit and the stages of every field."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainer.spec.section import Section
 
 
 def schema_of_recipe() -> dict[str, Any]:
-    """The schema of a preset file: all sections, none required since a preset may build on another, and its header."""
+    """Schema of a preset file: its header and all sections; none is required, since presets may extend others."""
     schema = Recipe.model_json_schema()
     for prefix, section in _sections(Recipe):
         properties = schema["properties"] if section is Recipe else schema["$defs"][section.__name__]["properties"]
@@ -25,7 +25,7 @@ def schema_of_recipe() -> dict[str, Any]:
         "source": {"type": "string", "description": "Where the recipe comes from."},
         "parameters": {"type": ["integer", "null"], "description": "Weights the model must have."},
         "published": {"type": ["object", "null"], "description": "What its author reported."},
-        "expected": {"type": ["object", "null"], "description": "What its stages take, and on which hardware."},
+        "expected": {"type": ["object", "null"], "description": "Durations of its stages, and the hardware."},
     }
     assert set(header) == set(HEADER_KEYS)
     schema["properties"] |= header

@@ -1,6 +1,6 @@
-"""What every part of a recipe is made of: sections that refuse what they do not know, and what a field declares.
+"""Base class of the recipe's sections, and the declaration of a field (unit, stages, switches that disable it).
 
-Which sections and fields there are is said in `recipe`.
+The sections themselves are in `recipe`.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ Fraction = Annotated[float, PydanticField(ge=0, le=1)]
 
 @dataclass(frozen=True)
 class Knob:
-    """What a field declares beside its type: the stages that read it, its unit, and what makes it irrelevant."""
+    """Declared for each field besides its type: the stages that read it, its unit, and what disables it."""
 
     stages: str
     """Names of the stages that read the field, separated by spaces."""
     unit: str = ""
-    """Unit for people and column heads; empty for switches and counts."""
+    """Unit, for documentation and column heads; empty for switches and counts."""
     unless: Mapping[str, Any] = field(default_factory=dict)
     """Dotted switches and the value, or values, at each of which alone this field has no effect."""
     unless_all: Mapping[str, Any] = field(default_factory=dict)
     """Dotted switches and the values at which this field has no effect if all of them have theirs."""
     neutral: bool = False
-    """Whether the field came later with a default that changes nothing: at that default it enters no fingerprint, so
-    stages computed before the field existed keep theirs."""
+    """Whether the field was added later with a default that changes nothing: at its default it enters no fingerprint,
+    so stages that were computed before the field existed stay valid."""
 
 
 class Section(BaseModel):
@@ -40,12 +40,11 @@ class Section(BaseModel):
     )
 
     def complaints(self) -> Iterator[str]:
-        """What fields say together that they may not; 'KEY = VALUE ...' relative to this section."""
+        """Contradictions between fields, each as 'KEY = VALUE ...' with the key relative to this section."""
         return iter(())
 
     @model_validator(mode="after")
     def _hold_together(self) -> Section:
-        found = list(self.complaints())
-        if found:
-            raise ValueError("\n".join(found))
+        if complaints := list(self.complaints()):
+            raise ValueError("\n".join(complaints))
         return self

@@ -1,4 +1,4 @@
-"""Which stage stands on which, and which fields of the recipe each one reads.
+"""The stages of a run, their dependencies, and the fields of the recipe that each one reads.
 
     train_text ──► train ──► export ──► evaluate      (headline while ttt.mode is off)
         │            │          ├─────► adapt         (headline otherwise)
@@ -24,7 +24,7 @@ CURVE_FILE = "curve.csv"
 
 @dataclass(frozen=True)
 class Stage:
-    """One verb of the pipeline."""
+    """One step of the pipeline: the stages it depends on, its version, and what it leaves in its folder."""
 
     name: str
     stands_on: tuple[str, ...]
@@ -36,7 +36,7 @@ STAGES: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage("train_text", (), 1, "tokenizer and training shards"),
-        Stage("val_text", ("train_text",), 1, "validation shards and the text's yardsticks"),
+        Stage("val_text", ("train_text",), 1, "validation shards and scores of trivial codes"),
         Stage("train", ("train_text",), 1, "weights, averages and the learning curve"),
         Stage("export", ("train",), 1, "the artifact: the counted bytes"),
         Stage("evaluate", ("export", "val_text"), 2, "sliding-window score and per-token nats"),
@@ -49,7 +49,7 @@ STAGES: Mapping[str, Stage] = {
 def stages_of(recipe: Recipe) -> list[str]:
     """The stages this recipe needs, in the order they run.
 
-    The plain score is computed beside test-time training as well: it is shared by every TTT setting of one artifact.
+    The score without test-time training is always computed; all TTT settings of one artifact share it.
     """
     names = ["train_text", "val_text", "train", "export", "evaluate"]
     if recipe.ttt.mode != "off":
@@ -65,9 +65,9 @@ def headline_stage(recipe: Recipe) -> str:
 
 
 def fields_read(recipe: Recipe, stage: str) -> dict[str, Any]:
-    """The fields that can change what `stage` leaves, by dotted key.
+    """Fields that can change the result of `stage`, by dotted key.
 
-    Switched-off fields are not among them, nor neutral ones at their default.
+    Without fields that have no effect, and without neutral fields at their default.
     """
     return {
         key: value
@@ -79,7 +79,7 @@ def fields_read(recipe: Recipe, stage: str) -> dict[str, Any]:
 
 
 def _trained_with(recipe: Recipe, stage: str, key: str) -> bool:
-    """Quantisation-aware training sees every rule of the export."""
+    """Whether training reads the field because of quantisation-aware training, which applies the export's rules."""
     return stage == "train" and recipe.quantization.qat != "off" and key.startswith("quantization.")
 
 
@@ -89,7 +89,7 @@ def _fitted_to(recipe: Recipe, stage: str, key: str) -> bool:
 
 
 def stages_below(stage: str) -> set[str]:
-    """`stage` and everything that stands on it, directly or not."""
+    """`stage` and all stages that depend on it, directly or not."""
     below = {stage}
     for other in STAGES.values():  # the table is in running order, so one pass is enough
         if below.intersection(other.stands_on):

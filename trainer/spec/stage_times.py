@@ -1,7 +1,7 @@
-"""What a preset's stages take on the hardware it names: the price of a run that nobody has made here yet.
+"""Declared durations of a preset's stages on named hardware, for time estimates before the first run.
 
-A figure holds for the preset's own sizes. Fewer steps, or less validation text, take proportionally less; about any
-other change of sizes nothing is said. Steers nothing: plans show it, and a guard may hold a machine's speed against it.
+They hold for the preset's own sizes. Fewer steps or less validation text scale them in proportion; for any other change
+of sizes there is no estimate. Used in plans, and by the machine check's rule on speed.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ class Figures(Section):
 
 @dataclass(frozen=True)
 class Expected:
-    """What was measured of a preset, on one kind of machine; `Figures` has the units."""
+    """Durations measured for a preset on one kind of machine; `Figures` has the units."""
 
     hardware: str
     gpus: int
     step_ms: float
     seconds: Mapping[str, float]
     own: Recipe
-    """The preset as it is, whose sizes these figures are for."""
+    """The unchanged preset, whose sizes these durations are for."""
 
     @property
     def tokens_per_s(self) -> float:
@@ -62,7 +62,7 @@ class Expected:
         return self.own.data.train_batch_tokens / self.step_ms * 1000
 
     def stage_s(self, recipe: Recipe, stage: str) -> float | None:
-        """Seconds of a stage of a recipe that changes the preset; None where it changes the sizes that count."""
+        """Seconds of a stage of a recipe; None if the recipe changes a size that the stage's duration depends on."""
         if any(_sizes(recipe, section) != _sizes(self.own, section) for section in SIZED_BY[stage]):
             return None
         if stage == "train":
@@ -73,14 +73,14 @@ class Expected:
         return known * val_bytes / own_bytes if val_bytes and own_bytes else None
 
     def _train_s(self, recipe: Recipe) -> float:
-        """Whichever of the budget's limits comes first."""
+        """By the limit of the budget that is reached first."""
         steps, train_s = recipe.budget.train_steps, recipe.budget.train_s
         by_steps = math.inf if steps is None else steps * self.step_ms / 1000
         return min(by_steps, math.inf if train_s is None else train_s)
 
 
 def read_expected(block: Any, own: Recipe, source: str) -> Expected:
-    """The `expected` block of a preset's file. Raises RecipeError naming what does not fit."""
+    """Parses the `expected` block of a preset's file. Raises RecipeError naming each invalid value."""
     try:
         return Expected(**Figures.model_validate(block).model_dump(), own=own)
     except ValidationError as error:
@@ -92,6 +92,6 @@ def read_expected(block: Any, own: Recipe, source: str) -> Expected:
 
 
 def _sizes(recipe: Recipe, section: str) -> dict[str, Any]:
-    """The fields of a section that a stage's seconds depend on: not where data lies, how much is scored, nor rates."""
+    """Fields of a section that durations depend on: without paths, the amount of validation text, and rates."""
     fields = getattr(recipe, section).model_dump()
     return {key: value for key, value in fields.items() if key not in NO_SIZES and not isinstance(value, float)}

@@ -1,4 +1,4 @@
-"""Names of the model's tensors that several rooms must agree on (the lineage's checkpoint names).
+"""Names of the model's tensors (those of the lineage's checkpoints), as several packages use them.
 
 tok_emb.weight  head.weight  bigram.{embed.weight, proj.weight, scale}  smear.gate  skip_weights  skip_gates
 ve_shared.{embed.weight, proj.weight, scale}  ve_layer_scales.J
@@ -11,7 +11,7 @@ from __future__ import annotations
 CONTROL_LEAVES = frozenset(
     {"attn_scale", "mlp_scale", "resid_mix", "q_gain", "skip_weights", "skip_gates", "gate", "scale"}
 )
-"""Last name parts of the small steering tensors: kept in float32, never quantised, trained by Adam as scalars."""
+"""Last name parts of control tensors (gains, gates, scales): float32, never quantised, trained by Adam as scalars."""
 
 EMBEDDING = "tok_emb.weight"
 HEAD = "head.weight"
@@ -28,5 +28,5 @@ LANE_MERGE = "lane_merge"
 
 
 def is_control(name: str) -> bool:
-    """Whether the tensor steers rather than transforms; such tensors stay float32 everywhere."""
+    """Whether the tensor is a control tensor (a gain, gate or scale), which stays float32 everywhere."""
     return name.rsplit(".", 1)[-1] in CONTROL_LEAVES or name.startswith(VALUE_LAYER_SCALES)

@@ -1,4 +1,4 @@
-"""Conversions between the units of this field, each checked by its name.
+"""Conversions between units, and numbers with units as text.
 
 Nats are per token and so depend on the tokenizer; bits per byte do not.
 """
@@ -29,7 +29,7 @@ def human_bytes(count: int) -> str:
 
 
 def human_seconds(seconds: float) -> str:
-    """'4 s', '3 min 05 s', '2 h 10 min': what a person reads at a glance."""
+    """'4 s', '3 min 05 s', '2 h 10 min'."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)

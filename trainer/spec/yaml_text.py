@@ -1,4 +1,4 @@
-"""YAML 1.2 in, plain values and line numbers out: `1e-4` is a number, `on` is not a boolean, nothing is executed."""
+"""Reads YAML 1.2 into plain values with line numbers: `1e-4` is a number, `on` is no boolean, no code is executed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from trainer.spec.errors import ProblemsError, UserError
 
 
 class YamlText:
-    """A parsed document that still knows where each key stood.
+    """A parsed document with the position of each key.
 
     value:   plain dicts, lists and scalars
-    where:   `where(('parameters', 'ttt.lr'))` → 'FILE:12:3', the nearest enclosing key when the path is not written
+    where:   `where(('parameters', 'ttt.lr'))` → 'FILE:12:3'; for a path that is not written, the nearest enclosing key
     """
 
     def __init__(self, text: str, source: str):
@@ -66,12 +66,12 @@ def _plain(node: Any) -> Any:
 
 
 def read_text(path: Path) -> str:
-    """A text file. Raises ProblemsError when it is not UTF-8."""
+    """Content of a text file. Raises ProblemsError if it is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        found = f"byte {error.start} is {error.object[error.start]:#04x}"
-        raise ProblemsError(str(path), [f"is no UTF-8 text: {found}"]) from None
+        byte = f"byte {error.start} is {error.object[error.start]:#04x}"
+        raise ProblemsError(str(path), [f"is no UTF-8 text: {byte}"]) from None
 
 
 def parse_value(text: str, source: str) -> Any:

@@ -1,1 +1,1 @@
-"""Verbs of the pipeline; each leaves one folder, keyed by its fingerprint."""
+"""The stages of the pipeline; each leaves one folder under its fingerprint."""

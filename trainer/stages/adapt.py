@@ -1,7 +1,7 @@
-"""Adapt: the artifact scored while it learns from what was already scored (test-time training).
+"""The stage `adapt`: scores the artifact with test-time training on positions that were already scored.
 
-Reads ttt, evaluation and seed, stands on export and val_text. Leaves the score, `nll.safetensors` and the ledger's
-digest. Starts again when a TTT setting, the artifact or the text changes; training does not.
+Reads ttt, evaluation and seed; depends on export and val_text. Leaves the score, `nll.safetensors` and the ledger's
+digest. Is computed again when a TTT setting, the artifact or the text changes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PROCEDURES: dict[str, tuple[type[Ledger], Callable[..., None]]] = {
     "score_first": (Ledger, score_first),
     "pre_eval": (UnguardedText, pre_eval),
 }
-"""How each mode adapts, and behind which guard."""
+"""Ledger and procedure of each mode."""
 
 
 def adapt(context: StageContext, folder: Path) -> dict[str, Metric]:

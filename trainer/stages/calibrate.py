@@ -1,7 +1,7 @@
-"""Calibrate: what GPTQ weighs its errors by, from train text run through the float model.
+"""Calibration of GPTQ: Hessians of the layers' inputs, from train text in the float model.
 
-Reads the data order and the number of batches; never meets validation text. Its seconds count as training
-(conditions E7 and E8, docs/recipe.md 1.4), so the training loop leaves them `budget.reserve_s`.
+Reads the data order and the number of batches; uses no validation text. Its seconds count as training (conditions E7
+and E8, docs/recipe.md 1.4), for which the training loop leaves `budget.reserve_s`.
 """
 
 # B rows · T positions · D width · N inputs of a layer · C their width
@@ -21,7 +21,7 @@ from trainer.spec.tensors import EMBEDDING, HEAD
 from trainer.stages.context import StageContext
 
 SAME_INPUT = {"c_k": "c_q", "c_v": "c_q"}
-"""Layers that read what another one reads: one Hessian serves all."""
+"""Layers with the same input as another one, whose Hessian they use."""
 
 
 def calibration_batches(context: StageContext) -> Iterable[Tensor]:

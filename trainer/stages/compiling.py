@@ -1,8 +1,8 @@
-"""Compiled training: every graph that the schedule will activate is made before the clock starts, and none after.
+"""Compiled training: all graphs that the schedule needs are compiled before the clock starts, and none afterwards.
 
-A switch that acts late (recurrence, late QAT) is another graph. PR #150 met its second one inside the timed loop, which
-cost 300 steps; later records let the compiler freeze the switch, which cost the technique. So all variants are run once
-beforehand, what that changed is put back, and graphs are counted to the end. Knows nothing about the steps themselves.
+A switch that acts late (recurrence, late QAT) needs a second graph. PR #150 compiled it inside the timed loop, which
+cost 300 steps; in later records the compiler removed the switch, and with it the technique. Therefore all variants are
+run once beforehand, the training state is restored, and later compilations are counted.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ class Variant:
 
 
 def mean_nats(model: GPT, x_BT: Tensor, y_BT: Tensor) -> Tensor:
-    """The loss of one micro-batch: what is differentiated, and what is compiled."""
+    """The loss of one micro-batch, which is compiled and differentiated."""
     return functional.cross_entropy(model(x_BT).flatten(0, 1), y_BT.flatten())
 
 
 def is_compiled(recipe: Recipe, device: torch.device) -> bool:
-    """Whether training compiles: as the recipe says, else where seconds are the budget and a GPU makes it pay."""
+    """Whether training is compiled; `auto` compiles on a GPU under a wall-clock budget."""
     automatic = device.type == "cuda" and recipe.budget.train_s is not None
     return {"on": True, "off": False, "auto": automatic}[recipe.system.compile]
 
 
 def variants(recipe: Recipe) -> list[Variant]:
-    """All settings that the recipe's schedule may reach."""
+    """All variants that the recipe's schedule may need."""
     model, quantization = recipe.model, recipe.quantization
     starts_plain, ends_looped = model.recur_at > 0, model.recur_at < 1
     looped = [False] * starts_plain + [True] * ends_looped if model.recur_loops else [True]
@@ -58,17 +58,17 @@ def variants(recipe: Recipe) -> list[Variant]:
 
 
 class Graphs:
-    """The compiled loss of one training, and how many graphs it took."""
+    """The compiled loss of one training, and the number of graphs compiled for it."""
 
     def __init__(self, compiler: str):
         self.made = 0
         self._made_before_clock = 0
         self._compile = torch._dynamo.lookup_backend(compiler)
-        torch.compiler.reset()  # an earlier run's graphs are of no use, but count towards torch's limit
+        torch.compiler.reset()  # graphs of an earlier run count toward torch's limit
         self.loss_of: LossOf = torch.compile(mean_nats, backend=self._counted, fullgraph=True, dynamic=False)
 
     def warm_up(self, training: Training, recipe: Recipe, step: Callable[[Variant], None]) -> None:
-        """Runs `step` under every variant, then puts everything back: weights, moments, averages, place in the data.
+        """Runs `step` under every variant, then restores weights, moments, averages and the data position.
 
         Raises UserError when this machine cannot compile.
         """
@@ -77,15 +77,15 @@ class Graphs:
             for variant in variants(recipe):
                 step(variant)
         except torch._dynamo.exc.TorchDynamoException as fault:
-            told = str(getattr(fault, "inner_exception", fault)) or type(fault).__name__
-            said = told.strip().splitlines()[0]
-            raise UserError(f"training cannot be compiled here: {said}; use system.compile = 'off'") from fault
+            message = str(getattr(fault, "inner_exception", fault)) or type(fault).__name__
+            reason = message.strip().splitlines()[0]
+            raise UserError(f"training cannot be compiled here: {reason}; use system.compile = 'off'") from fault
         training.load_state_dict(state)
         self._made_before_clock = self.made
 
     @property
     def made_inside_clock(self) -> int:
-        """Graphs that the warm-up should have met."""
+        """Graphs compiled after the warm-up, although it should have compiled them."""
         return self.made - self._made_before_clock
 
     def _counted(self, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., object]:
@@ -94,6 +94,6 @@ class Graphs:
 
 
 def recompile_reason() -> str:
-    """Which guard made torch compile last, in its words."""
+    """Torch's reason for the latest recompilation."""
     latest = torch._dynamo.utils.get_compilation_metrics()[-1:]
     return (latest[0].recompile_reason or "").split("\n")[0].strip() if latest else ""

@@ -1,4 +1,4 @@
-"""What a stage is handed: the recipe, the folders it may read, its ranks, a clock, and two ways to talk back."""
+"""The arguments of a stage: recipe, store, fingerprints, ranks, clock, and callbacks for progress and stopping."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SNAPSHOT_EVERY_S = 60.0
 
 
 class Interrupted(Exception):
-    """Somebody asked the run to stop; it leaves no record and is resumed later."""
+    """The run was asked to stop; it leaves no record and is resumed later."""
 
 
 @dataclass
 class StageContext:
-    """One run's view of the world. Every rank holds one; only the first rank writes."""
+    """Everything that the stages of one run need. Every rank has one; only the first rank writes."""
 
     recipe: Recipe
     run_id: str
@@ -32,31 +32,31 @@ class StageContext:
     ranks: Ranks = field(default_factory=Ranks)
     report: Callable[[Progress], None] = lambda progress: None
     stopping: Callable[[], bool] = lambda: False
-    """Whether somebody wants the run to stop; asked on the first rank only."""
+    """Returns whether the run should stop; called on the first rank only."""
     clock: Callable[[], float] = time.monotonic
-    """Seconds, from any origin."""
+    """Seconds from an arbitrary origin."""
     snapshot_every_s: float = SNAPSHOT_EVERY_S
-    """Seconds of work that a kill may cost at most; changes no answer."""
+    """Seconds between snapshots, the most work that a kill loses; has no effect on results."""
     compiler: str = "inductor"
-    """Back end of compiled training, by torch's name for it."""
+    """Torch's name of the back end for compiled training."""
     outcomes: dict[str, StageOutcome] = field(default_factory=dict)
     machine: str = field(default_factory=socket.gethostname)
-    """What the cluster calls the machine that this runs on."""
+    """The cluster's name of this machine."""
 
     def folder(self, stage: str) -> Path:
-        """Where a finished stage of this run lies."""
+        """Folder of a finished stage of this run."""
         return self.store.folder(stage, self.fingerprints[stage])
 
     def snapshot_path(self, stage: str) -> Path:
-        """Where a stage of this run keeps its snapshot while it is at work."""
+        """Path of the snapshot of an unfinished stage of this run."""
         return self.store.snapshot_path(stage, self.fingerprints[stage])
 
     def text_folder(self, stage: str) -> Path:
-        """Where the shards of `train_text` or `val_text` lie: the stage's folder, or the recipe's own."""
+        """Folder with the shards of `train_text` or `val_text`: the stage's, or the one that the recipe names."""
         return Path(self.recipe.data.folder) if self.recipe.data.source == "shards" else self.folder(stage)
 
     def tell(self, stage: str, fraction: float, detail: str = "") -> None:
-        """Reports progress; the receiver decides how often it looks."""
+        """Reports progress, on the first rank."""
         if self.ranks.is_first:
             self.report(Progress(self.run_id, stage, fraction, detail))
 
@@ -66,21 +66,21 @@ class StageContext:
         return self.clock()
 
     def stop_requested(self) -> bool:
-        """Whether anybody asked the run to stop, the same answer on every rank. A collective: call it in step."""
+        """Whether the run was asked to stop; the same answer on every rank. A collective operation."""
         return self.ranks.any(self.ranks.is_first and self.stopping())
 
     def check_interrupted(self) -> None:
-        """Raises Interrupted on every rank once anybody asked the run to stop. A collective: call it in step."""
+        """Raises Interrupted on every rank if the run should stop. A collective operation."""
         if self.stop_requested():
             raise Interrupted(self.run_id)
 
     def check_alone(self) -> None:
-        """The same inside a stage that the first rank computes alone; its peers hear of it when the stage ends."""
+        """Raises Interrupted if the run should stop, in a stage that the first rank computes alone."""
         if self.stopping():
             raise Interrupted(self.run_id)
 
     def eval_stop(self, started_s: float) -> Callable[[], bool]:
-        """A question for scoring loops, which ask it of every rank: stop now, out of time or on request?"""
+        """The `stop` function of a scoring loop: true when `budget.eval_s` is used up or the run should stop."""
 
         def stop() -> bool:
             requested = self.ranks.is_first and self.stopping()

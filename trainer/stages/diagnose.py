@@ -1,7 +1,7 @@
-"""Diagnose: what quantisation cost. Outside every budget, off in record runs.
+"""The stage `diagnose`: how much quantisation changes the score. In no budget, off in record runs.
 
-Reads the length of the windows, stands on train, export and val_text. Leaves two scores over non-overlapping windows:
-the weights before quantisation, and the same weights back from the artifact.
+Reads the window length; depends on train, export and val_text. Leaves two scores over non-overlapping windows, of the
+weights before quantisation and of those in the artifact.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trainer.stages.weights import load_weights
 
 
 def diagnose(context: StageContext, folder: Path) -> dict[str, Metric]:
-    """Runs on every rank; `folder` stays empty but for the result."""
+    """Runs on every rank; writes no file to `folder`."""
     model = load_artifact(context)
     roundtrip_bpb = _rows_bpb(context, model)
     model.load_state_dict(load_weights(averaged_weights(context), context.ranks.device))

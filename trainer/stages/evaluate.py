@@ -1,7 +1,7 @@
-"""Evaluate: the artifact's bytes on disk, scored by sliding windows behind the ledger.
+"""The stage `evaluate`: scores the artifact as read from disk, by sliding windows through the ledger.
 
-Reads the evaluation section, stands on export and val_text; weights in memory are never scored. Leaves the score and
-`nll.safetensors`, the nats of every validation token. Starts again when the artifact, the text or the windows change.
+Reads the evaluation section; depends on export and val_text. Leaves the score and `nll.safetensors`, the nats of every
+validation token. Is computed again when the artifact, the text or the windows change.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def evaluate(context: StageContext, folder: Path) -> dict[str, Metric]:
 
 
 def load_artifact(context: StageContext) -> GPT:
-    """The model that the exported bytes hold."""
+    """The model decoded from the exported artifact."""
     artifact = decode_artifact((context.folder("export") / ARTIFACT).read_bytes())
     model = build_model(artifact.model, artifact.vocab_size, context.ranks.device)
     model.load_state_dict(artifact.state)
@@ -49,7 +49,7 @@ def load_artifact(context: StageContext) -> GPT:
 
 
 def open_ledger(context: StageContext, kind: type[Text] = Ledger) -> Text:  # type: ignore[assignment]
-    """The validation tokens, behind the one object that may hold them; its type says whether scores are legal."""
+    """A ledger of this class over the validation tokens."""
     vocab_size = context.recipe.data.vocab_size
     return kind.open(
         context.text_folder("val_text"),
@@ -66,7 +66,7 @@ def read_tokens(folder: Path, split: Split, vocab_size: int) -> Tensor:
 
 
 def keep_score(context: StageContext, folder: Path, ledger: Ledger, started_s: float) -> dict[str, Metric]:
-    """Closes the ledger, writes the nats of each token and returns the numbers of the score."""
+    """Closes the ledger, writes the nats of each token and returns the metrics."""
     result: Score = ledger.close()
     eval_s = context.settled_s() - started_s
     if context.ranks.is_first:

@@ -1,4 +1,4 @@
-"""Export: from averaged weights to the artifact, the bytes that count.
+"""The stage `export`: quantises and compresses the averaged weights to the artifact, whose bytes are counted.
 
 Reads which average to use and the quantisation, and the limit where the artifact is made to fit it; stands on train;
 GPTQ also reads train text, and those seconds count as training. Leaves `artifact.bin`. Starts again when any of these

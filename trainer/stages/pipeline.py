@@ -1,7 +1,7 @@
-"""The pipeline: every stage a recipe needs, each one found in the store or computed and kept.
+"""The pipeline: every stage that a recipe needs is taken from the store, or computed and published to it.
 
-The same code runs inline on one rank and inside a worker group on many. All ranks walk in step: the first rank looks
-things up, claims and writes, and tells the others what it decided.
+The same code runs inline on one rank and in a worker group on many. The first rank reads the store, claims and writes,
+and broadcasts its decisions to the other ranks.
 """
 
 from __future__ import annotations
@@ -56,18 +56,18 @@ def run_pipeline(
     snapshot_every_s: float = SNAPSHOT_EVERY_S,
     machine: str = "",
 ) -> Record:
-    """Runs what is missing of a run and writes its record; returns it on every rank.
+    """Computes the missing stages of a run and writes its record; returns it on every rank.
 
-    machine:  what the cluster calls this machine; by default the host's name
+    machine:  the machine's name in the cluster; by default the host name
 
-    A mistake that a person can mend becomes a failed record, with the message. Raises Interrupted when `stopping` says
-    so: then no record is written. With several ranks any other exception leaves here, since its peers would wait for
-    ever; with one rank it becomes a failed record too.
+    A UserError becomes a failed record with its message. Raises Interrupted if `stopping` returns true, and StoreFull;
+    then no record is written. Any other exception becomes a failed record on one rank, and is raised on several, since
+    the other ranks would wait for this one for ever.
     """
     ranks = ranks or Ranks.alone()
-    torch.manual_seed(0)  # nothing draws from it; a slot's second run must not see the first one's state
+    torch.manual_seed(0)  # the same state in every run of a slot, though nothing draws from it
     if ranks.device.type == "cpu":
-        torch.set_num_threads(1)  # sums then add up in one order: the bits do not depend on the number of cores
+        torch.set_num_threads(1)  # a fixed order of summation: results do not depend on the number of cores
     started_at = now()
     recipe = request.load_recipe()
     outcomes: dict[str, StageOutcome] = {}
@@ -99,7 +99,7 @@ def run_pipeline(
     except Exception as fault:
         if ranks.size > 1:
             raise
-        store.check_writable()  # a full disk breaks a stage in many ways, none of which is a result
+        store.check_writable()  # raises StoreFull: an error caused by a full disk is no result
         traceback.print_exc()
         error = f"{type(fault).__name__}: {fault}"
     record = make_record(request, recipe, outcomes, stages_run, started_at, ranks.size, error, facts)
@@ -109,19 +109,19 @@ def run_pipeline(
 
 
 def obtain(context: StageContext, stage: str) -> tuple[StageOutcome, bool]:
-    """The stage's outcome, and whether this run computed it."""
-    mark = context.fingerprints[stage]
+    """Takes a stage from the store or computes it; returns its outcome and whether this run computed it."""
+    fingerprint = context.fingerprints[stage]
     while True:
         context.check_interrupted()
-        found, claim = _look(context, stage, mark)
-        kind, outcome = context.ranks.broadcast_object(_decision(context, stage, found, claim))
+        stored, claim = _look(context, stage, fingerprint)
+        kind, outcome = context.ranks.broadcast_object(_decision(context, stage, stored, claim))
         try:
-            if kind == "found":
+            if kind == "stored":
                 return outcome, False
             if kind == "exceeded":
                 raise BudgetExceeded(f"{stage}: did not end within budget.eval_s = {outcome:g} s in an earlier run")
             if kind == "mine":
-                return _compute(context, stage, mark), True
+                return _compute(context, stage, fingerprint), True
         finally:
             if claim:
                 claim.release()
@@ -129,46 +129,48 @@ def obtain(context: StageContext, stage: str) -> tuple[StageOutcome, bool]:
         time.sleep(POLL_S)
 
 
-def _look(context: StageContext, stage: str, mark: str) -> tuple[StageOutcome | None, Claim | None]:
+def _look(context: StageContext, stage: str, fingerprint: str) -> tuple[StageOutcome | None, Claim | None]:
     if not context.ranks.is_first:
         return None, None
-    found = context.store.find_intact(stage, mark)
-    if found:
-        return found, None
-    claim = context.store.claim(stage, mark)
-    return context.store.find_intact(stage, mark), claim  # looked up again: it may have been finished in between
+    stored = context.store.find_intact(stage, fingerprint)
+    if stored:
+        return stored, None
+    claim = context.store.claim(stage, fingerprint)
+    return context.store.find_intact(
+        stage, fingerprint
+    ), claim  # read again: another run may have finished it in between
 
 
 def _decision(
-    context: StageContext, stage: str, found: StageOutcome | None, claim: Claim | None
+    context: StageContext, stage: str, stored: StageOutcome | None, claim: Claim | None
 ) -> tuple[str, StageOutcome | float | None]:
-    if found:
-        return "found", found
+    if stored:
+        return "stored", stored
     exceeded_s = context.store.exceeded_s(stage, context.fingerprints[stage]) if stage in BUDGETED else None
     if exceeded_s is not None and exceeded_s >= context.recipe.budget.eval_s:
         return "exceeded", exceeded_s
     return ("mine" if claim else "wait"), None
 
 
-def _compute(context: StageContext, stage: str, mark: str) -> StageOutcome:
+def _compute(context: StageContext, stage: str, fingerprint: str) -> StageOutcome:
     context.tell(stage, 0.0)
     started_at, started_s = now(), context.clock()
-    writing = context.store.writing(stage, mark) if context.ranks.is_first else contextlib.nullcontext(Path())
-    with writing as aside:
-        metrics = _work(context, stage, mark, aside)
+    writing = context.store.writing(stage, fingerprint) if context.ranks.is_first else contextlib.nullcontext(Path())
+    with writing as folder:
+        metrics = _work(context, stage, fingerprint, folder)
         outcome: StageOutcome | str = ""
         if context.ranks.is_first:
             try:
                 outcome = StageOutcome(
                     stage=stage,
-                    fingerprint=mark,
+                    fingerprint=fingerprint,
                     seconds=context.clock() - started_s,
                     started_at=started_at,
                     host=context.machine,
                     metrics=metrics,
                     workload=workload(context.recipe, stage),
                 )
-                outcome = context.store.publish(aside, outcome)
+                outcome = context.store.publish(folder, outcome)
             except (OSError, StoreError) as fault:
                 outcome = f"{stage}: its folder cannot be kept: {fault}"
         outcome = context.ranks.broadcast_object(outcome)
@@ -177,19 +179,19 @@ def _compute(context: StageContext, stage: str, mark: str) -> StageOutcome:
     return outcome
 
 
-def _work(context: StageContext, stage: str, mark: str, aside: Path) -> dict[str, Metric]:
+def _work(context: StageContext, stage: str, fingerprint: str, folder: Path) -> dict[str, Metric]:
     if stage not in FIRST_RANK_ONLY:
         try:
-            return WORK[stage](context, aside)
+            return WORK[stage](context, folder)
         except BudgetExceeded:
-            context.check_interrupted()  # a scoring loop stops in the same way for both
+            context.check_interrupted()  # scoring loops raise BudgetExceeded also when the run was asked to stop
             if stage in BUDGETED and context.ranks.is_first:
-                context.store.mark_exceeded(stage, mark, context.recipe.budget.eval_s)
+                context.store.mark_exceeded(stage, fingerprint, context.recipe.budget.eval_s)
             raise
     metrics: dict[str, Metric] | str | None = {}
     if context.ranks.is_first:
         try:
-            metrics = WORK[stage](context, aside)
+            metrics = WORK[stage](context, folder)
         except UserError as mistake:
             metrics = str(mistake)
         except Interrupted:

@@ -1,9 +1,9 @@
-"""Prepare: text becomes a tokenizer and shards in the challenge's format, training and validation apart.
+"""The stages `train_text` and `val_text`: a tokenizer and shards in the challenge's format from the recipe's text.
 
 train_text reads the data section's `train_text` fields and the corpus; leaves `tokenizer.model` and training shards.
-val_text stands on train_text (its tokenizer, nothing else of it) and leaves validation shards and, for scale, what
-trivial codes need on the same text. With `data.source = shards` the shards stay where they are.
-Starts again when: the corpus, the vocabulary or the cut of the validation text changes.
+val_text depends on train_text (on its tokenizer only); leaves validation shards and scores of trivial codes. With
+`data.source = shards` the shards stay where they are. Both are computed again when the corpus, the vocabulary or the
+amount of validation text changes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from trainer.data.corpus import Document, read_stdlib, val_documents
-from trainer.data.scale import yardsticks
+from trainer.data.scale import trivial_scores
 from trainer.data.shard_files import Split, split_files
 from trainer.data.shards import HEADER_BYTES, read_split, write_split
 from trainer.data.tokenizer import Tokenizer, train_tokenizer
@@ -39,7 +39,7 @@ def prepare_train_text(context: StageContext, folder: Path) -> dict[str, Metric]
 
 
 def prepare_val_text(context: StageContext, folder: Path) -> dict[str, Metric]:
-    """Validation shards and the text's yardsticks; runs on the first rank alone."""
+    """Validation shards and scores of trivial codes; runs on the first rank alone."""
     data = context.recipe.data
     if data.source == "shards":
         return {"num_tokens": _num_tokens(Path(data.folder), "val")}
@@ -50,7 +50,7 @@ def prepare_val_text(context: StageContext, folder: Path) -> dict[str, Metric]:
     train_tokens = np.concatenate(read_split(context.text_folder("train_text"), "train", data.vocab_size))
     val_tokens = np.concatenate([[tokenizer.bos_id, *tokenizer.encode(document.text)] for document in documents])
     text = "".join(document.text for document in documents).encode()
-    return metrics | yardsticks(train_tokens, val_tokens, data.vocab_size, text)
+    return metrics | trivial_scores(train_tokens, val_tokens, data.vocab_size, text)
 
 
 def _write(
@@ -69,5 +69,5 @@ def _write(
 
 
 def _num_tokens(folder: Path, split: Split) -> int:
-    """Tokens of foreign shards by the size of their files; reading them refuses what is damaged."""
+    """Tokens of given shards, by the size of their files; damaged shards are refused later, when they are read."""
     return sum((path.stat().st_size - HEADER_BYTES) // 2 for path in split_files(folder, split))

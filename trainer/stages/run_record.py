@@ -1,4 +1,4 @@
-"""A record from the outcomes of its stages. Needs no torch: a run with nothing missing is finished by reading."""
+"""Makes and writes the record of a run. Imports no torch: a run whose stages are all stored is not computed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RunRequest:
     @classmethod
     def of(cls, run_id: str, preset: str, recipe: Recipe, record_path: Path) -> RunRequest:
         plain = recipe.model_dump(mode="json")
-        if recipe.data.source == "shards":  # whoever runs it may stand in another folder
+        if recipe.data.source == "shards":  # the run may be computed by a process with another working folder
             plain["data"] |= {key: str(Path(plain["data"][key]).absolute()) for key in ("folder", "tokenizer")}
         return cls(run_id, preset, plain, str(Path(record_path).absolute()))
 
@@ -45,7 +45,7 @@ class RunRequest:
 
 
 def fingerprints_of(recipe: Recipe, num_ranks: int) -> dict[str, str]:
-    """The run's stages here: with this machine's text and, under a wall clock, this machine's speed."""
+    """Fingerprints of the run's stages with this machine's text and, under a wall-clock budget, its environment."""
     return fingerprints(recipe, text_digests(recipe.data), environment(num_ranks))
 
 
@@ -59,9 +59,9 @@ def make_record(
     error: str = "",
     machine: Mapping[str, str] | None = None,
 ) -> Record:
-    """The record of a finished or failed run; over budget counts as failed, with its numbers kept.
+    """The record of a finished or failed run. A run over its budget has failed; its metrics are kept.
 
-    machine:  facts of the one that computed it; None where nothing was computed
+    machine:  facts of the machine that computed it; None if nothing was computed
     """
     over = budget_complaint(recipe, stages)
     status: Literal["done", "failed"] = "failed" if error or over else "done"
@@ -86,17 +86,17 @@ def make_record(
 
 
 def adopt(request: RunRequest, store: StageStore, num_ranks: int) -> Record | None:
-    """The run's record when every stage it needs is in the store; None while something must be computed."""
+    """The run's record if every stage that it needs is in the store, else None."""
     recipe = request.load_recipe()
-    found = {stage: store.find(stage, mark) for stage, mark in fingerprints_of(recipe, num_ranks).items()}
-    stages = {stage: outcome for stage, outcome in found.items() if outcome is not None}
-    if len(stages) < len(found):
+    stored = {stage: store.find(stage, key) for stage, key in fingerprints_of(recipe, num_ranks).items()}
+    stages = {stage: outcome for stage, outcome in stored.items() if outcome is not None}
+    if len(stages) < len(stored):
         return None
     return make_record(request, recipe, stages, (), now(), num_ranks)
 
 
 def keep_record(request: RunRequest, record: Record) -> bool:
-    """Writes `run.json` where the request says; the first writer wins. Returns whether this was the first.
+    """Writes `run.json` at the request's path unless it exists. Returns whether this call wrote it.
 
     Raises StoreFull when it cannot be written.
     """

@@ -1,7 +1,6 @@
-"""Score a file: a checkpoint or artifact from elsewhere, under the windows and TTT of a recipe.
+"""Scores a checkpoint of the lineage or an artifact by the evaluation and TTT settings of a recipe.
 
-Reads an artifact of ours or a file of the lineage; the text is prepared as for a run of the recipe. Leaves nothing but
-the text's stages.
+The text is prepared as for a run of the recipe; its stages are all that is stored.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ from trainer.store.local import StageStore
 
 
 def score_file(path: Path, recipe: Recipe, store: StageStore, progress: Callable[[float], None]) -> Score:
-    """The score of the weights in `path`, by the recipe's scoring and, where it is on, test-time training.
+    """The score of the weights in `path`, by the recipe's scoring and, if it is on, test-time training.
 
-    Raises ArtifactError for a file that is not read, or whose tensors are not those of the recipe's model.
+    Raises ArtifactError for a file that cannot be read, or whose tensors are not those of the recipe's model.
     """
     context = StageContext(recipe, path.name, store, fingerprints_of(recipe, 1))
     model = model_of_file(path, recipe)
@@ -73,5 +72,5 @@ def _refuse_other_shapes(path: Path, model: GPT, found: dict[str, tuple[int, ...
         )
     if wrong:
         more = f"\n  and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        told = "\n  ".join(wrong[:5])
-        raise ArtifactError(f"{path} is not of this recipe's model; another --preset or --set?\n  {told}{more}")
+        listed = "\n  ".join(wrong[:5])
+        raise ArtifactError(f"{path} is not of this recipe's model; another --preset or --set?\n  {listed}{more}")

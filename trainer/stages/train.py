@@ -1,7 +1,7 @@
-"""Train: from training shards to weights, averages and a learning curve.
+"""The stage `train`: trains the model on the training shards.
 
-Reads model, optimizer, schedule, seed, the training budget, what averaging tracks, and the training text. Validation
-text does not exist here. Leaves `last.safetensors`, `swa.safetensors` or `ema.safetensors` where tracked, and
+Reads model, optimizer, schedule, seed, the training budget, which averages to keep, and the training text. Uses no
+validation text. Leaves `last.safetensors`, `swa.safetensors` or `ema.safetensors` where tracked, and
 `curve.csv`. Starts again when any of those fields, the text, or (under a wall clock) the environment changes. Goes on
 from its last snapshot when it was stopped or killed.
 """

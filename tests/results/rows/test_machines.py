@@ -31,7 +31,7 @@ def test_under_a_clock_unlike_machines_answer_different_questions(computed, tmp_
     computed("alpha", A_GPU)
     computed("beta", ANOTHER)
     (said,) = warned(tmp_path)
-    assert f"({A_GPU}; {ANOTHER}): their scores answer different questions; ask by steps (budget.train_steps)" in said
+    assert f"({A_GPU}; {ANOTHER}): the scores are not comparable; limit training by steps (budget.train_steps)" in said
 
 
 def test_a_budget_of_steps_asks_unlike_machines_the_same(computed, tmp_path):

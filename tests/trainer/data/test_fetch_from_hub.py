@@ -117,7 +117,7 @@ def test_what_does_not_meet_the_hubs_digest_is_refused_and_fetched_again(hub, tm
     hub.digests[TRAIN] = "0" * 64
     done = hub.fetch(tmp_path / "d")
     assert done.returncode == 2
-    assert f"{TRAIN} came damaged" in done.stderr
+    assert f"{TRAIN} of willdepueoai/parameter-golf was damaged on the way" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "d" / "fineweb10B_sp320" / TRAIN).exists()
     hub.digests.clear()
