@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.analysis.comparison import OTHER_TEXT, evidence_of, is_foreign, reference_of
-from orchestrator.analysis.tables import baseline_of, rows_of
+from orchestrator.analysis.tables import baseline_of, rows_of, table_of
 from orchestrator.output import console_for, print_rows, say
 from orchestrator.space.configuration import label
 from orchestrator.sweep.sweep import Sweep
@@ -24,12 +24,15 @@ STYLES = {"accepted": "bold green", "not accepted": "", "cannot say": "dim"}
 
 
 def print_acceptance(sweep: Sweep, store: Path, policy: str, baseline: str | None, format: str) -> None:
-    """What the policy says of every configuration of a sweep, against its baseline or another incumbent."""
+    """What the policy says of every configuration of a sweep, in the order of its ranking, against its baseline or
+    another incumbent. One that breaks a limit of the search space is not accepted, whatever its score."""
     frame, asked = rows_of(sweep), {item.id: item for item in sweep.asked()}
     reference = reference_of(sweep, baseline or baseline_of(sweep), store)
     incumbent = frame[frame["config"] == reference] if isinstance(reference, str) else reference
     name = str(incumbent["config"].iloc[0]) if len(incumbent) else str(reference)
-    objections = evidence_of(sweep, frame).objections
+    evidence = evidence_of(sweep, frame)
+    objections, breaches = evidence.objections, evidence.breaches or {}
+    order = {config: place for place, config in enumerate(table_of(sweep, frame)["config"])}
     foreign = is_foreign(sweep, baseline)
     told, state = [], sweep.state()
     for config in asked:
@@ -39,10 +42,12 @@ def print_acceptance(sweep: Sweep, store: Path, policy: str, baseline: str | Non
         answer = accept(policy_of(policy), rows, incumbent, state.seeds_of(asked[config]))
         if objection := objections.get(config) or objections.get(name):
             answer = Acceptance(answer.policy, config, name, "cannot say", objection)
+        if answer.gain_bpb is not None and (found := breaches.get(config)):
+            answer = replace(answer, answer="not accepted", note=f"Infeasible: {'; '.join(map(str, found))}.")
         if foreign and answer.gain_bpb is not None:
             answer = replace(answer, note=f"{answer.note} {OTHER_TEXT}".strip())
         told.append(answer)
-    told.sort(key=lambda answer: float("inf") if answer.gain_bpb is None else -answer.gain_bpb)
+    told.sort(key=lambda answer: order.get(answer.candidate, len(order)))
     _print(told, format, {config: label(item, sweep.space) for config, item in asked.items()})
 
 

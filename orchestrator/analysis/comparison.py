@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
 
-from orchestrator.analysis.tables import baseline_of, rows_of, table_of
+from orchestrator.analysis.tables import baseline_of, ranking_of, rows_of, table_of
 from orchestrator.output import console_for, print_rows, say
 from orchestrator.search.race import is_paired, rule_of
 from orchestrator.space.configuration import label
 from orchestrator.space.sections import Compare
 from orchestrator.sweep.sweep import Sweep, find_sweep
+from results.rows.tables import breaches_of, why_none_is_ranked
 from results.verdicts.compare import compare
 from results.verdicts.published_records import record_losses
 from results.verdicts.race import race_verdicts
 from results.verdicts.seed_ledger import SeedFate
 from results.verdicts.terms import Evidence, Terms
-from results.verdicts.verdict import Unit, Verdict
+from results.verdicts.verdict import Unit, Verdict, other_order
 from trainer.spec.errors import UserError, did_you_mean
 
 
@@ -38,7 +39,7 @@ def demand_race_terms(sweep: Sweep, terms: Compare) -> None:
 
 
 def verdicts_of_race(
-    sweep: Sweep, frame: pd.DataFrame, reference: str | pd.DataFrame, objections: Mapping[str, str]
+    sweep: Sweep, frame: pd.DataFrame, reference: str | pd.DataFrame, evidence: Evidence
 ) -> list[Verdict]:
     """Against its own baseline the race decides; anybody else is compared on the seeds that each arm has."""
     state, space = sweep.state(), sweep.space
@@ -47,7 +48,7 @@ def verdicts_of_race(
     rule = rule_of(space, is_paired(space, state.configurations, state.records))
     own = reference if isinstance(reference, str) else ""
     if own == sweep.asked()[0].id:
-        return race_verdicts(frame, race, own, rule, space.compare.unit, space.seeds, objections)
+        return race_verdicts(frame, race, own, rule, space.compare.unit, evidence)
     arms = [config for config in race.seeds if config != own]
     verdicts = []
     for config in arms:
@@ -56,7 +57,7 @@ def verdicts_of_race(
             frame[frame["config"].isin([config, own])],
             reference,
             Terms(rule.margin, space.compare.unit, rule.alpha, shared_variance=False),
-            Evidence(space.seeds[:num_seeds], exploratory=True, objections=objections, family=len(arms)),
+            replace(evidence, seeds=space.seeds[:num_seeds], exploratory=True, looked_at=(), family=len(arms)),
         )
     return verdicts
 
@@ -71,15 +72,16 @@ def verdict_lines(sweep: Sweep, frame: pd.DataFrame, table: pd.DataFrame) -> lis
     """The question, and in words whether the best configuration answers it."""
     lines = [sweep.space.description or sweep.name]
     verdicts = {verdict.config: verdict for verdict in verdicts_of(sweep, frame)}
+    if why := why_none_is_ranked(table, breaches_of(frame, ranking_of(sweep))):
+        return [*lines, f"verdict: cannot say, {why}."]
     ranked = table[table["rank"].notna() & ~table["is_baseline"]]
-    if ranked.empty:
-        return [*lines, "verdict: cannot say, no configuration beside the baseline is complete."]
     best = str(ranked.iloc[0]["config"])
     asked = {item.id: item for item in sweep.asked()}
-    lines.append(f"best configuration {best}: {label(asked[best], sweep.space)}")
-    told = replace(verdicts[best], settle=sweep.command("confirm"))
-    sentence = told.sentence.replace(best, "it").replace(baseline_of(sweep), "the baseline")
-    lines.append(f"verdict: {sentence}")
+    lines.append(f"best configuration by {ranking_of(sweep).axis} {best}: {label(asked[best], sweep.space)}")
+    if note := other_order(ranking_of(sweep)):
+        lines.append(note)
+    verdict = replace(verdicts[best], config="it", baseline="the baseline", settle=sweep.command("confirm"))
+    lines.append(f"verdict: {verdict.sentence}")
     lines.append(f"its {seed_line(sweep, best)}")
     return [*lines, f"the baseline's {seed_line(sweep, baseline_of(sweep))}"]
 
@@ -93,20 +95,25 @@ def print_comparison(
     alpha: float | None,
     format: str,
 ) -> None:
-    """A verdict for every configuration, best first."""
+    """A verdict for every configuration, in the order of the ranking; those that are not ranked follow."""
     frame = rows_of(sweep)
     reference = None if baseline is None else reference_of(sweep, baseline, store)
     verdicts = verdicts_of(sweep, frame, _terms(sweep.space.compare, margin, unit, alpha), reference)
-    verdicts = sorted(verdicts, key=lambda verdict: verdict.bpb.difference if verdict.bpb else float("inf"))
+    order = {config: place for place, config in enumerate(table_of(sweep, frame)["config"])}
+    verdicts = sorted(verdicts, key=lambda verdict: order[verdict.config])
     if format == "json":
-        print_rows(asdict(verdict) | {"sentence": verdict.sentence} for verdict in verdicts)
+        print_rows(
+            asdict(verdict) | {"headline": verdict.headline, "sentence": verdict.sentence} for verdict in verdicts
+        )
         return
     console = console_for()
     if is_foreign(sweep, baseline):
         console.print(OTHER_TEXT, style="yellow", soft_wrap=True)
+    if note := other_order(ranking_of(sweep)):
+        say(console, note)
     asked = {item.id: item for item in sweep.asked()}
     for verdict in verdicts:
-        console.print(f"{verdict.conclusion.upper()}  {label(asked[verdict.config], sweep.space)}", style="bold")
+        console.print(f"{verdict.headline.upper()}  {label(asked[verdict.config], sweep.space)}", style="bold")
         say(console, verdict.sentence)
         say(console, seed_line(sweep, verdict.config), "dim")
         if verdict.assumption:
@@ -136,7 +143,7 @@ def verdicts_of(
     terms = terms or sweep.space.compare
     if sweep.space.race:
         demand_race_terms(sweep, terms)
-        found = verdicts_of_race(sweep, frame, reference, evidence_of(sweep, frame).objections)
+        found = verdicts_of_race(sweep, frame, reference, evidence_of(sweep, frame))
     else:
         found = compare(frame, reference, terms_of(terms), evidence_of(sweep, frame))
     return [replace(verdict, settle=sweep.command("confirm", "--config", verdict.config)) for verdict in found]
@@ -155,7 +162,7 @@ def terms_of(compare: Compare) -> Terms:
 
 
 def evidence_of(sweep: Sweep, frame: pd.DataFrame) -> Evidence:
-    """The declared seeds, how they were chosen, and what the seed ledger says against them by configuration."""
+    """The declared seeds, how they were chosen, what the seed ledger says against them, and who is infeasible."""
     recorded: dict[str, set[int]] = {item.id: set() for item in sweep.asked()}
     for config, seed in zip(frame["config"], frame["seed"], strict=True):
         recorded.setdefault(config, set()).add(seed)
@@ -165,6 +172,7 @@ def evidence_of(sweep: Sweep, frame: pd.DataFrame) -> Evidence:
         seeds=sweep.space.seeds,
         exploratory=sweep.space.exploratory,
         objections={config: objection for config, objection in objections.items() if objection},
+        breaches=breaches_of(frame, ranking_of(sweep)),
         looked_at=[config for config in recorded if ledger.extended(sweep.name, config)],
         family=_family(sweep),
     )
@@ -209,5 +217,6 @@ def _best(sweep: Sweep, rows: pd.DataFrame) -> str:
     table = table_of(sweep, rows)
     ranked = table[table["rank"].notna()]
     if ranked.empty:
-        raise UserError(f"sweep '{sweep.name}' has no complete configuration to compare with")
+        why = why_none_is_ranked(table, breaches_of(rows, ranking_of(sweep)))
+        raise UserError(f"sweep '{sweep.name}' cannot be compared with: {why}")
     return str(ranked.iloc[0]["config"])

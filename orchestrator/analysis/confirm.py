@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 import pandas as pd
 
 from orchestrator.analysis.comparison import verdicts_of
-from orchestrator.analysis.tables import table_of
+from orchestrator.analysis.tables import ranking_of, table_of
 from orchestrator.plan.power import POWER, spread_of
 from orchestrator.search.race import rule_of
 from orchestrator.space.configuration import Configuration, label
@@ -21,6 +21,7 @@ from orchestrator.space.search_space import SearchSpace
 from orchestrator.space.sections import Compare
 from orchestrator.sweep.sweep import Sweep, list_sweeps
 from results.rows.layout import RUNS
+from results.rows.tables import breaches_of, why_none_is_ranked
 from results.stats.power import seeds_needed
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.fingerprint import digest
@@ -45,13 +46,15 @@ def winner_of(sweep: Sweep, frame: pd.DataFrame, config: str | None = None) -> C
                 f"{did_you_mean(config, asked)}; known: {known}"
             )
         return asked[config]
-    table = table_of(sweep, frame) if asked else frame.head(0).assign(rank=())
+    finish = f"finish it first: {sweep.command('resume')}"
+    if not asked:
+        raise UserError(f"sweep '{sweep.name}' has no winner to confirm: it has asked nothing yet; {finish}")
+    table = table_of(sweep, frame)
     ranked = table[table["rank"].notna() & table["config"].isin(list(asked))]
     if ranked.empty:
-        raise UserError(
-            f"sweep '{sweep.name}' has no complete configuration beside the baseline; finish it first: "
-            f"{sweep.command('resume')}"
-        )
+        why = why_none_is_ranked(table, breaches_of(frame, ranking_of(sweep)))
+        hint = "" if len(table) and (table["status"] == "done").all() else f"; {finish}"
+        raise UserError(f"sweep '{sweep.name}' has no winner to confirm: {why}{hint}")
     return asked[str(ranked.iloc[0]["config"])]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.analysis.comparison import verdicts_of
-from orchestrator.analysis.tables import baseline_of, rows_of
+from orchestrator.analysis.tables import ranking_of, rows_of
 from orchestrator.search.pruning import rung_lines
 from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import label
@@ -37,13 +37,11 @@ def dossier_of(sweep: Sweep) -> Dossier:
         name=sweep.name,
         question=space.description or sweep.name,
         frame=frame,
-        baseline=baseline_of(sweep),
+        ranking=ranking_of(sweep),
         verdicts=verdicts_of(sweep, frame),
         labels={item.id: label(item, space) for item in asked},
         fates=sweep.ledger.fate(item.id for item in asked),
         swept_keys=space.swept_keys,
-        seeds=space.seeds,
-        enough=state.race.seeds if state.race else {},
         terms=_terms(sweep, state),
         total_runs=state.total_runs,
         adaptive=space.exploratory,

@@ -259,15 +259,21 @@ def _known_beforehand(sweep: Sweep, question: SearchSpace, asked: int) -> tuple[
 
 def _scores(sweep: Sweep) -> list[float]:
     """Mean bits per byte of every complete configuration."""
-    table = table_of(sweep, rows_of(sweep))
-    metric = sweep.space.metric
-    if (metric.name, metric.goal) != ("val_bpb", "minimize"):
+    if not _is_in_bpb(sweep):
         return []
+    table = table_of(sweep, rows_of(sweep))
     return [float(mean) for mean in table.loc[table["rank"].notna(), "mean"]]
+
+
+def _is_in_bpb(sweep: Sweep) -> bool:
+    """Whether means of the metric are scores in bits per byte, of which gains can be expected."""
+    return (sweep.space.metric.name, sweep.space.metric.goal) == ("val_bpb", "minimize")
 
 
 def _told(sweep: Sweep) -> list[float]:
     """Means that the sweep was told when it began, of configurations within its limits."""
+    if not _is_in_bpb(sweep):
+        return []
     outcomes = [precedent.outcome for precedent in sweep.precedents]
     return [one.score for one in outcomes if one.score is not None and not any(one.violations.values())]
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
 from orchestrator.analysis.comparison import verdict_lines
-from orchestrator.analysis.tables import _width, as_text, baseline_of, rows_of, table_of, warn_unreadable
+from orchestrator.analysis.tables import (
+    _width,
+    as_text,
+    ranking_of,
+    rows_of,
+    table_of,
+    unranked_lines,
+    warn_unreadable,
+)
 from orchestrator.search.pruning import rung_lines
 from orchestrator.sweep.live import driven_s
 from orchestrator.sweep.notes import read_plan
@@ -19,7 +27,7 @@ from results.rows.layout import FIGURES, SCORES_FIGURE
 from results.rows.machines import machine_lines, quarantined, read_machines
 from results.rows.read import read_outcomes
 from results.rows.render import render
-from results.rows.tables import handling_lines
+from results.rows.tables import handling_lines, mean_bpb
 from results.rows.text_scale import scale_lines
 from trainer.spec.record import Record
 
@@ -39,6 +47,7 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     warn_unreadable(frame, console)
     console.print(as_text(sweep, table, _width(console)).rstrip("\n"), soft_wrap=True)
     for line in (
+        *unranked_lines(sweep, frame),
         *handling_lines(frame, sweep.space.seeds),
         *machines_say(sweep),
         *rung_lines(sweep.space, sweep.state().pruning),
@@ -58,20 +67,20 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     if done is None:
         return
     console.print("\nFor scale, on the same text, in bits per byte:")
-    for line in scale_lines(done.stages["val_text"].metrics, *_means(table)):
+    for line in scale_lines(done.stages["val_text"].metrics, *_means(table, frame, sweep.space.seeds)):
         console.print(f"  {line}", soft_wrap=True)
     path = sweep.folder / FIGURES / SCORES_FIGURE
     path.parent.mkdir(exist_ok=True)
-    draw_scores(score_facts(frame, sweep.space.swept_keys, baseline_of(sweep)), path)
+    draw_scores(score_facts(frame, sweep.space.swept_keys, ranking_of(sweep)), path)
     console.print(f"\nfigure  {path}", soft_wrap=True)
     console.print(f"rows    {sweep.command('table', '--per run')}", soft_wrap=True)
 
 
-def _means(table: pd.DataFrame) -> tuple[float | None, float | None]:
-    """Mean scores of the baseline and of the best other configuration, None where there is none."""
+def _means(table: pd.DataFrame, frame: pd.DataFrame, seeds: Sequence[int]) -> tuple[float | None, float | None]:
+    """Mean bits per byte of the baseline and of the best ranked other configuration, None where there is none."""
     ranked = table[table["rank"].notna()]
     arms = (ranked[ranked["is_baseline"]], ranked[~ranked["is_baseline"]])
-    baseline, best = (None if arm.empty else float(arm.iloc[0]["mean"]) for arm in arms)
+    baseline, best = (None if arm.empty else mean_bpb(frame, str(arm.iloc[0]["config"]), seeds) for arm in arms)
     return baseline, best
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from typing import Literal
 
@@ -9,14 +10,18 @@ import pandas as pd
 from rich.console import Console
 
 from orchestrator.output import console_for
+from orchestrator.space.configuration import label
 from orchestrator.sweep.sweep import Sweep
+from results.rows.ranking import Ranking
 from results.rows.read import read_rows
 from results.rows.render import render
-from results.rows.tables import per_configuration, per_run
+from results.rows.tables import breaches_of, per_configuration, per_run
 from trainer.spec.errors import UserError
 
 PIPED_WIDTH = 140
 """Characters of a line where no terminal sets them."""
+MOST_UNRANKED = 10
+"""Infeasible configurations that are named below the table; the others are counted."""
 
 
 def rows_of(sweep: Sweep) -> pd.DataFrame:
@@ -44,21 +49,27 @@ def baseline_of(sweep: Sweep) -> str:
     return asked[0].id
 
 
-def table_of(sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
-    """The table per configuration, ranked as the question says: by its metric, within its constraints.
+def ranking_of(sweep: Sweep) -> Ranking:
+    """How the sweep's configurations are ranked; in a race each needs the seeds of its rounds alone."""
+    race = sweep.state().race
+    return sweep.space.ranking(baseline_of(sweep), race.seeds if race else {})
 
-    In a race each configuration needs the seeds of its rounds alone.
-    """
-    metric, race = sweep.space.metric, sweep.state().race
-    return per_configuration(
-        frame,
-        metric.name,
-        baseline_of(sweep),
-        sweep.space.seeds,
-        enough=race.seeds if race else {},
-        limits={name: (limit.min, limit.max) for name, limit in sweep.space.constraints.items()},
-        higher_first=metric.goal == "maximize",
-    )
+
+def table_of(sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
+    """The table per configuration, ranked as the search space says: by its metric, within its constraints."""
+    return per_configuration(frame, ranking_of(sweep))
+
+
+def unranked_lines(sweep: Sweep, frame: pd.DataFrame) -> list[str]:
+    """'not ranked: ttt.lr=0.004: eval_s 812 exceeds the limit 600 (constraints)', for each that is infeasible."""
+    labels = {item.id: label(item, sweep.space) for item in sweep.asked()}
+    found = breaches_of(frame, ranking_of(sweep))
+    lines = [
+        f"not ranked: {labels.get(config, config)}: {'; '.join(map(str, breaches))}"
+        for config, breaches in itertools.islice(found.items(), MOST_UNRANKED)
+    ]
+    more = len(found) - len(lines)
+    return [*lines, f"not ranked for the like reasons: {more:,} more"] if more else lines
 
 
 def print_table(sweep: Sweep, per: Literal["run", "config"], format: str) -> None:
@@ -70,7 +81,8 @@ def print_table(sweep: Sweep, per: Literal["run", "config"], format: str) -> Non
         content = render(per_run(frame), format, width)
     else:
         table = table_of(sweep, frame)
-        content = as_text(sweep, table, width) if format == "text" else render(table, format)
+        below = "".join(f"{line}\n" for line in unranked_lines(sweep, frame))
+        content = as_text(sweep, table, width) + below if format == "text" else render(table, format)
     if isinstance(content, bytes):
         sys.stdout.buffer.write(content)
     else:

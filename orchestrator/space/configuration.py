@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any
 
 from orchestrator.space.search_space import SearchSpace
@@ -107,17 +106,15 @@ def fewest_runs(space: SearchSpace, most: int) -> int:
 def outcome_of(space: SearchSpace, rows: Sequence[Mapping[str, Any]]) -> Outcome:
     """The outcome of a configuration from the rows of its seeds, in the order of the seeds.
 
-    A seed whose numbers are missing or not finite has failed, and so has its configuration.
+    A seed whose metric is missing or not finite has failed, and so has its configuration; so has one that is infinitely
+    far outside a limit. One that has no value in a limited column breaks no limit.
     """
-    columns = [space.metric.name, *space.constraints]
-    if any(row["status"] != "done" or not all(_is_finite(row[name]) for name in columns) for row in rows):
+    ranking = space.ranking()
+    score = ranking.mean(rows)
+    if score is None:
         return Outcome(None)
-    violations = {name: max(limit.violation(row[name]) for row in rows) for name, limit in space.constraints.items()}
-    return Outcome(fmean(row[space.metric.name] for row in rows), violations)
-
-
-def _is_finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
+    violations = ranking.violations(rows)
+    return Outcome(score, violations) if all(map(math.isfinite, violations.values())) else Outcome(None)
 
 
 def label(configuration: Configuration, space: SearchSpace | None = None) -> str:

@@ -20,6 +20,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from orchestrator.space.parameter import Parameter
 from orchestrator.space.sections import Compare, Guard, Limit, Metric, Race, Rungs, Spending
+from results.rows.ranking import Ranking
 from trainer.spec.field_index import flat, value_at
 from trainer.spec.fingerprint import digest
 from trainer.spec.load import with_values
@@ -104,6 +105,20 @@ class SearchSpace(Section):
     def adaptive(self) -> bool:
         """Whether results steer the choice of configurations."""
         return self.method in ("tpe", "cmaes", "gp")
+
+    def ranking(self, baseline: str = "", enough: Mapping[str, int] | None = None) -> Ranking:
+        """How its configurations are ranked.
+
+        baseline, enough:  identity of the baseline; in a race, how many seeds each configuration needs by now
+        """
+        return Ranking(
+            metric=self.metric.name,
+            higher_first=self.metric.goal == "maximize",
+            limits={name: limit.bounds for name, limit in self.constraints.items()},
+            baseline=baseline,
+            seeds=self.seeds,
+            enough=enough or {},
+        )
 
     @cached_property
     def ordered(self) -> tuple[tuple[str, Parameter], ...]:

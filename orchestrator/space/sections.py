@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, NonNegativeFloat, NonNegativeInt, Positive
 from pydantic import Field as PydanticField
 
 from orchestrator.space.parameter import Number
+from results.rows.ranking import Bounds
 from trainer.spec.errors import ProblemsError
 from trainer.spec.section import Section
 
@@ -75,11 +76,10 @@ class Limit(Section):
         if self.max is None and self.min is None:
             yield "max or min is missing; for example: {max: 600}"
 
-    def violation(self, value: float) -> float:
-        """How far a value is outside; 0 inside, so that measured noise inside steers nothing."""
-        above = value - self.max if self.max is not None else 0.0
-        below = self.min - value if self.min is not None else 0.0
-        return max(above, below, 0.0)
+    @property
+    def bounds(self) -> Bounds:
+        """The same for those who rank."""
+        return Bounds(self.min, self.max)
 
 
 class Spending(Section):

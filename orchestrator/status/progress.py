@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import operator
 import statistics
 import time
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from orchestrator.search.run_queue import RunQueue
 from orchestrator.search.state import SweepState
@@ -14,8 +18,10 @@ from orchestrator.status.screen import Screen
 from orchestrator.sweep.live import SlotPicture, SweepPicture, driven_s, write_live
 from orchestrator.sweep.notes import read_plan
 from orchestrator.sweep.sweep import Sweep
+from results.rows.ranking import Breach, Ranking
+from results.rows.row import Row, row_of
 from trainer.spec.messages import Progress
-from trainer.spec.record import split_run_id
+from trainer.spec.record import Record, split_run_id
 
 
 def describe(slot: int, progress: Progress, overview: Overview) -> SlotPicture:
@@ -32,6 +38,7 @@ class Overview:
 
     def __init__(self, sweep: Sweep, queue: RunQueue):
         self._sweep, self._queue = sweep, queue
+        self._ranking, self._arms = sweep.space.ranking(), dict[str, _Arm]()
         self._started_s = time.monotonic()
         self._planned_s = next((row["wall_s"] for row in read_plan(sweep.folder) or () if "wall_s" in row), None)
         self._driven_before_s = driven_s(sweep.folder) or 0.0
@@ -68,14 +75,13 @@ class Overview:
             self._seen = len(records)
         run_s = self._run_s(now_s)
         comparable = self._comparable()
-        baseline = next((spread(scores) for scores, which in comparable if which.is_baseline), "not complete yet")
-        best = min(comparable, key=lambda item: statistics.mean(item[0]), default=None)
+        baseline = next((self._spread(arm) for arm in comparable if arm.configuration.is_baseline), "not complete yet")
         return SweepPicture(
             name=self._sweep.name,
             runs_done=len(records),
             runs_total=self._queue.total_runs,
             runs_failed=sum(record.status == "failed" for record in records.values()),
-            best=f"{spread(best[0])}  {label(best[1], self._sweep.space)}" if best else "no configuration complete yet",
+            best=self._best(comparable),
             baseline=baseline,
             slots=slots,
             elapsed_s=now_s - self._started_s,
@@ -92,15 +98,39 @@ class Overview:
         short = f"  {run.rung:g} of the schedule" if run.rung < 1 else ""
         return f"{label(asked, self._sweep.space)}{short}  seed {split_run_id(run_id)[1]}"
 
-    def _comparable(self) -> list[tuple[list[float], Configuration]]:
+    def _best(self, comparable: Sequence[_Arm]) -> str:
+        """The best ranked configuration with its spread, or why there is none: one that is infeasible is never best."""
+        if not comparable:
+            return "no configuration complete yet"
+        infeasible = [arm for arm in comparable if arm.breaches]
+        if len(infeasible) == len(comparable):
+            return f"none of {len(infeasible)} is feasible; the newest: {'; '.join(map(str, infeasible[-1].breaches))}"
+        best = min((a for a in comparable if not a.breaches), key=lambda arm: self._ranking.ascending(arm.mean))
+        beside = f"  ({len(infeasible)} infeasible left out)" if infeasible else ""
+        return f"{self._spread(best)}  {label(best.configuration, self._sweep.space)}{beside}"
+
+    def _spread(self, arm: _Arm) -> str:
+        return f"{self._ranking.metric} {spread(arm.scores, self._ranking.unit)}"
+
+    def _comparable(self) -> list[_Arm]:
         """Configurations with the scores of all their seeds; in a race, of the seeds that all still in it have."""
         state = self._queue.state
-        scored = [(_scores(state, which), which) for which in self._queue.configurations]
+        arms = [self._arm(state, which) for which in self._queue.configurations]
         race = self._sweep.space.race is not None
-        shared = [len(scores) for scores, which in scored if race and state.outcome(which) is None]
+        shared = [len(arm.scores) for arm in arms if race and state.outcome(arm.configuration) is None]
         if shared:
-            return [(scores[: min(shared)], which) for scores, which in scored if len(scores) >= min(shared) > 0]
-        return [(scores, which) for scores, which in scored if len(scores) == len(state.seeds_of(which))]
+            fewest = min(shared)
+            return [arm.shortened(fewest, self._ranking) for arm in arms if len(arm.scores) >= fewest > 0]
+        return [arm for arm in arms if len(arm.scores) == len(state.seeds_of(arm.configuration))]
+
+    def _arm(self, state: SweepState, configuration: Configuration) -> _Arm:
+        """The finished runs of a configuration in the order of its seeds; read again only when it has other records."""
+        run_ids = [configuration.run_id(seed) for seed in state.seeds_of(configuration)]
+        records = [state.records.get(run_id) for run_id in run_ids]
+        known = self._arms.get(configuration.id)
+        if known is None or not _same(known.records, records):
+            known = self._arms[configuration.id] = _Arm.of(configuration, records, self._ranking)
+        return known
 
     def _run_s(self, now_s: float) -> float | None:
         """Seconds from one run's end to the next, over the newest ones; None before two runs ended."""
@@ -115,19 +145,52 @@ class Overview:
         return max(self._planned_s - (now_s - self._started_s), 0.0) or None
 
 
-def _scores(state: SweepState, configuration: Configuration) -> list[float]:
-    """The headline of its seeds in order, up to the first that is missing or failed."""
-    scores: list[float] = []
-    for seed in state.seeds_of(configuration):
-        record = state.records.get(configuration.run_id(seed))
-        value = record.metric(record.headline, "val_bpb") if record and record.status == "done" else None
-        if value is None:
-            break
-        scores.append(float(value))
-    return scores
-
-
-def spread(scores: list[float]) -> str:
+def spread(scores: Sequence[float], unit: str = "bits per byte") -> str:
     """'2.3456 ± 0.0012 bits per byte (n = 3)': mean and standard deviation over seeds."""
     sd = f" ± {statistics.stdev(scores):.4f}" if len(scores) > 1 else ""
-    return f"{statistics.mean(scores):.4f}{sd} bits per byte (n = {len(scores)})"
+    return f"{statistics.mean(scores):.4f}{sd}{f' {unit}' if unit else ''} (n = {len(scores)})"
+
+
+@dataclass(frozen=True)
+class _Arm:
+    """What the screen knows of one configuration."""
+
+    configuration: Configuration
+    records: Sequence[Record | None]
+    """Of the seeds it needs, as they were when this was worked out."""
+    rows: Sequence[Row]
+    """Of its finished runs in the order of its seeds, up to the first that is missing or has no score."""
+    scores: Sequence[float]
+    mean: float
+    """NaN without a score."""
+    breaches: Sequence[Breach]
+    """Why it may not be ranked."""
+
+    @classmethod
+    def of(cls, configuration: Configuration, records: Sequence[Record | None], ranking: Ranking) -> _Arm:
+        rows: list[Row] = []
+        for record in records:
+            row = None if record is None else row_of(record.model_dump(mode="json"), "", ())
+            if row is None or ranking.score(row) is None:
+                break
+            rows.append(row)
+        return cls._from(configuration, records, rows, ranking)
+
+    @classmethod
+    def _from(
+        cls, configuration: Configuration, records: Sequence[Record | None], rows: Sequence[Row], ranking: Ranking
+    ) -> _Arm:
+        scores = [score for row in rows if (score := ranking.score(row)) is not None]
+        mean = statistics.fmean(scores) if scores else math.nan
+        return cls(configuration, records, rows, scores, mean, ranking.breaches(rows))
+
+    def shortened(self, num_seeds: int, ranking: Ranking) -> _Arm:
+        """The same for its first seeds alone."""
+        if len(self.rows) == num_seeds:
+            return self
+        return self._from(self.configuration, self.records, self.rows[:num_seeds], ranking)
+
+
+def _same(before: Sequence[Record | None], after: Sequence[Record | None]) -> bool:
+    """Whether these are the same records: the very objects, for comparing their contents would take longer."""
+    return len(before) == len(after) and all(map(operator.is_, before, after))

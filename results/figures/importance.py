@@ -34,18 +34,20 @@ MOST_CONFIGURATIONS = 2000
 
 
 def importance_facts(dossier: Dossier) -> tuple[pd.DataFrame, str]:
-    """One row per swept key, most important first, and why there is none.
+    """One row per swept key, most important first, and why there is none; over ranked configurations, by the metric.
 
     Columns: key, share (of what all keys explain; they sum to 1), by_chance (the share that one key in twenty would
     reach if scores were shuffled), above_chance. The reason is empty when there are rows.
     """
     table = dossier.table
-    arms = table[(table["status"] == "done") & table["legal"].fillna(False) & ~table["is_baseline"]]
+    arms = table[table["rank"].notna() & ~table["is_baseline"]]
+    if arms.empty and (why := dossier.why_none_is_best):
+        return pd.DataFrame(columns=["key", "share", "by_chance", "above_chance"]), why
     keys = [key for key in dossier.swept_keys if arms[key].dropna().map(_word).nunique() > 1]
     if reason := _too_little(len(arms), keys):
         return pd.DataFrame(columns=["key", "share", "by_chance", "above_chance"]), reason
     arms = arms.iloc[:: math.ceil(len(arms) / MOST_CONFIGURATIONS)]
-    found, shuffled = _explained(arms[keys], arms["mean"].to_numpy(dtype="float64"))
+    found, shuffled = _explained(arms[keys], dossier.ranking.ascending(arms["mean"].to_numpy(dtype="float64")))
     total = sum(found.values()) or 1.0
     facts = pd.DataFrame({"key": keys, "share": [found[key] / total for key in keys]})
     facts["by_chance"] = [float(np.quantile([deal[key] for deal in shuffled], 0.95)) / total for key in keys]
@@ -59,7 +61,7 @@ def _too_little(num_arms: int, keys: list[str]) -> str:
     if len(keys) == 1:
         return f"{keys[0]} is the only swept key, so there is nothing to share"
     if num_arms < FEWEST:
-        return f"{num_arms} configurations beside the baseline are complete, and at least {FEWEST} are needed"
+        return f"{num_arms} configurations beside the baseline are ranked, and at least {FEWEST} are needed"
     return ""
 
 

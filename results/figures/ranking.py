@@ -22,21 +22,25 @@ MOST_ROWS = 25
 ROW_IN, AXES_IN = 0.3, 1.3
 MEAN_DOT: dict[str, Any] = {"s": 46, "zorder": 4, "linewidths": 0}
 SEED_TICK: dict[str, Any] = {"s": 80, "marker": "|", "color": INK, "zorder": 3, "linewidths": 1.2}
-COLOURS = {"better": OKABE_ITO[2], "not shown": OKABE_ITO[0], "cannot say": GREY}
-SHAPES = {"better": "D", "not shown": "o", "cannot say": "x"}
+COLOURS = {"better": OKABE_ITO[2], "not shown": OKABE_ITO[0], "cannot say": GREY, "infeasible": GREY}
+SHAPES = {"better": "D", "not shown": "o", "cannot say": "x", "infeasible": "x"}
 
 
 def ranking_facts(dossier: Dossier, most: int = MOST_ROWS) -> pd.DataFrame:
     """One row per configuration, best first and the baseline always among them: rank, config, label, is_baseline, n,
-    mean, ci95_low, ci95_high in bits per byte, `scores` (of each seed) and `num_left_out`."""
-    table = dossier.table
+    mean, ci95_low, ci95_high of the metric, `scores` (of each seed) and `num_left_out`; `attrs['axis']` names the
+    metric, its unit and which way is better. Who is infeasible is not among them."""
+    table, ranking = dossier.table, dossier.ranking
     shown = table[table["rank"].notna() | (table["is_baseline"] & table["mean"].notna())]
     kept = shown[(shown["rank"] <= most).fillna(False) | shown["is_baseline"]]
     runs = per_run(dossier.frame, dossier.seeds)
-    scores = runs[is_finished(runs) & runs["config"].isin(kept["config"])].groupby("config")["val_bpb"].agg(list)
+    runs = runs[is_finished(runs, ranking.metric) & runs["config"].isin(kept["config"])]
+    scores = runs.groupby("config")[ranking.metric].agg(list)
     facts = kept[["rank", "config", "is_baseline", "n", "mean", "ci95_low", "ci95_high"]].reset_index(drop=True)
     facts.insert(2, "label", facts["config"].map(dossier.label))
-    return facts.assign(scores=facts["config"].map(scores), num_left_out=len(table) - len(kept))
+    facts = facts.assign(scores=facts["config"].map(scores), num_left_out=len(table) - len(kept))
+    facts.attrs["axis"] = ranking.axis
+    return facts
 
 
 def ranking_figure(facts: pd.DataFrame) -> Figure:
@@ -55,16 +59,18 @@ def ranking_figure(facts: pd.DataFrame) -> Figure:
         ax.axvline(mean, zorder=1, **BASELINE)
     name_rows(ax, list(rows["label"]))
     ax.ticklabel_format(axis="x", useOffset=False)
-    ax.set_xlabel("val_bpb (bits per byte, lower is better): mean, 95 % interval, and each seed as a tick")
+    ax.set_xlabel(f"{facts.attrs['axis']}: mean, 95 % interval, and each seed as a tick")
     return figure
 
 
 def gain_facts(dossier: Dossier, most: int = MOST_ROWS) -> pd.DataFrame:
-    """One row per verdict, largest gain first, those that cannot be judged last: config, label, conclusion, gain,
-    low, high, margin in bits per byte (positive is better), n, test, p, p_corrected, p_no_worse, sign_flip_p, race
-    (what became of it in one), `pairs` (gain on each shared artifact), `reason` and `num_left_out`."""
-    rows = [_gain(dossier, verdict) for verdict in dossier.verdicts]
-    facts = pd.DataFrame(rows, columns=list(GAIN_COLUMNS)).sort_values("gain", ascending=False, kind="stable")
+    """One row per verdict in the order of the ranking, those that are not ranked last: config, label, conclusion
+    ('infeasible' before any about the score), gain, low, high, margin in bits per byte (of val_bpb; positive is
+    better), n, test, p, p_corrected, p_no_worse, sign_flip_p, race (what became of it in one), `pairs` (gain on each
+    shared artifact), `reason` and `num_left_out`."""
+    order = {config: place for place, config in enumerate(dossier.table["config"])}
+    verdicts = sorted(dossier.verdicts, key=lambda verdict: order[verdict.config])
+    facts = pd.DataFrame([_gain(dossier, verdict) for verdict in verdicts], columns=list(GAIN_COLUMNS))
     kept = facts.head(most).reset_index(drop=True)
     pairs = _pairs(dossier, list(kept["config"]))
     return kept.assign(
@@ -82,8 +88,9 @@ def _gain(dossier: Dossier, verdict: Verdict) -> tuple[Any, ...]:
     effect = verdict.bpb
     numbers = [math.nan] * 4 if effect is None else [-effect.difference, -effect.high, -effect.low, effect.margin]
     p_values = verdict.p, verdict.p_corrected, verdict.p_no_worse, verdict.sign_flip_p
-    found = verdict.n_candidate, verdict.test, *p_values, verdict.race, verdict.reason
-    return verdict.config, dossier.label(verdict.config), verdict.conclusion, *numbers, *found
+    reason = "; ".join([*map(str, verdict.breaches), *([verdict.reason] if verdict.reason else [])])
+    found = verdict.n_candidate, verdict.test, *p_values, verdict.race, reason
+    return verdict.config, dossier.label(verdict.config), verdict.headline, *numbers, *found
 
 
 def _pairs(dossier: Dossier, configs: list[str]) -> dict[str, list[float]]:
@@ -103,7 +110,7 @@ def gain_figure(facts: pd.DataFrame) -> Figure:
     tidy(ax, "x")
     ax.axvline(0, color=INK, linewidth=1)
     margins = facts["margin"].dropna()
-    told = "gain (bits per byte, right is better)"
+    told = "gain in val_bpb (bits per byte, right is better)"
     if len(margins) and margins.iloc[0] > 0:
         told += "; grey band: more than nothing, yet not more than the margin"
         ax.axvspan(0, margins.median(), **BAND)

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
 from results.figures.style import BAND, BASELINE, GREY, INK, MARKERS, OKABE_ITO, POINT, new_figure, save, tidy
-from results.rows.tables import is_finished, per_configuration, per_run
+from results.rows.ranking import Ranking
+from results.rows.tables import BY_SCORE, is_finished, per_configuration, per_run
 
 Scale = Literal["linear", "log", "categorical"]
 
@@ -27,28 +28,31 @@ UNCROWDED = 60
 """Configurations of a panel up to which marks keep their size."""
 MOST_TICKS = 8
 
-FACTS = ("key", "scale", "value", "x", "place", "config", "seed", "artifact", "connected", "val_bpb", "config_mean")
-SHARED = ("baseline_mean", "baseline_low", "baseline_high", "num_left_out")
+FACTS = ("key", "scale", "value", "x", "place", "config", "seed", "artifact", "connected", "score", "config_mean")
+SHARED = ("baseline_mean", "baseline_low", "baseline_high", "num_left_out", "measured")
 
 
-def score_facts(frame: pd.DataFrame, swept_keys: Sequence[str], baseline: str = "") -> pd.DataFrame:
-    """What the score figure shows: one row per swept key and run.
+def score_facts(frame: pd.DataFrame, swept_keys: Sequence[str], ranking: Ranking = BY_SCORE) -> pd.DataFrame:
+    """What the score figure shows: one row per swept key and run, with the metric of the ranking as `score`.
 
-    Keys with one value have no panel; without any other key, configurations stand side by side. Only complete, legal
-    configurations are drawn; `num_left_out` counts the others. `x` is the value itself, or its position when values
-    are words, and `place` sets apart the configurations of one x; a numeric key that spans more than a decade is `log`.
-    `connected` says that a line through the runs of
-    one artifact has one run at each x. The baseline's mean and 95 % interval repeat in every row, NaN when unknown.
+    Keys with one value have no panel; without any other key, configurations stand side by side. Only ranked
+    configurations are drawn: complete, legal, within budget and limits; `num_left_out` counts the others. `x` is the
+    value itself, or its position when values are words, and `place` sets apart the configurations of one x; a numeric
+    key that spans more than a decade is `log`. `connected` says that a line through the runs of one artifact has one
+    run at each x. The baseline's mean and 95 % interval repeat in every row, NaN when unknown, and so does `measured`,
+    the metric with its unit.
     """
-    table = per_configuration(frame, baseline=baseline).set_index("config")
-    drawn = table.index[(table["status"] == "done") & table["legal"].fillna(False) & ~table["is_baseline"]]
-    runs = per_run(frame)
-    runs = runs[runs["config"].isin(drawn) & is_finished(runs)]
-    runs = runs.assign(config_mean=runs["config"].map(table["mean"]))
+    table = per_configuration(frame, ranking).set_index("config")
+    drawn = table.index[table["rank"].notna() & ~table["is_baseline"]]
+    runs = per_run(frame, ranking.seeds)
+    runs = runs[runs["config"].isin(drawn) & is_finished(runs, ranking.metric)]
+    runs = runs.assign(score=runs[ranking.metric].astype("float64"), config_mean=runs["config"].map(table["mean"]))
     keys = [key for key in swept_keys if runs[key].nunique(dropna=False) > 1] or ["config"]
     facts = pd.concat([_panel(runs, key) for key in keys], ignore_index=True)
-    spread = table.loc[baseline, ["mean", "ci95_low", "ci95_high"]] if baseline in table.index else [math.nan] * 3
-    facts[list(SHARED)] = [*spread, len(table) - len(drawn) - int(table["is_baseline"].sum())]
+    known = ranking.baseline in table.index
+    spread = table.loc[ranking.baseline, ["mean", "ci95_low", "ci95_high"]] if known else [math.nan] * 3
+    num_left_out = len(table) - len(drawn) - int(table["is_baseline"].sum())
+    facts[list(SHARED)] = [*spread, num_left_out, ranking.measured]
     return facts
 
 
@@ -104,7 +108,7 @@ def score_figure(facts: pd.DataFrame) -> Figure:
     for ax in axes[len(panels) :]:
         ax.set_axis_off()
     for ax in axes[::num_columns]:
-        ax.set_ylabel("val_bpb (bits per byte)")
+        ax.set_ylabel(facts["measured"].iloc[0] if len(facts) else "score")
     _draw_legend(figure, facts, styles)
     return figure
 
@@ -129,8 +133,8 @@ def _draw_panel(ax: Axes, panel: pd.DataFrame, styles: dict[int, dict[str, Any]]
     for seed, runs in panel.sort_values("place").groupby("seed"):
         style = styles[cast("int", seed)]
         for _, line in runs[runs["connected"]].groupby("artifact"):
-            ax.plot(line["place"], line["val_bpb"], color=style["color"], linewidth=0.9, alpha=0.6)
-        ax.scatter(runs["place"], runs["val_bpb"], zorder=4, **point, **style)
+            ax.plot(line["place"], line["score"], color=style["color"], linewidth=0.9, alpha=0.6)
+        ax.scatter(runs["place"], runs["score"], zorder=4, **point, **style)
     _set_axes(ax, panel)
 
 
@@ -147,7 +151,7 @@ def _set_axes(ax: Axes, panel: pd.DataFrame) -> None:
         ax.xaxis.set_major_locator(FixedLocator(list(ticks["x"])))
         ax.set_xticklabels(ticks["value"], parse_math=False, rotation=30 if ticks["value"].str.len().sum() > 40 else 0)
     ax.margins(x=0.12)
-    shown = [*panel["val_bpb"], *panel["baseline_mean"].dropna()]
+    shown = [*panel["score"], *panel["baseline_mean"].dropna()]
     pad = 0.08 * (max(shown) - min(shown)) or 0.01
     ax.set_ylim(min(shown) - pad, max(shown) + pad)
     ax.ticklabel_format(axis="y", useOffset=False)
@@ -157,7 +161,7 @@ def _set_axes(ax: Axes, panel: pd.DataFrame) -> None:
 def _draw_legend(figure: Figure, facts: pd.DataFrame, styles: dict[int, dict[str, Any]]) -> None:
     if facts.empty:
         figure.axes[0].set_axis_off()
-        figure.text(0.5, 0.5, "no configuration is complete yet", ha="center", va="center")
+        figure.text(0.5, 0.5, "no configuration beside the baseline is complete and feasible", ha="center", va="center")
         return
     ax, first = figure.axes[0], facts.iloc[0]
     told_apart = len({style["color"] for style in styles.values()}) == len(styles)
@@ -170,5 +174,5 @@ def _draw_legend(figure: Figure, facts: pd.DataFrame, styles: dict[int, dict[str
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, columnspacing=1.4)
     if first["num_left_out"]:
-        left_out = f"{first['num_left_out']} of the configurations not drawn: incomplete, failed or illegal"
+        left_out = f"{first['num_left_out']} of the configurations not drawn: incomplete, failed or infeasible"
         figure.supxlabel(left_out, fontsize="small", color=GREY)

@@ -52,8 +52,11 @@ def seed_table(dossier: Dossier) -> pd.DataFrame:
 
 
 def between_seeds(dossier: Dossier) -> Spread:
-    """Of finished scores within a configuration, in bits per byte. A training counts once, by the first configuration
-    that scored it: seven scores of one artifact hold one draw of the seed, not seven."""
+    """Of finished val_bpb within a configuration, which is what is compared whatever the ranking is by.
+
+    A training counts once, by the first configuration that scored it: seven scores of one artifact hold one draw of
+    the seed, not seven.
+    """
     runs = _finished(dossier)
     runs = runs[~runs.duplicated("artifact") | runs["artifact"].isna()]
     return Spread.within(runs["val_bpb"].astype("float64"), runs["config"])
@@ -76,11 +79,13 @@ def spread_lines(dossier: Dossier) -> Sequence[str]:
     if not seeds.df:
         return ["No configuration has two finished seeds, so nothing is known of the spread between seeds."]
     lines = [
-        f"Runs that differ in the seed alone spread with a standard deviation of {seeds.sd:.5f} bits per byte "
-        f"({seeds.df} degrees of freedom).",
+        f"Runs that differ in the seed alone spread with a standard deviation of {seeds.sd:.5f} bits per byte of "
+        f"val_bpb ({seeds.df} degrees of freedom).",
         f"So the mean of 3 seeds is known to ± {seeds.half_interval(3):.5f}, and of one seed to "
         f"± {seeds.half_interval(1):.5f} (95 %).",
     ]
+    if dossier.best is None:
+        return [*lines, f"Nothing is paired: {dossier.why_none_is_best}."]
     if not pairs.df:
         return [*lines, "The best configuration shares no trained artifact with the baseline, so nothing is paired."]
     times = f", {seeds.sd / pairs.sd:.0f} times less" if pairs.sd > 0 else ""
@@ -128,15 +133,15 @@ def _elsewhere(sweeps: Mapping[str, Sequence[str]]) -> str:
 def scatter_facts(dossier: Dossier) -> tuple[pd.DataFrame, str]:
     """Facts of the score figure for configurations spread evenly over the ranking, and what was left out or why all."""
     table = dossier.table
-    drawable = table.loc[(table["status"] == "done") & table["legal"].fillna(False), "config"]
+    drawable = table.loc[table["rank"].notna(), "config"]
     every = max(1, math.ceil(len(drawable) / MOST_SCATTERED))
     kept = {*drawable.iloc[::every], dossier.baseline}
     frame = dossier.frame[dossier.frame["config"].isin(kept)]
-    facts = score_facts(frame, dossier.swept_keys, dossier.baseline)
+    facts = score_facts(frame, dossier.swept_keys, dossier.ranking)
     if not dossier.swept_keys:
         return facts.head(0), "no key was swept, and the ranking has every seed"
     if facts.empty:
-        return facts, "no configuration beside the baseline is complete"
+        return facts, dossier.why_none_is_best
     return (
         facts,
         f"Drawn: {len(kept):,} of {len(table):,} configurations, evenly over the ranking." if every > 1 else "",

@@ -7,6 +7,7 @@ a count: numbers come from the facts of figures and from tables. What the sweep 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import pandas as pd
@@ -18,14 +19,19 @@ from results.figures.scores import score_figure
 from results.figures.seeds import detectable_lines, fate_table, scatter_facts, spread_lines
 from results.report.page import Callout, Chapter, Code, Part, Table, Text, left_out, plot, table_of
 from results.rows.layout import SPACE_FILE
-from results.rows.tables import is_finished, per_run
+from results.rows.tables import is_finished, mean_bpb, per_run
 from results.rows.text_scale import scale_lines
 from results.verdicts.acceptance import Policy
 from results.verdicts.sweep_results import Dossier
-from results.verdicts.verdict import Verdict
+from results.verdicts.verdict import Headline, Verdict, other_order
 
 P_VALUES = ("p", "p_corrected", "p_no_worse", "sign_flip_p")
-TONES: dict[str, Literal["good", "plain", "bad"]] = {"better": "good", "not shown": "plain", "cannot say": "bad"}
+TONES: dict[Headline, Literal["good", "plain", "bad"]] = {
+    "better": "good",
+    "not shown": "plain",
+    "cannot say": "bad",
+    "infeasible": "bad",
+}
 
 
 def verdict(dossier: Dossier) -> Chapter:
@@ -33,14 +39,15 @@ def verdict(dossier: Dossier) -> Chapter:
     best = dossier.best
     found = dossier.verdict_of(best)
     if best is None or found is None:
-        words = "No configuration beside the baseline is complete, legal and within budget, so nothing can be compared."
-        return Chapter("verdict", "Verdict", [Callout("bad", "Cannot say", words)])
-    counts = pd.Series([item.conclusion for item in dossier.verdicts]).value_counts()
+        return Chapter("verdict", "Verdict", [Callout("bad", "Cannot say", _as_sentence(dossier.why_none_is_best))])
+    counts = pd.Series([item.headline for item in dossier.verdicts]).value_counts()
     told = ", ".join(f"{counts.get(conclusion, 0):,} {conclusion}" for conclusion in TONES)
     parts: list[Part] = [
-        Text(f"Best configuration: {dossier.label(best)} ({best})."),
-        Callout(TONES[found.conclusion], found.conclusion.capitalize(), in_words_of_people(dossier, found)),
+        Text(f"Best configuration by {dossier.ranking.measured}: {dossier.label(best)} ({best})."),
+        Callout(TONES[found.headline], found.headline.capitalize(), in_words_of_people(dossier, found)),
     ]
+    if note := other_order(dossier.ranking):
+        parts.append(Text(note))
     if found.assumption:
         parts.append(Text(f"The test assumes: {found.assumption}."))
     parts.append(Text(f"Of all {len(dossier.verdicts):,} configurations compared: {told}."))
@@ -51,8 +58,12 @@ def verdict(dossier: Dossier) -> Chapter:
 def in_words_of_people(dossier: Dossier, found: Verdict) -> str:
     """The verdict on a configuration that was just named, as a sentence without identities."""
     against = "the baseline" if found.baseline == dossier.baseline else dossier.label(found.baseline)
-    sentence = found.sentence.replace(found.config, "it").replace(found.baseline, against)
+    sentence = replace(found, config="it", baseline=against).sentence
     return sentence[:1].upper() + sentence[1:]
+
+
+def _as_sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def question(dossier: Dossier) -> Chapter:
@@ -69,24 +80,32 @@ def ranking(dossier: Dossier) -> Chapter:
     """The configurations in their order, with intervals."""
     facts = ranking_facts(dossier)
     if facts.empty:
-        return Chapter("ranking", "Ranking", [Text("No configuration is complete, legal and within budget yet.")])
+        return Chapter("ranking", "Ranking", [Text(_as_sentence(dossier.why_none_is_best))])
     caption = (
-        "Configurations by their mean over seeds; the dashed line is the baseline. Intervals hold the spread between "
-        f"seeds; where runs share a trained artifact, their differences below are far sharper.{left_out(facts)}"
+        f"Configurations by their mean {dossier.ranking.measured} over seeds; the dashed line is the baseline. "
+        "Intervals hold the spread between seeds; where runs share a trained artifact, their differences below are far "
+        f"sharper.{left_out(facts)}"
     )
+    mean = f"mean {dossier.ranking.measured}"
     heads = {
-        "rank": "rank", "status": "status", "label": "configuration", "n": "seeds", "mean": "mean (bits per byte)",
+        "rank": "rank", "status": "status", "label": "configuration", "n": "seeds", "mean": mean,
         "sd": "sd", "ci95_low": "95 % from", "ci95_high": "to", "total_bytes": "bytes", "eval_s": "scoring (s)",
+        "breaches": "not ranked because",
     }  # fmt: skip
-    table = dossier.table.assign(label=dossier.table["config"].map(dossier.label))
+    table = dossier.table.assign(
+        label=dossier.table["config"].map(dossier.label),
+        breaches=["; ".join(map(str, dossier.breaches.get(config, ()))) for config in dossier.table["config"]],
+    )
     parts: list[Part] = [
         plot("ranking", "Ranking", ranking_figure(facts), caption),
         table_of(table, heads, "Every configuration with its spread over seeds."),
     ]
     metrics = ((dossier.example or {}).get("stages", {}).get("val_text") or {}).get("metrics")
     if metrics:
-        means = table.set_index("config")["mean"]
-        lines = scale_lines(metrics, means.get(dossier.baseline), means.get(dossier.best))
+        of_arms = (
+            config and mean_bpb(dossier.frame, config, dossier.seeds) for config in (dossier.baseline, dossier.best)
+        )
+        lines = scale_lines(metrics, *of_arms)
         parts.append(Code("For scale, the same text under codes that need no model:", "\n".join(lines)))
     return Chapter("ranking", "Ranking", parts)
 
@@ -100,10 +119,10 @@ def differences(dossier: Dossier) -> Chapter:
     interval = "with the interval that holds at all looks of the race together" if raced else "95 % interval"
     caption = (
         f"Gain over what each is compared with, {interval}; ticks are pairs that share a trained artifact. "
-        f"◆ shown, ● not shown.{left_out(facts)}"
+        f"◆ shown, ● not shown, × infeasible.{left_out(facts)}"
     )
     heads = {
-        "label": "configuration", "conclusion": "verdict", "gain": "gain (bits per byte)",
+        "label": "configuration", "conclusion": "verdict", "gain": "gain in val_bpb (bits per byte)",
         "low": "from" if raced else "95 % from", "high": "to", "n": "n", "test": "test", "p": "p",
         "p_corrected": "p, corrected", "p_no_worse": "p, no worse", "sign_flip_p": "p, sign flips",
         "race": "in the race", "reason": "reason",
@@ -139,7 +158,10 @@ def importance(dossier: Dossier) -> Chapter:
     told = f"More than chance explains: {', '.join(above)}." if above else "No key stands out from chance."
     percent = facts.assign(share=facts["share"].map("{:.0%}".format), by_chance=facts["by_chance"].map("{:.0%}".format))
     heads = {"key": "key", "share": "share", "by_chance": "by chance", "above_chance": "above chance"}
-    caption = "PED-ANOVA: which keys tell the best configurations from the rest; grey bars are within chance."
+    caption = (
+        f"PED-ANOVA over ranked configurations: which keys tell the best by {dossier.ranking.metric} from the rest; "
+        "grey bars are within chance."
+    )
     figure = plot(
         "importance",
         "Parameter importance",
@@ -155,8 +177,12 @@ def scatter(dossier: Dossier) -> Chapter:
     facts, told = scatter_facts(dossier)
     if facts.empty:
         return Chapter("seeds", "Seeds", [Text(f"No figure: {told}."), *_spread(dossier)])
-    caption = f"Each run over the values of each swept key; lines join runs of one trained artifact. {told}".strip()
-    return Chapter("seeds", "Seeds", [plot("scores", "Scores", score_figure(facts), caption), *_spread(dossier)])
+    caption = (
+        f"{dossier.ranking.measured} of each run over the values of each swept key; lines join runs of one trained "
+        f"artifact. {told}"
+    )
+    drawing = plot("scores", "Scores", score_figure(facts), caption.strip())
+    return Chapter("seeds", "Seeds", [drawing, *_spread(dossier)])
 
 
 def _spread(dossier: Dossier) -> list[Part]:

@@ -1,24 +1,25 @@
 """Tables for people and programs: one row per run, or one per configuration over its seeds.
 
 Nothing is averaged over a missing seed: a configuration with a failed seed is failed and has no mean, an incomplete one
-is running; a drifted row is as good as missing. Over-budget and illegal configurations are never ranked. Which
-difference is significant is asked in `compare`.
+is running; a drifted row is as good as missing. Over-budget, illegal and infeasible configurations are never ranked:
+`ranking` has the rule. Which difference is significant is asked in `compare`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from results.rows.ranking import CONDITIONS, Breach, Ranking
 from results.rows.row import COLUMNS
 
-Limits = tuple[float | None, float | None]
-"""Smallest and largest value allowed."""
+BY_SCORE = Ranking()
+"""By val_bpb without a baseline, over all seeds in the rows."""
 STATUS_ORDER = ("done", "running", "stopped", "failed")
 
 
@@ -44,45 +45,88 @@ def swept_keys_of(frame: pd.DataFrame) -> list[str]:
     return [name for name in frame.columns if name not in COLUMNS]
 
 
-def per_configuration(
-    frame: pd.DataFrame,
-    metric: str = "val_bpb",
-    baseline: str = "",
-    seeds: Iterable[int] | None = None,
-    enough: Mapping[str, int] = MappingProxyType({}),
-    own_seeds: bool = False,
-    limits: Mapping[str, Limits] | None = None,
-    higher_first: bool = False,
-) -> pd.DataFrame:
-    """One row per configuration, ranked by the mean of `metric` over seeds, lower first unless told otherwise.
+def per_configuration(frame: pd.DataFrame, ranking: Ranking = BY_SCORE) -> pd.DataFrame:
+    """One row per configuration, best first: ranked by the mean of the metric over seeds, as `ranking` says.
 
-    baseline:  the configuration that others are measured against
-    seeds:     those that count, and that every configuration must have finished; by default all in the table
-    enough:    numbers of seeds that suffice for single configurations: a race gives more to some than to others
-    own_seeds: nothing was declared, so each configuration must have finished just the seeds it has
-    limits:    smallest and largest value allowed of columns; outside, a configuration is infeasible and not ranked
     Columns: rank (1 is best; empty unless done, legal, feasible and within budget), config, is_baseline, status,
     swept values, n (finished seeds), failed, mean, sd (n - 1), ci95_low, ci95_high (t interval; empty below two
     seeds), best, total_bytes and eval_s (largest), within_budget and legal (of every finished seed; unknown counts
     as no).
     """
-    runs = per_run(frame, seeds)
-    grouped = _judged(runs, metric).groupby("config", sort=False)
-    num_seeds = grouped["seed"].nunique() if own_seeds else len(set(runs["seed"] if seeds is None else seeds))
+    runs = per_run(frame, ranking.seeds)
+    grouped = _judged(runs, ranking.metric).groupby("config", sort=False)
+    declared = len(set(runs["seed"] if ranking.seeds is None else ranking.seeds))
+    num_seeds = grouped["seed"].nunique() if ranking.own_seeds else declared
     table = grouped[swept_keys_of(frame)].first()
-    table.insert(0, "status", _status(grouped, num_seeds, enough))
+    table.insert(0, "status", _status(grouped, num_seeds, ranking.enough))
     table["n"] = grouped["score"].count()
     table["failed"] = grouped["broken"].sum()
     table = table.join(_spread(grouped["score"], table["status"] == "done"))
-    table["best"] = grouped["score"].max() if higher_first else grouped["score"].min()
+    table["best"] = grouped["score"].max() if ranking.higher_first else grouped["score"].min()
     for name in ("total_bytes", "eval_s"):
         table[name] = grouped[name].max()
     for name in ("within_budget", "legal"):
         table[name] = grouped[name].all().astype("boolean").where(table["n"] > 0)
-    feasible = _feasible(runs, limits or {}).groupby(runs["config"], sort=False).all()
     table = table.reset_index()
-    table.insert(1, "is_baseline", table["config"] == baseline)
-    return _ranked(table, table["config"].isin(feasible[feasible].index), higher_first)
+    table.insert(1, "is_baseline", table["config"] == ranking.baseline)
+    return _ranked(table, ~table["config"].isin(list(_outside(runs, ranking))), ranking.higher_first)
+
+
+def breaches_of(frame: pd.DataFrame, ranking: Ranking) -> dict[str, tuple[Breach, ...]]:
+    """Why configurations may not be ranked, by configuration: limits that finished runs break, budgets, legality.
+
+    Those that break nothing are left out; so is what has not finished, which has no result that could be excluded.
+    """
+    runs = per_run(frame, ranking.seeds)
+    finished = runs[is_finished(runs, ranking.metric)]
+    columns: dict[str, Sequence[Any]] = {name: _booleans(finished[name]) for name in CONDITIONS if name in finished}
+    columns |= {name: finished[name].astype("float64").tolist() for name in ranking.limits}
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for place, config in enumerate(finished["config"]):
+        rows.setdefault(config, []).append({name: cells[place] for name, cells in columns.items()})
+    found = {config: ranking.breaches(of_config) for config, of_config in rows.items()}
+    return {config: breaches for config, breaches in found.items() if breaches}
+
+
+def _booleans(column: pd.Series[Any]) -> list[bool]:
+    """Unknown counts as no."""
+    return [bool(known and cell) for known, cell in zip(column.notna(), column, strict=True)]
+
+
+def _outside(runs: pd.DataFrame, ranking: Ranking) -> set[str]:
+    """Configurations that break a limit; legality and budgets are columns of the table."""
+    if not ranking.limits:
+        return set()
+    found = breaches_of(runs, ranking)
+    return {config for config, breaches in found.items() if any(each.column in ranking.limits for each in breaches)}
+
+
+def why_none_is_ranked(table: pd.DataFrame, breaches: Mapping[str, Sequence[Breach]]) -> str:
+    """Why no configuration beside the baseline has a rank, by reason: which limits they break, how many, or that none
+    is complete. Empty where one is ranked.
+
+    table, breaches:  of `per_configuration` and `breaches_of`, by the same ranking
+    """
+    others = table[~table["is_baseline"]]
+    if others["rank"].notna().any():
+        return ""
+    complete = others.loc[others["status"] == "done", "config"]
+    if complete.empty:
+        return "no configuration beside the baseline is complete"
+    rules = Counter(breach.rule for config in complete for breach in breaches.get(config, ()))
+    counted = "; ".join(
+        f"of {count}, {rule}" if rule in CONDITIONS.values() else f"{count} break the limit {rule}"
+        for rule, count in rules.most_common()
+    )
+    who = "configuration beside the baseline is" if len(complete) == 1 else "configurations beside the baseline are"
+    return f"{len(complete)} {who} complete and none may be ranked: {counted}"
+
+
+def mean_bpb(frame: pd.DataFrame, config: str, seeds: Iterable[int] | None = None) -> float | None:
+    """Mean bits per byte of a configuration's finished runs, whatever it is ranked by; None where it has none."""
+    runs = per_run(frame[frame["config"] == config], seeds)
+    scores = runs.loc[is_finished(runs), "val_bpb"]
+    return None if scores.empty else float(scores.mean())
 
 
 def handling_lines(frame: pd.DataFrame, seeds: Iterable[int] | None = None) -> list[str]:
@@ -130,17 +174,6 @@ def _spread(scores: Any, done: pd.Series[bool]) -> pd.DataFrame:
     half = sd / np.sqrt(n) * stats.t.ppf(0.975, (n - 1).where(n > 1))
     spread = pd.DataFrame({"mean": mean, "sd": sd, "ci95_low": mean - half, "ci95_high": mean + half})
     return spread.where(done)
-
-
-def _feasible(runs: pd.DataFrame, limits: Mapping[str, Limits]) -> pd.Series[bool]:
-    """Which rows keep every limit; an empty cell breaks none."""
-    keeps = pd.Series(True, index=runs.index)
-    for name, (low, high) in limits.items():
-        cells = runs[name].astype("float64")
-        below = cells < (-np.inf if low is None else low)
-        above = cells > (np.inf if high is None else high)
-        keeps &= ~(below | above)
-    return keeps
 
 
 def _ranked(table: pd.DataFrame, feasible: pd.Series[bool], higher_first: bool) -> pd.DataFrame:

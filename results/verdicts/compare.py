@@ -7,6 +7,8 @@ The rules, fixed before anybody looks at the numbers:
   nothing: else the variance between seeds is shrunk over the whole sweep where that has the degrees of freedom (pooled,
   as far as its arms spread alike), else Welch's test. Against a published mean taken as exact: the one-sample test,
   when asked for.
+- Whether a configuration is feasible is no matter of statistics: the conclusion is about scores alone, and the verdict
+  says beside it which limit is broken, so that nobody announces it as better (`Verdict.headline`).
 - One arm is one configuration: rows whose swept values differ are not averaged under one name.
 - p-values are corrected over all configurations of the sweep (Holm); one that cannot be tested counts as p = 1.
 - The test is made in the unit of the margin. Nats are per token: between tokenizers only bits per byte compare.
@@ -24,7 +26,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from results.rows.tables import per_run
+from results.rows.ranking import Ranking
+from results.rows.tables import breaches_of, per_run
 from results.stats.resampling import bootstrap_interval, sign_flip_p
 from results.stats.shared_variance import SharedVariance
 from results.stats.t_tests import (
@@ -75,13 +78,23 @@ def compare(
         name, reference, flaw = _other_baseline(baseline, terms.unit)
     flaw = evidence.objections.get(name, "") or flaw
     sweeps = dict(zip(runs["config"], runs["sweep"], strict=True)) if "sweep" in runs else {}
+    breaches = breaches_of(runs, Ranking()) if evidence.breaches is None else evidence.breaches
     verdicts = []
     for config, arm in arms.items():
         if arm is reference:
             continue
         why_not = flaw or evidence.objections.get(config, "") or flaws[config]
-        exploratory = evidence.is_exploratory(config)
-        asked = Verdict(config, name, "cannot say", terms.alpha, exploratory, str(sweeps.get(config, "")), why_not)
+        asked = Verdict(
+            config=config,
+            baseline=name,
+            conclusion="cannot say",
+            alpha=terms.alpha,
+            exploratory=evidence.is_exploratory(config),
+            sweep=str(sweeps.get(config, "")),
+            reason=why_not,
+            breaches=tuple(breaches.get(config, ())),
+            baseline_breaches=tuple(breaches.get(name, ())),
+        )
         verdicts.append(asked if why_not else _judged(asked, arm, reference, terms, shared))
     return _corrected(verdicts, terms.correction, evidence.family)
 

@@ -6,9 +6,7 @@ that of the last look alone, so it is told but decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 
 import pandas as pd
 from scipy import stats
@@ -33,19 +31,20 @@ def race_verdicts(
     baseline: str,
     rule: RaceRule,
     unit: Unit,
-    seeds: Sequence[int],
-    objections: Mapping[str, str] = MappingProxyType({}),
+    evidence: Evidence,
 ) -> list[Verdict]:
     """A verdict for every candidate of the race, in the order they were asked.
 
-    seeds:  all that were declared, in their order
+    evidence:  with all declared seeds in their order; the race sees to the number of comparisons itself
     """
+    seeds = evidence.seeds or ()
     terms = Terms(rule.margin, unit, rule.alpha, shared_variance=False)
     verdicts = []
     for config, status in race.statuses.items():
         n = min(race.seeds[config], race.seeds[baseline])
         rows = frame[frame["config"].isin([config, baseline])]
-        found = compare(rows, baseline, terms, Evidence(seeds[:n], objections=objections))
+        of_round = Evidence(seeds[:n], objections=evidence.objections, breaches=evidence.breaches)
+        found = compare(rows, baseline, terms, of_round)
         verdicts += [_judged(verdict, race, rule, status, n) for verdict in found]
     return verdicts
 

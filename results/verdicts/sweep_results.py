@@ -15,9 +15,10 @@ from typing import Any, cast
 import pandas as pd
 
 from results.rows import machines
+from results.rows.ranking import Breach, Ranking
 from results.rows.read import OUTCOME_COLUMNS, frame_of
 from results.rows.row import Row, unfinished_row
-from results.rows.tables import per_configuration
+from results.rows.tables import breaches_of, per_configuration, why_none_is_ranked
 from results.verdicts.acceptance import Acceptance, acceptance_of_records, policy_of
 from results.verdicts.compare import compare
 from results.verdicts.published_records import merged_records
@@ -38,8 +39,8 @@ class Dossier:
     question: str
     frame: pd.DataFrame
     """One row per run, as `read_rows` gives it."""
-    baseline: str
-    """The configuration that others are measured against."""
+    ranking: Ranking
+    """How its configurations are ranked, and against which baseline."""
     verdicts: Sequence[Verdict]
     labels: Mapping[str, str]
     """What people call each configuration, the baseline included."""
@@ -48,10 +49,6 @@ class Dossier:
     acceptances: Sequence[Acceptance] = ()
     """What acceptance rules say of them, where a rule was put to them."""
     swept_keys: Sequence[str] = ()
-    seeds: Sequence[int] | None = None
-    """The declared seeds, which every configuration must finish; None when nothing was declared."""
-    enough: Mapping[str, int] = field(default_factory=dict)
-    """How many of them suffice for single configurations, where a race gave more to some than to others."""
     terms: Mapping[str, str] = field(default_factory=dict)
     """How the question was asked, in words by heading."""
     total_runs: int | None = None
@@ -79,16 +76,33 @@ class Dossier:
     @cached_property
     def table(self) -> pd.DataFrame:
         """One row per configuration, ranked."""
-        undeclared = self.seeds is None
-        return per_configuration(
-            self.frame, baseline=self.baseline, seeds=self.seeds, enough=self.enough, own_seeds=undeclared
-        )
+        return per_configuration(self.frame, self.ranking)
+
+    @cached_property
+    def breaches(self) -> Mapping[str, Sequence[Breach]]:
+        """Why configurations may not be ranked, by configuration."""
+        return breaches_of(self.frame, self.ranking)
+
+    @property
+    def baseline(self) -> str:
+        """The configuration that others are measured against."""
+        return self.ranking.baseline
+
+    @property
+    def seeds(self) -> Sequence[int] | None:
+        """The declared seeds; None when nothing was declared."""
+        return self.ranking.seeds
 
     @property
     def best(self) -> str | None:
-        """The best ranked configuration beside the baseline, or None while none can be ranked."""
+        """The best ranked configuration beside the baseline; None while none is ranked: `why_none_is_best` says why."""
         ranked = self.table[self.table["rank"].notna() & ~self.table["is_baseline"]]
         return None if ranked.empty else str(ranked.iloc[0]["config"])
+
+    @property
+    def why_none_is_best(self) -> str:
+        """Which limits all of them break, or that none is complete; empty where there is a best one."""
+        return why_none_is_ranked(self.table, self.breaches)
 
     def with_example(self, record: Mapping[str, Any] | None) -> Dossier:
         """The same, with the record of a run that shows what was done; which one depends on the ranking."""
@@ -116,7 +130,7 @@ def published_dossier() -> Dossier:
         name="published records",
         question=RECORDS_QUESTION,
         frame=_full_rows(pd.concat(arms.values(), ignore_index=True)),
-        baseline=names[0],
+        ranking=Ranking(baseline=names[0], own_seeds=True),
         verdicts=verdicts,
         labels={name: name.partition("_")[2] or name for name in names},
         acceptances=[found for rule in RULES for found in acceptance_of_records(policy_of(rule))],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from results.rows.ranking import Breach
 from results.verdicts.verdict import Unit
 
 
@@ -29,14 +30,16 @@ class Terms:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Which seeds count, how they were chosen, and what the seed ledger says against them."""
+    """Which seeds count, how they were chosen, what the seed ledger says against them, and who may not win."""
 
-    seeds: Collection[int] | None = None
+    seeds: Sequence[int] | None = None
     """Those that count, and that every configuration must have finished; None: all in the rows."""
     exploratory: bool = False
     """Whether scores on these seeds chose which configurations are compared."""
     objections: Mapping[str, str] = field(default_factory=dict)
     """By configuration (the baseline too), why its seeds show nothing."""
+    breaches: Mapping[str, Sequence[Breach]] | None = None
+    """By configuration, why it may not be ranked, from `breaches_of`; None: as the rows say it of legality, budgets."""
     looked_at: Collection[str] = ()
     """Configurations whose seeds were added to after a look: exploratory."""
     family: int = 0

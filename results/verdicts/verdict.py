@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from results.rows.ranking import Breach, Ranking
+
 Unit = Literal["nats", "bpb"]
+Headline = Literal["better", "not shown", "cannot say", "infeasible"]
 SCORE_IN: dict[Unit, str] = {"nats": "val_loss", "bpb": "val_bpb"}
 """The column that is compared when the margin is in this unit."""
+
+
+def other_order(ranking: Ranking) -> str:
+    """What to know where configurations are ranked by one number and compared by another; empty where both agree."""
+    if ranking.metric in SCORE_IN.values() and not ranking.higher_first:
+        return ""
+    return f"Ranked by {ranking.axis}; compared by val_bpb (bits per byte, lower is better)."
 
 
 @dataclass(frozen=True)
@@ -23,7 +34,12 @@ class Effect:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What can be said about one configuration against the baseline, and on what evidence."""
+    """What can be said about one configuration against the baseline, and on what evidence.
+
+    Two things are kept apart: the `conclusion` is about scores alone, and `breaches` say why the configuration may not
+    win whatever its score (a limit, its budget, legality). `headline` and `sentence` put the second first, so that an
+    infeasible configuration is never announced as better.
+    """
 
     config: str
     baseline: str
@@ -61,24 +77,48 @@ class Verdict:
     """Seeds at the first and the last look of a race."""
     settle: str = ""
     """The command that puts the winner to fresh seeds, in full; empty where nobody said where its sweep lies."""
+    breaches: tuple[Breach, ...] = ()
+    """Why the configuration is infeasible; empty if it may be ranked."""
+    baseline_breaches: tuple[Breach, ...] = ()
+    """The same of the baseline, which is a measure and no candidate."""
+
+    @property
+    def headline(self) -> Headline:
+        """The conclusion in a word or two; 'infeasible' goes before any conclusion about the score."""
+        return "infeasible" if self.breaches else self.conclusion
 
     @property
     def sentence(self) -> str:
         """The verdict in words for somebody who never heard of a t-test."""
-        if self.bpb is None:
-            return f"{self.config} against {self.baseline}: cannot say, {self.reason}."
-        gain = -self.bpb.difference
-        direction = "better" if gain >= 0 else "worse"
-        measured = f"{self.config} scores {_amount(self, abs(gain))} {direction} than {self.baseline}"
-        which = "interval for all looks together" if self.looks else "95 % interval"
-        interval = f"{which} of the gain {-self.bpb.high:.5f} to {-self.bpb.low:.5f} bits per byte"
-        claim = f"a gain of more than {_margin(self)}" if self.bpb.margin else "a gain"
-        found = {"better": "suggested" if self.exploratory else "shown"}.get(self.conclusion, "not shown")
-        told = f"{measured} ({interval}). At alpha = {self.alpha:g} {claim} is {found}: {_evidence(self)}."
-        told += _no_worse(self)
-        warning = " Exploratory: the choice was made on these very seeds; settle it with: "
-        warning += self.settle or f"orchestrator confirm {self.sweep or 'NAME'}"
-        return told + (warning if self.exploratory else "")
+        said = _of_scores(self)
+        if self.breaches:
+            said = f"{self.config} is infeasible: {_listed(self.breaches)}. Its score alone: {said}"
+        elif self.exploratory and self.bpb is not None:
+            said += " Exploratory: the choice was made on these very seeds; settle it with: "
+            said += self.settle or f"orchestrator confirm {self.sweep or 'NAME'}"
+        if self.baseline_breaches:
+            said += f"{'' if said.endswith('.') else '.'} {self.baseline} is itself infeasible"
+            said += f" ({_listed(self.baseline_breaches)})."
+        return said
+
+
+def _listed(breaches: Sequence[Breach]) -> str:
+    return "; ".join(map(str, breaches))
+
+
+def _of_scores(verdict: Verdict) -> str:
+    """What the scores say, feasible or not."""
+    if verdict.bpb is None:
+        return f"{verdict.config} against {verdict.baseline}: cannot say, {verdict.reason}."
+    gain = -verdict.bpb.difference
+    direction = "better" if gain >= 0 else "worse"
+    measured = f"{verdict.config} scores {_amount(verdict, abs(gain))} {direction} than {verdict.baseline}"
+    which = "interval for all looks together" if verdict.looks else "95 % interval"
+    interval = f"{which} of the gain {-verdict.bpb.high:.5f} to {-verdict.bpb.low:.5f} bits per byte"
+    claim = f"a gain of more than {_margin(verdict)}" if verdict.bpb.margin else "a gain"
+    shown = {"better": "suggested" if verdict.exploratory else "shown"}.get(verdict.conclusion, "not shown")
+    said = f"{measured} ({interval}). At alpha = {verdict.alpha:g} {claim} is {shown}: {_evidence(verdict)}."
+    return said + _no_worse(verdict)
 
 
 def _amount(verdict: Verdict, bpb: float) -> str:

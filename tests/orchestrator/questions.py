@@ -46,13 +46,13 @@ def score(run: Run) -> float:
     return 2.0 + 0.01 * math.log(run.recipe.ttt.lr / 0.004) ** 2 + 1e-3 * (run.seed % 7)
 
 
-def leave_runs(sweep: Sweep, val_bpb: Callable[[Run], float]) -> None:
-    """Finishes a whole sweep with these scores, as a driver would leave it."""
+def leave_runs(sweep: Sweep, val_bpb: Callable[[Run], float], eval_s: Callable[[Run], float] = lambda run: 1.0) -> None:
+    """Finishes a whole sweep with these scores and seconds of scoring, as a driver would leave it."""
     queue, ledger = queue_of(sweep), Ledger(sweep.store)
     while isinstance(run := queue.next_run(), Run):
         sweep.declare(run.configuration)
         ledger.start(sweep.name, run.configuration.id, run.seed)
-        record = record_of(run, val_bpb=val_bpb(run))
+        record = record_of(run, val_bpb=val_bpb(run), eval_s=eval_s(run))
         path = sweep.record_path(run.run_id, short=run.configuration.rung < 1)
         path.parent.mkdir(exist_ok=True)
         path.write_text(record.model_dump_json())
@@ -60,12 +60,12 @@ def leave_runs(sweep: Sweep, val_bpb: Callable[[Run], float]) -> None:
         queue.finished(run.run_id, record)
 
 
-def record_of(run: Run, status: str = "done", val_bpb: float | None = None) -> Record:
+def record_of(run: Run, status: str = "done", val_bpb: float | None = None, eval_s: float = 1.0) -> Record:
     """What a run would have written."""
     metrics = {
         "val_bpb": score(run) if val_bpb is None else val_bpb,
         "val_loss": 1.5 * (score(run) if val_bpb is None else val_bpb),
-        "eval_s": 1.0,
+        "eval_s": eval_s,
         "legal": True,
     }
 

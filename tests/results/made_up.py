@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from results.rows.ranking import Ranking
 from results.rows.read import OUTCOME_COLUMNS, frame_of
 from results.rows.row import unfinished_row
 from results.verdicts.compare import compare
@@ -42,11 +43,10 @@ def dossier(num_configs: int = 6, *, folder: Path | None = None, verdicts: bool 
         name="made-up",
         question="Which learning rate?",
         frame=frame,
-        baseline="base",
+        ranking=Ranking(baseline="base", seeds=SEEDS),
         verdicts=compare(frame, "base", Terms(0.005, "nats"), Evidence(exploratory=True)) if verdicts else [],
         labels={config: f"lr of {config}" for config in frame["config"]} | {"base": "baseline"},
         swept_keys=KEYS,
-        seeds=SEEDS,
         total_runs=len(frame),
         outcomes=_outcomes(frame),
         curve_of=_curves(folder),

@@ -4,10 +4,9 @@ import pytest
 
 from orchestrator.analysis.comparison import seed_line, verdict_lines
 from orchestrator.analysis.confirm import confirmation_of, fresh_seeds, num_seeds_for, winner_of
-from orchestrator.analysis.tables import rows_of
+from orchestrator.analysis.tables import rows_of, table_of
 from orchestrator.run.feed import queue_of
 from orchestrator.sweep.sweep import open_sweep
-from results.rows.tables import per_configuration
 from tests.orchestrator.questions import TTT, leave_runs, score, space_of
 from trainer.spec.errors import UserError
 
@@ -41,13 +40,13 @@ def confirmed(sweep, num_seeds=4):
 
 def verdict_of(sweep) -> str:
     frame = rows_of(sweep)
-    table = per_configuration(frame, baseline=sweep.asked()[0].id, seeds=sweep.space.seeds)
+    table = table_of(sweep, frame)
     return "\n".join(verdict_lines(sweep, frame, table))
 
 
 def test_the_best_configuration_and_the_baseline_run_on_declared_fresh_seeds(sweep):
     again = confirmed(sweep)
-    table = per_configuration(rows_of(sweep), seeds=sweep.space.seeds)
+    table = table_of(sweep, rows_of(sweep))
     assert [item.id for item in again.asked()] == [sweep.asked()[0].id, table.iloc[0]["config"]]
     assert len(set(again.space.seeds) - set(sweep.space.seeds)) == 4
     assert "in sweep ttt: 1 done, 2 done" in seed_line(again, again.asked()[1].id)

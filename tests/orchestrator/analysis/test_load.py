@@ -9,6 +9,7 @@ from orchestrator.analysis.load import dossier_of, open_dossier
 from orchestrator.cli import main
 from orchestrator.sweep.notes import keep_plan, read_plan
 from results.figures.seeds import fate_table
+from results.report.findings import in_words_of_people
 from results.rows.costs import stage_facts
 from results.verdicts.seed_ledger import Ledger
 from tests.sweep_on_disk import finished_sweep
@@ -90,3 +91,10 @@ def test_an_unknown_sweep_ends_in_a_message_and_status_2(sweep, monkeypatch, cap
         main()
     assert ended.value.code == 2
     assert "did you mean 'small'?" in capsys.readouterr().err
+
+
+def test_the_command_that_settles_a_verdict_keeps_the_identity_that_the_sentence_leaves_out(sweep):
+    dossier = dossier_of(sweep)
+    said = in_words_of_people(dossier, dossier.verdict_of(dossier.best))
+    assert said.startswith("It scores")
+    assert f"--config {dossier.best}" in said

@@ -215,3 +215,11 @@ def test_a_score_that_is_no_number_fails_its_configuration(tmp_path, score):
         [queue(space).next_run()] * 2, (2.0, score), strict=True
     )]  # fmt: skip
     assert outcome_of(space, runs) == Outcome(None)
+
+
+def test_a_limited_column_that_a_run_does_not_have_breaks_no_limit_of_the_search_or_the_table(tmp_path):
+    space = space_of(tmp_path, TTT + "constraints: {peak_memory_bytes: {max: 100}, eval_s: {max: 0.5}}")
+    run = queue(space).next_run()
+    rows = [row_of(record_of(run).model_dump(), "", ())]
+    assert outcome_of(space, rows).violations == {"peak_memory_bytes": 0.0, "eval_s": 0.5}
+    assert [breach.column for breach in space.ranking().breaches(rows)] == ["eval_s"]

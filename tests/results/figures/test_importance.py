@@ -36,7 +36,7 @@ def test_where_no_knob_matters_none_takes_more_than_chance_allows_it():
 @pytest.mark.parametrize(
     ("num_configs", "keys", "reason"),
     [
-        (6, KEYS, f"6 configurations beside the baseline are complete, and at least {FEWEST} are needed"),
+        (6, KEYS, f"6 configurations beside the baseline are ranked, and at least {FEWEST} are needed"),
         (30, KEYS[:1], "ttt.lr is the only swept key, so there is nothing to share"),
         (30, (), "no key was swept over more than one value"),
     ],
@@ -54,3 +54,10 @@ def test_a_key_that_is_empty_for_some_configurations_is_no_obstacle():
         replace(made, frame=made.frame.assign(**{"ttt.epochs": made.frame["ttt.epochs"].mask(off)}))
     )
     assert (len(facts), reason) == (3, "")
+
+
+def test_the_best_are_those_of_the_metric_whichever_way_is_better():
+    made = dossier(60, verdicts=False)
+    mirrored = replace(made, ranking=replace(made.ranking, metric="eval_s", higher_first=True))
+    mirrored = replace(mirrored, frame=made.frame.assign(eval_s=-made.frame["val_bpb"]))
+    assert importance_facts(mirrored)[0].equals(importance_facts(made)[0])

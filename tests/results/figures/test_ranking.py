@@ -5,14 +5,17 @@ import math
 import pytest
 
 from results.figures.ranking import gain_facts, gain_figure, ranking_facts, ranking_figure
+from results.rows.ranking import Bounds, Ranking
+from results.rows.tables import breaches_of
 from results.verdicts.compare import compare
 from results.verdicts.sweep_results import Dossier, published_dossier
+from results.verdicts.terms import Evidence
 from tests.results.made_up import dossier
 from tests.results.sweeps import frame, row
 
 
 def of(table, baseline="base"):
-    return Dossier("demo", "?", table, baseline, compare(table, baseline), {})
+    return Dossier("demo", "?", table, Ranking(baseline=baseline, own_seeds=True), compare(table, baseline), {})
 
 
 def shared(config, seed, bpb, **more):
@@ -74,3 +77,17 @@ def test_published_records_stand_in_for_a_sweep_each_against_the_one_before():
     last = published.verdict_of("2026-04-29_SmearGateBOSFix_3Seed_1.06141")
     assert (last.conclusion, last.n_candidate) == ("not shown", 3)
     assert not published.frame.duplicated(["config", "seed"]).any()
+
+
+def test_the_ranking_figure_follows_the_metric_and_the_gains_name_who_is_infeasible():
+    table = frame(*(shared(name, seed, bpb, eval_s=s) for name, bpb, s in (("base", 2.0, 1.0), ("a", 1.9, 9.0))
+                    for seed in (1, 2, 3)), shared("b", 1, 1.8, eval_s=4.0))  # fmt: skip
+    ranking = Ranking("eval_s", True, {"eval_s": Bounds(max=5)}, "base", own_seeds=True)
+    breaches = breaches_of(table, ranking)
+    made = Dossier("demo", "?", table, ranking, compare(table, "base", evidence=Evidence(breaches=breaches)), {})
+    facts = ranking_facts(made)
+    assert (list(facts["config"]), list(facts["mean"])) == (["b", "base"], [4.0, 1.0])
+    assert facts.attrs["axis"] == "eval_s (s, higher is better)"
+    gains = gain_facts(made).set_index("config")
+    assert gains["conclusion"].to_dict() == {"b": "cannot say", "a": "infeasible"}
+    assert gains.loc["a", "reason"].startswith("eval_s 9 exceeds the limit 5")

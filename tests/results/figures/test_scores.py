@@ -6,6 +6,7 @@ import struct
 import pytest
 
 from results.figures.scores import draw_scores, score_facts
+from results.rows.ranking import Bounds, Ranking
 from results.rows.read import frame_of
 from results.rows.row import unfinished_row
 from results.rows.tables import per_configuration
@@ -68,7 +69,7 @@ def test_a_line_follows_an_artifact_only_where_it_has_one_run_at_each_x():
 
 def test_the_baseline_is_a_band_and_not_a_point():
     rows = sweep([0.001, 0.002])
-    facts = score_facts(rows, ["ttt.lr"], baseline="c0")
+    facts = score_facts(rows, ["ttt.lr"], Ranking(baseline="c0"))
     known = per_configuration(rows).set_index("config").loc["c0"]
     assert set(facts["config"]) == {"c1"}
     assert facts["baseline_mean"].iloc[0] == known["mean"]
@@ -91,7 +92,9 @@ def test_the_drawing_is_1200_pixels_wide(tmp_path, num_keys, num_seeds):
     rows = [
         run(f"c{c}", s, 2.0 + c, a__one=1, **dict.fromkeys(keys, 10.0**c)) for c in range(4) for s in range(num_seeds)
     ]
-    draw_scores(score_facts(table(*rows), [f"a.k{i}" for i in range(num_keys)], "c0"), tmp_path / "scores.png")
+    draw_scores(
+        score_facts(table(*rows), [f"a.k{i}" for i in range(num_keys)], Ranking(baseline="c0")), tmp_path / "scores.png"
+    )
     width, _height = struct.unpack(">II", (tmp_path / "scores.png").read_bytes()[16:24])
     assert width == 1200
 
@@ -99,3 +102,10 @@ def test_the_drawing_is_1200_pixels_wide(tmp_path, num_keys, num_seeds):
 def test_a_sweep_without_results_draws_a_figure_that_says_so(tmp_path):
     draw_scores(score_facts(sweep([0.1]).head(0), ["ttt.lr"]), tmp_path / "scores.svg")
     assert "<svg" in (tmp_path / "scores.svg").read_text()
+
+
+def test_the_figure_shows_the_metric_of_the_ranking_and_no_infeasible_configuration():
+    rows = [run(name, 1, 2.0, a__lr=lr) | {"eval_s": s} for name, lr, s in (("quick", 1, 3.0), ("slow", 2, 9.0))]
+    facts = score_facts(table(*rows), ["a.lr"], Ranking("eval_s", limits={"eval_s": Bounds(max=5)}))
+    assert (list(facts["config"]), list(facts["score"])) == (["quick"], [3.0])
+    assert set(facts["measured"]) == {"eval_s (s)"}

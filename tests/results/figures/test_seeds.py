@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from results.figures.seeds import Spread, between_pairs, between_seeds, detectable_lines, spread_lines
+from results.rows.ranking import Ranking
 from results.stats.power import design_of
 from results.verdicts.compare import compare
 from results.verdicts.sweep_results import Dossier
@@ -15,7 +16,7 @@ from tests.results.sweeps import frame, row
 
 
 def of(*rows):
-    return Dossier("demo", "?", frame(*rows), "base", [], {})
+    return Dossier("demo", "?", frame(*rows), Ranking(baseline="base", own_seeds=True), [], {})
 
 
 def test_the_spread_is_pooled_around_each_groups_own_mean():
@@ -42,7 +43,7 @@ def test_pairing_leaves_the_spread_of_the_gains():
 def test_the_minimum_detectable_effect_is_that_of_the_test_that_was_made():
     random = np.random.default_rng(0)
     rows = [row(c, s, 2.0 + 0.01 * random.normal()) for c in ("base", "a", "b", "c", "d") for s in (1, 2, 3)]
-    made = replace(of(*rows), seeds=(1, 2, 3), verdicts=compare(frame(*rows), "base"))
+    made = replace(of(*rows), ranking=Ranking(baseline="base", seeds=(1, 2, 3)), verdicts=compare(frame(*rows), "base"))
     gain = design_of(False, 4, 3, between_seeds(made).sd, 0.01).minimum_detectable_effect()
     assert detectable_lines(made, made.verdicts[0])[0].startswith(
         f"3 seeds with this spread show a gain of {gain:.4f} "

@@ -117,7 +117,7 @@ def test_records_have_a_report(tmp_path):
     page = words(path.read_text(encoding="utf-8"))
     assert "These runs are published elsewhere." in page
     assert "Would it be accepted? pg-written: beats the incumbent by at least 0.005 nats" in page
-    assert "Ranking Configurations by their mean over seeds" in page
+    assert "Ranking Configurations by their mean val_bpb (bits per byte) over seeds" in page
 
 
 def test_many_configurations_make_no_longer_a_page_and_it_says_what_it_left_out():

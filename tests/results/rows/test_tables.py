@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from results.rows.ranking import Ranking
 from results.rows.tables import handling_lines, per_configuration, per_run
 from tests.results.sweeps import frame, row
 
@@ -16,7 +17,7 @@ def three(config, *scores, **changes):
 
 
 def test_a_configuration_is_described_by_its_seeds():
-    table = per_configuration(frame(*three("a", 2.0, 2.1, 2.2)), baseline="a")
+    table = per_configuration(frame(*three("a", 2.0, 2.1, 2.2)), Ranking(baseline="a"))
     found = table.iloc[0]
     assert (found["n"], found["failed"], found["best"], found["rank"]) == (3, 0, 2.0, 1)
     assert found["is_baseline"]
@@ -56,9 +57,9 @@ def test_a_seed_that_only_other_configurations_have_is_missing():
 
 
 def test_declared_seeds_that_nobody_has_finished_are_missing():
-    table = per_configuration(frame(*three("a", 2.0, 2.1, 9.0)), seeds=[1, 2])
+    table = per_configuration(frame(*three("a", 2.0, 2.1, 9.0)), Ranking(seeds=(1, 2)))
     assert (table["n"].iloc[0], table["mean"].iloc[0]) == (2, pytest.approx(2.05))
-    assert per_configuration(frame(*three("a", 2.0, 2.1)), seeds=[1, 2, 3])["status"].iloc[0] == "running"
+    assert per_configuration(frame(*three("a", 2.0, 2.1)), Ranking(seeds=(1, 2, 3)))["status"].iloc[0] == "running"
 
 
 def test_illegal_and_over_budget_configurations_are_never_ranked():
@@ -89,7 +90,7 @@ def test_the_largest_bytes_and_seconds_of_the_seeds_are_told():
 
 def test_another_metric_can_be_ranked():
     rows = frame(row("a", 1, 2.0, sliding_bpb=1.0), row("b", 1, 1.0, sliding_bpb=2.0))
-    assert list(per_configuration(rows, metric="sliding_bpb")["config"]) == ["a", "b"]
+    assert list(per_configuration(rows, Ranking("sliding_bpb"))["config"]) == ["a", "b"]
 
 
 def test_an_empty_sweep_has_an_empty_table_with_the_same_columns():
@@ -125,5 +126,5 @@ def test_the_table_states_by_which_rule_rows_were_handled():
 
 def test_where_nothing_was_declared_each_configuration_stands_with_the_seeds_it_has():
     rows = frame(row("a", 1, 2.0), row("a", 2, 2.1), row("b", 7, 2.2))
-    assert per_configuration(rows, own_seeds=True)["status"].tolist() == ["done", "done"]
+    assert per_configuration(rows, Ranking(own_seeds=True))["status"].tolist() == ["done", "done"]
     assert set(per_configuration(rows)["status"]) == {"running"}

@@ -246,3 +246,19 @@ def test_a_loss_that_can_be_excluded_is_said():
     verdict = only(rows, "base", Terms(0.05))
     assert (verdict.conclusion, verdict.p_no_worse < 0.01) == ("not shown", True)
     assert "It is no worse by 0.05 bits per byte" in verdict.sentence
+
+
+def test_a_better_score_over_budget_is_infeasible_and_said_so_before_the_score():
+    rows = frame(*arm("base", BASELINE), *arm("new", (1.0, 1.1, 1.2), within_budget=False))
+    verdict = only(rows, "base")
+    assert (verdict.conclusion, verdict.headline) == ("better", "infeasible")
+    assert verdict.sentence.startswith("new is infeasible: a run is not known to be within its budget")
+    assert "Its score alone: new scores 1.01667 bits per byte" in verdict.sentence
+
+
+def test_an_infeasible_baseline_is_a_measure_all_the_same_and_that_is_said():
+    rows = frame(*arm("base", BASELINE, within_budget=False), *arm("new", (1.0, 1.1, 1.2)))
+    verdict = only(rows, "base")
+    assert verdict.headline == "better"
+    assert verdict.sentence.endswith("base is itself infeasible (a run is not known to be within its budget of bytes "
+                                     "and seconds).")  # fmt: skip
