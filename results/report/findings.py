@@ -102,10 +102,8 @@ def ranking(dossier: Dossier) -> Chapter:
     ]
     metrics = ((dossier.example or {}).get("stages", {}).get("val_text") or {}).get("metrics")
     if metrics:
-        of_arms = (
-            config and mean_bpb(dossier.frame, config, dossier.seeds) for config in (dossier.baseline, dossier.best)
-        )
-        lines = scale_lines(metrics, *of_arms)
+        baseline, best = (mean_bpb(dossier.frame, arm or "", dossier.seeds) for arm in (dossier.baseline, dossier.best))
+        lines = scale_lines(metrics, baseline, best)
         parts.append(Code("For scale, the same text under codes that need no model:", "\n".join(lines)))
     return Chapter("ranking", "Ranking", parts)
 
