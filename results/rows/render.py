@@ -1,6 +1,7 @@
-"""A table as text for a terminal, or as CSV, JSON, Markdown or Parquet for programs.
+"""Renders a table as text for a terminal, or as CSV, JSON, Markdown or Parquet.
 
-Text is rounded and cut to the terminal's width and says so; the other formats hold every column in full precision.
+Text is rounded and has only the columns that fit the terminal, which a note below says; CSV, JSON and Parquet have all
+columns in full precision.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ BETWEEN = 3
 
 
 def render(frame: pd.DataFrame, format: str = "text", width: int | None = None) -> str | bytes:
-    """The table in a format: bytes for `parquet`, else text.
+    """Renders the table: bytes for `parquet`, else text.
 
-    width:  columns of the terminal, for `text`; by default those of this one
-    JSON is a list of rows; what is empty, NaN or infinite there is null. Raises UserError for an unknown format.
+    width:  characters per line, for `text`; by default those of this terminal
+    JSON is a list of rows, with null for empty, NaN and infinite cells. Raises UserError for an unknown format.
     """
     if format not in get_args(Format):
         known = ", ".join(get_args(Format))
@@ -44,7 +45,7 @@ def render(frame: pd.DataFrame, format: str = "text", width: int | None = None) 
 
 
 def shown(name: str, cell: Any) -> str:
-    """A cell as people read it: scores to five decimals, counts with thousands, nothing for an empty one."""
+    """A cell as text: scores with five decimals, counts with thousands separators, empty for an empty cell."""
     if _is_empty(cell):
         return ""
     if isinstance(cell, bool) or pd.api.types.is_bool(cell):
@@ -69,7 +70,7 @@ def _json_cell(cell: Any) -> Any:
 
 
 def _parquet(frame: pd.DataFrame) -> bytes:
-    """A swept key may hold numbers and words at once; Parquet columns may not, so such a one becomes words."""
+    """Parquet columns have one type, so columns with both numbers and text are converted to text."""
     mixed = [str(name) for name in frame if pd.api.types.infer_dtype(frame[name], skipna=True).startswith("mixed")]
     words = {name: frame[name].map(str, na_action="ignore") for name in mixed}
     plain = frame.assign(**words)
@@ -95,13 +96,13 @@ def _text(frame: pd.DataFrame, width: int) -> str:
 
 
 def _aligned(name: str, cells: list[str], words: bool) -> list[str]:
-    """Head and cells in equal width: words to the left, numbers to the right."""
+    """Head and cells padded to equal width: text to the left, numbers to the right."""
     width = max(len(text) for text in [name, *cells])
     return [text.ljust(width) if words else text.rjust(width) for text in [name, *cells]]
 
 
 def _worth_showing(column: pd.Series[Any]) -> bool:
-    """Not what is empty throughout, the sweep that the reader named, that all is done, that none failed, nor errors."""
+    """Whether the column has information: not if it is empty or the same for all rows, and not for error messages."""
     if column.name == "sweep":
         return column.nunique() > 1
     if column.name == "status":
@@ -112,7 +113,7 @@ def _worth_showing(column: pd.Series[Any]) -> bool:
 
 
 def _fitting(cells: dict[str, list[str]], width: int) -> list[str]:
-    """The columns that fit side by side: first those a reader cannot do without, then the others as they come."""
+    """The columns that fit the width, taken in the order: those of NEEDED, swept keys, others."""
     left, fitting = width, set()
     for name in sorted(cells, key=lambda name: (name not in NEEDED, "." not in name)):  # swept keys are dotted
         needs = max(len(text) for text in [name, *cells[name]]) + BETWEEN
@@ -123,11 +124,11 @@ def _fitting(cells: dict[str, list[str]], width: int) -> list[str]:
 
 
 def _below(frame: pd.DataFrame, num_hidden: int) -> list[str]:
-    """What the table itself cannot show: why runs failed, and how to see the columns that did not fit."""
+    """Lines below the table: errors of failed runs, and how to see the columns that did not fit."""
     lines = []
     if "error" in frame:
-        told = frame[frame["error"].fillna("") != ""]
-        for config, seed, error in zip(told["config"], told["seed"], told["error"], strict=True):
+        failed = frame[frame["error"].fillna("") != ""]
+        for config, seed, error in zip(failed["config"], failed["seed"], failed["error"], strict=True):
             lines.append(f"{config} seed {seed}: {error.strip().splitlines()[-1]}")
     if num_hidden:
         columns = "1 column does" if num_hidden == 1 else f"{num_hidden} columns do"

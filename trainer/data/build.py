@@ -75,7 +75,7 @@ def _write(out: Path, tokenizer_path: Path, train: Iterable[str], val: Iterable[
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
-            yield from sorted(found for found in path.rglob("*") if found.is_file())
+            yield from sorted(file for file in path.rglob("*") if file.is_file())
         else:
             yield path
 

@@ -145,9 +145,9 @@ def _is_intact(folder: Path, name: str) -> bool:
 
 
 def _vocab_size(variant: str) -> int:
-    if not (found := re.fullmatch(r"sp(\d+)", variant)):
+    if not (match := re.fullmatch(r"sp(\d+)", variant)):
         raise DataError(f"variant '{variant}' is unknown; expected sp and a vocabulary, such as sp1024 or sp8192")
-    return int(found[1])
+    return int(match[1])
 
 
 def _val_shards(out: Path, dataset: str, train_shards: int, source: Source) -> int:

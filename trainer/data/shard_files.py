@@ -30,10 +30,10 @@ def split_files(folder: Path | str, split: Split) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"data.folder = '{folder}' is no folder; {HOW_TO_GET_SHARDS}")
-    found = present_shards(folder, split)
-    if not found:
+    files = present_shards(folder, split)
+    if not files:
         raise DataError(f"data.folder = '{folder}' holds no {shard_name(split, 0)} or later; {HOW_TO_GET_SHARDS}")
-    return found
+    return files
 
 
 HOW_TO_GET_SHARDS = (

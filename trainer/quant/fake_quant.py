@@ -131,11 +131,11 @@ def _nearest(weight_RC: Tensor, bits: int, clip_search: bool, scale: RowScale) -
     if not clip_search:
         return _below_clip(weight_RC, weight_RC.abs().amax(dim=1), bits, scale)
     clips_QR = torch.quantile(weight_RC.abs(), torch.tensor(CLIP_QUANTILES, device=weight_RC.device), dim=1)
-    found = [_below_clip(weight_RC, clip_R, bits, scale) for clip_R in clips_QR]
-    errors_QR = torch.stack([(dequantize_rows(*pair) - weight_RC).square().sum(dim=1) for pair in found])
+    candidates = [_below_clip(weight_RC, clip_R, bits, scale) for clip_R in clips_QR]
+    errors_QR = torch.stack([(dequantize_rows(*pair) - weight_RC).square().sum(dim=1) for pair in candidates])
     best_R = errors_QR.argmin(dim=0)
     rows_R = torch.arange(len(best_R), device=best_R.device)
-    codes, scales = (torch.stack(parts)[best_R, rows_R] for parts in zip(*found, strict=True))
+    codes, scales = (torch.stack(parts)[best_R, rows_R] for parts in zip(*candidates, strict=True))
     return codes, scales
 
 

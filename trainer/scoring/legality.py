@@ -184,7 +184,7 @@ class Ledger:
         Raises LegalityError for learning before scoring, and for learning once nothing is left to score.
         """
         if self._open_issue is not None:
-            raise LegalityError("training rows were asked for while issued windows are not committed")
+            raise LegalityError("training rows were requested while issued windows are not committed")
         self._same_on_every_rank(chunk_start, chunk_end, row_tokens)
         own = [self._coverage_P[chunk_start:chunk_end].to(torch.int64), torch.tensor([self._num_scored])]
         counts = self._over_ranks(torch.cat(own))
@@ -241,7 +241,7 @@ class Ledger:
         own = torch.tensor(request)
         largest, negated_smallest = self._ranks.max_(torch.stack([own, -own]).to(self._ranks.device)).cpu()
         if not largest.equal(-negated_smallest):
-            raise LegalityError(f"ranks ask for different training rows, this one for {request}; all must ask alike")
+            raise LegalityError(f"ranks request different training rows, this one {request}; all must request the same")
 
     def _over_ranks(self, tensor: Tensor) -> Tensor:
         return self._ranks.sum_(tensor.to(self._ranks.device, copy=True)).cpu()

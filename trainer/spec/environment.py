@@ -94,7 +94,7 @@ def commit() -> str:
 
     Outside a checkout, as in the upload of `ray job submit`, WITHOUT_GIT and a digest of the package's files.
     """
-    asked = (
+    described = (
         subprocess.run(
             ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"],  # noqa: S607
             cwd=PACKAGE,
@@ -106,7 +106,9 @@ def commit() -> str:
         else None
     )
     return (
-        asked.stdout.strip() if asked is not None and asked.returncode == 0 else f"{WITHOUT_GIT}{code_digest(PACKAGE)}"
+        described.stdout.strip()
+        if described is not None and described.returncode == 0
+        else f"{WITHOUT_GIT}{code_digest(PACKAGE)}"
     )
 
 

@@ -67,12 +67,12 @@ class StoreUnreachable(StoreFull):
     """The store's bucket cannot be reached: a wrong name, missing credentials, no network."""
 
 
-def did_you_mean(found: str, known: Iterable[str]) -> str:
+def did_you_mean(unknown: str, known: Iterable[str]) -> str:
     """'; did you mean X?' with the most similar known name, or the empty string if none is similar."""
     names = list(known)
     by_lower = {name.lower(): name for name in names}
-    near = difflib.get_close_matches(found.lower(), by_lower, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(unknown.lower(), by_lower, n=1, cutoff=0.5)
     if not near:  # the right last part under a wrong section
-        leaf = found.lower().rsplit(".", 1)[-1]
+        leaf = unknown.lower().rsplit(".", 1)[-1]
         near = [low for low in by_lower if low.rsplit(".", 1)[-1] == leaf][:1]
     return f"; did you mean '{by_lower[near[0]]}'?" if near else ""

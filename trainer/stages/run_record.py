@@ -21,7 +21,7 @@ from trainer.store.mirror import publish_file_once
 
 @dataclass(frozen=True)
 class RunRequest:
-    """One run as it is asked for: plain values, so that it travels between processes."""
+    """A request to compute one run, of plain values, so that it can be sent to other processes."""
 
     run_id: str
     preset: str
