@@ -32,7 +32,7 @@ class Waiting:
 class Feed:
     """Runs of one sweep, each handed out once.
 
-    heard:  called whenever the queue has asked or heard something new
+    on_change:  called whenever a run has got its record
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class Feed:
         queue: RunQueue,
         store: StageStore,
         num_ranks: int,
-        heard: Callable[[], None] = lambda: None,
+        on_change: Callable[[], None] = lambda: None,
     ):
-        self._heard = heard
+        self._on_change = on_change
         self._sweep, self._queue, self._store, self._num_ranks = sweep, queue, store, num_ranks
         self._ahead: list[Waiting] = []
         self._out: dict[str, Waiting] = {}
@@ -162,7 +162,7 @@ class Feed:
         self._recorded.append(record)
         self._note_end(run_id, record)
         self._queue.finished(run_id, record)
-        self._heard()
+        self._on_change()
 
     def _note_start(self, run: Waiting) -> None:
         self._ledger.start(self._sweep.name, *split_run_id(run.request.run_id))

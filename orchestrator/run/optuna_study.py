@@ -40,7 +40,7 @@ class StudyFile:
             self._study = self._continued() or self._begun()
 
     def update(self) -> None:
-        """Shows what the queue has asked and heard since the last call."""
+        """Shows what the queue has asked and recorded since the last call."""
         if self._study is None:
             return
         try:
