@@ -50,8 +50,11 @@ TRAIN_SWITCHES: Mapping[str, Any] = {
 """Switches of the train stage, and the value at which each is off: the trained weights must differ."""
 LATE_SWITCHES = ("model.recur_loops", "quantization.qat", "quantization.qat_sees")
 """Switches that change the computation late in a run; they are checked in compiled training as well."""
-FULL_LENGTH = frozenset({*LATE_SWITCHES, "schedule.warmdown_steps", "schedule.warmdown_fraction"})
-"""Switches that need a training of full length; all others show within a few steps."""
+FULL_LENGTH = frozenset(
+    {*LATE_SWITCHES, "model.bigram_buckets", "schedule.warmdown_steps", "schedule.warmdown_fraction"}
+)
+"""Switches that need a training of full length; all others show within a few steps. The bigram table starts at zero, and
+under QAT with the floor of scales it has no effect before it has grown beyond the floor."""
 INIT_SWITCHES: Mapping[str, Any] = {"model.init": "default", "model.bigram_projection_init": "scaled"}
 """The initial weights must differ."""
 DTYPE_SWITCHES: Mapping[str, Any] = {"model.compute_dtype": "float32", "optimizer.muon.ns_dtype": "float32"}

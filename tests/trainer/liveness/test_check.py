@@ -7,8 +7,10 @@ import torch
 from tests.trainer.cli import trainer
 from trainer.liveness import check as liveness
 from trainer.liveness.check import check_liveness
+from trainer.liveness.size import size_of_random_model
 from trainer.nn import attention, gpt, init
 from trainer.quant import fake_quant, packing
+from trainer.spec.budget import RESERVED_CODE_BYTES
 from trainer.spec.load import load_preset
 from trainer.stages import adapt, export, train
 
@@ -106,13 +108,30 @@ def test_exclusive_attention_that_excludes_nothing_is_found(monkeypatch):
 
 
 def test_the_command_names_what_is_dead_and_fails(monkeypatch):
-    done = trainer("check", "baseline")
+    done = trainer("check", "baseline", "--no-size")
     assert done.exit_code == 0
     assert "104 of 104 alive" in done.output
     found = [liveness.Finding("averaging.use", False, "the artifact is the same")]
     monkeypatch.setattr(liveness, "check_liveness", lambda recipe, report, compiler: [report(found[0])] and found)
-    failed = trainer("check", "baseline")
+    failed = trainer("check", "baseline", "--no-size")
     assert failed.exit_code == 1
     assert "averaging.use" in failed.output
-    rows = json.loads(trainer("check", "baseline", "--format", "json").stdout)
+    rows = json.loads(trainer("check", "baseline", "--no-size", "--format", "json").stdout)
     assert rows == [{"name": "averaging.use", "alive": False, "reason": "the artifact is the same"}]
+
+
+@pytest.mark.parametrize(("limit", "verdict"), [(16_000_000, "to spare of"), (200_000, "too many of")])
+def test_check_says_the_bytes_of_a_full_size_model_and_whether_they_fit(limit, verdict, monkeypatch):
+    monkeypatch.setattr(liveness, "check_liveness", lambda *_: [])
+    said = trainer("check", "tiny", "--set", f"budget.artifact_bytes={limit}").output
+    assert "artifact of a full-size model of random weights" in said
+    assert verdict in said
+
+
+def test_a_random_model_is_made_to_fit_where_the_recipe_says_so():
+    size = size_of_random_model(load_preset("tiny").recipe)
+    limit = {"budget.artifact_bytes": int(0.8 * size.model_bytes) + RESERVED_CODE_BYTES}
+    fitted = size_of_random_model(load_preset("tiny", limit | {"quantization.fit_bytes": True}).recipe)
+    assert not size_of_random_model(load_preset("tiny", limit).recipe).fits
+    assert fitted.fits
+    assert fitted.scale_multiplier > 1

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.trainer.stages.conftest import TTT, run, small
+from trainer.spec.budget import RESERVED_CODE_BYTES
 from trainer.spec.errors import StoreFull
 from trainer.spec.recipe import Recipe
 from trainer.stages.context import Interrupted
@@ -253,3 +254,18 @@ def test_a_full_disk_is_no_result(fresh_store, limit_bytes):
     assert not (store / "records" / "full.json").exists()
     assert not list((store / "stages" / "export").glob("*/result.json"))
     assert run(store, small(), "full").status == "done"
+
+
+def test_an_artifact_is_made_to_fit_and_the_record_says_by_how_much(text_store):
+    plain = run(text_store, small(), "plain").metric("export", "model_bytes")
+    limit = RESERVED_CODE_BYTES + int(0.9 * plain)
+    changes = {"budget__artifact_bytes": limit, "quantization__fit_bytes": True}
+    record = run(text_store, small(**changes), "fitted")
+    assert record.status == "done", record.error
+    assert record.stages_run == ["export", "evaluate"]
+    assert record.metric("export", "model_bytes") + RESERVED_CODE_BYTES <= limit
+    assert record.metric("export", "scale_multiplier") > 1
+    assert record.metric("export", "encodings") <= 3
+    assert (
+        run(text_store, small(**changes | {"budget__artifact_bytes": limit - 1000}), "less").stages_run[0] == "export"
+    )
