@@ -262,7 +262,7 @@ def test_an_artifact_is_made_to_fit_and_the_record_says_by_how_much(text_store):
     changes = {"budget__artifact_bytes": limit, "quantization__fit_bytes": True}
     record = run(text_store, small(**changes), "fitted")
     assert record.status == "done", record.error
-    assert record.stages_run == ["export", "evaluate"]
+    assert record.stages_run == ("export", "evaluate")
     assert record.metric("export", "model_bytes") + RESERVED_CODE_BYTES <= limit
     assert record.metric("export", "scale_multiplier") > 1
     assert record.metric("export", "encodings") <= 3
