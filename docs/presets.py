@@ -225,6 +225,28 @@ Beside their fields, the presets follow these rules where the originals did not;
 | embedding tables, their moments and the cap of the logits are bfloat16 (2.2) | float32 |
 | iterations are capped at 9,000 or 20,000 | the clock alone ends training |"""
 
+SIZES = """## Sizes
+
+Estimated megabytes of each artifact at full size, by the entropy of the codes (`trainer/quant/fit.py`), for random
+weights of standard deviation 0.05 and three weights of the tails; 15.93 MB are left beside the code. The rule in bold is
+the preset's. Estimated on 2026-11-26; `tests/benchmarks/test_artifact_sizes.py` encodes them in full, and
+`python -m trainer check NAME` one of them. A trained model's weights decide in the end: published files are larger than
+these under the floor. Where a rule leaves an artifact too large, `quantization.fit_bytes` coarsens its scales.
+
+| preset | rule | Gaussian | t, 6 df | t, 3 df |
+|---|---|---|---|---|
+| baseline | **row_max** | 15.73 | 14.47 | 12.69 |
+| baseline | floor | 10.18 | 10.08 | 9.56 |
+| pr150_10l | row_max | 15.99 | 14.29 | 11.99 |
+| pr150_10l | **floor** | 8.83 | 8.72 | 8.08 |
+| pr150_v12, v20, v21 | row_max | 18.67 | 16.61 | 13.87 |
+| pr150_v12, v20, v21 | **floor** | 10.22 | 10.10 | 9.34 |
+| pr338_v24 | row_max | 18.12 | 16.02 | 13.23 |
+| pr338_v24 | **floor** | 9.50 | 9.37 | 8.60 |
+| pr549 | row_max | 18.42 | 16.40 | 13.56 |
+| pr549 | **floor** | 9.61 | 9.47 | 8.70 |
+| pr1413, pr1493 | **sdclip** | 15.83 | 15.65 | 14.80 |"""
+
 
 def source_table() -> dict[str, dict[str, str]]:
     """The table of docs/recipe.md 6: cells by row, then by preset."""
@@ -275,7 +297,7 @@ def page() -> str:
         others = sorted(fields_set(preset.recipe) - {*LINES, *SECTION_10.get(name, {})})
         rest = [(f"`{key}`", _text(value_at(preset.recipe, key)), ELSEWHERE.get(key, "?")) for key in others]
         parts.append(_table(("field beside that table", "ours", "section of recipe.md"), rest))
-    return "\n\n".join([*parts, MENDED]) + "\n"
+    return "\n\n".join([*parts, MENDED, SIZES]) + "\n"
 
 
 def _text(value: Any) -> str:
