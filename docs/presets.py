@@ -228,8 +228,8 @@ Beside their fields, the presets follow these rules where the originals did not;
 SIZES = """## Sizes
 
 Estimated megabytes of each artifact at full size, by the entropy of the codes (`trainer/quant/fit.py`), for random
-weights of standard deviation 0.05 and three weights of the tails; 15.93 MB are left beside the code. The rule in bold is
-the preset's. Estimated on 2026-11-26; `tests/benchmarks/test_artifact_sizes.py` encodes them in full, and
+weights of standard deviation 0.05 and three weights of the tails; 15.93 MB are left beside the code. The rule in bold
+is the preset's. Estimated on 2026-11-26; `tests/benchmarks/test_artifact_sizes.py` encodes them in full, and
 `python -m trainer check NAME` one of them. A trained model's weights decide in the end: published files are larger than
 these under the floor. Where a rule leaves an artifact too large, `quantization.fit_bytes` coarsens its scales.
 
