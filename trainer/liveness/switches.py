@@ -53,7 +53,7 @@ LATE_SWITCHES = ("model.recur_loops", "quantization.qat", "quantization.qat_sees
 FULL_LENGTH = frozenset(
     {*LATE_SWITCHES, "model.bigram_buckets", "schedule.warmdown_steps", "schedule.warmdown_fraction"}
 )
-"""Switches that need a training of full length; all others show within a few steps. The bigram table starts at zero, and
+"""Switches that need a training of full length; all others show within a few steps. The bigram table starts at zero:
 under QAT with the floor of scales it has no effect before it has grown beyond the floor."""
 INIT_SWITCHES: Mapping[str, Any] = {"model.init": "default", "model.bigram_projection_init": "scaled"}
 """The initial weights must differ."""

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import torch
 
 from tests.trainer.cli import trainer
