@@ -19,7 +19,7 @@ from results.rows.tables import breaches_of, why_none_is_ranked
 from results.verdicts.compare import compare
 from results.verdicts.published_records import record_losses
 from results.verdicts.race import race_verdicts
-from results.verdicts.seed_ledger import SeedFate
+from results.verdicts.seed_ledger import SeedOutcome
 from results.verdicts.terms import Evidence, Terms
 from results.verdicts.verdict import Unit, Verdict, other_order
 from trainer.spec.errors import UserError, did_you_mean
@@ -180,19 +180,19 @@ def evidence_of(sweep: Sweep, frame: pd.DataFrame) -> Evidence:
 
 def seed_line(sweep: Sweep, config: str) -> str:
     """'seeds: 1337 done, 42 failed; in sweep ttt-2: 7 done': every seed declared for it, with its outcome."""
-    by_sweep: dict[str, list[SeedFate]] = {sweep.name: []}
-    for fate in sweep.ledger.fate([config]):
-        by_sweep.setdefault(fate.sweep, []).append(fate)
+    by_sweep: dict[str, list[SeedOutcome]] = {sweep.name: []}
+    for outcome in sweep.ledger.outcomes([config]):
+        by_sweep.setdefault(outcome.sweep, []).append(outcome)
     own = _outcomes(by_sweep.pop(sweep.name)) or "none declared"
-    return "; ".join([f"seeds: {own}", *(f"in sweep {name}: {_outcomes(fates)}" for name, fates in by_sweep.items())])
+    return "; ".join([f"seeds: {own}", *(f"in sweep {name}: {_outcomes(others)}" for name, others in by_sweep.items())])
 
 
-def _outcomes(fates: Sequence[SeedFate]) -> str:
+def _outcomes(seeds: Sequence[SeedOutcome]) -> str:
     """Seed by seed; of many only how many ended how."""
-    if len(fates) <= MOST_LISTED_SEEDS:
-        return ", ".join(f"{fate.seed} {fate.outcome}" for fate in fates)
-    counts = Counter(fate.outcome for fate in fates)
-    return f"{len(fates)} declared, of which " + ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    if len(seeds) <= MOST_LISTED_SEEDS:
+        return ", ".join(f"{one.seed} {one.outcome}" for one in seeds)
+    counts = Counter(one.outcome for one in seeds)
+    return f"{len(seeds)} declared, of which " + ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
 
 
 def reference_of(sweep: Sweep, baseline: str, store: Path) -> str | pd.DataFrame:

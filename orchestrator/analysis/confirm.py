@@ -60,7 +60,8 @@ def winner_of(sweep: Sweep, frame: pd.DataFrame, config: str | None = None) -> C
 
 def confirmation_of(sweep: Sweep, winner: Configuration, num_seeds: int) -> SearchSpace:
     """The question 'does it hold on fresh seeds?', for the winner and the sweep's baseline."""
-    declared = {fate.seed for fate in sweep.ledger.fate([winner.id, sweep.asked()[0].id]) if fate.purpose == "sweep"}
+    known = sweep.ledger.outcomes([winner.id, sweep.asked()[0].id])
+    declared = {outcome.seed for outcome in known if outcome.purpose == "sweep"}
     return sweep.space.model_copy(
         update={
             "name": f"{sweep.name}-confirm",

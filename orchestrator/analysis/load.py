@@ -20,7 +20,7 @@ from orchestrator.sweep.sweep import Sweep, find_sweep
 from results.rows.layout import SPACE_FILE
 from results.rows.machines import read_machines
 from results.rows.read import read_outcomes
-from results.verdicts.sweep_results import Dossier, published_dossier
+from results.verdicts.sweep_results import SweepResults, published_results
 from trainer.spec.environment import WITHOUT_GIT
 from trainer.spec.load import override_text
 from trainer.spec.record import run_id_of
@@ -30,17 +30,17 @@ from trainer.store.mirror import USUAL_STORE, store_folder
 from trainer.store.shared import stage_store
 
 
-def dossier_of(sweep: Sweep) -> Dossier:
+def load_results(sweep: Sweep) -> SweepResults:
     """Everything a report or a notebook tells of the sweep as it stands now."""
     space, asked, frame, state = sweep.space, sweep.asked(), rows_of(sweep), sweep.state()
-    dossier = Dossier(
+    results = SweepResults(
         name=sweep.name,
         question=space.description or sweep.name,
         frame=frame,
         ranking=ranking_of(sweep),
         verdicts=verdicts_of(sweep, frame),
         labels={item.id: label(item, space) for item in asked},
-        fates=sweep.ledger.fate(item.id for item in asked),
+        seed_outcomes=sweep.ledger.outcomes(item.id for item in asked),
         swept_keys=space.swept_keys,
         terms=_terms(sweep, state),
         total_runs=state.total_runs,
@@ -54,22 +54,22 @@ def dossier_of(sweep: Sweep) -> Dossier:
         commands=_commands(sweep),
         space_text=(sweep.folder / SPACE_FILE).read_text(encoding="utf-8"),
     )
-    return dossier.with_example(_example(sweep, dossier))
+    return results.with_example(_example(sweep, results))
 
 
-def open_dossier(store: str = "", name: str = "", sweep_folder: str = "") -> Dossier:
+def open_results(store: str = "", name: str = "", sweep_folder: str = "") -> SweepResults:
     """For notebooks: the sweep `name` of `store`, or that in `sweep_folder`; without either, the published records."""
     if sweep_folder:
         folder = Path(sweep_folder).absolute()
         store, name = str(folder.parent.parent), folder.name
-    return dossier_of(find_sweep(store_folder(store or USUAL_STORE), name)) if name else published_dossier()
+    return load_results(find_sweep(store_folder(store or USUAL_STORE), name)) if name else published_results()
 
 
 def _terms(sweep: Sweep, state: SweepState) -> Mapping[str, str]:
     space, terms = sweep.space, sweep.space.compare
     baseline = ", ".join(f"{key} = {value}" for key, value in terms.baseline.items()) or "the preset itself"
     changed = ", ".join(f"{key} = {value}" for key, value in space.overrides.items())
-    found = {
+    terms_by_name = {
         "Preset": f"{space.preset}{f', with {changed}' if changed else ''}",
         "Search": f"{space.method}, {space.num_configurations} configurations beside the baseline",
         "Swept": "; ".join(f"{key}: {item}" for key, item in space.parameters.items()),
@@ -83,7 +83,7 @@ def _terms(sweep: Sweep, state: SweepState) -> Mapping[str, str]:
         "Limits": "; ".join(f"{name}: {_limit(limit)}" for name, limit in space.constraints.items()),
         "Asked": f"{human_time(sweep.created_at)}, at commit {sweep.commit or 'unknown'}",
     }
-    return {name: words for name, words in found.items() if words}
+    return {name: words for name, words in terms_by_name.items() if words}
 
 
 def _end_of_training(space: SearchSpace) -> str:
@@ -115,11 +115,11 @@ def _commands(sweep: Sweep) -> tuple[str, ...]:
     return (*checkout, f"orchestrator sweep {SPACE_FILE}{changed}", f"orchestrator report {sweep.name}")
 
 
-def _example(sweep: Sweep, dossier: Dossier) -> Mapping[str, Any] | None:
+def _example(sweep: Sweep, results: SweepResults) -> Mapping[str, Any] | None:
     """A finished run of the best configuration, else of any."""
-    frame = dossier.frame
+    frame = results.frame
     finished = frame[frame["status"] == "done"]
-    best = finished[finished["config"] == (dossier.best or dossier.baseline)]
+    best = finished[finished["config"] == (results.best or results.baseline)]
     chosen = best if len(best) else finished if len(finished) else frame
     if chosen.empty:
         return None

@@ -80,12 +80,12 @@ def report(
     format: TextOrJson = "text",
 ) -> None:
     """One self-contained HTML page: verdict, ranking, figures, budget, failures, how to reproduce."""
-    from orchestrator.analysis.load import dossier_of
+    from orchestrator.analysis.load import load_results
     from orchestrator.sweep.sweep import find_sweep
     from results.report.report import write_report
 
     found = find_sweep(store, name)
-    page = write_report(dossier_of(found), out or found.folder / REPORT_PAGE)
+    page = write_report(load_results(found), out or found.folder / REPORT_PAGE)
     if format == "json":
         print_rows([{"sweep": found.name, "report": str(page)}])
     else:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from results.figures.style import GREY, OKABE_ITO, new_figure, shortened, tidy
-from results.verdicts.sweep_results import Dossier
+from results.verdicts.sweep_results import SweepResults
 
 MOST_GROUPS = len(OKABE_ITO)
 MOST_CURVES = 36
@@ -24,18 +24,18 @@ DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 2)))
 COLUMNS = ("group", "seed", "fingerprint", "step", "train_loss", "elapsed_s", "num_steps")
 
 
-def curve_facts(dossier: Dossier) -> pd.DataFrame:
+def curve_facts(sweep: SweepResults) -> pd.DataFrame:
     """One row per drawn point: group (who trains so), seed, fingerprint, step, train_loss (nats per token), elapsed_s,
     and num_steps that the point is the mean of.
 
     Groups follow the ranking, the baseline's first. `attrs['num_left_out']` counts trainings not drawn, and
     `attrs['num_missing']` those whose folder is gone from the store.
     """
-    trainings = _trainings(dossier)
+    trainings = _trainings(sweep)
     kept = trainings[trainings["group"].isin(trainings["group"].drop_duplicates().head(MOST_GROUPS))].head(MOST_CURVES)
     parts, num_missing = [], 0
     for row in kept.to_dict("records"):
-        curve = _read(dossier.curve_of(row["fingerprint"]))
+        curve = _read(sweep.curve_of(row["fingerprint"]))
         num_missing += curve is None
         if curve is not None:
             parts.append(_thinned(curve).assign(**{name: row[name] for name in ("group", "seed", "fingerprint")}))
@@ -44,23 +44,23 @@ def curve_facts(dossier: Dossier) -> pd.DataFrame:
     return facts
 
 
-def _trainings(dossier: Dossier) -> pd.DataFrame:
+def _trainings(sweep: SweepResults) -> pd.DataFrame:
     """One row per distinct training of the table, with the group of configurations that share it, best first."""
-    outcomes = dossier.outcomes
-    order = {config: place for place, config in enumerate(dossier.table["config"])} | {dossier.baseline: -1}
+    outcomes = sweep.outcomes
+    order = {config: place for place, config in enumerate(sweep.table["config"])} | {sweep.baseline: -1}
     trained = outcomes[(outcomes["stage"] == "train") & outcomes["config"].isin(list(order))]  # short runs are in none
     trained = trained.assign(place=trained["config"].map(order)).sort_values(["place", "seed"], kind="stable")
     sharing = {mark: tuple(dict.fromkeys(configs)) for mark, configs in trained.groupby("fingerprint")["config"]}
     distinct = trained.drop_duplicates("fingerprint")
-    return distinct.assign(group=[_named(dossier, sharing[mark]) for mark in distinct["fingerprint"]])
+    return distinct.assign(group=[_named(sweep, sharing[mark]) for mark in distinct["fingerprint"]])
 
 
-def _named(dossier: Dossier, configs: tuple[str, ...]) -> str:
+def _named(sweep: SweepResults, configs: tuple[str, ...]) -> str:
     if len(configs) == 1:
-        return dossier.label(configs[0])
-    if len(configs) == len(dossier.table):
+        return sweep.label(configs[0])
+    if len(configs) == len(sweep.table):
         return "every configuration"
-    return f"{dossier.label(configs[0])} and {len(configs) - 1} that train alike"
+    return f"{sweep.label(configs[0])} and {len(configs) - 1} that train alike"
 
 
 def _read(curve: bytes | None) -> pd.DataFrame | None:

@@ -21,7 +21,7 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import create_trial
 
 from results.figures.style import GREY, INK, OKABE_ITO, name_rows, new_figure, tidy
-from results.verdicts.sweep_results import Dossier
+from results.verdicts.sweep_results import SweepResults
 
 FEWEST = 20
 """Complete configurations below which no share is worth printing."""
@@ -33,21 +33,21 @@ MOST_CONFIGURATIONS = 2000
 """The shuffles of more than these would take minutes and tell the same; the sample is even over ranks."""
 
 
-def importance_facts(dossier: Dossier) -> tuple[pd.DataFrame, str]:
+def importance_facts(sweep: SweepResults) -> tuple[pd.DataFrame, str]:
     """One row per swept key, most important first, and why there is none; over ranked configurations, by the metric.
 
     Columns: key, share (of what all keys explain; they sum to 1), by_chance (the share that one key in twenty would
     reach if scores were shuffled), above_chance. The reason is empty when there are rows.
     """
-    table = dossier.table
+    table = sweep.table
     arms = table[table["rank"].notna() & ~table["is_baseline"]]
-    if arms.empty and (why := dossier.why_none_is_best):
+    if arms.empty and (why := sweep.why_none_is_best):
         return pd.DataFrame(columns=["key", "share", "by_chance", "above_chance"]), why
-    keys = [key for key in dossier.swept_keys if arms[key].dropna().map(_word).nunique() > 1]
+    keys = [key for key in sweep.swept_keys if arms[key].dropna().map(_word).nunique() > 1]
     if reason := _too_little(len(arms), keys):
         return pd.DataFrame(columns=["key", "share", "by_chance", "above_chance"]), reason
     arms = arms.iloc[:: math.ceil(len(arms) / MOST_CONFIGURATIONS)]
-    found, shuffled = _explained(arms[keys], dossier.ranking.ascending(arms["mean"].to_numpy(dtype="float64")))
+    found, shuffled = _explained(arms[keys], sweep.ranking.ascending(arms["mean"].to_numpy(dtype="float64")))
     total = sum(found.values()) or 1.0
     facts = pd.DataFrame({"key": keys, "share": [found[key] / total for key in keys]})
     facts["by_chance"] = [float(np.quantile([deal[key] for deal in shuffled], 0.95)) / total for key in keys]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from results.figures.style import BASELINE, INK, OKABE_ITO, name_rows, new_figure, tidy
 from results.rows.tables import is_finished, per_run
-from results.verdicts.sweep_results import Dossier
+from results.verdicts.sweep_results import SweepResults
 from trainer.spec.units import human_bytes, human_seconds
 
 LIMITS = {
@@ -24,11 +24,11 @@ NEAR = 3
 """A limit further off than so many times the largest value is told in words, not drawn."""
 
 
-def limit_facts(dossier: Dossier) -> pd.DataFrame:
+def limit_facts(sweep: SweepResults) -> pd.DataFrame:
     """One row per limited column that has values: column, runs, smallest, median, largest, limit, used (largest over
     limit) and over (runs beyond it). A column without a limit in the budget has no row."""
-    budget = (dossier.example or {}).get("recipe", {}).get("budget", {})
-    runs = per_run(dossier.frame)
+    budget = (sweep.example or {}).get("recipe", {}).get("budget", {})
+    runs = per_run(sweep.frame)
     rows = []
     for column, (field, _, _) in LIMITS.items():
         values, limit = runs[column].dropna().astype("float64"), budget.get(field)
@@ -38,15 +38,15 @@ def limit_facts(dossier: Dossier) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["column", "runs", "smallest", "median", "largest", "limit", "used", "over"])
 
 
-def use_facts(dossier: Dossier) -> pd.DataFrame:
+def use_facts(sweep: SweepResults) -> pd.DataFrame:
     """Largest use of each limited column by configuration, for the best ones and the baseline: config, label,
     is_baseline, and the columns; `num_left_out` counts the other configurations."""
-    runs = per_run(dossier.frame, dossier.seeds)
+    runs = per_run(sweep.frame, sweep.seeds)
     largest = runs[is_finished(runs)].groupby("config")[list(LIMITS)].max()
-    table = dossier.table[dossier.table["config"].isin(largest.index)]
+    table = sweep.table[sweep.table["config"].isin(largest.index)]
     kept = pd.concat([table[table["is_baseline"]], table[~table["is_baseline"]].head(MOST_ROWS - 1)])
     facts = kept[["config", "is_baseline"]].reset_index(drop=True)
-    facts.insert(1, "label", facts["config"].map(dossier.label))
+    facts.insert(1, "label", facts["config"].map(sweep.label))
     return facts.join(largest, on="config").assign(num_left_out=len(table) - len(kept))
 
 

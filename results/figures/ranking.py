@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from results.figures.style import BAND, BASELINE, GREY, INK, OKABE_ITO, name_rows, new_figure, tidy
 from results.rows.tables import is_finished, per_run
-from results.verdicts.sweep_results import Dossier
+from results.verdicts.sweep_results import SweepResults
 from results.verdicts.verdict import Verdict
 
 MOST_ROWS = 25
@@ -26,18 +26,18 @@ COLOURS = {"better": OKABE_ITO[2], "not shown": OKABE_ITO[0], "cannot say": GREY
 SHAPES = {"better": "D", "not shown": "o", "cannot say": "x", "infeasible": "x"}
 
 
-def ranking_facts(dossier: Dossier, most: int = MOST_ROWS) -> pd.DataFrame:
+def ranking_facts(sweep: SweepResults, most: int = MOST_ROWS) -> pd.DataFrame:
     """One row per configuration, best first and the baseline always among them: rank, config, label, is_baseline, n,
     mean, ci95_low, ci95_high of the metric, `scores` (of each seed) and `num_left_out`; `attrs['axis']` names the
     metric, its unit and which way is better. Who is infeasible is not among them."""
-    table, ranking = dossier.table, dossier.ranking
+    table, ranking = sweep.table, sweep.ranking
     shown = table[table["rank"].notna() | (table["is_baseline"] & table["mean"].notna())]
     kept = shown[(shown["rank"] <= most).fillna(False) | shown["is_baseline"]]
-    runs = per_run(dossier.frame, dossier.seeds)
+    runs = per_run(sweep.frame, sweep.seeds)
     runs = runs[is_finished(runs, ranking.metric) & runs["config"].isin(kept["config"])]
     scores = runs.groupby("config")[ranking.metric].agg(list)
     facts = kept[["rank", "config", "is_baseline", "n", "mean", "ci95_low", "ci95_high"]].reset_index(drop=True)
-    facts.insert(2, "label", facts["config"].map(dossier.label))
+    facts.insert(2, "label", facts["config"].map(sweep.label))
     facts = facts.assign(scores=facts["config"].map(scores), num_left_out=len(table) - len(kept))
     facts.attrs["axis"] = ranking.axis
     return facts
@@ -63,16 +63,16 @@ def ranking_figure(facts: pd.DataFrame) -> Figure:
     return figure
 
 
-def gain_facts(dossier: Dossier, most: int = MOST_ROWS) -> pd.DataFrame:
+def gain_facts(sweep: SweepResults, most: int = MOST_ROWS) -> pd.DataFrame:
     """One row per verdict in the order of the ranking, those that are not ranked last: config, label, conclusion
     ('infeasible' before any about the score), gain, low, high, margin in bits per byte (of val_bpb; positive is
     better), n, test, p, p_corrected, p_no_worse, sign_flip_p, race (what became of it in one), `pairs` (gain on each
     shared artifact), `reason` and `num_left_out`."""
-    order = {config: place for place, config in enumerate(dossier.table["config"])}
-    verdicts = sorted(dossier.verdicts, key=lambda verdict: order[verdict.config])
-    facts = pd.DataFrame([_gain(dossier, verdict) for verdict in verdicts], columns=list(GAIN_COLUMNS))
+    order = {config: place for place, config in enumerate(sweep.table["config"])}
+    verdicts = sorted(sweep.verdicts, key=lambda verdict: order[verdict.config])
+    facts = pd.DataFrame([_gain(sweep, verdict) for verdict in verdicts], columns=list(GAIN_COLUMNS))
     kept = facts.head(most).reset_index(drop=True)
-    pairs = _pairs(dossier, list(kept["config"]))
+    pairs = _pairs(sweep, list(kept["config"]))
     return kept.assign(
         pairs=kept["config"].map(lambda config: pairs.get(config, [])), num_left_out=len(facts) - len(kept)
     )
@@ -84,20 +84,20 @@ GAIN_COLUMNS = (
 )  # fmt: skip
 
 
-def _gain(dossier: Dossier, verdict: Verdict) -> tuple[Any, ...]:
+def _gain(sweep: SweepResults, verdict: Verdict) -> tuple[Any, ...]:
     effect = verdict.bpb
     numbers = [math.nan] * 4 if effect is None else [-effect.difference, -effect.high, -effect.low, effect.margin]
     p_values = verdict.p, verdict.p_corrected, verdict.p_no_worse, verdict.sign_flip_p
     reason = "; ".join([*map(str, verdict.breaches), *([verdict.reason] if verdict.reason else [])])
     found = verdict.n_candidate, verdict.test, *p_values, verdict.race, reason
-    return verdict.config, dossier.label(verdict.config), verdict.headline, *numbers, *found
+    return verdict.config, sweep.label(verdict.config), verdict.headline, *numbers, *found
 
 
-def _pairs(dossier: Dossier, configs: list[str]) -> dict[str, list[float]]:
+def _pairs(sweep: SweepResults, configs: list[str]) -> dict[str, list[float]]:
     """Gain over the baseline on each artifact that both scored, by configuration."""
-    runs = per_run(dossier.frame, dossier.seeds)
+    runs = per_run(sweep.frame, sweep.seeds)
     runs = runs[is_finished(runs)].dropna(subset="artifact")
-    reference = runs[runs["config"] == dossier.baseline].groupby("artifact")["val_bpb"].mean()
+    reference = runs[runs["config"] == sweep.baseline].groupby("artifact")["val_bpb"].mean()
     ours = runs[runs["config"].isin(configs)]
     gains = (ours["artifact"].map(reference).astype("float64") - ours["val_bpb"]).dropna()
     return {str(config): list(found) for config, found in gains.groupby(ours["config"])}

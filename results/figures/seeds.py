@@ -17,7 +17,7 @@ from results.figures.scores import score_facts
 from results.rows.tables import is_finished, per_run
 from results.stats.power import design_of
 from results.stats.shared_variance import SharedVariance
-from results.verdicts.sweep_results import Dossier
+from results.verdicts.sweep_results import SweepResults
 from results.verdicts.verdict import Verdict
 
 HEADS = ("label", "n", "mean", "sd", "ci95_low", "ci95_high", "best", "failed")
@@ -45,37 +45,37 @@ class Spread:
         return self.sd / math.sqrt(n) * float(stats.t.ppf(0.975, self.df)) if self.df else math.nan
 
 
-def seed_table(dossier: Dossier) -> pd.DataFrame:
+def seed_table(sweep: SweepResults) -> pd.DataFrame:
     """One row per configuration, best first: label, n, mean, sd, 95 % interval, best seed, failed seeds."""
-    table = dossier.table
-    return table.assign(label=table["config"].map(dossier.label))[list(HEADS)]
+    table = sweep.table
+    return table.assign(label=table["config"].map(sweep.label))[list(HEADS)]
 
 
-def between_seeds(dossier: Dossier) -> Spread:
+def between_seeds(sweep: SweepResults) -> Spread:
     """Of finished val_bpb within a configuration, which is what is compared whatever the ranking is by.
 
     A training counts once, by the first configuration that scored it: seven scores of one artifact hold one draw of
     the seed, not seven.
     """
-    runs = _finished(dossier)
+    runs = _finished(sweep)
     runs = runs[~runs.duplicated("artifact") | runs["artifact"].isna()]
     return Spread.within(runs["val_bpb"].astype("float64"), runs["config"])
 
 
-def between_pairs(dossier: Dossier) -> Spread:
+def between_pairs(sweep: SweepResults) -> Spread:
     """Of the best configuration's gain over the baseline on each artifact they share; no df where nothing is shared."""
-    runs = _finished(dossier).dropna(subset="artifact")
+    runs = _finished(sweep).dropna(subset="artifact")
     scores = {
         config: runs[runs["config"] == config].groupby("artifact")["val_bpb"].mean()
-        for config in (dossier.baseline, dossier.best)
+        for config in (sweep.baseline, sweep.best)
     }
-    gains = (scores[dossier.baseline] - scores[dossier.best]).dropna()
-    return Spread.within(gains, pd.Series(dossier.best, index=gains.index))
+    gains = (scores[sweep.baseline] - scores[sweep.best]).dropna()
+    return Spread.within(gains, pd.Series(sweep.best, index=gains.index))
 
 
-def spread_lines(dossier: Dossier) -> Sequence[str]:
+def spread_lines(sweep: SweepResults) -> Sequence[str]:
     """What the two spreads mean, in sentences."""
-    seeds, pairs = between_seeds(dossier), between_pairs(dossier)
+    seeds, pairs = between_seeds(sweep), between_pairs(sweep)
     if not seeds.df:
         return ["No configuration has two finished seeds, so nothing is known of the spread between seeds."]
     lines = [
@@ -84,8 +84,8 @@ def spread_lines(dossier: Dossier) -> Sequence[str]:
         f"So the mean of 3 seeds is known to ± {seeds.half_interval(3):.5f}, and of one seed to "
         f"± {seeds.half_interval(1):.5f} (95 %).",
     ]
-    if dossier.best is None:
-        return [*lines, f"Nothing is paired: {dossier.why_none_is_best}."]
+    if sweep.best is None:
+        return [*lines, f"Nothing is paired: {sweep.why_none_is_best}."]
     if not pairs.df:
         return [*lines, "The best configuration shares no trained artifact with the baseline, so nothing is paired."]
     times = f", {seeds.sd / pairs.sd:.0f} times less" if pairs.sd > 0 else ""
@@ -93,35 +93,35 @@ def spread_lines(dossier: Dossier) -> Sequence[str]:
     return [*lines, f"{gains} {pairs.sd:.5f}{times}: pairing takes out the rest."]
 
 
-def detectable_lines(dossier: Dossier, found: Verdict) -> Sequence[str]:
+def detectable_lines(sweep: SweepResults, verdict: Verdict) -> Sequence[str]:
     """The smallest gain that such a sweep could have shown, for the test that was made; nothing where none was."""
-    if found.bpb is None or not dossier.seeds:
+    if verdict.bpb is None or not sweep.seeds:
         return []
-    paired = found.test == "paired t-test"
-    spread = between_pairs(dossier) if paired else between_seeds(dossier)
+    paired = verdict.test == "paired t-test"
+    spread = between_pairs(sweep) if paired else between_seeds(sweep)
     if not spread.df or not spread.sd > 0:
         return []
-    n, first_look = len(dossier.seeds), found.looks[0] if found.looks else None
-    design = design_of(paired, len(dossier.verdicts), n, spread.sd, found.alpha, dossier.adaptive, first_look)
+    n, first_look = len(sweep.seeds), verdict.looks[0] if verdict.looks else None
+    design = design_of(paired, len(sweep.verdicts), n, spread.sd, verdict.alpha, sweep.adaptive, first_look)
     gain = design.minimum_detectable_effect(POWER)
     if gain is None:
         return []
-    beyond = " beyond the margin" if found.bpb.margin else ""
-    confirmed = " once confirmed on as many fresh seeds" if dossier.adaptive else ""
+    beyond = " beyond the margin" if verdict.bpb.margin else ""
+    confirmed = " once confirmed on as many fresh seeds" if sweep.adaptive else ""
     shown = f"show a gain of {gain:.4f} bits per byte{beyond} in {POWER:.0%} of cases{confirmed}"
     return [f"{n} seeds with this spread {shown}."]
 
 
-def fate_table(dossier: Dossier) -> pd.DataFrame:
+def seed_outcome_table(sweep: SweepResults) -> pd.DataFrame:
     """One row per configuration of the ranking: label, and the outcome of every seed ever declared for it, first in
     this sweep, then in others of the store. Empty where no ledger was kept."""
-    told: dict[str, dict[str, list[str]]] = {}
-    for fate in dossier.fates:
-        told.setdefault(fate.config, {}).setdefault(fate.sweep, []).append(f"{fate.seed} {fate.outcome}")
+    listed: dict[str, dict[str, list[str]]] = {}
+    for one in sweep.seed_outcomes:
+        listed.setdefault(one.config, {}).setdefault(one.sweep, []).append(f"{one.seed} {one.outcome}")
     rows = [
-        (dossier.label(config), ", ".join(own.pop(dossier.name, [])), _elsewhere(own))
-        for config in dossier.table["config"]
-        if (own := dict(told.get(config, {})))
+        (sweep.label(config), ", ".join(own.pop(sweep.name, [])), _elsewhere(own))
+        for config in sweep.table["config"]
+        if (own := dict(listed.get(config, {})))
     ]
     return pd.DataFrame(rows, columns=["label", "here", "elsewhere"])
 
@@ -130,24 +130,24 @@ def _elsewhere(sweeps: Mapping[str, Sequence[str]]) -> str:
     return "; ".join(f"{name}: {', '.join(seeds)}" for name, seeds in sweeps.items())
 
 
-def scatter_facts(dossier: Dossier) -> tuple[pd.DataFrame, str]:
+def scatter_facts(sweep: SweepResults) -> tuple[pd.DataFrame, str]:
     """Facts of the score figure for configurations spread evenly over the ranking, and what was left out or why all."""
-    table = dossier.table
+    table = sweep.table
     drawable = table.loc[table["rank"].notna(), "config"]
     every = max(1, math.ceil(len(drawable) / MOST_SCATTERED))
-    kept = {*drawable.iloc[::every], dossier.baseline}
-    frame = dossier.frame[dossier.frame["config"].isin(kept)]
-    facts = score_facts(frame, dossier.swept_keys, dossier.ranking)
-    if not dossier.swept_keys:
+    kept = {*drawable.iloc[::every], sweep.baseline}
+    frame = sweep.frame[sweep.frame["config"].isin(kept)]
+    facts = score_facts(frame, sweep.swept_keys, sweep.ranking)
+    if not sweep.swept_keys:
         return facts.head(0), "no key was swept, and the ranking has every seed"
     if facts.empty:
-        return facts, dossier.why_none_is_best
+        return facts, sweep.why_none_is_best
     return (
         facts,
         f"Drawn: {len(kept):,} of {len(table):,} configurations, evenly over the ranking." if every > 1 else "",
     )
 
 
-def _finished(dossier: Dossier) -> pd.DataFrame:
-    runs = per_run(dossier.frame, dossier.seeds)
+def _finished(sweep: SweepResults) -> pd.DataFrame:
+    runs = per_run(sweep.frame, sweep.seeds)
     return runs[is_finished(runs)]

@@ -17,21 +17,21 @@ from results.rows.costs import in_words, saved_s, stage_facts
 from results.rows.layout import SPACE_FILE
 from results.rows.machines import machine_lines
 from results.rows.tables import is_finished, per_run
-from results.verdicts.sweep_results import Dossier
+from results.verdicts.sweep_results import SweepResults
 from trainer.spec.units import human_seconds, human_time
 
 SAVED = "a stage that several runs need is computed once"
 
 
-def plan(dossier: Dossier) -> Chapter:
+def plan(sweep: SweepResults) -> Chapter:
     """What was expected against what came: stage by stage, then the whole sweep."""
-    facts = stage_facts(dossier.outcomes, dossier.planned)
+    facts = stage_facts(sweep.outcomes, sweep.planned)
     if facts.empty:
         return Chapter("plan", "Plan against actual", [Text("No run of ours stands behind these numbers.")])
     shown = facts.assign(
-        planned=_expected(dossier, facts, "planned", lambda count: f"{count:.0f}"),
-        planned_each_s=_expected(dossier, facts.assign(exact=True), "planned_each_s", human_seconds),
-        planned_s=_expected(dossier, facts, "planned_s", human_seconds),
+        planned=_expected(sweep, facts, "planned", lambda count: f"{count:.0f}"),
+        planned_each_s=_expected(sweep, facts.assign(exact=True), "planned_each_s", human_seconds),
+        planned_s=_expected(sweep, facts, "planned_s", human_seconds),
         spent_each_s=["" if pd.isna(each) else human_seconds(each) for each in facts["spent_each_s"]],
         spent_s=facts["spent_s"].map(human_seconds),
         unshared_s=facts["unshared_s"].map(human_seconds),
@@ -42,35 +42,35 @@ def plan(dossier: Dossier) -> Chapter:
         "planned_s": "planned time", "spent_s": "time spent", "unshared_s": "if never shared",
     }  # fmt: skip
     signs = " ≤ marks an upper bound, ? what nobody knew."
-    caption = f"Stages: {SAVED}.{signs if dossier.planned else ' No plan was kept when this sweep began.'}"
+    caption = f"Stages: {SAVED}.{signs if sweep.planned else ' No plan was kept when this sweep began.'}"
     spent = human_seconds(float(facts["spent_s"].sum()))
-    saved = human_seconds(saved_s(dossier.outcomes))
-    words = f"{_runs_in_words(dossier)} They took {spent} of computing; sharing stages saved {saved}."
-    told = in_words(dossier.outcomes, dossier.planned, dossier.wall_s)
+    saved = human_seconds(saved_s(sweep.outcomes))
+    words = f"{_runs_in_words(sweep)} They took {spent} of computing; sharing stages saved {saved}."
+    told = in_words(sweep.outcomes, sweep.planned, sweep.wall_s)
     totals = [line for line in told if line[0] not in {*facts["stage"], "saved by sharing stages"}]
     whole = [Table("The whole sweep.", ["", "planned", "actual"], totals, [False, True, True])] if totals else []
     return Chapter("plan", "Plan against actual", [Text(words), *whole, table_of(shown, heads, caption)])
 
 
-def _expected(dossier: Dossier, facts: pd.DataFrame, column: str, words: Callable[[float], str]) -> list[str]:
+def _expected(sweep: SweepResults, facts: pd.DataFrame, column: str, words: Callable[[float], str]) -> list[str]:
     """What the plan expected of each stage, in words; empty without a plan."""
-    if dossier.planned is None:
+    if sweep.planned is None:
         return [""] * len(facts)
     known = facts[[column, "exact"]].itertuples(index=False)
     return ["?" if pd.isna(value) else f"{'' if exact else '≤ '}{words(value)}" for value, exact in known]
 
 
-def _runs_in_words(dossier: Dossier) -> str:
-    recorded, total = len(per_run(dossier.frame)), dossier.total_runs
+def _runs_in_words(sweep: SweepResults) -> str:
+    recorded, total = len(per_run(sweep.frame)), sweep.total_runs
     return f"{recorded:,} runs are recorded." if total is None else f"{recorded:,} of {total:,} runs are recorded."
 
 
-def spending(dossier: Dossier) -> Chapter:
+def spending(sweep: SweepResults) -> Chapter:
     """Bytes and seconds against their limits."""
-    limits = limit_facts(dossier)
+    limits = limit_facts(sweep)
     if limits.empty:
         return Chapter("budget", "Budget use", [Text("No run says what it used.")])
-    used = use_facts(dossier)
+    used = use_facts(sweep)
     words = limits.assign(
         **{
             name: [in_unit(column, value) for column, value in zip(limits["column"], limits[name], strict=True)]
@@ -84,12 +84,12 @@ def spending(dossier: Dossier) -> Chapter:
     return Chapter("budget", "Budget use", [*parts, table_of(words, heads, "Limits, and what all runs used.")])
 
 
-def machines(dossier: Dossier) -> Chapter:
+def machines(sweep: SweepResults) -> Chapter:
     """Which machines computed, how fast, what sets them apart, and which are quarantined."""
-    facts = dossier.machines
+    facts = sweep.machines
     if facts.empty:
         return Chapter("machines", "Machines", [Text("No machine computed anything for these numbers.")])
-    told = machine_lines(facts, dossier.by_the_clock) or [_alike(facts)]
+    told = machine_lines(facts, sweep.by_the_clock) or [_alike(facts)]
     shown = facts.assign(
         tokens_per_s=["" if pd.isna(speed) else f"{speed:,.0f}" for speed in facts["tokens_per_s"]],
         quarantined=facts["quarantined"].where(facts["quarantined"] != "", "no"),
@@ -108,12 +108,12 @@ def _alike(machines: pd.DataFrame) -> str:
     return f"All {len(machines):,} machines are alike in everything that the sweep's `guard` compares."
 
 
-def failures(dossier: Dossier) -> Chapter:
+def failures(sweep: SweepResults) -> Chapter:
     """What went wrong, grouped by its message."""
-    runs = per_run(dossier.frame)
+    runs = per_run(sweep.frame)
     errors = runs["error"].fillna("").str.strip()
     broken = runs[(runs["status"] == "failed") | (errors != "") | ((runs["status"] == "done") & ~is_finished(runs))]
-    unreadable = dossier.frame.attrs.get("unreadable", [])
+    unreadable = sweep.frame.attrs.get("unreadable", [])
     parts: list[Part] = []
     if broken.empty and not unreadable:
         parts.append(Text("Nothing failed."))
@@ -138,12 +138,12 @@ def _failed(broken: pd.DataFrame) -> list[Part]:
     return [table_of(table, heads, f"{len(broken):,} runs have no result, by their message."), *details]
 
 
-def reproduction(dossier: Dossier) -> Chapter:
+def reproduction(sweep: SweepResults) -> Chapter:
     """Commands, recipe, commit, versions and hardware."""
-    example, runs = dossier.example, dossier.frame
+    example, runs = sweep.example, sweep.frame
     parts: list[Part] = []
-    if dossier.commands:
-        parts.append(Code(f"The sweep again; {SPACE_FILE} stands under Question:", "\n".join(dossier.commands)))
+    if sweep.commands:
+        parts.append(Code(f"The sweep again; {SPACE_FILE} stands under Question:", "\n".join(sweep.commands)))
     origin = {"commit": "Commit", "hardware": "Hardware", "versions": "Versions"}
     rows = [[name, words, f"{count:,}"] for column, name in origin.items() for words, count in _counted(runs[column])]
     if rows:

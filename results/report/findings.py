@@ -16,13 +16,13 @@ from results.figures.curves import curve_facts, curve_figure
 from results.figures.importance import importance_facts, importance_figure
 from results.figures.ranking import gain_facts, gain_figure, ranking_facts, ranking_figure
 from results.figures.scores import score_figure
-from results.figures.seeds import detectable_lines, fate_table, scatter_facts, spread_lines
+from results.figures.seeds import detectable_lines, scatter_facts, seed_outcome_table, spread_lines
 from results.report.page import Callout, Chapter, Code, Part, Table, Text, left_out, plot, table_of
 from results.rows.layout import SPACE_FILE
 from results.rows.tables import is_finished, mean_bpb, per_run
 from results.rows.text_scale import scale_lines
 from results.verdicts.acceptance import Policy
-from results.verdicts.sweep_results import Dossier
+from results.verdicts.sweep_results import SweepResults
 from results.verdicts.verdict import Headline, Verdict, other_order
 
 P_VALUES = ("p", "p_corrected", "p_no_worse", "sign_flip_p")
@@ -34,30 +34,30 @@ TONES: dict[Headline, Literal["good", "plain", "bad"]] = {
 }
 
 
-def verdict(dossier: Dossier) -> Chapter:
+def verdict(sweep: SweepResults) -> Chapter:
     """The answer in words, for the best configuration, and how many others could be told apart."""
-    best = dossier.best
-    found = dossier.verdict_of(best)
+    best = sweep.best
+    found = sweep.verdict_of(best)
     if best is None or found is None:
-        return Chapter("verdict", "Verdict", [Callout("bad", "Cannot say", _as_sentence(dossier.why_none_is_best))])
-    counts = pd.Series([item.headline for item in dossier.verdicts]).value_counts()
+        return Chapter("verdict", "Verdict", [Callout("bad", "Cannot say", _as_sentence(sweep.why_none_is_best))])
+    counts = pd.Series([item.headline for item in sweep.verdicts]).value_counts()
     told = ", ".join(f"{counts.get(conclusion, 0):,} {conclusion}" for conclusion in TONES)
     parts: list[Part] = [
-        Text(f"Best configuration by {dossier.ranking.measured}: {dossier.label(best)} ({best})."),
-        Callout(TONES[found.headline], found.headline.capitalize(), in_words_of_people(dossier, found)),
+        Text(f"Best configuration by {sweep.ranking.measured}: {sweep.label(best)} ({best})."),
+        Callout(TONES[found.headline], found.headline.capitalize(), in_words_of_people(sweep, found)),
     ]
-    if note := other_order(dossier.ranking):
+    if note := other_order(sweep.ranking):
         parts.append(Text(note))
     if found.assumption:
         parts.append(Text(f"The test assumes: {found.assumption}."))
-    parts.append(Text(f"Of all {len(dossier.verdicts):,} configurations compared: {told}."))
-    parts += [Text(line) for line in detectable_lines(dossier, found)]
+    parts.append(Text(f"Of all {len(sweep.verdicts):,} configurations compared: {told}."))
+    parts += [Text(line) for line in detectable_lines(sweep, found)]
     return Chapter("verdict", "Verdict", parts)
 
 
-def in_words_of_people(dossier: Dossier, found: Verdict) -> str:
+def in_words_of_people(sweep: SweepResults, found: Verdict) -> str:
     """The verdict on a configuration that was just named, as a sentence without identities."""
-    against = "the baseline" if found.baseline == dossier.baseline else dossier.label(found.baseline)
+    against = "the baseline" if found.baseline == sweep.baseline else sweep.label(found.baseline)
     sentence = replace(found, config="it", baseline=against).sentence
     return sentence[:1].upper() + sentence[1:]
 
@@ -66,54 +66,54 @@ def _as_sentence(words: str) -> str:
     return f"{words[:1].upper()}{words[1:]}."
 
 
-def question(dossier: Dossier) -> Chapter:
+def question(sweep: SweepResults) -> Chapter:
     """What was asked, of whom, and what would count as an answer."""
-    rows = [[name, words] for name, words in dossier.terms.items()]
+    rows = [[name, words] for name, words in sweep.terms.items()]
     table = Table("How the question was asked, before anybody saw a number.", ["What", "How"], rows, [False, False])
-    parts: list[Part] = [table if rows else Text(dossier.question)]
-    if dossier.space_text:
-        parts.append(Code(f"The search space file, {SPACE_FILE}", dossier.space_text, folded=True))
+    parts: list[Part] = [table if rows else Text(sweep.question)]
+    if sweep.space_text:
+        parts.append(Code(f"The search space file, {SPACE_FILE}", sweep.space_text, folded=True))
     return Chapter("question", "Question", parts)
 
 
-def ranking(dossier: Dossier) -> Chapter:
+def ranking(sweep: SweepResults) -> Chapter:
     """The configurations in their order, with intervals."""
-    facts = ranking_facts(dossier)
+    facts = ranking_facts(sweep)
     if facts.empty:
-        return Chapter("ranking", "Ranking", [Text(_as_sentence(dossier.why_none_is_best))])
+        return Chapter("ranking", "Ranking", [Text(_as_sentence(sweep.why_none_is_best))])
     caption = (
-        f"Configurations by their mean {dossier.ranking.measured} over seeds; the dashed line is the baseline. "
+        f"Configurations by their mean {sweep.ranking.measured} over seeds; the dashed line is the baseline. "
         "Intervals hold the spread between seeds; where runs share a trained artifact, their differences below are far "
         f"sharper.{left_out(facts)}"
     )
-    mean = f"mean {dossier.ranking.measured}"
+    mean = f"mean {sweep.ranking.measured}"
     heads = {
         "rank": "rank", "status": "status", "label": "configuration", "n": "seeds", "mean": mean,
         "sd": "sd", "ci95_low": "95 % from", "ci95_high": "to", "total_bytes": "bytes", "eval_s": "scoring (s)",
         "breaches": "not ranked because",
     }  # fmt: skip
-    table = dossier.table.assign(
-        label=dossier.table["config"].map(dossier.label),
-        breaches=["; ".join(map(str, dossier.breaches.get(config, ()))) for config in dossier.table["config"]],
+    table = sweep.table.assign(
+        label=sweep.table["config"].map(sweep.label),
+        breaches=["; ".join(map(str, sweep.breaches.get(config, ()))) for config in sweep.table["config"]],
     )
     parts: list[Part] = [
         plot("ranking", "Ranking", ranking_figure(facts), caption),
         table_of(table, heads, "Every configuration with its spread over seeds."),
     ]
-    metrics = ((dossier.example or {}).get("stages", {}).get("val_text") or {}).get("metrics")
+    metrics = ((sweep.example or {}).get("stages", {}).get("val_text") or {}).get("metrics")
     if metrics:
-        baseline, best = (mean_bpb(dossier.frame, arm or "", dossier.seeds) for arm in (dossier.baseline, dossier.best))
+        baseline, best = (mean_bpb(sweep.frame, arm or "", sweep.seeds) for arm in (sweep.baseline, sweep.best))
         lines = scale_lines(metrics, baseline, best)
         parts.append(Code("For scale, the same text under codes that need no model:", "\n".join(lines)))
     return Chapter("ranking", "Ranking", parts)
 
 
-def differences(dossier: Dossier) -> Chapter:
+def differences(sweep: SweepResults) -> Chapter:
     """Gains over the baseline with their intervals and tests."""
-    facts = gain_facts(dossier)
+    facts = gain_facts(sweep)
     if facts.empty:
         return Chapter("differences", "Differences", [Text("Nothing was compared: there is only one configuration.")])
-    raced = any(found.looks for found in dossier.verdicts)
+    raced = any(found.looks for found in sweep.verdicts)
     interval = "with the interval that holds at all looks of the race together" if raced else "95 % interval"
     caption = (
         f"Gain over what each is compared with, {interval}; ticks are pairs that share a trained artifact. "
@@ -130,16 +130,16 @@ def differences(dossier: Dossier) -> Chapter:
     margin = facts["margin"].median()
     asked = f"; the margin is {margin:.5f} bits per byte" if margin > 0 else ""
     table = table_of(facts.assign(**signed), heads, f"Each difference with the test behind its verdict{asked}.")
-    parts = [plot("gains", "Gains", gain_figure(facts), caption), table, *_acceptances(dossier)]
+    parts = [plot("gains", "Gains", gain_figure(facts), caption), table, *_acceptances(sweep)]
     return Chapter("differences", "Differences", parts)
 
 
-def _acceptances(dossier: Dossier) -> list[Part]:
+def _acceptances(sweep: SweepResults) -> list[Part]:
     """What rules of acceptance say, one folded table for each rule."""
     found: dict[Policy, list[Sequence[str]]] = {}
-    for item in dossier.acceptances:
+    for item in sweep.acceptances:
         said = item.reason if item.p is None else f"p = {item.p:.2g}"
-        found.setdefault(item.policy, []).append((dossier.label(item.candidate), item.answer, said))
+        found.setdefault(item.policy, []).append((sweep.label(item.candidate), item.answer, said))
     heads = ["candidate", "answer", "because"]
     return [
         Table(f"Would it be accepted? {policy.name}: {policy.rule}", heads, rows, [False] * 3, folded=True)
@@ -147,9 +147,9 @@ def _acceptances(dossier: Dossier) -> list[Part]:
     ]
 
 
-def importance(dossier: Dossier) -> Chapter:
+def importance(sweep: SweepResults) -> Chapter:
     """Which knobs told the best configurations from the rest."""
-    facts, reason = importance_facts(dossier)
+    facts, reason = importance_facts(sweep)
     if reason:
         return Chapter("importance", "Parameter importance", [Text(f"Not shown: {reason}.")])
     above = [str(key) for key in facts.loc[facts["above_chance"], "key"]]
@@ -157,7 +157,7 @@ def importance(dossier: Dossier) -> Chapter:
     percent = facts.assign(share=facts["share"].map("{:.0%}".format), by_chance=facts["by_chance"].map("{:.0%}".format))
     heads = {"key": "key", "share": "share", "by_chance": "by chance", "above_chance": "above chance"}
     caption = (
-        f"PED-ANOVA over ranked configurations: which keys tell the best by {dossier.ranking.metric} from the rest; "
+        f"PED-ANOVA over ranked configurations: which keys tell the best by {sweep.ranking.metric} from the rest; "
         "grey bars are within chance."
     )
     figure = plot(
@@ -170,41 +170,43 @@ def importance(dossier: Dossier) -> Chapter:
     return Chapter("importance", "Parameter importance", [Text(told), figure])
 
 
-def scatter(dossier: Dossier) -> Chapter:
+def scatter(sweep: SweepResults) -> Chapter:
     """Every run over the values of each swept key, and every declared run with what became of it."""
-    facts, told = scatter_facts(dossier)
+    facts, told = scatter_facts(sweep)
     if facts.empty:
-        return Chapter("seeds", "Seeds", [Text(f"No figure: {told}."), *_spread(dossier)])
+        return Chapter("seeds", "Seeds", [Text(f"No figure: {told}."), *_spread(sweep)])
     caption = (
-        f"{dossier.ranking.measured} of each run over the values of each swept key; lines join runs of one trained "
+        f"{sweep.ranking.measured} of each run over the values of each swept key; lines join runs of one trained "
         f"artifact. {told}"
     )
     drawing = plot("scores", "Scores", score_figure(facts), caption.strip())
-    return Chapter("seeds", "Seeds", [drawing, *_spread(dossier)])
+    return Chapter("seeds", "Seeds", [drawing, *_spread(sweep)])
 
 
-def _spread(dossier: Dossier) -> list[Part]:
-    fates = fate_table(dossier)
+def _spread(sweep: SweepResults) -> list[Part]:
+    declared = seed_outcome_table(sweep)
     heads = {"label": "configuration", "here": "seeds declared here", "elsewhere": "and in other sweeps"}
-    listed = [table_of(fates, heads, "Every declared seed with its outcome, from the ledger.")] if len(fates) else []
-    return [outcomes(dossier), *listed, *(Text(line) for line in spread_lines(dossier))]
+    listed = (
+        [table_of(declared, heads, "Every declared seed with its outcome, from the ledger.")] if len(declared) else []
+    )
+    return [outcomes(sweep), *listed, *(Text(line) for line in spread_lines(sweep))]
 
 
-def outcomes(dossier: Dossier) -> Text:
+def outcomes(sweep: SweepResults) -> Text:
     """How many of the declared runs ended how; none is passed over."""
-    runs = per_run(dossier.frame)
+    runs = per_run(sweep.frame)
     finished = is_finished(runs)
     found = {"done with a result": int(finished.sum())}
     found |= {str(status): int(count) for status, count in runs.loc[~finished, "status"].value_counts().items()}
-    if dossier.total_runs is not None and dossier.total_runs > len(runs):
-        found["declared and not run yet"] = dossier.total_runs - len(runs)
+    if sweep.total_runs is not None and sweep.total_runs > len(runs):
+        found["declared and not run yet"] = sweep.total_runs - len(runs)
     told = ", ".join(f"{count:,} {words}" for words, count in found.items())
     return Text(f"Every seed that was started counts: {told}.")
 
 
-def curves(dossier: Dossier) -> Chapter:
+def curves(sweep: SweepResults) -> Chapter:
     """The training loss of each distinct training."""
-    facts = curve_facts(dossier)
+    facts = curve_facts(sweep)
     missing, not_drawn = facts.attrs["num_missing"], facts.attrs["num_left_out"]
     gone = f" {missing:,} are no longer in the store." if missing else ""
     if facts.empty:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from results.report import costs, findings
 from results.report.page import Page, page_html
-from results.verdicts.sweep_results import Dossier
+from results.verdicts.sweep_results import SweepResults
 from trainer.spec.record import now
 from trainer.spec.units import human_time
 
@@ -30,31 +30,31 @@ CHAPTERS = (
 )
 
 
-def write_report(dossier: Dossier, path: Path) -> Path:
+def write_report(sweep: SweepResults, path: Path) -> Path:
     """Writes the report and returns where it is; folders on the way are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(report_html(dossier), encoding="utf-8")
+    path.write_text(report_html(sweep), encoding="utf-8")
     return path
 
 
-def report_html(dossier: Dossier) -> str:
+def report_html(sweep: SweepResults) -> str:
     """The report as one HTML document."""
     page = Page(
-        title=f"Sweep {dossier.name}",
-        lead=dossier.question,
-        standing=_standing(dossier),
-        chapters=[chapter(dossier) for chapter in CHAPTERS],
+        title=f"Sweep {sweep.name}",
+        lead=sweep.question,
+        standing=_standing(sweep),
+        chapters=[chapter(sweep) for chapter in CHAPTERS],
         made_at=human_time(now()),
     )
     return page_html(page)
 
 
-def _standing(dossier: Dossier) -> str:
+def _standing(sweep: SweepResults) -> str:
     """'21 of 21 runs of 7 configurations; the first began 2026-01-01 13:05 UTC, the last 2026-01-01 13:08 UTC'"""
-    runs, total = len(dossier.frame), dossier.total_runs
+    runs, total = len(sweep.frame), sweep.total_runs
     counted = f"{runs:,} runs" if total is None else f"{runs:,} of {total:,} runs"
-    started = dossier.frame["started_at"].dropna()
+    started = sweep.frame["started_at"].dropna()
     since = (
         f"; the first began {human_time(started.min())}, the last {human_time(started.max())}" if len(started) else ""
     )
-    return f"{counted} of {len(dossier.table):,} configurations{since}"
+    return f"{counted} of {len(sweep.table):,} configurations{since}"

@@ -1,7 +1,7 @@
 """What a race showed, as verdicts: the numbers of `compare` on the seeds each configuration ran, judged by the race.
 
 The interval is the one that holds at every look together, wider than that of a fixed number of seeds; the p-value is
-that of the last look alone, so it is told but decides nothing.
+that of the last look alone, so it is printed and decides nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from results.verdicts.compare import compare
 from results.verdicts.terms import Evidence, Terms
 from results.verdicts.verdict import Effect, Unit, Verdict
 
-TOLD = {
+IN_WORDS = {
     "winner": "nobody in the race beats it by more than the margin",
     "eliminated": "eliminated after {n} seeds: it cannot win",
     "left": "neither named nor eliminated when all {n} seeds were used up",
@@ -51,7 +51,7 @@ def race_verdicts(
 
 def _judged(verdict: Verdict, race: Standing, rule: RaceRule, status: str, n: int) -> Verdict:
     if verdict.bpb is None:
-        return replace(verdict, race=TOLD[status].format(n=race.seeds[verdict.config]))
+        return replace(verdict, race=IN_WORDS[status].format(n=race.seeds[verdict.config]))
     level = rule.alpha * rule.looks.share(n) / len(race.statuses)
     return replace(
         verdict,
@@ -60,7 +60,7 @@ def _judged(verdict: Verdict, race: Standing, rule: RaceRule, status: str, n: in
         num_comparisons=len(race.statuses),
         bpb=_widened(verdict.bpb, verdict.df, level),
         nats=None if verdict.nats is None else _widened(verdict.nats, verdict.df, level),
-        race=TOLD[status].format(n=race.seeds[verdict.config]),
+        race=IN_WORDS[status].format(n=race.seeds[verdict.config]),
         looks=(rule.looks.first, rule.looks.last),
     )
 

@@ -42,7 +42,7 @@ Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class SeedFate:
+class SeedOutcome:
     """What became of one declared seed of one configuration."""
 
     sweep: str
@@ -214,19 +214,19 @@ class Ledger:
     def _of(self, config: str) -> Sequence[Entry]:
         return self._by_config.get(config, ())
 
-    def fate(self, configs: Iterable[str]) -> list[SeedFate]:
+    def outcomes(self, configs: Iterable[str]) -> list[SeedOutcome]:
         """Every seed ever declared for these configurations, in any sweep, with what became of it."""
         self.entries()
-        fates: dict[tuple[str, str, int], SeedFate] = {}
+        outcomes: dict[tuple[str, str, int], SeedOutcome] = {}
         for entry in itertools.chain.from_iterable(self._of(config) for config in dict.fromkeys(configs)):
             if entry["event"] == "declared":
                 for seed in entry["seeds"]:
                     key = entry["sweep"], entry["config"], seed
-                    fates[key] = SeedFate(*key, entry["purpose"], "declared")
+                    outcomes[key] = SeedOutcome(*key, entry["purpose"], "declared")
             else:
                 key = entry["sweep"], entry["config"], entry["seed"]
-                fates[key] = replace(fates[key], outcome=entry.get("status", "started"))
-        return list(fates.values())
+                outcomes[key] = replace(outcomes[key], outcome=entry.get("status", "started"))
+        return list(outcomes.values())
 
     def objection(self, sweep: str, config: str, recorded: Collection[int] = ()) -> str:
         """Why the seeds of a configuration cannot be used for a test in this sweep, or the empty string.

@@ -1,6 +1,6 @@
 """A sweep as a reader of its results needs it: the question, the rows, the verdicts, and what the runs cost.
 
-One frozen value, so that the report and the notebook tell the same story; whoever knows where a sweep lies fills it in.
+One frozen value, so that the report and the notebook say the same; `orchestrator.analysis.load` fills it from a folder.
 Published records of the challenge can stand in for a sweep of one's own.
 """
 
@@ -22,7 +22,7 @@ from results.rows.tables import breaches_of, per_configuration, why_none_is_rank
 from results.verdicts.acceptance import Acceptance, acceptance_of_records, policy_of
 from results.verdicts.compare import compare
 from results.verdicts.published_records import merged_records
-from results.verdicts.seed_ledger import SeedFate
+from results.verdicts.seed_ledger import SeedOutcome
 from results.verdicts.terms import Terms
 from results.verdicts.verdict import Verdict
 
@@ -32,7 +32,7 @@ RULES = ("pg-written", "pg-frontier-p25")
 
 
 @dataclass(frozen=True)
-class Dossier:
+class SweepResults:
     """Everything that is known of a sweep."""
 
     name: str
@@ -44,7 +44,7 @@ class Dossier:
     verdicts: Sequence[Verdict]
     labels: Mapping[str, str]
     """What people call each configuration, the baseline included."""
-    fates: Sequence[SeedFate] = ()
+    seed_outcomes: Sequence[SeedOutcome] = ()
     """What became of every seed ever declared for these configurations, in any sweep of the store."""
     acceptances: Sequence[Acceptance] = ()
     """What acceptance rules say of them, where a rule was put to them."""
@@ -104,7 +104,7 @@ class Dossier:
         """Which limits all of them break, or that none is complete; empty where there is a best one."""
         return why_none_is_ranked(self.table, self.breaches)
 
-    def with_example(self, record: Mapping[str, Any] | None) -> Dossier:
+    def with_example(self, record: Mapping[str, Any] | None) -> SweepResults:
         """The same, with the record of a run that shows what was done; which one depends on the ranking."""
         return replace(self, example=record)
 
@@ -117,7 +117,7 @@ class Dossier:
         return self.labels.get(config, config)
 
 
-def published_dossier() -> Dossier:
+def published_results() -> SweepResults:
     """The merged records of the challenge, each against the one before it, in bits per byte and without a margin.
 
     No seeds were declared, so each record stands with those it published; a seed that was run twice counts once.
@@ -126,14 +126,14 @@ def published_dossier() -> Dossier:
     names = list(arms)
     terms = Terms(correction="none")
     verdicts = [compare(arms[name], arms[before], terms)[0] for before, name in itertools.pairwise(names)]
-    return Dossier(
+    return SweepResults(
         name="published records",
         question=RECORDS_QUESTION,
         frame=_full_rows(pd.concat(arms.values(), ignore_index=True)),
         ranking=Ranking(baseline=names[0], own_seeds=True),
         verdicts=verdicts,
         labels={name: name.partition("_")[2] or name for name in names},
-        acceptances=[found for rule in RULES for found in acceptance_of_records(policy_of(rule))],
+        acceptances=[answer for rule in RULES for answer in acceptance_of_records(policy_of(rule))],
     )
 
 

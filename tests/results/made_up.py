@@ -1,4 +1,4 @@
-"""Dossiers of made-up sweeps of any size: scores with a known cause, shared trainings, and failures where asked for."""
+"""Results of made-up sweeps of any size: scores with a known cause, shared trainings, failures where asked for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from results.rows.ranking import Ranking
 from results.rows.read import OUTCOME_COLUMNS, frame_of
 from results.rows.row import unfinished_row
 from results.verdicts.compare import compare
-from results.verdicts.sweep_results import Dossier
+from results.verdicts.sweep_results import SweepResults
 from results.verdicts.terms import Evidence, Terms
 from tests.results.sweeps import record, scored
 
@@ -26,7 +26,9 @@ ADDED = {
 }  # fmt: skip
 
 
-def dossier(num_configs: int = 6, *, folder: Path | None = None, verdicts: bool = True, **changes: Any) -> Dossier:
+def sweep_results(
+    num_configs: int = 6, *, folder: Path | None = None, verdicts: bool = True, **changes: Any
+) -> SweepResults:
     """A baseline and so many configurations over three seeds, whose trainings they share; only `ttt.lr` matters.
 
     folder:  where learning curves are written, if anywhere
@@ -39,7 +41,7 @@ def dossier(num_configs: int = 6, *, folder: Path | None = None, verdicts: bool 
         values = {"ttt.lr": lr, "ttt.epochs": epochs, "ttt.optimizer": optimizer}
         rows += [_row(f"c{number:05}", seed, mean + 0.0005 * dice.normal(), values) for seed in SEEDS]
     frame = frame_of(rows, KEYS, list(dict.fromkeys(row["config"] for row in rows)))
-    made = Dossier(
+    made = SweepResults(
         name="made-up",
         question="Which learning rate?",
         frame=frame,

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.analysis.load import dossier_of, open_dossier
+from orchestrator.analysis.load import load_results, open_results
 from orchestrator.cli import main
 from orchestrator.sweep.notes import keep_plan, read_plan
-from results.figures.seeds import fate_table
+from results.figures.seeds import seed_outcome_table
 from results.report.findings import in_words_of_people
 from results.rows.costs import stage_facts
 from results.verdicts.seed_ledger import Ledger
@@ -20,48 +20,48 @@ def sweep(tmp_path):
     return finished_sweep(tmp_path / "store")
 
 
-def test_the_dossier_holds_question_rows_verdict_and_example(sweep):
-    dossier = dossier_of(sweep)
-    best = dossier.verdict_of(dossier.best)
-    assert dossier.question == "Is test-time training worth it?"
-    assert len(dossier.frame) == dossier.total_runs == 6
+def test_the_results_hold_question_rows_verdict_and_example(sweep):
+    results = load_results(sweep)
+    best = results.verdict_of(results.best)
+    assert results.question == "Is test-time training worth it?"
+    assert len(results.frame) == results.total_runs == 6
     assert (best.conclusion, best.test, best.n_candidate) == ("better", "paired t-test", 3)
-    assert dossier.label(dossier.baseline) == "baseline"
-    assert dossier.example["run_id"] == f"{dossier.best}-s1"
-    assert dossier.terms["Counts as better"] == "a gain of more than 0.005 nats at alpha = 0.01"
+    assert results.label(results.baseline) == "baseline"
+    assert results.example["run_id"] == f"{results.best}-s1"
+    assert results.terms["Counts as better"] == "a gain of more than 0.005 nats at alpha = 0.01"
 
 
 def test_only_a_commit_can_be_checked_out_again(sweep):
-    commands = {mark: dossier_of(replace(sweep, commit=mark)).commands[0] for mark in ("abc123+", "code-abc123", "")}
+    commands = {mark: load_results(replace(sweep, commit=mark)).commands[0] for mark in ("abc123+", "code-abc123", "")}
     assert commands["abc123+"] == "git checkout abc123"
     assert commands["code-abc123"] == commands[""] == "orchestrator sweep space.yaml"
 
 
 def test_stages_are_told_as_the_records_have_them(sweep):
-    facts = stage_facts(dossier_of(sweep).outcomes, None).set_index("stage")
+    facts = stage_facts(load_results(sweep).outcomes, None).set_index("stage")
     assert facts.loc["train", ["runs", "distinct", "computed", "spent_s"]].tolist() == [6, 3, 3, 27.0]
 
 
 def test_every_declared_seed_is_told_with_its_outcome_in_every_sweep(sweep):
     ledger = Ledger(sweep.store)
-    ledger.declare("other", dossier_of(sweep).best, [9])
-    told = fate_table(dossier_of(sweep))
-    assert told["label"].tolist() == ["ttt.lr=0.004", "baseline"]
-    assert set(told["here"]) == {"1 done, 2 done, 3 done"}
-    assert told["elsewhere"].tolist() == ["other: 9 declared", ""]
+    ledger.declare("other", load_results(sweep).best, [9])
+    declared = seed_outcome_table(load_results(sweep))
+    assert declared["label"].tolist() == ["ttt.lr=0.004", "baseline"]
+    assert set(declared["here"]) == {"1 done, 2 done, 3 done"}
+    assert declared["elsewhere"].tolist() == ["other: 9 declared", ""]
 
 
 def test_a_sweep_is_opened_by_name_or_by_folder_and_else_the_records_are(sweep):
     store = sweep.folder.parent.parent
-    assert open_dossier(str(store), "small").name == "small"
-    assert open_dossier(sweep_folder=str(sweep.folder)).best == open_dossier(str(store), "small").best
-    assert open_dossier().name == "published records"
+    assert open_results(str(store), "small").name == "small"
+    assert open_results(sweep_folder=str(sweep.folder)).best == open_results(str(store), "small").best
+    assert open_results().name == "published records"
 
 
 def test_what_must_be_quoted_is_quoted_in_the_command(tmp_path, sweep):
     changed = sweep.space.model_copy(update={"overrides": {"data.path": "a b", "budget.train_steps": 5}})
     object.__setattr__(sweep, "space", changed)
-    assert dossier_of(sweep).commands[-2] == (
+    assert load_results(sweep).commands[-2] == (
         "orchestrator sweep space.yaml \\\n  --set 'data.path=a b' \\\n  --set budget.train_steps=5"
     )
 
@@ -94,7 +94,7 @@ def test_an_unknown_sweep_ends_in_a_message_and_status_2(sweep, monkeypatch, cap
 
 
 def test_the_command_that_settles_a_verdict_keeps_the_identity_that_the_sentence_leaves_out(sweep):
-    dossier = dossier_of(sweep)
-    said = in_words_of_people(dossier, dossier.verdict_of(dossier.best))
+    results = load_results(sweep)
+    said = in_words_of_people(results, results.verdict_of(results.best))
     assert said.startswith("It scores")
-    assert f"--config {dossier.best}" in said
+    assert f"--config {results.best}" in said

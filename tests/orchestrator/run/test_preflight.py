@@ -5,7 +5,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from orchestrator.analysis.load import dossier_of
+from orchestrator.analysis.load import load_results
 from orchestrator.cli import main
 from orchestrator.run import preflight as module
 from orchestrator.run.preflight import preflight, representatives
@@ -98,5 +98,5 @@ def test_a_dead_part_is_refused_by_name_before_anything_runs(orchestrator, tmp_p
 def test_without_the_check_the_report_says_so(orchestrator, tmp_path):
     status, _ = orchestrator("1e-30", "--no-check")
     assert status == 0
-    dossier = dossier_of(find_sweep(tmp_path / "runs", "small"))
-    assert dossier.terms["Liveness"] == "not checked (--no-check)"
+    results = load_results(find_sweep(tmp_path / "runs", "small"))
+    assert results.terms["Liveness"] == "not checked (--no-check)"

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.analysis.comparison import verdicts_of
-from orchestrator.analysis.load import dossier_of
+from orchestrator.analysis.load import load_results
 from orchestrator.analysis.tables import rows_of, table_of
 from orchestrator.plan.estimate import make_plan
 from orchestrator.run.feed import queue_of
@@ -157,7 +157,7 @@ def test_the_table_holds_full_runs_alone_and_its_verdicts_are_exploratory(tmp_pa
     assert set(frame["steps"].dropna()) <= {120}
     assert len(table_of(sweep, frame)) == 21 - len(sweep.state().pruning.pruned)
     assert any("xploratory" in verdict.sentence for verdict in verdicts_of(sweep, frame))
-    assert "Spearman" in dossier_of(sweep).terms["Stopping"]
+    assert "Spearman" in load_results(sweep).terms["Stopping"]
 
 
 def test_the_plan_tells_the_range_of_runs(tmp_path):
@@ -172,7 +172,7 @@ def test_what_short_runs_cost_stands_against_the_plan(tmp_path):
     leave_runs(sweep, faithful)
     facts = total_facts(read_outcomes(sweep.folder), None, None)
     assert facts.loc["runs", "actual"] == len(sweep.records()) + len(sweep.short_records()) > len(rows_of(sweep))
-    assert len(dossier_of(sweep).outcomes) == len(read_outcomes(sweep.folder))
+    assert len(load_results(sweep).outcomes) == len(read_outcomes(sweep.folder))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from orchestrator.analysis.load import dossier_of
+from orchestrator.analysis.load import load_results
 from orchestrator.commands.app import app
 from orchestrator.output import console_for
 from orchestrator.run.feed import queue_of
@@ -97,7 +97,7 @@ def test_notes_that_a_kill_left_half_written_hide_no_result(sweep):
     for name in (PLAN_FILE, PREFLIGHT_FILE, LIVE_FILE):
         (sweep.folder / name).write_text("")
     assert read_plan(sweep.folder) is None
-    assert dossier_of(sweep).planned is None
+    assert load_results(sweep).planned is None
     assert standing(sweep)["state"] == "complete"
 
 

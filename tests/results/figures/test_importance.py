@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from results.figures.importance import FEWEST, importance_facts
-from tests.results.made_up import KEYS, dossier
+from tests.results.made_up import KEYS, sweep_results
 
 
 def shuffled(made):
@@ -21,7 +21,7 @@ def shuffled(made):
 
 
 def test_the_one_knob_that_matters_is_found_and_the_others_are_within_chance():
-    facts, reason = importance_facts(dossier(60, verdicts=False))
+    facts, reason = importance_facts(sweep_results(60, verdicts=False))
     assert reason == ""
     assert list(facts.loc[facts["above_chance"], "key"]) == ["ttt.lr"]
     assert facts["share"].iloc[0] > 0.5
@@ -29,7 +29,7 @@ def test_the_one_knob_that_matters_is_found_and_the_others_are_within_chance():
 
 
 def test_where_no_knob_matters_none_takes_more_than_chance_allows_it():
-    facts, _ = importance_facts(shuffled(dossier(60, verdicts=False)))
+    facts, _ = importance_facts(shuffled(sweep_results(60, verdicts=False)))
     assert not facts["above_chance"].any()
 
 
@@ -42,13 +42,13 @@ def test_where_no_knob_matters_none_takes_more_than_chance_allows_it():
     ],
 )
 def test_where_nothing_can_be_said_the_reason_is(num_configs, keys, reason):
-    facts, told = importance_facts(dossier(num_configs, verdicts=False, swept_keys=keys))
+    facts, told = importance_facts(sweep_results(num_configs, verdicts=False, swept_keys=keys))
     assert facts.empty
     assert told == reason
 
 
 def test_a_key_that_is_empty_for_some_configurations_is_no_obstacle():
-    made = dossier(40, verdicts=False)
+    made = sweep_results(40, verdicts=False)
     off = made.frame["ttt.optimizer"] == "sgd"
     facts, reason = importance_facts(
         replace(made, frame=made.frame.assign(**{"ttt.epochs": made.frame["ttt.epochs"].mask(off)}))
@@ -57,7 +57,7 @@ def test_a_key_that_is_empty_for_some_configurations_is_no_obstacle():
 
 
 def test_the_best_are_those_of_the_metric_whichever_way_is_better():
-    made = dossier(60, verdicts=False)
+    made = sweep_results(60, verdicts=False)
     mirrored = replace(made, ranking=replace(made.ranking, metric="eval_s", higher_first=True))
     mirrored = replace(mirrored, frame=made.frame.assign(eval_s=-made.frame["val_bpb"]))
     assert importance_facts(mirrored)[0].equals(importance_facts(made)[0])

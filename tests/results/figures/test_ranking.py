@@ -8,14 +8,14 @@ from results.figures.ranking import gain_facts, gain_figure, ranking_facts, rank
 from results.rows.ranking import Bounds, Ranking
 from results.rows.tables import breaches_of
 from results.verdicts.compare import compare
-from results.verdicts.sweep_results import Dossier, published_dossier
+from results.verdicts.sweep_results import SweepResults, published_results
 from results.verdicts.terms import Evidence
-from tests.results.made_up import dossier
+from tests.results.made_up import sweep_results
 from tests.results.sweeps import frame, row
 
 
 def of(table, baseline="base"):
-    return Dossier("demo", "?", table, Ranking(baseline=baseline, own_seeds=True), compare(table, baseline), {})
+    return SweepResults("demo", "?", table, Ranking(baseline=baseline, own_seeds=True), compare(table, baseline), {})
 
 
 def shared(config, seed, bpb, **more):
@@ -64,14 +64,14 @@ def test_what_cannot_be_judged_stands_last_with_its_reason():
 
 
 def test_dollar_signs_in_names_are_names_and_no_formula():
-    named = dossier(2, labels={"c00000": "path=$HOME/$x", "c00001": "$$", "base": "$\\frac$"})
+    named = sweep_results(2, labels={"c00000": "path=$HOME/$x", "c00001": "$$", "base": "$\\frac$"})
     for figure in (ranking_figure(ranking_facts(named)), gain_figure(gain_facts(named))):
         figure.canvas.draw()
         assert "path=$HOME/$x" in [label.get_text() for label in figure.axes[0].get_yticklabels()]
 
 
 def test_published_records_stand_in_for_a_sweep_each_against_the_one_before():
-    published = published_dossier()
+    published = published_results()
     assert len(published.verdicts) == published.frame["config"].nunique() - 1
     assert published.table["rank"].notna().all()
     last = published.verdict_of("2026-04-29_SmearGateBOSFix_3Seed_1.06141")
@@ -84,7 +84,7 @@ def test_the_ranking_figure_follows_the_metric_and_the_gains_name_who_is_infeasi
                     for seed in (1, 2, 3)), shared("b", 1, 1.8, eval_s=4.0))  # fmt: skip
     ranking = Ranking("eval_s", True, {"eval_s": Bounds(max=5)}, "base", own_seeds=True)
     breaches = breaches_of(table, ranking)
-    made = Dossier("demo", "?", table, ranking, compare(table, "base", evidence=Evidence(breaches=breaches)), {})
+    made = SweepResults("demo", "?", table, ranking, compare(table, "base", evidence=Evidence(breaches=breaches)), {})
     facts = ranking_facts(made)
     assert (list(facts["config"]), list(facts["mean"])) == (["b", "base"], [4.0, 1.0])
     assert facts.attrs["axis"] == "eval_s (s, higher is better)"

@@ -11,12 +11,12 @@ from results.figures.seeds import Spread, between_pairs, between_seeds, detectab
 from results.rows.ranking import Ranking
 from results.stats.power import design_of
 from results.verdicts.compare import compare
-from results.verdicts.sweep_results import Dossier
+from results.verdicts.sweep_results import SweepResults
 from tests.results.sweeps import frame, row
 
 
 def of(*rows):
-    return Dossier("demo", "?", frame(*rows), Ranking(baseline="base", own_seeds=True), [], {})
+    return SweepResults("demo", "?", frame(*rows), Ranking(baseline="base", own_seeds=True), [], {})
 
 
 def test_the_spread_is_pooled_around_each_groups_own_mean():

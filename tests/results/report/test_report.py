@@ -10,8 +10,8 @@ from results.report.costs import failures
 from results.report.findings import ranking, scatter
 from results.report.page import Page, page_html
 from results.report.report import report_html, write_report
-from results.verdicts.sweep_results import published_dossier
-from tests.results.made_up import dossier
+from results.verdicts.sweep_results import published_results
+from tests.results.made_up import sweep_results
 
 EVIL = "<script>alert('x')</script> & \"quoted\""
 ESCAPED = "&lt;script&gt;alert("
@@ -19,7 +19,7 @@ ESCAPED = "&lt;script&gt;alert("
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    return report_html(dossier(6, folder=tmp_path_factory.mktemp("stages")))
+    return report_html(sweep_results(6, folder=tmp_path_factory.mktemp("stages")))
 
 
 def told(*chapters):
@@ -52,7 +52,7 @@ def test_nothing_is_fetched_and_no_script_runs(page):
 
 
 def test_every_piece_of_text_from_people_is_escaped(tmp_path):
-    made = dossier(3, folder=tmp_path)
+    made = sweep_results(3, folder=tmp_path)
     error = made.frame["error"].mask(made.frame.index == 5, EVIL)
     status = made.frame["status"].mask(made.frame.index == 5, "failed")
     html = report_html(
@@ -85,7 +85,7 @@ def test_figures_take_their_colours_from_the_page(page):
 
 
 def test_failures_are_grouped_by_message_and_none_is_passed_over():
-    made = dossier(4)
+    made = sweep_results(4)
     broken = made.frame["config"].isin(["c00001", "c00002"])
     frame = made.frame.assign(
         status=made.frame["status"].mask(broken, "failed"),
@@ -101,19 +101,19 @@ def test_failures_are_grouped_by_message_and_none_is_passed_over():
 
 
 def test_a_score_that_is_no_number_is_a_failure():
-    made = dossier(2)
+    made = sweep_results(2)
     frame = made.frame.assign(val_bpb=made.frame["val_bpb"].mask(made.frame.index == 4, math.inf))
     assert "1 runs have no result" in told(failures(replace(made, frame=frame)))
 
 
 def test_a_sweep_without_results_has_a_report_that_says_so():
-    made = dossier(0)
+    made = sweep_results(0)
     empty = replace(made, frame=made.frame.head(0), outcomes=made.outcomes.head(0), example=None)
     assert "No configuration beside the baseline is complete" in words(report_html(empty))
 
 
 def test_records_have_a_report(tmp_path):
-    path = write_report(published_dossier(), tmp_path / "new" / "records.html")
+    path = write_report(published_results(), tmp_path / "new" / "records.html")
     page = words(path.read_text(encoding="utf-8"))
     assert "These runs are published elsewhere." in page
     assert "Would it be accepted? pg-written: beats the incumbent by at least 0.005 nats" in page
@@ -121,7 +121,7 @@ def test_records_have_a_report(tmp_path):
 
 
 def test_many_configurations_make_no_longer_a_page_and_it_says_what_it_left_out():
-    made = dossier(400, verdicts=False)
+    made = sweep_results(400, verdicts=False)
     assert "375 others are not drawn." in told(ranking(made))
     assert "The first 30 of 401 rows" in told(ranking(made))
     assert "Drawn: 202 of 401 configurations" in told(scatter(made))

@@ -7,14 +7,14 @@ from PIL import Image
 
 from results.report.report import write_report
 from tests import browser as real
-from tests.results.made_up import dossier
+from tests.results.made_up import sweep_results
 
 pytestmark = pytest.mark.skipif(bool(real.missing()), reason=real.missing() or "a browser is there")
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    made = dossier(24, folder=tmp_path_factory.mktemp("stages"), name="<b>bold</b>")
+    made = sweep_results(24, folder=tmp_path_factory.mktemp("stages"), name="<b>bold</b>")
     return write_report(made, tmp_path_factory.mktemp("report") / "report.html")
 
 

@@ -8,7 +8,7 @@ import pytest
 from results.report.costs import plan
 from results.report.page import Page, page_html
 from results.rows.costs import in_words, stage_facts, total_facts
-from tests.results.made_up import dossier
+from tests.results.made_up import sweep_results
 
 TOTAL = {
     "stage": "total", "total_runs": 15, "missing": 15, "cached": 2, "exact": False, "seconds": 60.0, "wall_s": 70.0,
@@ -18,7 +18,7 @@ PLANNED = [{"stage": "train", "missing": 3, "exact": True, "seconds": 30.0, "sec
 
 
 def test_sharing_is_counted_by_stage():
-    facts = stage_facts(dossier(4).outcomes, None).set_index("stage")
+    facts = stage_facts(sweep_results(4).outcomes, None).set_index("stage")
     train, adapt = facts.loc["train"], facts.loc["adapt"]
     assert (train["runs"], train["distinct"], train["computed"]) == (15, 3, 3)
     assert (train["reused"], adapt["reused"]) == (0, 0)
@@ -27,13 +27,13 @@ def test_sharing_is_counted_by_stage():
 
 
 def test_the_plan_stands_beside_what_was_computed():
-    facts = stage_facts(dossier(4).outcomes, PLANNED).set_index("stage")
+    facts = stage_facts(sweep_results(4).outcomes, PLANNED).set_index("stage")
     assert (facts.loc["train", "planned"], facts.loc["train", "planned_s"]) == (3, 30.0)
     assert math.isnan(facts.loc["adapt", "planned"])
 
 
 def test_gpu_hours_and_dollars_are_those_of_the_computed_stages():
-    facts = total_facts(dossier(4).outcomes, PLANNED, wall_s=80.0)
+    facts = total_facts(sweep_results(4).outcomes, PLANNED, wall_s=80.0)
     computed_s = 3 * 9.0 + 12 * 2.0
     assert facts.loc["gpu_hours", "actual"] == pytest.approx(computed_s * 8 / 3600)
     assert facts.loc["usd", "actual"] == pytest.approx(2.0 * computed_s * 8 / 3600)
@@ -42,7 +42,7 @@ def test_gpu_hours_and_dollars_are_those_of_the_computed_stages():
 
 
 def test_a_stage_that_lay_in_the_store_is_found_not_computed():
-    outcomes = dossier(4).outcomes
+    outcomes = sweep_results(4).outcomes
     found = outcomes.assign(computed=outcomes["computed"] & (outcomes["stage"] != "train"))
     facts = total_facts(found, PLANNED, None)
     assert facts.loc["stages found", "actual"] == 3
@@ -50,17 +50,17 @@ def test_a_stage_that_lay_in_the_store_is_found_not_computed():
 
 
 def test_a_line_says_what_was_planned_what_came_and_what_is_only_a_bound():
-    told = {what: (planned, actual) for what, planned, actual in in_words(dossier(4).outcomes, PLANNED, None)}
+    told = {what: (planned, actual) for what, planned, actual in in_words(sweep_results(4).outcomes, PLANNED, None)}
     assert told["train"] == ("3 x 10 s", "3 x 9.0 s")
     assert told["adapt"] == ("?", "12 x 2.0 s")
     assert told["computing"] == ("\u2264 1 min 00 s", "51 s")
     assert told["from start to end"] == ("1 min 10 s", "?")
-    assert in_words(dossier(4).outcomes, None, None) == []
+    assert in_words(sweep_results(4).outcomes, None, None) == []
 
 
 def test_the_report_says_planned_against_actual_of_the_whole_sweep():
-    html = page_html(Page("", "", "", [plan(dossier(4, planned=PLANNED, wall_s=80.0))], ""))
+    html = page_html(Page("", "", "", [plan(sweep_results(4, planned=PLANNED, wall_s=80.0))], ""))
     assert "from start to end" in html
     assert "1 min 20 s" in html
-    nothing = dossier(4, outcomes=pd.DataFrame(columns=dossier(4).outcomes.columns))
+    nothing = sweep_results(4, outcomes=pd.DataFrame(columns=sweep_results(4).outcomes.columns))
     assert "No run of ours" in page_html(Page("", "", "", [plan(nothing)], ""))

@@ -32,7 +32,7 @@ def test_every_declared_seed_is_shown_with_its_outcome(ledger):
     ran(ledger, "ttt", "aaaa", 1)
     ran(ledger, "ttt", "aaaa", 2, status="failed")
     ledger.start("ttt", "aaaa", 3)
-    outcomes = {fate.seed: fate.outcome for fate in ledger.fate(["aaaa"])}
+    outcomes = {one.seed: one.outcome for one in ledger.outcomes(["aaaa"])}
     assert outcomes == {1: "done", 2: "failed", 3: "started", 4: "declared"}
 
 
@@ -43,7 +43,7 @@ def test_what_was_said_is_not_said_twice(ledger):
         ledger = Ledger(ledger.path.parent)  # after a restart
     ledger.end("ttt", "aaaa", 1, "failed")
     assert [entry["event"] for entry in ledger.entries()] == ["declared", "started", "ended"]
-    assert [fate.outcome for fate in ledger.fate(["aaaa"])] == ["done"]
+    assert [one.outcome for one in ledger.outcomes(["aaaa"])] == ["done"]
 
 
 def test_declared_seeds_do_not_change_and_none_counts_twice(ledger):
