@@ -20,7 +20,7 @@ from results.verdicts.compare import compare
 from results.verdicts.published_records import record_losses
 from results.verdicts.race import race_verdicts
 from results.verdicts.seed_ledger import SeedOutcome
-from results.verdicts.terms import Evidence, Terms
+from results.verdicts.terms import Blocks, Evidence, Terms
 from results.verdicts.verdict import Unit, Verdict, other_order
 from trainer.spec.errors import UserError, did_you_mean
 
@@ -48,7 +48,7 @@ def verdicts_of_race(
     rule = rule_of(space, is_paired(space, state.configurations, state.records))
     own = reference if isinstance(reference, str) else ""
     if own == sweep.asked()[0].id:
-        return race_verdicts(frame, race, own, rule, space.compare.unit, evidence)
+        return race_verdicts(frame, race, own, rule, space.compare.unit, evidence, sweep.blocks)
     arms = [config for config in race.seeds if config != own]
     verdicts = []
     for config in arms:
@@ -56,7 +56,7 @@ def verdicts_of_race(
         verdicts += compare(
             frame[frame["config"].isin([config, own])],
             reference,
-            Terms(rule.margin, space.compare.unit, rule.alpha, shared_variance=False),
+            Terms(rule.margin, space.compare.unit, rule.alpha, blocks=sweep.blocks),
             replace(evidence, seeds=space.seeds[:num_seeds], exploratory=True, looked_at=(), family=len(arms)),
         )
     return verdicts
@@ -145,7 +145,7 @@ def verdicts_of(
         demand_race_terms(sweep, terms)
         found = verdicts_of_race(sweep, frame, reference, evidence_of(sweep, frame))
     else:
-        found = compare(frame, reference, terms_of(terms), evidence_of(sweep, frame))
+        found = compare(frame, reference, terms_of(terms, sweep.blocks), evidence_of(sweep, frame))
     return [replace(verdict, settle=sweep.command("confirm", "--config", verdict.config)) for verdict in found]
 
 
@@ -156,9 +156,9 @@ def _family(sweep: Sweep) -> int:
     return len({item.id for item in asked} - {asked[0].id}) + to_come
 
 
-def terms_of(compare: Compare) -> Terms:
-    """The terms of the test, as the search space file asks for them."""
-    return Terms(compare.margin, compare.unit, compare.alpha)
+def terms_of(compare: Compare, blocks: Blocks) -> Terms:
+    """The terms of the test, as the search space file asks for them, and what pairs the runs of this sweep."""
+    return Terms(compare.margin, compare.unit, compare.alpha, variance=compare.variance, blocks=blocks)
 
 
 def evidence_of(sweep: Sweep, frame: pd.DataFrame) -> Evidence:

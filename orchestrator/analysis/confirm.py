@@ -94,10 +94,10 @@ def num_seeds_for(sweep: Sweep, frame: pd.DataFrame, winner: Configuration) -> i
     verdict = next((verdict for verdict in verdicts_of(sweep, frame) if verdict.config == winner.id), None)
     if verdict is None or verdict.bpb is None:
         return max(FEWEST, len(sweep.state().seeds_of(winner)))
-    paired = verdict.test == "paired t-test"
+    block = verdict.block or None
     beyond = -verdict.bpb.difference - verdict.bpb.margin
-    spread = spread_of(sweep.space, paired, sweep.store)
-    needed = seeds_needed(beyond, paired, 1, spread.sd_bpb, _terms(sweep.space).alpha, POWER)
+    spread = spread_of(sweep.space, block, sweep.store)
+    needed = seeds_needed(beyond, block, 1, spread.sd_bpb, _terms(sweep.space).alpha, POWER)
     return min(MOST, max(FEWEST, needed or MOST))
 
 

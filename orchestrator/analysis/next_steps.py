@@ -152,8 +152,8 @@ def _confirm(sweep: Sweep) -> Iterator[Step]:
     if verdict.bpb is None or -verdict.bpb.difference <= verdict.bpb.margin or shown or _is_confirmed(sweep, winner):
         return
     num_seeds = num_seeds_for(sweep, frame, winner)
-    paired = verdict.test == "paired t-test"
-    design = design_of(paired, 1, num_seeds, spread_of(space, paired, sweep.store).sd_bpb, space.compare.alpha)
+    block = verdict.block or None
+    design = design_of(block, 1, num_seeds, spread_of(space, block, sweep.store).sd_bpb, space.compare.alpha)
     gain = -verdict.bpb.difference
     chance = design.power(gain - verdict.bpb.margin)
     question = confirmation_of(sweep, winner, num_seeds)

@@ -30,8 +30,10 @@ from orchestrator.space.configuration import (
     total_runs,
 )
 from orchestrator.space.search_space import SearchSpace
-from orchestrator.sweep.sweep import same_question
+from orchestrator.sweep.blocks import BlocksChoice, blocks_line, choose_blocks
+from orchestrator.sweep.sweep import list_sweeps, same_question
 from orchestrator.sweep.warm_start import precedent_lines, precedents_of
+from results.stats.t_tests import Block
 from trainer.data.corpus import text_digests
 from trainer.spec.environment import environment, num_gpus
 from trainer.spec.errors import DataError
@@ -77,7 +79,8 @@ def make_plan(
     asked = sweep.asked() if sweep else []
     recorded = {*sweep.records(), *sweep.short_records()} if sweep else set()
     run_fingerprints = _RunFingerprints(space, texts or TextDigests("not here", "not here"), place)
-    test, reason = _test(space, run_fingerprints)
+    kept = BlocksChoice(sweep.blocks, sweep.blocks_because) if sweep else None
+    test, block, reason = _test(space, run_fingerprints, kept or choose_blocks(space, list_sweeps(store.root)))
     known: dict[str, Configuration] = {}
     listed = [baseline_of(space), *(grid_of(space) if space.method == "grid" else asked)]
     for item in listed:
@@ -97,7 +100,7 @@ def make_plan(
         text_is_here=texts is not None,
         test=test,
         test_reason=reason,
-        evidence=None if test == "none" else evidence_of(space, test == "paired", store.root),
+        evidence=None if test == "none" else evidence_of(space, block, store.root),
         notes=_notes(space, sweep.precedents if sweep else precedents_of(store.root, space)),
     )
 
@@ -214,13 +217,17 @@ def _seconds_each(
     return declared, "unknown" if declared is None else "preset"
 
 
-def _test(space: SearchSpace, run_fingerprints: _RunFingerprints) -> tuple[Literal["paired", "unpaired", "none"], str]:
-    """The plan picks the test, not the data: runs pair when they share the trained artifact, seed by seed."""
+def _test(
+    space: SearchSpace, run_fingerprints: _RunFingerprints, choice: BlocksChoice
+) -> tuple[Literal["paired", "unpaired", "none"], Block | None, str]:
+    """The plan picks the test, not the data: what pairs the runs is known before any of them."""
     baseline = baseline_of(space)
     others = [probe for probe in run_fingerprints.probes if probe.id != baseline.id]
     if not others:
-        return "none", "the baseline alone is run: its spread over seeds is the answer"
+        return "none", None, "the baseline alone is run: its spread over seeds is the answer"
     artifacts = {run_fingerprints.of(item, space.seeds[0])["export"] for item in [baseline, *others]}
-    if len(artifacts) == 1:
-        return "paired", "every configuration scores the same trained artifact of each seed"
-    return "unpaired", "configurations train or export differently, so runs of one seed number share nothing"
+    if len(artifacts) == 1 and choice.blocks != "none":
+        return "paired", "artifact", "every configuration scores the same trained artifact of each seed"
+    if choice.blocks == "seed":
+        return "paired", "seed", blocks_line(choice)
+    return "unpaired", None, blocks_line(choice)

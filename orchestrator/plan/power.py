@@ -20,8 +20,10 @@ from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.sweep import list_sweeps
 from results.rows.read import read_rows
 from results.rows.tables import is_finished, per_run
+from results.stats.blocks import UNKNOWN_CORRELATION, sd_between_pairs
 from results.stats.power import Design, design_of, seeds_needed
 from results.stats.shared_variance import SharedVariance
+from results.stats.t_tests import SHARED_COST, Block, Variance
 from results.verdicts.arms import independent_scores
 from results.verdicts.published_records import seed_sd_bpb, shared_artifact_sd_bpb
 
@@ -32,11 +34,17 @@ LADDER = (2, 3, 5, 8, 12, 20)
 
 TESTS = {
     "paired": "paired t-test",
+    "own paired": "moderated paired t-test",
+    "two-way": "t-test in blocks with the variance shared over the sweep",
+    "own": "moderated Welch's t-test",
     "moderated": "t-test with the variance shared over the sweep",
     "welch": "Welch's t-test",
     "race": "race, Welch's t-test after every seed",
     "paired race": "race, paired t-test after every seed",
 }
+
+
+BETWEEN: dict[Block | None, str] = {None: "seeds", "artifact": "pairs on one artifact", "seed": "pairs of one seed"}
 
 
 @dataclass(frozen=True)
@@ -53,11 +61,13 @@ class Evidence:
 
     design: Design
     spread: Spread
-    paired: bool
+    block: Block | None
+    """What pairs the runs of two configurations."""
     num_configurations: int
     adaptive: bool
     first_look: int | None = None
     """Of a race, if it is one."""
+    variance: Variance = "own"
 
     @property
     def minimum_detectable_effect_bpb(self) -> float | None:
@@ -68,7 +78,14 @@ class Evidence:
         """The same comparison over another number of seeds."""
         design = self.design
         return design_of(
-            self.paired, self.num_configurations, n, design.sd, design.alpha, self.adaptive, self.first_look
+            self.block,
+            self.num_configurations,
+            n,
+            design.sd,
+            design.alpha,
+            self.adaptive,
+            self.first_look,
+            self.variance,
         )
 
     def seeds_for(self, gain_bpb: float) -> int | None:
@@ -76,31 +93,32 @@ class Evidence:
         design = self.design
         return seeds_needed(
             gain_bpb,
-            self.paired,
+            self.block,
             self.num_configurations,
             design.sd,
             design.alpha,
             POWER,
             self.adaptive,
             self.first_look,
+            self.variance,
         )
 
 
-def evidence_of(space: SearchSpace, paired: bool, store: Path) -> Evidence:
+def evidence_of(space: SearchSpace, block: Block | None, store: Path) -> Evidence:
     """The planned comparison of a search space's sweep.
 
-    paired:  whether all configurations score the same artifacts
+    block:  what pairs the runs of two configurations
     """
-    spread = spread_of(space, paired, store)
+    spread, variance = spread_of(space, block, store), space.compare.variance
     num = max(1, num_rivals(space))
     race = space.race
     alpha = space.compare.alpha if race is None or race.alpha is None else race.alpha
     first_look = race.first_look if race else None
-    design = design_of(paired, num, len(space.seeds), spread.sd_bpb, alpha, space.exploratory, first_look)
-    return Evidence(design, spread, paired, num, space.exploratory, first_look)
+    design = design_of(block, num, len(space.seeds), spread.sd_bpb, alpha, space.exploratory, first_look, variance)
+    return Evidence(design, spread, block, num, space.exploratory, first_look, variance)
 
 
-def spread_of(space: SearchSpace, paired: bool, store: Path) -> Spread:
+def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread:
     """From the store's runs of the same preset with the same changes; else the median of the published records."""
     found: list[NDArray[np.float64]] = []
     names = []
@@ -110,7 +128,7 @@ def spread_of(space: SearchSpace, paired: bool, store: Path) -> Spread:
         rows = per_run(read_rows(sweep.folder, ()))
         finished = rows[is_finished(rows)]
         baseline = [item.id for item in sweep.asked()][:1]
-        samples = list(_differences(finished, baseline)) if paired else independent_scores(finished, "val_bpb")
+        samples = list(_differences(finished, baseline, block)) if block else independent_scores(finished, "val_bpb")
         samples = [sample for sample in samples if len(sample) > 1]
         found += samples
         names += [sweep.name] if samples else []
@@ -118,13 +136,21 @@ def spread_of(space: SearchSpace, paired: bool, store: Path) -> Spread:
     if shared.df:
         sd_bpb = float(shared.pooled) ** 0.5
         return Spread(sd_bpb, f"measured in {_listed(names)}, {shared.df:.0f} degrees of freedom")
-    published = shared_artifact_sd_bpb() if paired else seed_sd_bpb()
-    return Spread(published, "the median of the published records; other presets differ, so measure your own")
+    source = "the median of the published records; other presets differ, so measure your own"
+    if block == "artifact":
+        return Spread(shared_artifact_sd_bpb(), source)
+    if block == "seed":
+        assumed = f"a correlation of {UNKNOWN_CORRELATION:g} between runs of one seed is taken"
+        return Spread(sd_between_pairs(seed_sd_bpb(), UNKNOWN_CORRELATION), f"{source}; {assumed}")
+    return Spread(seed_sd_bpb(), source)
 
 
-def _differences(rows: pd.DataFrame, baseline: Sequence[str]) -> Iterator[NDArray[np.float64]]:
-    """Of each configuration to the baseline, on the artifacts they share."""
-    scored = rows.dropna(subset="artifact").set_index("artifact")
+def _differences(rows: pd.DataFrame, baseline: Sequence[str], block: Block) -> Iterator[NDArray[np.float64]]:
+    """Of each configuration to the baseline, on the artifacts they share; or on the seeds, if trained apart."""
+    if block == "seed":
+        apart = ~rows.duplicated("artifact") | rows["artifact"].isna()
+        rows = rows[apart | rows["config"].isin(baseline)]
+    scored = rows.dropna(subset=block).set_index(block)
     reference = scored.loc[scored["config"].isin(baseline), "val_bpb"]
     for config, runs in scored.groupby("config"):
         if config not in baseline:
@@ -140,10 +166,7 @@ def evidence_lines(evidence: Evidence, gain_bpb: float | None = None) -> list[st
     design, smallest_bpb = evidence.design, evidence.minimum_detectable_effect_bpb
     test = TESTS[design.test]
     correction = f", corrected for {design.num_comparisons} comparisons" if design.num_comparisons > 1 else ""
-    lines = [
-        f"spread: sd {design.sd:.5f} bits per byte between "
-        f"{'pairs on one artifact' if evidence.paired else 'seeds'} ({evidence.spread.source})"
-    ]
+    lines = [f"spread: sd {design.sd:.5f} bits per byte between {BETWEEN[evidence.block]} ({evidence.spread.source})"]
     if smallest_bpb is None:
         lines.append(f"{design.n} seed is not enough for a test: a variance needs at least 2")
     else:
@@ -151,6 +174,8 @@ def evidence_lines(evidence: Evidence, gain_bpb: float | None = None) -> list[st
             f"{design.n} seeds detect a gain of {smallest_bpb:.4f} bits per byte beyond the margin "
             f"({test}, alpha {design.alpha:g}{correction}, power {POWER:.0%})"
         )
+    if design.test in ("moderated", "two-way"):
+        lines.append(f"  variance: shared is {SHARED_COST}")
     if evidence.first_look is not None:
         lines.append("  a race stops as soon as it knows: all of these seeds are the most it may take")
     others = [(n, evidence.with_seeds(n).minimum_detectable_effect(POWER)) for n in LADDER if n != design.n]

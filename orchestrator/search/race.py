@@ -51,7 +51,12 @@ def _score(record: Record, name: str) -> float:
 
 
 def is_paired(space: SearchSpace, configurations: Sequence[Configuration], records: Mapping[str, Record]) -> bool:
-    """Whether all arms score one artifact, told by the first seed, which every arm has before the first look."""
+    """Whether runs of one seed are pairs: declared so, or all arms score one artifact, as the first seed says.
+
+    Every arm has the first seed before the first look.
+    """
+    if space.compare.blocks in ("seed", "none"):
+        return space.compare.blocks == "seed"
     firsts = [records.get(item.run_id(space.seeds[0])) for item in configurations]
     artifacts = {record.stages["export"].fingerprint for record in firsts if record and "export" in record.stages}
     return len(artifacts) == 1

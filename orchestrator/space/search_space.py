@@ -207,13 +207,16 @@ class SearchSpace(Section):
         }
 
     def _stopping_question(self) -> dict[str, Any] | None:
-        """A race's thresholds decide what is run, so they are part of its question."""
+        """A race's thresholds, and declared pairs, decide what is run, so they are part of its question."""
         if self.stopping is None:
             return None
         named = self.stopping.model_dump(mode="json")
         if self.race is None:
             return named
-        return named | {name: getattr(self.compare, name) for name in ("margin", "alpha") if named[name] is None}
+        pairs = {"blocks": self.compare.blocks} if self.compare.blocks in ("seed", "none") else {}
+        return (
+            named | {name: getattr(self.compare, name) for name in ("margin", "alpha") if named[name] is None} | pairs
+        )
 
     def question_digest(self) -> str:
         """Identity of the question: the same one is the same sweep, continued."""

@@ -10,6 +10,7 @@ from pydantic import Field as PydanticField
 
 from orchestrator.space.parameter import Number
 from results.rows.ranking import Bounds
+from results.stats.t_tests import Variance
 from trainer.spec.errors import ProblemsError
 from trainer.spec.section import Section
 
@@ -46,6 +47,13 @@ class Compare(Section):
     """Unit of the margin: nats per token, or bits per byte."""
     alpha: float = 0.01
     """Largest p-value that counts as shown."""
+    variance: Variance = "own"
+    """Whose spread a configuration is judged by: its own, with one degree of freedom borrowed from the sweep, or one
+    that the sweep shares. Shared shows smaller gains, and errs where configurations spread differently."""
+    blocks: Literal["auto", "artifact", "seed", "none"] = "auto"
+    """What pairs the runs of two configurations: the trained artifact, else the seed, or nothing. `auto` pairs by
+    artifact, and by seed where earlier sweeps of this preset show that seeds move configurations alike; it is decided
+    before the first run and kept."""
 
     def complaints(self) -> Iterator[str]:
         if not 0 < self.alpha < 1:

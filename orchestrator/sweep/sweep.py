@@ -45,6 +45,7 @@ from results.rows.layout import (
     sweep_folder,
 )
 from results.verdicts.seed_ledger import Ledger, Purpose
+from results.verdicts.terms import Blocks
 from trainer.spec.environment import commit
 from trainer.spec.errors import StoreError, did_you_mean
 from trainer.spec.load import override_text
@@ -93,6 +94,9 @@ class Sweep:
     purpose: Purpose = "sweep"
     precedents: tuple[Precedent, ...] = ()
     """What earlier sweeps knew when this one began; its search hears of nothing else of theirs."""
+    blocks: Blocks = "artifact"
+    """What pairs the runs of two configurations, decided when the sweep was made; in 0.1.0 the artifact did."""
+    blocks_because: str = "as in 0.1.0, which made this sweep"
     note: str = ""
     """What a person should know about how this sweep was found or made; empty when there is nothing."""
 
@@ -318,10 +322,18 @@ def _create(
         "commit": commit(),
         "purpose": purpose,
         "precedents": [asdict(precedent) for precedent in precedents()],
+        **_blocks_of(folder.parents[1], space),
         "space": space.model_dump(mode="json"),
     }
     write_once(folder / SPACE_FILE, _as_yaml(space))
     return write_once(folder / JOURNAL, (json.dumps(header) + "\n").encode()) and question_stands(folder / JOURNAL)
+
+
+def _blocks_of(store: Path, space: SearchSpace) -> dict[str, str]:
+    from orchestrator.sweep.blocks import choose_blocks  # late: it knows scipy.stats, which no other reader here needs
+
+    choice = choose_blocks(space, list_sweeps(store))
+    return {"blocks": choice.blocks, "blocks_because": choice.reason}
 
 
 def _as_yaml(space: SearchSpace) -> bytes:
@@ -336,7 +348,7 @@ def _as_yaml(space: SearchSpace) -> bytes:
 def _read(folder: Path) -> Sweep:
     try:
         header = _entries(folder / JOURNAL)[0]
-        space = SearchSpace.model_validate_json(json.dumps(header.pop("space")))
+        space = SearchSpace.model_validate_json(json.dumps(_with_terms_of_0_1_0(header.pop("space"))))
         precedents = tuple(_precedent(entry) for entry in header.pop("precedents", ()))
         return Sweep(name=folder.name, folder=folder, space=space, precedents=precedents, **header)
     except StoreError:
@@ -344,6 +356,13 @@ def _read(folder: Path) -> Sweep:
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(f"{folder / JOURNAL}: cannot be read ({reason}); move the folder away to start anew") from None
+
+
+def _with_terms_of_0_1_0(space: dict[str, Any]) -> dict[str, Any]:
+    """A sweep keeps the test it was declared with: before there was a choice, that with a shared variance."""
+    space.setdefault("compare", {}).setdefault("variance", "shared")
+    space["compare"].setdefault("blocks", "artifact")
+    return space
 
 
 def _precedent(entry: Mapping[str, Any]) -> Precedent:
@@ -356,7 +375,7 @@ def _note(sweep: Sweep, space: SearchSpace, taken: str, created: bool) -> str:
         kept = sweep.space.compare
         lines.append(
             f"sweep '{sweep.name}' keeps the thresholds it was asked with: "
-            f"margin {kept.margin:g} {kept.unit}, alpha {kept.alpha:g}"
+            f"margin {kept.margin:g} {kept.unit}, alpha {kept.alpha:g}, variance {kept.variance}, blocks {sweep.blocks}"
         )
     return "\n".join(lines)
 

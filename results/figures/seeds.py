@@ -17,6 +17,7 @@ from results.figures.scores import score_facts
 from results.rows.tables import is_finished, per_run
 from results.stats.power import design_of
 from results.stats.shared_variance import SharedVariance
+from results.stats.t_tests import Block
 from results.verdicts.sweep_results import SweepResults
 from results.verdicts.verdict import Verdict
 
@@ -62,11 +63,11 @@ def between_seeds(sweep: SweepResults) -> Spread:
     return Spread.within(runs["val_bpb"].astype("float64"), runs["config"])
 
 
-def between_pairs(sweep: SweepResults) -> Spread:
-    """Of the best configuration's gain over the baseline on each artifact they share; no df where nothing is shared."""
-    runs = _finished(sweep).dropna(subset="artifact")
+def between_pairs(sweep: SweepResults, block: Block = "artifact") -> Spread:
+    """Of the best configuration's gain over the baseline on each artifact, or seed, that they share; no df without."""
+    runs = _finished(sweep).dropna(subset=block)
     scores = {
-        config: runs[runs["config"] == config].groupby("artifact")["val_bpb"].mean()
+        config: runs[runs["config"] == config].groupby(block)["val_bpb"].mean()
         for config in (sweep.baseline, sweep.best)
     }
     gains = (scores[sweep.baseline] - scores[sweep.best]).dropna()
@@ -75,7 +76,9 @@ def between_pairs(sweep: SweepResults) -> Spread:
 
 def spread_lines(sweep: SweepResults) -> Sequence[str]:
     """What the two spreads mean, in sentences."""
-    seeds, pairs = between_seeds(sweep), between_pairs(sweep)
+    best = sweep.verdict_of(sweep.best)
+    block: Block = (best.block if best else "") or "artifact"
+    seeds, pairs = between_seeds(sweep), between_pairs(sweep, block)
     if not seeds.df:
         return ["No configuration has two finished seeds, so nothing is known of the spread between seeds."]
     lines = [
@@ -87,9 +90,9 @@ def spread_lines(sweep: SweepResults) -> Sequence[str]:
     if sweep.best is None:
         return [*lines, f"Nothing is paired: {sweep.why_none_is_best}."]
     if not pairs.df:
-        return [*lines, "The best configuration shares no trained artifact with the baseline, so nothing is paired."]
+        return [*lines, "The best configuration's runs are not paired with the baseline's: they share no artifact."]
     times = f", {seeds.sd / pairs.sd:.0f} times less" if pairs.sd > 0 else ""
-    gains = "The gains of the best configuration on the artifacts that it shares with the baseline spread by"
+    gains = f"The gains of the best configuration over the baseline, on the same {block}, spread by"
     return [*lines, f"{gains} {pairs.sd:.5f}{times}: pairing takes out the rest."]
 
 
@@ -97,12 +100,13 @@ def detectable_lines(sweep: SweepResults, verdict: Verdict) -> Sequence[str]:
     """The smallest gain that such a sweep could have shown, for the test that was made; nothing where none was."""
     if verdict.bpb is None or not sweep.seeds:
         return []
-    paired = verdict.test == "paired t-test"
-    spread = between_pairs(sweep) if paired else between_seeds(sweep)
+    block = verdict.block or None
+    spread = between_pairs(sweep, block) if block else between_seeds(sweep)
     if not spread.df or not spread.sd > 0:
         return []
     n, first_look = len(sweep.seeds), verdict.looks[0] if verdict.looks else None
-    design = design_of(paired, len(sweep.verdicts), n, spread.sd, verdict.alpha, sweep.adaptive, first_look)
+    num = len(sweep.verdicts)
+    design = design_of(block, num, n, spread.sd, verdict.alpha, sweep.adaptive, first_look, verdict.variance)
     gain = design.minimum_detectable_effect(POWER)
     if gain is None:
         return []

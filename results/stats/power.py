@@ -1,8 +1,9 @@
 """Power analysis: the minimum detectable effect of planned seeds, and the seeds needed to detect a given gain.
 
-Computed for the test that `compare` will make: for pairs exactly, by the noncentral t distribution; for the other tests
-(shared variance, Welch's test, a race) by simulation with a fixed seed. Assumes normal scores. The standard deviation
-between seeds is an input; it comes from finished runs or from published records.
+Computed for the test that `compare` will make: for pairs that borrow nothing exactly, by the noncentral t distribution;
+for the other tests (variance borrowed from or shared over the sweep, Welch's test, a race) by simulation with a fixed
+seed. Assumes normal scores. The standard deviation between seeds is an input; it comes from finished runs or from
+published records.
 Source: scipy.stats.nct; statsmodels.stats.power gives the same figures for pairs.
 """
 
@@ -17,12 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
+from results.stats.own_variance import ARM_PRIOR_DF, LEAST_ARMS, PAIRS_PRIOR_DF, OwnVariance, satterthwaite_df
 from results.stats.sequential import FIRST_LOOK, Looks
-from results.stats.shared_variance import SharedVariance
-from results.stats.t_tests import LEAST_POOLED_DF
+from results.stats.shared_variance import LEAST_POOLED_DF, SharedVariance
+from results.stats.t_tests import Block, Variance
 from trainer.spec.errors import UserError
 
-TestName = Literal["paired", "moderated", "welch", "race", "paired race"]
+TestName = Literal["paired", "own paired", "two-way", "own", "moderated", "welch", "race", "paired race"]
+"""'own' and 'own paired' borrow one degree of freedom from the sweep, 'moderated' and 'two-way' share its variance."""
 SIMULATED = 40_000
 """Pairs of arms simulated for Welch's test: the power is accurate to half a percentage point (95 %)."""
 SIMULATED_ARMS = 60_000
@@ -42,12 +45,12 @@ class Design:
     test: TestName
     n: int
     sd: float
-    """Standard deviation between seeds of one arm; for `paired`, of the differences of pairs."""
+    """Standard deviation between seeds of one arm; where the test has pairs, of the differences of pairs."""
     alpha: float
     num_comparisons: int = 1
     """Configurations that share `alpha` by Holm's correction; the smallest p-value must be below alpha / this."""
     num_arms: int = 0
-    """Arms of the sweep, the baseline included, whose variances are shared; for `moderated`."""
+    """Arms of the sweep, the baseline included, whose variances are shared or borrowed from."""
     first_look: int = FIRST_LOOK
     """Seeds at the first look of a race; the last look is after `n`."""
 
@@ -73,7 +76,7 @@ class Design:
             return 0.0
         if (detectable := self._simulated_detectable()) is not None:
             return float(np.mean(detectable <= gain / self.sd))
-        df, error = self.n - 1, self.sd / self.n**0.5
+        df, error = self._exact_df, self.sd / self.n**0.5
         return float(stats.nct.cdf(stats.t.ppf(self.level, df), df, -gain / error))
 
     def minimum_detectable_effect(self, power: float = 0.8) -> float | None:
@@ -82,14 +85,22 @@ class Design:
             return None
         if (detectable := self._simulated_detectable()) is not None:
             return self.sd * float(np.quantile(detectable, power))
-        df, error = self.n - 1, self.sd / self.n**0.5
+        df, error = self._exact_df, self.sd / self.n**0.5
         most = error * (abs(stats.t.ppf(self.level, df)) + abs(stats.t.ppf(1 - power, df)) + 10)
         return float(optimize.brentq(lambda gain: self.power(gain) - power, 0.0, most * 2))
 
+    @property
+    def _exact_df(self) -> int:
+        """Degrees of freedom of the pairs' own differences, or of what blocks and arms leave."""
+        return (self.n - 1) * (self.num_arms - 1 if self.test == "two-way" else 1)
+
     def _simulated_detectable(self) -> NDArray[np.float64] | None:
-        """The gain, in units of sd, at which each simulated comparison becomes significant; None for `paired`."""
+        """Gain, in units of sd, at which each simulated comparison becomes significant; None where a formula serves."""
         if self.test == "moderated":
             return _detectable_moderated(self.n, min(self.num_arms, MOST_SIMULATED_ARMS), self.level)
+        if self.test in ("own", "own paired"):
+            paired = self.test == "own paired"
+            return _detectable_own(self.n, min(self.num_arms, MOST_SIMULATED_ARMS), self.level, paired)
         if self.test == "welch":
             return _detectable_welch(self.n, self.level)
         if "race" in self.test:
@@ -98,40 +109,53 @@ class Design:
 
 
 def design_of(
-    paired: bool,
+    block: Block | None,
     num_configurations: int,
     n: int,
     sd: float,
     alpha: float,
     adaptive: bool = False,
     first_look: int | None = None,
+    variance: Variance = "own",
 ) -> Design:
     """The comparison with the baseline that `compare` will make for a sweep, corrected over its configurations.
 
+    block:               what pairs the runs of two configurations; None pairs nothing
     num_configurations:  without the baseline
     adaptive:            only the winner is compared, on fresh seeds, so there is no correction and no shared variance
     first_look:          seeds at the first look of a race; None for a fixed number of seeds
     """
     if first_look is not None:
-        return Design("paired race" if paired else "race", n, sd, alpha, num_configurations, first_look=first_look)
-    if paired:
-        return Design("paired", n, sd, alpha, 1 if adaptive else num_configurations)
-    if adaptive:
-        return Design("welch", n, sd, alpha)
+        race: TestName = "paired race" if block else "race"
+        return Design(race, n, sd, alpha, num_configurations, first_look=first_look)
+    compared = 1 if adaptive else num_configurations
+    test = _test_of(block, compared, n, "own" if adaptive else variance)
+    return Design(test, n, sd, alpha, compared, compared + 1)
+
+
+def _test_of(block: Block | None, num_configurations: int, n: int, variance: Variance) -> TestName:
     num_arms = num_configurations + 1
-    test: TestName = "moderated" if num_arms * (n - 1) >= LEAST_POOLED_DF else "welch"
-    return Design(test, n, sd, alpha, num_configurations, num_arms)
+    if variance == "shared":
+        if block == "seed" and num_configurations * (n - 1) >= LEAST_POOLED_DF:
+            return "two-way"
+        if block is None and num_arms * (n - 1) >= LEAST_POOLED_DF:
+            return "moderated"
+    samples = num_configurations if block else num_arms
+    if variance == "own" and samples >= LEAST_ARMS and samples * (n - 1) >= LEAST_POOLED_DF:
+        return "own paired" if block else "own"
+    return "paired" if block else "welch"
 
 
 def seeds_needed(
     gain: float,
-    paired: bool,
+    block: Block | None,
     num_configurations: int,
     sd: float,
     alpha: float,
     power: float = 0.8,
     adaptive: bool = False,
     first_look: int | None = None,
+    variance: Variance = "own",
 ) -> int | None:
     """Smallest number of seeds per configuration with which a gain beyond the margin is shown with this power.
 
@@ -139,7 +163,8 @@ def seeds_needed(
     """
 
     def enough(n: int) -> bool:
-        return design_of(paired, num_configurations, n, sd, alpha, adaptive, first_look).power(gain) >= power
+        design = design_of(block, num_configurations, n, sd, alpha, adaptive, first_look, variance)
+        return design.power(gain) >= power
 
     most = MOST_SEEDS if first_look is None else MOST_RACED
     if gain <= 0 or not enough(most):
@@ -172,6 +197,22 @@ def _detectable_moderated(n: int, num_arms: int, level: float) -> NDArray[np.flo
     error = np.sqrt((shrunk_SA[:, ours] + shrunk_SA[:, theirs]) / n)
     difference = random.normal(size=df.shape) * (2 / n) ** 0.5
     return np.sort((difference - special.stdtrit(df, level) * error).ravel())
+
+
+@functools.lru_cache(maxsize=64)
+def _detectable_own(n: int, num_arms: int, level: float, paired: bool) -> NDArray[np.float64]:
+    """The same for arms that borrow a degree of freedom from the sweep; in pairs, for differences of sd 1."""
+    random = np.random.default_rng(0)
+    arms = random.normal(size=(SIMULATED_ARMS // num_arms, num_arms, n)) * (0.5**0.5 if paired else 1.0)
+    differences = arms[:, 1:] - arms[:, :1]
+    samples = differences if paired else arms
+    own = OwnVariance.over(samples.var(-1, ddof=1), n - 1, PAIRS_PRIOR_DF if paired else ARM_PRIOR_DF)
+    variance, df = own.shrunk(samples.var(-1, ddof=1), n - 1)
+    parts = variance / n
+    if not paired:
+        df = satterthwaite_df(parts[:, 1:], df[:, 1:], parts[:, :1], df[:, :1])
+        parts = parts[:, 1:] + parts[:, :1]
+    return np.sort((differences.mean(-1) - special.stdtrit(df, level) * np.sqrt(parts)).ravel())
 
 
 @functools.lru_cache(maxsize=64)

@@ -15,7 +15,7 @@ Source: Smyth 2004, "Linear models and empirical Bayes methods", section 6 (mome
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +27,8 @@ NOISIER = 1e-4
 """Level of the F-test by which an arm is excluded: so low that hardly an arm is excluded by chance."""
 UNLIKE = 0.1
 """Level of Bartlett's test below which variances are not pooled: high, since the test has little power."""
+LEAST_POOLED_DF = 10
+"""Degrees of freedom from which a sweep's arms say more about a variance than two arms do."""
 ROUNDING = 1e-12
 """Relative differences below this are rounding: such runs are copies of each other."""
 NEWTON_STEPS = 8
@@ -85,6 +87,38 @@ class SharedVariance:
         excluded_SA = special.fdtrc(df_SA, df, variance_SA / pooled) < NOISIER
         shrunk_df_SA = np.minimum(prior_df + df_SA, df)
         return np.where(excluded_SA, variance_SA, shrunk_SA), np.where(excluded_SA, df_SA, shrunk_df_SA)
+
+
+@dataclass(frozen=True)
+class TwoWayLayout:
+    """Arms that ran in the same blocks: what a block adds to all of them, and the variance of what is left."""
+
+    block_n: Array
+    """What each block adds, as the mean over the arms; sums to 0."""
+    num_arms: int
+    shared: SharedVariance
+
+    @classmethod
+    def of(cls, scores_An: ArrayLike) -> TwoWayLayout:
+        """From the scores of one sweep's arms, blocks in one order. Source: Fisher 1935, randomised blocks."""
+        table_An = np.asarray(scores_An, dtype=np.float64)
+        num_arms = len(table_An)
+        layout = cls(table_An.mean(0) - table_An.mean(), num_arms, SharedVariance.of([]))
+        residuals = [left_n for left_n in map(layout.residuals, table_An) if num_arms > 1 and spreads(left_n, 1.0)]
+        if not residuals:
+            return layout
+        df = np.full(len(residuals), layout.df_of_an_arm)
+        return replace(layout, shared=SharedVariance.over([left_n.var(ddof=1) for left_n in residuals], df))
+
+    @property
+    def df_of_an_arm(self) -> float:
+        """An arm's part of the degrees of freedom that blocks and arms leave."""
+        return (len(self.block_n) - 1) * (self.num_arms - 1) / self.num_arms
+
+    def residuals(self, scores_n: ArrayLike) -> Array:
+        """What arm and blocks leave of an arm's scores, scaled so that its variance is that of the arm."""
+        scores_n = np.asarray(scores_n, dtype=np.float64)
+        return (scores_n - scores_n.mean() - self.block_n) * (self.num_arms / max(self.num_arms - 1, 1)) ** 0.5
 
 
 def _far_noisier(variance_SA: Array, df_SA: Array) -> NDArray[np.bool_]:

@@ -27,6 +27,8 @@ class Arm:
     """Of finished runs, in the unit of the margin."""
     by_artifact: Mapping[str, float]
     """Mean score on each trained artifact."""
+    by_seed: Mapping[int, float]
+    """Score of each finished seed."""
     tokens_per_byte: float
     """Scored tokens per counted byte, by val_bpb = val_loss / ln 2 x this; NaN when no row has both scores."""
 
@@ -36,6 +38,7 @@ def arms_of(runs: pd.DataFrame, unit: Unit) -> dict[str, Arm]:
     scores = runs[SCORE_IN[unit]].to_numpy(dtype=np.float64)
     finished = is_finished(runs, SCORE_IN[unit]).to_numpy()
     artifacts, known = runs["artifact"].to_numpy(dtype=object), runs["artifact"].notna().to_numpy()
+    seeds = runs["seed"].to_numpy()
     densities = (runs["val_bpb"] * math.log(2) / runs["val_loss"]).groupby(runs["config"]).median()
     arms = {}
     for config, found in runs.groupby("config", sort=False).indices.items():
@@ -46,7 +49,8 @@ def arms_of(runs: pd.DataFrame, unit: Unit) -> dict[str, Arm]:
             if known[place]:
                 by_artifact.setdefault(artifacts[place], []).append(scores[place])
         means = {artifact: fmean(shared) for artifact, shared in by_artifact.items()}
-        arms[str(config)] = Arm(scores[kept], means, float(densities[str(config)]))
+        by_seed = dict(zip(seeds[kept].tolist(), scores[kept].tolist(), strict=True))
+        arms[str(config)] = Arm(scores[kept], means, by_seed, float(densities[str(config)]))
     return arms
 
 
@@ -89,10 +93,20 @@ def _seeds_by_config(runs: pd.DataFrame) -> dict[str, set[int]]:
 
 def independent_scores(runs: pd.DataFrame, score: str) -> list[NDArray[np.float64]]:
     """Finished scores of each configuration; those of one trained artifact are one draw of the seed and count once."""
-    finished = runs[is_finished(runs, score)]
-    draws = finished[~finished.duplicated("artifact") | finished["artifact"].isna()]
+    draws = _trained_apart(runs, score)
     scores = draws[score].to_numpy(dtype=np.float64)
     return [scores[places] for places in draws.groupby("config", sort=False).indices.values()]
+
+
+def scores_in_blocks(runs: pd.DataFrame, score: str) -> NDArray[np.float64]:
+    """The same as a table of configurations by seeds, of those configurations that have every seed."""
+    table = _trained_apart(runs, score).pivot_table(index="config", columns="seed", values=score, sort=True)
+    return table.dropna().to_numpy(dtype=np.float64)
+
+
+def _trained_apart(runs: pd.DataFrame, score: str) -> pd.DataFrame:
+    finished = runs[is_finished(runs, score)]
+    return finished[~finished.duplicated("artifact") | finished["artifact"].isna()]
 
 
 def _listed(seeds: Collection[int]) -> str:

@@ -3,10 +3,11 @@
 The rules, fixed before anybody looks at the numbers:
 - A configuration and seed counts once: a finished run before any other, then the first.
 - A failed, missing or non-finite seed is never averaged over; nor is an illegal score compared: 'cannot say'.
-- Arms that share trained artifacts (the same export fingerprint) are paired over those. Sharing a seed number pairs
-  nothing: else the variance between seeds is shrunk over the whole sweep where that has the degrees of freedom (pooled,
-  as far as its arms spread alike), else Welch's test. Against a published mean taken as exact: the one-sample test,
-  when asked for.
+- Arms that share trained artifacts (the same export fingerprint) are paired over those; else over the sweep's seeds,
+  where these were declared to be blocks; else not at all (Welch's test). Runs of another code base share no block.
+  Every configuration is judged by its own variance, with one degree of freedom borrowed from the sweep, or, where that
+  was declared, by a variance that the sweep shares. Against a published mean taken as exact: the one-sample test, when
+  asked for.
 - Whether a configuration is feasible is no matter of statistics: the conclusion is about scores alone, and the verdict
   says beside it which limit is broken, so that nobody announces it as better (`Verdict.headline`).
 - One arm is one configuration: rows whose swept values differ are not averaged under one name.
@@ -16,34 +17,20 @@ The rules, fixed before anybody looks at the numbers:
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from results.rows.ranking import Ranking
 from results.rows.tables import breaches_of, per_run
-from results.stats.resampling import bootstrap_interval, sign_flip_p
-from results.stats.shared_variance import SharedVariance
-from results.stats.t_tests import (
-    LEAST_POOLED_DF,
-    NoVerdict,
-    TTest,
-    holm,
-    moderated_t,
-    no_worse_p,
-    one_sample_t,
-    paired_t,
-    welch_t,
-)
-from results.verdicts.arms import Arm, arms_of, flaws_of, independent_scores
+from results.stats.t_tests import NoVerdict, TTest, holm, no_worse_p
+from results.verdicts.arms import Arm, arms_of, flaws_of
+from results.verdicts.matching import NOTHING_SHARED, Match, Spreads, spreads_of
 from results.verdicts.terms import Evidence, Terms
-from results.verdicts.verdict import SCORE_IN, Effect, Unit, Verdict
+from results.verdicts.verdict import Effect, Unit, Verdict
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.units import bits_per_byte_to_nats, nats_to_bits_per_byte
 
@@ -70,20 +57,25 @@ def compare(
     runs = per_run(frame, evidence.seeds)
     wanted = set(runs["seed"] if evidence.seeds is None else evidence.seeds)
     flaws, arms = flaws_of(runs, terms.unit, wanted, "the configuration"), arms_of(runs, terms.unit)
-    shared = SharedVariance.of([])
+    one_sweep = isinstance(baseline, str)
     if isinstance(baseline, str):
         name, reference, flaw = _own_baseline(baseline, arms, flaws)
-        shared = SharedVariance.of(independent_scores(runs, SCORE_IN[terms.unit]) if terms.shared_variance else [])
     else:
         name, reference, flaw = _other_baseline(baseline, terms.unit)
     flaw = evidence.objections.get(name, "") or flaw
+    whys = {config: flaw or evidence.objections.get(config, "") or flaws[config] for config in arms}
+    matches = {
+        config: Match.of(arm, reference, terms, one_sweep)
+        for config, arm in arms.items()
+        if arm is not reference and not whys[config]
+    }
+    spreads = spreads_of(runs, matches.values(), terms) if one_sweep else NOTHING_SHARED
     sweeps = dict(zip(runs["config"], runs["sweep"], strict=True)) if "sweep" in runs else {}
     breaches = breaches_of(runs, Ranking()) if evidence.breaches is None else evidence.breaches
     verdicts = []
     for config, arm in arms.items():
         if arm is reference:
             continue
-        why_not = flaw or evidence.objections.get(config, "") or flaws[config]
         asked = Verdict(
             config=config,
             baseline=name,
@@ -91,11 +83,12 @@ def compare(
             alpha=terms.alpha,
             exploratory=evidence.is_exploratory(config),
             sweep=str(sweeps.get(config, "")),
-            reason=why_not,
+            reason=whys[config],
             breaches=tuple(breaches.get(config, ())),
             baseline_breaches=tuple(breaches.get(name, ())),
         )
-        verdicts.append(asked if why_not else _judged(asked, arm, reference, terms, shared))
+        match = matches.get(config)
+        verdicts.append(asked if match is None else _judged(asked, (arm, reference), match, terms, spreads))
     return _corrected(verdicts, terms.correction, evidence.family)
 
 
@@ -114,79 +107,42 @@ def _other_baseline(rows: pd.DataFrame, unit: Unit) -> tuple[str, Arm, str]:
     return name, arms_of(runs, unit)[name], flaws_of(runs, unit, set(runs["seed"]), "the baseline")[name]
 
 
-def _judged(asked: Verdict, arm: Arm, reference: Arm, terms: Terms, shared: SharedVariance) -> Verdict:
+def _judged(asked: Verdict, arms: tuple[Arm, Arm], match: Match, terms: Terms, spreads: Spreads) -> Verdict:
     """The verdict on two arms that may be compared, before correction."""
-    same_tokens = math.isclose(arm.tokens_per_byte, reference.tokens_per_byte, rel_tol=SAME_TOKENIZER)
+    density, other = (arm.tokens_per_byte for arm in arms)
+    same_tokens = math.isclose(density, other, rel_tol=SAME_TOKENIZER)
     if terms.unit == "nats" and not same_tokens:
         reason = "the arms have different tokenizers, and nats are per token; give the margin in bits per byte"
         return replace(asked, reason=reason)
     try:
-        match = _Match.of(arm, reference, terms)
-        found = match.tested(terms, shared)
+        found = spreads.tested(match, terms)
     except NoVerdict as error:
         return replace(asked, reason=str(error))
     return replace(
         asked,
         test=found.name,
         assumption=found.assumption,
+        block=match.block or "",
+        variance=terms.variance,
         n_candidate=len(match.candidate),
         n_baseline=len(match.baseline),
-        nats=_effect(found, terms, "nats", arm.tokens_per_byte) if same_tokens else None,
-        bpb=_effect(found, terms, "bpb", arm.tokens_per_byte),
+        nats=_effect(found, terms, "nats", density) if same_tokens else None,
+        bpb=_effect(found, terms, "bpb", density),
         t=found.t,
         df=found.df,
         p=found.p,
         correlation=found.correlation,
         p_no_worse=no_worse_p(found, terms.margin),
         sign_flip_p=match.sign_flip_p(terms),
-        bootstrap_bpb=match.bootstrap_bpb(terms.unit, arm.tokens_per_byte),
+        bootstrap_bpb=_in_bpb(match.bootstrap(), terms.unit, density),
     )
 
 
-@dataclass(frozen=True)
-class _Match:
-    """The scores of two arms, in the unit of the margin; in pairs when they share artifacts."""
-
-    candidate: NDArray[np.float64]
-    baseline: NDArray[np.float64]
-    paired: bool
-
-    @classmethod
-    def of(cls, arm: Arm, reference: Arm, terms: Terms) -> _Match:
-        shared = sorted(arm.by_artifact.keys() & reference.by_artifact.keys())
-        if shared and not terms.exact_baseline:
-            ours, theirs = (np.array([side.by_artifact[name] for name in shared]) for side in (arm, reference))
-            return cls(ours, theirs, True)
-        return cls(arm.scores, reference.scores, False)
-
-    def tested(self, terms: Terms, shared: SharedVariance) -> TTest:
-        """The test that the origin of the numbers calls for."""
-        if terms.exact_baseline:
-            return one_sample_t(self.candidate, float(self.baseline.mean()), terms.margin)
-        if self.paired:
-            return paired_t(self.candidate, self.baseline, terms.margin)
-        if shared.df >= LEAST_POOLED_DF:
-            return moderated_t(self.candidate, self.baseline, shared, terms.margin)
-        return welch_t(self.candidate, self.baseline, terms.margin)
-
-    def sign_flip_p(self, terms: Terms) -> float | None:
-        """The exact test of the pairs, where they are enough to reach alpha."""
-        if not self.paired:
-            return None
-        with contextlib.suppress(NoVerdict):
-            return sign_flip_p(self.candidate - self.baseline, terms.margin, terms.alpha)
-        return None
-
-    def bootstrap_bpb(self, unit: Unit, density: float) -> tuple[float, float] | None:
-        """Bootstrap interval of the difference in bits per byte, where the runs are enough for one."""
-        scale = nats_to_bits_per_byte(1.0, density) if unit == "nats" else 1.0
-        with contextlib.suppress(NoVerdict):
-            if self.paired:
-                low, high = bootstrap_interval(self.candidate - self.baseline)
-            else:
-                low, high = bootstrap_interval(self.candidate, self.baseline)
-            return low * scale, high * scale
-        return None
+def _in_bpb(interval: tuple[float, float] | None, unit: Unit, density: float) -> tuple[float, float] | None:
+    if interval is None or unit == "bpb":
+        return interval
+    low, high = (nats_to_bits_per_byte(end, density) for end in interval)
+    return low, high
 
 
 def _effect(found: TTest, terms: Terms, unit: Unit, density: float) -> Effect:

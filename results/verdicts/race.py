@@ -13,7 +13,7 @@ from scipy import stats
 
 from results.stats.race import RaceRule, Standing
 from results.verdicts.compare import compare
-from results.verdicts.terms import Evidence, Terms
+from results.verdicts.terms import Blocks, Evidence, Terms
 from results.verdicts.verdict import Effect, Unit, Verdict
 
 IN_WORDS = {
@@ -32,13 +32,15 @@ def race_verdicts(
     rule: RaceRule,
     unit: Unit,
     evidence: Evidence,
+    blocks: Blocks = "artifact",
 ) -> list[Verdict]:
     """A verdict for every candidate of the race, in the order they were asked.
 
     evidence:  with all declared seeds in their order; the race sees to the number of comparisons itself
+    blocks:    what paired the runs while the race ran
     """
     seeds = evidence.seeds or ()
-    terms = Terms(rule.margin, unit, rule.alpha, shared_variance=False)
+    terms = Terms(rule.margin, unit, rule.alpha, blocks=blocks)
     verdicts = []
     for config, status in race.statuses.items():
         n = min(race.seeds[config], race.seeds[baseline])

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from results.rows.ranking import Breach
+from results.stats.t_tests import Variance
 from results.verdicts.verdict import Unit
+
+Blocks = Literal["artifact", "seed", "none"]
+"""'artifact': runs that scored one trained artifact are pairs; 'seed': these, else runs of one seed."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,10 @@ class Terms:
     """How p-values are corrected over all configurations of the sweep."""
     exact_baseline: bool = False
     """Test against the baseline's mean as if it were exact (the challenge's rule), which is weaker evidence."""
-    shared_variance: bool = True
-    """Whether arms trained apart may be judged by the whole sweep's spread; a race judges each by its own."""
+    variance: Variance = "own"
+    """Whose spread a configuration is judged by: its own, or one that all of the sweep share."""
+    blocks: Blocks = "artifact"
+    """What pairs the runs of two configurations."""
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,10 @@ class Verdict:
     """Why nothing can be said; then everything below is empty."""
     test: str = ""
     assumption: str = ""
+    block: Literal["", "artifact", "seed"] = ""
+    """What paired the runs of the two arms; empty where nothing did."""
+    variance: Literal["own", "shared"] = "own"
+    """Whose spread it was judged by, as declared."""
     n_candidate: int | None = None
     n_baseline: int | None = None
     nats: Effect | None = None
@@ -64,7 +68,7 @@ class Verdict:
     p_corrected: float | None = None
     num_comparisons: int = 1
     correlation: float | None = None
-    """Between arms paired by artifact."""
+    """Between the arms, where they were paired."""
     p_no_worse: float | None = None
     """p of 'no worse than the baseline by the margin'."""
     sign_flip_p: float | None = None
@@ -135,8 +139,8 @@ def _margin(verdict: Verdict) -> str:
 def _evidence(verdict: Verdict) -> str:
     """'paired t-test over 3 shared artifacts, p = 0.0007'."""
     runs = f"on {verdict.n_candidate} against {verdict.n_baseline} runs"
-    if verdict.test == "paired t-test":
-        runs = f"over {verdict.n_candidate} shared artifacts"
+    if verdict.block:
+        runs = f"over {verdict.n_candidate} shared {verdict.block}s"
         runs += "" if verdict.correlation is None else f" (correlation {verdict.correlation:.2f})"
     if verdict.looks:
         first, last = verdict.looks

@@ -32,9 +32,7 @@ def confirmed(sweep, num_seeds=4):
     winner = winner_of(sweep, rows_of(sweep))
     made = open_sweep(sweep.store, confirmation_of(sweep, winner, num_seeds), purpose="confirm")
     noise = {seed: 1e-3 * place for place, seed in enumerate(made.space.seeds)}
-    leave_runs(
-        made, lambda run: (3.0 if run.configuration.is_baseline else 2.0) + noise[run.seed] ** 2 + noise[run.seed]
-    )
+    leave_runs(made, lambda run: 3.0 + 2 * noise[run.seed] if run.configuration.is_baseline else 2.0 + noise[run.seed])
     return made
 
 

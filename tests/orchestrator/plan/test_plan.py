@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -17,6 +18,7 @@ from orchestrator.plan.table import plan_rows, plan_text, run_rows, runs_text
 from orchestrator.run.feed import queue_of
 from orchestrator.space.configuration import baseline_of
 from orchestrator.sweep.sweep import open_sweep
+from results.stats.blocks import sd_between_pairs
 from results.stats.power import Design, design_of, seeds_needed
 from results.verdicts.published_records import seed_sd_bpb
 from tests.orchestrator.questions import TEXTS, TTT, leave_runs, record_of, space_of
@@ -41,6 +43,7 @@ preset: tiny
 seeds: [1, 2, 3, 4, 5]
 parameters: {model.rope_base: {values: [1000.0, 50000.0]}}
 """
+UNPAIRED = "compare: {blocks: none}"
 
 
 def stages(plan) -> dict[str, tuple[int, bool, int]]:
@@ -307,34 +310,49 @@ def told(plan, gain_bpb=None) -> str:
 
 def test_before_any_run_the_spread_is_that_of_the_published_records(tmp_path, store):
     plan = make_plan(space_of(tmp_path, MUON), store, TEXTS, "")
-    assert plan.evidence.design == design_of(False, 4, 2, seed_sd_bpb(), 0.01, adaptive=True)
+    assert plan.evidence.design == design_of(None, 4, 2, seed_sd_bpb(), 0.01, adaptive=True)
     assert "the median of the published records" in told(plan)
 
 
 def test_the_minimum_detectable_effect_is_shown_for_the_planned_seeds_and_for_more(tmp_path, store):
     plan = make_plan(space_of(tmp_path, ROPE), store, TEXTS, "")
-    design = Design("moderated", 5, seed_sd_bpb(), 0.01, num_comparisons=2, num_arms=3)
+    design = Design("paired", 5, sd_between_pairs(seed_sd_bpb(), 0.5), 0.01, num_comparisons=2, num_arms=3)
     assert plan.evidence.design == design
     text = told(plan, gain_bpb=0.001)
     assert f"5 seeds detect a gain of {design.minimum_detectable_effect():.4f} bits per byte beyond the margin" in text
-    assert f"takes {seeds_needed(0.001, False, 2, seed_sd_bpb(), 0.01)} seeds of each configuration" in text
+    needed = seeds_needed(0.001, "seed", 2, design.sd, 0.01)
+    assert f"takes {needed} seeds of each configuration" in text
     assert plan_rows(plan)[-1]["minimum_detectable_effect_bpb"] == pytest.approx(design.minimum_detectable_effect())
 
 
 def test_the_baseline_met_again_in_a_grid_is_no_rival(tmp_path, store):
-    plan = make_plan(space_of(tmp_path, ROPE.replace("50000.0", "10000.0")), store, TEXTS, "")
-    assert plan.evidence.design == design_of(False, 1, 5, seed_sd_bpb(), 0.01, adaptive=False)
+    plan = make_plan(space_of(tmp_path, ROPE.replace("50000.0", "10000.0") + UNPAIRED), store, TEXTS, "")
+    assert plan.evidence.design == design_of(None, 1, 5, seed_sd_bpb(), 0.01, adaptive=False)
     assert plan.total_runs == 2 * 5
 
 
 def test_runs_of_the_same_preset_tell_the_spread_better_than_the_records(tmp_path, store):
-    space = space_of(tmp_path, ROPE)
+    space = space_of(tmp_path, ROPE + UNPAIRED)
     leave_runs(open_sweep(store.root, space), lambda run: 2.0 + 0.1 * run.seed)
     spread = make_plan(space, store, TEXTS, "").evidence.spread
     assert spread.sd_bpb == pytest.approx(0.1 * 2.5**0.5)  # seeds 1 to 5
     assert spread.source == "measured in sweep space, 12 degrees of freedom"
-    other = space_of(tmp_path, ROPE, overrides={"budget.train_steps": 150})
+    other = space_of(tmp_path, ROPE + UNPAIRED, overrides={"budget.train_steps": 150})
     assert make_plan(other, store, TEXTS, "").evidence.spread.sd_bpb == seed_sd_bpb()
+
+
+def test_the_spread_of_pairs_by_seed_is_measured_in_earlier_sweeps(tmp_path, store):
+    space = space_of(tmp_path, ROPE)
+    leave_runs(open_sweep(store.root, space), lambda run: 2.0 + run.seed + 0.1 * run.seed * run.configuration.index)
+    spread = make_plan(space, store, TEXTS, "").evidence.spread
+    differences = [0.1 * index * np.arange(1, 6) for index in (1, 2)]
+    assert spread.sd_bpb == pytest.approx(np.mean([one.var(ddof=1) for one in differences]) ** 0.5)
+
+
+def test_a_shared_variance_says_in_the_plan_what_it_costs(tmp_path, store):
+    text = ROPE.replace("50000.0", "2e3, 3e3, 4e3, 5e4") + "compare: {variance: shared, blocks: none}"
+    plan = make_plan(space_of(tmp_path, text), store, TEXTS, "")
+    assert "with a baseline 3 times noisier, 6 to 9 % of sweeps" in told(plan).replace("\n", " ")
 
 
 def test_one_seed_is_said_to_prove_nothing(tmp_path, store):

@@ -58,7 +58,7 @@ def test_the_interval_of_a_mean_is_students():
 
 @pytest.mark.parametrize(
     ("seeds", "told"),
-    [((1,), "nothing is known of the spread between seeds"), ((1, 2), "nothing is paired")],
+    [((1,), "nothing is known of the spread between seeds"), ((1, 2), "they share no artifact")],
 )
 def test_what_cannot_be_said_is_said(seeds, told):
     made = of(*(row(config, seed, 2.0 + seed / 10) for config in ("base", "a") for seed in seeds))

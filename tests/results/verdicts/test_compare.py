@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from statsmodels.formula import api as smf
 
 from results.stats.resampling import sign_flip_p
 from results.stats.t_tests import paired_t, welch_t
@@ -212,13 +213,67 @@ def test_ten_pairs_bring_sign_flips_and_a_bootstrap_interval():
 CALM = {"base": (1.9, 1.901, 1.899)} | {f"c{i}": (2.0 + i, 2.001 + i, 1.999 + i) for i in range(4)}
 
 
-def test_a_sweep_with_degrees_of_freedom_pools_its_variance_but_for_a_noisier_arm():
-    rows = [row for config, scores in CALM.items() for row in arm(config, scores)]
-    calm = compare(frame(*rows), "base")
+def swept(arms):
+    return [row for config, scores in arms.items() for row in arm(config, scores)]
+
+
+def test_a_shared_variance_is_pooled_but_for_a_noisier_arm():
+    terms = Terms(variance="shared")
+    calm = compare(frame(*swept(CALM)), "base", terms)
     assert {(verdict.test, verdict.df) for verdict in calm} == {("t-test with pooled variance", 10)}
-    *others, wild = compare(frame(*rows, *arm("wild", (2.0, 2.1, 1.9))), "base")
+    *others, wild = compare(frame(*swept(CALM), *arm("wild", (2.0, 2.1, 1.9))), "base", terms)
     assert (wild.test, wild.df) == ("moderated t-test", 2)
     assert {verdict.df for verdict in others} == {10}
+
+
+def test_a_shared_variance_says_what_it_costs_where_it_is_wrong():
+    verdict, *_ = compare(frame(*swept(CALM)), "base", Terms(variance="shared"))
+    assert "with a baseline 3 times noisier, 6 to 9 % of sweeps" in verdict.assumption
+
+
+def test_by_default_each_configuration_is_judged_by_its_own_spread_and_one_borrowed_degree_of_freedom():
+    calm = compare(frame(*swept(CALM)), "base")
+    assert {verdict.test for verdict in calm} == {"moderated Welch's t-test"}
+    assert [verdict.df for verdict in calm] == pytest.approx([5.0] * 4)
+    *_, wild = compare(frame(*swept(CALM), *arm("wild", (2.0, 2.1, 1.9))), "base")
+    assert wild.df == pytest.approx(2.5, abs=0.1)
+
+
+SEEDS_MOVE_ALL = {
+    "base": (2.0, 2.1, 2.25),
+    **{f"c{i}": tuple(score + i + 0.001 * ((7 * i + 3 * n) % 5) for n, score in enumerate(BASELINE)) for i in range(5)},
+}
+
+
+def test_seeds_are_pairs_where_they_were_declared_as_blocks():
+    unpaired, paired = (compare(frame(*swept(SEEDS_MOVE_ALL)), "base", Terms(blocks=b)) for b in ("artifact", "seed"))
+    assert {verdict.block for verdict in unpaired} == {""}
+    assert {(verdict.block, verdict.test) for verdict in paired} == {("seed", "moderated paired t-test")}
+    assert all(verdict.correlation > 0.99 for verdict in paired)
+    assert max(verdict.df for verdict in paired) == 3
+    assert "over 3 shared seeds (correlation 1.00)" in paired[1].sentence
+
+
+def test_arms_that_share_every_artifact_are_paired_by_it_whatever_else_is_declared():
+    rows = [*arm("base", BASELINE, ["x", "y", "z"]), *arm("new", (2.24, 1.98, 2.09), ["z", "x", "y"])]
+    blocks = [only(frame(*rows), "base", Terms(blocks=b)).block for b in ("artifact", "seed", "none")]
+    assert blocks == ["artifact", "artifact", ""]
+
+
+def test_runs_of_another_sweep_or_code_base_share_no_seed():
+    ours, theirs = frame(*arm("new", (1.9, 2.0, 2.1))), frame(*arm("base", BASELINE))
+    assert only(ours, theirs, Terms(blocks="seed")).block == ""
+
+
+def test_in_blocks_with_a_shared_variance_the_residual_of_the_two_way_layout_is_what_chance_does():
+    """Against the analysis of variance of the same table."""
+    noise = np.random.default_rng(1).normal(2.0, 0.01, size=(7, 3)) + np.array([0, 1, 5])
+    scores = dict(zip("abcdefg", noise, strict=True))
+    rows = frame(*swept(scores))
+    found, *_ = compare(rows, "a", Terms(variance="shared", blocks="seed"))
+    fit = smf.ols("val_bpb ~ C(config) + C(seed)", rows[["config", "seed", "val_bpb"]].astype({"seed": int})).fit()
+    assert (found.block, found.df) == ("seed", pytest.approx(fit.df_resid))
+    assert found.t == pytest.approx(fit.tvalues["C(config)[T.b]"])
 
 
 def test_a_single_run_or_copies_of_it_are_no_evidence_in_a_large_sweep_either():

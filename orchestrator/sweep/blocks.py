@@ -1,0 +1,91 @@
+"""What pairs the runs of a new sweep: chosen before its first run, kept with it, never changed by what it shows.
+
+`blocks: auto` pairs runs of one trained artifact. Of the others it asks earlier sweeps of the same preset how strongly
+seeds move configurations alike, and takes pairs by seed or none, by which of the two shows the smaller gain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.space.configuration import num_rivals
+from orchestrator.space.search_space import SearchSpace
+from results.rows.read import read_rows
+from results.rows.tables import per_run
+from results.stats.blocks import UNKNOWN_CORRELATION, SeedCorrelation, seed_correlation, smallest_gains
+from results.verdicts.arms import scores_in_blocks
+from results.verdicts.terms import Blocks
+
+if TYPE_CHECKING:  # a sweep chooses its blocks when it is made
+    from orchestrator.sweep.sweep import Sweep
+
+MOST_SWEEPS = 10
+"""Newest earlier sweeps that are read."""
+
+
+@dataclass(frozen=True)
+class BlocksChoice:
+    """What pairs the runs of a sweep, and why."""
+
+    blocks: Blocks
+    reason: str
+
+
+def choose_blocks(space: SearchSpace, earlier: Sequence[Sweep]) -> BlocksChoice:
+    """As declared; for `auto` by what the store's sweeps of the same preset, with the same changes, show.
+
+    earlier:  oldest first
+    """
+    declared = space.compare.blocks
+    if declared != "auto":
+        return BlocksChoice(declared, f"declared: compare: {{blocks: {declared}}}")
+    if len(space.seeds) < 2:
+        return BlocksChoice("artifact", "one seed makes no pair")
+    if space.race:
+        return BlocksChoice("artifact", "a race pairs by seed where the file says compare: {blocks: seed}")
+    found = seed_correlation(_tables(space, earlier))
+    correlation = UNKNOWN_CORRELATION if found is None else found.value
+    by_seed, apart = smallest_gains(
+        correlation,
+        max(1, num_rivals(space)),
+        len(space.seeds),
+        space.compare.alpha,
+        space.exploratory,
+        space.compare.variance,
+    )
+    if by_seed is None or apart is None:
+        return BlocksChoice("artifact", "too few seeds for any test")
+    shown = f"{_known(found)}: pairs by seed show a gain of {by_seed:.2g} sd between seeds, unpaired runs {apart:.2g}"
+    return BlocksChoice("seed" if by_seed < apart else "artifact", shown)
+
+
+def _known(found: SeedCorrelation | None) -> str:
+    if found is None:
+        return (
+            f"no earlier sweep of this preset shows how alike seeds move configurations, so a correlation of "
+            f"{UNKNOWN_CORRELATION:g} is taken"
+        )
+    sweeps = "an earlier sweep" if found.num_sweeps == 1 else f"{found.num_sweeps} earlier sweeps"
+    return f"seeds correlate {found.value:.2f} between {found.num_configurations} configurations of {sweeps}"
+
+
+def _tables(space: SearchSpace, earlier: Sequence[Sweep]) -> Iterator[NDArray[np.float64]]:
+    """Scores of finished configurations by seed, a table per sweep."""
+    same = [one for one in earlier if (one.preset, dict(one.space.overrides)) == (space.preset, dict(space.overrides))]
+    for sweep in same[-MOST_SWEEPS:]:
+        yield scores_in_blocks(per_run(read_rows(sweep.folder, ())), "val_bpb")
+
+
+def blocks_line(choice: BlocksChoice) -> str:
+    """'runs are paired by artifact, else by seed; seeds correlate 0.97 between ...'."""
+    words = {
+        "artifact": "runs of one trained artifact are paired, others are not",
+        "seed": "runs are paired by trained artifact, else by seed",
+        "none": "no runs are paired",
+    }
+    return f"{words[choice.blocks]}; {choice.reason}"
