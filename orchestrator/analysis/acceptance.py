@@ -34,7 +34,7 @@ def print_acceptance(sweep: Sweep, store: Path, policy: str, baseline: str | Non
     objections, breaches = evidence.objections, evidence.breaches or {}
     order = {config: place for place, config in enumerate(table_of(sweep, frame)["config"])}
     foreign = is_foreign(sweep, baseline)
-    told, state = [], sweep.state()
+    answers, state = [], sweep.state()
     for config in asked:
         if config == name:
             continue
@@ -42,44 +42,44 @@ def print_acceptance(sweep: Sweep, store: Path, policy: str, baseline: str | Non
         answer = accept(policy_of(policy), rows, incumbent, state.seeds_of(asked[config]))
         if objection := objections.get(config) or objections.get(name):
             answer = Acceptance(answer.policy, config, name, "cannot say", objection)
-        if answer.gain_bpb is not None and (found := breaches.get(config)):
-            answer = replace(answer, answer="not accepted", note=f"Infeasible: {'; '.join(map(str, found))}.")
+        if answer.gain_bpb is not None and (reasons := breaches.get(config)):
+            answer = replace(answer, answer="not accepted", note=f"Infeasible: {'; '.join(map(str, reasons))}.")
         if foreign and answer.gain_bpb is not None:
             answer = replace(answer, note=f"{answer.note} {OTHER_TEXT}".strip())
-        told.append(answer)
-    told.sort(key=lambda answer: order.get(answer.candidate, len(order)))
-    _print(told, format, {config: label(item, sweep.space) for config, item in asked.items()})
+        answers.append(answer)
+    answers.sort(key=lambda answer: order.get(answer.candidate, len(order)))
+    _print(answers, format, {config: label(item, sweep.space) for config, item in asked.items()})
 
 
 def print_records(record: str | None, policy: str | None, format: str) -> None:
     """Every merged record against the one before it; or one record against the best of the days before its own."""
     policies = [policy_of(policy)] if policy else list(POLICIES.values())
     if record is None:
-        told = acceptance_of_records(policies[0])
+        answers = acceptance_of_records(policies[0])
         if format == "text":
-            console_for().print(_overview(told))
+            console_for().print(_overview(answers))
             return
     else:
         rows = record_losses(record)
         incumbent = record_losses(frontier_before(date_of(record)))
-        told = [accept(each, rows, incumbent) for each in policies]
+        answers = [accept(each, rows, incumbent) for each in policies]
         if format == "text":
             console_for().print(_scores_line(rows), soft_wrap=True)
-    _print(told, format, {})
+    _print(answers, format, {})
 
 
-def _overview(told: Sequence[Acceptance]) -> RenderableType:
-    """One line for each record; its whole sentence is told when it is asked for by name."""
+def _overview(answers: Sequence[Acceptance]) -> RenderableType:
+    """One line for each record; its whole sentence is printed when it is asked for by name."""
     table = Table(box=None, pad_edge=False)
     table.add_column("record", overflow="fold")
     for title in ("runs", "gain bpb", "asked bpb", "p"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for answer in told:
+    for answer in answers:
         table.add_row(Text(answer.candidate), *_numbers(answer), Text(answer.answer, style=STYLES[answer.answer]))
-    counts: Counter[str] = Counter(answer.answer for answer in told)
+    counts: Counter[str] = Counter(answer.answer for answer in answers)
     says = ", ".join(f"{counts[answer]} {answer}" for answer in STYLES)
-    policy = told[0].policy
+    policy = answers[0].policy
     note = (
         f"{says} under {policy.name} ({policy.rule}), each against the record merged before it. A spread needs 2 runs: "
         "from one nothing can be said, and as the other side its score is taken as exact. "
@@ -105,13 +105,13 @@ def _scores_line(rows: pd.DataFrame) -> str:
     return f"{rows['config'].iloc[0]}, {len(rows)} seeds: {'; '.join(parts)}"
 
 
-def _print(told: list[Acceptance], format: str, labels: Mapping[str, str]) -> None:
+def _print(answers: list[Acceptance], format: str, labels: Mapping[str, str]) -> None:
     if format == "json":
-        rows = [asdict(answer) | {"policy": answer.policy.name, "sentence": answer.sentence} for answer in told]
+        rows = [asdict(answer) | {"policy": answer.policy.name, "sentence": answer.sentence} for answer in answers]
         print_rows(rows)
         return
     console = console_for()
-    for answer in told:
+    for answer in answers:
         who = labels.get(answer.candidate, answer.candidate)
         console.print(f"{answer.answer.upper()}  {who}", style="bold", soft_wrap=True)
         say(console, answer.sentence)

@@ -143,10 +143,10 @@ def verdicts_of(
     terms = terms or sweep.space.compare
     if sweep.space.race:
         demand_race_terms(sweep, terms)
-        found = verdicts_of_race(sweep, frame, reference, evidence_of(sweep, frame))
+        verdicts = verdicts_of_race(sweep, frame, reference, evidence_of(sweep, frame))
     else:
-        found = compare(frame, reference, terms_of(terms, sweep.blocks), evidence_of(sweep, frame))
-    return [replace(verdict, settle=sweep.command("confirm", "--config", verdict.config)) for verdict in found]
+        verdicts = compare(frame, reference, terms_of(terms, sweep.blocks), evidence_of(sweep, frame))
+    return [replace(verdict, settle=sweep.command("confirm", "--config", verdict.config)) for verdict in verdicts]
 
 
 def _family(sweep: Sweep) -> int:

@@ -103,15 +103,15 @@ def next_steps(
 
 
 def _within(steps: Sequence[Step], budget_s: float | None, gpu_hours: float | None) -> list[Step]:
-    told, left_s, left_hours = [], budget_s, gpu_hours
+    considered, left_s, left_hours = [], budget_s, gpu_hours
     for step in steps:
         fits_s = left_s is None or (step.seconds is not None and step.seconds <= left_s)
         fits_hours = left_hours is None or (step.gpu_hours is not None and step.gpu_hours <= left_hours)
-        told.append(replace(step, chosen=fits_s and fits_hours))
-        if told[-1].chosen:
+        considered.append(replace(step, chosen=fits_s and fits_hours))
+        if considered[-1].chosen:
             left_s = None if left_s is None else left_s - (step.seconds or 0.0)
             left_hours = None if left_hours is None else left_hours - (step.gpu_hours or 0.0)
-    return told
+    return considered
 
 
 def _steps_of(sweep: Sweep) -> Iterator[Step]:
@@ -184,7 +184,7 @@ def _is_confirmed(sweep: Sweep, winner: Configuration) -> bool:
 def _is_outdone(sweep: Sweep) -> bool:
     """Whether a sweep that was told of this one found better, or this one was told of better; that is confirmed."""
     heirs = [other for other in list_sweeps(sweep.store) if sweep.name in other.space.warm_start]
-    others = [*_told(sweep), *(score for heir in heirs for score in _scores(heir))]
+    others = [*_warm_start_scores(sweep), *(score for heir in heirs for score in _scores(heir))]
     return min(others, default=math.inf) < min(_scores(sweep), default=-math.inf)
 
 
@@ -192,10 +192,10 @@ def _search(sweep: Sweep) -> Iterator[Step]:
     """As many configurations again, in a sweep that knows what this one found; where the space has any left."""
     space = sweep.space
     own = {digest(item.values) for item in sweep.asked() if not item.is_baseline}
-    told = {digest(precedent.values) for precedent in sweep.precedents}
-    left = math.inf if space.size is None else space.size - len(own | told)
+    warm = {digest(precedent.values) for precedent in sweep.precedents}
+    left = math.inf if space.size is None else space.size - len(own | warm)
     more = int(min(space.run_cap or 0, left))
-    if space.stopping is not None or more < 1 or own <= told:  # the last: it found nothing that was not known before
+    if space.stopping is not None or more < 1 or own <= warm:  # the last: it found nothing that was not known before
         return
     question = _more(sweep, more)
     if same_question(sweep.store, question) is not None:  # begun already: that sweep has steps of its own
@@ -208,12 +208,12 @@ def _search(sweep: Sweep) -> Iterator[Step]:
     yield Step(
         kind="search",
         sweep=sweep.name,
-        reason=f"{len(own | told)} configurations are scored, and the space has {_count(left)} more",
+        reason=f"{len(own | warm)} configurations are scored, and the space has {_count(left)} more",
         command=_search_command(sweep, question),
         configurations=known,
         seeds=space.seeds,
         runs=more * len(space.seeds),
-        value_bpb=_gain_of_more(sweep, [*_told(sweep), *_scores(sweep)], more),
+        value_bpb=_gain_of_more(sweep, [*_warm_start_scores(sweep), *_scores(sweep)], more),
         **cost,
     )
 
@@ -226,17 +226,17 @@ def _more(sweep: Sweep, more: int) -> SearchSpace:
     """The same question for more configurations: one that learns is told of all before, one that does not goes on."""
     name = f"{sweep.name}-more"
     if sweep.space.adaptive:
-        told = (*sweep.space.warm_start, sweep.name)
-        return sweep.space.model_copy(update={"name": name, "run_cap": more, "warm_start": told})
+        sweeps = (*sweep.space.warm_start, sweep.name)
+        return sweep.space.model_copy(update={"name": name, "run_cap": more, "warm_start": sweeps})
     return sweep.space.model_copy(update={"name": name, "run_cap": (sweep.space.run_cap or 0) + more})
 
 
 def _search_command(sweep: Sweep, question: SearchSpace) -> str:
     changed = (f" --set {shlex.quote(override_text(key, value))}" for key, value in sweep.space.overrides.items())
-    told = "".join(f" --warm-start {name}" for name in question.warm_start)
+    warm_starts = "".join(f" --warm-start {name}" for name in question.warm_start)
     return (
         f"orchestrator sweep {shlex.quote(str(sweep.folder / SPACE_FILE))}{''.join(changed)} "
-        f"--trials {question.run_cap}{told} --name {question.name}{store_option(sweep.store)}"
+        f"--trials {question.run_cap}{warm_starts} --name {question.name}{store_option(sweep.store)}"
     )
 
 
@@ -270,7 +270,7 @@ def _is_in_bpb(sweep: Sweep) -> bool:
     return (sweep.space.metric.name, sweep.space.metric.goal) == ("val_bpb", "minimize")
 
 
-def _told(sweep: Sweep) -> list[float]:
+def _warm_start_scores(sweep: Sweep) -> list[float]:
     """Means that the sweep was told when it began, of configurations within its limits."""
     if not _is_in_bpb(sweep):
         return []
@@ -289,8 +289,8 @@ def _gain_of_more(sweep: Sweep, scores: Sequence[float], count: int) -> float | 
     if spread == 0:
         return 0.0
     drawn = stats.norm(mean, spread)
-    found, _error = integrate.quad(lambda x: 1 - drawn.sf(x) ** count, best - 10 * spread, best)
-    return float(found)
+    gain, _error = integrate.quad(lambda x: 1 - drawn.sf(x) ** count, best - 10 * spread, best)
+    return float(gain)
 
 
 def _cost(sweep: Sweep, question: SearchSpace) -> dict[str, Any]:

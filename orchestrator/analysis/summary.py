@@ -92,16 +92,16 @@ def failure_lines(sweep: Sweep, records: Mapping[str, Record]) -> list[str]:
             reasons.setdefault(record.error, []).append(run_id)
     if not reasons:
         return []
-    told = [f"failed ({len(runs)}x, e.g. {runs[0]}): {reason}" for reason, runs in reasons.items()]
-    return ["", *told, f"once mended: {sweep.command('resume', '--retry-failed')}"]
+    lines = [f"failed ({len(runs)}x, e.g. {runs[0]}): {reason}" for reason, runs in reasons.items()]
+    return ["", *lines, f"once mended: {sweep.command('resume', '--retry-failed')}"]
 
 
 def stranded_lines(sweep: Sweep, total_runs: int) -> list[str]:
     """Why no machine may go on, and what to do."""
     machines = quarantined(sweep.folder)
-    told = [f"machine {name} is quarantined: {why}" for name, why in machines.items()]
+    lines = [f"machine {name} is quarantined: {why}" for name, why in machines.items()]
     return [
-        *told,
+        *lines,
         f"no other machine is left: {len(sweep.records())} of {total_runs} runs are kept. Elsewhere, or once mended:",
         f"  {sweep.command('resume', f'--trust {next(iter(machines))}')}",
     ]
@@ -117,7 +117,7 @@ def reckoning_table(sweep: Sweep) -> Table | str:
     table = Table(box=None, pad_edge=False)
     for head in ("", "planned", "actual"):
         table.add_column(head, justify="right" if head else "left", no_wrap=True)
-    told = in_words(read_outcomes(sweep.folder), read_plan(sweep.folder), driven_s(sweep.folder))
-    for line in told:
+    lines = in_words(read_outcomes(sweep.folder), read_plan(sweep.folder), driven_s(sweep.folder))
+    for line in lines:
         table.add_row(*line)
-    return table if told else "no plan was kept when this sweep began"
+    return table if lines else "no plan was kept when this sweep began"

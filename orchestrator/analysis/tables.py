@@ -63,12 +63,12 @@ def table_of(sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
 def unranked_lines(sweep: Sweep, frame: pd.DataFrame) -> list[str]:
     """'not ranked: ttt.lr=0.004: eval_s 812 exceeds the limit 600 (constraints)', for each that is infeasible."""
     labels = {item.id: label(item, sweep.space) for item in sweep.asked()}
-    found = breaches_of(frame, ranking_of(sweep))
+    infeasible = breaches_of(frame, ranking_of(sweep))
     lines = [
         f"not ranked: {labels.get(config, config)}: {'; '.join(map(str, breaches))}"
-        for config, breaches in itertools.islice(found.items(), MOST_UNRANKED)
+        for config, breaches in itertools.islice(infeasible.items(), MOST_UNRANKED)
     ]
-    more = len(found) - len(lines)
+    more = len(infeasible) - len(lines)
     return [*lines, f"not ranked for the like reasons: {more:,} more"] if more else lines
 
 

@@ -122,8 +122,8 @@ def label(configuration: Configuration, space: SearchSpace | None = None) -> str
     if configuration.is_baseline:
         return "baseline"
     constant = {key for key, item in space.parameters.items() if not item.varies} if space else set()
-    told = {key: value for key, value in configuration.values.items() if key not in constant} or configuration.values
-    return " ".join(f"{key}={short(value)}" for key, value in told.items())
+    shown = {key: value for key, value in configuration.values.items() if key not in constant} or configuration.values
+    return " ".join(f"{key}={short(value)}" for key, value in shown.items())
 
 
 def short(value: object) -> str:

@@ -47,9 +47,9 @@ def importance_facts(sweep: SweepResults) -> tuple[pd.DataFrame, str]:
     if reason := _too_little(len(arms), keys):
         return pd.DataFrame(columns=["key", "share", "by_chance", "above_chance"]), reason
     arms = arms.iloc[:: math.ceil(len(arms) / MOST_CONFIGURATIONS)]
-    found, shuffled = _explained(arms[keys], sweep.ranking.ascending(arms["mean"].to_numpy(dtype="float64")))
-    total = sum(found.values()) or 1.0
-    facts = pd.DataFrame({"key": keys, "share": [found[key] / total for key in keys]})
+    explained, shuffled = _explained(arms[keys], sweep.ranking.ascending(arms["mean"].to_numpy(dtype="float64")))
+    total = sum(explained.values()) or 1.0
+    facts = pd.DataFrame({"key": keys, "share": [explained[key] / total for key in keys]})
     facts["by_chance"] = [float(np.quantile([deal[key] for deal in shuffled], 0.95)) / total for key in keys]
     facts["above_chance"] = facts["share"] > facts["by_chance"]
     return facts.sort_values("share", ascending=False).reset_index(drop=True), ""

@@ -89,8 +89,8 @@ def _gain(sweep: SweepResults, verdict: Verdict) -> tuple[Any, ...]:
     numbers = [math.nan] * 4 if effect is None else [-effect.difference, -effect.high, -effect.low, effect.margin]
     p_values = verdict.p, verdict.p_corrected, verdict.p_no_worse, verdict.sign_flip_p
     reason = "; ".join([*map(str, verdict.breaches), *([verdict.reason] if verdict.reason else [])])
-    found = verdict.n_candidate, verdict.test, *p_values, verdict.race, reason
-    return verdict.config, sweep.label(verdict.config), verdict.headline, *numbers, *found
+    test = verdict.n_candidate, verdict.test, *p_values, verdict.race, reason
+    return verdict.config, sweep.label(verdict.config), verdict.headline, *numbers, *test
 
 
 def _pairs(sweep: SweepResults, configs: list[str]) -> dict[str, list[float]]:
@@ -110,9 +110,9 @@ def gain_figure(facts: pd.DataFrame) -> Figure:
     tidy(ax, "x")
     ax.axvline(0, color=INK, linewidth=1)
     margins = facts["margin"].dropna()
-    told = "gain in val_bpb (bits per byte, right is better)"
+    axis = "gain in val_bpb (bits per byte, right is better)"
     if len(margins) and margins.iloc[0] > 0:
-        told += "; grey band: more than nothing, yet not more than the margin"
+        axis += "; grey band: more than nothing, yet not more than the margin"
         ax.axvspan(0, margins.median(), **BAND)
         ax.axvline(margins.median(), **BASELINE)
     for place, (_, fact) in enumerate(facts.iterrows()):
@@ -124,5 +124,5 @@ def gain_figure(facts: pd.DataFrame) -> Figure:
         ax.scatter(fact["pairs"], [place] * len(fact["pairs"]), **SEED_TICK)
         ax.scatter(fact["gain"], place, color=colour, marker=SHAPES[fact["conclusion"]], **MEAN_DOT)
     name_rows(ax, list(facts["label"]))
-    ax.set_xlabel(told)
+    ax.set_xlabel(axis)
     return figure

@@ -1,7 +1,7 @@
 """What a report says that was found: the answer, who leads and by how much, which knob mattered, seeds and curves.
 
 Each chapter says what it left out, and why it has nothing to show when it has not. Nothing is computed here that is not
-a count: numbers come from the facts of figures and from tables. What the sweep cost is told in `costs`.
+a count: numbers come from the facts of figures and from tables. What the sweep cost is in `costs`.
 """
 
 from __future__ import annotations
@@ -35,30 +35,30 @@ TONES: dict[Headline, Literal["good", "plain", "bad"]] = {
 
 
 def verdict(sweep: SweepResults) -> Chapter:
-    """The answer in words, for the best configuration, and how many others could be told apart."""
+    """The answer in words, for the best configuration, and how many others are better, worse or cannot be judged."""
     best = sweep.best
-    found = sweep.verdict_of(best)
-    if best is None or found is None:
+    of_best = sweep.verdict_of(best)
+    if best is None or of_best is None:
         return Chapter("verdict", "Verdict", [Callout("bad", "Cannot say", _as_sentence(sweep.why_none_is_best))])
     counts = pd.Series([item.headline for item in sweep.verdicts]).value_counts()
-    told = ", ".join(f"{counts.get(conclusion, 0):,} {conclusion}" for conclusion in TONES)
+    counted = ", ".join(f"{counts.get(conclusion, 0):,} {conclusion}" for conclusion in TONES)
     parts: list[Part] = [
         Text(f"Best configuration by {sweep.ranking.measured}: {sweep.label(best)} ({best})."),
-        Callout(TONES[found.headline], found.headline.capitalize(), in_words_of_people(sweep, found)),
+        Callout(TONES[of_best.headline], of_best.headline.capitalize(), in_words_of_people(sweep, of_best)),
     ]
     if note := other_order(sweep.ranking):
         parts.append(Text(note))
-    if found.assumption:
-        parts.append(Text(f"The test assumes: {found.assumption}."))
-    parts.append(Text(f"Of all {len(sweep.verdicts):,} configurations compared: {told}."))
-    parts += [Text(line) for line in detectable_lines(sweep, found)]
+    if of_best.assumption:
+        parts.append(Text(f"The test assumes: {of_best.assumption}."))
+    parts.append(Text(f"Of all {len(sweep.verdicts):,} configurations compared: {counted}."))
+    parts += [Text(line) for line in detectable_lines(sweep, of_best)]
     return Chapter("verdict", "Verdict", parts)
 
 
-def in_words_of_people(sweep: SweepResults, found: Verdict) -> str:
+def in_words_of_people(sweep: SweepResults, verdict: Verdict) -> str:
     """The verdict on a configuration that was just named, as a sentence without identities."""
-    against = "the baseline" if found.baseline == sweep.baseline else sweep.label(found.baseline)
-    sentence = replace(found, config="it", baseline=against).sentence
+    against = "the baseline" if verdict.baseline == sweep.baseline else sweep.label(verdict.baseline)
+    sentence = replace(verdict, config="it", baseline=against).sentence
     return sentence[:1].upper() + sentence[1:]
 
 
@@ -113,7 +113,7 @@ def differences(sweep: SweepResults) -> Chapter:
     facts = gain_facts(sweep)
     if facts.empty:
         return Chapter("differences", "Differences", [Text("Nothing was compared: there is only one configuration.")])
-    raced = any(found.looks for found in sweep.verdicts)
+    raced = any(item.looks for item in sweep.verdicts)
     interval = "with the interval that holds at all looks of the race together" if raced else "95 % interval"
     caption = (
         f"Gain over what each is compared with, {interval}; ticks are pairs that share a trained artifact. "
@@ -136,14 +136,14 @@ def differences(sweep: SweepResults) -> Chapter:
 
 def _acceptances(sweep: SweepResults) -> list[Part]:
     """What rules of acceptance say, one folded table for each rule."""
-    found: dict[Policy, list[Sequence[str]]] = {}
+    by_policy: dict[Policy, list[Sequence[str]]] = {}
     for item in sweep.acceptances:
         said = item.reason if item.p is None else f"p = {item.p:.2g}"
-        found.setdefault(item.policy, []).append((sweep.label(item.candidate), item.answer, said))
+        by_policy.setdefault(item.policy, []).append((sweep.label(item.candidate), item.answer, said))
     heads = ["candidate", "answer", "because"]
     return [
         Table(f"Would it be accepted? {policy.name}: {policy.rule}", heads, rows, [False] * 3, folded=True)
-        for policy, rows in found.items()
+        for policy, rows in by_policy.items()
     ]
 
 
@@ -153,7 +153,7 @@ def importance(sweep: SweepResults) -> Chapter:
     if reason:
         return Chapter("importance", "Parameter importance", [Text(f"Not shown: {reason}.")])
     above = [str(key) for key in facts.loc[facts["above_chance"], "key"]]
-    told = f"More than chance explains: {', '.join(above)}." if above else "No key stands out from chance."
+    answer = f"More than chance explains: {', '.join(above)}." if above else "No key stands out from chance."
     percent = facts.assign(share=facts["share"].map("{:.0%}".format), by_chance=facts["by_chance"].map("{:.0%}".format))
     heads = {"key": "key", "share": "share", "by_chance": "by chance", "above_chance": "above chance"}
     caption = (
@@ -167,17 +167,17 @@ def importance(sweep: SweepResults) -> Chapter:
         caption,
         table_of(percent, heads, "The shares as numbers"),
     )
-    return Chapter("importance", "Parameter importance", [Text(told), figure])
+    return Chapter("importance", "Parameter importance", [Text(answer), figure])
 
 
 def scatter(sweep: SweepResults) -> Chapter:
     """Every run over the values of each swept key, and every declared run with what became of it."""
-    facts, told = scatter_facts(sweep)
+    facts, note = scatter_facts(sweep)
     if facts.empty:
-        return Chapter("seeds", "Seeds", [Text(f"No figure: {told}."), *_spread(sweep)])
+        return Chapter("seeds", "Seeds", [Text(f"No figure: {note}."), *_spread(sweep)])
     caption = (
         f"{sweep.ranking.measured} of each run over the values of each swept key; lines join runs of one trained "
-        f"artifact. {told}"
+        f"artifact. {note}"
     )
     drawing = plot("scores", "Scores", score_figure(facts), caption.strip())
     return Chapter("seeds", "Seeds", [drawing, *_spread(sweep)])
@@ -196,12 +196,12 @@ def outcomes(sweep: SweepResults) -> Text:
     """How many of the declared runs ended how; none is passed over."""
     runs = per_run(sweep.frame)
     finished = is_finished(runs)
-    found = {"done with a result": int(finished.sum())}
-    found |= {str(status): int(count) for status, count in runs.loc[~finished, "status"].value_counts().items()}
+    counts = {"done with a result": int(finished.sum())}
+    counts |= {str(status): int(count) for status, count in runs.loc[~finished, "status"].value_counts().items()}
     if sweep.total_runs is not None and sweep.total_runs > len(runs):
-        found["declared and not run yet"] = sweep.total_runs - len(runs)
-    told = ", ".join(f"{count:,} {words}" for words, count in found.items())
-    return Text(f"Every seed that was started counts: {told}.")
+        counts["declared and not run yet"] = sweep.total_runs - len(runs)
+    listed = ", ".join(f"{count:,} {words}" for words, count in counts.items())
+    return Text(f"Every seed that was started counts: {listed}.")
 
 
 def curves(sweep: SweepResults) -> Chapter:

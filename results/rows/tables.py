@@ -84,8 +84,8 @@ def breaches_of(frame: pd.DataFrame, ranking: Ranking) -> dict[str, tuple[Breach
     rows: dict[str, list[dict[str, Any]]] = {}
     for place, config in enumerate(finished["config"]):
         rows.setdefault(config, []).append({name: cells[place] for name, cells in columns.items()})
-    found = {config: ranking.breaches(of_config) for config, of_config in rows.items()}
-    return {config: breaches for config, breaches in found.items() if breaches}
+    by_config = {config: ranking.breaches(of_config) for config, of_config in rows.items()}
+    return {config: breaches for config, breaches in by_config.items() if breaches}
 
 
 def _booleans(column: pd.Series[Any]) -> list[bool]:
@@ -97,8 +97,8 @@ def _outside(runs: pd.DataFrame, ranking: Ranking) -> set[str]:
     """Configurations that break a limit; legality and budgets are columns of the table."""
     if not ranking.limits:
         return set()
-    found = breaches_of(runs, ranking)
-    return {config for config, breaches in found.items() if any(each.column in ranking.limits for each in breaches)}
+    by_config = breaches_of(runs, ranking)
+    return {config for config, breaches in by_config.items() if any(each.column in ranking.limits for each in breaches)}
 
 
 def why_none_is_ranked(table: pd.DataFrame, breaches: Mapping[str, Sequence[Breach]]) -> str:
@@ -137,7 +137,7 @@ def handling_lines(frame: pd.DataFrame, seeds: Iterable[int] | None = None) -> l
     infinite = (runs["status"] == "done") & ~is_finished(runs)
     drifted = frame["status"] == "drifted"
     repeats = int((~drifted).sum() - (runs["status"] != "drifted").sum())
-    told = {
+    counts = {
         "rows that repeat a configuration and seed (the first finished one counts)": repeats,
         "drifted rows (never averaged in: their machine was unlike the others, the run is repeated elsewhere)": int(
             drifted.sum()
@@ -145,7 +145,7 @@ def handling_lines(frame: pd.DataFrame, seeds: Iterable[int] | None = None) -> l
         "rows done without a finite score (their configuration counts as failed)": int(infinite.sum()),
         "failed rows (never averaged over: their configuration has no mean)": int((runs["status"] == "failed").sum()),
     }
-    return [f"{rule}: {count}" for rule, count in told.items() if count]
+    return [f"{rule}: {count}" for rule, count in counts.items() if count]
 
 
 def _judged(runs: pd.DataFrame, metric: str) -> pd.DataFrame:

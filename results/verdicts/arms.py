@@ -66,7 +66,7 @@ def flaws_of(runs: pd.DataFrame, unit: Unit, wanted: Collection[int], who: str) 
     illegal = set(runs.loc[finished & ~runs["legal"].fillna(False).astype("bool"), "config"])
     keys = swept_keys_of(runs)
     mixed = runs.groupby("config", sort=False)[keys].nunique(dropna=False) > 1
-    told = {}
+    flaws = {}
     for config, differs in zip(mixed.index, mixed.to_numpy(), strict=True):
         flaw = ""
         if config in broken:
@@ -80,8 +80,8 @@ def flaws_of(runs: pd.DataFrame, unit: Unit, wanted: Collection[int], who: str) 
         elif differs.any():
             differing = ", ".join(key for key, differ in zip(keys, differs, strict=True) if differ)
             flaw = f"{who} mixes configurations: its runs differ in {differing}"
-        told[str(config)] = flaw
-    return told
+        flaws[str(config)] = flaw
+    return flaws
 
 
 def _seeds_by_config(runs: pd.DataFrame) -> dict[str, set[int]]:

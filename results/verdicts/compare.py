@@ -115,24 +115,24 @@ def _judged(asked: Verdict, arms: tuple[Arm, Arm], match: Match, terms: Terms, s
         reason = "the arms have different tokenizers, and nats are per token; give the margin in bits per byte"
         return replace(asked, reason=reason)
     try:
-        found = spreads.tested(match, terms)
+        test = spreads.tested(match, terms)
     except NoVerdict as error:
         return replace(asked, reason=str(error))
     return replace(
         asked,
-        test=found.name,
-        assumption=found.assumption,
+        test=test.name,
+        assumption=test.assumption,
         block=match.block or "",
         variance=terms.variance,
         n_candidate=len(match.candidate),
         n_baseline=len(match.baseline),
-        nats=_effect(found, terms, "nats", density) if same_tokens else None,
-        bpb=_effect(found, terms, "bpb", density),
-        t=found.t,
-        df=found.df,
-        p=found.p,
-        correlation=found.correlation,
-        p_no_worse=no_worse_p(found, terms.margin),
+        nats=_effect(test, terms, "nats", density) if same_tokens else None,
+        bpb=_effect(test, terms, "bpb", density),
+        t=test.t,
+        df=test.df,
+        p=test.p,
+        correlation=test.correlation,
+        p_no_worse=no_worse_p(test, terms.margin),
         sign_flip_p=match.sign_flip_p(terms),
         bootstrap_bpb=_in_bpb(match.bootstrap(), terms.unit, density),
     )
@@ -145,8 +145,8 @@ def _in_bpb(interval: tuple[float, float] | None, unit: Unit, density: float) ->
     return low, high
 
 
-def _effect(found: TTest, terms: Terms, unit: Unit, density: float) -> Effect:
-    numbers = (found.difference, found.low, found.high, terms.margin)
+def _effect(test: TTest, terms: Terms, unit: Unit, density: float) -> Effect:
+    numbers = (test.difference, test.low, test.high, terms.margin)
     if unit == terms.unit:
         return Effect(*numbers)
     convert = nats_to_bits_per_byte if unit == "bpb" else bits_per_byte_to_nats
