@@ -17,7 +17,7 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from orchestrator.commands.app import app as orchestrator_app
-from orchestrator.space.load import REFUSED, SpaceFile
+from orchestrator.space.load_space import REFUSED, SpaceFile
 from trainer.cli import app as trainer_app
 from trainer.spec.field_index import FIELDS, FieldInfo
 from trainer.spec.section import Section

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator.space.configuration import Configuration, baseline_of, identify
-from orchestrator.space.load import load_space
+from orchestrator.space.load_space import load_space
 from orchestrator.sweep.sweep import Sweep, open_sweep
 from results.verdicts.seed_ledger import Ledger
 from tests.outcomes import stage_outcome

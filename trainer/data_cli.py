@@ -64,7 +64,7 @@ def check(
     tokenizer: Annotated[Path, typer.Option(help="Their SentencePiece model.")],
 ) -> None:
     """Are the files what they were, how many documents are there, and are train and validation apart?"""
-    from trainer.data.check import changed_files, check_splits
+    from trainer.data.check_data import changed_files, check_splits
     from trainer.data.shards import read_shard, split_files
     from trainer.data.tokenizer import Tokenizer
 

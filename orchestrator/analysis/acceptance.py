@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.analysis.comparison import OTHER_TEXT, evidence_of, is_foreign, reference_of
-from orchestrator.analysis.tables import baseline_of, rows_of, table_of
+from orchestrator.analysis.sweep_table import baseline_of, rows_of, table_of
 from orchestrator.output import console_for, print_rows, say
 from orchestrator.space.configuration import label
 from orchestrator.sweep.sweep import Sweep
-from results.verdicts.acceptance import POLICIES, Acceptance, accept, acceptance_of_records, policy_of
+from results.verdicts.policies import POLICIES, Acceptance, accept, acceptance_of_records, policy_of
 from results.verdicts.published_records import date_of, frontier_before, record_losses
 
 STYLES = {"accepted": "bold green", "not accepted": "", "cannot say": "dim"}

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from orchestrator.analysis.tables import baseline_of, ranking_of, rows_of, table_of
+from orchestrator.analysis.sweep_table import baseline_of, ranking_of, rows_of, table_of
 from orchestrator.output import console_for, print_rows, say
-from orchestrator.search.race import is_paired, rule_of
+from orchestrator.search.race_state import is_paired, rule_of
 from orchestrator.space.configuration import label
 from orchestrator.space.sections import Compare
 from orchestrator.sweep.sweep import Sweep, find_sweep
 from results.rows.tables import breaches_of, why_none_is_ranked
 from results.verdicts.compare import compare
 from results.verdicts.published_records import record_losses
-from results.verdicts.race import race_verdicts
+from results.verdicts.race_verdicts import race_verdicts
 from results.verdicts.seed_ledger import SeedOutcome
 from results.verdicts.terms import Blocks, Evidence, Terms
 from results.verdicts.verdict import Unit, Verdict, other_order

@@ -12,9 +12,9 @@ from collections.abc import Collection, Sequence
 import pandas as pd
 
 from orchestrator.analysis.comparison import verdicts_of
-from orchestrator.analysis.tables import ranking_of, table_of
-from orchestrator.plan.power import POWER, spread_of
-from orchestrator.search.race import rule_of
+from orchestrator.analysis.sweep_table import ranking_of, table_of
+from orchestrator.plan.detectable_effect import POWER, spread_of
+from orchestrator.search.race_state import rule_of
 from orchestrator.space.configuration import Configuration, label
 from orchestrator.space.parameter import Parameter
 from orchestrator.space.search_space import SearchSpace

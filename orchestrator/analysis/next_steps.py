@@ -24,9 +24,9 @@ from scipy import integrate, stats
 
 from orchestrator.analysis.comparison import verdicts_of
 from orchestrator.analysis.confirm import confirmation_of, num_seeds_for, winner_of
-from orchestrator.analysis.tables import rows_of, table_of
+from orchestrator.analysis.sweep_table import rows_of, table_of
+from orchestrator.plan.detectable_effect import spread_of
 from orchestrator.plan.estimate import plan_here
-from orchestrator.plan.power import spread_of
 from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import Configuration, label
 from orchestrator.space.search_space import SearchSpace

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.analysis.comparison import verdict_lines
-from orchestrator.analysis.tables import (
+from orchestrator.analysis.sweep_table import (
     _width,
     as_text,
     ranking_of,
@@ -18,7 +18,7 @@ from orchestrator.analysis.tables import (
     unranked_lines,
     warn_unreadable,
 )
-from orchestrator.search.pruning import rung_lines
+from orchestrator.search.pruner import rung_lines
 from orchestrator.sweep.live import driven_s
 from orchestrator.sweep.notes import read_plan
 from orchestrator.sweep.sweep import Sweep

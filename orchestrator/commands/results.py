@@ -27,7 +27,7 @@ def table(
     store: Store = USUAL_STORE,
 ) -> None:
     """The rows of a sweep, per run or per configuration: n, mean, sd, 95% interval, best."""
-    from orchestrator.analysis.tables import print_table
+    from orchestrator.analysis.sweep_table import print_table
     from orchestrator.sweep.sweep import find_sweep
 
     print_table(find_sweep(store, name), per, format)
@@ -80,7 +80,7 @@ def report(
     format: TextOrJson = "text",
 ) -> None:
     """One self-contained HTML page: verdict, ranking, figures, budget, failures, how to reproduce."""
-    from orchestrator.analysis.load import load_results
+    from orchestrator.analysis.load_results import load_results
     from orchestrator.sweep.sweep import find_sweep
     from results.report.report import write_report
 

@@ -14,7 +14,7 @@ def schema(
     """JSON Schema: of search spaces and recipes for editors, of every command's `--format json` rows for programs."""
     from orchestrator.output import schema_of_rows
     from orchestrator.space.json_schema import schema_of_space
-    from trainer.spec.schema import schema_of_recipe
+    from trainer.spec.recipe_schema import schema_of_recipe
 
     made = {"space": schema_of_space, "recipe": schema_of_recipe, "rows": schema_of_rows}[what]
     print(json.dumps(made(), indent=1))

@@ -32,7 +32,7 @@ from orchestrator.commands.options import (
 )
 from orchestrator.output import console_for, print_rows
 from orchestrator.run.tracking import Trackers
-from orchestrator.space.load import load_space
+from orchestrator.space.load_space import load_space
 from orchestrator.space.search_space import SearchSpace
 from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED
 from trainer.spec.load import parse_overrides
@@ -158,8 +158,8 @@ def confirm(
 ) -> None:
     """Run the winner and the baseline again on fresh seeds, declared beforehand: a test free of selection bias."""
     from orchestrator.analysis.confirm import confirmation_of, num_seeds_for, winner_of
-    from orchestrator.analysis.tables import rows_of
-    from orchestrator.run.options import DriveOptions
+    from orchestrator.analysis.sweep_table import rows_of
+    from orchestrator.run.drive_options import DriveOptions
     from orchestrator.sweep.sweep import find_sweep, open_sweep
 
     source = find_sweep(store, name)
@@ -203,7 +203,7 @@ def _options(
     check: bool,
     trackers: Trackers,
 ) -> Any:
-    from orchestrator.run.options import DriveOptions
+    from orchestrator.run.drive_options import DriveOptions
 
     trackers.check(inline)
     return DriveOptions(slots, workers, address, inline, snapshot_every_s, check, trackers)

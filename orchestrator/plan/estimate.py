@@ -14,11 +14,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
+from orchestrator.plan.detectable_effect import evidence_of
 from orchestrator.plan.makespan import INLINE_START_S, START_S
 from orchestrator.plan.plan import Plan, Resources, RunPlan, SecondsFrom, StagePlan
-from orchestrator.plan.power import evidence_of
 from orchestrator.run.slot import expected_ranks, expected_slots
-from orchestrator.search.pruning import rung_lines
+from orchestrator.search.pruner import rung_lines
 from orchestrator.space.configuration import (
     Configuration,
     Precedent,
@@ -30,7 +30,7 @@ from orchestrator.space.configuration import (
     total_runs,
 )
 from orchestrator.space.search_space import SearchSpace
-from orchestrator.sweep.blocks import BlocksChoice, blocks_line, choose_blocks
+from orchestrator.sweep.seed_blocks import BlocksChoice, blocks_line, choose_blocks
 from orchestrator.sweep.sweep import list_sweeps, same_question
 from orchestrator.sweep.warm_start import precedent_lines, precedents_of
 from results.stats.t_tests import Block

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from orchestrator.plan.detectable_effect import Evidence
 from orchestrator.plan.makespan import START_S, makespan_s
-from orchestrator.plan.power import Evidence
 from orchestrator.search.next_run import Stage
 from orchestrator.space.configuration import Configuration
 from orchestrator.space.search_space import SearchSpace

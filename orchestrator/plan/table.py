@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.plan.detectable_effect import evidence_lines
 from orchestrator.plan.plan import Plan, StagePlan, times
-from orchestrator.plan.power import evidence_lines
 from orchestrator.search.next_run import Stage
 from orchestrator.space.configuration import Configuration, label
 from trainer.spec.load import expected_of

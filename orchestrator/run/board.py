@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from orchestrator.run.messages import BoardStatus, RunStatus, SlotStatus
+from orchestrator.run.board_messages import BoardStatus, RunStatus, SlotStatus
 from trainer.spec.messages import Progress, SlotOrder
 from trainer.stages.run_record import RunRequest
 

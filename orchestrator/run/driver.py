@@ -11,10 +11,10 @@ from typing import Literal
 
 from rich.console import Console
 
+from orchestrator.run.drive_options import DriveOptions
 from orchestrator.run.feed import Feed
 from orchestrator.run.inline import run_inline
 from orchestrator.run.on_ray import run_on_ray
-from orchestrator.run.options import DriveOptions
 from orchestrator.run.preflight import preflight
 from orchestrator.run.signals import stop_on_signals
 from orchestrator.run.slot import expected_ranks

@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 
+from orchestrator.run.drive_options import DriveOptions
 from orchestrator.run.feed import Feed
-from orchestrator.run.options import DriveOptions
 from orchestrator.status.progress import Overview, describe
 from orchestrator.status.screen import Screen
 from trainer.spec.messages import Progress

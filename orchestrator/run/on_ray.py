@@ -16,9 +16,9 @@ from typing import Any
 
 from rich.console import Console
 
+from orchestrator.run.board_messages import BoardStatus, SlotStatus
+from orchestrator.run.drive_options import DriveOptions
 from orchestrator.run.feed import Feed
-from orchestrator.run.messages import BoardStatus, SlotStatus
-from orchestrator.run.options import DriveOptions
 from orchestrator.run.ray_session import answer_before, output_to, ray_session
 from orchestrator.run.signals import stop_on_signals
 from orchestrator.run.slot import SlotThread, plan_slots

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from orchestrator.run.messages import BoardStatus
+from orchestrator.run.board_messages import BoardStatus
 from trainer.spec.units import human_seconds
 
 LOOK_EVERY_S = 0.25

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
-from orchestrator.search.pruning import Pruner
+from orchestrator.search.pruner import Pruner
 from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import Configuration, Outcome, baseline_of, identify, total_runs
 from orchestrator.space.search_space import SearchSpace

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from orchestrator.search.pruning import ConfigurationProgress, Pruner, PruningState
-from orchestrator.search.race import race_of
+from orchestrator.search.pruner import ConfigurationProgress, Pruner, PruningState
+from orchestrator.search.race_state import race_of
 from orchestrator.space.configuration import Configuration, Outcome, outcome_of, total_runs
 from orchestrator.space.search_space import SearchSpace
 from results.rows.row import row_of
-from results.stats.race import Standing
+from results.stats.race_rule import Standing
 from trainer.spec.record import Record
 
 

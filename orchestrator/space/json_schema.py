@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.space.load import SpaceFile
+from orchestrator.space.load_space import SpaceFile
 from trainer.spec.field_index import FIELDS, FieldInfo
 
 

@@ -1,7 +1,7 @@
-"""The search space: one question, put to one recipe, over declared seeds.
+"""The search space: which values of which recipe fields are compared with a baseline, on which seeds.
 
-A frozen value that prints well. Reading one from a file, with its complaints, is `orchestrator.space.load`; choosing
-configurations is `orchestrator.search.searcher`.
+A frozen value that prints well. `orchestrator.space.load_space` reads one from a file and reports what is wrong with
+it; `orchestrator.search.searcher` chooses configurations from it.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class Race(Section):
     """Seeds are added where they decide something; configurations that cannot win are eliminated."""
 
     rule: Literal["race"]
-    """How it is decided; `results.stats.race` has the rule."""
+    """After each round of seeds, configurations that cannot win are eliminated."""
     margin: float | None = None
     """Gain that counts, in the unit of `compare`; left out, that of `compare`."""
     alpha: float | None = None
@@ -127,7 +127,7 @@ class Rungs(Section):
     """
 
     rule: Literal["asha", "median"]
-    """asha keeps the best 1/eta of a rung so far, median those no worse than half; see `results.stats.pruning`."""
+    """asha keeps the best 1/eta of a rung so far, median those that are no worse than half of it."""
     rungs: Annotated[tuple[Number, ...], BeforeValidator(listed)] = (0.25,)
     """Parts of the schedule that are trained first, each whole, with its own cooldown; ascending."""
     eta: Annotated[int, PydanticField(ge=2)] | None = None

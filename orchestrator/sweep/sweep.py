@@ -330,7 +330,9 @@ def _create(
 
 
 def _blocks_of(store: Path, space: SearchSpace) -> dict[str, str]:
-    from orchestrator.sweep.blocks import choose_blocks  # late: it knows scipy.stats, which no other reader here needs
+    from orchestrator.sweep.seed_blocks import (
+        choose_blocks,  # late: it knows scipy.stats, which no other reader here needs
+    )
 
     choice = choose_blocks(space, list_sweeps(store))
     return {"blocks": choice.blocks, "blocks_because": choice.reason}

@@ -14,14 +14,14 @@ import pandas as pd
 
 from results.figures.curves import curve_facts, curve_figure
 from results.figures.importance import importance_facts, importance_figure
-from results.figures.ranking import gain_facts, gain_figure, ranking_facts, ranking_figure
+from results.figures.ranking_figures import gain_facts, gain_figure, ranking_facts, ranking_figure
 from results.figures.scores import score_figure
 from results.figures.seeds import detectable_lines, scatter_facts, seed_outcome_table, spread_lines
 from results.report.page import Callout, Chapter, Code, Part, Table, Text, left_out, plot, table_of
 from results.rows.layout import SPACE_FILE
 from results.rows.tables import is_finished, mean_bpb, per_run
 from results.rows.text_scale import scale_lines
-from results.verdicts.acceptance import Policy
+from results.verdicts.policies import Policy
 from results.verdicts.sweep_results import SweepResults
 from results.verdicts.verdict import Headline, Verdict, other_order
 

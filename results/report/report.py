@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from results.report import costs, findings
+from results.report import cost_chapters as costs
+from results.report import findings
 from results.report.page import Page, page_html
 from results.verdicts.sweep_results import SweepResults
 from trainer.spec.record import now

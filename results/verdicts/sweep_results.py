@@ -1,6 +1,6 @@
-"""A sweep as a reader of its results needs it: the question, the rows, the verdicts, and what the runs cost.
+"""Everything that a report or notebook shows of one sweep: terms, rows, verdicts, and what the runs cost.
 
-One frozen value, so that the report and the notebook say the same; `orchestrator.analysis.load` fills it from a folder.
+One frozen value, so that report and notebook agree; `orchestrator.analysis.load_results` fills it from a folder.
 Published records of the challenge can stand in for a sweep of one's own.
 """
 
@@ -19,8 +19,8 @@ from results.rows.ranking import Breach, Ranking
 from results.rows.read import OUTCOME_COLUMNS, frame_of
 from results.rows.row import Row, unfinished_row
 from results.rows.tables import breaches_of, per_configuration, why_none_is_ranked
-from results.verdicts.acceptance import Acceptance, acceptance_of_records, policy_of
 from results.verdicts.compare import compare
+from results.verdicts.policies import Acceptance, acceptance_of_records, policy_of
 from results.verdicts.published_records import merged_records
 from results.verdicts.seed_ledger import SeedOutcome
 from results.verdicts.terms import Terms

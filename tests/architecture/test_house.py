@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -171,3 +172,24 @@ def test_files_stay_readable_in_one_sitting():
         if (n := len(path.read_text(encoding="utf-8").splitlines())) > 420
     }
     assert not long
+
+
+COMMANDS = {"cli", "status", "sweep"}
+"""Modules named like the room or program that their command calls; every other name stands once."""
+
+
+def test_no_two_rooms_have_a_module_of_one_name():
+    names = [path.stem for path in modules("orchestrator", "results", "trainer") if not path.stem.startswith("__")]
+    assert {name for name in names if names.count(name) > 1} == COMMANDS
+
+
+def test_no_circle_of_imports_exists_late_ones_included():
+    paths = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in modules(*FLOORS, "trainer")}
+    graph = {name: modules_imported(path) & paths.keys() - {name} for name, path in paths.items()}
+    assert list(TopologicalSorter(graph).static_order())
+
+
+def modules_imported(path: Path) -> set[str]:
+    """Dotted names that may be modules: `from a.b import c` may import the module a.b or a.b.c."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)]
+    return imports(path) | {f"{node.module}.{item.name}" for node in nodes for item in node.names}

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.analysis.comparison import print_comparison
-from orchestrator.analysis.tables import print_table
+from orchestrator.analysis.sweep_table import print_table
 from orchestrator.space.configuration import baseline_of, identify
-from orchestrator.space.load import load_space
+from orchestrator.space.load_space import load_space
 from orchestrator.sweep.sweep import Sweep, find_sweep, open_sweep
 from tests.sweep_on_disk import record
 

@@ -6,7 +6,7 @@ import pytest
 
 from results.report.report import write_report
 from tests import browser as real
-from tests.results.made_up import results
+from tests.results.made_up import sweep_results
 
 pytestmark = [
     pytest.mark.bench,
@@ -17,7 +17,7 @@ OPENINGS = 5
 
 
 def test_a_report_of_10000_runs_opens_within_3_seconds_and_10_megabytes(tmp_path, capsys):
-    made = results(NUM_CONFIGS, folder=tmp_path / "stages")
+    made = sweep_results(NUM_CONFIGS, folder=tmp_path / "stages")
     started = time.perf_counter()
     page = write_report(made, tmp_path / "report.html")
     written_s = time.perf_counter() - started

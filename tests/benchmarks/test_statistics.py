@@ -21,7 +21,7 @@ from results.stats.own_variance import (
     satterthwaite_df,
 )
 from results.stats.power import Design
-from results.stats.race import Heats, RaceRule
+from results.stats.race_rule import Heats, RaceRule
 from results.stats.resampling import bootstrap_interval
 from results.stats.sequential import Looks, p_less
 from results.stats.shared_variance import LEAST_POOLED_DF, SharedVariance

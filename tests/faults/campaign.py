@@ -27,7 +27,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
-from orchestrator.analysis.tables import rows_of
+from orchestrator.analysis.sweep_table import rows_of
 from orchestrator.commands.cache import entries
 from orchestrator.sweep.sweep import find_sweep
 from tests.same_rows import differences

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.analysis.tables import rows_of
+from orchestrator.analysis.sweep_table import rows_of
 from orchestrator.commands.cache import entries
 from orchestrator.sweep.sweep import Sweep, find_sweep
 from tests.overlapping import settings, space

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.analysis.comparison import verdicts_of
-from orchestrator.analysis.tables import rows_of
+from orchestrator.analysis.sweep_table import rows_of
 from orchestrator.sweep.sweep import find_sweep
 from tests.ray.test_road import Sweeps
 from tests.same_rows import differences

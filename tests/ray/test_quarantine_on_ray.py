@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.analysis.tables import rows_of
+from orchestrator.analysis.sweep_table import rows_of
 from orchestrator.sweep.sweep import find_sweep
 from results.rows.machines import quarantined
 from results.rows.tables import per_run

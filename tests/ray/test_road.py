@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.analysis.tables import rows_of
+from orchestrator.analysis.sweep_table import rows_of
 from orchestrator.sweep.sweep import find_sweep
 from tests.same_rows import differences
 

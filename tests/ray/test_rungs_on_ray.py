@@ -7,7 +7,7 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from orchestrator.analysis.tables import rows_of
+from orchestrator.analysis.sweep_table import rows_of
 from orchestrator.sweep.sweep import Sweep, find_sweep
 from tests.ray.test_road import Sweeps
 from tests.same_rows import differences

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from safetensors.torch import load_file
 
-from orchestrator.run.messages import RunStatus
+from orchestrator.run.board_messages import RunStatus
 from tests.trainer.stages.conftest import run, small
 from trainer.spec.errors import StoreFull
 from trainer.spec.recipe import Recipe

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.analysis.tables import rows_of
+from orchestrator.analysis.sweep_table import rows_of
 from orchestrator.sweep.sweep import find_sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.analysis.comparison import verdict_lines
-from orchestrator.analysis.tables import rows_of, table_of
+from orchestrator.analysis.sweep_table import rows_of, table_of
 from orchestrator.commands.app import app
 from orchestrator.run.feed import queue_of
 from orchestrator.status.progress import Overview

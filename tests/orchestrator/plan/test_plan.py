@@ -287,7 +287,7 @@ import sys
 from pathlib import Path
 from orchestrator.plan.estimate import make_plan
 from orchestrator.plan.table import plan_rows
-from orchestrator.space.load import load_space
+from orchestrator.space.load_space import load_space
 from tests.outcomes import stage_outcome
 from trainer.spec.fingerprint import TextDigests
 from trainer.store.local import StageStore

@@ -19,7 +19,7 @@ from orchestrator.search.run_queue import Run
 from orchestrator.sweep.sweep import open_sweep
 from results.rows.layout import STUDY_FILE
 from tests.orchestrator.questions import TTT, leave_runs, record_of, space_of
-from tests.orchestrator.search.test_pruning import RUNGS, misleading
+from tests.orchestrator.search.test_pruner import RUNGS, misleading
 
 LIMITED = TTT + "constraints: {total_bytes: {max: 300000}, eval_s: {max: 600}}\n"
 LIMITED = LIMITED.replace("compare:", "  model.xsa_layers: {values: [[], [2, 3]]}\ncompare:")

@@ -5,7 +5,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from orchestrator.analysis.load import load_results
+from orchestrator.analysis.load_results import load_results
 from orchestrator.cli import main
 from orchestrator.run import preflight as module
 from orchestrator.run.preflight import preflight, representatives

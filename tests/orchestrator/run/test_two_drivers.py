@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.analysis.tables import rows_of
+from orchestrator.analysis.sweep_table import rows_of
 from orchestrator.cli import main
 from orchestrator.sweep.sweep import find_sweep
 from tests.overlapping import settings, space

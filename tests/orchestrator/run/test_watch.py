@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from orchestrator.run import watch as module
-from orchestrator.run.messages import BoardStatus
+from orchestrator.run.board_messages import BoardStatus
 from orchestrator.run.watch import SAY_AFTER_S, STOP_AFTER_S, NoAnswer, Watch, looking
 
 IDLE = BoardStatus((), (), "")

@@ -7,8 +7,8 @@ from orchestrator.search.run_queue import FINISHED, Run
 from orchestrator.search.state import SweepState
 from orchestrator.sweep.sweep import open_sweep
 from tests.orchestrator.questions import TTT, leave_runs, record_of, space_of
-from tests.orchestrator.search.test_pruning import RUNGS, faithful
-from tests.orchestrator.search.test_race import RACE, score
+from tests.orchestrator.search.test_pruner import RUNGS, faithful
+from tests.orchestrator.search.test_race_state import RACE, score
 
 PLAIN = TTT.replace("method: tpe", "method: random")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.space.configuration import Configuration, label, short
-from orchestrator.space.load import load_space
+from orchestrator.space.load_space import load_space
 from orchestrator.status.progress import spread
 from orchestrator.status.screen import LineScreen, make_screen, panel
 from orchestrator.sweep.live import SlotPicture, SweepPicture

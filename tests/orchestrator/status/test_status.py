@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from orchestrator.analysis.load import load_results
+from orchestrator.analysis.load_results import load_results
 from orchestrator.commands.app import app
 from orchestrator.output import console_for
 from orchestrator.run.feed import queue_of

@@ -9,7 +9,7 @@ from importlib.metadata import version
 import pytest
 
 from orchestrator.analysis.summary import machines_say
-from orchestrator.analysis.tables import rows_of, table_of
+from orchestrator.analysis.sweep_table import rows_of, table_of
 from orchestrator.run.feed import Feed, queue_of
 from orchestrator.search.run_queue import FINISHED
 from orchestrator.sweep.quarantine import Quarantine, trust_machine

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.run.feed import queue_of
 from orchestrator.space.configuration import Configuration
-from orchestrator.space.load import load_space
+from orchestrator.space.load_space import load_space
 from orchestrator.sweep.sweep import find_sweep, list_sweeps, open_sweep, same_question
 from results.rows.layout import JOURNAL
 from tests.orchestrator.questions import TTT, record_of, space_of

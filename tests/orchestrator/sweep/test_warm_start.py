@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.run.feed import queue_of
 from orchestrator.search.searcher import Searcher
-from orchestrator.space.load import SpaceError
+from orchestrator.space.load_space import SpaceError
 from orchestrator.sweep.sweep import find_sweep, open_sweep
 from orchestrator.sweep.warm_start import precedents_of
 from tests.orchestrator.questions import TTT, leave_runs, score, space_of

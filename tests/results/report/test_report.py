@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from results.report.costs import failures
+from results.report.cost_chapters import failures
 from results.report.findings import ranking, scatter
 from results.report.page import Page, page_html
 from results.report.report import report_html, write_report

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from results.report.costs import plan
+from results.report.cost_chapters import plan
 from results.report.page import Page, page_html
 from results.rows.costs import in_words, stage_facts, total_facts
 from tests.results.made_up import sweep_results

@@ -9,7 +9,7 @@ from statsmodels.stats.power import TTestPower
 
 from results.stats.own_variance import ARM_PRIOR_DF, PAIRS_PRIOR_DF, OwnVariance, satterthwaite_df
 from results.stats.power import Design, design_of, seeds_needed
-from results.stats.race import Heats, RaceRule
+from results.stats.race_rule import Heats, RaceRule
 from results.stats.sequential import Looks
 from results.stats.shared_variance import SharedVariance
 from trainer.spec.errors import UserError

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,18 @@ from results.stats.blocks import UNKNOWN_CORRELATION, SeedCorrelation, seed_corr
 from results.verdicts.arms import scores_in_blocks
 from results.verdicts.terms import Blocks
 
-if TYPE_CHECKING:  # a sweep chooses its blocks when it is made
-    from orchestrator.sweep.sweep import Sweep
-
 MOST_SWEEPS = 10
 """Newest earlier sweeps that are read."""
+
+
+class EarlierSweep(Protocol):
+    """What is read of an earlier sweep; a `Sweep` is one."""
+
+    @property
+    def space(self) -> SearchSpace: ...
+
+    @property
+    def folder(self) -> Path: ...
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class BlocksChoice:
     reason: str
 
 
-def choose_blocks(space: SearchSpace, earlier: Sequence[Sweep]) -> BlocksChoice:
+def choose_blocks(space: SearchSpace, earlier: Sequence[EarlierSweep]) -> BlocksChoice:
     """As declared; for `auto` by what the store's sweeps of the same preset, with the same changes, show.
 
     earlier:  oldest first
@@ -74,9 +82,11 @@ def _known(found: SeedCorrelation | None) -> str:
     return f"seeds correlate {found.value:.2f} between {found.num_configurations} configurations of {sweeps}"
 
 
-def _tables(space: SearchSpace, earlier: Sequence[Sweep]) -> Iterator[NDArray[np.float64]]:
+def _tables(space: SearchSpace, earlier: Sequence[EarlierSweep]) -> Iterator[NDArray[np.float64]]:
     """Scores of finished configurations by seed, a table per sweep."""
-    same = [one for one in earlier if (one.preset, dict(one.space.overrides)) == (space.preset, dict(space.overrides))]
+    same = [
+        one for one in earlier if (one.space.preset, dict(one.space.overrides)) == (space.preset, dict(space.overrides))
+    ]
     for sweep in same[-MOST_SWEEPS:]:
         yield scores_in_blocks(per_run(read_rows(sweep.folder, ())), "val_bpb")
 

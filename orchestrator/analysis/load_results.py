@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.analysis.comparison import verdicts_of
-from orchestrator.analysis.tables import ranking_of, rows_of
-from orchestrator.search.pruning import rung_lines
+from orchestrator.analysis.sweep_table import ranking_of, rows_of
+from orchestrator.search.pruner import rung_lines
 from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import label
 from orchestrator.space.search_space import SearchSpace

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from results.figures.limits import in_unit, limit_facts, use_facts, use_figure
+from results.figures.limit_use import in_unit, limit_facts, use_facts, use_figure
 from results.report.page import Chapter, Code, Part, Table, Text, left_out, plot, table_of
 from results.rows.costs import in_words, saved_s, stage_facts
 from results.rows.layout import SPACE_FILE

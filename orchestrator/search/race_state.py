@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.space.configuration import Configuration
 from orchestrator.space.search_space import SearchSpace
-from results.stats.race import RaceRule, Standing, standing
+from results.stats.race_rule import RaceRule, Standing, standing
 from results.stats.sequential import Looks
 from results.verdicts.verdict import SCORE_IN
 from trainer.spec.record import Record

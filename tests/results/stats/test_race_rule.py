@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from results.stats.race import Heats, RaceRule, standing
+from results.stats.race_rule import Heats, RaceRule, standing
 from results.stats.sequential import Looks, p_less
 from results.stats.t_tests import paired_t, welch_t
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from results.figures.limits import limit_facts, use_facts
+from results.figures.limit_use import limit_facts, use_facts
 from tests.results.made_up import sweep_results
 
 

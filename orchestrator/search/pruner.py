@@ -17,7 +17,7 @@ from orchestrator.space.configuration import Configuration, outcome_of, short_of
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.space.sections import Rungs
 from results.rows.row import row_of
-from results.stats.pruning import RankCorrelation, asha_keeps, median_keeps, rank_correlation
+from results.stats.pruning_rules import RankCorrelation, asha_keeps, median_keeps, rank_correlation
 from trainer.spec.record import Record
 
 ETA = 3

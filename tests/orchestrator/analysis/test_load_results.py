@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.analysis.load import load_results, open_results
+from orchestrator.analysis.load_results import load_results, open_results
 from orchestrator.cli import main
 from orchestrator.sweep.notes import keep_plan, read_plan
 from results.figures.seeds import seed_outcome_table

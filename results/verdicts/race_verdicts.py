@@ -11,7 +11,7 @@ from dataclasses import replace
 import pandas as pd
 from scipy import stats
 
-from results.stats.race import RaceRule, Standing
+from results.stats.race_rule import RaceRule, Standing
 from results.verdicts.compare import compare
 from results.verdicts.terms import Blocks, Evidence, Terms
 from results.verdicts.verdict import Effect, Unit, Verdict

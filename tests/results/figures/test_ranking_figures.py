@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from results.figures.ranking import gain_facts, gain_figure, ranking_facts, ranking_figure
+from results.figures.ranking_figures import gain_facts, gain_figure, ranking_facts, ranking_figure
 from results.rows.ranking import Bounds, Ranking
 from results.rows.tables import breaches_of
 from results.verdicts.compare import compare

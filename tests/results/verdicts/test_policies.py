@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from results.stats.t_tests import one_sample_t
-from results.verdicts.acceptance import POLICIES, accept, acceptance_of_records, policy_of
+from results.verdicts.policies import POLICIES, accept, acceptance_of_records, policy_of
 from results.verdicts.published_records import frontier_before, load_records, merged_records, record_losses
 from tests.results.sweeps import LN2, TOKENS_PER_BYTE, frame, row
 from trainer.spec.errors import UserError

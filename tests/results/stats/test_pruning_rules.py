@@ -6,7 +6,7 @@ import random
 import optuna
 import pytest
 
-from results.stats.pruning import asha_keeps, median_keeps, rank_correlation
+from results.stats.pruning_rules import asha_keeps, median_keeps, rank_correlation
 
 
 def kept_by_optuna(values, eta) -> list[bool]:
