@@ -16,10 +16,12 @@ from orchestrator.space.configuration import label
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.live import driven_s
 from orchestrator.sweep.notes import preflight_words, read_plan
+from orchestrator.sweep.seed_blocks import BlocksChoice, blocks_line
 from orchestrator.sweep.sweep import Sweep, find_sweep
 from results.rows.layout import SPACE_FILE
 from results.rows.machines import read_machines
 from results.rows.read import read_outcomes
+from results.stats.t_tests import SHARED_COST
 from results.verdicts.sweep_results import SweepResults, published_results
 from trainer.spec.environment import WITHOUT_GIT
 from trainer.spec.load import override_text
@@ -28,6 +30,12 @@ from trainer.spec.stage_table import CURVE_FILE
 from trainer.spec.units import human_time
 from trainer.store.mirror import USUAL_STORE, store_folder
 from trainer.store.shared import stage_store
+
+VARIANCES = {
+    "own": "each configuration is judged by its own, with one degree of freedom borrowed from the sweep",
+    "shared": f"one that the sweep shares: {SHARED_COST}",
+}
+"""Whose variance a verdict is based on, in words."""
 
 
 def load_results(sweep: Sweep) -> SweepResults:
@@ -77,6 +85,8 @@ def _terms(sweep: Sweep, state: SweepState) -> Mapping[str, str]:
         "Baseline": baseline,
         "Judged by": f"{space.metric.name} ({space.metric.goal})",
         "Counts as better": f"a gain of more than {terms.margin:g} {terms.unit} at alpha = {terms.alpha:g}",
+        "Pairs": blocks_line(BlocksChoice(sweep.blocks, sweep.blocks_because)),
+        "Variance": VARIANCES[terms.variance],
         "Stopping": _stopping(state),
         "Training ends": _end_of_training(space),
         "Liveness": preflight_words(sweep),

@@ -217,6 +217,7 @@ def _drive(sweep: Any, options: Any, store: Path, format: str, retry_failed: boo
     from orchestrator.run.feed import queue_of
     from orchestrator.sweep.notes import keep_plan
     from orchestrator.sweep.same_text import refuse_other_text
+    from orchestrator.sweep.seed_blocks import BlocksChoice, blocks_line
     from orchestrator.sweep.warm_start import precedent_lines
 
     console = console_for(stderr=format == "json")
@@ -229,6 +230,7 @@ def _drive(sweep: Any, options: Any, store: Path, format: str, retry_failed: boo
             console.print(f"{sweep.set_aside_failed()} failed runs are run again")
         refuse_other_text(sweep)
         if not sweep.asked():  # not begun: keep what is expected now, to compare with at the end
+            console.print(blocks_line(BlocksChoice(sweep.blocks, sweep.blocks_because)), soft_wrap=True)
             planned = plan_here(sweep.space, options.slots, options.workers, store, options.inline)
             keep_plan(sweep.folder, plan_rows(planned))
         queue = queue_of(sweep)

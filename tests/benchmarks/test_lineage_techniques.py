@@ -3,8 +3,8 @@
     python -m pytest -m bench tests/benchmarks/test_lineage_techniques.py -s
 
 Five seeds of `tiny`, cut to 60 steps, on the text every machine has. SWA against EMA and TTT against none share the
-trained weights and are compared seed by seed; QAT and the bigram table need their own training, and a shared seed
-number pairs nothing. About two minutes on two cores. A difference here is no claim about the full size.
+trained weights and are compared seed by seed; QAT and the bigram table need their own training and are not paired.
+About two minutes on two cores. A difference here is no claim about the full size.
 """
 
 from collections.abc import Sequence
