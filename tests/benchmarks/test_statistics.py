@@ -354,7 +354,7 @@ def fixed_design(n: int, means: np.ndarray, sds: np.ndarray, random: np.random.G
     return outcome(heats.winner_S, means)
 
 
-def test_a_detectable_race_half_the_runs_of_a_fixed_design():
+def test_a_race_needs_half_the_runs_of_a_fixed_design():
     random = np.random.default_rng(5)
     means, sds = drawn_sweeps(10_000, random)
     powers = {}
