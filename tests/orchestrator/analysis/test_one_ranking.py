@@ -117,11 +117,11 @@ def test_compare_lists_configurations_in_the_order_of_the_ranking(longest):
 def test_the_live_screen_reads_a_record_again_only_when_it_is_another(longest):
     queue = queue_of(longest)
     overview = Overview(longest, queue)
-    first, second = (overview._arm(item) for item in queue.configurations[:2])
+    first, second = (overview._arm(queue.state, item) for item in queue.configurations[:2])
     run_id = first.configuration.run_id(2)
     record = queue.records[run_id]
     queue.forget(run_id)
-    assert overview._arm(first.configuration).scores == first.scores[:1]
-    assert overview._arm(second.configuration) is second
+    assert overview._arm(queue.state, first.configuration).scores == first.scores[:1]
+    assert overview._arm(queue.state, second.configuration) is second
     queue.finished(run_id, record)
-    assert overview._arm(first.configuration).scores == first.scores
+    assert overview._arm(queue.state, first.configuration).scores == first.scores
