@@ -217,7 +217,7 @@ def test_thresholds_prices_and_words_do_not_change_the_question(tmp_path):
         (("score_first", "off"), "ttt.lr has no effect while ttt.mode is off; give ttt.mode another value"),
         (("seeds:", "program: train.py\nseeds:"), "program: a sweep here runs recipes, not programs"),
         (("seeds:", "command: [python]\nseeds:"), "command: a sweep here runs recipes, not commands"),
-        (("seeds:", "early_terminate: {type: hyperband}\nseeds:"), "prune configurations after short schedules instead"),
+        (("seeds:", "early_terminate: {type: hyperband}\nseeds:"), "prune configurations after short schedules"),
         (("seeds:", "stopping: {rule: race}\nseeds:"), "tpe chooses them by their scores; choose method: random"),
         (("seeds:", "stopping: {rule: rice}\nseeds:"), "stopping.rule = 'rice' is unknown; did you mean 'race'?"),
         (("seeds:", "stopping: {rule: race, first_look: 1}\nseeds:"), "stopping.first_look = 1 must be at least 2"),
