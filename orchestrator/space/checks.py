@@ -1,7 +1,7 @@
-"""What makes a well-formed search space no question: nothing varies, a knob without effect, values no recipe takes.
+"""Checks of a well-formed search space: nothing varies, a key without effect, values that no recipe accepts.
 
-Every configuration the space can produce is judged, by configurations that stand for them: each listed value and both
-ends of each range, in every combination. A complaint comes with the path of the part it is about.
+The recipes are checked on a sample of the configurations: each listed value and both ends of each range, in every
+combination. A complaint comes with the path of the part it is about.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ Complaint = tuple[str, tuple[str, ...]]
 def complaints_about(space: SearchSpace, known_base: bool, whole: bool) -> Iterator[Complaint]:
     """Everything wrong with a space, each with the path of the part it is about.
 
-    known_base:  whether the preset could be read; without it nothing is said about recipes
-    whole:       whether no part was dropped for other complaints; else nothing is said about what may only seem missing
-    Raises graphlib.CycleError if parameters wait for each other in a circle.
+    known_base:  whether the preset could be read; without it recipes are not checked
+    whole:       whether no part was dropped for other complaints; else no part is reported as missing
+    Raises graphlib.CycleError if the `when` of parameters refer to each other in a circle.
     """
     yield from _about_names(space)
     yield from _about_seeds(space)
@@ -72,15 +72,15 @@ def _about_seeds(space: SearchSpace) -> Iterator[Complaint]:
     if not space.seeds:
         yield "seeds = [] is empty; give at least one, usual: [1337, 42, 2025]", ("seeds",)
     for seed in sorted({seed for seed in space.seeds if space.seeds.count(seed) > 1}):
-        yield f"seeds names {seed} twice; one seed run twice is one piece of evidence", ("seeds",)
+        yield f"seeds names {seed} twice; a run repeated with the same seed adds no information", ("seeds",)
     for seed in space.seeds:
         if seed >= 2**31:
             yield f"seeds: {seed} must be less than {2**31}", ("seeds",)
 
 
 def _about_emptiness(space: SearchSpace) -> Iterator[Complaint]:
-    understood = all(key in FIELDS for key in space.compare.baseline)
-    if understood and len(space.seeds) == 1 and not space.swept_keys:
+    known_keys = all(key in FIELDS for key in space.compare.baseline)
+    if known_keys and len(space.seeds) == 1 and not space.swept_keys:
         yield (
             "nothing varies: no key takes two values and there is one seed; add values under parameters, or seeds",
             ("parameters",),
@@ -153,7 +153,7 @@ def _about_stopping(space: SearchSpace) -> Iterator[Complaint]:
     if space.stopping is None:
         return
     if not space.swept_keys and all(key in FIELDS for key in space.compare.baseline):
-        yield "stopping: there is nobody to race but the baseline; add values under parameters", ("stopping",)
+        yield "stopping: there is no configuration beside the baseline; add values under parameters", ("stopping",)
     if space.race is not None:
         yield from _about_race(space, space.race)
 
@@ -177,7 +177,7 @@ def _about_race(space: SearchSpace, race: Race) -> Iterator[Complaint]:
 
 
 def _about_rungs(space: SearchSpace) -> Iterator[Complaint]:
-    """Short schedules of the preset must hold together, and what is judged must exist after them."""
+    """Short schedules of the preset must be valid, and short runs must measure the metric and the constraints."""
     if not isinstance(space.stopping, Rungs):
         return
     path = ("stopping", "rungs")
@@ -187,13 +187,16 @@ def _about_rungs(space: SearchSpace) -> Iterator[Complaint]:
         try:
             short_of(space, identify(space, 1, next(iter(space.probes()), {})), rung)
         except RecipeError as error:
-            yield f"stopping.rungs = {rung:g}: such a short schedule does not hold: {'; '.join(error.problems)}", path
+            yield f"stopping.rungs = {rung:g}: such a short schedule is not valid: {'; '.join(error.problems)}", path
 
 
 def _about_warm_start(space: SearchSpace) -> Iterator[Complaint]:
     path = ("warm_start",)
     if space.warm_start and not space.adaptive:
-        yield f"warm_start: method {space.method} learns from no result; choose method: tpe, or leave it out", path
+        yield (
+            f"warm_start: method {space.method} does not use earlier results; choose method: tpe, or leave it out",
+            path,
+        )
     for name in sorted({name for name in space.warm_start if space.warm_start.count(name) > 1}):
         yield f"warm_start names {name} twice", path
 
@@ -204,7 +207,7 @@ def _about_key(key: str, item: Parameter) -> Iterator[Complaint]:
     if key in TEXT_KEYS:
         yield (
             f"parameters.{key} changes the text, and scores on different texts cannot be compared; "
-            "put the question to each text in a sweep of its own: --set",
+            "run a sweep of its own for each text: --set",
             ("parameters", key),
         )
     elif not FIELDS[key].stages:
@@ -215,7 +218,7 @@ def _about_recipes(space: SearchSpace, whole: bool) -> Iterator[Complaint]:
     effective: set[str] = set()
     idle: dict[str, tuple[str, Any]] = {}
     undiagnosed = False
-    for values in _stand_ins(space):
+    for values in _checked_values(space):
         try:
             recipe = space.recipe(values)
         except RecipeError as error:
@@ -238,8 +241,8 @@ def _about_recipes(space: SearchSpace, whole: bool) -> Iterator[Complaint]:
         yield f"metric.name = {space.metric.name} needs evaluation.diagnose = true", ("metric", "name")
 
 
-def _stand_ins(space: SearchSpace) -> list[dict[str, Any]]:
-    """The probes; of a small grid all there is, for it asks for what lies between the ends as well."""
+def _checked_values(space: SearchSpace) -> list[dict[str, Any]]:
+    """The probes; of a small grid every combination, since a grid also uses values between the ends."""
     listed = space.method == "grid" and space.size is not None and space.size <= MOST_PROBES
     return list(space.combinations()) if listed else space.probes()
 

@@ -1,4 +1,4 @@
-"""What is asked and what comes of it: a configuration, and its outcome over all its seeds."""
+"""A configuration, and its outcome over all its seeds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Configuration:
     values: Mapping[str, Any]
     is_baseline: bool = False
     rung: float = 1.0
-    """Part of the schedule that its runs train; below 1 they steer the search and are no answer."""
+    """Part of the schedule that its runs train; runs below 1 steer the search and are no rows of the table."""
 
     def run_id(self, seed: int) -> str:
         """Name of its run with this seed. Equal configurations have equal runs."""
@@ -32,7 +32,7 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a configuration over all its seeds."""
+    """Score, violations and short means of a configuration over all its seeds."""
 
     score: float | None
     """Mean of the metric, or None when a seed has none: a failed seed is never averaged over."""
@@ -45,29 +45,29 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Precedent:
-    """A finished configuration of an earlier sweep, read as an answer to this question."""
+    """A finished configuration of an earlier sweep, read as a configuration of this search space."""
 
     sweep: str
     config: str
     values: Mapping[str, Any]
-    """Its place in this space."""
+    """The values under which this search space produces it."""
     outcome: Outcome
 
 
 def identify(
     space: SearchSpace, index: int, values: Mapping[str, Any], is_baseline: bool = False, rung: float = 1.0
 ) -> Configuration:
-    """A configuration with the identity of its recipe. Raises RecipeError if the values do not go together."""
+    """A configuration with the identity of its recipe. Raises RecipeError if no recipe accepts the values."""
     return Configuration(index, configuration_id(space.recipe(values)), dict(values), is_baseline, rung)
 
 
 def baseline_of(space: SearchSpace) -> Configuration:
-    """What every other configuration is compared with."""
+    """The configuration that every other one is compared with."""
     return identify(space, 0, space.compare.baseline, is_baseline=True)
 
 
 def grid_of(space: SearchSpace) -> list[Configuration]:
-    """Every configuration that a grid asks for, in order, the baseline not among them."""
+    """Every configuration of a grid, in order, without the baseline."""
     return list(_grid_from(space, 0))
 
 
@@ -77,7 +77,7 @@ def _grid_from(space: SearchSpace, first: int) -> Iterator[Configuration]:
 
 
 def num_rivals(space: SearchSpace, asked: Sequence[Configuration] = ()) -> int:
-    """Configurations that are not the baseline, which a grid may meet again: exact for a grid, else at most so many."""
+    """Distinct configurations other than the baseline: exact for a grid, which may contain it; else an upper bound."""
     baseline = baseline_of(space).id
     num_asked = sum(not item.is_baseline for item in asked)
     to_come = {item.id for item in _grid_from(space, num_asked)} if space.method == "grid" else set()
@@ -93,7 +93,7 @@ def total_runs(space: SearchSpace, asked: Sequence[Configuration] = ()) -> int:
 
 
 def fewest_runs(space: SearchSpace, most: int) -> int:
-    """Runs if every race ends at its first look, or every rung prunes all it may; `most` without stopping."""
+    """Runs if every race ends at its first look, or rungs prune all they may; `most` without stopping."""
     if space.race is not None:
         return most // len(space.seeds) * space.race.first_look
     if space.rungs is None:
@@ -118,7 +118,7 @@ def outcome_of(space: SearchSpace, rows: Sequence[Mapping[str, Any]]) -> Outcome
 
 
 def label(configuration: Configuration, space: SearchSpace | None = None) -> str:
-    """'ttt.lr=0.00312 ttt.epochs=3', what is the same everywhere left out; or 'baseline'."""
+    """'ttt.lr=0.00312 ttt.epochs=3', parameters with one value left out; or 'baseline'."""
     if configuration.is_baseline:
         return "baseline"
     constant = {key for key, item in space.parameters.items() if not item.varies} if space else set()
@@ -127,18 +127,18 @@ def label(configuration: Configuration, space: SearchSpace | None = None) -> str
 
 
 def short(value: object) -> str:
-    """A value as people write it: four significant digits."""
+    """A value for display: numbers with a point at four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 SCALED = (*(key for key, info in FIELDS.items() if info.unit == "steps"), "budget.train_s")
-"""What shrinks with the schedule."""
+"""Fields that are multiplied by the rung in a short run."""
 
 
 def short_of(space: SearchSpace, configuration: Configuration, rung: float) -> Configuration:
     """The configuration with its schedule cut to a part of its length; a recipe of its own, diagnosis left out.
 
-    Raises RecipeError if no such schedule holds together.
+    Raises RecipeError if such a schedule is not valid.
     """
     recipe = flat(space.recipe(configuration.values))
     shorter = {key: _shrunk(recipe[key], rung) for key in SCALED if recipe[key]}

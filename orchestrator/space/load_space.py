@@ -1,7 +1,7 @@
 """Reads a search space file and names everything that is wrong with it at once, each with line and column.
 
 The vocabulary is W&B's, over dotted recipe keys; what W&B lacks (seeds, baseline, constraints, `when`) is added.
-What this version cannot do is refused, so that nobody waits for it.
+Keys of W&B that this version does not support are refused.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ def _unwrapped(seeds: Any) -> Any:
 
 
 class SpaceFile(Section):
-    """A search space as people write it; one file, one question."""
+    """A search space file as it is written."""
 
     name: str | None = None
     """Name of the sweep; the file's name when left out."""
     description: str = ""
-    """The question in a sentence."""
+    """The question that the sweep answers, in a sentence."""
     preset: str | None = None
-    """The recipe the question is put to; `--preset` puts it to another."""
+    """The recipe that the parameters change; `--preset` takes another."""
     method: Literal["grid", "random", "tpe", "cmaes", "gp", "bayes"] | None = None
     """How configurations are chosen; `bayes` means tpe. Grid when every parameter lists its values, else tpe."""
     metric: Metric = Metric()
-    """The number the question is about."""
+    """The column that configurations are compared by."""
     parameters: Mapping[str, Parameter] = {}
     """The swept keys, dotted or nested under `parameters`."""
     seeds: Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_unwrapped)] = DEFAULT_SEEDS
@@ -76,12 +76,12 @@ class SpaceFile(Section):
     """Which configurations end early. {rule: race}: between seeds; `seeds` is then the longest the race may go.
     {rule: asha} or {rule: median}: after short schedules, if they are shown to rank like full ones."""
     warm_start: Annotated[tuple[str, ...], BeforeValidator(listed)] = ()
-    """Earlier sweeps of the same store that an adaptive search is told: their finished configurations."""
+    """Earlier sweeps of the same store whose finished configurations an adaptive search starts from."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where each part of the question was said: in the file, or on the command line."""
+    """Where each part of the search space was given: in the file, or on the command line."""
 
     text: YamlText
     parameter_paths: Mapping[str, tuple[str, ...]]
@@ -107,7 +107,7 @@ def load_space(
     trials: int | None = None,
     warm_start: Sequence[str] = (),
 ) -> SearchSpace:
-    """The question in a file, with what the command line changes about it.
+    """The search space in a file, with the changes of the command line.
 
     preset, overrides, seeds, trials, warm_start:  `--preset`, `--set` (dotted keys), `--seeds`, `--trials` (the
     run_cap) and `--warm-start`
@@ -115,12 +115,12 @@ def load_space(
     """
     text = _text_of(Path(path))
     tree, paths, problems = _flattened(text)
-    said: dict[str, Any] = {"preset": preset, "seeds": list(seeds) if seeds is not None else None, "run_cap": trials}
-    said["warm_start"] = list(warm_start) or None
-    said = {key: value for key, value in said.items() if value is not None}
-    flags = {key: {"run_cap": "--trials"}.get(key, f"--{key.replace('_', '-')}") for key in said}
+    given: dict[str, Any] = {"preset": preset, "seeds": list(seeds) if seeds is not None else None, "run_cap": trials}
+    given["warm_start"] = list(warm_start) or None
+    given = {key: value for key, value in given.items() if value is not None}
+    flags = {key: {"run_cap": "--trials"}.get(key, f"--{key.replace('_', '-')}") for key in given}
     places = Places(text, paths, flags)
-    file, dropped = _validated({**tree, **said}, places, problems)
+    file, dropped = _validated({**tree, **given}, places, problems)
     base = _base(file, dict(overrides or {}), places, problems)
     parameters = _known_parameters(file, places, problems)
     whole = not dropped and len(parameters) == len(file.parameters)
@@ -155,7 +155,7 @@ def _text_of(path: Path) -> YamlText:
 
 
 def _flattened(text: YamlText) -> tuple[dict[str, Any], dict[str, tuple[str, ...]], list[str]]:
-    """The file with dotted parameters, where each stood, and complaints about what is refused altogether."""
+    """The file with dotted parameters, the path of each in the file, and complaints about keys that are refused."""
     if not isinstance(text.value, dict):
         raise SpaceError(text.source, ["the file holds no mapping; it needs at least preset and parameters"])
     if odd := [key for key in text.value if not isinstance(key, str)]:
@@ -201,7 +201,7 @@ def _validated(tree: dict[str, Any], places: Places, problems: list[str]) -> tup
 
 
 def _place(item: Mapping[str, Any]) -> tuple[str | int, ...]:
-    """Where the complaint stands in the file: which rule of `stopping` was meant is no step of the way there."""
+    """Path of the complaint in the file; pydantic adds the rule of `stopping`, which is no key there."""
     loc: tuple[str | int, ...] = item["loc"]
     return (loc[0], *loc[2:]) if loc[0] == "stopping" and len(loc) > 1 else loc
 
@@ -219,20 +219,20 @@ def _complaints(item: Mapping[str, Any], place: Sequence[str | int]) -> list[str
     if item["type"] == "extra_forbidden":
         return [f"{key} is unknown{_nearest(loc, item['loc'])}"]
     if loc == ["stopping"] and not isinstance(item["input"], Mapping):
-        found = str(item["input"])
-        rule = found if found in RULES else "race"
+        written = str(item["input"])
+        rule = written if written in RULES else "race"
         return [f"stopping = {item['input']!r} must be a mapping; for example: {{rule: {rule}}}"]
     if item["type"] == "union_tag_not_found":
         return [f"{key}.rule is missing; known: {', '.join(RULES)}"]
     if item["type"] == "union_tag_invalid":
-        found = str(item["ctx"]["tag"])
-        return [f"{key}.rule = {found!r} is unknown{did_you_mean(found, RULES)}; known: {', '.join(RULES)}"]
+        written = str(item["ctx"]["tag"])
+        return [f"{key}.rule = {written!r} is unknown{did_you_mean(written, RULES)}; known: {', '.join(RULES)}"]
     if item["type"] == "value_error":
         return [_joined(key, line) for line in str(item["ctx"]["error"]).split("\n")]
     if item["type"] == "literal_error":
-        known, found = re.findall(r"'([^']*)'", item["ctx"]["expected"]), str(item["input"])
-        longer = [name for name in known if name.startswith(found)]  # W&B's log_uniform is log_uniform_values here
-        near = f"; did you mean '{longer[0]}'?" if found and longer else did_you_mean(found, known)
+        known, written = re.findall(r"'([^']*)'", item["ctx"]["expected"]), str(item["input"])
+        longer = [name for name in known if name.startswith(written)]  # W&B's log_uniform is log_uniform_values here
+        near = f"; did you mean '{longer[0]}'?" if written and longer else did_you_mean(written, known)
         return [f"{key} = {item['input']!r} is unknown{near}; known: {', '.join(known)}"]
     if item["type"] == "model_type" and loc[0] == "parameters":
         kind = "values" if isinstance(item["input"], list) else "value"

@@ -1,6 +1,6 @@
-"""One knob of a search space: the set of its values, in W&B's vocabulary.
+"""One parameter of a search space: the set of its values, in W&B's vocabulary.
 
-Knows nothing of recipes: whether the values fit the knob is asked where the space is read.
+Does not use recipes: `orchestrator.space.checks` checks whether the recipe field accepts the values.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Parameter(Section):
 
     @property
     def choices(self) -> Sequence[Any] | None:
-        """Every value in order, or None when there is no end of them."""
+        """Every value in order, or None when they cannot be listed."""
         if self.values is not None:
             return self.values
         if not self.between:
@@ -110,7 +110,7 @@ class Parameter(Section):
 
     @property
     def probes(self) -> Sequence[Any]:
-        """Values that stand for all of them: each one of a list, else both ends."""
+        """Values that the space is checked with: each one of a list, else both ends."""
         return self.ends if self.between else self.choices or ()
 
     def active(self, values: Mapping[str, Any]) -> bool:

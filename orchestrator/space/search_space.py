@@ -27,7 +27,7 @@ from trainer.spec.load import with_values
 from trainer.spec.recipe import Recipe, Section
 
 MOST_COUNTED = 100_000
-"""Finite spaces are counted up to here; larger ones are as good as endless."""
+"""Finite spaces are counted up to here; larger ones count as infinite."""
 
 
 MOST_PROBES = 1000
@@ -35,22 +35,22 @@ MOST_PROBES = 1000
 
 
 class SearchSpace(Section):
-    """A question: which values, put to whom, judged how, on which seeds."""
+    """The values to compare, the preset they change, the metric, and the seeds."""
 
     name: str
     """Name of the sweep."""
     description: str = ""
-    """The question in a sentence."""
+    """The question that the sweep answers, in a sentence."""
     preset: str
-    """The recipe the question is put to."""
+    """The recipe that the parameters change."""
     overrides: Mapping[str, Any] = {}
-    """Keys of the preset changed for this question."""
+    """Keys of the preset changed by `--set`."""
     base: Recipe
     """Preset and overrides, resolved."""
     method: Literal["grid", "random", "tpe", "cmaes", "gp"]
     """How configurations are chosen."""
     metric: Metric = Metric()
-    """The number the question is about."""
+    """The column that configurations are compared by."""
     parameters: Mapping[str, Parameter] = {}
     """The swept keys."""
     seeds: tuple[NonNegativeInt, ...]
@@ -68,10 +68,10 @@ class SearchSpace(Section):
     stopping: Annotated[Race | Rungs, PydanticField(discriminator="rule")] | None = None
     """When seeds stop being added; without it every configuration runs on all of them."""
     warm_start: tuple[str, ...] = ()
-    """Earlier sweeps of the store whose finished configurations the search is told before it asks for its first."""
+    """Earlier sweeps of the store whose finished configurations the search starts from."""
 
     def at_price(self, usd_per_gpu_hour: float) -> SearchSpace:
-        """The same question at another price."""
+        """The same search space at another price."""
         changed = self.budget.model_copy(update={"usd_per_gpu_hour": usd_per_gpu_hour})
         return self.model_copy(update={"budget": changed})
 
@@ -88,7 +88,7 @@ class SearchSpace(Section):
 
     @property
     def no_rungs_because(self) -> str:
-        """Why short runs that were asked for are left out, or the empty string."""
+        """Why the rungs that `stopping` declares are not used, or the empty string."""
         if not isinstance(self.stopping, Rungs) or self.rungs is not None:
             return ""
         return (
@@ -122,15 +122,15 @@ class SearchSpace(Section):
 
     @cached_property
     def ordered(self) -> tuple[tuple[str, Parameter], ...]:
-        """The parameters, each behind those its `when` names. Raises graphlib.CycleError if they wait in a circle."""
-        waits = {
+        """The parameters, each after those its `when` names. Raises graphlib.CycleError if these form a circle."""
+        conditions = {
             key: [other for other in item.when if other in self.parameters] for key, item in self.parameters.items()
         }
-        return tuple((key, self.parameters[key]) for key in TopologicalSorter(waits).static_order())
+        return tuple((key, self.parameters[key]) for key in TopologicalSorter(conditions).static_order())
 
     @cached_property
     def size(self) -> int | None:
-        """Number of configurations there are, or None when there is no end of them."""
+        """Number of configurations, or None when there are infinitely or too many."""
         if any(item.choices is None for item in self.parameters.values()):
             return None
         counted = sum(1 for _ in itertools.islice(self.combinations(), MOST_COUNTED + 1))
@@ -138,7 +138,7 @@ class SearchSpace(Section):
 
     @property
     def num_configurations(self) -> int | None:
-        """Most configurations the sweep asks for, the baseline not counted; None only for a space without an end."""
+        """Most configurations of the sweep without the baseline; None only for an infinite space without run_cap."""
         ends = [end for end in (self.size, self.run_cap) if end is not None]
         return min(ends, default=None)
 
@@ -166,7 +166,7 @@ class SearchSpace(Section):
         return item.active({key: chosen[key] if key in chosen else value_at(self.base, key) for key in item.when})
 
     def probes(self) -> list[dict[str, Any]]:
-        """Configurations that stand for all of them: every combination of the values or ends, or many of them."""
+        """Configurations to check the space with: every combination of values and ends, or a sample of MOST_PROBES."""
         if math.prod(len(item.probes) for item in self.parameters.values()) <= MOST_PROBES:
             return list(self.combinations(lambda item: item.probes))
         dice = random.Random(0)  # noqa: S311 - not a secret
@@ -174,7 +174,7 @@ class SearchSpace(Section):
         return list({digest(values): values for values in drawn}.values())
 
     def recipe(self, values: Mapping[str, Any], seed: int | None = None) -> Recipe:
-        """The recipe of a configuration, with a run's seed. Raises RecipeError if the values do not go together."""
+        """The recipe of a configuration, with a run's seed. Raises RecipeError if no recipe accepts the values."""
         seeded = {} if seed is None else {"seed": seed}
         return with_values(self.base, {**values, **seeded}, f"sweep {self.name}")
 
@@ -190,8 +190,8 @@ class SearchSpace(Section):
         spelled = {json.dumps(value) for value in [*searched, self.compare.baseline.get(key, base)]}
         return len(spelled) > 1
 
-    def question(self) -> dict[str, Any]:
-        """What makes this question another one; names, prices and thresholds do not."""
+    def identity(self) -> dict[str, Any]:
+        """The parts that make it another sweep when they change; names, prices and thresholds do not."""
         recipe = {key: value for key, value in flat(self.base).items() if key != "seed"}
         return {
             "recipe": recipe,
@@ -202,12 +202,12 @@ class SearchSpace(Section):
             "metric": self.metric.model_dump(),
             "constraints": {key: limit.model_dump() for key, limit in self.constraints.items()},
             "baseline": dict(self.compare.baseline),
-            "stopping": self._stopping_question(),
+            "stopping": self._stopping_identity(),
             "warm_start": list(self.warm_start),
         }
 
-    def _stopping_question(self) -> dict[str, Any] | None:
-        """A race's thresholds, and declared pairs, decide what is run, so they are part of its question."""
+    def _stopping_identity(self) -> dict[str, Any] | None:
+        """A race's thresholds, and declared pairs, decide what is run, so they are part of the identity."""
         if self.stopping is None:
             return None
         named = self.stopping.model_dump(mode="json")
@@ -219,12 +219,12 @@ class SearchSpace(Section):
         )
 
     def question_digest(self) -> str:
-        """Identity of the question: the same one is the same sweep, continued."""
-        return digest(self.question())
+        """Hash of `identity`, as the journal keeps it."""
+        return digest(self.identity())
 
     def difference(self, other: SearchSpace) -> str:
-        """The parts in which another question differs, in words; empty when it is the same question."""
-        mine, theirs = self.question(), other.question()
+        """The parts in which another search space differs, in words; empty when both belong to the same sweep."""
+        mine, theirs = self.identity(), other.identity()
         parts = []
         for part in mine:
             if mine[part] == theirs[part]:
@@ -236,7 +236,7 @@ class SearchSpace(Section):
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.description}" if self.description else self.name]
-        lines.append(f"  asked of {self.preset}, {self.method}, {_how_many(self)}, seeds {list(self.seeds)}")
+        lines.append(f"  preset {self.preset}, {self.method}, {_how_many(self)}, seeds {list(self.seeds)}")
         for key, item in self.parameters.items():
             when = " and ".join(f"{other} is {wanted}" for other, wanted in item.when.items())
             lines.append(f"  {key}: {item}" + (f"  when {when}" if when else ""))

@@ -23,11 +23,11 @@ def listed(value: Any) -> Any:
 
 
 class SpaceError(ProblemsError):
-    """A search space that is no question, or one that cannot be answered."""
+    """A search space that is not valid, or that cannot be run."""
 
 
 class Metric(Section):
-    """The number the question is about."""
+    """The column that configurations are compared by."""
 
     name: str = "val_bpb"
     """A numeric column of the row."""
@@ -40,7 +40,7 @@ class Compare(Section):
 
     baseline: Mapping[str, Any] = {}
     """Values that turn the preset into the baseline; empty is the preset itself. What `parameters` fixes is not part of
-    it: what shall hold for both is said of the preset, by `--set`."""
+    it: what holds for both is set in the preset, by `--set`."""
     margin: float = 0.005
     """Gain to be shown beyond noise."""
     unit: Literal["nats", "bpb"] = "nats"
@@ -62,14 +62,14 @@ class Compare(Section):
             yield f"margin = {self.margin:g} must be at least 0; usual: 0.005"
 
     def changed(self, margin: float | None, unit: str | None, alpha: float | None) -> Compare:
-        """The same terms with those changed that are given. Raises SpaceError for terms that decide nothing."""
+        """The same terms with those changed that are given. Raises SpaceError for terms that are not valid."""
         given = {"margin": margin, "unit": unit, "alpha": alpha}
         changes = {name: value for name, value in given.items() if value is not None}
         try:
             return Compare.model_validate(self.model_dump() | changes)
         except ValidationError as error:
-            told = [item["msg"].removeprefix("Value error, ") for item in error.errors(include_url=False)]
-            raise SpaceError("the terms of the comparison", told) from None
+            problems = [item["msg"].removeprefix("Value error, ") for item in error.errors(include_url=False)]
+            raise SpaceError("the terms of the comparison", problems) from None
 
 
 class Limit(Section):
@@ -86,21 +86,21 @@ class Limit(Section):
 
     @property
     def bounds(self) -> Bounds:
-        """The same for those who rank."""
+        """The bounds as `results.rows.ranking` takes them."""
         return Bounds(self.min, self.max)
 
 
 class Spending(Section):
-    """What the sweep may cost; the plan is held against it."""
+    """What the sweep may cost; `orchestrator plan` compares its estimate with it."""
 
     gpu_hours: PositiveFloat | None = None
-    """GPU-hours that are left."""
+    """Most GPU-hours that the sweep may take."""
     usd_per_gpu_hour: PositiveFloat | None = None
     """Price of one GPU for one hour."""
 
 
 class Race(Section):
-    """Seeds are added where they decide something; configurations that cannot win are eliminated."""
+    """Seeds are added in rounds; after each, configurations that cannot win are eliminated."""
 
     rule: Literal["race"]
     """After each round of seeds, configurations that cannot win are eliminated."""
@@ -109,7 +109,7 @@ class Race(Section):
     alpha: float | None = None
     """Largest probability of a false 'better' in the whole sweep; left out, that of `compare`."""
     first_look: PositiveInt = 3
-    """Seeds that every configuration runs before anything is decided."""
+    """Seeds that every configuration runs before the first test."""
 
     def complaints(self) -> Iterator[str]:
         if self.margin is not None and self.margin < 0:
@@ -121,7 +121,7 @@ class Race(Section):
 
 
 class Rungs(Section):
-    """Short schedules first: what does badly there never runs in full, if short runs are shown to rank like full ones.
+    """Short schedules first: a configuration with a bad score there is pruned, if short runs rank like full ones.
 
     Every mean is over all seeds at one length of schedule.
     """
@@ -131,16 +131,16 @@ class Rungs(Section):
     rungs: Annotated[tuple[Number, ...], BeforeValidator(listed)] = (0.25,)
     """Parts of the schedule that are trained first, each whole, with its own cooldown; ascending."""
     eta: Annotated[int, PydanticField(ge=2)] | None = None
-    """Of asha: one in how many goes on; left out, 3."""
+    """Of asha: one in how many is promoted; left out, 3."""
     calibrate: Annotated[int, PydanticField(ge=4)] = 8
     """First configurations that run at every rung and in full, to see whether short runs rank like full ones."""
     trust: float = 0.5
     """What the lower end of the 90% interval of the rank correlation must exceed before a rung prunes any."""
 
     def complaints(self) -> Iterator[str]:
-        told = ", ".join(f"{rung:g}" for rung in self.rungs)
+        listing = ", ".join(f"{rung:g}" for rung in self.rungs)
         if not self.rungs or list(self.rungs) != sorted(set(self.rungs)) or not 0 < self.rungs[0] <= self.rungs[-1] < 1:
-            yield f"rungs = [{told}] must ascend between 0 and 1, parts of the full schedule; usual: [0.25]"
+            yield f"rungs = [{listing}] must ascend between 0 and 1, parts of the full schedule; usual: [0.25]"
         if not -1 <= self.trust < 1:
             yield f"trust = {self.trust:g} must lie between -1 and 1, a rank correlation; usual: 0.5"
         if self.rule == "median" and self.eta is not None:

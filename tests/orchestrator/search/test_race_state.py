@@ -130,7 +130,10 @@ def test_other_thresholds_are_another_race(tmp_path):
     [
         (("seeds: [1, 2, 3, 4, 5, 6, 7, 8]", "seeds: [1, 2]"), "stopping.first_look = 3 exceeds the 2 declared seeds"),
         (("name: race", "name: race\nmetric: {name: eval_s}"), "a race is judged by val_bpb"),
-        (("parameters: {model.rope_base: {values: [1000.0, 2000.0, 50000.0]}}", ""), "there is nobody to race"),
+        (
+            ("parameters: {model.rope_base: {values: [1000.0, 2000.0, 50000.0]}}", ""),
+            "there is no configuration beside the baseline",
+        ),
     ],
 )
 def test_a_race_that_cannot_be_run_is_refused(tmp_path, change, complaint):

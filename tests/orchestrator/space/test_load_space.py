@@ -134,7 +134,7 @@ def test_a_space_survives_its_plain_form(tmp_path):
 
 def test_a_space_prints_its_question(tmp_path):
     printed = str(space_of(tmp_path, TTT))
-    assert "asked of tiny, tpe, 5 configurations, seeds [1, 2]" in printed
+    assert "preset tiny, tpe, 5 configurations, seeds [1, 2]" in printed
     assert "ttt.lr: 0.0005 .. 0.02 (log_uniform_values)" in printed
     assert "against ttt.mode = off" in printed
 

@@ -93,7 +93,7 @@ def test_a_sweep_on_another_text_is_refused(store):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (("method: tpe", "method: random"), "method random learns from no result"),
+        (("method: tpe", "method: random"), "method random does not use earlier results"),
         (("warm_start: ttt", "warm_start: [ttt, ttt]"), "warm_start names ttt twice"),
         (("warm_start: ttt", "warm_start: 3"), "warm_start"),
         (("warm_start: ttt", "warm_strat: ttt"), "did you mean 'warm_start'"),
