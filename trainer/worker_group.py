@@ -30,7 +30,7 @@ from trainer.stages.run_record import RunRequest
 
 COLLECTIVE_TIMEOUT_S = 1800
 TAKE_WAIT_S = 30
-"""`board.take` returns None after this long, well before the other ranks' broadcast times out."""
+"""`board.take` returns ASK_AGAIN after this long, well before the other ranks' broadcast times out."""
 REPORT_EVERY_S = 0.25
 MAX_FAILURES = 3
 """Failures of worker groups after which the trainer gives up, so that a slot that never starts does end."""
@@ -149,9 +149,9 @@ def serve_rank(config: dict[str, Any]) -> None:
         if order is SlotOrder.REOPEN:
             generation = ray.get(board.open_slot.remote(slot, machine)) if ranks.is_first else 0
             continue
-        line = BoardLine(board, order.run_id)
+        reporter = BoardReporter(board, order.run_id)
         try:
-            work(order, ranks=ranks, report=line.report, stopping=line.stopping, machine=machine)
+            work(order, ranks=ranks, report=reporter.report, stopping=reporter.stopping, machine=machine)
         except Interrupted:
             pass
         except StoreFull as full:
@@ -186,7 +186,7 @@ def warm_up(ranks: Ranks) -> None:
     ranks.sum_(torch.ones(1, device=ranks.device))
 
 
-class BoardLine:
+class BoardReporter:
     """Reports a run's progress to the board and reads whether to stop, without blocking.
 
     Each call returns the board's reply to an earlier one. Ray restarts a board that died; if its driver died too, the

@@ -53,7 +53,7 @@ class Entry:
 
 
 def entries(store: StageStore, *, verify: bool = False) -> list[Entry]:
-    """Everything in the store, the largest first. With `verify` every byte is held against its seal."""
+    """Everything in the store, the largest first. With `verify` every file is compared with its checksum."""
     listed = [entry for stage in STAGES for entry in _entries_of(store, stage, verify)]
     return sorted(listed, key=lambda entry: -entry.disk_bytes)
 
@@ -96,7 +96,7 @@ def cache_list(store: Store = USUAL_STORE, format: TextOrJson = "text") -> None:
 
 @cache.command("verify", epilog="Example: orchestrator cache verify")
 def cache_verify(store: Store = USUAL_STORE, format: TextOrJson = "text") -> None:
-    """Hold every byte against its checksum; exit status 1 if anything is damaged. Damaged stages are computed anew."""
+    """Compare every file with its checksum; exit status 1 if anything is damaged. Damaged stages are computed anew."""
 
     checked = entries(stage_store(store), verify=True)
     damaged = [entry for entry in checked if entry.damage]

@@ -1,8 +1,8 @@
-"""The board: runs wait here, slots pull. A plain class; the driver makes it an actor.
+"""The board: pending runs, and what each slot computes. A plain class; the driver makes it an actor.
 
-Knows neither torch nor Ray. Everything is idempotent, so a caller that is unsure whether its last call arrived may call
-again. Results are not kept here: a finished run is a record on disk. A board that was restarted has forgotten all, and
-hears it again: trials name their whole run in every `wait`, slots open anew when `take` asks them to.
+Imports neither torch nor Ray. Every call is idempotent, so a caller that does not know whether its last call arrived
+may call again. Results are not kept here: a finished run is a record on disk. A board that was restarted is empty and
+is filled again: trials send their whole request with every `wait`, slots call `open_slot` when `take` returns REOPEN.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from trainer.stages.run_record import RunRequest
 
 MAX_KILLS = 2
 """A run that took its worker group down this often is failed."""
-MAX_BARREN_STARTS = 3
+MAX_STARTS_WITHOUT_RUN = 3
 """A slot that started this often without finishing a run is closed."""
 
 
 @dataclass
 class SlotState:
-    """What a slot holds now, and how its life went."""
+    """The run that a slot holds now, and its restarts so far."""
 
     generation: int = 0
     holds: str = ""
-    barren_starts: int = 0
-    fruitful: bool = False
+    starts_without_run: int = 0
+    finished_a_run: bool = False
     """Whether it finished a run since its trainer was started."""
     closed: bool = False
     machine: str | None = None
@@ -46,9 +46,9 @@ class RunState:
     cancelled: bool = False
     kills: int = 0
     lost: str = ""
-    """Why no record will come, if so."""
+    """Why no record will be written; empty otherwise."""
     owner: str = ""
-    """Who waits for its end."""
+    """Id of the trial that waits for its end."""
     expelled: bool = False
     """Whether it must leave the slot it is on, and wait for another."""
 
@@ -71,23 +71,23 @@ class Board:
             return
         self._runs[request.run_id] = RunState(request)
         self._pending.append(request.run_id)
-        await self._tell_slots()
+        await self._notify_slots()
 
     async def open_slot(self, slot: int, machine: str = "") -> int:
-        """A worker group started on a machine. Returns its generation; calls of earlier ones are void from now on."""
+        """A worker group started on a machine. Returns its generation; `take` with an earlier one returns CLOSE."""
         state = self._slots[slot]
         state.machine = machine
         state.generation += 1
-        state.barren_starts += 1
+        state.starts_without_run += 1
         if state.holds:
             self._give_back(state)
-        if state.barren_starts > MAX_BARREN_STARTS or machine in self._quarantined:
+        if state.starts_without_run > MAX_STARTS_WITHOUT_RUN or machine in self._quarantined:
             self._close_slot(state)
-        await self._tell_slots()
+        await self._notify_slots()
         return state.generation
 
     async def quarantine(self, machines: Collection[str], repeated: Collection[str] = ()) -> None:
-        """Slots on these machines take no more runs; what one holds leaves it at its next look and waits for another.
+        """Slots on these machines take no more runs; a run on one stops at its next report and goes to another slot.
 
         repeated:  runs that ended and may be submitted again
         """
@@ -100,7 +100,7 @@ class Board:
                 run = self._runs.get(state.holds)
                 if run is not None and not run.cancelled:
                     run.cancelled = run.expelled = True
-        await self._tell_slots()
+        await self._notify_slots()
 
     async def try_again(self, slot: int) -> bool:
         """A slot's trainer ended. Whether to start another one: elsewhere, if its machine is quarantined; or if it
@@ -109,14 +109,14 @@ class Board:
         if state.machine in self._quarantined:
             self._close_slot(state)
             self._slots[slot] = SlotState(state.generation)
-            await self._tell_slots()
+            await self._notify_slots()
             return not self._closing
         if state.closed:
             return False
-        fruitful, state.fruitful = state.fruitful, False
-        if not fruitful:
+        finished_a_run, state.finished_a_run = state.finished_a_run, False
+        if not finished_a_run:
             self._close_slot(state)
-        return fruitful and not self._closing
+        return finished_a_run and not self._closing
 
     async def take(self, slot: int, generation: int, wait_s: float) -> RunRequest | SlotOrder:
         """The slot's next run, or what the slot does when there is none within `wait_s` seconds."""
@@ -148,16 +148,16 @@ class Board:
         return run.cancelled or self._closing
 
     async def finish(self, slot: int, run_id: str) -> None:
-        """The slot is done with the run: its record is on disk, or it was told to stop."""
+        """The slot is done with the run: its record is on disk, or it was stopped on request."""
         state = self._slots[slot]
-        state.barren_starts, state.fruitful = 0, True
+        state.starts_without_run, state.finished_a_run = 0, True
         if state.holds == run_id:
             state.holds = ""
         run = self._runs.get(run_id)
         if run is not None and run.expelled:
             run.expelled = run.cancelled = False
             self._pending.insert(0, run_id)
-            await self._tell_slots()
+            await self._notify_slots()
             return
         if run is not None:
             run.ended.set()
@@ -167,7 +167,7 @@ class Board:
     async def cancel(self, run_id: str, owner: str | None = None) -> None:
         """Asks a run to stop; one that still waits ends at once. Unknown runs are ignored.
 
-        owner:  only if this one waits for it
+        owner:  cancel only if the run's latest `wait` came from this owner; None cancels in any case
         """
         run = self._runs.get(run_id)
         if run is None or owner not in (None, run.owner):
@@ -180,7 +180,7 @@ class Board:
     async def wait(self, request: RunRequest, wait_s: float, owner: str = "") -> RunStatus:
         """Waits up to `wait_s` seconds for the end of a run, which is submitted if need be.
 
-        owner:  who waits, and so may cancel it
+        owner:  id of the waiting trial, which may cancel the run with it
         """
         await self.submit(request)
         run = self._runs[request.run_id]
@@ -191,12 +191,12 @@ class Board:
         return RunStatus(run.ended.is_set(), fraction, run.lost)
 
     async def close(self) -> None:
-        """Ends every slot at its next look at the board."""
+        """Ends every slot: runs stop at their next progress report, `take` returns CLOSE."""
         self._closing = True
-        await self._tell_slots()
+        await self._notify_slots()
 
     async def halt(self, reason: str) -> None:
-        """The store takes nothing more, so no slot could keep what it computes: all end, and no run is to blame."""
+        """The store is full, so no slot could keep what it computes: all slots end, and no run counts as failed."""
         self._halted = self._halted or reason
         await self.close()
 
@@ -222,7 +222,7 @@ class Board:
         run = self._runs[run_id]
         if run.ended.is_set():
             return
-        run.kills += run.progress is not None and not self._halted  # a run that never began killed nobody
+        run.kills += run.progress is not None and not self._halted  # a run that never began did not cause the death
         run.progress = None
         if run.kills >= MAX_KILLS:
             self._lose(run, f"the worker group died {run.kills} times while it held this run")
@@ -239,6 +239,6 @@ class Board:
         run.lost = reason
         run.ended.set()
 
-    async def _tell_slots(self) -> None:
+    async def _notify_slots(self) -> None:
         async with self._changed:
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""What the board answers its trials and its driver: small values that travel between processes."""
+"""The board's replies to trials and driver: small values, sent between processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class RunStatus:
     fraction: float
     """Done part of the stage it is in, 0 to 1."""
     lost: str = ""
-    """Why an ended run has no record; empty for one that has one, or that was asked to stop."""
+    """Why an ended run has no record; empty for one that has one, or that was stopped on request."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from orchestrator.run.tracking import Trackers
 
 @dataclass(frozen=True)
 class DriveOptions:
-    """How a sweep is executed; none of it changes what is asked."""
+    """How a sweep is executed; none of it changes what a run computes."""
 
     slots: int | None = None
     workers: int | None = None
@@ -17,5 +17,5 @@ class DriveOptions:
     inline: bool = False
     snapshot_every_s: float = 60.0
     check: bool = True
-    """Whether the sweep's recipes must be shown alive before the first run."""
+    """Whether the sweep's recipes must pass the liveness check before the first run."""
     trackers: Trackers = field(default_factory=Trackers)

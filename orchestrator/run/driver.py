@@ -1,7 +1,7 @@
 """Drives one sweep to its end: reads what is finished, then runs the rest inline or on Ray.
 
 Neither torch nor Ray is imported before something must be computed. Ctrl-C and SIGTERM set a flag; runs then stop at
-their next look at it, everything finished is kept, and `resume` goes on from there.
+their next check of it, everything finished is kept, and `resume` goes on from there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ End = Literal["complete", "interrupted", "stranded"]
 
 
 def drive(sweep: Sweep, queue: RunQueue, store: StageStore, options: DriveOptions, console: Console) -> End:
-    """Runs what is missing, and says how it ended. Everything finished is kept, whichever way."""
+    """Runs what is missing and returns how it ended. Everything finished is kept in each case."""
     from orchestrator.run.optuna_study import StudyFile  # late: Optuna, which only a driver pays for
 
     study = StudyFile(sweep, queue)

@@ -1,8 +1,8 @@
-"""Between the queue and whoever runs: hands out what must be computed, finishes by reading what need not be.
+"""Hands out the runs of the queue that miss a stage; writes the records of the others from the store.
 
-Inline and on Ray, runs are taken here, so a sweep asks the same questions either way. Runs are handed
-out by what they still need: first the stage that most of them share, and none whose next stage another run in flight
-is computing. The order changes who waits for whom, never an answer.
+Used inline and on Ray alike, so a sweep runs the same configurations either way. Runs are ordered by
+what they still need: first the stage that most of them share, and none whose next stage another run in flight
+is computing. The order changes waiting times, never a result.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Feed:
                 self._note_end(run_id, record)  # inspection, or the ledger
 
     def next(self) -> RunRequest | Pause:
-        """A run to compute; WAIT while none may be asked yet; FINISHED when the sweep is complete."""
+        """A run to compute; WAIT while none may start yet; FINISHED when the sweep is complete."""
         pause = self._look_ahead()
         if not self._ahead:
             return pause
@@ -99,17 +99,17 @@ class Feed:
         return self._quarantine.machines
 
     def take_repeated(self) -> list[str]:
-        """Runs that this feed handed out, that ended and must be done again, since the last time this was asked."""
+        """Runs that this feed handed out, that ended and must be done again, since the last call."""
         repeated, self._repeated = self._repeated, []
         return repeated
 
     def take_recorded(self) -> list[Record]:
-        """Runs that have their record, since the last time this was asked."""
+        """Runs that have their record, since the last call."""
         recorded, self._recorded = self._recorded, []
         return recorded
 
     def _set_aside(self, run_id: str, record: Record) -> list[str]:
-        """Inspects a run that has its record. Returns the runs that are to be done again: the queue forgot them."""
+        """Inspects a run that has its record. Returns the runs to be repeated, removed from the queue."""
         decision = self._quarantine.inspect(run_id, record)
         self._quarantine.apply(decision)
         for other in decision.repeated:
@@ -118,13 +118,13 @@ class Feed:
         return decision.repeated
 
     def _look_ahead(self) -> Pause:
-        """Fills the window, finishing by reading every run that needs nothing more. Returns why the queue pauses."""
+        """Fills the window; runs whose stages are all stored get their record. Returns why the queue pauses."""
         self._ahead = [run for run in self._ahead if not self._finished_by_reading(run)]
         while len(self._ahead) < LOOK_AHEAD:
-            asked = self._queue.next_run()
-            if not isinstance(asked, Run):
-                return asked
-            run = self._waiting(asked)
+            next_item = self._queue.next_run()
+            if not isinstance(next_item, Run):
+                return next_item
+            run = self._waiting(next_item)
             if not self._finished_by_reading(run):
                 self._ahead.append(run)
         return WAIT
@@ -172,7 +172,7 @@ class Feed:
 
 
 def queue_of(sweep: Sweep) -> RunQueue:
-    """The queue of a sweep on disk, standing where the last driver left it. Its journal grows, so hold its lock."""
+    """The queue of a sweep on disk, as its records say. It appends to the journal, so hold the sweep's lock."""
     from orchestrator.search.searcher import Searcher  # late: Optuna, which only a driver pays for
 
     for configuration in sweep.asked():

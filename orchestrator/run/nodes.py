@@ -17,7 +17,7 @@ from trainer.spec.environment import node_name
 NODE_ID = "ray.io/node-id"
 """The label that Ray gives every node by itself."""
 ROOM_WAIT_S = 5.0
-"""Ray places a group that fits in milliseconds; whoever has none by now is told that there is no room."""
+"""Ray places a group that fits in milliseconds; a group without a place after this long is refused."""
 
 
 def resources_without(machines: Collection[str]) -> Mapping[str, float]:
@@ -36,7 +36,7 @@ def selector_without(machines: Collection[str]) -> dict[str, str]:
 
 
 def has_room(resources: Mapping[str, float], count: int, selector: Mapping[str, str]) -> bool:
-    """Whether so many workers of these resources fit on what the selector leaves, now: Ray's own scheduler is asked."""
+    """Whether so many workers of these resources fit on what the selector leaves, now, by Ray's own scheduler."""
     group = placement_group(
         [dict(resources) for _ in range(count)], bundle_label_selector=[dict(selector) for _ in range(count)]
     )

@@ -41,11 +41,11 @@ CLOSE_WAIT_S = 5.0
 
 
 END_WAIT_S = 20.0
-"""For the threads of slots that were ended: one that still sits in Ray at its shutdown ends the process."""
+"""For the threads of slots that were ended: one that is still in a call of Ray at its shutdown ends the process."""
 
 
 BOARD = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": -1, "max_task_retries": -1}
-"""A board that dies starts again empty; trials and slots tell it what it forgot."""
+"""A board that dies starts again empty; trials and slots submit their state again."""
 
 
 def run_on_ray(
@@ -57,10 +57,13 @@ def run_on_ray(
     stop: threading.Event,
     console: Console,
 ) -> bool:
-    """Slots pull from the board, Tune puts runs on it; this thread sits in Tune. Returns whether no slot may go on."""
+    """Slots take runs from the board, Tune submits them; this thread runs Tune. Returns whether no slot may go on."""
     console.print("starting Ray ...", style="dim")
     plain: dict[str, Any] = {"highlight": False, "markup": False}
-    plain |= {"force_terminal": console.is_terminal, "width": console.width}  # asked before the descriptors turn away
+    plain |= {
+        "force_terminal": console.is_terminal,
+        "width": console.width,
+    }  # read before the descriptors are redirected
     with (
         output_to(sweep.folder / RAY_LOG) as terminal,
         os.fdopen(os.dup(terminal), "w") as out,
@@ -124,14 +127,14 @@ def _run_slots(
         dead = gone and (bool(feed.quarantined) or all(thread.fault for thread in slots))
         close_slots(board, slots, ended)
     except Exception:
-        close_slots(board, slots, ended)  # else Ray's shutdown ends the process, and nobody reads what happened
+        close_slots(board, slots, ended)  # else Ray's shutdown ends the process, and the error is lost
         raise
     finally:
         ended.set()
         shutil.rmtree(scratch, ignore_errors=True)
     if watch.silence:
         raise UserError(
-            f"{watch.silence}; what is finished is kept; what Ray said: {sweep.folder / RAY_LOG}\n"
+            f"{watch.silence}; what is finished is kept; Ray's log: {sweep.folder / RAY_LOG}\n"
             f"go on with: {sweep.command('resume')}"
         )
     if watch.halted:
@@ -140,7 +143,7 @@ def _run_slots(
     if dead and (fault or not feed.quarantined):
         raise UserError(
             f"every worker group died; what is finished is kept; go on with: {sweep.command('resume')}. "
-            "The first one said:\n" + "\n".join(fault.splitlines()[-5:])
+            "Error of the first one:\n" + "\n".join(fault.splitlines()[-5:])
         )
     return dead
 
@@ -173,10 +176,10 @@ def close_slots(board: Any, slots: list[SlotThread], ended: threading.Event) -> 
 def watching(
     board: Any, feed: Feed, overview: Overview, screen: Screen, slots: list[SlotThread], stop: threading.Event
 ) -> Iterator[Watch]:
-    """Looks at the board a few times a second, from a thread of its own, and draws what it sees.
+    """Polls the board a few times a second, in a thread of its own, and draws its status.
 
-    Raises the flag when no slot is left, or the board was halted, or is silent: trials would wait for ever. Once the
-    flag is up the board closes, so that runs stop while Tune still winds up.
+    Sets the flag when no slot is left, or the board was halted, or does not answer: trials would wait for ever. Once
+    the flag is set the board closes, so that runs stop while Tune still ends its trials.
     """
     import ray
 
@@ -186,7 +189,7 @@ def watching(
         if stop.is_set():
             board.close.remote()
         if feed.quarantined:
-            board.quarantine.remote(list(feed.quarantined))  # a board that was restarted has forgotten it
+            board.quarantine.remote(list(feed.quarantined))  # a restarted board has no list of them
 
     def ask() -> BoardStatus:
         try:
@@ -207,7 +210,7 @@ def _slot_picture(state: SlotStatus, overview: Overview) -> SlotPicture:
     if state.quarantined:
         return SlotPicture(state.slot, f"machine {state.machine} is quarantined: no more runs")
     if state.closed:
-        return SlotPicture(state.slot, f"closed: its worker group kept dying, {RAY_LOG} says of what")
+        return SlotPicture(state.slot, f"closed: its worker group kept dying, the cause is in {RAY_LOG}")
     if not state.started:
         return SlotPicture(state.slot, "starting a worker group (about 20 s)")
     if not state.run_id:

@@ -4,7 +4,7 @@
 
 Trial k is the k-th configuration, the baseline first; its value is the aggregate over seeds, beside its constraints and
 the means of its short runs. Derived from the records and never read for a decision: it may be deleted, a driver writes
-it anew, and a disk that takes no more costs the picture alone.
+it anew, and on a full disk only this file is given up.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from results.rows.layout import STUDY_FILE
 
 
 class StudyFile:
-    """The study file of one sweep, kept level with its queue by the one driver that holds the sweep."""
+    """The study file of one sweep, updated from its queue by the one driver that holds the sweep."""
 
     def __init__(self, sweep: Sweep, queue: RunQueue):
         self._sweep, self._queue = sweep, queue
@@ -40,7 +40,7 @@ class StudyFile:
             self._study = self._continued() or self._begun()
 
     def update(self) -> None:
-        """Shows what the queue has asked and recorded since the last call."""
+        """Adds what the queue has chosen and recorded since the last call."""
         if self._study is None:
             return
         try:
@@ -68,12 +68,12 @@ class StudyFile:
         try:
             study = self._open()
             trials = study.get_trials(deepcopy=False)
-        except Exception:  # a damaged file ends in whatever Optuna's reader stumbles over
+        except Exception:  # a damaged file raises errors of many types in Optuna's reader
             return None
-        asked = self._queue.configurations[: len(trials)]
-        if [trial.user_attrs.get("config") for trial in trials] != [item.id for item in asked]:
+        chosen = self._queue.configurations[: len(trials)]
+        if [trial.user_attrs.get("config") for trial in trials] != [item.id for item in chosen]:
             return None
-        for trial, item in zip(trials, asked, strict=True):
+        for trial, item in zip(trials, chosen, strict=True):
             outcome = self._queue.state.outcome(item)
             if trial.state.is_finished() and (outcome is None or trial.state != _state(outcome)):
                 return None

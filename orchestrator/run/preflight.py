@@ -1,8 +1,8 @@
-"""Before a sweep computes anything: is every switch that its recipes turn on alive?
+"""Runs the liveness check of a sweep's recipes before the sweep computes anything.
 
-The answer is `python -m trainer check`, in a process of its own since it needs torch. It is asked of as few recipes of
-the space as turn on every value of every switch at least once (combinations of values are not all tried), and a passed
-check is remembered in the store for that recipe and this code. What a check looks at: `trainer.liveness.check`.
+Runs `python -m trainer check` in a process of its own, since it needs torch. It checks as few recipes of the space as
+turn on every value of every switch at least once (combinations of values are not all tried). A passed check is kept
+in the store for that recipe and this code. What a check looks at: `trainer.liveness.check`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ OFF = (False, (), "off", "none")
 
 
 SWITCHES = frozenset(switch for info in FIELDS.values() for switch in (*info.unless, *info.unless_all))
-"""Keys that take all effect from others; numbers among them are off at zero."""
+"""Keys whose value can leave other keys without effect; numbers among them are off at zero."""
 
 
 class DeadPart(UserError):
@@ -44,9 +44,9 @@ class DeadPart(UserError):
 
 
 def preflight(sweep: Sweep, store: Path, console: Console, skip: bool = False) -> None:
-    """Shows that the sweep's recipes are alive, or that they were; says so in the sweep's folder.
+    """Checks that every switch of the sweep's recipes has an effect, unless checked before; writes the preflight file.
 
-    Raises DeadPart naming what is dead. `skip` checks nothing and says that.
+    Raises DeadPart naming what has no effect. `skip` checks nothing, and prints and writes that.
     """
     if skip:
         console.print("liveness not checked (--no-check)", style="yellow")
@@ -63,7 +63,7 @@ def representatives(space: SearchSpace) -> list[Configuration]:
     left = set().union(*(values for values, _ in turned_on))
     chosen: list[Configuration] = []
     while left or not chosen:
-        values, probe = max(turned_on, key=lambda found: len(found[0] & left))
+        values, probe = max(turned_on, key=lambda candidate: len(candidate[0] & left))
         left -= values
         chosen.append(probe)
     return chosen
@@ -71,15 +71,15 @@ def representatives(space: SearchSpace) -> list[Configuration]:
 
 def _turned_on(recipe: Recipe) -> set[tuple[str, Any]]:
     """The recipe's switches that are on and have an effect, with their values; of numbers, only that they are on."""
-    found = set()
+    switched_on = set()
     for key, info in FIELDS.items():
         if key.startswith(EXECUTION) or not _is_switch(info) or disabled_by(recipe, key):
             continue
         value = value_at(recipe, key)
-        told = bool(value) if isinstance(value, int | float) else value
-        if told not in OFF:
-            found.add((key, told))
-    return found
+        setting = bool(value) if isinstance(value, int | float) else value
+        if setting not in OFF:
+            switched_on.add((key, setting))
+    return switched_on
 
 
 def _is_switch(info: FieldInfo) -> bool:
@@ -88,26 +88,26 @@ def _is_switch(info: FieldInfo) -> bool:
 
 def _check(sweep: Sweep, configuration: Configuration, passed: Path, console: Console) -> None:
     recipe = sweep.space.recipe(configuration.values, sweep.space.seeds[0])
-    mark = passed / digest([configuration.id, code_digest(PACKAGE), versions()])  # other code is checked anew
-    if mark.exists():
+    passed_file = passed / digest([configuration.id, code_digest(PACKAGE), versions()])  # other code is checked anew
+    if passed_file.exists():
         return
     name = label(configuration, sweep.space)
     with console.status(f"checking that every switch acts: {name}"):
-        done = _asked(recipe)
+        done = _run_check(recipe)
     lines = done.stdout.splitlines()
     if done.returncode:
-        told = [line for line in lines if line.startswith("dead ")] or done.stderr.strip().splitlines()[-3:]
+        reasons = [line for line in lines if line.startswith("dead ")] or done.stderr.strip().splitlines()[-3:]
         raise DeadPart(
             f"sweep '{sweep.name}' is not begun: the recipe of {name} holds what does nothing\n"
-            + "\n".join(f"  {line}" for line in told)
+            + "\n".join(f"  {line}" for line in reasons)
             + "\nswitch it off or mend it; --no-check goes on regardless"
         )
     console.print(f"every switch acts ({name}): {lines[-1]}", style="dim", soft_wrap=True)
     passed.mkdir(parents=True, exist_ok=True)
-    mark.write_text(lines[-1] + "\n", encoding="utf-8")
+    passed_file.write_text(lines[-1] + "\n", encoding="utf-8")
 
 
-def _asked(recipe: Recipe) -> subprocess.CompletedProcess[str]:
+def _run_check(recipe: Recipe) -> subprocess.CompletedProcess[str]:
     """`python -m trainer check` of a recipe, by the code that is running here."""
     with tempfile.TemporaryDirectory(prefix="preflight-") as folder:
         file = Path(folder) / "recipe.yaml"  # JSON is YAML

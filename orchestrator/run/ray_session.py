@@ -38,7 +38,7 @@ ANSWER_LOOK_S = 1.0
 
 
 class Late(BaseException):
-    """Nobody answered in time. Not an Exception: Ray's own retries would swallow it."""
+    """The time limit has passed. Not an Exception: Ray's own retries would swallow it."""
 
 
 @contextmanager

@@ -51,12 +51,12 @@ def plan_slots(
 
 
 def expected_ranks(workers: int | None) -> int:
-    """Ranks of a slot on this machine, known before Ray is: what a wall-clock budget's fingerprint needs."""
+    """Ranks of a slot on this machine, computed before Ray starts: a wall-clock budget's fingerprint needs it."""
     return workers or min(GPUS_PER_NODE, num_gpus()) or 1
 
 
 def expected_slots(num_runs: int, slots: int | None = None, workers: int | None = None) -> int:
-    """Slots of a sweep, known before Ray is: as asked, else as many as fit this machine."""
+    """Slots of a sweep, computed before Ray starts: the number given, else as many as fit this machine."""
     offered = num_gpus() or len(os.sched_getaffinity(0))
     return (
         slots or plan_slots(offered, num_gpus(), num_runs, workers=min(workers, offered) if workers else None).num_slots
@@ -64,7 +64,7 @@ def expected_slots(num_runs: int, slots: int | None = None, workers: int | None 
 
 
 class SlotThread(threading.Thread):
-    """Keeps one slot alive until the board closes it; remembers why it ended.
+    """Keeps one slot alive until the board closes it; keeps the reason of its end.
 
     serve:      runs worker groups until the slot is closed; raises when too many of them died
     try_again:  whether a slot whose trainer ended deserves another one

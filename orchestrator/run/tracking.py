@@ -1,7 +1,7 @@
-"""Runs as other people's trackers see them: TensorBoard, MLflow, Weights & Biases. Off unless asked for.
+"""Runs in the form that experiment trackers take: TensorBoard, MLflow, Weights & Biases. Off by default.
 
-A run is told when it has its record: the curve of its training, its row as the last point, its swept values and seed.
-Records are the truth; a tracker holds copies. Ray's own callbacks do the writing (`tuner`), so this knows no tracker.
+A run is logged once it has its record: the curve of its training, its row as the last point, its swept values and seed.
+Trackers hold copies of the records. Ray's own callbacks do the writing (`tuner`), so this imports no tracker.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from trainer.spec.stage_table import CURVE_FILE
 from trainer.store.shared import stage_store
 
 MOST_POINTS = 100
-"""Points of a curve that are told; trackers write each one by one."""
+"""Points of a curve that are logged; trackers write each one by one."""
 
 
 @dataclass(frozen=True)
 class Trackers:
-    """Which trackers are told of a sweep's runs."""
+    """The trackers that a sweep's runs are logged to."""
 
     tensorboard: bool = False
     mlflow: str | None = None
@@ -38,15 +38,15 @@ class Trackers:
     @property
     def mlflow_uri(self) -> str:
         """A folder becomes a database in it: MLflow keeps plain files no longer."""
-        said = self.mlflow or ""
-        if ":" in said:
-            return said
-        Path(said).mkdir(parents=True, exist_ok=True)
-        return f"sqlite:///{Path(said).absolute() / 'mlflow.db'}"
+        uri = self.mlflow or ""
+        if ":" in uri:
+            return uri
+        Path(uri).mkdir(parents=True, exist_ok=True)
+        return f"sqlite:///{Path(uri).absolute() / 'mlflow.db'}"
 
     @property
     def wanted(self) -> dict[str, str]:
-        """Package by flag of those that were asked for."""
+        """Package by flag of the trackers that are on."""
         packages = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
         return {f"--{flag}": package for flag, package in packages.items() if getattr(self, flag)}
 
@@ -62,7 +62,7 @@ class Trackers:
 
 
 def is_offline() -> bool:
-    """Whether W&B must do without its server: nobody gave it a key."""
+    """Whether W&B runs without its server: there is no API key."""
     return "WANDB_API_KEY" not in os.environ
 
 

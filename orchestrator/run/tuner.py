@@ -1,7 +1,7 @@
-"""Ray Tune on top of the feed and the board: the one file that knows Tune.
+"""Ray Tune on top of the feed and the board: the only module that imports Tune.
 
-One run is one trial. A trial owns nothing: it puts its run on the board and waits there, so the slots decide the pace.
-Tune's own files are scratch; each life of a driver has a fresh Tuner, and what was finished is known from the records.
+One run is one trial. A trial computes nothing: it submits its run to the board and waits for its end; slots compute.
+Tune's own files are temporary; each driver process starts a new Tuner, and what is finished is read from the records.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class RunTrial(tune.Trainable):
         ray.get(self._board.submit.remote(request))
 
     def _cancel(self) -> None:
-        """A run that Tune stopped early must not go on. The board ignores it from whoever is not waiting for the run:
+        """Stops a run whose trial Tune stopped early. The board ignores it unless this trial was the last to wait:
 
-        Tune may start a process for a trial and then give the trial to one that became free.
+        Tune may start a process for a trial and then give the trial to a process that became free.
         """
         self._board.cancel.remote(self._request.run_id, self._owner)
 
@@ -80,10 +80,10 @@ class FeedSearcher(Searcher):
         return {"request": request.as_dict(), "board": self._board_name}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tune may say it twice when it stops everything; the second time changes nothing.
+        """Tune may call this twice when it stops everything; the second call changes nothing.
 
-        The board hears of every end, for a process that Tune uses again is not asked to clean up.
-        A trial that Tune gives up, as when Ray dies under it, says nothing of its run, which is resumed.
+        Every end is passed on to the board, since Tune does not call `cleanup` of a process that it uses again.
+        A trial that Tune gives up, as when Ray dies, does not fail its run, which is resumed.
         """
         run_id = self._run_ids.pop(trial_id, None)
         if run_id is None:
@@ -94,7 +94,7 @@ class FeedSearcher(Searcher):
             answer_before(self._stop, self._board.quarantine.remote(list(self._feed.quarantined), repeated))
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the records are the truth."""
+        """Does nothing: the state is in the records."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: a new driver reads the records."""
@@ -120,21 +120,21 @@ class StopOnRequest(tune.Stopper):
 
 
 class Tracking(tune.Callback):
-    """Tells Ray's own logger callbacks of each run once it has its record, and of nothing else."""
+    """Passes each run to Ray's own logger callbacks once it has its record, and nothing else."""
 
     def __init__(self, feed: Feed, sweep: Sweep, loggers: Sequence[LoggerCallback]):
         self._feed, self._sweep, self._loggers = feed, sweep, loggers
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         for record in self._feed.take_recorded():
-            self._tell(tracked_run(self._sweep, record), record.status == "failed")
+            self._log(tracked_run(self._sweep, record), record.status == "failed")
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         self.on_step_end(0, trials)
         for logger in self._loggers:
             logger.on_experiment_end([], **info)
 
-    def _tell(self, run: Any, failed: bool) -> None:
+    def _log(self, run: Any, failed: bool) -> None:
         run.init_local_path()
         for logger in self._loggers:
             logger.log_trial_start(run)
@@ -167,12 +167,12 @@ def loggers_of(trackers: Trackers, sweep: Sweep) -> list[LoggerCallback]:
         except Exception as fault:
             name = type(logger).__name__.removesuffix("LoggerCallback")
             reason = (str(fault).splitlines() or [type(fault).__name__])[0]
-            raise UserError(f"{name} cannot be told: {reason}") from fault
+            raise UserError(f"{name} cannot be reached: {reason}") from fault
     return made
 
 
 def tracking_of(trackers: Trackers, feed: Feed, sweep: Sweep) -> list[tune.Callback]:
-    """What tells the trackers; nothing when none was asked for. May raise UserError, so before any slot starts."""
+    """The callback that logs to the trackers; empty without any. May raise UserError, so call it before slots start."""
     return [Tracking(feed, sweep, loggers)] if (loggers := loggers_of(trackers, sweep)) else []
 
 

@@ -1,7 +1,7 @@
-"""Looks at the board while a sweep runs, draws what it sees, and stops a sweep that could only wait.
+"""Polls the board while a sweep runs, draws its status, and stops a sweep whose board no longer answers.
 
-Knows no Ray: `ask` is handed in. A board that is busy is asked again; one that stays silent is spoken of after a while,
-and after a longer while the sweep stops. A picture that cannot be drawn or kept costs nothing but itself, said once.
+Imports no Ray: `ask` is a parameter. After SAY_AFTER_S without an answer a warning is printed, after STOP_AFTER_S the
+sweep stops. A status that cannot be drawn or written is reported once; the sweep goes on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class NoAnswer(Exception):
 
 
 class Watch:
-    """What one look after the other finds; `stop` is set when the trials would wait for ever.
+    """Polls the board; `stop` is set when the trials would wait for ever.
 
     ask:   the board's status; raises NoAnswer
     show:  draws it; may raise OSError, as on a full disk
@@ -49,7 +49,7 @@ class Watch:
         """Why the sweep was stopped for want of an answer; empty while the board answers."""
 
     def look(self) -> None:
-        """Asks the board once."""
+        """Polls the board once."""
         try:
             status = self._ask()
         except NoAnswer as fault:
@@ -70,21 +70,21 @@ class Watch:
 
     def _note_silence(self, fault: str) -> None:
         silent_s = self._clock() - self._answered_s
-        told = f"the board, which hands out the runs, gave no answer for {human_seconds(silent_s)} ({fault})"
+        message = f"the board, which hands out the runs, gave no answer for {human_seconds(silent_s)} ({fault})"
         if silent_s >= STOP_AFTER_S:
-            self.silence = told
+            self.silence = message
             self._stop.set()
         elif silent_s >= SAY_AFTER_S and not self._said_silence:
             self._said_silence = True
-            self._say(f"{told}; the sweep stops if there is none within {human_seconds(STOP_AFTER_S)}")
+            self._say(f"{message}; the sweep stops if there is none within {human_seconds(STOP_AFTER_S)}")
 
 
 @contextmanager
 def looking(watch: Watch, before: Callable[[], None], stop: threading.Event) -> Iterator[None]:
-    """Looks a few times a second from a thread of its own, for the length of the block.
+    """Polls every LOOK_EVERY_S seconds in a thread of its own, for the length of the block.
 
-    before:  done before each look
-    Raises at the end whatever broke a look that was no silence of the board: the sweep stops for it.
+    before:  called before each poll
+    Raises at the end any exception of a poll other than NoAnswer; it also sets `stop`.
     """
     done = threading.Event()
     broken: list[Exception] = []
@@ -94,7 +94,7 @@ def looking(watch: Watch, before: Callable[[], None], stop: threading.Event) -> 
             while not done.wait(LOOK_EVERY_S):
                 before()
                 watch.look()
-        except Exception as fault:  # raised below: in this thread nobody would see it, and the trials would wait
+        except Exception as fault:  # raised below: in this thread it would be lost, and the trials would wait
             broken.append(fault)
             stop.set()
 

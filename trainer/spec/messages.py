@@ -1,4 +1,4 @@
-"""What a run and a slot say to whoever drives them, and hear from there: small values that travel between processes."""
+"""Messages between board and slots, sent between processes: progress of a run, orders to a slot."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Progress:
 
 
 class SlotOrder(Enum):
-    """What a slot that asked for a run does when it is given none."""
+    """What a slot does after `take` when it gets no run."""
 
     ASK_AGAIN = auto()
     """No run came while it waited."""
     CLOSE = auto()
     """Its worker group ends."""
     REOPEN = auto()
-    """The board was restarted and does not know the group: it opens the slot again, then asks again."""
+    """The board was restarted and has no entry for this group: the slot calls `open_slot`, then `take` again."""

@@ -58,17 +58,17 @@ def model_of_file(path: Path, recipe: Recipe) -> GPT:
     return model.eval()
 
 
-def _refuse_other_shapes(path: Path, model: GPT, found: dict[str, tuple[int, ...]]) -> None:
+def _refuse_other_shapes(path: Path, model: GPT, shapes: dict[str, tuple[int, ...]]) -> None:
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     wrong = [
-        f"{name}: {found.get(name, 'missing')}, expected {expected.get(name, 'none such')}"
-        for name in sorted({*expected, *found})
-        if found.get(name) != expected.get(name)
+        f"{name}: {shapes.get(name, 'missing')}, expected {expected.get(name, 'no such tensor')}"
+        for name in sorted({*expected, *shapes})
+        if shapes.get(name) != expected.get(name)
     ]
-    if LANE_MERGE in found and LANE_MERGE not in expected:
+    if LANE_MERGE in shapes and LANE_MERGE not in expected:
         raise ArtifactError(
             f"{path} holds {LANE_MERGE}: its model keeps two residual lanes and merges them at the end, as #1477 does; "
-            "model.parallel_residual knows one lane, so no recipe reads this file"
+            "model.parallel_residual has one lane, so no recipe reads this file"
         )
     if wrong:
         more = f"\n  and {len(wrong) - 5} more" if len(wrong) > 5 else ""
