@@ -1,4 +1,4 @@
-"""Which of the waiting runs is handed out next, for slots that compute and for the plan that simulates them alike."""
+"""Chooses which of the waiting runs starts next, for the slots of a sweep and for the simulation of a plan."""
 
 from __future__ import annotations
 

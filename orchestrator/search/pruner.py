@@ -1,10 +1,10 @@
-"""Short schedules first: which runs each configuration needs by now, with `stopping: {rule: asha}` or `median`.
+"""Pruning after short schedules: which runs each configuration needs, with `stopping: {rule: asha}` or `median`.
 
-A rung is a part of the schedule, trained whole: all counts of steps and the wall clock shrink alike, so that a short
-run has its own cooldown. The first configurations run at every rung and in full; once all of them are complete it is
-known which rungs rank like full runs, and only those are used. Every later one runs at one rung after another until its
-mean over all seeds, compared with the means of those asked before it, prunes it. All of it follows from the records and
-the order of asking, never from timing; the baseline runs in full alone.
+A rung is a part of the schedule, trained whole: counts of steps and the wall clock are multiplied by it, so that a
+short run has its own cooldown. The first configurations run at every rung and in full. Once all of them are complete,
+the rungs whose ranking correlates with that of full runs are known. Every later configuration runs at one of these
+after another until its mean over all seeds, compared with the means of those asked before it, prunes it. All of it
+follows from the records and the order of asking, never from timing. The baseline runs in full only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ETA = 3
 
 @dataclass
 class ConfigurationProgress:
-    """Which runs one configuration needs, and what those it has say."""
+    """Which runs one configuration needs, its means so far, and whether it was pruned."""
 
     needs: list[Configuration] = field(default_factory=list)
     """Itself or shorter forms of it, each to be run on all seeds."""
@@ -85,11 +85,15 @@ class Pruner:
         correlations = None
         if len(first) == self._rule.calibrate and all(progress[item.id].settled for item in first):
             correlations = self._correlations(first, progress)
-        trusted = tuple(rung for rung, found in (correlations or {}).items() if found.trusted(self._rule.trust))
+        trusted = tuple(
+            rung for rung, correlation in (correlations or {}).items() if correlation.trusted(self._rule.trust)
+        )
         before = [progress[item.id] for item in first]
         for item in later:
-            waits = correlations is None
-            progress[item.id] = ConfigurationProgress() if waits else self._progress(item, trusted, before, records)
+            calibrating = correlations is None
+            progress[item.id] = (
+                ConfigurationProgress() if calibrating else self._progress(item, trusted, before, records)
+            )
             before.append(progress[item.id])
         return PruningState(progress, correlations, trusted)
 
@@ -108,7 +112,7 @@ class Pruner:
         before: Sequence[ConfigurationProgress] | None,
         records: Mapping[str, Record],
     ) -> ConfigurationProgress:
-        """As far as the records go. before: those asked earlier, or None for one that no rung may prune."""
+        """From the records so far. before: those asked earlier, or None for a configuration that no rung may prune."""
         progress = ConfigurationProgress()
         for rung in rungs:
             progress.needs.append(self._short(item, rung))
@@ -135,9 +139,9 @@ class Pruner:
     def _mean(self, configuration: Configuration, records: Mapping[str, Record]) -> float | None:
         """Mean over all seeds, lower is better; None while one is missing, infinite if one failed."""
         if configuration.id not in self._means:
-            found = [records.get(configuration.run_id(seed)) for seed in self._space.seeds]
-            whole = [row_of(record.model_dump(mode="json"), "", ()) for record in found if record is not None]
-            if len(whole) < len(found):
+            per_seed = [records.get(configuration.run_id(seed)) for seed in self._space.seeds]
+            whole = [row_of(record.model_dump(mode="json"), "", ()) for record in per_seed if record is not None]
+            if len(whole) < len(per_seed):
                 return None
             score = outcome_of(self._space, whole).score
             self._means[configuration.id] = math.inf if score is None else self._sign * score
@@ -145,7 +149,7 @@ class Pruner:
 
 
 def _is_decided(other: ConfigurationProgress, rung: float) -> bool:
-    """Whether it is known that the other one has a score at this rung, or never will."""
+    """Whether the other configuration has a mean at this rung, or will never have one."""
     return rung in other.means or other.settled
 
 

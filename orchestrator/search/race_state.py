@@ -15,18 +15,18 @@ from trainer.spec.record import Record
 
 def rule_of(space: SearchSpace, paired: bool) -> RaceRule:
     """The rule that the space declares; margin and alpha are those of its comparison unless it says otherwise."""
-    asked = space.race
-    assert asked is not None
+    race = space.race
+    assert race is not None
     return RaceRule(
-        margin=space.compare.margin if asked.margin is None else asked.margin,
-        alpha=space.compare.alpha if asked.alpha is None else asked.alpha,
-        looks=Looks(last=len(space.seeds), first=asked.first_look),
+        margin=space.compare.margin if race.margin is None else race.margin,
+        alpha=space.compare.alpha if race.alpha is None else race.alpha,
+        looks=Looks(last=len(space.seeds), first=race.first_look),
         paired=paired,
     )
 
 
 def race_of(space: SearchSpace, configurations: Sequence[Configuration], records: Mapping[str, Record]) -> Standing:
-    """Where the race stands. All configurations must have been asked: later ones would change the error rate."""
+    """The state of the race. All configurations must have been asked: later ones would change the error rate."""
     arms = {item.id: item for item in configurations}
     scores = {config: _scores(space, item, records) for config, item in arms.items()}
     return standing(scores, configurations[0].id, rule_of(space, is_paired(space, configurations, records)))
@@ -51,7 +51,7 @@ def _score(record: Record, name: str) -> float:
 
 
 def is_paired(space: SearchSpace, configurations: Sequence[Configuration], records: Mapping[str, Record]) -> bool:
-    """Whether runs of one seed are pairs: declared so, or all arms score one artifact, as the first seed says.
+    """Whether runs of one seed are pairs: declared so, or all arms score one artifact on the first seed.
 
     Every arm has the first seed before the first look.
     """

@@ -1,9 +1,9 @@
-"""Which run next? The state machine that a sweep drives alike, inline and on Ray.
+"""The run queue: chooses the next run of a sweep, the same inline and on Ray.
 
 Pure but for the journal: no clock, no process, no Ray. Configurations are asked in order, the baseline first, and each
 runs on every seed, or in a race on as many as its completed rounds ask for; where `stopping` names rungs, short forms
-of it come first. An adaptive search hears of a configuration only once all that may steer it are complete, and of
-exactly those: so what is run depends neither on timing, nor on where it runs, nor on a crash.
+of it come first. An adaptive search is called once a fixed set of earlier configurations is complete, with the
+outcomes of exactly those: so the runs do not depend on timing, on the machine, or on a crash.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from trainer.spec.record import Record
 class Pause(Enum):
     """Why there is no next run."""
 
-    WAIT = "only the end of a run in flight can bring one"
+    WAIT = "the next run depends on a run in flight"
     FINISHED = "every run has its record"
 
 
@@ -35,7 +35,7 @@ WAIT, FINISHED = Pause.WAIT, Pause.FINISHED
 
 @dataclass(frozen=True)
 class Run:
-    """A configuration with one seed: what a slot is given."""
+    """A configuration with one seed, as a slot computes it."""
 
     run_id: str
     configuration: Configuration
@@ -43,14 +43,14 @@ class Run:
     recipe: Recipe
 
 
-class Asks(Protocol):
-    """A searcher as the queue sees it."""
+class ChoosesConfigurations(Protocol):
+    """What the queue needs of a searcher."""
 
-    def ask(self, earlier: Sequence[Mapping[str, Any]], told: Mapping[int, Outcome]) -> dict[str, Any] | None: ...
+    def ask(self, earlier: Sequence[Mapping[str, Any]], outcomes: Mapping[int, Outcome]) -> dict[str, Any] | None: ...
 
 
 class Journal(Protocol):
-    """Where asked configurations survive a crash."""
+    """Keeps the asked configurations on disk, so that a restart reads them."""
 
     def asked(self) -> list[Configuration]: ...
 
@@ -60,7 +60,7 @@ class Journal(Protocol):
 def default_lag(space: SearchSpace, slots: int | None) -> int:
     """Incomplete configurations to run side by side, so that `slots` slots have work; 1 while their number is open.
 
-    To be called when a sweep is created, never later: the machine at hand must not change what is asked.
+    Called only when a sweep is created: resuming on another machine must not change the configurations.
     """
     return max(1, math.ceil((slots + 1) / len(space.seeds)) if slots else 1)
 
@@ -68,12 +68,19 @@ def default_lag(space: SearchSpace, slots: int | None) -> int:
 class RunQueue:
     """Hands out runs until every configuration has a record for every seed it needs.
 
-    records:  finished runs by run id, from earlier lives
+    records:  finished runs by run id, from before this process started
     lag:      an adaptive search asks for configuration k once all up to k - 1 - lag are complete. Fixed when the sweep
-              is created: another lag would be another list
+              is created: another lag would give other configurations
     """
 
-    def __init__(self, space: SearchSpace, searcher: Asks, journal: Journal, records: Mapping[str, Record], lag: int):
+    def __init__(
+        self,
+        space: SearchSpace,
+        searcher: ChoosesConfigurations,
+        journal: Journal,
+        records: Mapping[str, Record],
+        lag: int,
+    ):
         self._space, self._searcher, self._journal, self._lag = space, searcher, journal, lag
         self._records = dict(records)
         self._handed_out: dict[str, Configuration] = {}
@@ -91,8 +98,8 @@ class RunQueue:
     def state(self) -> SweepState:
         """What follows from the configurations and records so far.
 
-        The screen's thread asks too, so a state carries the version it was made for: one that was made before a run
-        ended must not be taken for one after it.
+        The screen's thread reads it too, so the state is kept with the version it was made for: a state from before a
+        run ended must not be used after it.
         """
         version, latest = self._version, self._latest
         if latest is None or latest[0] != version:
@@ -106,7 +113,7 @@ class RunQueue:
         return tuple(self._configurations)
 
     def configuration_of(self, run_id: str) -> Configuration | None:
-        """What a run that was handed out runs; at a rung, the short form of what was asked."""
+        """The configuration of a run that was handed out; at a rung, the short form of the asked one."""
         return self._handed_out.get(run_id)
 
     @property
@@ -120,7 +127,7 @@ class RunQueue:
         return self.state.needed_runs if self._exhausted and self.state.is_decided else self._most_runs
 
     def next_run(self) -> Run | Pause:
-        """A run that nobody has; WAIT while only other runs' ends can bring one; FINISHED when there is none left."""
+        """A run not handed out yet; WAIT while the next one depends on runs in flight; FINISHED when none is left."""
         while self._space.race is not None and self._ask():
             pass  # a race starts once all configurations are known
         while True:
@@ -137,7 +144,7 @@ class RunQueue:
         self._version += 1
 
     def forget(self, run_id: str) -> None:
-        """A run's record counts no longer: it is handed out again."""
+        """Drops a run's record, so that the run is handed out again."""
         self._records.pop(run_id, None)
         self._handed_out.pop(run_id, None)
         self._num_past = 0
@@ -148,21 +155,21 @@ class RunQueue:
         """Runs without a record, configuration by configuration, seed by seed."""
         self._pass_complete()
         state = self.state
-        for asked in itertools.islice(self._configurations, self._num_past, None):
-            for configuration, seed in state.runs_of(asked):
-                run_id = configuration.run_id(seed)
+        for configuration in itertools.islice(self._configurations, self._num_past, None):
+            for form, seed in state.runs_of(configuration):
+                run_id = form.run_id(seed)
                 if run_id not in self._records:
-                    yield run_id, configuration, seed
+                    yield run_id, form, seed
 
     def _pass_complete(self) -> None:
-        """Leaves the leading configurations behind that need no run any more, else every look would walk past all of
-        them; in a race, or at rungs, a configuration that is complete may need more later."""
+        """Skips the leading configurations that need no more runs in all later calls, so that these do not repeat the
+        check; not in a race or with rungs, where a complete configuration may need more runs later."""
         if self._space.race is None and self._space.rungs is None:
             left = itertools.islice(self._configurations, self._num_past, None)
             self._num_past += sum(1 for _ in itertools.takewhile(self.state.is_settled, left))
 
     def _ask(self) -> bool:
-        """One more configuration; False when there is none, or none yet."""
+        """Adds one more configuration; returns False when there is none, or none yet."""
         if self._exhausted:
             return False
         steering = self._configurations[: max(0, len(self._configurations) - self._lag)] if self._space.adaptive else []

@@ -1,11 +1,11 @@
 """Chooses configurations: a grid in order, or Optuna by ask and tell.
 
-Configuration k is a pure function of the space, the sweep's seed, what earlier sweeps told, the k values chosen before
-it and their outcomes. For every answer a study is built afresh in memory; nothing survives a call, so nothing can be
-lost. Every method hears of limits: tpe and gp know constraints, cmaes is told that whoever is outside scored worse than
-all inside. And every method is told which configurations were pruned after short runs, or failed: tpe ranks them last,
-gp and cmaes are told a score for them (`orchestrator.search.imputation`). Method gp brings torch into this process, the
-others do not.
+Configuration k is a pure function of the space, the sweep's seed, the warm-start configurations, the k values chosen
+before it and their outcomes. Every call builds an Optuna study in memory from these; no state is kept between calls, so
+a crash loses none. Limits reach every method: tpe and gp as Optuna constraints, cmaes by scores that rank infeasible
+configurations behind all feasible ones. So do configurations that were pruned after short runs, or failed: tpe ranks
+them last, gp and cmaes use an imputed score (`orchestrator.search.imputation`). Method gp imports torch into this
+process, the others do not.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from trainer.spec.errors import RecipeError
 from trainer.spec.fingerprint import digest
 
 ATTEMPTS = 10
-"""Proposals of the method before chance takes over: some methods insist on what they have seen."""
+"""Proposals of the method before random values are used: some methods repeat earlier values."""
 RANDOM_ATTEMPTS = 1000
 
 
 class Searcher:
-    """Answers 'which configuration next?' for one space.
+    """Chooses the next configuration of one space.
 
-    precedents:  what an adaptive method knows before it asks for the first configuration
+    precedents:  finished configurations of earlier sweeps that an adaptive method starts from
     """
 
     def __init__(self, space: SearchSpace, sweep_seed: int, precedents: Sequence[Precedent] = ()):
@@ -42,12 +42,12 @@ class Searcher:
         self._sweep_seed = sweep_seed
         self._precedents = precedents
 
-    def ask(self, earlier: Sequence[Mapping[str, Any]], told: Mapping[int, Outcome]) -> dict[str, Any] | None:
+    def ask(self, earlier: Sequence[Mapping[str, Any]], outcomes: Mapping[int, Outcome]) -> dict[str, Any] | None:
         """Values of the next configuration, or None when the cap is reached or the space is exhausted.
 
         earlier:  the values chosen so far, in order; their number is the index of the next
-        told:     outcomes by index into `earlier`; whoever is missing still runs
-        Never the same values twice, and never values that the recipe refuses.
+        outcomes: by index into `earlier`; missing for configurations that still run
+        Never returns the same values twice, nor values that the recipe refuses.
         """
         index, end = len(earlier), self._space.num_configurations
         if end is not None and index >= end:
@@ -55,16 +55,18 @@ class Searcher:
         if self._space.method == "grid":
             return next(itertools.islice(self._space.combinations(), index, None), None)
         seen = {digest(values) for values in earlier}
-        for values in self._proposals(earlier, told):
-            if digest(values) not in seen and self._holds_together(values):
+        for values in self._proposals(earlier, outcomes):
+            if digest(values) not in seen and self._is_valid(values):
                 return values
         return None
 
-    def _proposals(self, earlier: Sequence[Mapping[str, Any]], told: Mapping[int, Outcome]) -> Iterator[dict[str, Any]]:
-        """What the method proposes, then chance, then whatever a finite space still has."""
+    def _proposals(
+        self, earlier: Sequence[Mapping[str, Any]], outcomes: Mapping[int, Outcome]
+    ) -> Iterator[dict[str, Any]]:
+        """Proposals of the method, then random ones: of a finite space every combination, in random order."""
         seeds = (self._seed(len(earlier), attempt) for attempt in itertools.count())
         for seed in itertools.islice(seeds, ATTEMPTS):
-            yield self._propose(earlier, told, self._space.method, seed)
+            yield self._propose(earlier, outcomes, self._space.method, seed)
         if self._space.size is None:
             for seed in itertools.islice(seeds, RANDOM_ATTEMPTS):
                 yield self._propose((), {}, "random", seed)
@@ -76,7 +78,7 @@ class Searcher:
     def _seed(self, index: int, attempt: int) -> int:
         return int(digest([self._sweep_seed, index, attempt])[:8], 16)
 
-    def _holds_together(self, values: Mapping[str, Any]) -> bool:
+    def _is_valid(self, values: Mapping[str, Any]) -> bool:
         try:
             self._space.recipe(values)
         except RecipeError:
@@ -84,25 +86,27 @@ class Searcher:
         return True
 
     def _propose(
-        self, earlier: Sequence[Mapping[str, Any]], told: Mapping[int, Outcome], method: str, seed: int
+        self, earlier: Sequence[Mapping[str, Any]], outcomes: Mapping[int, Outcome], method: str, seed: int
     ) -> dict[str, Any]:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        if method == "random":  # it learns from nothing: thousands of configurations need not be replayed for the next
+        if method == "random":  # it uses no results, so earlier configurations need not be replayed
             earlier = ()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # experimental features are chosen knowingly
+            warnings.simplefilter("ignore")  # Optuna warns of its experimental features, which are used on purpose
             study = self._study_of_precedents()
             known = study.get_trials(deepcopy=False)
             if method in ("cmaes", "gp"):
-                told = imputed(told, self._space.metric.goal)
-            if method == "cmaes":  # it takes what is known from its constructor, and keeps its state in what it asked
+                outcomes = imputed(outcomes, self._space.metric.goal)
+            if (
+                method == "cmaes"
+            ):  # its sampler takes known trials as an argument, and keeps its state in its own trials
                 study = optuna.create_study(direction=self._space.metric.goal)
-                told = ranked_by_feasibility(told, self._space.metric.goal)
-            # tpe ignores FAIL, and ranks PRUNED last; but while nobody has a score, the last would be among the first
-            failed = TrialState.PRUNED if any(item.score is not None for item in told.values()) else TrialState.FAIL
+                outcomes = ranked_by_feasibility(outcomes, self._space.metric.goal)
+            # tpe ignores FAIL and ranks PRUNED last; without any score, a pruned trial would count among the best
+            failed = TrialState.PRUNED if any(item.score is not None for item in outcomes.values()) else TrialState.FAIL
             for index, values in enumerate(earlier):
                 study.sampler = self._sampler(method if method == "cmaes" else "random", self._seed(index, 0), known)
-                self._replay(study, values, told.get(index), failed)
+                self._replay(study, values, outcomes.get(index), failed)
             study.sampler = self._sampler(method, seed, known)
             return self._suggest(study.ask())
 
@@ -117,7 +121,7 @@ class Searcher:
         self, method: str, seed: int, known: Sequence[optuna.trial.FrozenTrial] = ()
     ) -> optuna.samplers.BaseSampler:
         cap = self._space.num_configurations or RANDOM_ATTEMPTS
-        num_random = max(2, min(10, cap // 3))  # the usual 10 would make a small sweep all chance
+        num_random = max(2, min(10, cap // 3))  # Optuna's default of 10 would make a small sweep entirely random
         if method == "tpe":
             joint = not any(item.when for item in self._space.parameters.values())
             return optuna.samplers.TPESampler(seed=seed, n_startup_trials=num_random, multivariate=joint)
@@ -131,12 +135,12 @@ class Searcher:
         return optuna.samplers.RandomSampler(seed=seed)
 
     def _only_ranges(self, trial: optuna.trial.FrozenTrial) -> optuna.trial.FrozenTrial:
-        """The trial as CMA-ES knows trials: it sees the ranges that every configuration has, and refuses others."""
-        seen = {key for key, item in self._space.parameters.items() if item.between and item.varies and not item.when}
+        """The trial with the ranges that every configuration has: CMA-ES refuses trials with other parameters."""
+        ranges = {key for key, item in self._space.parameters.items() if item.between and item.varies and not item.when}
         return optuna.trial.create_trial(
             value=trial.value,
-            params={key: value for key, value in trial.params.items() if key in seen},
-            distributions={key: kind for key, kind in trial.distributions.items() if key in seen},
+            params={key: value for key, value in trial.params.items() if key in ranges},
+            distributions={key: kind for key, kind in trial.distributions.items() if key in ranges},
         )
 
     def _replay(
@@ -149,7 +153,7 @@ class Searcher:
         encoded = {key: _encoded(self._space.parameters[key], value) for key, value in values.items()}
         study.enqueue_trial(encoded)
         trial = study.ask()
-        _ = trial.relative_params  # has the sampler asked, which Optuna puts off as long as values are given
+        _ = trial.relative_params  # calls the sampler, which Optuna does not do for enqueued values
         self._suggest(trial)
         if outcome is None:
             return
@@ -163,7 +167,7 @@ class Searcher:
         study.tell(trial, outcome.score)
 
     def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
-        """Defines the space by running through it: a parameter whose `when` does not hold is not asked for."""
+        """Suggests a value for each parameter in order; one whose `when` does not hold is skipped."""
         values: dict[str, Any] = {}
         for key, item in self._space.ordered:
             if self._space.active(item, values):
@@ -185,6 +189,6 @@ def _suggest_one(trial: optuna.Trial, key: str, item: Parameter) -> Any:
 
 
 def _encoded(item: Parameter, value: Any) -> Any:
-    """The value as Optuna knows it: by its position among the choices, but for ranges that have none or are
-    logarithmic."""
+    """The value as Optuna stores it: its position among the choices, or itself for continuous and logarithmic
+    ranges."""
     return value if item.choices is None or item.log else item.choices.index(value)

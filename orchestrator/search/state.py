@@ -22,26 +22,26 @@ from trainer.spec.record import Record
 
 @dataclass(frozen=True, eq=False)
 class SweepState:
-    """One sweep at one moment. Race and pruning are worked out once, when an answer needs them; making one is free."""
+    """One sweep at one moment. Race and pruning are computed at the first access, and then kept."""
 
     space: SearchSpace
     configurations: Sequence[Configuration]
     """In the order they were asked, the baseline first."""
     records: Mapping[str, Record]
-    """By run id, those of short runs too. Not looked at where the number of runs is known without them."""
+    """By run id, those of short runs too. Not read where the number of runs is known without them."""
     pruner: Pruner | None = None
     """Keeps means from one state to the next; by default a new one."""
 
     @cached_property
     def race(self) -> Standing | None:
-        """Where the race stands; None if this is none, or nothing was asked yet."""
+        """The state of the race; None without a race, or before the first configuration."""
         if self.space.race is None or not self.configurations:
             return None
         return race_of(self.space, list(self.configurations), dict(self.records))
 
     @cached_property
     def pruning(self) -> PruningState | None:
-        """Which configurations are pruned; None for a space without rungs, or if nothing was asked yet."""
+        """Which configurations are pruned; None for a space without rungs, or before the first configuration."""
         if self.space.rungs is None or not self.configurations:
             return None
         pruner = self.pruner or Pruner(self.space)
@@ -58,7 +58,7 @@ class SweepState:
 
     @property
     def is_decided(self) -> bool:
-        """Whether stopping asks no more runs of the configurations than are known now; always so without stopping."""
+        """Whether `stopping` adds no runs to those known now; always true without stopping."""
         if self.pruning is not None:
             return self.pruning.over
         return self.race is None or self.race.over
@@ -71,7 +71,7 @@ class SweepState:
 
     @property
     def total_runs(self) -> int:
-        """Runs of the whole sweep; at most this many while a search still chooses or stopping still decides."""
+        """Runs of the whole sweep; an upper bound while configurations or runs may still be added or dropped."""
         all_asked = len(self.configurations) > (self.space.num_configurations or 0)
         starts_when_all_are_asked = self.race is not None
         if self.configurations and (all_asked or starts_when_all_are_asked) and self.is_decided:
@@ -84,7 +84,7 @@ class SweepState:
         return max(0, self.total_runs - len(self.records))
 
     def is_settled(self, configuration: Configuration) -> bool:
-        """Whether a configuration needs no other run, and never will."""
+        """Whether a configuration needs no more runs, now or later."""
         if self.pruning is not None:
             return self.pruning.progress[configuration.id].settled
         if self.race is not None:

@@ -72,7 +72,7 @@ def _about_seeds(space: SearchSpace) -> Iterator[Complaint]:
     if not space.seeds:
         yield "seeds = [] is empty; give at least one, usual: [1337, 42, 2025]", ("seeds",)
     for seed in sorted({seed for seed in space.seeds if space.seeds.count(seed) > 1}):
-        yield f"seeds names {seed} twice; a run repeated with the same seed adds no information", ("seeds",)
+        yield f"seeds names {seed} twice; a repeated seed adds no information", ("seeds",)
     for seed in space.seeds:
         if seed >= 2**31:
             yield f"seeds: {seed} must be less than {2**31}", ("seeds",)

@@ -22,15 +22,15 @@ parameters: {model.rope_base: {values: [1000.0, 10000.0]}}
 """
 
 
-class Told:
-    """A searcher that remembers what it was told."""
+class RecordingSearcher:
+    """A searcher that keeps the outcomes of each call."""
 
     def __init__(self, space):
-        self.searcher, self.told = Searcher(space, 0), []
+        self.searcher, self.outcomes = Searcher(space, 0), []
 
-    def ask(self, earlier, told):
-        self.told.append(dict(told))
-        return self.searcher.ask(earlier, told)
+    def ask(self, earlier, outcomes):
+        self.outcomes.append(dict(outcomes))
+        return self.searcher.ask(earlier, outcomes)
 
 
 def queue(space, journal=None, records=None, lag=1, searcher=None):
@@ -114,17 +114,17 @@ def test_an_adaptive_search_waits_until_all_but_the_last_configurations_are_comp
 @pytest.mark.parametrize("lag", [0, 1, 3])
 def test_configuration_k_hears_of_exactly_those_before_k_minus_lag(tmp_path, lag):
     space = space_of(tmp_path, TTT)
-    searcher = Told(space)
+    searcher = RecordingSearcher(space)
     line = queue(space, lag=lag, searcher=searcher)
     while (run := line.next_run()) is not FINISHED:
         line.finished(run.run_id, record_of(run))
     # index 0 is the baseline, of which the search does not hear; searched configuration j has index j + 1
-    assert [sorted(told) for told in searcher.told[:5]] == [list(range(max(0, k - 1 - lag))) for k in range(1, 6)]
+    assert [sorted(given) for given in searcher.outcomes[:5]] == [list(range(max(0, k - 1 - lag))) for k in range(1, 6)]
 
 
 def test_a_failed_seed_fails_its_configuration_and_its_other_seeds_run_all_the_same(tmp_path):
     space = space_of(tmp_path, TTT)
-    searcher = Told(space)
+    searcher = RecordingSearcher(space)
     line = queue(space, lag=0, searcher=searcher)
     seeds = []
     while (run := line.next_run()) is not FINISHED:
@@ -132,17 +132,17 @@ def test_a_failed_seed_fails_its_configuration_and_its_other_seeds_run_all_the_s
         seeds += [run.seed] if run.configuration.index == 1 else []
         line.finished(run.run_id, record_of(run, status="failed" if failing else "done"))
     assert seeds == [1, 2]
-    assert searcher.told[1] == {0: Outcome(None)}
-    assert searcher.told[2][1].score is not None
+    assert searcher.outcomes[1] == {0: Outcome(None)}
+    assert searcher.outcomes[2][1].score is not None
 
 
 def test_the_search_is_told_the_mean_over_seeds_and_the_worst_violation(tmp_path):
     space = space_of(tmp_path, TTT + "constraints: {model_bytes: {max: 240000}, eval_s: {max: 600}}")
-    searcher = Told(space)
+    searcher = RecordingSearcher(space)
     line = queue(space, lag=0, searcher=searcher)
     while (run := line.next_run()) is not FINISHED:
         line.finished(run.run_id, record_of(run, val_bpb=2.0 + 0.5 * run.seed))
-    assert searcher.told[1] == {0: Outcome(2.75, {"model_bytes": 10_000.0, "eval_s": 0.0})}
+    assert searcher.outcomes[1] == {0: Outcome(2.75, {"model_bytes": 10_000.0, "eval_s": 0.0})}
 
 
 def test_finishing_twice_changes_nothing_and_the_first_record_stands(tmp_path):

@@ -197,7 +197,7 @@ def test_thresholds_prices_and_words_do_not_change_the_question(tmp_path):
         (("method: tpe", "method: grid"), "a grid cannot list 0.0005 .. 0.02 (log_uniform_values); give values"),
         (("method: tpe", "method: baysian"), "method = 'baysian' is unknown; did you mean 'bayes'?"),
         (("method: tpe", "method: cmaes"), "method = cmaes needs at least two parameters with min and max"),
-        (("seeds: [1, 2]", "seeds: [1, 1]"), "seeds names 1 twice; one seed run twice is one piece of evidence"),
+        (("seeds: [1, 2]", "seeds: [1, 1]"), "seeds names 1 twice; a repeated seed adds no information"),
         (("seeds: [1, 2]", "seeds: [1, a]"), "seeds.1 = 'a' must be a valid integer"),
         (("seeds: [1, 2]", "seeds: [1, 2.5]"), "seeds.1 = 2.5 must be a valid integer"),
         (("seeds: [1, 2]", "seeds: []"), "seeds = [] is empty"),
