@@ -30,7 +30,7 @@ from orchestrator.plan.estimate import plan_here
 from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import Configuration, label
 from orchestrator.space.search_space import SearchSpace
-from orchestrator.sweep.sweep import Sweep, list_sweeps, same_question
+from orchestrator.sweep.sweep import Sweep, list_sweeps, sweep_of_space
 from orchestrator.sweep.warm_start import precedents_of
 from results.rows.layout import SPACE_FILE
 from results.stats.power import design_of
@@ -198,7 +198,7 @@ def _search(sweep: Sweep) -> Iterator[Step]:
     if space.stopping is not None or more < 1 or own <= warm:  # the last: it found nothing that was not known before
         return
     question = _more(sweep, more)
-    if same_question(sweep.store, question) is not None:  # begun already: that sweep has steps of its own
+    if sweep_of_space(sweep.store, question) is not None:  # begun already: that sweep has steps of its own
         return
     try:
         known = _known_beforehand(sweep, question, len(own))

@@ -31,7 +31,7 @@ from orchestrator.space.configuration import (
 )
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.seed_blocks import BlocksChoice, blocks_line, choose_blocks
-from orchestrator.sweep.sweep import list_sweeps, same_question
+from orchestrator.sweep.sweep import list_sweeps, sweep_of_space
 from orchestrator.sweep.warm_start import precedent_lines, precedents_of
 from results.stats.t_tests import Block
 from trainer.data.corpus import text_digests
@@ -75,7 +75,7 @@ def make_plan(
     texts:  identities of train and validation text of the space's recipe; None where they are not at hand
     place:  the environment that a wall-clock budget hashes
     """
-    sweep = same_question(store.root, space)
+    sweep = sweep_of_space(store.root, space)
     asked = sweep.asked() if sweep else []
     recorded = {*sweep.records(), *sweep.short_records()} if sweep else set()
     run_fingerprints = _RunFingerprints(space, texts or TextDigests("not here", "not here"), place)

@@ -1,4 +1,4 @@
-"""The newest picture of a running sweep, written for other terminals to read."""
+"""The current state of a running sweep, written to a file that other terminals read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainer.spec.units import human_seconds
 
 @dataclass(frozen=True)
 class SlotPicture:
-    """What one slot does now."""
+    """What one slot is computing at this moment."""
 
     slot: int
     doing: str
@@ -24,7 +24,7 @@ class SlotPicture:
 
 @dataclass(frozen=True)
 class SweepPicture:
-    """A sweep at one moment, as people see it."""
+    """What the live screen shows of a sweep at one moment."""
 
     name: str
     runs_done: int
@@ -51,25 +51,25 @@ class SweepPicture:
 
 
 def picture_from(plain: Mapping[str, Any]) -> SweepPicture:
-    """The picture that another process left as plain values."""
+    """The `SweepPicture` of plain values that another process wrote."""
     slots = tuple(SlotPicture(**slot) for slot in plain["slots"])
-    known = {name: plain[name] for name in SweepPicture.__dataclass_fields__}
-    return SweepPicture(**known | {"slots": slots})
+    fields = {name: plain[name] for name in SweepPicture.__dataclass_fields__}
+    return SweepPicture(**fields | {"slots": slots})
 
 
 def write_live(folder: Path, picture: SweepPicture, driven_s: float) -> None:
-    """Leaves the picture beside the records; readers never see half of it.
+    """Writes the picture to the sweep's folder, by a rename: readers never see a part of it.
 
-    driven_s:  seconds that drivers were at work on the sweep, earlier lives included
+    driven_s:  seconds that drivers were at work on the sweep, earlier drivers included
     """
     aside = folder / f".{LIVE_FILE}"
-    told = asdict(picture) | {"written_at_s": time.time(), "driven_s": driven_s}
-    aside.write_text(json.dumps(told), encoding="utf-8")
+    content = asdict(picture) | {"written_at_s": time.time(), "driven_s": driven_s}
+    aside.write_text(json.dumps(content), encoding="utf-8")
     aside.replace(folder / LIVE_FILE)
 
 
 def read_live(folder: Path) -> dict[str, Any] | None:
-    """What the newest driver left, or None where none was ever at work."""
+    """What the last driver wrote, or None without any."""
     try:
         return json.loads((folder / LIVE_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -77,5 +77,5 @@ def read_live(folder: Path) -> dict[str, Any] | None:
 
 
 def driven_s(folder: Path) -> float | None:
-    """Seconds that drivers were at work on the sweep, to the second even when one was killed."""
+    """Seconds that drivers were at work on the sweep, counted also when one was killed."""
     return (read_live(folder) or {}).get("driven_s")

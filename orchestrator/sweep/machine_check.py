@@ -1,8 +1,9 @@
-"""The drift guard's rules: which machines of one sweep are not like the others, judged by what their runs recorded.
+"""The rules of the machine check: which machines of one sweep differ from the others, by the records of their runs.
 
-A machine is compared with the first one that finished a run of the sweep (unless the driver, which is a machine too, is
-unlike that one and like the other), and its speed with that of its equals or the preset's. What the rules say, and
-which runs are to be repeated because of it, is a pure function of records and notes; `quarantine` writes it down.
+A machine is compared with the first one that finished a run of the sweep (or with another
+one, where the driver agrees with that one and not with the first). Its speed is compared with machines of the same
+hardware, or with the preset. The result, and the runs to be repeated, are a pure function of records and notes;
+`quarantine` writes them down.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from trainer.spec.stage_table import stages_below
 from trainer.spec.stage_times import Expected
 
 GPU_MIN_SPEED = 0.9
-"""Below this part of its equals' speed a GPU machine is broken; the speed of a CPU is its load's."""
+"""Default of guard.min_speed on GPUs; CPUs have none, because their speed depends on other load."""
 
 
 SHARDS = ("train_shards", "val_shards")
@@ -31,25 +32,25 @@ NO_VERSIONS = ("name", "hardware", "driver", "attention", *SHARDS)
 
 
 Facts = Mapping[str, str]
-"""What a machine is like, by name of the fact."""
+"""Facts of a machine: versions, hardware and the like, by name."""
 Computed = tuple[str, str, str, str]
-"""A stage, its fingerprint, where and when it was computed: one computation, not its repetition."""
+"""A stage, its fingerprint, its host and its start: identifies one computation of the stage."""
 
 
 @dataclass(frozen=True)
 class MachineNotes:
-    """What was noted of the machines of a sweep so far."""
+    """The notes on the machines of a sweep so far."""
 
     reference: Facts
     """The machine that all others are compared with; empty before the first run ended."""
     driver: Facts
-    """What the driver was like then."""
+    """Facts of the driver when the first run ended."""
     quarantined: Mapping[str, str]
     """Machines that take no more runs, and why."""
     trusted: frozenset[str]
-    """Machines whose runs count whatever the rules say."""
+    """Machines whose runs count even if they fail the rules (`--trust`)."""
     tainted: frozenset[Computed]
-    """Computations that no run may stand on."""
+    """Computations whose results no run may use."""
 
     @classmethod
     def of(cls, events: Sequence[Mapping[str, Any]]) -> MachineNotes:
@@ -71,17 +72,17 @@ class SetAside:
     run_id: str
     why: str
     tainted: tuple[Computed, ...] = ()
-    """What it stands on that must not be in the store."""
+    """Computations that it used and that are to be removed from the store."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What follows from the record of one run; empty for a run that fits to the others."""
+    """The consequences of the record of one run; empty for a run whose machine agrees with the others."""
 
     driver: Facts = field(default_factory=dict)
-    """What the driver is like, to be noted beside the first reference."""
+    """Facts of the driver, to be noted beside the first reference."""
     reference: Facts = field(default_factory=dict)
-    """The machine that is the reference from now on, where that is another one than before."""
+    """Facts of the machine that becomes the reference; empty if the reference stays."""
     quarantined: Mapping[str, str] = field(default_factory=dict)
     """Machines that take no more runs from now on, and why."""
     set_aside: tuple[SetAside, ...] = ()
@@ -98,7 +99,7 @@ class Complaint:
 
     words: str
     of_speed: bool = False
-    """Whether the machine is merely slow: what it computed before training then stands."""
+    """Whether the machine is only slow: stages that it computed before training then still count."""
 
 
 def decide(
@@ -109,14 +110,14 @@ def decide(
     expected: Expected | None,
     driver: Callable[[], Facts],
 ) -> Decision:
-    """What follows from a run that ended, for it and for those that ended before it.
+    """The consequences of a run that ended, for it and for those that ended before it.
 
     records:  of this run and those before it, without those set aside
-    driver:   what the driver is like; called when the first run of a sweep has ended
+    driver:   returns the facts of the driver; called when the first run of a sweep has ended
     """
     driver_facts, reference = _new_reference(records[run_id], notes, guard, driver)
-    asked = [run_id, *(records if reference and notes.reference else ())]
-    failing = _failing(asked, records, reference or notes.reference, notes.trusted, guard, expected)
+    checked = [run_id, *(records if reference and notes.reference else ())]
+    failing = _failing(checked, records, reference or notes.reference, notes.trusted, guard, expected)
     quarantined: dict[str, str] = {}
     set_aside = []
     for failed_id, complaints in failing.items():
@@ -139,78 +140,78 @@ def _new_reference(
 ) -> tuple[Facts, Facts]:
     """Facts of the driver and of the run's machine when that becomes the reference, else both empty.
 
-    It does when it is the first; or when the first one was the odd one, as the driver tells: what it was like when the
-    first run ended agrees with this machine, not with the first.
+    It does when it is the first; or when, in every fact in which the two differ, the driver agreed with this machine
+    at the end of the first run.
     """
     facts, before = facts_of(record), notes.reference
     if not facts or facts["name"] == before.get("name"):
         return {}, {}
     if not before:
         return driver(), facts
-    odd = {name for name, _, _ in differing(before, facts, guard.same)}
-    if not odd or odd - set(notes.driver) or any(notes.driver[name] != facts[name] for name in odd):
+    differing_facts = {name for name, _, _ in differing(before, facts, guard.same)}
+    if not differing_facts or any(notes.driver.get(name) != facts[name] for name in differing_facts):
         return {}, {}
     return {}, facts
 
 
 def _failing(
-    asked: Sequence[str],
+    checked: Sequence[str],
     records: Mapping[str, Record],
     reference: Facts,
     trusted: Collection[str],
     guard: Guard,
     expected: Expected | None,
 ) -> dict[str, list[Complaint]]:
-    """Of the runs asked about; and if the first of them trained, of all that did, since it may show them slow."""
+    """Complaints about the checked runs; if the first of them trained, about all that did, as it may show them slow."""
     trained = {name: record for name, record in records.items() if speed_of(record) is not None}
     complaints = {}
-    for run_id in dict.fromkeys([*asked, *(trained if asked[0] in trained else ())]):
-        found = complaints_about(records[run_id], reference, list(trained.values()), guard, expected)
-        if found and records[run_id].machine["name"] not in trusted:
-            complaints[run_id] = found
+    for run_id in dict.fromkeys([*checked, *(trained if checked[0] in trained else ())]):
+        run_complaints = complaints_about(records[run_id], reference, list(trained.values()), guard, expected)
+        if run_complaints and records[run_id].machine["name"] not in trusted:
+            complaints[run_id] = run_complaints
     return complaints
 
 
 def _doubted(record: Record, complaints: Sequence[Complaint]) -> Iterator[Computed]:
-    """What the run computed itself; of a machine that is merely slow, what it computed by training and after."""
-    merely_slow = all(complaint.of_speed for complaint in complaints)
-    doubted = set(record.stages_run) & (stages_below("train") if merely_slow else set(record.stages_run))
+    """Computations of the run itself; of a machine that is only slow, those of training and later stages."""
+    only_slow = all(complaint.of_speed for complaint in complaints)
+    doubted = set(record.stages_run) & (stages_below("train") if only_slow else set(record.stages_run))
     return (computed for computed in computations_of(record) if computed[0] in doubted)
 
 
 def computations_of(record: Record) -> list[Computed]:
-    """Every stage that a run stands on, its own and others'."""
+    """Every stage whose result a run used, computed by it or by another run."""
     return [(stage, made.fingerprint, made.host, made.started_at) for stage, made in record.stages.items()]
 
 
 def facts_of(record: Record) -> dict[str, str]:
-    """What the run's machine is like, by name of the fact; empty for a run that computed nothing itself."""
+    """Facts of the run's machine by name; empty for a run that computed no stage itself."""
     return {**record.machine, "hardware": record.hardware} if record.machine and record.stages_run else {}
 
 
 def complaints_about(
     record: Record, reference: Facts, others: Sequence[Record], guard: Guard, expected: Expected | None
 ) -> list[Complaint]:
-    """Why a run's machine is not to be trusted; nothing for a run that computed nothing itself.
+    """Why a run's machine is not trusted; empty for a run that computed no stage itself.
 
     reference: facts of the machine that all others are compared with
-    others:    records that tell how fast other machines are
-    expected:  what the preset declares, where it declares anything
+    others:    records that the speed of other machines is read from
+    expected:  times that the preset declares, or None
     """
     facts = facts_of(record)
     if not facts:
         return []
-    told = [
+    differences = [
         Complaint(f"{name} = {mine}, but {theirs} on {reference['name']}")
         for name, mine, theirs in differing(facts, reference, guard.same)
     ]
-    return [*told, *_slowness(record, others, guard, expected), *_recompiles(record, guard)]
+    return [*differences, *_slowness(record, others, guard, expected), *_recompiles(record, guard)]
 
 
 def differing(
     mine: Mapping[str, str], theirs: Mapping[str, str], facts: Sequence[Fact]
 ) -> Iterator[tuple[str, str, str]]:
-    """Name and both values of each fact in which two machines differ; one that either lacks is no difference."""
+    """Name and both values of each fact in which two machines differ; a fact that either lacks is no difference."""
     for fact in facts:
         for name in _named(fact, mine):
             if name in theirs and mine[name] != theirs[name]:
@@ -231,9 +232,9 @@ def _slowness(record: Record, others: Sequence[Record], guard: Guard, expected: 
     speed = speed_of(record)
     if not least or speed is None:
         return
-    found = _preset_speed(record, expected) if guard.reference == "preset" else _peer_speed(record, others)
-    if found is not None and speed < least * found[0]:
-        ratio = f"{speed / found[0]:.2f} of {found[1]}"
+    compared_with = _preset_speed(record, expected) if guard.reference == "preset" else _peer_speed(record, others)
+    if compared_with is not None and speed < least * compared_with[0]:
+        ratio = f"{speed / compared_with[0]:.2f} of {compared_with[1]}"
         yield Complaint(f"{speed:,.0f} tokens per second, {ratio}; guard.min_speed = {least:g}", of_speed=True)
 
 
@@ -255,10 +256,10 @@ def _peer_speed(record: Record, others: Sequence[Record]) -> tuple[float, str] |
     speeds: dict[str, list[float]] = {}
     for other in others:
         speed, name = speed_of(other), other.machine.get("name", "")
-        alike = other.hardware == record.hardware and other.num_ranks == record.num_ranks
-        if speed and name != record.machine["name"] and alike and _workload(other) == _workload(record):
+        same_hardware = other.hardware == record.hardware and other.num_ranks == record.num_ranks
+        if speed and name != record.machine["name"] and same_hardware and _workload(other) == _workload(record):
             speeds.setdefault(name, []).append(speed)
-    medians = {name: median(found) for name, found in speeds.items()}
+    medians = {name: median(measured) for name, measured in speeds.items()}
     fastest = max(medians, key=medians.__getitem__, default=None)
     return None if fastest is None else (medians[fastest], f"machine {fastest}")
 

@@ -13,7 +13,7 @@ from trainer.store.atomic_write import write_once
 
 
 def keep_plan(sweep_folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Remembers what was expected before the first run; a later plan of the same sweep changes nothing."""
+    """Keeps the plan made before the first run; a later plan of the same sweep is not written."""
     write_once(sweep_folder / PLAN_FILE, json.dumps(rows, indent=1).encode())
 
 
@@ -27,7 +27,7 @@ def read_plan(sweep_folder: Path) -> list[dict[str, Any]] | None:
 
 
 def preflight_words(sweep: Sweep) -> str:
-    """What a report says of it; empty for a sweep that computed nothing, or whose driver died over the file."""
+    """The report's sentence on the preflight check; empty if its file is missing or cannot be read."""
     try:
         skipped = json.loads((sweep.folder / PREFLIGHT_FILE).read_text(encoding="utf-8"))["skipped"]
     except (FileNotFoundError, ValueError):

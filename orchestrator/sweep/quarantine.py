@@ -1,7 +1,7 @@
-"""A machine that fails the drift guard is quarantined by name, and its runs are repeated elsewhere.
+"""A machine that fails the machine check is quarantined by name, and its runs are repeated elsewhere.
 
-A run that fails is never averaged in: its record is set aside with the reason, the stages it computed leave the store,
-and every other run that stands on one of them is set aside as well. All of it is kept in the sweep's folder:
+A run that fails the check enters no mean: its record is set aside with the reason, the stages it computed are removed
+from the store, and every other run that used one of them is set aside as well. The sweep's folder keeps:
 
     STORE/sweeps/NAME/machines.jsonl        the reference, which machines are quarantined and why, which are trusted
     STORE/sweeps/NAME/drifted/ID-TIME.json  the records set aside
@@ -31,7 +31,7 @@ from trainer.store.mirror import publish_file
 
 
 class Quarantine:
-    """The machines of one sweep, and its records in their light. Only under the sweep's lock."""
+    """Applies the machine check to the runs of one sweep. Only under the sweep's lock."""
 
     def __init__(self, sweep: Sweep, store: StageStore, expected: Expected | None):
         self._sweep, self._store, self._expected = sweep, store, expected
@@ -41,15 +41,15 @@ class Quarantine:
         """Machines that take no more runs, and why."""
 
     def inspect(self, run_id: str, record: Record) -> Decision:
-        """What follows from a run that ended, for it and those inspected before it. Writes nothing: `apply` does."""
+        """The consequences of a run that ended, for it and those inspected before it. Writes nothing: `apply` does."""
         self._records[run_id] = record
         notes, guard = MachineNotes.of(self._events), self._sweep.space.guard
-        return decide(run_id, self._records, notes, guard, self._expected, self._here)
+        return decide(run_id, self._records, notes, guard, self._expected, self._driver_facts)
 
     def apply(self, decision: Decision) -> None:
         """Writes a decision down: the notes, then for each run set aside its stages and its record.
 
-        Should this process die in between, the next one decides the rest from what is noted and the records left.
+        If this process dies in between, the next one decides again from the notes and the remaining records.
         """
         if decision.driver:
             self._note(event="driver", facts=decision.driver)
@@ -60,8 +60,8 @@ class Quarantine:
         for item in decision.set_aside:
             self._set_aside(item)
 
-    def _here(self) -> dict[str, str]:
-        """What this process can tell of itself: versions and text, but no GPU and no attention back end."""
+    def _driver_facts(self) -> dict[str, str]:
+        """Facts of this process: versions and text, but no GPU and no attention back end."""
         with contextlib.suppress(DataError):
             return machine_facts() | shard_facts(self._sweep.space.base.data)
         return machine_facts()
@@ -69,25 +69,25 @@ class Quarantine:
     def _set_aside(self, item: SetAside) -> None:
         """Takes the tainted stages from the store, and moves the record out of the way with its reason.
 
-        The note comes first: should this process die in between, the next one finds the record tainted.
+        The note is written first: if this process dies in between, the next one reads the record as tainted.
         """
         record = self._records.pop(item.run_id)
         self._note(event="set aside", run=item.run_id, tainted=item.tainted)
         for stage, fingerprint, host, started_at in item.tainted:
-            found = self._store.find(stage, fingerprint)
-            if found is not None and (found.host, found.started_at) == (host, started_at):
+            stored = self._store.find(stage, fingerprint)
+            if stored is not None and (stored.host, stored.started_at) == (host, started_at):
                 self._store.remove(stage, fingerprint)
         short = not self._sweep.record_path(item.run_id).exists()
         folder = self._sweep.folder / (DRIFTED_SHORT if short else DRIFTED)
         folder.mkdir(exist_ok=True)
         path = self._sweep.record_path(item.run_id, short)
-        told = _kept_aside(folder, record)
-        if told is None:
-            told = folder / set_aside_file(item.run_id)
+        aside_path = _kept_aside(folder, record)
+        if aside_path is None:
+            aside_path = folder / set_aside_file(item.run_id)
             aside = record.model_copy(update={"status": "drifted", "error": item.why})
-            write_synced(told, aside.model_dump_json(indent=1).encode())
+            write_synced(aside_path, aside.model_dump_json(indent=1).encode())
         path.unlink(missing_ok=True)
-        set_aside(path, told)
+        set_aside(path, aside_path)
 
     def _note(self, **event: object) -> None:
         self._events.append(_note(self._sweep, event))
@@ -95,7 +95,7 @@ class Quarantine:
 
 
 def trust_machine(sweep: Sweep, machine: str) -> None:
-    """Lifts a quarantine: what this machine does counts from now on, whatever the rules say. Only under the lock.
+    """Ends a quarantine: runs of this machine count from now on, even if they fail the rules. Only under the lock.
 
     Raises UserError when it is not quarantined.
     """
@@ -118,7 +118,7 @@ def _note(sweep: Sweep, event: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _kept_aside(folder: Path, record: Record) -> Path | None:
-    """The copy of this very record that a process left which died before it took the record away."""
+    """The copy of this record that an earlier process wrote before it died, or None."""
     same = {"status": record.status, "error": record.error}
     for path in folder.glob(f"{record.run_id}-*.json"):
         with contextlib.suppress(ValueError):

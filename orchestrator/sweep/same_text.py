@@ -9,20 +9,20 @@ from trainer.stages.run_record import fingerprints_of
 
 
 def text_complaint(sweep: Sweep) -> str:
-    """Why results now cannot stand beside the sweep's: it 'was measured on another text ...'; or the empty string.
+    """Why new results cannot be compared with the sweep's: it 'was measured on another text ...'; or ''.
 
-    All runs of a sweep share their text, so one record tells. The number of ranks has no part in it.
+    All runs of a sweep share their text, so one record is enough. The number of ranks does not matter.
     """
     record = next((record for record in sweep.records().values() if "val_text" in record.stages), None)
     if record is None:
         return ""
-    marks = fingerprints_of(Recipe.model_validate(dict(record.recipe)), record.num_ranks)
+    fingerprints = fingerprints_of(Recipe.model_validate(dict(record.recipe)), record.num_ranks)
     return next(
         (
             "was measured on another text, or by another version of the stages "
-            f"({stage} was {record.stages[stage].fingerprint}, now {marks[stage]})"
+            f"({stage} was {record.stages[stage].fingerprint}, now {fingerprints[stage]})"
             for stage in ("train_text", "val_text")
-            if record.stages[stage].fingerprint != marks[stage]
+            if record.stages[stage].fingerprint != fingerprints[stage]
         ),
         "",
     )
@@ -35,5 +35,6 @@ def refuse_other_text(sweep: Sweep) -> None:
     """
     if complaint := text_complaint(sweep):
         raise StoreError(
-            f"sweep '{sweep.name}' {complaint}; restore them, or ask anew: orchestrator sweep SPACE.yaml --name NAME"
+            f"sweep '{sweep.name}' {complaint}; restore them, or start a new sweep: "
+            f"orchestrator sweep SPACE.yaml --name NAME"
         )

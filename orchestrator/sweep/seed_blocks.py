@@ -1,7 +1,8 @@
-"""What pairs the runs of a new sweep: chosen before its first run, kept with it, never changed by what it shows.
+"""What pairs the runs of a new sweep: chosen before its first run, kept in its journal, independent of its results.
 
-`blocks: auto` pairs runs of one trained artifact. Of the others it asks earlier sweeps of the same preset how strongly
-seeds move configurations alike, and takes pairs by seed or none, by which of the two shows the smaller gain.
+`blocks: auto` pairs runs of one trained artifact. For the others it estimates the correlation
+of configurations across seeds from earlier sweeps of the same preset, and pairs by seed or not at all, whichever has
+the smaller minimum detectable effect.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MOST_SWEEPS = 10
 
 
 class EarlierSweep(Protocol):
-    """What is read of an earlier sweep; a `Sweep` is one."""
+    """The attributes that are read of an earlier sweep."""
 
     @property
     def space(self) -> SearchSpace: ...
@@ -45,7 +46,7 @@ class BlocksChoice:
 
 
 def choose_blocks(space: SearchSpace, earlier: Sequence[EarlierSweep]) -> BlocksChoice:
-    """As declared; for `auto` by what the store's sweeps of the same preset, with the same changes, show.
+    """As declared; for `auto` from the store's sweeps of the same preset with the same overrides.
 
     earlier:  oldest first
     """
@@ -56,8 +57,8 @@ def choose_blocks(space: SearchSpace, earlier: Sequence[EarlierSweep]) -> Blocks
         return BlocksChoice("artifact", "one seed makes no pair")
     if space.race:
         return BlocksChoice("artifact", "a race pairs by seed where the file says compare: {blocks: seed}")
-    found = seed_correlation(_tables(space, earlier))
-    correlation = UNKNOWN_CORRELATION if found is None else found.value
+    estimate = seed_correlation(_tables(space, earlier))
+    correlation = UNKNOWN_CORRELATION if estimate is None else estimate.value
     by_seed, apart = smallest_gains(
         correlation,
         max(1, num_rivals(space)),
@@ -68,18 +69,18 @@ def choose_blocks(space: SearchSpace, earlier: Sequence[EarlierSweep]) -> Blocks
     )
     if by_seed is None or apart is None:
         return BlocksChoice("artifact", "too few seeds for any test")
-    shown = f"{_known(found)}: pairs by seed show a gain of {by_seed:.2g} sd between seeds, unpaired runs {apart:.2g}"
-    return BlocksChoice("seed" if by_seed < apart else "artifact", shown)
+    gains = f"pairs by seed show a gain of {by_seed:.2g} sd between seeds, unpaired runs {apart:.2g}"
+    return BlocksChoice("seed" if by_seed < apart else "artifact", f"{_source_of(estimate)}: {gains}")
 
 
-def _known(found: SeedCorrelation | None) -> str:
-    if found is None:
+def _source_of(estimate: SeedCorrelation | None) -> str:
+    if estimate is None:
         return (
-            f"no earlier sweep of this preset shows how alike seeds move configurations, so a correlation of "
+            f"no earlier sweep of this preset shows how configurations correlate across seeds, so a correlation of "
             f"{UNKNOWN_CORRELATION:g} is taken"
         )
-    sweeps = "an earlier sweep" if found.num_sweeps == 1 else f"{found.num_sweeps} earlier sweeps"
-    return f"seeds correlate {found.value:.2f} between {found.num_configurations} configurations of {sweeps}"
+    sweeps = "an earlier sweep" if estimate.num_sweeps == 1 else f"{estimate.num_sweeps} earlier sweeps"
+    return f"seeds correlate {estimate.value:.2f} between {estimate.num_configurations} configurations of {sweeps}"
 
 
 def _tables(space: SearchSpace, earlier: Sequence[EarlierSweep]) -> Iterator[NDArray[np.float64]]:

@@ -1,7 +1,7 @@
-"""Sweeps of a store that lies in a bucket: machines see each other's, and one at a time drives each.
+"""Sweeps of a store that lies in a bucket: published and fetched between machines, driven by one machine at a time.
 
-The journal, the plan and the records of a sweep are published as they are written, and come before anybody looks.
-The picture of the moment, logs and Optuna's file stay on the machine that drives. Nothing here for a store on disk.
+The journal, the plan and the records of a sweep are published as they are written, and fetched before they are read.
+The live file, logs and Optuna's file stay on the machine that drives. For a store on disk these functions do nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LOOK_EVERY_S = 0.5
 
 
 def fetch_sweeps(store: Path) -> None:
-    """What other machines published of their sweeps since the last look."""
+    """Fetches what other machines published of their sweeps since the last call."""
     bucket = bucket_of(store)
     if bucket is None:
         return
@@ -42,7 +42,7 @@ def fetch_sweeps(store: Path) -> None:
     files = [key for key in listed if is_shared(key)]
     fetch_files(store, bucket, [key for key in files if not key.endswith(GROWING) and not (store / key).exists()])
     grown = [key for key in files if key.endswith(GROWING) and _num_bytes(store / key) < listed[key].bytes]
-    fetch_files(store, bucket, grown)  # last: with its journal a sweep can be seen
+    fetch_files(store, bucket, grown)  # last: a sweep is listed once its journal is there
 
 
 def _num_bytes(path: Path) -> int:
@@ -50,17 +50,17 @@ def _num_bytes(path: Path) -> int:
 
 
 def _forget_set_aside(store: Path, listed: dict[str, ObjectInfo]) -> None:
-    """A run that another machine set aside, to do it again, is no record here either; a newer one comes again."""
+    """Deletes the local record of a run that another machine set aside; its newer record is fetched later."""
     for key in listed:
-        found = set_aside_run(key)
-        if found and not (store / key).exists() and fetch_file(store / key):
-            sweep, run_id = found
+        run = set_aside_run(key)
+        if run and not (store / key).exists() and fetch_file(store / key):
+            sweep, run_id = run
             for folder in (RUNS, SHORT):
                 (sweep_folder(store, sweep) / folder / record_file(run_id)).unlink(missing_ok=True)
 
 
 def publish_sweep(folder: Path) -> None:
-    """What the bucket does not have of a sweep yet: left by a driver that lost the network."""
+    """Publishes the files of a sweep that the bucket lacks, because a driver lost the network."""
     bucket = bucket_of(folder.parents[1])
     if bucket is None:
         return
@@ -74,15 +74,15 @@ def publish_sweep(folder: Path) -> None:
             publish_file(folder / name)
 
 
-def question_stands(journal: Path) -> bool:
-    """Publishes the question of a new sweep. Returns whether it stands: another machine may ask at the same moment."""
+def journal_stands(journal: Path) -> bool:
+    """Publishes the journal of a new sweep. Returns False if another machine published one of this name first."""
     publish_file_once(journal)
     before = journal.read_bytes()
     return fetch_file(journal) and journal.read_bytes() == before
 
 
 def set_aside(record: Path, aside: Path) -> None:
-    """Publishes that a run is done again, and why its record does not count."""
+    """Publishes a record that was set aside with its reason, and removes it from the records in the bucket."""
     publish_file(aside)
     if bucket := bucket_of(record.parents[3]):
         bucket.remove([record.relative_to(record.parents[3]).as_posix()])
@@ -90,9 +90,9 @@ def set_aside(record: Path, aside: Path) -> None:
 
 @contextlib.contextmanager
 def driving(folder: Path) -> Iterator[None]:
-    """Holds a sweep among machines. Raises StoreError naming the machine that drives it.
+    """Holds the claim on driving a sweep. Raises StoreError naming the machine that holds it.
 
-    A driver that was killed is noticed when its claim has not changed for a while.
+    The claim of a killed driver expires when its heartbeat has not changed for EXPIRES_AFTER_S.
     """
     store = folder.parents[1]
     bucket = bucket_of(store)
@@ -118,17 +118,19 @@ def driving(folder: Path) -> Iterator[None]:
 
 
 def driven_elsewhere(folder: Path) -> bool:
-    """Whether a machine said a moment ago, by the bucket's clock, that it drives the sweep."""
+    """Whether a machine holds an unexpired claim on driving the sweep, by the bucket's clock."""
     bucket = bucket_of(folder.parents[1])
     claims = bucket.list(_claim_of(folder)).values() if bucket else ()
     if not bucket or not claims:
         return False
     now_s = time.time()
-    with contextlib.suppress(StoreUnreachable):  # whoever may only read must trust their own clock
+    with contextlib.suppress(
+        StoreUnreachable
+    ):  # without write access the bucket's clock cannot be read: use the local one
         now_s = bucket.now_s()
     return any(now_s - claim.changed_at_s < EXPIRES_AFTER_S + HEARTBEAT_EVERY_S for claim in claims)
 
 
 def _claim_of(folder: Path) -> str:
-    """Where in the bucket a machine claims the sweep."""
+    """Key of the claim on driving the sweep."""
     return f"claims/{SWEEPS}/{folder.name}"

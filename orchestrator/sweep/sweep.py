@@ -1,11 +1,11 @@
-"""A sweep's folder: the question, the configurations asked, the records of its runs. All that a restart needs.
+"""A sweep's folder: the search space, the configurations asked, the records of its runs. All that a restart needs.
 
-    STORE/sweeps/NAME/space.yaml      the question as it was asked
-    STORE/sweeps/NAME/journal.jsonl   the question resolved, then each configuration in the order it was asked
+    STORE/sweeps/NAME/space.yaml      the search space as it was given
+    STORE/sweeps/NAME/journal.jsonl   the resolved search space, then each configuration in the order it was asked
     STORE/sweeps/NAME/runs/ID.json    one record per run, written once
     STORE/sweeps/NAME/short/ID.json   the same of short runs, where `stopping` asks for any
 
-The journal is only ever appended to, by one driver at a time; anybody may read.
+The journal is only ever appended to, by one driver at a time; any process may read it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ruamel.yaml import YAML
 from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import Configuration, Outcome, Precedent
 from orchestrator.space.search_space import SearchSpace
-from orchestrator.sweep.sharing import driven_elsewhere, driving, fetch_sweeps, question_stands, set_aside
+from orchestrator.sweep.sharing import driven_elsewhere, driving, fetch_sweeps, journal_stands, set_aside
 from results.rows.layout import (
     DRIVER_LOCK,
     DRIVER_PID,
@@ -55,11 +55,11 @@ from trainer.store.atomic_write import write_once
 from trainer.store.mirror import fetch_file, publish_file, store_name, store_option
 
 LOCK_TIMEOUT_S = 0.5
-"""Longer than a look at the lock takes, shorter than a person notices."""
+"""Seconds to wait for a lock that another process may hold briefly to test it."""
 
 
 class ReadWhenNeeded(Mapping[str, Record]):
-    """Records that are read from disk at the first look at one of them."""
+    """Records that are read from disk at the first access."""
 
     def __init__(self, read: Callable[[], Mapping[str, Record]]):
         self._read = read
@@ -80,29 +80,30 @@ class ReadWhenNeeded(Mapping[str, Record]):
 
 @dataclass(frozen=True)
 class Sweep:
-    """A question on disk, and what has become of it."""
+    """A sweep on disk: its search space, its journal, its records."""
 
     name: str
     folder: Path
     space: SearchSpace
-    """The question as it was asked first; it stands for the sweep's whole life."""
+    """The search space that the sweep was created with; it never changes."""
     question_digest: str
+    """`SearchSpace.question_digest` of the space; a key of the journal since 0.1.0."""
     sweep_seed: int
     lag: int
     created_at: str
     commit: str
     purpose: Purpose = "sweep"
     precedents: tuple[Precedent, ...] = ()
-    """What earlier sweeps knew when this one began; its search hears of nothing else of theirs."""
+    """Finished configurations of the `warm_start` sweeps when this one was created; its search uses no later ones."""
     blocks: Blocks = "artifact"
-    """What pairs the runs of two configurations, decided when the sweep was made; in 0.1.0 the artifact did."""
+    """What pairs the runs of two configurations, decided when the sweep was created; in 0.1.0 always the artifact."""
     blocks_because: str = "as in 0.1.0, which made this sweep"
     note: str = ""
-    """What a person should know about how this sweep was found or made; empty when there is nothing."""
+    """Message for the user on how this sweep was found or created; empty when there is none."""
 
     @property
     def preset(self) -> str:
-        """The preset the question is put to."""
+        """The preset of the search space."""
         return self.space.preset
 
     @property
@@ -120,9 +121,9 @@ class Sweep:
         return Ledger(self.store)
 
     def state(self) -> SweepState:
-        """What its journal and its records decide, as they are now.
+        """The state that follows from its journal and records, as they are now.
 
-        The records are read when an answer needs them. Raises StoreError then for one that cannot be read.
+        The records are read at the first access, which raises StoreError for one that cannot be read.
         """
         return SweepState(self.space, self.asked(), ReadWhenNeeded(self._all_records))
 
@@ -131,7 +132,7 @@ class Sweep:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the sweep for one driver. Raises StoreError naming the other one. A killed driver blocks nobody."""
+        """Holds the sweep for one driver. Raises StoreError naming another one. A killed driver holds no lock."""
         pid_file = self.folder / DRIVER_PID
         try:
             lock = locks.acquire(self._lock_path, LOCK_TIMEOUT_S)
@@ -167,7 +168,7 @@ class Sweep:
             raise StoreError(f"{path}: is damaged; move the sweep's folder away to start anew") from None
 
     def append(self, configuration: Configuration) -> None:
-        """Remembers one more configuration for good. Only under the `lock`."""
+        """Writes one more configuration to the journal, synced to disk. Only under the `lock`."""
         line = json.dumps(asdict(configuration)) + "\n"
         with (self.folder / JOURNAL).open("ab") as file:
             file.write(line.encode())
@@ -177,7 +178,7 @@ class Sweep:
         self.declare(configuration)
 
     def declare(self, configuration: Configuration) -> None:
-        """Tells the seed ledger on which seeds a configuration will run; again changes nothing."""
+        """Declares the seeds of a configuration in the seed ledger; repeating it changes nothing."""
         self.ledger.declare(self.name, configuration.id, self.space.seeds, self.purpose)
 
     def set_aside_failed(self) -> int:
@@ -197,7 +198,7 @@ class Sweep:
         return len(failed)
 
     def record_path(self, run_id: str, short: bool = False) -> Path:
-        """Where a run's record appears, whole and once; short runs steer the search and are no rows of the table."""
+        """Path of a run's record, which is written once; short runs steer the search and are no rows of the table."""
         return self.folder / (SHORT if short else RUNS) / record_file(run_id)
 
     def record(self, run_id: str) -> Record | None:
@@ -210,18 +211,18 @@ class Sweep:
         return {path.stem: _record(path) for path in self._record_paths(RUNS)}
 
     def short_records(self) -> dict[str, Record]:
-        """The same of short runs, which are runs of other recipes than those asked."""
+        """The records of short runs by run id."""
         return {path.stem: _record(path) for path in self._record_paths(SHORT)}
 
     def readable_records(self) -> tuple[dict[str, Record], list[str]]:
         """All records that can be read, short runs' too, and why the others cannot."""
-        found, faults = {}, []
+        readable, faults = {}, []
         for path in (*self._record_paths(RUNS), *self._record_paths(SHORT)):
             try:
-                found[path.stem] = _record(path)
+                readable[path.stem] = _record(path)
             except StoreError as fault:
                 faults.append(str(fault))
-        return found, faults
+        return readable, faults
 
     def _record_paths(self, folder: str) -> list[Path]:
         return sorted((self.folder / folder).glob("*.json"))
@@ -237,10 +238,10 @@ def open_sweep(
     purpose: Purpose = "sweep",
     precedents: Callable[[], Sequence[Precedent]] = tuple,
 ) -> Sweep:
-    """The sweep that asks this question under this name, continued or created.
+    """The sweep of this search space under this name, opened or created.
 
     sweep_seed, lag, purpose, precedents:  of a new sweep; one that exists keeps its own
-    A name that is taken by another question is not: the sweep becomes NAME-2, NAME-3, ... and `note` says why.
+    If the name belongs to a sweep of another search space, the new one is NAME-2, NAME-3, ... and `note` says why.
     """
     wanted = name or space.name
     if not re.fullmatch(NAME_PATTERN, wanted):
@@ -254,11 +255,11 @@ def open_sweep(
         difference = sweep.space.difference(space)
         if not difference:
             return replace(sweep, note=_note(sweep, space, taken, created))
-        taken = taken or f"the question differs from sweep '{candidate}' in: {difference}"
+        taken = taken or f"the search space differs from that of sweep '{candidate}' in: {difference}"
     raise AssertionError("unreachable")
 
 
-def same_question(store: Path, space: SearchSpace) -> Sweep | None:
+def sweep_of_space(store: Path, space: SearchSpace) -> Sweep | None:
     """The sweep that `open_sweep` would continue, or None if it would create one."""
     known = _names(store)
     for candidate in _names_from(space.name):
@@ -311,7 +312,7 @@ def _create(
     purpose: Purpose,
     precedents: Callable[[], Sequence[Precedent]],
 ) -> bool:
-    """Writes the question unless the folder holds one; whoever comes first wins. Returns whether this call did."""
+    """Writes the journal unless the folder has one. Returns whether this call created the sweep."""
     if (folder / JOURNAL).exists():
         return False
     header = {
@@ -326,12 +327,12 @@ def _create(
         "space": space.model_dump(mode="json"),
     }
     write_once(folder / SPACE_FILE, _as_yaml(space))
-    return write_once(folder / JOURNAL, (json.dumps(header) + "\n").encode()) and question_stands(folder / JOURNAL)
+    return write_once(folder / JOURNAL, (json.dumps(header) + "\n").encode()) and journal_stands(folder / JOURNAL)
 
 
 def _blocks_of(store: Path, space: SearchSpace) -> dict[str, str]:
     from orchestrator.sweep.seed_blocks import (
-        choose_blocks,  # late: it knows scipy.stats, which no other reader here needs
+        choose_blocks,  # late: it imports scipy.stats, which nothing else here needs
     )
 
     choice = choose_blocks(space, list_sweeps(store))
@@ -376,14 +377,14 @@ def _note(sweep: Sweep, space: SearchSpace, taken: str, created: bool) -> str:
     if sweep.space.compare != space.compare:
         kept = sweep.space.compare
         lines.append(
-            f"sweep '{sweep.name}' keeps the thresholds it was asked with: "
+            f"sweep '{sweep.name}' keeps the thresholds it was created with: "
             f"margin {kept.margin:g} {kept.unit}, alpha {kept.alpha:g}, variance {kept.variance}, blocks {sweep.blocks}"
         )
     return "\n".join(lines)
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
-    """The journal's whole lines; a torn last one was never acted upon."""
+    """The journal's complete lines; an incomplete last line is ignored."""
     *whole, _torn = path.read_bytes().split(b"\n")
     try:
         return [json.loads(line) for line in whole]
@@ -392,7 +393,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
 
 
 def cut_torn_line(path: Path) -> None:
-    """Takes the end off a file of lines whose last writer was killed within one."""
+    """Removes an incomplete last line, left by a writer that was killed."""
     with path.open("r+b") as file:
         content = file.read()
         file.truncate(content.rfind(b"\n") + 1)

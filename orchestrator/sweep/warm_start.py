@@ -1,8 +1,7 @@
-"""Earlier sweeps as knowledge: their finished configurations, read as answers to another question of the same kind.
+"""Warm start: finished configurations of earlier sweeps, as starting results of an adaptive search.
 
-A configuration counts when this question could have asked for it: its recipe is one that the new space produces, and
-its runs scored the same text. Seeds may differ, for all of this steers the search only; no verdict reads
-it. Reads folders; runs nothing.
+A configuration is used when the new space produces its recipe, and its runs scored the same text. Seeds may differ,
+because these results only steer the search; no verdict reads them. Reads folders; runs nothing.
 """
 
 from __future__ import annotations
@@ -23,30 +22,30 @@ from trainer.spec.field_index import flat
 
 
 def precedents_of(store: Path, space: SearchSpace) -> list[Precedent]:
-    """What the sweeps named by `warm_start` know about this space, each configuration once, in the order asked.
+    """Finished configurations of the `warm_start` sweeps that lie in this space, each once, in the order asked.
 
     Raises StoreError naming a sweep that does not exist, or none of whose configurations can be compared, and why.
     """
-    found: dict[str, Precedent] = {}
+    precedents: dict[str, Precedent] = {}
     for name in space.warm_start:
-        for precedent in _answers(find_sweep(store, name), space):
-            found.setdefault(precedent.config, precedent)
-    return list(found.values())
+        for precedent in _precedents_in(find_sweep(store, name), space):
+            precedents.setdefault(precedent.config, precedent)
+    return list(precedents.values())
 
 
 def precedent_lines(precedents: Sequence[Precedent]) -> list[str]:
-    """'warm start: told 12 configurations of sweep ttt', a line per sweep."""
+    """'warm start: 12 finished configurations of sweep ttt', a line per sweep."""
     counted = Counter(precedent.sweep for precedent in precedents)
     return [
-        f"warm start: told {count} finished configuration{'s' if count != 1 else ''} of sweep {name}"
+        f"warm start: {count} finished configuration{'s' if count != 1 else ''} of sweep {name}"
         for name, count in counted.items()
     ]
 
 
-def _answers(sweep: Sweep, space: SearchSpace) -> list[Precedent]:
+def _precedents_in(sweep: Sweep, space: SearchSpace) -> list[Precedent]:
     if complaint := text_complaint(sweep):
         raise StoreError(f"warm_start: sweep '{sweep.name}' cannot be compared: it {complaint}")
-    state, answers, reasons = sweep.state(), [], Counter[str]()
+    state, precedents, reasons = sweep.state(), [], Counter[str]()
     for configuration in state.configurations:
         values, reason = _values_in(space, sweep, configuration)
         outcome = outcome_of(space, _rows(state, configuration))
@@ -54,21 +53,24 @@ def _answers(sweep: Sweep, space: SearchSpace) -> list[Precedent]:
         if reason:
             reasons[reason] += 1
         else:
-            answers.append(Precedent(sweep.name, configuration.id, values, outcome))
-    if not answers:
-        told = "; ".join(f"{reason} ({count}x)" for reason, count in reasons.most_common(3))
+            precedents.append(Precedent(sweep.name, configuration.id, values, outcome))
+    if not precedents:
+        listing = "; ".join(f"{reason} ({count}x)" for reason, count in reasons.most_common(3))
         raise StoreError(
-            f"warm_start: sweep '{sweep.name}' cannot be compared: none of its configurations answers this question: "
-            f"{told or 'it has asked none yet'}"
+            f"warm_start: sweep '{sweep.name}' cannot be compared: none of its configurations lies in this "
+            f"search space: {listing or 'it has none yet'}"
         )
-    return answers
+    return precedents
 
 
 def _rows(state: SweepState, configuration: Configuration) -> list[Mapping[str, Any]]:
-    """A row per seed that the sweep wanted of it; one without a record is an empty row."""
-    wanted = (configuration.run_id(seed) for seed in state.seeds_of(configuration))
-    found = [state.records.get(run_id) for run_id in wanted]
-    return [{"status": "planned"} if one is None else row_of(one.model_dump(mode="json"), "", ()) for one in found]
+    """A row for each seed that the configuration needs; without a record its status is `planned`."""
+    run_ids = (configuration.run_id(seed) for seed in state.seeds_of(configuration))
+    records = [state.records.get(run_id) for run_id in run_ids]
+    return [
+        {"status": "planned"} if record is None else row_of(record.model_dump(mode="json"), "", ())
+        for record in records
+    ]
 
 
 def _values_in(space: SearchSpace, sweep: Sweep, configuration: Configuration) -> tuple[dict[str, Any], str]:

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.run.feed import queue_of
 from orchestrator.space.configuration import Configuration
 from orchestrator.space.load_space import load_space
-from orchestrator.sweep.sweep import find_sweep, list_sweeps, open_sweep, same_question
+from orchestrator.sweep.sweep import find_sweep, list_sweeps, open_sweep, sweep_of_space
 from results.rows.layout import JOURNAL
 from tests.orchestrator.questions import TTT, record_of, space_of
 from trainer.spec.errors import StoreError
@@ -18,7 +18,7 @@ FIRST = Configuration(0, "aaaa", {"ttt.mode": "off"}, True)
 SECOND = Configuration(1, "bbbb", {"ttt.mode": "score_first", "ttt.lr": 0.001})
 
 
-def test_the_same_question_is_the_same_sweep_continued(tmp_path):
+def test_the_same_search_space_is_the_same_sweep_continued(tmp_path):
     space = space_of(tmp_path, TTT)
     first = open_sweep(tmp_path, space, sweep_seed=5, lag=2)
     first.append(FIRST)
@@ -33,9 +33,9 @@ def test_another_question_under_a_taken_name_is_a_new_sweep_and_says_so(tmp_path
     other = space_of(tmp_path, TTT.replace("[1, 2]", "[1, 3]"))
     made = open_sweep(tmp_path, other)
     assert made.name == "ttt-2"
-    assert made.note == "the question differs from sweep 'ttt' in: seeds; this is a new sweep 'ttt-2'"
+    assert made.note == "the search space differs from that of sweep 'ttt' in: seeds; this is a new sweep 'ttt-2'"
     again = open_sweep(tmp_path, other)
-    assert again.note == "the question differs from sweep 'ttt' in: seeds; this is sweep 'ttt-2'"
+    assert again.note == "the search space differs from that of sweep 'ttt' in: seeds; this is sweep 'ttt-2'"
 
 
 def test_a_sweep_may_be_given_a_name_of_its_own(tmp_path):
@@ -49,7 +49,7 @@ def test_thresholds_stay_as_they_were_first_asked(tmp_path):
     open_sweep(tmp_path, space_of(tmp_path, TTT))
     again = open_sweep(tmp_path, space_of(tmp_path, TTT.replace("{baseline:", "{margin: 0.0, baseline:")))
     assert again.space.compare.margin == 0.005
-    assert "keeps the thresholds it was asked with: margin 0.005 nats, alpha 0.01" in again.note
+    assert "keeps the thresholds it was created with: margin 0.005 nats, alpha 0.01" in again.note
 
 
 def test_a_sweep_resumes_without_its_file_and_its_preset(tmp_path):
@@ -131,11 +131,11 @@ def test_an_unknown_sweep_is_answered_with_the_nearest_one(tmp_path):
 def test_sweeps_are_listed_and_recognised_by_their_question(tmp_path):
     space, other = space_of(tmp_path, TTT), space_of(tmp_path, TTT.replace("[1, 2]", "[7]"))
     assert list_sweeps(tmp_path) == []
-    assert same_question(tmp_path, space) is None
+    assert sweep_of_space(tmp_path, space) is None
     open_sweep(tmp_path, space)
     open_sweep(tmp_path, other)
     assert [sweep.name for sweep in list_sweeps(tmp_path)] == ["ttt", "ttt-2"]
-    assert same_question(tmp_path, other).name == "ttt-2"
+    assert sweep_of_space(tmp_path, other).name == "ttt-2"
 
 
 def test_records_are_read_by_run_id_and_a_damaged_one_is_told(tmp_path):
