@@ -122,7 +122,7 @@ def test_other_thresholds_are_another_race(tmp_path):
     first = open_sweep(tmp_path, space_of(tmp_path, RACE))
     second = open_sweep(tmp_path, space_of(tmp_path, RACE.replace("alpha: 0.05", "alpha: 0.01")))
     assert (first.name, second.name) == ("race", "race-2")
-    assert "differs from sweep 'race' in: stopping" in second.note
+    assert "differs from that of sweep 'race' in: stopping" in second.note
 
 
 @pytest.mark.parametrize(
