@@ -1,4 +1,4 @@
-"""'Would this be accepted?' on the command line: a sweep, or a published record, under somebody's named rule."""
+"""'Would this be accepted?' on the command line: a sweep, or a published record, under a named policy."""
 
 from __future__ import annotations
 
@@ -69,19 +69,20 @@ def print_records(record: str | None, policy: str | None, format: str) -> None:
 
 
 def _overview(answers: Sequence[Acceptance]) -> RenderableType:
-    """One line for each record; its whole sentence is printed when it is asked for by name."""
+    """One line for each record; the whole sentence is printed for a single record."""
     table = Table(box=None, pad_edge=False)
     table.add_column("record", overflow="fold")
-    for title in ("runs", "gain bpb", "asked bpb", "p"):
+    for title in ("runs", "gain bpb", "margin bpb", "p"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for answer in answers:
         table.add_row(Text(answer.candidate), *_numbers(answer), Text(answer.answer, style=STYLES[answer.answer]))
     counts: Counter[str] = Counter(answer.answer for answer in answers)
-    says = ", ".join(f"{counts[answer]} {answer}" for answer in STYLES)
+    counted = ", ".join(f"{counts[answer]} {answer}" for answer in STYLES)
     policy = answers[0].policy
     note = (
-        f"{says} under {policy.name} ({policy.rule}), each against the record merged before it. A spread needs 2 runs: "
+        f"{counted} under {policy.name} ({policy.rule}), each against the record merged before it. "
+        "A spread needs 2 runs: "
         "from one nothing can be said, and as the other side its score is taken as exact. "
         "One in full: orchestrator records NAME"
     )

@@ -41,7 +41,7 @@ def demand_race_terms(sweep: Sweep, terms: Compare) -> None:
 def verdicts_of_race(
     sweep: Sweep, frame: pd.DataFrame, reference: str | pd.DataFrame, evidence: Evidence
 ) -> list[Verdict]:
-    """Against its own baseline the race decides; anybody else is compared on the seeds that each arm has."""
+    """Against its own baseline the race decides; any other baseline is compared on the seeds that each arm has."""
     state, space = sweep.state(), sweep.space
     race = state.race
     assert race is not None
@@ -69,7 +69,7 @@ OTHER_TEXT = "These runs were scored on another text than the record's, so the d
 
 
 def verdict_lines(sweep: Sweep, frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
-    """The question, and in words whether the best configuration answers it."""
+    """The description of the search space, and the verdict on the best configuration in words."""
     lines = [sweep.space.description or sweep.name]
     verdicts = {verdict.config: verdict for verdict in verdicts_of(sweep, frame)}
     if why := why_none_is_ranked(table, breaches_of(frame, ranking_of(sweep))):
@@ -162,7 +162,7 @@ def terms_of(compare: Compare, blocks: Blocks) -> Terms:
 
 
 def evidence_of(sweep: Sweep, frame: pd.DataFrame) -> Evidence:
-    """The declared seeds, how they were chosen, what the seed ledger says against them, and who is infeasible."""
+    """The declared seeds, how they were chosen, the objections of the seed ledger, and who is infeasible."""
     recorded: dict[str, set[int]] = {item.id: set() for item in sweep.asked()}
     for config, seed in zip(frame["config"], frame["seed"], strict=True):
         recorded.setdefault(config, set()).add(seed)

@@ -1,7 +1,7 @@
-"""The winner of a sweep once more, beside the baseline, on seeds that had no part in choosing it.
+"""Runs the winner of a sweep and the baseline again, on seeds that had no part in choosing it.
 
 A confirmation is a sweep of its own with one configuration, so that it runs, resumes and reports like any other. Its
-seeds follow from the sweep's name and question: nobody chooses them, and asking again gives the same ones.
+seeds are a function of the sweep's name and search space, so nobody can choose them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.fingerprint import digest
 
 FEWEST, MOST = 3, 20
-"""Seeds of a confirmation when nobody says how many."""
+"""Seeds of a confirmation when no number is given."""
 
 
 def winner_of(sweep: Sweep, frame: pd.DataFrame, config: str | None = None) -> Configuration:
@@ -36,7 +36,7 @@ def winner_of(sweep: Sweep, frame: pd.DataFrame, config: str | None = None) -> C
     Raises UserError if there is no such configuration, or none is complete.
     """
     asked = {item.id: item for item in sweep.asked()}
-    if asked:  # the baseline is the first asked; a search may come upon its recipe again
+    if asked:  # the baseline comes first; a search may choose its recipe again
         del asked[sweep.asked()[0].id]
     if config is not None:
         if config not in asked:
@@ -48,7 +48,7 @@ def winner_of(sweep: Sweep, frame: pd.DataFrame, config: str | None = None) -> C
         return asked[config]
     finish = f"finish it first: {sweep.command('resume')}"
     if not asked:
-        raise UserError(f"sweep '{sweep.name}' has no winner to confirm: it has asked nothing yet; {finish}")
+        raise UserError(f"sweep '{sweep.name}' has no winner to confirm: it has no configurations yet; {finish}")
     table = table_of(sweep, frame)
     ranked = table[table["rank"].notna() & table["config"].isin(list(asked))]
     if ranked.empty:
@@ -59,7 +59,7 @@ def winner_of(sweep: Sweep, frame: pd.DataFrame, config: str | None = None) -> C
 
 
 def confirmation_of(sweep: Sweep, winner: Configuration, num_seeds: int) -> SearchSpace:
-    """The question 'does it hold on fresh seeds?', for the winner and the sweep's baseline."""
+    """The search space that repeats the winner and the sweep's baseline on fresh seeds."""
     known = sweep.ledger.outcomes([winner.id, sweep.asked()[0].id])
     declared = {outcome.seed for outcome in known if outcome.purpose == "sweep"}
     return sweep.space.model_copy(

@@ -1,4 +1,4 @@
-"""Fills in what results need to know of a sweep, from its folder. Reads; runs nothing."""
+"""Reads the results of a sweep from its folder. Runs nothing."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ VARIANCES = {
 
 
 def load_results(sweep: Sweep) -> SweepResults:
-    """Everything a report or a notebook tells of the sweep as it stands now."""
+    """Everything that a report or a notebook shows of the sweep in its present state."""
     space, asked, frame, state = sweep.space, sweep.asked(), rows_of(sweep), sweep.state()
     results = SweepResults(
         name=sweep.name,
-        question=space.description or sweep.name,
+        description=space.description or sweep.name,
         frame=frame,
         ranking=ranking_of(sweep),
         verdicts=verdicts_of(sweep, frame),
@@ -91,7 +91,7 @@ def _terms(sweep: Sweep, state: SweepState) -> Mapping[str, str]:
         "Training ends": _end_of_training(space),
         "Liveness": preflight_words(sweep),
         "Limits": "; ".join(f"{name}: {_limit(limit)}" for name, limit in space.constraints.items()),
-        "Asked": f"{human_time(sweep.created_at)}, at commit {sweep.commit or 'unknown'}",
+        "Created": f"{human_time(sweep.created_at)}, at commit {sweep.commit or 'unknown'}",
     }
     return {name: words for name, words in terms_by_name.items() if words}
 
@@ -100,8 +100,8 @@ def _end_of_training(space: SearchSpace) -> str:
     budget = space.base.budget
     if budget.train_s is None:
         steps = space.parameters.get("budget.train_steps", budget.train_steps)
-        return f"after {steps} steps: unlike machines are asked the same question"
-    return f"by the clock, after {budget.train_s:g} s: the hardware is part of the question"
+        return f"after {steps} steps: different machines compute the same thing"
+    return f"by the clock, after {budget.train_s:g} s: the result depends on the hardware"
 
 
 def _stopping(state: SweepState) -> str:

@@ -3,7 +3,7 @@
 Each step comes with the command that runs it, its expected seconds, and what it is expected to bring in bits per byte:
 - finish:   a sweep that was interrupted; the expected gain of the configurations it has yet to score
 - confirm:  the best configuration on fresh seeds; the probability that the gain seen so far is shown, times that gain
-- search:   more configurations, told what is known; the expected gain of the best of them over the best so far
+- search:   more configurations; the expected gain of the best of them over the best so far
 Configurations to come are taken as draws from a normal distribution with the mean and the spread of those scored, so a
 search that learns does better and a space that is exhausted does worse: figures to order steps by, not promises. A
 step that was taken is not suggested again, but a space without an end always has more: a loop over these steps ends
@@ -60,7 +60,7 @@ class Step:
     runs: int
     """At most; those recorded already not counted."""
     seconds: float | None
-    """Expected seconds of computing, what the store holds not counted; None where nobody knows."""
+    """Expected seconds of computing, what the store holds not counted; None if unknown."""
     gpu_hours: float | None
     chance: float | None = None
     """Of a confirmation: the probability that it shows the gain seen so far."""
@@ -87,7 +87,7 @@ def next_steps(
     """Steps for these sweeps, by default for all of the store; unfinished ones first, then by gain per hour.
 
     budget_s, gpu_hours:  what is left; steps are chosen in their order as long as they fit, those of unknown cost never
-    left_out:             hears why a sweep cannot be read; without it that raises StoreError
+    left_out:             called with why a sweep cannot be read; without it that raises StoreError
     """
     asked = [sweep for sweep in (list_sweeps(store) if sweeps is None else sweeps) if not sweep.is_locked()]
     steps: list[Step] = []
@@ -140,7 +140,7 @@ def _finish(sweep: Sweep, state: SweepState) -> Step:
 
 
 def _confirm(sweep: Sweep) -> Iterator[Step]:
-    """The best configuration, if it looks better by more than the margin and nobody has shown it yet."""
+    """The best configuration, if it looks better by more than the margin and no confirmation has shown it yet."""
     frame, space = rows_of(sweep), sweep.space
     verdicts = {verdict.config: verdict for verdict in verdicts_of(sweep, frame)}
     table = table_of(sweep, frame)
@@ -156,18 +156,18 @@ def _confirm(sweep: Sweep) -> Iterator[Step]:
     design = design_of(block, 1, num_seeds, spread_of(space, block, sweep.store).sd_bpb, space.compare.alpha)
     gain = -verdict.bpb.difference
     chance = design.power(gain - verdict.bpb.margin)
-    question = confirmation_of(sweep, winner, num_seeds)
+    next_space = confirmation_of(sweep, winner, num_seeds)
     yield Step(
         kind="confirm",
         sweep=sweep.name,
         reason=f"{label(winner, space)} looks {gain:.5f} bits per byte better than the baseline, which is not shown",
         command=sweep.command("confirm", f"--config {winner.id} --num-seeds {num_seeds}"),
         configurations=(dict(winner.values),),
-        seeds=question.seeds,
+        seeds=next_space.seeds,
         runs=2 * num_seeds,
         chance=chance,
         value_bpb=chance * gain,
-        **_cost(sweep, question),
+        **_cost(sweep, next_space),
     )
 
 
@@ -182,34 +182,34 @@ def _is_confirmed(sweep: Sweep, winner: Configuration) -> bool:
 
 
 def _is_outdone(sweep: Sweep) -> bool:
-    """Whether a sweep that was told of this one found better, or this one was told of better; that is confirmed."""
-    heirs = [other for other in list_sweeps(sweep.store) if sweep.name in other.space.warm_start]
-    others = [*_warm_start_scores(sweep), *(score for heir in heirs for score in _scores(heir))]
+    """Whether a sweep warm-started from this one, or a sweep that this one was warm-started from, scored better."""
+    warm_started = [other for other in list_sweeps(sweep.store) if sweep.name in other.space.warm_start]
+    others = [*_warm_start_scores(sweep), *(score for other in warm_started for score in _scores(other))]
     return min(others, default=math.inf) < min(_scores(sweep), default=-math.inf)
 
 
 def _search(sweep: Sweep) -> Iterator[Step]:
-    """As many configurations again, in a sweep that knows what this one found; where the space has any left."""
+    """As many configurations again, in a sweep warm-started from this one; where the space has any left."""
     space = sweep.space
     own = {digest(item.values) for item in sweep.asked() if not item.is_baseline}
     warm = {digest(precedent.values) for precedent in sweep.precedents}
     left = math.inf if space.size is None else space.size - len(own | warm)
     more = int(min(space.run_cap or 0, left))
-    if space.stopping is not None or more < 1 or own <= warm:  # the last: it found nothing that was not known before
+    if space.stopping is not None or more < 1 or own <= warm:  # the last: it scored nothing that was not known before
         return
-    question = _more(sweep, more)
-    if sweep_of_space(sweep.store, question) is not None:  # begun already: that sweep has steps of its own
+    next_space = _more(sweep, more)
+    if sweep_of_space(sweep.store, next_space) is not None:  # it exists already, and has steps of its own
         return
     try:
-        known = _known_beforehand(sweep, question, len(own))
-        cost = _cost(sweep, question)
-    except StoreError:  # nothing of this sweep can be told: all of it failed, or its text is no longer here
+        known = _known_beforehand(sweep, next_space, len(own))
+        cost = _cost(sweep, next_space)
+    except StoreError:  # no warm start: every run failed, or the text is no longer here
         return
     yield Step(
         kind="search",
         sweep=sweep.name,
         reason=f"{len(own | warm)} configurations are scored, and the space has {_count(left)} more",
-        command=_search_command(sweep, question),
+        command=_search_command(sweep, next_space),
         configurations=known,
         seeds=space.seeds,
         runs=more * len(space.seeds),
@@ -219,11 +219,11 @@ def _search(sweep: Sweep) -> Iterator[Step]:
 
 
 def _count(left: float) -> str:
-    return "no end of" if math.isinf(left) else f"{int(left)}"
+    return "infinitely many" if math.isinf(left) else f"{int(left)}"
 
 
 def _more(sweep: Sweep, more: int) -> SearchSpace:
-    """The same question for more configurations: one that learns is told of all before, one that does not goes on."""
+    """The same search space with more configurations: an adaptive one is warm-started, any other continues its list."""
     name = f"{sweep.name}-more"
     if sweep.space.adaptive:
         sweeps = (*sweep.space.warm_start, sweep.name)
@@ -231,30 +231,30 @@ def _more(sweep: Sweep, more: int) -> SearchSpace:
     return sweep.space.model_copy(update={"name": name, "run_cap": (sweep.space.run_cap or 0) + more})
 
 
-def _search_command(sweep: Sweep, question: SearchSpace) -> str:
+def _search_command(sweep: Sweep, next_space: SearchSpace) -> str:
     changed = (f" --set {shlex.quote(override_text(key, value))}" for key, value in sweep.space.overrides.items())
-    warm_starts = "".join(f" --warm-start {name}" for name in question.warm_start)
+    warm_starts = "".join(f" --warm-start {name}" for name in next_space.warm_start)
     return (
         f"orchestrator sweep {shlex.quote(str(sweep.folder / SPACE_FILE))}{''.join(changed)} "
-        f"--trials {question.run_cap}{warm_starts} --name {question.name}{store_option(sweep.store)}"
+        f"--trials {next_space.run_cap}{warm_starts} --name {next_space.name}{store_option(sweep.store)}"
     )
 
 
-def _known_beforehand(sweep: Sweep, question: SearchSpace, asked: int) -> tuple[dict[str, Any], ...]:
-    """What the step would ask for whatever comes of it: all of a list, the first of a search that learns."""
-    if question.method == "gp":
+def _known_beforehand(sweep: Sweep, next_space: SearchSpace, asked: int) -> tuple[dict[str, Any], ...]:
+    """Configurations that do not depend on results to come: all of a list, the first of an adaptive search."""
+    if next_space.method == "gp":
         return ()
     from orchestrator.search.searcher import Searcher  # late: Optuna, which only a search pays for
 
     earlier: list[dict[str, Any]] = []
-    precedents = precedents_of(sweep.store, question) if question.warm_start else ()
-    searcher = Searcher(question, sweep.sweep_seed, precedents)
-    for _ in range(1 if question.method in LEARNING else question.run_cap or 0):
+    precedents = precedents_of(sweep.store, next_space) if next_space.warm_start else ()
+    searcher = Searcher(next_space, sweep.sweep_seed, precedents)
+    for _ in range(1 if next_space.method in LEARNING else next_space.run_cap or 0):
         values = searcher.ask(earlier, {})
         if values is None:
             break
         earlier.append(values)
-    return tuple(earlier if question.method in LEARNING else earlier[asked:])
+    return tuple(earlier if next_space.method in LEARNING else earlier[asked:])
 
 
 def _scores(sweep: Sweep) -> list[float]:
@@ -271,7 +271,7 @@ def _is_in_bpb(sweep: Sweep) -> bool:
 
 
 def _warm_start_scores(sweep: Sweep) -> list[float]:
-    """Means that the sweep was told when it began, of configurations within its limits."""
+    """Means that the sweep was warm-started with, of configurations within its limits."""
     if not _is_in_bpb(sweep):
         return []
     outcomes = [precedent.outcome for precedent in sweep.precedents]
@@ -293,6 +293,6 @@ def _gain_of_more(sweep: Sweep, scores: Sequence[float], count: int) -> float | 
     return float(gain)
 
 
-def _cost(sweep: Sweep, question: SearchSpace) -> dict[str, Any]:
-    plan = plan_here(question, 1, None, sweep.store)
+def _cost(sweep: Sweep, next_space: SearchSpace) -> dict[str, Any]:
+    plan = plan_here(next_space, 1, None, sweep.store)
     return {"seconds": plan.seconds, "gpu_hours": plan.gpu_hours}

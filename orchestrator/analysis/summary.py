@@ -1,4 +1,4 @@
-"""What a sweep says when people look at it: table, verdict, figure, scale. Reads records; runs nothing."""
+"""Prints the results of a sweep: table, verdict, figure, scale. Reads records; runs nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from trainer.spec.record import Record
 
 
 def conclude(sweep: Sweep, console: Console, format: str) -> None:
-    """The end of a sweep: with `json` the rows per configuration on stdout, else everything a person wants."""
+    """The end of a sweep: with `json` the rows per configuration on stdout, else everything as text."""
     frame = rows_of(sweep)
     table = table_of(sweep, frame)
     if format == "json":

@@ -25,7 +25,7 @@ MOST_UNRANKED = 10
 
 
 def rows_of(sweep: Sweep) -> pd.DataFrame:
-    """The sweep's rows, in the order its configurations were asked."""
+    """The sweep's rows, in the order its configurations were chosen."""
     return read_rows(sweep.folder, sweep.space.swept_keys, [asked.id for asked in sweep.asked()])
 
 
@@ -42,10 +42,10 @@ def _width(console: Console) -> int:
 
 
 def baseline_of(sweep: Sweep) -> str:
-    """Identity of the baseline: the first configuration asked."""
+    """Identity of the baseline: the first configuration."""
     asked = sweep.asked()
     if not asked:
-        raise UserError(f"sweep '{sweep.name}' has asked nothing yet; go on with: {sweep.command('resume')}")
+        raise UserError(f"sweep '{sweep.name}' has no configurations yet; go on with: {sweep.command('resume')}")
     return asked[0].id
 
 
@@ -90,6 +90,6 @@ def print_table(sweep: Sweep, per: Literal["run", "config"], format: str) -> Non
 
 
 def warn_unreadable(frame: pd.DataFrame, console: Console) -> None:
-    """Names the records that could not be read; they are in no table."""
+    """Prints the records that could not be read; they are in no table."""
     for line in frame.attrs.get("unreadable", ()):
         console.print(f"left out: {line}", style="red", soft_wrap=True)

@@ -120,7 +120,7 @@ def evidence_of(space: SearchSpace, block: Block | None, store: Path) -> Evidenc
 
 def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread:
     """From the store's runs of the same preset with the same changes; else the median of the published records."""
-    found: list[NDArray[np.float64]] = []
+    pooled: list[NDArray[np.float64]] = []
     names = []
     for sweep in list_sweeps(store):
         if (sweep.preset, dict(sweep.space.overrides)) != (space.preset, dict(space.overrides)):
@@ -130,9 +130,9 @@ def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread:
         baseline = [item.id for item in sweep.asked()][:1]
         samples = list(_differences(finished, baseline, block)) if block else independent_scores(finished, "val_bpb")
         samples = [sample for sample in samples if len(sample) > 1]
-        found += samples
+        pooled += samples
         names += [sweep.name] if samples else []
-    shared = SharedVariance.of(found)
+    shared = SharedVariance.of(pooled)
     if shared.df:
         sd_bpb = float(shared.pooled) ** 0.5
         return Spread(sd_bpb, f"measured in {_listed(names)}, {shared.df:.0f} degrees of freedom")
@@ -177,7 +177,7 @@ def evidence_lines(evidence: Evidence, gain_bpb: float | None = None) -> list[st
     if design.test in ("moderated", "two-way"):
         lines.append(f"  variance: shared is {SHARED_COST}")
     if evidence.first_look is not None:
-        lines.append("  a race stops as soon as it knows: all of these seeds are the most it may take")
+        lines.append("  a race stops as soon as it is decided: these seeds are its maximum")
     others = [(n, evidence.with_seeds(n).minimum_detectable_effect(POWER)) for n in LADDER if n != design.n]
     lines.append("  " + "; ".join(f"{n} seeds: {gain:.4f}" for n, gain in others if gain is not None))
     if evidence.adaptive:

@@ -1,4 +1,4 @@
-"""The price before the run: what a sweep would compute, what the store has already, seconds, GPU-hours, bytes on disk.
+"""Estimates a sweep before it runs: what it would compute, what is stored, seconds, GPU-hours, bytes on disk.
 
 Reads fingerprints and the store alone; starts neither torch nor Ray. Seconds are means over earlier runs in this store
 of the same sizes, else what the preset declares, and so an estimate: they know nothing of this machine's load.
@@ -53,11 +53,11 @@ ALONE = Resources()
 def plan_here(space: SearchSpace, slots: int | None, workers: int | None, store: Path, inline: bool = False) -> Plan:
     """The plan for this machine; for the preset's own hardware when that has GPUs and this machine has none.
 
-    slots, workers:  as asked; None for what fits
-    inline:          one run after another in one process, which waits for no Ray
+    slots, workers:  as given; None for what fits
+    inline:          one run after another in one process, which does not start Ray
     """
     texts = None
-    with contextlib.suppress(DataError):  # a price can be told before the text is fetched
+    with contextlib.suppress(DataError):  # the estimate works before the text is fetched
         texts = text_digests(space.base.data)
     declared, here = expected_of(space.preset), num_gpus()
     elsewhere = declared is not None and declared.gpus > 0 and not here
@@ -134,8 +134,8 @@ class _RunFingerprints:
 
     def distinct(self, configurations: Iterable[Configuration], stage: str, seeds: Sequence[int]) -> set[str]:
         """Distinct fingerprints of one stage over configurations and seeds."""
-        found = (self.of(item, seed).get(stage) for item in configurations for seed in seeds)
-        return {fingerprint for fingerprint in found if fingerprint is not None}
+        fingerprints = (self.of(item, seed).get(stage) for item in configurations for seed in seeds)
+        return {fingerprint for fingerprint in fingerprints if fingerprint is not None}
 
     def touched(self, stage: str) -> bool:
         """Whether a swept key changes the stage, seeds held fixed."""
@@ -187,7 +187,7 @@ def _plan_runs(
     unchosen: int,
     recorded: Collection[str],
 ) -> Iterable[RunPlan]:
-    """Every run as it is asked; one that is not chosen yet stands on stages of its own where a swept key reaches."""
+    """Every run in order; one not chosen yet has stages of its own wherever a swept key changes the stage."""
     held = cache(lambda stage, fingerprint: store.find(stage, fingerprint) is not None)
     for item in (form for asked in known for form in _forms(space, asked)):
         for seed in space.seeds:

@@ -1,6 +1,6 @@
 """How long a sweep takes on so many slots: its stages simulated, runs chosen by the same function as the feed's.
 
-Knows nothing of what a search learns on the way, nor of a slow machine; what passes before the first run is `START_S`,
+Ignores what a search learns on the way and differences between machines; what passes before the first run is `START_S`,
 without Ray `INLINE_START_S`.
 """
 

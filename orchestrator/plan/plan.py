@@ -29,7 +29,7 @@ class StagePlan:
     cached: int
     """Of these, finished in the store; configurations not yet chosen count as missing."""
     seconds_each: float | None
-    """Expected seconds of one; None where nobody knows."""
+    """Expected seconds of one; None if unknown."""
     seconds_from: SecondsFrom
     """A wall clock that is used up, earlier runs in this store, or what the preset declares."""
     bytes_each: float | None
@@ -84,7 +84,7 @@ class Plan:
     fewest_runs: int
     """Below `total_runs` where configurations may be pruned or eliminated."""
     recorded_runs: int
-    """Runs that have their record already, from an earlier life of the same sweep."""
+    """Runs that have their record already, from an earlier driver of the same sweep."""
     configurations: tuple[Configuration, ...]
     """Baseline and grid; of a sampled search only the baseline is known."""
     stages: tuple[StagePlan, ...]
@@ -101,12 +101,12 @@ class Plan:
 
     @property
     def mode(self) -> Literal["steps", "clock"]:
-        """What ends a training: a number of steps asks the same of every machine, the clock does not."""
+        """What ends a training: a number of steps is the same on every machine, a time limit is not."""
         return "steps" if self.space.base.budget.train_s is None else "clock"
 
     @property
     def exact(self) -> bool:
-        """Whether the counts hold, or are upper bounds."""
+        """Whether the counts are exact; otherwise they are upper bounds."""
         return all(stage.exact for stage in self.stages)
 
     @property

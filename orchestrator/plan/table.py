@@ -20,8 +20,8 @@ from trainer.spec.units import human_bytes, human_seconds
 
 UNKNOWN = "?"
 MODES = {
-    "steps": "training ends by steps: unlike machines are asked the same question",
-    "clock": "training ends by the clock: the hardware is part of the question, so keep to machines of one kind",
+    "steps": "training ends by steps: different machines compute the same thing",
+    "clock": "training ends by the clock: the result depends on the hardware, so keep to machines of one kind",
 }
 
 
@@ -73,7 +73,7 @@ def _total_row(plan: Plan) -> dict[str, Any]:
 
 
 def run_rows(plan: Plan) -> list[dict[str, Any]]:
-    """One flat row per run in the order they are asked: what it would compute first, and what another run computes."""
+    """One flat row per run in their order: what it would compute first, and what another run computes."""
     claimed: set[Stage] = set()
     rows = []
     for run in plan.runs:
@@ -95,7 +95,7 @@ def run_rows(plan: Plan) -> list[dict[str, Any]]:
 
 
 def plan_text(plan: Plan, gain_bpb: float | None = None) -> RenderableType:
-    """The question, the configurations as far as they are known, a line per stage, its cost and its power.
+    """The search space, the configurations as far as they are known, a line per stage, its cost and its power.
 
     gain_bpb:  a gain beyond the margin whose number of seeds is wanted
     """
@@ -181,7 +181,7 @@ def _notes(plan: Plan) -> Iterator[str]:
     if not plan.text_is_here:
         yield "the text is not here (data.folder, data.tokenizer): nothing could be looked up in the store"
     if any(stage.missing and stage.seconds_each is None for stage in plan.stages):
-        yield f"{UNKNOWN}: not known before one such stage has run in this store; a smaller sweep tells"
+        yield f"{UNKNOWN}: not known before one such stage has run in this store; a smaller sweep measures it"
     if not plan.exact:
         yield "\u2264: at most; configurations are yet to be chosen, or may be pruned or eliminated"
     expected = expected_of(plan.space.preset)

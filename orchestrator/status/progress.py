@@ -52,7 +52,7 @@ class Overview:
         return self._queue.total_runs - len(self._queue.records)
 
     def show(self, screen: Screen, slots: tuple[SlotPicture, ...]) -> None:
-        """Draws the sweep as it stands, and leaves the same picture for other terminals."""
+        """Draws the state of the sweep, and writes the same picture for other terminals."""
         picture = self.picture(slots)
         screen.show(picture)
         if time.monotonic() - self._written_s > WRITE_EVERY_S:
@@ -60,8 +60,8 @@ class Overview:
             self._write(picture)
 
     def close(self) -> None:
-        """Leaves the last picture, with all the time this driver took."""
-        with contextlib.suppress(OSError):  # a full disk was told of by whoever computed; this hides no other fault
+        """Writes the last picture, with all the time this driver took."""
+        with contextlib.suppress(OSError):  # a full disk was reported by the run that hit it; other errors are raised
             self._write(self.picture(()))
 
     def _write(self, picture: SweepPicture) -> None:
@@ -90,13 +90,13 @@ class Overview:
         )
 
     def name(self, run_id: str) -> str:
-        """A run as people know it: its values and its seed."""
+        """The label of a run: its values and its seed."""
         run = self._queue.configuration_of(run_id)
         if run is None:
             return run_id
-        asked = self._queue.configurations[run.index]
+        configuration = self._queue.configurations[run.index]
         short = f"  {run.rung:g} of the schedule" if run.rung < 1 else ""
-        return f"{label(asked, self._sweep.space)}{short}  seed {split_run_id(run_id)[1]}"
+        return f"{label(configuration, self._sweep.space)}{short}  seed {split_run_id(run_id)[1]}"
 
     def _best(self, comparable: Sequence[_Arm]) -> str:
         """The best ranked configuration with its spread, or why there is none: one that is infeasible is never best."""
@@ -137,7 +137,7 @@ class Overview:
         return None if len(self._ends_s) < 2 else (now_s - self._ends_s[0]) / len(self._ends_s)
 
     def _left_s(self, now_s: float, run_s: float | None) -> float | None:
-        """Pace times what is left; before there is a pace, what the plan expected."""
+        """Seconds per run times the runs left; before two runs ended, the estimate of the plan."""
         if run_s is not None:
             return run_s * self.runs_left
         if self._planned_s is None or self._done_before:
@@ -153,7 +153,7 @@ def spread(scores: Sequence[float], unit: str = "bits per byte") -> str:
 
 @dataclass(frozen=True)
 class _Arm:
-    """What the screen knows of one configuration."""
+    """The scores of one configuration, as the screen shows them."""
 
     configuration: Configuration
     records: Sequence[Record | None]

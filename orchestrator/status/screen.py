@@ -1,4 +1,4 @@
-"""One screen for a running sweep: a live panel on a terminal, plain lines elsewhere. Draws; knows nothing of Ray."""
+"""One screen for a running sweep: a live panel on a terminal, plain lines elsewhere. Imports no Ray."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LINE_EVERY_S = 10.0
 
 
 class Screen(Protocol):
-    """Where pictures of a sweep go, and what must be said between them."""
+    """Takes the pictures of a running sweep, and messages between them."""
 
     def __enter__(self) -> Screen: ...
     def __exit__(self, *exc: object) -> None: ...

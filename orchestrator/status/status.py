@@ -23,7 +23,7 @@ LOOK_EVERY_S = 1.0
 def standing(sweep: Sweep) -> dict[str, Any]:
     """One sweep as a row: sweep, state (running, complete, interrupted, or damaged while a record cannot be read),
     recorded, runs, created_at, description, failed (runs by reason), quarantined (machines, and why), damage (of
-    records, and what to do), live (what the driver last told; None while none works).
+    records, and what to do), live (the driver's latest picture; None while no driver runs).
     """
     records, damage = sweep.readable_records()
     busy, asked = sweep.is_locked(), sweep.asked()
@@ -75,8 +75,8 @@ def fault_lines(facts: dict[str, Any]) -> list[str]:
 def listing_line(facts: dict[str, Any]) -> str:
     """One sweep among others."""
     runs = f"{facts['recorded']} of {facts['runs']} runs"
-    asked = human_time(facts["created_at"])
-    return f"{facts['sweep']:<16} {facts['state']:<12} {runs:<18}  {asked}  {facts['description']}"
+    created = human_time(facts["created_at"])
+    return f"{facts['sweep']:<16} {facts['state']:<12} {runs:<18}  {created}  {facts['description']}"
 
 
 def watch(sweep: Sweep, console: Console) -> None:

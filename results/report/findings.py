@@ -1,4 +1,4 @@
-"""What a report says that was found: the answer, who leads and by how much, which knob mattered, seeds and curves.
+"""The findings of a report: the answer, the leader and its gain, which knob mattered, seeds and curves.
 
 Each chapter says what it left out, and why it has nothing to show when it has not. Nothing is computed here that is not
 a count: numbers come from the facts of figures and from tables. What the sweep cost is in `costs`.
@@ -67,10 +67,10 @@ def _as_sentence(words: str) -> str:
 
 
 def question(sweep: SweepResults) -> Chapter:
-    """What was asked, of whom, and what would count as an answer."""
+    """The search space, and what would count as an answer."""
     rows = [[name, words] for name, words in sweep.terms.items()]
-    table = Table("How the question was asked, before anybody saw a number.", ["What", "How"], rows, [False, False])
-    parts: list[Part] = [table if rows else Text(sweep.question)]
+    table = Table("The search space, fixed before any result was known.", ["What", "How"], rows, [False, False])
+    parts: list[Part] = [table if rows else Text(sweep.description)]
     if sweep.space_text:
         parts.append(Code(f"The search space file, {SPACE_FILE}", sweep.space_text, folded=True))
     return Chapter("question", "Question", parts)
@@ -128,8 +128,8 @@ def differences(sweep: SweepResults) -> Chapter:
     signed = {name: facts[name].map("{:+.5f}".format).replace("+nan", "") for name in ("gain", "low", "high")}
     signed |= {name: facts[name].map("{:.2g}".format, na_action="ignore") for name in P_VALUES}
     margin = facts["margin"].median()
-    asked = f"; the margin is {margin:.5f} bits per byte" if margin > 0 else ""
-    table = table_of(facts.assign(**signed), heads, f"Each difference with the test behind its verdict{asked}.")
+    margin_note = f"; the margin is {margin:.5f} bits per byte" if margin > 0 else ""
+    table = table_of(facts.assign(**signed), heads, f"Each difference with the test behind its verdict{margin_note}.")
     parts = [plot("gains", "Gains", gain_figure(facts), caption), table, *_acceptances(sweep)]
     return Chapter("differences", "Differences", parts)
 
@@ -138,8 +138,8 @@ def _acceptances(sweep: SweepResults) -> list[Part]:
     """What rules of acceptance say, one folded table for each rule."""
     by_policy: dict[Policy, list[Sequence[str]]] = {}
     for item in sweep.acceptances:
-        said = item.reason if item.p is None else f"p = {item.p:.2g}"
-        by_policy.setdefault(item.policy, []).append((sweep.label(item.candidate), item.answer, said))
+        because = item.reason if item.p is None else f"p = {item.p:.2g}"
+        by_policy.setdefault(item.policy, []).append((sweep.label(item.candidate), item.answer, because))
     heads = ["candidate", "answer", "because"]
     return [
         Table(f"Would it be accepted? {policy.name}: {policy.rule}", heads, rows, [False] * 3, folded=True)
@@ -148,7 +148,7 @@ def _acceptances(sweep: SweepResults) -> list[Part]:
 
 
 def importance(sweep: SweepResults) -> Chapter:
-    """Which knobs told the best configurations from the rest."""
+    """Which knobs separated the best configurations from the rest."""
     facts, reason = importance_facts(sweep)
     if reason:
         return Chapter("importance", "Parameter importance", [Text(f"Not shown: {reason}.")])

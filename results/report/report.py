@@ -42,7 +42,7 @@ def report_html(sweep: SweepResults) -> str:
     """The report as one HTML document."""
     page = Page(
         title=f"Sweep {sweep.name}",
-        lead=sweep.question,
+        lead=sweep.description,
         standing=_standing(sweep),
         chapters=[chapter(sweep) for chapter in CHAPTERS],
         made_at=human_time(now()),

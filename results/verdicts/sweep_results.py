@@ -26,52 +26,52 @@ from results.verdicts.seed_ledger import SeedOutcome
 from results.verdicts.terms import Terms
 from results.verdicts.verdict import Verdict
 
-RECORDS_QUESTION = "Which published records of the challenge are better than the one before, by more than chance?"
+RECORDS_DESCRIPTION = "Which published records of the challenge are better than the one before, by more than chance?"
 RULES = ("pg-written", "pg-frontier-p25")
 """The challenge's rule as it is written, and as its later rows were judged."""
 
 
 @dataclass(frozen=True)
 class SweepResults:
-    """Everything that is known of a sweep."""
+    """The results of one sweep."""
 
     name: str
-    question: str
+    description: str
     frame: pd.DataFrame
     """One row per run, as `read_rows` gives it."""
     ranking: Ranking
     """How its configurations are ranked, and against which baseline."""
     verdicts: Sequence[Verdict]
     labels: Mapping[str, str]
-    """What people call each configuration, the baseline included."""
+    """The label of each configuration, the baseline included."""
     seed_outcomes: Sequence[SeedOutcome] = ()
     """What became of every seed ever declared for these configurations, in any sweep of the store."""
     acceptances: Sequence[Acceptance] = ()
-    """What acceptance rules say of them, where a rule was put to them."""
+    """What acceptance rules say of them, where a rule was applied."""
     swept_keys: Sequence[str] = ()
     terms: Mapping[str, str] = field(default_factory=dict)
-    """How the question was asked, in words by heading."""
+    """The search space in words, by heading."""
     total_runs: int | None = None
     adaptive: bool = False
-    """Whether results steered the choice of configurations."""
+    """Whether the choice of configurations depended on results."""
     outcomes: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(OUTCOME_COLUMNS)))
     """One row per run and stage, as `read_outcomes` gives it."""
     planned: Sequence[Mapping[str, Any]] | None = None
     """The plan as rows, made before the first run; None when none was kept."""
     wall_s: float | None = None
-    """Seconds that drivers were at work on the sweep, over all its lives."""
+    """Seconds that drivers worked on the sweep, all drivers together."""
     machines: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(machines.COLUMNS)))
     """One row per machine, as `read_machines` gives it."""
     by_the_clock: bool = False
-    """Whether training ends by the clock, so that the hardware is part of the question."""
+    """Whether training ends by the clock, so that results depend on the hardware."""
     curve_of: Callable[[str], bytes | None] = lambda fingerprint: None
     """The learning curve of a training by its fingerprint, as CSV; None where it is gone."""
     example: Mapping[str, Any] | None = None
     """The record of one run of the best configuration, or of any that ended."""
     commands: Sequence[str] = ()
-    """What to type to have the sweep again."""
+    """Commands that repeat the sweep."""
     space_text: str = ""
-    """The search space file as it was asked."""
+    """The text of the search space file."""
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -85,7 +85,7 @@ class SweepResults:
 
     @property
     def baseline(self) -> str:
-        """The configuration that others are measured against."""
+        """The configuration that others are compared with."""
         return self.ranking.baseline
 
     @property
@@ -109,11 +109,11 @@ class SweepResults:
         return replace(self, example=record)
 
     def verdict_of(self, config: str | None) -> Verdict | None:
-        """What can be said about one configuration; None for the baseline or a stranger."""
+        """What can be said about one configuration; None for the baseline or an unknown one."""
         return next((verdict for verdict in self.verdicts if verdict.config == config), None)
 
     def label(self, config: str) -> str:
-        """What people call a configuration."""
+        """The label of a configuration."""
         return self.labels.get(config, config)
 
 
@@ -128,7 +128,7 @@ def published_results() -> SweepResults:
     verdicts = [compare(arms[name], arms[before], terms)[0] for before, name in itertools.pairwise(names)]
     return SweepResults(
         name="published records",
-        question=RECORDS_QUESTION,
+        description=RECORDS_DESCRIPTION,
         frame=_full_rows(pd.concat(arms.values(), ignore_index=True)),
         ranking=Ranking(baseline=names[0], own_seeds=True),
         verdicts=verdicts,

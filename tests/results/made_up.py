@@ -43,7 +43,7 @@ def sweep_results(
     frame = frame_of(rows, KEYS, list(dict.fromkeys(row["config"] for row in rows)))
     made = SweepResults(
         name="made-up",
-        question="Which learning rate?",
+        description="Which learning rate?",
         frame=frame,
         ranking=Ranking(baseline="base", seeds=SEEDS),
         verdicts=compare(frame, "base", Terms(0.005, "nats"), Evidence(exploratory=True)) if verdicts else [],

@@ -23,7 +23,7 @@ def sweep(tmp_path):
 def test_the_results_hold_question_rows_verdict_and_example(sweep):
     results = load_results(sweep)
     best = results.verdict_of(results.best)
-    assert results.question == "Is test-time training worth it?"
+    assert results.description == "Is test-time training worth it?"
     assert len(results.frame) == results.total_runs == 6
     assert (best.conclusion, best.test, best.n_candidate) == ("better", "paired t-test", 3)
     assert results.label(results.baseline) == "baseline"

@@ -59,7 +59,7 @@ def test_every_piece_of_text_from_people_is_escaped(tmp_path):
         replace(
             made,
             name=EVIL,
-            question=EVIL,
+            description=EVIL,
             frame=made.frame.assign(error=error, status=status, versions=EVIL),
             labels=dict.fromkeys(made.labels, EVIL),
             terms={EVIL: EVIL},
