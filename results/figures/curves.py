@@ -25,7 +25,7 @@ COLUMNS = ("group", "seed", "fingerprint", "step", "train_loss", "elapsed_s", "n
 
 
 def curve_facts(sweep: SweepResults) -> pd.DataFrame:
-    """One row per drawn point: group (who trains so), seed, fingerprint, step, train_loss (nats per token), elapsed_s,
+    """One row per drawn point: group (by label), seed, fingerprint, step, train_loss (nats per token), elapsed_s,
     and num_steps that the point is the mean of.
 
     Groups follow the ranking, the baseline's first. `attrs['num_left_out']` counts trainings not drawn, and
@@ -50,9 +50,11 @@ def _trainings(sweep: SweepResults) -> pd.DataFrame:
     order = {config: place for place, config in enumerate(sweep.table["config"])} | {sweep.baseline: -1}
     trained = outcomes[(outcomes["stage"] == "train") & outcomes["config"].isin(list(order))]  # short runs are in none
     trained = trained.assign(place=trained["config"].map(order)).sort_values(["place", "seed"], kind="stable")
-    sharing = {mark: tuple(dict.fromkeys(configs)) for mark, configs in trained.groupby("fingerprint")["config"]}
+    sharing = {
+        fingerprint: tuple(dict.fromkeys(configs)) for fingerprint, configs in trained.groupby("fingerprint")["config"]
+    }
     distinct = trained.drop_duplicates("fingerprint")
-    return distinct.assign(group=[_named(sweep, sharing[mark]) for mark in distinct["fingerprint"]])
+    return distinct.assign(group=[_named(sweep, sharing[fingerprint]) for fingerprint in distinct["fingerprint"]])
 
 
 def _named(sweep: SweepResults, configs: tuple[str, ...]) -> str:

@@ -108,7 +108,7 @@ def _word(value: Any) -> str:
 
 
 def importance_figure(facts: pd.DataFrame) -> Figure:
-    """Each key's share as a bar, and a mark where chance alone would reach."""
+    """Each key's share as a bar, and a line where chance alone would reach."""
     figure = new_figure(1.3 + 0.42 * len(facts))
     ax = figure.subplots()
     tidy(ax, "x")

@@ -1,6 +1,6 @@
 """What a sweep used of its limits: bytes and seconds.
 
-A limit is the recipe's budget; whether a run kept it was decided when the run was recorded, and is only told here.
+A limit is the recipe's budget; whether a run kept it was decided when the run was recorded, and is only shown here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LIMITS = {
 """Column of the row: its field of the budget, its axis, and what turns it into the axis' unit."""
 MOST_ROWS = 15
 NEAR = 3
-"""A limit further off than so many times the largest value is told in words, not drawn."""
+"""A limit further off than so many times the largest value is named in words, not drawn."""
 
 
 def limit_facts(sweep: SweepResults) -> pd.DataFrame:

@@ -100,7 +100,7 @@ def _pairs(sweep: SweepResults, configs: list[str]) -> dict[str, list[float]]:
     reference = runs[runs["config"] == sweep.baseline].groupby("artifact")["val_bpb"].mean()
     ours = runs[runs["config"].isin(configs)]
     gains = (ours["artifact"].map(reference).astype("float64") - ours["val_bpb"]).dropna()
-    return {str(config): list(found) for config, found in gains.groupby(ours["config"])}
+    return {str(config): list(values) for config, values in gains.groupby(ours["config"])}
 
 
 def gain_figure(facts: pd.DataFrame) -> Figure:

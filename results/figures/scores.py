@@ -1,6 +1,6 @@
 """Figures in two steps: the facts as a small table, then the drawing of exactly those facts.
 
-Here: scores over the values of each swept key, a point per run. How figures look is said in `drawing`.
+Here: scores over the values of each swept key, a point per run. The look of figures is in `style`.
 """
 
 from __future__ import annotations
@@ -164,9 +164,9 @@ def _draw_legend(figure: Figure, facts: pd.DataFrame, styles: dict[int, dict[str
         figure.text(0.5, 0.5, "no configuration beside the baseline is complete and feasible", ha="center", va="center")
         return
     ax, first = figure.axes[0], facts.iloc[0]
-    told_apart = len({style["color"] for style in styles.values()}) == len(styles)
-    for seed, style in list(styles.items())[: None if told_apart else 1]:
-        ax.scatter([], [], label=f"seed {seed}" if told_apart else f"{len(styles)} seeds", **POINT, **style)
+    distinct_colors = len({style["color"] for style in styles.values()}) == len(styles)
+    for seed, style in list(styles.items())[: None if distinct_colors else 1]:
+        ax.scatter([], [], label=f"seed {seed}" if distinct_colors else f"{len(styles)} seeds", **POINT, **style)
     ax.scatter([], [], label="mean of a configuration", **MEAN)
     if math.isfinite(first["baseline_mean"]):
         ax.plot([], [], label=f"baseline {first['baseline_mean']:.4f}", **BASELINE)

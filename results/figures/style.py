@@ -1,6 +1,6 @@
 """One look for every figure, on paper and inside a page.
 
-Matplotlib's object API without a window or global state. Colours are Okabe and Ito's, told apart by shape as well.
+Matplotlib's object API without a window or global state. Colours are Okabe and Ito's, and shapes differ as well.
 Inside a page a figure is SVG whose colours are the page's own, so that it follows light and dark. What is drawn is
 decided elsewhere, in the figures' facts.
 """
@@ -75,9 +75,9 @@ def as_svg(figure: Figure, name: str, title: str, description: str) -> str:
     box = re.search(r'viewBox="[^"]*"', svg)
     assert box is not None
     head = f'<svg class="figure" {box[0]} role="img" aria-labelledby="{name}-title {name}-words">'
-    told = f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-words">{escape(description)}</desc>'
+    labels = f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-words">{escape(description)}</desc>'
     body = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index(">") + 1 :], flags=re.DOTALL)
-    return head + told + _in_page_style(body, name)
+    return head + labels + _in_page_style(body, name)
 
 
 def _in_page_style(body: str, name: str) -> str:

@@ -41,13 +41,13 @@ def plan(sweep: SweepResults) -> Chapter:
         "reused": "found in the store", "planned_each_s": "planned, each", "spent_each_s": "spent, each",
         "planned_s": "planned time", "spent_s": "time spent", "unshared_s": "if never shared",
     }  # fmt: skip
-    signs = " ≤ marks an upper bound, ? what nobody knew."
+    signs = " ≤ marks an upper bound, ? an unknown value."
     caption = f"Stages: {SAVED}.{signs if sweep.planned else ' No plan was kept when this sweep began.'}"
     spent = human_seconds(float(facts["spent_s"].sum()))
     saved = human_seconds(saved_s(sweep.outcomes))
     words = f"{_runs_in_words(sweep)} They took {spent} of computing; sharing stages saved {saved}."
-    told = in_words(sweep.outcomes, sweep.planned, sweep.wall_s)
-    totals = [line for line in told if line[0] not in {*facts["stage"], "saved by sharing stages"}]
+    lines = in_words(sweep.outcomes, sweep.planned, sweep.wall_s)
+    totals = [line for line in lines if line[0] not in {*facts["stage"], "saved by sharing stages"}]
     whole = [Table("The whole sweep.", ["", "planned", "actual"], totals, [False, True, True])] if totals else []
     return Chapter("plan", "Plan against actual", [Text(words), *whole, table_of(shown, heads, caption)])
 
@@ -69,7 +69,7 @@ def spending(sweep: SweepResults) -> Chapter:
     """Bytes and seconds against their limits."""
     limits = limit_facts(sweep)
     if limits.empty:
-        return Chapter("budget", "Budget use", [Text("No run says what it used.")])
+        return Chapter("budget", "Budget use", [Text("No run recorded what it used.")])
     used = use_facts(sweep)
     words = limits.assign(
         **{
@@ -89,7 +89,7 @@ def machines(sweep: SweepResults) -> Chapter:
     facts = sweep.machines
     if facts.empty:
         return Chapter("machines", "Machines", [Text("No machine computed anything for these numbers.")])
-    told = machine_lines(facts, sweep.by_the_clock) or [_alike(facts)]
+    lines = machine_lines(facts, sweep.by_the_clock) or [_alike(facts)]
     shown = facts.assign(
         tokens_per_s=["" if pd.isna(speed) else f"{speed:,.0f}" for speed in facts["tokens_per_s"]],
         quarantined=facts["quarantined"].where(facts["quarantined"] != "", "no"),
@@ -99,7 +99,7 @@ def machines(sweep: SweepResults) -> Chapter:
         "tokens_per_s": "tokens per second", "differs": "differs in", "quarantined": "quarantined",
     }  # fmt: skip
     caption = "Runs that computed something. Set aside: drifted, never averaged in; speed is the median of trainings."
-    return Chapter("machines", "Machines", [*(Text(line) for line in told), table_of(shown, heads, caption)])
+    return Chapter("machines", "Machines", [*(Text(line) for line in lines), table_of(shown, heads, caption)])
 
 
 def _alike(machines: pd.DataFrame) -> str:

@@ -1,6 +1,6 @@
 """Parts of an HTML page and how they become one file: no network, no script, light and dark, ready for print.
 
-A page is chapters, a chapter is parts; the template knows how each part looks. Every text is escaped but the SVG of our
+A page is chapters, a chapter is parts; the template renders each part. Every text is escaped but the SVG of our
 own figures, whose words were escaped when they were drawn.
 """
 
@@ -105,7 +105,7 @@ def table_of(
     Columns whose cells all read as numbers, '≤ 18' and '1.2 s' among them, are set to the right.
     """
     columns = [name for name in heads if name in frame and (frame.empty or frame[name].map(_filled).any())]
-    told = (
+    full_caption = (
         f"{caption} The first {most} of {len(frame):,} rows; `orchestrator table` has all."
         if len(frame) > most
         else caption
@@ -113,7 +113,7 @@ def table_of(
     kept = frame.head(most)
     cells = [[_cell(name, value) for value in kept[name]] for name in columns]
     numeric = [all(READS_AS_NUMBER.match(cell) for cell in column) for column in cells]
-    return Table(told, [heads[name] for name in columns], list(zip(*cells, strict=True)), numeric, folded)
+    return Table(full_caption, [heads[name] for name in columns], list(zip(*cells, strict=True)), numeric, folded)
 
 
 def _filled(value: object) -> bool:

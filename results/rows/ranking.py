@@ -152,7 +152,7 @@ class Ranking:
         rows:  with the limited columns, `legal` and `within_budget`; a column that is left out excludes nobody
         """
         unfulfilled = [Breach(name) for name in CONDITIONS if not all(row.get(name, True) for row in rows)]
-        return (*unfulfilled, *(found for name in self.limits for found in self._outside(name, rows)))
+        return (*unfulfilled, *(breach for name in self.limits for breach in self._outside(name, rows)))
 
     def _outside(self, name: str, rows: Sequence[Mapping[str, Any]]) -> Iterable[Breach]:
         bounds = self.limits[name]

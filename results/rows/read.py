@@ -65,15 +65,15 @@ def _gathered(sweep_folder: Path, read: Callable[[Mapping[str, Any]], T], *furth
 
     further:  folders beside `runs` whose records are read too
     """
-    found: list[T] = []
+    read_values: list[T] = []
     unreadable: list[str] = []
     for path in [path for folder in (RUNS, *further) for path in _record_files(sweep_folder / folder)]:
         try:
             with open(path, "rb") as file:  # noqa: PTH123  a Path each doubles the time of 10,000 records
-                found.append(read(from_json(file.read())))
+                read_values.append(read(from_json(file.read())))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             unreadable.append(f"{path}: {type(error).__name__}: {error}")
-    return found, unreadable
+    return read_values, unreadable
 
 
 def _record_files(folder: Path) -> list[str]:

@@ -57,9 +57,9 @@ class OwnVariance:
 
     @classmethod
     def of(cls, samples: Iterable[Sequence[float] | Array], prior_df: float) -> OwnVariance:
-        """From the scores of one sweep's arms, or the differences of its pairs; copies of one number say nothing."""
-        found = [array[np.isfinite(array)] for array in (np.asarray(one, dtype=np.float64) for one in samples)]
-        differing = [array for array in found if len(array) > 1 and spreads(array)]
+        """From the scores of one sweep's arms, or the differences of its pairs; copies of one number are left out."""
+        finite = [array[np.isfinite(array)] for array in (np.asarray(one, dtype=np.float64) for one in samples)]
+        differing = [array for array in finite if len(array) > 1 and spreads(array)]
         if not differing:
             return NOTHING_BORROWED
         return cls.over([array.var(ddof=1) for array in differing], [len(array) - 1 for array in differing], prior_df)

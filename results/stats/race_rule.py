@@ -7,7 +7,7 @@ alpha divided by the number of configurations:
 - Can no remaining configuration beat the leader by more than the margin? Then the race is over.
 So of all races at most alpha call a configuration better that is not, and at most alpha eliminate or pass over one that
 beats the named winner by more than the margin. What a round decides is a function of the completed rounds alone, never
-of who finished first. Assumes normal scores; lower is better.
+of which run finished first. Assumes normal scores; lower is better.
 Source: Maron and Moore 1994 (racing); Birattari 2002 (F-race); the spending of alpha is in `sequential`.
 """
 
@@ -40,7 +40,7 @@ class RaceRule:
 
 
 @dataclass
-class Heats:
+class RaceBatch:
     """Many races of the same shape at once: one in the product, thousands in a simulation.
 
     S races · A arms, the baseline first · n seeds so far
@@ -60,7 +60,7 @@ class Heats:
     """The named winner; 0, the baseline, while or when there is none."""
 
     @classmethod
-    def start(cls, rule: RaceRule, num_races: int, num_arms: int) -> Heats:
+    def start(cls, rule: RaceRule, num_races: int, num_arms: int) -> RaceBatch:
         """All arms run up to the first look."""
         shape = num_races, num_arms
         all_arms, no_arms = np.ones(shape, dtype=bool), np.zeros(shape, dtype=bool)
@@ -108,7 +108,7 @@ class Standing:
     seeds: Mapping[str, int]
     """How many of the declared seeds each arm needs by now, the baseline included."""
     statuses: Mapping[str, Status]
-    """Of each candidate; 'left' is who was neither named nor eliminated when the seeds were used up."""
+    """Of each candidate; 'left' is one that was neither named nor eliminated when the seeds were used up."""
     better: frozenset[str]
     """Candidates shown better than the baseline by more than the margin."""
     winner: str
@@ -122,33 +122,33 @@ def standing(scores: Mapping[str, Sequence[float]], baseline: str, rule: RaceRul
     scores:  of each arm in the order of the declared seeds, up to the first that is missing; NaN is a failed seed
     """
     arms = [baseline, *(arm for arm in scores if arm != baseline)]
-    heats = Heats.start(rule, 1, len(arms))
+    batch = RaceBatch.start(rule, 1, len(arms))
     for n in range(rule.looks.first, rule.looks.last + 1):
-        running = [arm for arm, runs in zip(arms, heats.running_SA[0], strict=True) if runs]
+        running = [arm for arm, runs in zip(arms, batch.running_SA[0], strict=True) if runs]
         if not running or any(len(scores[arm]) < n for arm in running):
             break
         table = np.full((1, len(arms), n), np.nan)
         for place, arm in enumerate(arms):
             if arm in running:
                 table[0, place] = scores[arm][:n]
-        heats.look(table)
-    winner = arms[heats.winner_S[0]] if heats.winner_S[0] else ""
-    over = not heats.running_SA.any()
-    statuses = {arm: _status(heats, place, over, arm == winner) for place, arm in enumerate(arms) if place}
+        batch.look(table)
+    winner = arms[batch.winner_S[0]] if batch.winner_S[0] else ""
+    over = not batch.running_SA.any()
+    statuses = {arm: _status(batch, place, over, arm == winner) for place, arm in enumerate(arms) if place}
     return Standing(
-        seeds={arm: int(count) for arm, count in zip(arms, heats.seeds_SA[0], strict=True)},
+        seeds={arm: int(count) for arm, count in zip(arms, batch.seeds_SA[0], strict=True)},
         statuses=statuses,
-        better=frozenset(arm for arm, shown in zip(arms, heats.better_SA[0], strict=True) if shown),
+        better=frozenset(arm for arm, shown in zip(arms, batch.better_SA[0], strict=True) if shown),
         winner=winner,
         over=over,
     )
 
 
-def _status(heats: Heats, place: int, over: bool, is_winner: bool) -> Status:
-    if heats.failed_SA[0, place]:
+def _status(batch: RaceBatch, place: int, over: bool, is_winner: bool) -> Status:
+    if batch.failed_SA[0, place]:
         return "failed"
     if is_winner:
         return "winner"
-    if not heats.alive_SA[0, place]:
+    if not batch.alive_SA[0, place]:
         return "eliminated"
     return "left" if over else "running"

@@ -41,8 +41,8 @@ def arms_of(runs: pd.DataFrame, unit: Unit) -> dict[str, Arm]:
     seeds = runs["seed"].to_numpy()
     densities = (runs["val_bpb"] * math.log(2) / runs["val_loss"]).groupby(runs["config"]).median()
     arms = {}
-    for config, found in runs.groupby("config", sort=False).indices.items():
-        places = np.asarray(found)
+    for config, positions in runs.groupby("config", sort=False).indices.items():
+        places = np.asarray(positions)
         kept = places[finished[places]]
         by_artifact: dict[str, list[float]] = {}
         for place in kept:

@@ -1,6 +1,6 @@
 """Is a configuration better than the baseline by more than a margin? One verdict per configuration.
 
-The rules, fixed before anybody looks at the numbers:
+The rules, fixed before any score is known:
 - A configuration and seed counts once: a finished run before any other, then the first.
 - A failed, missing or non-finite seed is never averaged over; nor is an illegal score compared: 'cannot say'.
 - Arms that share trained artifacts (the same export fingerprint) are paired over those; else over the sweep's seeds,

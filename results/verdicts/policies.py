@@ -1,8 +1,8 @@
 """'Would this be accepted?' by the rules that the field's communities apply, with the numbers behind the answer.
 
-A policy is somebody else's rule, applied as they apply it; what we hold to be shown is said by `compare`. Scores are
+A policy is a community's own rule, applied as they apply it; our own verdicts are made by `compare`. Scores are
 compared in bits per byte, so tokenizers do not matter; a margin in nats per token is converted by the candidate's own
-tokens per byte. A rule that needs a spread says 'cannot say' of a single run.
+tokens per byte. A rule that needs a spread answers 'cannot say' for a single run.
 Source: challenge README, "Submission Process", and its pull requests 1900, 1902 and 1967; modded-nanogpt README, rule
 2, and records/track_3_optimization/README.md.
 """
@@ -28,7 +28,7 @@ from trainer.spec.units import bits_per_byte_to_nats, nats_to_bits_per_byte
 SIGMA_NATS = 0.0013
 """Seed-to-seed standard deviation that mng-track3 takes as known."""
 TARGET_NATS = 3.28
-"""Validation loss that both tracks of modded-nanogpt must reach when nobody is named to compare with."""
+"""Validation loss that both tracks of modded-nanogpt must reach when there is no incumbent."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,14 @@ LEAST_SCALED_GAIN_NATS = 0.004
 
 @dataclass(frozen=True)
 class Acceptance:
-    """What a policy says of one candidate."""
+    """The answer of a policy for one candidate."""
 
     policy: Policy
     candidate: str
     incumbent: str
     answer: Literal["accepted", "not accepted", "cannot say"]
     reason: str = ""
-    """Why nothing can be said; then the numbers below are empty."""
+    """Why there is no answer; then the numbers below are empty."""
     n_candidate: int | None = None
     n_incumbent: int | None = None
     gain_bpb: float | None = None
@@ -101,14 +101,14 @@ class Acceptance:
     @property
     def sentence(self) -> str:
         """The answer in words."""
-        said = f"{self.candidate} against {self.incumbent}: {self.answer} under {self.policy.name}"
+        answer = f"{self.candidate} against {self.incumbent}: {self.answer} under {self.policy.name}"
         if self.gain_bpb is None:
-            return f"{said}, {self.reason}."
+            return f"{answer}, {self.reason}."
         nats = "" if self.gain_nats is None else f" ({self.gain_nats:+.5f} nats per token)"
-        margin = f", {self.margin_bpb:.5f} of it are asked for" if self.margin_bpb else ""
+        margin = f", {self.margin_bpb:.5f} of it are required" if self.margin_bpb else ""
         runs = f"{self.n_candidate} against {self.n_incumbent} runs" if self.n_incumbent else f"{self.n_candidate} runs"
         numbers = f"gain {self.gain_bpb:+.5f} bits per byte{nats}{margin}; {runs}, p = {self.p:.2g}"
-        return f"{said} ({self.policy.rule}): {numbers}.{' ' + self.note if self.note else ''}"
+        return f"{answer} ({self.policy.rule}): {numbers}.{' ' + self.note if self.note else ''}"
 
 
 def policy_of(name: str) -> Policy:
@@ -124,7 +124,7 @@ def accept(
     incumbent: pd.DataFrame | None = None,
     seeds: Collection[int] | None = None,
 ) -> Acceptance:
-    """What the policy says of these runs.
+    """The answer of the policy for these runs.
 
     candidate, incumbent:  rows of one configuration each; without an incumbent the policy's own target counts
     seeds:                 those the candidate must have finished; by default those it has
@@ -147,7 +147,9 @@ def accept(
     (arm,) = arms_of(rows, "bpb").values()
     scores, tokens = pd.Series(arm.scores), arm.tokens_per_byte
     if math.isnan(tokens) and (policy.margin_nats or policy.test == "known sigma" or other is None):
-        return replace(asked, reason="the candidate's val_loss is not known, so nats cannot be told in bits per byte")
+        return replace(
+            asked, reason="the candidate's val_loss is not known, so nats cannot be converted to bits per byte"
+        )
     margin = nats_to_bits_per_byte(policy.margin_nats, tokens) if policy.margin_nats else 0.0
     try:
         reference = _scores_to_beat(policy, other, tokens)
@@ -188,18 +190,18 @@ def _judged(
         return _known_sigma(scores, reference, tokens, is_target)
     exact = policy.test == "exact" or (policy.test == "welch or exact" and len(reference) == 1)
     if exact:
-        found = one_sample_t(scores.to_numpy(), float(reference.mean()), margin)
+        result = one_sample_t(scores.to_numpy(), float(reference.mean()), margin)
     else:
-        found = welch_t(scores.to_numpy(), reference.to_numpy(), margin)
+        result = welch_t(scores.to_numpy(), reference.to_numpy(), margin)
     note = "The incumbent has one run, whose score is taken as exact." if exact and policy.test != "exact" else ""
-    return found.t, found.p, found.p < policy.alpha, note
+    return result.t, result.p, result.p < policy.alpha, note
 
 
 def _known_sigma(
     scores: pd.Series[float], reference: pd.Series[float], tokens: float, is_target: bool
 ) -> tuple[float, float, bool, str]:
     if len(scores) < 2:
-        raise NoVerdict("one run shows no spread, so nobody can tell whether the sd taken as known holds here")
+        raise NoVerdict("one run shows no spread, so the sd taken as known cannot be checked here")
     gain_nats = bits_per_byte_to_nats(float(reference.mean() - scores.mean()), tokens)
     scaled = gain_nats / math.sqrt(1 / len(scores) + (0.0 if is_target else 1 / len(reference)))
     p = float(stats.norm.sf(scaled / SIGMA_NATS))
@@ -207,6 +209,6 @@ def _known_sigma(
 
 
 def acceptance_of_records(policy: Policy) -> list[Acceptance]:
-    """What the policy says of every merged record against the one before it."""
+    """The answer of the policy for every merged record against the one before it."""
     rows = list(merged_records().values())
     return [accept(policy, after, before) for before, after in itertools.pairwise(rows)]

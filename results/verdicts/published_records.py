@@ -102,12 +102,12 @@ def _name(asked: str, table: pd.DataFrame) -> str:
     names = table["record"].drop_duplicates()
     number = re.fullmatch(r"(?:pr)?\s*#?(\d+)", asked, re.IGNORECASE)
     if number:
-        found = list(table.loc[(table["pr"] == int(number[1])).fillna(False), "record"].drop_duplicates())
+        matches = list(table.loc[(table["pr"] == int(number[1])).fillna(False), "record"].drop_duplicates())
     else:
-        found = list(names[(names == asked) | (names == UNMERGED + asked)])
-    if len(found) > 1:
-        raise UserError(f"pull request {asked} holds {len(found)} records; name one: {'; '.join(found)}")
-    if not found:
+        matches = list(names[(names == asked) | (names == UNMERGED + asked)])
+    if len(matches) > 1:
+        raise UserError(f"pull request {asked} holds {len(matches)} records; name one: {'; '.join(matches)}")
+    if not matches:
         known = f"{len(names)} are known, e.g. {names.iloc[-1].removeprefix(UNMERGED)} or pr549"
         raise UserError(f"'{asked}' is no published record{did_you_mean(asked, names)}; {known}")
-    return found[0]
+    return matches[0]

@@ -17,7 +17,7 @@ from results.verdicts.terms import Blocks, Evidence, Terms
 from results.verdicts.verdict import Effect, Unit, Verdict
 
 IN_WORDS = {
-    "winner": "nobody in the race beats it by more than the margin",
+    "winner": "no other candidate beats it by more than the margin",
     "eliminated": "eliminated after {n} seeds: it cannot win",
     "left": "neither named nor eliminated when all {n} seeds were used up",
     "running": "still in the race after {n} seeds",
@@ -34,9 +34,9 @@ def race_verdicts(
     evidence: Evidence,
     blocks: Blocks = "artifact",
 ) -> list[Verdict]:
-    """A verdict for every candidate of the race, in the order they were asked.
+    """A verdict for every candidate of the race, in the order of the race.
 
-    evidence:  with all declared seeds in their order; the race sees to the number of comparisons itself
+    evidence:  with all declared seeds in their order; the race corrects for the number of comparisons itself
     blocks:    what paired the runs while the race ran
     """
     seeds = evidence.seeds or ()
@@ -46,8 +46,8 @@ def race_verdicts(
         n = min(race.seeds[config], race.seeds[baseline])
         rows = frame[frame["config"].isin([config, baseline])]
         of_round = Evidence(seeds[:n], objections=evidence.objections, breaches=evidence.breaches)
-        found = compare(rows, baseline, terms, of_round)
-        verdicts += [_judged(verdict, race, rule, status, n) for verdict in found]
+        compared = compare(rows, baseline, terms, of_round)
+        verdicts += [_judged(verdict, race, rule, status, n) for verdict in compared]
     return verdicts
 
 

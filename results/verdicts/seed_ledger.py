@@ -1,7 +1,7 @@
 """The seed ledger: which seeds were declared, which started, and what became of every one of them.
 
 One file per store, only ever appended to. Each line holds the hash of the line before, so that a line that was changed,
-removed or slipped in later is found; a second file names the newest line, so that a cut end is found too. Seeds are
+removed or inserted later is detected; a second file names the newest line, so that a cut end is detected too. Seeds are
 declared before they run; what rests on a choice among seeds whose outcomes were known is refused. It keeps no scores:
 the records do.
 
@@ -9,8 +9,8 @@ the records do.
     {"event": "started", "sweep": "ttt", "config": "3f2a", "seed": 42, "at", "previous"}
     {"event": "ended", "sweep": "ttt", "config": "3f2a", "seed": 42, "status": "done", "at", "previous"}
 
-Machines that share a bucket add to one chain there, an object for each line; the file is then a copy. It notices
-mistakes and short cuts; whoever rewrites both files and the records with care leaves no mark.
+Machines that share a bucket add to one chain there, an object for each line; the file is then a copy. It detects
+mistakes and simple edits; a consistent rewrite of both files and the records is not detected.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FILE = "seed_ledger.jsonl"
 HEAD = "seed_ledger.head"
 """Number and hash of the newest line; written after it, so a killed writer leaves it one line behind."""
 FIRST = "0" * 64
-"""What the first line says of the line before it."""
+"""The hash that the first line holds in place of an earlier line's."""
 MOST_LINES_AT_ONCE = 512
 Purpose = Literal["sweep", "confirm"]
 Entry = dict[str, Any]
@@ -131,7 +131,7 @@ class Ledger:
         return self._entries
 
     def _newest_line(self) -> tuple[int, str]:
-        """Number and hash of the newest line that was written, as far as anybody said."""
+        """Number and hash of the newest line that was written, if it was written."""
         if not self._head.exists():
             return 0, FIRST
         number, digest = self._head.read_text(encoding="utf-8").split()
@@ -140,12 +140,12 @@ class Ledger:
     def _demand(self, newest: tuple[int, str]) -> None:
         """Raises StoreError unless the chain holds the newest line that was written."""
         number, digest = newest
-        unsaid = len(self._entries) > 1 and not self._head.exists()
-        if unsaid or self._hashes[number : number + 1] != [digest]:
-            written = "nobody knows how many" if unsaid else number
+        head_lost = len(self._entries) > 1 and not self._head.exists()
+        if head_lost or self._hashes[number : number + 1] != [digest]:
+            written = "an unknown number of" if head_lost else number
             raise StoreError(
                 f"{self.path}: {written} lines of the seed ledger were written, {len(self._entries)} are there, so "
-                f"nobody can tell which seeds were run. Restore it and {HEAD} from a copy, or begin a new store"
+                f"it is unknown which seeds were run. Restore it and {HEAD} from a copy, or begin a new store"
             )
 
     def _take(self, line: bytes) -> None:
@@ -156,7 +156,7 @@ class Ledger:
         if entry.get("previous") != self._hashes[-1]:
             raise StoreError(
                 f"{self.path}:{len(self._entries) + 1}: the chain of the seed ledger is broken here: a line was "
-                "changed, removed or added by hand, so nobody can tell which seeds were run"
+                "changed, removed or added by hand, so it is unknown which seeds were run"
             )
         if entry["event"] == "declared":
             self._declared[entry["sweep"], entry["config"]] = entry["seeds"]
@@ -182,8 +182,8 @@ class Ledger:
         wanted = 1
         while True:
             keys = [_key(len(self._entries) + number) for number in range(1, wanted + 1)]
-            found = bucket.read_all(keys)
-            lines = [found[key] for key in itertools.takewhile(found.__contains__, keys)]
+            line_of = bucket.read_all(keys)
+            lines = [line_of[key] for key in itertools.takewhile(line_of.__contains__, keys)]
             for line in lines:
                 self._write(line)
             if len(lines) < wanted:
@@ -231,13 +231,13 @@ class Ledger:
     def objection(self, sweep: str, config: str, recorded: Collection[int] = ()) -> str:
         """Why the seeds of a configuration cannot be used for a test in this sweep, or the empty string.
 
-        recorded:  seeds that have a record: one that was never declared is nobody's evidence
+        recorded:  seeds that have a record: one that was never declared does not count
         The declared ones were chosen when outcomes were known (the best k of n) if some had ended before, and others
         that had are left out.
         """
         declared, ended = self._known_before(sweep, config)
         if stray := set(recorded) - declared:
-            return f"seed {_listed(stray)} of {config} has a record, but the seed ledger knows no declaration of it"
+            return f"seed {_listed(stray)} of {config} has a record, but no declaration in the seed ledger"
         if declared & ended and ended - declared:
             return (
                 f"the seeds of {config} were chosen after their outcomes were known: it had run on {_listed(ended)}, "

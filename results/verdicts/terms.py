@@ -1,4 +1,4 @@
-"""What a comparison is asked, apart from the scores: the terms of the test, and what is known of the seeds."""
+"""Inputs of a comparison apart from the scores: the terms of the test, and the evidence on the seeds."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Which seeds count, how they were chosen, what the seed ledger says against them, and who may not win."""
+    """Which seeds count, how they were chosen, the objections of the seed ledger, and who may not win."""
 
     seeds: Sequence[int] | None = None
     """Those that count, and that every configuration must have finished; None: all in the rows."""

@@ -50,7 +50,7 @@ class Verdict:
     sweep: str = ""
     """The sweep of the configuration, where it has one."""
     reason: str = ""
-    """Why nothing can be said; then everything below is empty."""
+    """Why there is no verdict; then everything below is empty."""
     test: str = ""
     assumption: str = ""
     block: Literal["", "artifact", "seed"] = ""
@@ -80,7 +80,7 @@ class Verdict:
     looks: tuple[int, int] | None = None
     """Seeds at the first and the last look of a race."""
     settle: str = ""
-    """The command that puts the winner to fresh seeds, in full; empty where nobody said where its sweep lies."""
+    """The command that runs the winner on fresh seeds, in full; empty where its sweep is not known."""
     breaches: tuple[Breach, ...] = ()
     """Why the configuration is infeasible; empty if it may be ranked."""
     baseline_breaches: tuple[Breach, ...] = ()
@@ -93,17 +93,17 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """The verdict in words for somebody who never heard of a t-test."""
-        said = _of_scores(self)
+        """The verdict in words for readers without statistics."""
+        sentence = _of_scores(self)
         if self.breaches:
-            said = f"{self.config} is infeasible: {_listed(self.breaches)}. Its score alone: {said}"
+            sentence = f"{self.config} is infeasible: {_listed(self.breaches)}. Its score alone: {sentence}"
         elif self.exploratory and self.bpb is not None:
-            said += " Exploratory: the choice was made on these very seeds; settle it with: "
-            said += self.settle or f"orchestrator confirm {self.sweep or 'NAME'}"
+            sentence += " Exploratory: the choice was made on these very seeds; settle it with: "
+            sentence += self.settle or f"orchestrator confirm {self.sweep or 'NAME'}"
         if self.baseline_breaches:
-            said += f"{'' if said.endswith('.') else '.'} {self.baseline} is itself infeasible"
-            said += f" ({_listed(self.baseline_breaches)})."
-        return said
+            sentence += f"{'' if sentence.endswith('.') else '.'} {self.baseline} is itself infeasible"
+            sentence += f" ({_listed(self.baseline_breaches)})."
+        return sentence
 
 
 def _listed(breaches: Sequence[Breach]) -> str:
@@ -121,8 +121,8 @@ def _of_scores(verdict: Verdict) -> str:
     interval = f"{which} of the gain {-verdict.bpb.high:.5f} to {-verdict.bpb.low:.5f} bits per byte"
     claim = f"a gain of more than {_margin(verdict)}" if verdict.bpb.margin else "a gain"
     shown = {"better": "suggested" if verdict.exploratory else "shown"}.get(verdict.conclusion, "not shown")
-    said = f"{measured} ({interval}). At alpha = {verdict.alpha:g} {claim} is {shown}: {_evidence(verdict)}."
-    return said + _no_worse(verdict)
+    sentence = f"{measured} ({interval}). At alpha = {verdict.alpha:g} {claim} is {shown}: {_evidence(verdict)}."
+    return sentence + _no_worse(verdict)
 
 
 def _amount(verdict: Verdict, bpb: float) -> str:
@@ -154,7 +154,7 @@ def _evidence(verdict: Verdict) -> str:
 
 
 def _no_worse(verdict: Verdict) -> str:
-    """A loss that can be excluded, where a gain could not be shown; said of one comparison, without correction."""
+    """A loss that can be excluded, where a gain could not be shown, of one comparison, without correction."""
     if verdict.conclusion == "better" or not verdict.bpb or not verdict.bpb.margin or verdict.p_no_worse is None:
         return ""
     if verdict.p_no_worse >= verdict.alpha:

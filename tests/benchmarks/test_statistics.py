@@ -21,7 +21,7 @@ from results.stats.own_variance import (
     satterthwaite_df,
 )
 from results.stats.power import Design
-from results.stats.race_rule import Heats, RaceRule
+from results.stats.race_rule import RaceBatch, RaceRule
 from results.stats.resampling import bootstrap_interval
 from results.stats.sequential import Looks, p_less
 from results.stats.shared_variance import LEAST_POOLED_DF, SharedVariance
@@ -254,10 +254,10 @@ def race_errors(num_candidates: int, last: int, alpha: float, sds: np.ndarray, r
     for _ in range(SWEEPS // CHUNK):
         scale = random.choice(sds, size=(CHUNK, num_candidates + 1, 1))
         scores = scale * random.normal(size=(CHUNK, num_candidates + 1, last))
-        heats = Heats.start(rule, CHUNK, num_candidates + 1)
+        batch = RaceBatch.start(rule, CHUNK, num_candidates + 1)
         for n in range(rule.looks.first, last + 1):
-            heats.look(scores[:, :, :n])
-        errors += int(heats.better_SA.any(1).sum())
+            batch.look(scores[:, :, :n])
+        errors += int(batch.better_SA.any(1).sum())
     return errors
 
 
@@ -322,10 +322,10 @@ def race_shown(gain: float, num_candidates: int, last: int, random: np.random.Ge
     """How often a race shows the one candidate that is better, among others that are not."""
     scores = random.normal(size=(20_000, num_candidates + 1, last))
     scores[:, 1] -= gain
-    heats = Heats.start(RaceRule(0.0, 0.01, Looks(last)), *scores.shape[:2])
-    for n in range(heats.rule.looks.first, last + 1):
-        heats.look(scores[..., :n])
-    return float(heats.better_SA[:, 1].mean())
+    batch = RaceBatch.start(RaceRule(0.0, 0.01, Looks(last)), *scores.shape[:2])
+    for n in range(batch.rule.looks.first, last + 1):
+        batch.look(scores[..., :n])
+    return float(batch.better_SA[:, 1].mean())
 
 
 NUM_RACERS, MARGIN, ALPHA = 20, 0.002, 0.01
@@ -349,9 +349,9 @@ def outcome(named: np.ndarray, means: np.ndarray) -> tuple[float, float]:
 
 def fixed_design(n: int, means: np.ndarray, sds: np.ndarray, random: np.random.Generator) -> tuple[float, float]:
     """The race's own question asked once, after n seeds of everybody: a race whose only look is the last."""
-    heats = Heats.start(RaceRule(MARGIN, ALPHA, Looks(n, first=n)), *means.shape)
-    heats.look(means[..., None] + sds[..., None] * random.normal(size=(*means.shape, n)))
-    return outcome(heats.winner_S, means)
+    batch = RaceBatch.start(RaceRule(MARGIN, ALPHA, Looks(n, first=n)), *means.shape)
+    batch.look(means[..., None] + sds[..., None] * random.normal(size=(*means.shape, n)))
+    return outcome(batch.winner_S, means)
 
 
 def test_a_race_needs_half_the_runs_of_a_fixed_design():
@@ -368,13 +368,13 @@ def test_a_race_needs_half_the_runs_of_a_fixed_design():
     print(f"| fixed, {fixed_n} seeds each | {fixed_runs} | {fixed_power:.1%} | {fixed_wrong:.2%} |")
     races = {}
     for last in range(fixed_n, fixed_n + 4):
-        heats = Heats.start(RaceRule(MARGIN, ALPHA, Looks(last)), *means.shape)
+        batch = RaceBatch.start(RaceRule(MARGIN, ALPHA, Looks(last)), *means.shape)
         scores = means[..., None] + sds[..., None] * random.normal(size=(*means.shape, last))
         for seeds in range(3, last + 1):
-            heats.look(scores[..., :seeds])
-        power, wrong = outcome(heats.winner_S, means)
-        races[last] = float(heats.seeds_SA.sum(1).mean()), power
-        false_better = np.mean((heats.better_SA & (means >= means[:, :1] - MARGIN)).any(1))
+            batch.look(scores[..., :seeds])
+        power, wrong = outcome(batch.winner_S, means)
+        races[last] = float(batch.seeds_SA.sum(1).mean()), power
+        false_better = np.mean((batch.better_SA & (means >= means[:, :1] - MARGIN)).any(1))
         print(f"| race, at most {last} seeds | {races[last][0]:.1f} on average | {power:.1%} | {wrong:.2%} |")
         assert upper_99(round((wrong + false_better) * len(means)), len(means)) <= 1.1 * ALPHA
     as_strong = [runs for runs, power in races.values() if abs(power - fixed_power) <= 0.02]

@@ -88,7 +88,7 @@ def test_the_table_ranks_who_ran_enough_and_the_verdict_tells_the_race(tmp_path)
     told = "\n".join(verdict_lines(sweep, frame, table))
     assert "is shown" in told
     assert "interval for all looks together" in told
-    assert "nobody in the race beats it by more than the margin" in told
+    assert "no other candidate beats it by more than the margin" in told
     assert "xploratory" not in told
 
 

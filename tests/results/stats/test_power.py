@@ -9,7 +9,7 @@ from statsmodels.stats.power import TTestPower
 
 from results.stats.own_variance import ARM_PRIOR_DF, PAIRS_PRIOR_DF, OwnVariance, satterthwaite_df
 from results.stats.power import Design, design_of, seeds_needed
-from results.stats.race_rule import Heats, RaceRule
+from results.stats.race_rule import RaceBatch, RaceRule
 from results.stats.sequential import Looks
 from results.stats.shared_variance import SharedVariance
 from trainer.spec.errors import UserError
@@ -128,10 +128,10 @@ def test_the_power_of_a_race_is_that_of_its_looks(paired):
     random = np.random.default_rng(5)
     scores = random.normal(size=(4_000, 6, 8)) * (0.5**0.5 if paired else 1.0)  # a difference of two has sd 1
     scores[:, 1] -= gain
-    heats = Heats.start(rule, 4_000, 6)
+    batch = RaceBatch.start(rule, 4_000, 6)
     for n in range(3, 9):
-        heats.look(scores[:, :, :n])
-    assert heats.better_SA[:, 1].mean() == pytest.approx(0.7, abs=0.02)
+        batch.look(scores[:, :, :n])
+    assert batch.better_SA[:, 1].mean() == pytest.approx(0.7, abs=0.02)
 
 
 def test_a_race_needs_a_few_seeds_more_at_most_than_one_look_would():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from results.stats.race_rule import Heats, RaceRule, standing
+from results.stats.race_rule import RaceBatch, RaceRule, standing
 from results.stats.sequential import Looks, p_less
 from results.stats.t_tests import paired_t, welch_t
 
@@ -98,14 +98,14 @@ def test_shift_and_scale_of_scores_and_margin_change_no_race(shift, scale):
     assert standing(moved, "base", rule) == standing(ARMS, "base", RULE)
 
 
-def test_many_heats_are_the_same_race_many_times():
+def test_a_batch_of_races_is_the_same_race_many_times():
     table = np.array(list(ARMS.values()))
-    heats = Heats.start(RULE, 3, 4)
+    batch = RaceBatch.start(RULE, 3, 4)
     for n in range(3, 11):
-        heats.look(np.repeat(table[None, :, :n], 3, axis=0))
+        batch.look(np.repeat(table[None, :, :n], 3, axis=0))
     alone = standing(ARMS, "base", RULE)
-    assert heats.seeds_SA.tolist() == [list(alone.seeds.values())] * 3
-    assert heats.winner_S.tolist() == [1, 1, 1]
+    assert batch.seeds_SA.tolist() == [list(alone.seeds.values())] * 3
+    assert batch.winner_S.tolist() == [1, 1, 1]
 
 
 def test_without_any_difference_few_races_call_anything_better():
@@ -113,7 +113,7 @@ def test_without_any_difference_few_races_call_anything_better():
     random = np.random.default_rng(0)
     rule = RaceRule(margin=0.0, alpha=0.05, looks=Looks(last=10))
     scores = random.normal(size=(300, 6, 10))
-    heats = Heats.start(rule, 300, 6)
+    batch = RaceBatch.start(rule, 300, 6)
     for n in range(3, 11):
-        heats.look(scores[:, :, :n])
-    assert heats.better_SA.any(1).mean() < 0.05
+        batch.look(scores[:, :, :n])
+    assert batch.better_SA.any(1).mean() < 0.05
