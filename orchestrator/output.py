@@ -71,7 +71,7 @@ def print_rows(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def console_for(stderr: bool = False) -> Console:
-    """Where people read. Square brackets are theirs: the reason of a failure, or a question, may hold any."""
+    """The console for people. Markup is off: square brackets in an error or a description are printed as they are."""
     return Console(stderr=stderr, highlight=False, markup=False)
 
 
@@ -104,5 +104,5 @@ def _schema(columns: str) -> dict[str, Any]:
 
 def _type(kind: str) -> Any:
     plain = kind.removesuffix("?")
-    found = TYPES.get(plain, plain)
-    return [found, "null"] if kind.endswith("?") else found
+    name = TYPES.get(plain, plain)
+    return [name, "null"] if kind.endswith("?") else name

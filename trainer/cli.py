@@ -183,13 +183,13 @@ def check(
 def _print_size(out: Console, recipe: Recipe) -> None:
     from trainer.liveness.size import STD, size_of_random_model  # late: it starts torch
 
-    found = size_of_random_model(recipe)
-    beyond = found.model_bytes - found.limit_bytes
+    size = size_of_random_model(recipe)
+    beyond = size.model_bytes - size.limit_bytes
     verdict = f"[yellow]{beyond:,} too many[/yellow]" if beyond > 0 else f"{-beyond:,} to spare"
-    coarser = f"; scales x {found.scale_multiplier:.3f}" if recipe.quantization.fit_bytes else ""
+    coarser = f"; scales x {size.scale_multiplier:.3f}" if recipe.quantization.fit_bytes else ""
     out.print(
         f"artifact of a full-size model of random weights (Gaussian, standard deviation {STD}): "
-        f"{found.model_bytes:,} bytes, {verdict} of {found.limit_bytes:,} beside the code{coarser}"
+        f"{size.model_bytes:,} bytes, {verdict} of {size.limit_bytes:,} beside the code{coarser}"
     )
 
 

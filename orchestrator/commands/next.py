@@ -41,5 +41,5 @@ def next_(
         console.print(f"  at most {step.runs} runs, {seconds}{gain}", soft_wrap=True)
 
 
-def _warn(told: str) -> None:
-    console_for(stderr=True).print(f"left out: {told}", style="red", soft_wrap=True)
+def _warn(reason: str) -> None:
+    console_for(stderr=True).print(f"left out: {reason}", style="red", soft_wrap=True)

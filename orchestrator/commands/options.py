@@ -12,7 +12,7 @@ from trainer.store.mirror import store_folder
 
 Space = Annotated[Path, typer.Argument(help="A search space file.", metavar="SPACE.yaml")]
 Name = Annotated[str, typer.Argument(help="A sweep's name; see `orchestrator list`.")]
-Preset = Annotated[str | None, typer.Option(help="Put the question to this preset.")]
+Preset = Annotated[str | None, typer.Option(help="Use this preset instead of the file's.")]
 Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the preset.")]
 Seeds = Annotated[str | None, typer.Option(help="Seeds, e.g. 1,2,3.")]
 Trials = Annotated[int | None, typer.Option(help="Configurations, the baseline not counted.")]

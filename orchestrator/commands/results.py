@@ -84,9 +84,9 @@ def report(
     from orchestrator.sweep.sweep import find_sweep
     from results.report.report import write_report
 
-    found = find_sweep(store, name)
-    page = write_report(load_results(found), out or found.folder / REPORT_PAGE)
+    sweep = find_sweep(store, name)
+    page = write_report(load_results(sweep), out or sweep.folder / REPORT_PAGE)
     if format == "json":
-        print_rows([{"sweep": found.name, "report": str(page)}])
+        print_rows([{"sweep": sweep.name, "report": str(page)}])
     else:
         print(page)

@@ -1,7 +1,7 @@
-"""Which knobs mattered: PED-ANOVA over the configurations of a sweep, held against chance.
+"""Parameter importance: PED-ANOVA over the configurations of a sweep, compared with chance.
 
-The question is which knobs tell the best configurations from the rest, not which way to turn them. Noise makes every
-knob look a little important, so each one stands beside what it would get if scores were dealt out at random.
+It shows which fields separate the best configurations from the rest, not which values are better. Noise makes every
+field look a little important, so each one is shown beside the share it would get if scores were random.
 Source: Watanabe, Bansal, Hutter 2023, "PED-ANOVA"; Optuna's implementation.
 """
 

@@ -66,14 +66,14 @@ def _as_sentence(words: str) -> str:
     return f"{words[:1].upper()}{words[1:]}."
 
 
-def question(sweep: SweepResults) -> Chapter:
+def search_space(sweep: SweepResults) -> Chapter:
     """The search space, and what would count as an answer."""
     rows = [[name, words] for name, words in sweep.terms.items()]
     table = Table("The search space, fixed before any result was known.", ["What", "How"], rows, [False, False])
     parts: list[Part] = [table if rows else Text(sweep.description)]
     if sweep.space_text:
         parts.append(Code(f"The search space file, {SPACE_FILE}", sweep.space_text, folded=True))
-    return Chapter("question", "Question", parts)
+    return Chapter("search-space", "Search space", parts)
 
 
 def ranking(sweep: SweepResults) -> Chapter:

@@ -17,7 +17,7 @@ from trainer.spec.units import human_time
 
 CHAPTERS = (
     findings.verdict,
-    findings.question,
+    findings.search_space,
     costs.plan,
     findings.ranking,
     findings.differences,

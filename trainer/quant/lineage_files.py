@@ -111,9 +111,9 @@ def _dequantized(codes: Tensor, scale: Tensor) -> Tensor:
 
 
 def _unbanked(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    found = {name: tensor for name, tensor in state.items() if name not in BANKS}
+    renamed = {name: tensor for name, tensor in state.items() if name not in BANKS}
     for bank, roles in BANKS.items():
         if bank in state:
             for role, layers in zip(roles, state[bank].chunk(len(roles)), strict=True):
-                found |= {f"blocks.{layer}.{role}": weight for layer, weight in enumerate(layers)}
-    return found
+                renamed |= {f"blocks.{layer}.{role}": weight for layer, weight in enumerate(layers)}
+    return renamed

@@ -46,17 +46,17 @@ def export(context: StageContext, folder: Path) -> dict[str, Metric]:
     started_s = context.settled_s()
     hessians = _hessians(context, weights) if recipe.quantization.method == "gptq" else None
     calibration_s = context.settled_s() - started_s
-    found: dict[str, Metric] = {} if hessians is None else {"calibration_s": calibration_s}
+    metrics: dict[str, Metric] = {} if hessians is None else {"calibration_s": calibration_s}
     model = (weights, recipe.model, recipe.data.vocab_size, recipe.quantization)
     if recipe.quantization.fit_bytes:
         limit_bytes = model_limit_bytes(recipe.budget)
         fitted = encode_to_fit(*model, limit_bytes, hessians, context.check_alone)
         artifact = fitted.artifact
-        found |= {"scale_multiplier": fitted.coarser, "encodings": fitted.encodings}
+        metrics |= {"scale_multiplier": fitted.coarser, "encodings": fitted.encodings}
     else:
         artifact = encode_artifact(*model, hessians, context.check_alone)
     (folder / ARTIFACT).write_bytes(artifact)
-    return {"model_bytes": (folder / ARTIFACT).stat().st_size} | found
+    return {"model_bytes": (folder / ARTIFACT).stat().st_size} | metrics
 
 
 def _hessians(context: StageContext, weights: dict[str, Tensor]) -> dict[str, Tensor]:

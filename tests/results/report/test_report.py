@@ -35,7 +35,7 @@ def words(html):
 def test_every_chapter_of_the_issue_is_there(page):
     heads = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
     assert heads == [
-        "Verdict", "Question", "Plan against actual", "Ranking", "Differences", "Parameter importance", "Seeds",
+        "Verdict", "Search space", "Plan against actual", "Ranking", "Differences", "Parameter importance", "Seeds",
         "Learning curves", "Budget use", "Machines", "Failures", "How to reproduce",
     ]  # fmt: skip
 
