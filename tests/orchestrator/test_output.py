@@ -9,7 +9,7 @@ import pytest
 from orchestrator.cli import main
 from orchestrator.output import COLUMNS, print_rows
 from orchestrator.sweep.sweep import open_sweep
-from tests.orchestrator.questions import TTT, leave_runs, score, space_of
+from tests.orchestrator.spaces import TTT, leave_runs, score, space_of
 
 KINDS = {
     "string": str, "number": (int, float), "integer": int, "boolean": bool,

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.analysis.acceptance import print_acceptance, print_records
 from orchestrator.sweep.sweep import open_sweep
-from tests.orchestrator.questions import TTT, leave_runs, space_of
+from tests.orchestrator.spaces import TTT, leave_runs, space_of
 from trainer.spec.errors import UserError
 
 

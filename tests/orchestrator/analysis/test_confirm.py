@@ -7,7 +7,7 @@ from orchestrator.analysis.confirm import confirmation_of, fresh_seeds, num_seed
 from orchestrator.analysis.sweep_table import rows_of, table_of
 from orchestrator.run.feed import queue_of
 from orchestrator.sweep.sweep import open_sweep
-from tests.orchestrator.questions import TTT, leave_runs, score, space_of
+from tests.orchestrator.spaces import TTT, leave_runs, score, space_of
 from trainer.spec.errors import UserError
 
 AGAIN = """

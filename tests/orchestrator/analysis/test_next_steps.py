@@ -15,7 +15,7 @@ from orchestrator.run.feed import queue_of
 from orchestrator.space.load_space import load_space
 from orchestrator.sweep.sweep import find_sweep, open_sweep
 from orchestrator.sweep.warm_start import precedents_of
-from tests.orchestrator.questions import TTT, leave_runs, record_of, space_of
+from tests.orchestrator.spaces import TTT, leave_runs, record_of, space_of
 from trainer.spec.errors import StoreError
 
 

@@ -13,7 +13,7 @@ from orchestrator.commands.app import app
 from orchestrator.run.feed import queue_of
 from orchestrator.status.progress import Overview
 from orchestrator.sweep.sweep import open_sweep
-from tests.orchestrator.questions import TTT, leave_runs, space_of
+from tests.orchestrator.spaces import TTT, leave_runs, space_of
 
 
 def val_bpb(run):

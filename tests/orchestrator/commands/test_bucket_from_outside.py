@@ -12,7 +12,7 @@ from orchestrator.commands.app import app
 from orchestrator.commands.cache import entries, prune
 from orchestrator.sweep.sharing import publish_sweep
 from orchestrator.sweep.sweep import open_sweep
-from tests.orchestrator.questions import TTT, space_of
+from tests.orchestrator.spaces import TTT, space_of
 from tests.outcomes import stage_outcome
 from tests.sweep_on_disk import finished_sweep
 from trainer.spec.errors import StoreError

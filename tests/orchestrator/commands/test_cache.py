@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from orchestrator.commands.app import app
 from orchestrator.commands.cache import entries, prune
 from orchestrator.sweep.sweep import open_sweep
-from tests.orchestrator.questions import TTT, space_of
+from tests.orchestrator.spaces import TTT, space_of
 from tests.outcomes import stage_outcome
 from trainer.spec.errors import StoreError
 from trainer.store.local import StageStore

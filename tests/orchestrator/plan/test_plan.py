@@ -21,7 +21,7 @@ from orchestrator.sweep.sweep import open_sweep
 from results.stats.blocks import sd_between_pairs
 from results.stats.power import Design, design_of, seeds_needed
 from results.verdicts.published_records import seed_sd_bpb
-from tests.orchestrator.questions import TEXTS, TTT, leave_runs, record_of, space_of
+from tests.orchestrator.spaces import TEXTS, TTT, leave_runs, record_of, space_of
 from tests.outcomes import stage_outcome
 from trainer.spec.fingerprint import fingerprints, workload
 from trainer.spec.load import load_preset

@@ -8,7 +8,7 @@ import pytest
 from orchestrator.run.feed import Feed, queue_of
 from orchestrator.search.run_queue import FINISHED, WAIT
 from orchestrator.sweep.sweep import open_sweep
-from tests.orchestrator.questions import space_of
+from tests.orchestrator.spaces import space_of
 from tests.outcomes import stage_outcome
 from trainer.stages.run_record import RunRequest, adopt, fingerprints_of, keep_record
 from trainer.store.local import StageStore

@@ -18,8 +18,8 @@ from orchestrator.run.optuna_study import StudyFile
 from orchestrator.search.run_queue import Run
 from orchestrator.sweep.sweep import open_sweep
 from results.rows.layout import STUDY_FILE
-from tests.orchestrator.questions import TTT, leave_runs, record_of, space_of
 from tests.orchestrator.search.test_pruner import RUNGS, misleading
+from tests.orchestrator.spaces import TTT, leave_runs, record_of, space_of
 
 LIMITED = TTT + "constraints: {total_bytes: {max: 300000}, eval_s: {max: 600}}\n"
 LIMITED = LIMITED.replace("compare:", "  model.xsa_layers: {values: [[], [2, 3]]}\ncompare:")

@@ -11,7 +11,7 @@ from orchestrator.run import preflight as module
 from orchestrator.run.preflight import preflight, representatives
 from orchestrator.sweep.notes import preflight_words
 from orchestrator.sweep.sweep import find_sweep, open_sweep
-from tests.orchestrator.questions import space_of
+from tests.orchestrator.spaces import space_of
 from tests.trainer.stages.conftest import text_store  # noqa: F401
 
 SMALL = """

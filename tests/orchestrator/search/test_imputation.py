@@ -7,8 +7,8 @@ import pytest
 from orchestrator.search.imputation import imputed
 from orchestrator.search.searcher import Searcher
 from orchestrator.space.configuration import Outcome
-from tests.orchestrator.questions import space_of
 from tests.orchestrator.search.test_searcher import PLANE, bowl
+from tests.orchestrator.spaces import space_of
 
 WHOLE = {  # short and full means of three that ran both; the last two rank the other way round
     0: Outcome(2.0, short=((0.25, 11.0),)),

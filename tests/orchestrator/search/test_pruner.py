@@ -21,7 +21,7 @@ from orchestrator.space.load_space import SpaceError
 from orchestrator.sweep.sweep import find_sweep, open_sweep
 from results.rows.costs import total_facts
 from results.rows.read import read_outcomes
-from tests.orchestrator.questions import TEXTS, Memory, drained, leave_runs, record_of, space_of
+from tests.orchestrator.spaces import TEXTS, Memory, drained, leave_runs, record_of, space_of
 from trainer.store.local import StageStore
 
 RUNGS = """

@@ -15,7 +15,7 @@ from orchestrator.search.searcher import Searcher
 from orchestrator.space.load_space import SpaceError
 from orchestrator.status.progress import Overview
 from orchestrator.sweep.sweep import open_sweep
-from tests.orchestrator.questions import Memory, drained, leave_runs, record_of, space_of
+from tests.orchestrator.spaces import Memory, drained, leave_runs, record_of, space_of
 
 RACE = """
 name: race

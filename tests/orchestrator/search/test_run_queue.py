@@ -13,7 +13,7 @@ from orchestrator.search.searcher import Searcher
 from orchestrator.space.configuration import Configuration, Outcome, outcome_of
 from orchestrator.sweep.sweep import open_sweep
 from results.rows.row import row_of
-from tests.orchestrator.questions import TTT, Memory, record_of, space_of
+from tests.orchestrator.spaces import TTT, Memory, record_of, space_of
 
 ROPE = """
 preset: tiny

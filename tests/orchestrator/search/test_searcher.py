@@ -10,7 +10,7 @@ import pytest
 from orchestrator.search.imputation import ranked_by_feasibility
 from orchestrator.search.searcher import Searcher
 from orchestrator.space.configuration import Outcome
-from tests.orchestrator.questions import TTT, space_of
+from tests.orchestrator.spaces import TTT, space_of
 
 MANY = """
 preset: tiny

@@ -6,9 +6,9 @@ from orchestrator.run.feed import queue_of
 from orchestrator.search.run_queue import FINISHED, Run
 from orchestrator.search.state import SweepState
 from orchestrator.sweep.sweep import open_sweep
-from tests.orchestrator.questions import TTT, leave_runs, record_of, space_of
 from tests.orchestrator.search.test_pruner import RUNGS, faithful
 from tests.orchestrator.search.test_race_state import RACE, score
+from tests.orchestrator.spaces import TTT, leave_runs, record_of, space_of
 
 PLAIN = TTT.replace("method: tpe", "method: random")
 

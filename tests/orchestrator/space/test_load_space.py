@@ -9,7 +9,7 @@ from orchestrator.space.json_schema import schema_of_space
 from orchestrator.space.load_space import load_space
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.space.sections import SpaceError
-from tests.orchestrator.questions import TTT, space_of
+from tests.orchestrator.spaces import TTT, space_of
 from trainer.spec.load import preset_names
 from trainer.spec.recipe_schema import schema_of_recipe
 from trainer.spec.yaml_text import YamlText

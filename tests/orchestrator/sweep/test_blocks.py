@@ -9,7 +9,7 @@ from orchestrator.analysis.comparison import verdicts_of
 from orchestrator.analysis.sweep_table import rows_of
 from orchestrator.sweep.seed_blocks import choose_blocks
 from orchestrator.sweep.sweep import find_sweep, list_sweeps, open_sweep
-from tests.orchestrator.questions import leave_runs, space_of
+from tests.orchestrator.spaces import leave_runs, space_of
 
 RATES = """
 name: rates

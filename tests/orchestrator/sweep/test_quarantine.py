@@ -16,7 +16,7 @@ from orchestrator.sweep.quarantine import Quarantine, trust_machine
 from orchestrator.sweep.sweep import find_sweep, open_sweep
 from results.rows.machines import quarantined, read_machines
 from results.rows.tables import handling_lines
-from tests.orchestrator.questions import space_of
+from tests.orchestrator.spaces import space_of
 from tests.outcomes import stage_outcome
 from trainer.spec.errors import UserError
 from trainer.spec.record import StageOutcome

@@ -13,7 +13,7 @@ from orchestrator.sweep.sweep import find_sweep, list_sweeps, open_sweep
 from results.rows.layout import DRIFTED
 from results.rows.machines import quarantined
 from results.verdicts.seed_ledger import Ledger
-from tests.orchestrator.questions import TTT, space_of
+from tests.orchestrator.spaces import TTT, space_of
 from trainer.spec.errors import StoreError
 from trainer.store import claims
 from trainer.store.mirror import BUCKET_FILE, publish_file_once

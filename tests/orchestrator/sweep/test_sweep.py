@@ -11,7 +11,7 @@ from orchestrator.space.configuration import Configuration
 from orchestrator.space.load_space import load_space
 from orchestrator.sweep.sweep import find_sweep, list_sweeps, open_sweep, sweep_of_space
 from results.rows.layout import JOURNAL
-from tests.orchestrator.questions import TTT, record_of, space_of
+from tests.orchestrator.spaces import TTT, record_of, space_of
 from trainer.spec.errors import StoreError
 
 FIRST = Configuration(0, "aaaa", {"ttt.mode": "off"}, True)

@@ -9,7 +9,7 @@ from orchestrator.search.searcher import Searcher
 from orchestrator.space.load_space import SpaceError
 from orchestrator.sweep.sweep import find_sweep, open_sweep
 from orchestrator.sweep.warm_start import precedents_of
-from tests.orchestrator.questions import TTT, leave_runs, score, space_of
+from tests.orchestrator.spaces import TTT, leave_runs, score, space_of
 from trainer.spec.errors import StoreError
 from trainer.spec.record import Record
 
