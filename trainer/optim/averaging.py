@@ -79,11 +79,13 @@ class EMA:
 
 def _move(averages: dict[str, Tensor], named_tensors: NamedTensors, share: float) -> None:
     """Moves each average by this fraction toward its tensor; a new tensor becomes its average."""
-    for name, tensor in dict(named_tensors).items():
-        if name in averages:
-            averages[name].lerp_(tensor.detach().float(), share)
-        else:
-            averages[name] = _copy(tensor)
+    tensors = dict(named_tensors)
+    known = [name for name in tensors if name in averages]
+    if known:
+        torch._foreach_lerp_(
+            [averages[name] for name in known], [tensors[name].detach().float() for name in known], share
+        )
+    averages.update({name: _copy(tensor) for name, tensor in tensors.items() if name not in averages})
 
 
 def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

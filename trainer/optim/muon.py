@@ -4,7 +4,7 @@ The orthogonalisation is divided among the ranks; the result is bit for bit that
 schedules and parameter groups are in other modules.
 """
 
-# M rows · N columns
+# B matrices of a batch · M rows · N columns
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -27,6 +27,8 @@ NS_COEFFICIENTS = {
     ),
 }
 """Coefficients (a, b, c) of the quintic polynomial in each iteration."""
+ROW_EPS = 1e-7
+"""Smallest norm that a row is divided by."""
 
 
 def newton_schulz(
@@ -46,6 +48,22 @@ def newton_schulz(
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x.T if tall else x
+
+
+def newton_schulz_batch(
+    updates_BMN: Tensor, steps: int = 5, coefficients: str = "fixed", dtype: torch.dtype = torch.bfloat16
+) -> Tensor:
+    """`newton_schulz` of each matrix of a batch, M at most N, with three matrix products a step and nothing between.
+
+    Equal to it up to rounding: each product adds its scaled term before it rounds. Rows of zeros stay zero.
+    """
+    x_BMN = updates_BMN.to(dtype)
+    x_BMN = x_BMN / (torch.linalg.matrix_norm(x_BMN, keepdim=True) + 1e-7)
+    for a, b, c in NS_COEFFICIENTS[coefficients][:steps]:
+        gram_BMM = x_BMN @ x_BMN.mT
+        polynomial_BMM = torch.baddbmm(gram_BMM, gram_BMM, gram_BMM, beta=b, alpha=c)
+        x_BMN = torch.baddbmm(x_BMN, polynomial_BMM, x_BMN, beta=a)
+    return x_BMN
 
 
 class Muon(torch.optim.Optimizer):
@@ -80,36 +98,91 @@ class Muon(torch.optim.Optimizer):
         """Decays, then steps, every matrix that has a gradient."""
         for group in self.param_groups:
             matrices = [parameter for parameter in group["params"] if parameter.grad is not None]
-            for matrix, update in zip(matrices, self._shared_updates(matrices, group["momentum"]), strict=True):
-                matrix.mul_(1 - group["lr"] * group["weight_decay"])
-                matrix.add_(update, alpha=-group["lr"])
+            if not matrices:
+                continue
+            updates = self._shared_updates(self._directions(matrices, group["momentum"]))
+            torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_add_(matrices, updates, alpha=-group["lr"])
 
-    def _shared_updates(self, matrices: Sequence[Tensor], momentum: float) -> list[Tensor]:
+    def _directions(self, matrices: Sequence[Tensor], momentum: float) -> list[Tensor]:
+        """Nesterov's look-ahead of each gradient; updates the momentum."""
+        gradients: list[Tensor] = []
+        totals: list[Tensor] = []
+        for matrix in matrices:
+            assert matrix.grad is not None
+            state: dict[str, Any] = self.state[matrix]
+            if not state:
+                state["momentum"] = torch.zeros_like(matrix)
+            gradients.append(matrix.grad)
+            totals.append(state["momentum"])
+        torch._foreach_mul_(totals, momentum)
+        torch._foreach_add_(totals, gradients)
+        return list(torch._foreach_add(gradients, totals, alpha=momentum))
+
+    def _shared_updates(self, directions: Sequence[Tensor]) -> list[Tensor]:
         """Orthogonalised updates: each rank computes a part and has zeros elsewhere, so the sum over ranks is exact."""
-        if not matrices:
-            return []
-        sizes = [matrix.numel() for matrix in matrices]
-        flat = torch.zeros(sum(sizes), dtype=self.ns_dtype, device=matrices[0].device)
-        updates = [part.view_as(matrix) for part, matrix in zip(flat.split(sizes), matrices, strict=True)]
-        for index, (matrix, update) in enumerate(zip(matrices, updates, strict=True)):
-            direction = self._direction(matrix, momentum)
-            if index % self.ranks.size == self.ranks.rank:
-                update.copy_(self._orthogonal(direction))
+        if self.ranks.size == 1:
+            return self._updates(directions)
+        sizes = [direction.numel() for direction in directions]
+        flat = torch.zeros(sum(sizes), dtype=self.ns_dtype, device=directions[0].device)
+        shared = [part.view_as(direction) for part, direction in zip(flat.split(sizes), directions, strict=True)]
+        own = slice(self.ranks.rank, None, self.ranks.size)
+        if directions[own]:
+            torch._foreach_copy_(shared[own], self._updates(directions[own]))
         self.ranks.sum_(flat)
+        return [part.view_as(direction) for part, direction in zip(flat.float().split(sizes), directions, strict=True)]
+
+    def _updates(self, directions: Sequence[Tensor]) -> list[Tensor]:
+        """The update of each direction, float32: one by one on a CPU, whose bits are promised, else in batches."""
+        if directions[0].device.type == "cpu":
+            return [self._update(direction).float() for direction in directions]
+        return self._updates_in_batches(directions)
+
+    def _update(self, direction_MN: Tensor) -> Tensor:
+        if self.row_normalize:
+            direction_MN = F.normalize(direction_MN, dim=1, eps=ROW_EPS)
+        update_MN = newton_schulz(direction_MN, self.ns_steps, self.ns_coefficients, self.ns_dtype)
+        return update_MN * _step_size(update_MN)
+
+    def _updates_in_batches(self, directions: Sequence[Tensor]) -> list[Tensor]:
+        """All matrices of a width in one batch, so that a GPU starts tens of kernels and not thousands.
+
+        Tall matrices are transposed; shorter ones get rows of zeros, which stay zero and change nothing else.
+        """
+        of_shape: dict[torch.Size, list[int]] = {}
+        for index, direction in enumerate(directions):
+            of_shape.setdefault(direction.shape, []).append(index)
+        wide = {shape: self._wide_batch([directions[index] for index in of_shape[shape]]) for shape in of_shape}
+        updates: list[Tensor] = [torch.empty(0)] * len(directions)
+        for width in {batch_BMN.size(2) for batch_BMN in wide.values()}:
+            shapes = [shape for shape, batch_BMN in wide.items() if batch_BMN.size(2) == width]
+            height = max(wide[shape].size(1) for shape in shapes)
+            padded = [_padded(wide[shape], height) for shape in shapes]
+            turned_BMN = newton_schulz_batch(torch.cat(padded), self.ns_steps, self.ns_coefficients, self.ns_dtype)
+            for shape, part_BMN in zip(
+                shapes, turned_BMN.split([len(of_shape[shape]) for shape in shapes]), strict=True
+            ):
+                part_BMN = part_BMN[:, : min(shape)]
+                if shape[0] > shape[1]:
+                    part_BMN = part_BMN.mT * _step_size(directions[of_shape[shape][0]])
+                float_BMN = part_BMN.to(torch.float32, memory_format=torch.contiguous_format)
+                for index, update_MN in zip(of_shape[shape], float_BMN.unbind(), strict=True):
+                    updates[index] = update_MN
         return updates
 
-    def _direction(self, matrix: Tensor, momentum: float) -> Tensor:
-        state: dict[str, Any] = self.state[matrix]
-        if not state:
-            state["momentum"] = torch.zeros_like(matrix)
-        gradient = matrix.grad
-        assert gradient is not None
-        total = state["momentum"].mul_(momentum).add_(gradient)
-        return gradient.add(total, alpha=momentum)
-
-    def _orthogonal(self, direction_MN: Tensor) -> Tensor:
+    def _wide_batch(self, directions: Sequence[Tensor]) -> Tensor:
+        """Matrices of one shape as (B, M, N) with M at most N."""
+        batch_BMN = torch.stack(list(directions))
         if self.row_normalize:
-            direction_MN = F.normalize(direction_MN, dim=1, eps=1e-7)
-        update_MN = newton_schulz(direction_MN, self.ns_steps, self.ns_coefficients, self.ns_dtype)
-        rows, columns = update_MN.shape
-        return update_MN * max(1.0, rows / columns) ** 0.5
+            batch_BMN = F.normalize(batch_BMN, dim=2, eps=ROW_EPS)
+        return batch_BMN.mT if batch_BMN.size(1) > batch_BMN.size(2) else batch_BMN
+
+
+def _padded(batch_BMN: Tensor, height: int) -> Tensor:
+    missing = height - batch_BMN.size(1)
+    return F.pad(batch_BMN, (0, 0, 0, missing)) if missing else batch_BMN
+
+
+def _step_size(matrix_MN: Tensor) -> float:
+    """A tall matrix steps further, by the root of its proportions."""
+    return max(1.0, matrix_MN.size(0) / matrix_MN.size(1)) ** 0.5

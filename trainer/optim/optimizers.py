@@ -63,13 +63,14 @@ def make_optimizers(
     return Optimizers(_muon(of_group["matrix"], optimizer.muon, ranks), _adam(of_group, optimizer.adam), optimizer.muon)
 
 
-def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> float:
-    """Scales all gradients to a global norm of at most `max_norm` (0: no limit). Returns the norm before scaling.
+def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
+    """Scales all gradients to a global norm of at most `max_norm` (0: no limit). Returns the norm before scaling,
+    on the gradients' device: nothing waits for it.
 
     Call it after reduction over ranks, so that every rank scales by the same factor.
     """
     parameters = list(parameters)
-    return float(torch.nn.utils.clip_grad_norm_(parameters, max_norm or float("inf")))
+    return torch.nn.utils.clip_grad_norm_(parameters, max_norm or float("inf"))
 
 
 def _muon(matrices: list[Tensor], settings: recipe.Muon, ranks: Ranks | None) -> Muon:

@@ -87,3 +87,17 @@ def test_a_matrix_without_gradient_stays():
     Muon([idle, busy], lr=0.1, weight_decay=0.5, momentum=0.9).step()
     assert torch.equal(idle, torch.ones(2, 2))
     assert not torch.equal(busy, torch.ones(2, 2))
+
+
+SHAPES = [(32, 32), (16, 32), (96, 32), (32, 96), (16, 96), (32, 32), (96, 32)]
+
+
+@pytest.mark.parametrize("row_normalize", [False, True])
+def test_batches_give_the_updates_of_single_matrices_up_to_rounding(row_normalize):
+    directions = [draw(*shape, seed=seed).double() for seed, shape in enumerate(SHAPES)]
+    parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in SHAPES]
+    muon = Muon(parameters, lr=1.0, weight_decay=0.0, momentum=0.9, ns_dtype=torch.float64, row_normalize=row_normalize)
+    batched = muon._updates_in_batches(directions)
+    for update, single in zip(batched, muon._updates(directions), strict=True):
+        assert update.is_contiguous()
+        torch.testing.assert_close(update, single, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,110 @@
+"""What a step launches on an accelerator, counted on torch's meta device, on which reading a value fails.
+
+A kernel is an operator call that makes or changes a tensor; a `foreach` call counts once, though a GPU may need a few.
+"""
+
+from collections import Counter, defaultdict
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.fakes import OneByteEach
+from trainer.data.loader import make_loader
+from trainer.nn.gpt import GPT
+from trainer.optim.averaging import EMA, SWA
+from trainer.optim.muon import Muon
+from trainer.optim.optimizers import clip_gradients
+from trainer.ranks import Ranks
+from trainer.scoring.legality import Ledger
+from trainer.scoring.sliding import score
+from trainer.spec.load import load_preset
+from trainer.stages.train import accumulate_gradients
+
+META = torch.device("meta")
+VIEWS = {
+    *("view", "_unsafe_view", "reshape", "unbind", "split", "split_with_sizes", "slice", "select", "as_strided"),
+    *("transpose", "permute", "t", "expand", "unsqueeze", "squeeze", "detach", "alias", "lift_fresh", "empty"),
+}
+
+
+class Count(TorchDispatchMode):
+    """Counts operators by name, views left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernels: Counter[str] = Counter()
+        self.rows_of_width: defaultdict[int, set[int]] = defaultdict(set)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        if name not in VIEWS and not name.startswith("_record_function"):
+            self.kernels[name] += 1
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.ndim:
+            self.rows_of_width[result.size(-1)].add(result.shape[:-1].numel())
+        return result
+
+
+@pytest.fixture(params=["pr150_v21", "pr1413"])
+def recipe(request):
+    return load_preset(request.param).recipe
+
+
+@pytest.fixture
+def model(recipe):
+    with META:
+        model = GPT(recipe.model, recipe.data.vocab_size)
+    for parameter in model.parameters():
+        parameter.grad = torch.empty_like(parameter)
+    return model
+
+
+def test_a_muon_step_of_66_matrices_is_at_most_60_kernels(recipe, model):
+    muon = make_muon(recipe, model)
+    muon.step()
+    with Count() as count:
+        muon.step()
+    normalising = 4 * 2 if recipe.optimizer.muon.row_normalize else 0  # of each of the four shapes
+    assert count.kernels.total() <= 60 + normalising, count.kernels
+
+
+def make_muon(recipe, model) -> Muon:
+    matrices = [
+        value for name, value in model.named_parameters() if name.startswith("blocks.") and name.endswith("weight")
+    ]
+    assert len(matrices) == 66
+    return Muon(matrices, lr=0.02, weight_decay=0.1, momentum=0.9, row_normalize=recipe.optimizer.muon.row_normalize)
+
+
+@pytest.mark.parametrize("make", [lambda: EMA(0.99), SWA])
+def test_an_average_is_one_call(model, make):
+    average = make()
+    average.update(model.named_parameters())
+    with Count() as count:
+        average.update(model.named_parameters())
+    assert count.kernels.total() <= 5, count.kernels
+
+
+def test_gradients_loss_and_clipping_wait_for_nothing(recipe, model):
+    ranks = Ranks(device=META)
+    tokens = torch.zeros(200_000, dtype=torch.int64).numpy()
+    loader = make_loader(recipe.data, 0, [tokens], ranks, META)
+    loss = accumulate_gradients(model, loader, 1, ranks)  # on meta, `item` raises
+    norm = clip_gradients(model.parameters(), 0.3)
+    assert loss.device == norm.device == META
+    with pytest.raises(RuntimeError, match="meta"):
+        loss.item()
+
+
+def test_scoring_computes_the_head_on_scored_positions_alone():
+    recipe = load_preset("pr150_v21_nano").recipe
+    vocab_size, window = recipe.data.vocab_size + 3, recipe.evaluation.window_tokens  # a width no other tensor has
+    model = GPT(recipe.model, vocab_size).eval()
+    tokens = torch.randint(0, vocab_size, (4 * window,), generator=torch.Generator().manual_seed(0))
+    ledger = Ledger(tokens, OneByteEach(), vocab_size, Ranks())
+    with Count() as count:
+        score(ledger, model, recipe.evaluation, Ranks())
+    batch = recipe.evaluation.batch_windows * recipe.evaluation.stride_tokens + window
+    assert 0 < max(count.rows_of_width[vocab_size]) <= batch
+    assert ledger.close().num_tokens == len(tokens) - 1
