@@ -61,6 +61,26 @@ class Ranks:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
+    def to_device(self, tensor: Tensor) -> Tensor:
+        """A CPU tensor on this rank's device; does not wait for the copy."""
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+
+    def to_host(self, tensor: Tensor) -> Tensor:
+        """A CPU tensor that holds this rank's values after the next `synchronize`; does not wait for them."""
+        if self.device.type != "cuda":
+            return tensor
+        values = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        return values.copy_(tensor, non_blocking=True)
+
+    def download(self, *tensors: Tensor) -> tuple[Any, ...]:
+        """CPU copies of this rank's tensors, and a function that returns once they hold their values."""
+        copies = tuple(self.to_host(tensor) for tensor in tensors)
+        if self.device.type != "cuda":
+            return *copies, lambda: None
+        done = torch.cuda.Event()
+        done.record()
+        return *copies, done.synchronize
+
     def span(self, count: int) -> tuple[int, int]:
         """This rank's contiguous share of `count` items, as [start, end)."""
         return count * self.rank // self.size, count * (self.rank + 1) // self.size

@@ -16,7 +16,7 @@ from trainer.liveness.bench import STEPS, Bench, Finding, differs, last_weights,
 from trainer.spec.load import with_values
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Metric
-from trainer.stages.compiling import recompile_reason
+from trainer.stages.compiling import drop_graphs, recompile_reason
 from trainer.stages.train import train_model
 
 CAPTURE = "eager"
@@ -68,6 +68,7 @@ def shallow(recipe: Recipe) -> Recipe:
 
 def _trained(bench: Bench, changes: Mapping[str, Any], compiler: str) -> tuple[dict[str, Tensor], dict[str, Metric]]:
     """Weights and metrics of a compiled training of the changed recipe from the common initial weights."""
+    drop_graphs()  # so that every training counts its own
     recipe = with_values(bench.recipe, {"system.compile": "on", "averaging.swa_min_step": 0, **changes}, "check")
     context = bench.context(recipe, train=f"compiled-{'-'.join(changes)}")
     context.compiler = compiler

@@ -51,6 +51,22 @@ class Issue:
     """int64 inputs, short windows padded on the right."""
     parameters: Tensor
     """Digest of the model's parameters when the windows were issued."""
+    positions_N: Tensor
+    """int64, the positions that are scored, on the CPU."""
+    cells_N: Tensor
+    """int64, their places among the B T cells, on the device."""
+
+
+@dataclass(frozen=True, eq=False)
+class Commit:
+    """A committed issue whose scores may still be on their way from the device."""
+
+    issue: Issue
+    nll_N: Tensor
+    parameters_2: Tensor
+    """The parameters' digests at the issue and at the commit."""
+    wait: Callable[[], None]
+    """Returns once both tensors hold their values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +118,9 @@ class Ledger:
         self._bytes_P = torch.zeros(self.num_positions, dtype=torch.int32)
         self._num_scored = 0
         self._open_issue: Issue | None = None
+        self._targets_N = torch.empty(0)
+        """The targets of the open issue, on the device; no scorer sees them."""
+        self._unsettled: Commit | None = None
         self._expected_parameters: int | None = None
         self._chain = hashlib.sha256(b"fairway ledger").hexdigest()
 
@@ -131,49 +150,80 @@ class Ledger:
 
         window_tokens:  length to pad to at least: what a model computes may depend on the length of its input
                         (the NTK rescale of the rotary base), and must not depend on which windows share a batch
-        Raises LegalityError while an earlier issue is not committed, so no one reads ahead of the scores.
+        Raises LegalityError while an earlier issue is not committed, so no one reads ahead of the scores, and if a
+        position has a score or two of the windows score it.
         """
         if self._open_issue is not None:
             raise LegalityError("windows were issued while earlier ones are not committed; commit them first")
         for window in windows:
             if not 0 <= window.start <= window.first_scored < window.end <= self.num_positions:
                 raise LegalityError(f"{window} scores nothing or leaves the text of {self.num_positions} positions")
-        positions_BT, inside_BT, _ = _layout(windows, window_tokens)
-        ids_BT = self._tokens[positions_BT.where(inside_BT, 0)].where(inside_BT, 0).to(torch.int64)
-        issue = Issue(tuple(windows), ids_BT.to(self._ranks.device), parameter_digest(model))
-        self._open_issue = issue
-        self._record("issue", *map(tuple, windows))
-        return issue
+        positions_BT, inside_BT, scored_BT = _layout(windows, window_tokens)
+        ids_BT = self._tokens[positions_BT.where(inside_BT, 0)].where(inside_BT, 0)
+        cells_N = scored_BT.flatten().nonzero().squeeze(1)
+        positions_N = positions_BT.flatten()[cells_N]
+        self._refuse_scored(positions_N)
+        packed = torch.cat([ids_BT.flatten(), cells_N.to(torch.int32), self._tokens[positions_N + 1]])  # one upload
+        parts = self._ranks.to_device(packed).to(torch.int64).split([ids_BT.numel(), len(cells_N), len(cells_N)])
+        ids_BT, cells_N, self._targets_N = parts[0].view(ids_BT.shape), parts[1], parts[2]
+        self._open_issue = Issue(tuple(windows), ids_BT, parameter_digest(model), positions_N, cells_N)
+        return self._open_issue
 
-    def commit(self, issue: Issue, model: nn.Module, logits_BTV: Tensor) -> None:
+    def commit(
+        self,
+        issue: Issue,
+        model: nn.Module,
+        outputs_BTX: Tensor,
+        head: Callable[[Tensor], Tensor] = lambda logits_NV: logits_NV,
+    ) -> None:
         """Scores the windows of the open issue; scores are final.
 
-        logits_BTV:  float; the ledger itself applies log-softmax in float32 and picks the targets
+        outputs_BTX:  float logits (B,T,V), or states that `head` turns into logits
+        head:         (N,X) → (N,V), called on scored positions alone and with one row per position, so that it cannot
+                      carry anything from one to another without being seen by the perturbation test
+        The ledger itself applies log-softmax in float32 and picks the targets. On a GPU the values arrive while the
+        next windows are computed, and are checked then: at the next commit, `training_rows` or `close`.
         Raises LegalityError if the model changed since the issue, or since the last commit without training rows
-        being granted in between; if a position has a score; if the logits have another shape; if a score is not finite.
+        being granted in between; if the logits have another shape; if a score is not finite.
         """
         if issue is not self._open_issue:
             raise LegalityError("this issue is not open: it was committed before, or another ledger made it")
-        parameters = self._unchanged_parameters(issue, model)
         expected = (*issue.ids_BT.shape, self._vocab_size)
-        if tuple(logits_BTV.shape) != expected:
-            raise LegalityError(f"logits have shape {tuple(logits_BTV.shape)}, expected {expected}")
-        positions_BT, _, scored_BT = _layout(issue.windows, issue.ids_BT.size(1))
-        positions_N = positions_BT[scored_BT]
-        self._refuse_scored(positions_N)
-        targets_N = self._tokens[positions_N + 1].to(torch.int64)
-        logits_NV = logits_BTV[tuple(index.to(logits_BTV.device) for index in scored_BT.nonzero(as_tuple=True))]
-        nll_N = F.cross_entropy(logits_NV.detach().float(), targets_N.to(logits_NV.device), reduction="none").cpu()
+        if outputs_BTX.shape[:2] != expected[:2]:
+            raise LegalityError(f"outputs have shape {tuple(outputs_BTX.shape)}, expected {expected}")
+        with torch.no_grad():
+            logits_NV = head(outputs_BTX.detach().flatten(0, 1)[issue.cells_N])
+            if tuple(logits_NV.shape) != (len(issue.cells_N), self._vocab_size):
+                shape = (*outputs_BTX.shape[:2], *logits_NV.shape[1:])
+                raise LegalityError(f"logits have shape {shape}, expected {expected}")
+            nll_N = F.cross_entropy(logits_NV.float(), self._targets_N, reduction="none")
+            nll_N, parameters_2, wait = self._ranks.download(
+                nll_N, torch.stack([issue.parameters, parameter_digest(model)])
+            )
+        self._settle()
+        self._coverage_P[issue.positions_N] = 1
+        self._num_scored += len(issue.positions_N)
+        self._open_issue = None
+        self._unsettled = Commit(issue, nll_N, parameters_2, wait)
+        if self._ranks.device.type == "cpu":
+            self._settle()
+
+    def _settle(self) -> None:
+        """Checks and keeps the scores of the last commit, if that is still to be done."""
+        if (commit := self._unsettled) is None:
+            return
+        commit.wait()
+        self._unsettled = None
+        positions_N, nll_N = commit.issue.positions_N, commit.nll_N
+        parameters = self._unchanged_parameters(*commit.parameters_2.tolist())
         if not nll_N.isfinite().all():
             position = int(positions_N[~nll_N.isfinite()][0])
             raise LegalityError(f"the score of position {position} is not finite; the model's logits overflow")
-        self._coverage_P[positions_N] = 1
-        self._num_scored += len(positions_N)
         self._nll_P[positions_N] = nll_N
-        previous_N = self._tokens[positions_N].to(torch.int64)
+        targets_N, previous_N = (self._tokens[positions_N + ahead].to(torch.int64) for ahead in (1, 0))
         self._bytes_P[positions_N] = self._byte_table.count(targets_N, previous_N).to(torch.int32)
         self._expected_parameters = parameters
-        self._open_issue = None
+        self._record("issue", *map(tuple, commit.issue.windows))
         self._record("commit", parameters, hashlib.sha256(nll_N.numpy().tobytes()).hexdigest())
 
     def training_rows(self, chunk_start: int, chunk_end: int, row_tokens: int) -> tuple[Tensor, Tensor]:
@@ -185,6 +235,7 @@ class Ledger:
         """
         if self._open_issue is not None:
             raise LegalityError("training rows were requested while issued windows are not committed")
+        self._settle()
         self._same_on_every_rank(chunk_start, chunk_end, row_tokens)
         own = [self._coverage_P[chunk_start:chunk_end].to(torch.int64), torch.tensor([self._num_scored])]
         counts = self._over_ranks(torch.cat(own))
@@ -210,6 +261,7 @@ class Ledger:
         """
         if self._open_issue is not None:
             raise LegalityError("the ledger was closed while issued windows are not committed")
+        self._settle()
         coverage_P = self._over_ranks(self._coverage_P)
         if (wrong := (coverage_P != 1).nonzero()).numel():
             where = int(wrong[0])
@@ -222,9 +274,8 @@ class Ledger:
         self._record("close", *self._ranks.gather_objects(self._chain))
         return Score(mean_nats(nll_P), bits_per_byte(nll_P, bytes_P), len(nll_P), int(bytes_P.sum()), nll_P)
 
-    def _unchanged_parameters(self, issue: Issue, model: nn.Module) -> int:
-        parameters = int(parameter_digest(model))
-        if parameters != int(issue.parameters):
+    def _unchanged_parameters(self, at_issue: int, parameters: int) -> int:
+        if parameters != at_issue:
             raise LegalityError("the model's parameters or buffers changed between issue and commit")
         if self._expected_parameters not in (None, parameters):
             raise LegalityError("the model changed between two commits, though no training rows were granted")
@@ -244,6 +295,8 @@ class Ledger:
             raise LegalityError(f"ranks request different training rows, this one {request}; all must request the same")
 
     def _over_ranks(self, tensor: Tensor) -> Tensor:
+        if self._ranks.size == 1:
+            return tensor
         return self._ranks.sum_(tensor.to(self._ranks.device, copy=True)).cpu()
 
     def _record(self, event: str, *facts: object) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from trainer.ranks import Ranks
+from trainer.scoring.forward import Forward
 from trainer.scoring.legality import Ledger, Window
 from trainer.spec.errors import BudgetExceeded
 from trainer.spec.recipe import Evaluation
@@ -64,6 +65,8 @@ class Scorer:
     stop: Stop | None = None
     """Given on every rank or on none: calling it is a collective operation."""
     progress: Progress | None = None
+    forward: Forward | None = None
+    """The model's functions, compiled or not; None takes them as they are."""
 
     @torch.no_grad()
     def score(self, first: int, last: int) -> None:
@@ -71,6 +74,7 @@ class Scorer:
 
         All ranks call `stop` equally often.  Raises BudgetExceeded when it returns true.
         """
+        forward = self.forward or Forward.of(self.model)
         share_first, share_last = (first + offset for offset in self.ranks.span(last - first))
         largest_share = -(-(last - first) // self.ranks.size)
         for done in range(0, largest_share, self.batch_windows):
@@ -78,7 +82,7 @@ class Scorer:
             begin = share_first + done
             if batch := self.windows[begin : max(begin, min(begin + self.batch_windows, share_last))]:
                 issue = self.ledger.issue(self.model, batch, self.windows.window_tokens)
-                self.ledger.commit(issue, self.model, self.model(issue.ids_BT))
+                self.ledger.commit(issue, self.model, forward.states(issue.ids_BT), forward.head)
             if self.progress is not None:
                 num_done = min(done + self.batch_windows, largest_share) / largest_share * (last - first)
                 self.progress((first + num_done) / len(self.windows))
@@ -96,6 +100,7 @@ def score(
     ranks: Ranks,
     stop: Stop | None = None,
     progress: Progress | None = None,
+    forward: Forward | None = None,
 ) -> None:
     """Commits every score of the ledger's text in one pass of sliding windows; the caller closes the ledger.
 
@@ -104,4 +109,4 @@ def score(
     """
     model.eval()
     windows = Windows(ledger.num_positions, evaluation.window_tokens, evaluation.stride_tokens)
-    Scorer(ledger, model, windows, evaluation.batch_windows, ranks, stop, progress).score(0, len(windows))
+    Scorer(ledger, model, windows, evaluation.batch_windows, ranks, stop, progress, forward).score(0, len(windows))

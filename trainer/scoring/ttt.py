@@ -14,11 +14,11 @@ from bisect import bisect_left
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from trainer.ranks import Ranks
+from trainer.scoring.forward import Forward
 from trainer.scoring.legality import Ledger
 from trainer.scoring.sliding import Progress, Scorer, Stop, Windows
 from trainer.spec.recipe import TTT, Evaluation
@@ -38,6 +38,7 @@ def score_first(
     ranks: Ranks,
     stop: Stop | None = None,
     progress: Progress | None = None,
+    forward: Forward | None = None,
 ) -> None:
     """Commits every score of the ledger's text by a model that learns from each chunk after scoring it.
 
@@ -47,7 +48,7 @@ def score_first(
     """
     model.eval()
     windows = Windows(ledger.num_positions, evaluation.window_tokens, evaluation.stride_tokens)
-    scorer = Scorer(ledger, model, windows, evaluation.batch_windows, ranks, stop, progress)
+    scorer = Scorer(ledger, model, windows, evaluation.batch_windows, ranks, stop, progress, forward)
     optimizer = make_optimizer(learning_parameters(model, ttt.frozen_blocks), ttt.lr, ttt.momentum)
     num_chunks = math.ceil(ledger.num_positions / ttt.chunk_tokens)
     num_scored_windows = 0
@@ -68,10 +69,11 @@ def learn_rows(
     scorer: Scorer, optimizer: torch.optim.Optimizer, inputs_QT: Tensor, targets_QT: Tensor, ttt: TTT
 ) -> None:
     """Trains the scorer's model on some rows for `ttt.epochs` passes, `ttt.batch_rows` rows a step over all ranks."""
+    summed_nats = (scorer.forward or Forward.of(scorer.model)).summed_nats
     for _ in range(ttt.epochs if len(inputs_QT) else 0):
         for ids_RT, targets_RT in zip(inputs_QT.split(ttt.batch_rows), targets_QT.split(ttt.batch_rows), strict=True):
             scorer.check_time()
-            _step(scorer.model, optimizer, ids_RT, targets_RT, ttt.grad_clip, scorer.ranks)
+            _step(summed_nats, optimizer, ids_RT, targets_RT, ttt.grad_clip, scorer.ranks)
 
 
 def chunk_lr(lr: float, chunk: int, num_chunks: int) -> float:
@@ -86,7 +88,7 @@ def learning_parameters(model: nn.Module, frozen_blocks: int) -> list[nn.Paramet
 
 
 def _step(
-    model: nn.Module,
+    summed_nats: Callable[[Tensor, Tensor], Tensor],
     optimizer: torch.optim.Optimizer,
     ids_RT: Tensor,
     targets_RT: Tensor,
@@ -98,8 +100,7 @@ def _step(
     first, last = ranks.span(len(ids_RT))
     gradients: list[Tensor | None] = [None] * len(parameters)
     if first < last:  # a rank without rows contributes zeros to the sum
-        logits_RTV = model(ids_RT[first:last])
-        summed = F.cross_entropy(logits_RTV.flatten(0, 1).float(), targets_RT[first:last].flatten(), reduction="sum")
+        summed = summed_nats(ids_RT[first:last], targets_RT[first:last])
         gradients = list(torch.autograd.grad(summed / targets_RT.numel(), parameters, allow_unused=True))
     pairs = zip(parameters, gradients, strict=True)
     flat = torch.cat([torch.zeros_like(p).flatten() if g is None else g.flatten() for p, g in pairs])

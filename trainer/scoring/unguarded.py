@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.ranks import Ranks
+from trainer.scoring.forward import Forward
 from trainer.scoring.legality import Ledger
 from trainer.scoring.sliding import Progress, Scorer, Stop, Windows
 from trainer.scoring.ttt import MakeOptimizer, learn_rows, learning_parameters
@@ -39,11 +40,12 @@ def pre_eval(
     ranks: Ranks,
     stop: Stop | None = None,
     progress: Progress | None = None,
+    forward: Forward | None = None,
 ) -> None:
     """Trains on the whole text for `ttt.epochs` passes at a constant rate, then scores it."""
     model.eval()
     windows = Windows(text.num_positions, evaluation.window_tokens, evaluation.stride_tokens)
-    scorer = Scorer(text, model, windows, evaluation.batch_windows, ranks, stop, progress)
+    scorer = Scorer(text, model, windows, evaluation.batch_windows, ranks, stop, progress, forward)
     optimizer = make_optimizer(learning_parameters(model, ttt.frozen_blocks), ttt.lr, ttt.momentum)
     learn_rows(scorer, optimizer, *text.all_rows(evaluation.window_tokens), ttt)
     scorer.score(0, len(windows))

@@ -15,6 +15,7 @@ from trainer.scoring.legality import Ledger
 from trainer.scoring.ttt import score_first
 from trainer.scoring.unguarded import UnguardedText, pre_eval
 from trainer.spec.record import Metric
+from trainer.stages.compiling import scoring_forward
 from trainer.stages.context import StageContext
 from trainer.stages.evaluate import keep_score, load_artifact, open_ledger
 
@@ -42,6 +43,7 @@ def adapt(context: StageContext, folder: Path) -> dict[str, Metric]:
         context.ranks,
         context.eval_stop(started_s),
         lambda fraction: context.tell("adapt", fraction),
+        scoring_forward(model, recipe, ledger.num_positions, context.ranks),
     )
     return keep_score(context, folder, ledger, started_s)
 

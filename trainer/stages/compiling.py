@@ -18,9 +18,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.nn.gpt import GPT
+from trainer.ranks import Ranks
+from trainer.scoring.forward import Forward, summed_cross_entropy
+from trainer.scoring.sliding import Windows
 from trainer.spec.errors import UserError
 from trainer.spec.recipe import Recipe
 from trainer.stages.training import Training
+
+MIN_COMPILED_BATCHES = 500
+"""Batches of windows per rank below which scoring is not compiled: each saves some 20 ms, compiling takes 10 s."""
 
 LossOf = Callable[[GPT, Tensor, Tensor], Tensor]
 """(model, inputs (B,T), targets (B,T)) → mean nats per token."""
@@ -57,15 +63,58 @@ def variants(recipe: Recipe) -> list[Variant]:
     return [Variant(*switches) for switches in itertools.product(looped, quantized)]
 
 
-class Graphs:
-    """The compiled loss of one training, and the number of graphs compiled for it."""
+class Compiler:
+    """One of torch's back ends; its graphs are kept, so that the next run of a slot compiles nothing."""
 
-    def __init__(self, compiler: str):
+    def __init__(self, name: str):
         self.made = 0
-        self._made_before_clock = 0
-        self._compile = torch._dynamo.lookup_backend(compiler)
-        torch.compiler.reset()  # graphs of an earlier run count toward torch's limit
-        self.loss_of: LossOf = torch.compile(mean_nats, backend=self._counted, fullgraph=True, dynamic=False)
+        """Graphs compiled so far."""
+        self._compile = torch._dynamo.lookup_backend(name)
+        self.loss_of: LossOf = torch.compile(mean_nats, backend=self, fullgraph=True, dynamic=False)
+
+    def __call__(self, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., object]:
+        self.made += 1
+        return self._compile(graph, inputs)
+
+
+_compilers: dict[str, Compiler] = {}
+_kept_variants: dict[str, int] = {}
+"""Graphs that the trainings so far needed, by what they depend on."""
+
+
+def compiler_for(recipe: Recipe, name: str) -> Compiler:
+    """The process's compiler of this name, with room for the recipe's graphs under torch's limit for one function.
+
+    Where there is none, all graphs are dropped; those that inductor made come back from its cache on disk.
+    """
+    sections = (recipe.model, recipe.data, recipe.quantization)
+    key = "\n".join([name, *(section.model_dump_json() for section in sections)])
+    needed = len(variants(recipe))
+    if key not in _kept_variants and sum(_kept_variants.values()) + needed > torch._dynamo.config.recompile_limit:
+        drop_graphs()
+    _kept_variants[key] = needed
+    return _compilers.setdefault(name, Compiler(name))
+
+
+def drop_graphs() -> None:
+    """Forgets every graph of this process."""
+    torch.compiler.reset()
+    _kept_variants.clear()
+    _compilers.clear()
+
+
+class Graphs:
+    """The compiled loss of one training, and the number of graphs compiled for it: none where all were kept."""
+
+    def __init__(self, compiler: Compiler):
+        self._compiler = compiler
+        self._made_earlier = self._made_before_clock = compiler.made
+        self.loss_of = compiler.loss_of
+
+    @property
+    def made(self) -> int:
+        """Graphs compiled for this training."""
+        return self._compiler.made - self._made_earlier
 
     def warm_up(self, training: Training, recipe: Recipe, step: Callable[[Variant], None]) -> None:
         """Runs `step` under every variant, then restores weights, moments, averages and the data position.
@@ -81,16 +130,36 @@ class Graphs:
             reason = message.strip().splitlines()[0]
             raise UserError(f"training cannot be compiled here: {reason}; use system.compile = 'off'") from fault
         training.load_state_dict(state)
-        self._made_before_clock = self.made
+        self._made_before_clock = self._compiler.made
 
     @property
     def made_inside_clock(self) -> int:
         """Graphs compiled after the warm-up, although it should have compiled them."""
-        return self.made - self._made_before_clock
+        return self._compiler.made - self._made_before_clock
 
-    def _counted(self, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., object]:
-        self.made += 1
-        return self._compile(graph, inputs)
+
+def scoring_forward(model: GPT, recipe: Recipe, num_positions: int, ranks: Ranks) -> Forward:
+    """The model's functions for scoring a text: compiled on a GPU where the text is long enough to repay it.
+
+    Compiled states are computed for `evaluation.batch_windows` rows always, the last batch padded, so that one graph
+    serves all batches. Compilation counts as evaluation time.
+    """
+    evaluation = recipe.evaluation
+    plain = Forward.of(model)
+    windows = Windows(num_positions, evaluation.window_tokens, evaluation.stride_tokens)
+    num_batches = len(windows) / (evaluation.batch_windows * ranks.size)
+    if ranks.device.type != "cuda" or recipe.system.compile == "off" or num_batches < MIN_COMPILED_BATCHES:
+        return plain
+    hidden = torch.compile(model.hidden, fullgraph=True, dynamic=False)
+
+    def states(ids_BT: Tensor) -> Tensor:
+        missing_rows = evaluation.batch_windows - len(ids_BT)
+        return hidden(functional.pad(ids_BT, (0, 0, 0, missing_rows)))[: len(ids_BT)]
+
+    def summed_nats(ids_RT: Tensor, targets_RT: Tensor) -> Tensor:
+        return summed_cross_entropy(model(ids_RT), targets_RT)
+
+    return Forward(states, plain.head, torch.compile(summed_nats, fullgraph=True, dynamic=False))
 
 
 def recompile_reason() -> str:

@@ -21,6 +21,7 @@ from trainer.quant.artifact import decode_artifact
 from trainer.scoring.legality import Ledger, Score
 from trainer.scoring.sliding import score
 from trainer.spec.record import Metric
+from trainer.stages.compiling import scoring_forward
 from trainer.stages.context import StageContext
 from trainer.stages.export import ARTIFACT
 from trainer.stages.prepare import TOKENIZER
@@ -36,7 +37,8 @@ def evaluate(context: StageContext, folder: Path) -> dict[str, Metric]:
     model = load_artifact(context)
     ledger: Ledger = open_ledger(context)
     stop = context.eval_stop(started_s)
-    score(ledger, model, context.recipe.evaluation, context.ranks, stop, lambda f: context.tell("evaluate", f))
+    forward = scoring_forward(model, context.recipe, ledger.num_positions, context.ranks)
+    score(ledger, model, context.recipe.evaluation, context.ranks, stop, lambda f: context.tell("evaluate", f), forward)
     return keep_score(context, folder, ledger, started_s)
 
 

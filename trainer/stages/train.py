@@ -31,7 +31,7 @@ from trainer.spec.errors import UserError
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Metric
 from trainer.spec.stage_table import CURVE_FILE
-from trainer.stages.compiling import Graphs, LossOf, Variant, is_compiled, mean_nats
+from trainer.stages.compiling import Graphs, LossOf, Variant, compiler_for, is_compiled, mean_nats
 from trainer.stages.context import Interrupted, StageContext
 from trainer.stages.training import SnapshotTimer, Training, read_snapshot, write_snapshot
 from trainer.stages.training_clock import TrainingClock
@@ -98,7 +98,7 @@ def train_model(context: StageContext, folder: Path, model: GPT) -> dict[str, Me
     training = begin(context, model)
     clock, started_at_step = training.clock, training.step
     switch = _switches(model, recipe)
-    graphs = Graphs(context.compiler) if is_compiled(recipe, ranks.device) else None
+    graphs = Graphs(compiler_for(recipe, context.compiler)) if is_compiled(recipe, ranks.device) else None
     loss_of = graphs.loss_of if graphs else mean_nats
     if graphs:
 
@@ -116,8 +116,8 @@ def train_model(context: StageContext, folder: Path, model: GPT) -> dict[str, Me
     while not (decision := Decision.of(recipe, training.step, clock, ranks)).ends:
         training.sees_quantized |= _sees_quantized(recipe, decision.settled_multiplier)
         switch(Variant(decision.looped, training.sees_quantized))
-        update(training, recipe, decision, ranks, loss_of)
-        end_step(context, training, decision)
+        loss = update(training, recipe, decision, ranks, loss_of)
+        end_step(context, training, decision, loss)
         if ranks.is_first:
             snapshot(context.snapshot_path("train"), training, _left_s(recipe, clock), context.clock)
 
@@ -161,13 +161,21 @@ def begin(context: StageContext, model: GPT) -> Training:
     return training
 
 
-def end_step(context: StageContext, training: Training, decision: Decision) -> None:
-    """Reads the clock once every rank and the device are done with the step, and leaves when somebody asked to stop.
+def end_step(context: StageContext, training: Training, decision: Decision, loss: Tensor) -> None:
+    """Reads loss and clock once every rank and the device are done with the step, and leaves when asked to stop.
 
-    In this order, so that the wait for the slowest rank is inside the clock.
+    loss:  of `update`, on the host once the device is done: the one wait of a step
+    In this order, so that the wait for the slowest rank is inside the clock. Raises UserError where training diverged.
     """
     stop, step, clock = context.stop_requested(), training.step, training.clock
     clock.end_step(context.settled_s())
+    training.loss = float(loss)
+    if not math.isfinite(training.loss):
+        muon, adam = context.recipe.optimizer.muon, context.recipe.optimizer.adam
+        raise UserError(
+            f"training diverged: the loss of step {step} is {training.loss}; lower optimizer.muon.lr = "
+            f"{muon.lr:g} or optimizer.adam.embed_lr = {adam.embed_lr:g}"
+        )
     training.curve.append(f"{step},{training.loss:.6f},{decision.multiplier:.6f},{clock.elapsed_s:.3f}")
     if stop:
         leave(context, training)
@@ -200,15 +208,13 @@ def _switches(model: GPT, recipe: Recipe) -> Callable[[Variant], None]:
     return switch
 
 
-def update(training: Training, recipe: Recipe, decision: Decision, ranks: Ranks, loss_of: LossOf = mean_nats) -> None:
-    """One optimiser step, and the averages after it."""
+def update(training: Training, recipe: Recipe, decision: Decision, ranks: Ranks, loss_of: LossOf = mean_nats) -> Tensor:
+    """Launches one optimiser step, and the averages after it; waits for nothing.
+
+    Returns the mean loss of the batch in nats per token, on the host once the device is done.
+    """
     model, step, num_micro_steps = training.model, training.step, recipe.data.micro_batches // ranks.size
-    training.loss = accumulate_gradients(model, training.loader, num_micro_steps, ranks, loss_of)
-    if not math.isfinite(training.loss):
-        raise UserError(
-            f"training diverged: the loss of step {step} is {training.loss}; lower optimizer.muon.lr = "
-            f"{recipe.optimizer.muon.lr:g} or optimizer.adam.embed_lr = {recipe.optimizer.adam.embed_lr:g}"
-        )
+    loss = accumulate_gradients(model, training.loader, num_micro_steps, ranks, loss_of)
     clip_gradients(model.parameters(), recipe.optimizer.grad_clip)
     training.optimizers.step(decision.multiplier, step)
     training.optimizers.zero_grad()
@@ -216,6 +222,8 @@ def update(training: Training, recipe: Recipe, decision: Decision, ranks: Ranks,
         training.swa.update(model.named_parameters())
     if training.ema:
         training.ema.update(model.named_parameters())
+    training.loader.prefetch()
+    return ranks.to_host(loss)
 
 
 def _save(training: Training, folder: Path) -> None:
@@ -229,7 +237,7 @@ def _save(training: Training, folder: Path) -> None:
 
 def accumulate_gradients(
     model: GPT, loader: Loader, num_micro_steps: int, ranks: Ranks, loss_of: LossOf = mean_nats
-) -> float:
+) -> Tensor:
     """Mean gradient of one step's batch on every rank, and the mean loss of the batch in nats per token.
 
     Each micro-batch weighs the same; sums over ranks happen once, in one flat buffer.
@@ -242,7 +250,7 @@ def accumulate_gradients(
         loss.backward()
         total += loss.detach()
     _sum_gradients([parameter for parameter in model.parameters() if parameter.grad is not None], ranks)
-    return float(ranks.sum_(total).item())
+    return ranks.sum_(total)
 
 
 def _sum_gradients(parameters: list[torch.nn.Parameter], ranks: Ranks) -> None:

@@ -57,8 +57,8 @@ class Diary(Ledger):
         super().__init__(*arguments)
         self.events: list[tuple[str, int, int]] = []
 
-    def commit(self, issue, model, logits):
-        super().commit(issue, model, logits)
+    def commit(self, issue, model, states, head):
+        super().commit(issue, model, states, head)
         self.events += [("score", window.first_scored, window.end) for window in issue.windows]
 
     def training_rows(self, chunk_start, chunk_end, row_tokens):

@@ -139,9 +139,9 @@ class Peeking(Ledger):
         super().__init__(*arguments)
         self.logits: dict[int, torch.Tensor] = {}
 
-    def commit(self, issue, model, logits):
-        super().commit(issue, model, logits)
-        for row, window in zip(logits, issue.windows, strict=True):
+    def commit(self, issue, model, states, head):
+        super().commit(issue, model, states, head)
+        for row, window in zip(head(states), issue.windows, strict=True):
             self.logits |= {p: row[p - window.start].clone() for p in range(window.first_scored, window.end)}
 
 

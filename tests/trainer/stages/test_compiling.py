@@ -7,7 +7,7 @@ import torch
 
 from tests.trainer.stages.conftest import small
 from trainer.spec.errors import UserError
-from trainer.stages.compiling import Graphs, Variant, is_compiled, variants
+from trainer.stages.compiling import Compiler, Variant, compiler_for, drop_graphs, is_compiled, variants
 from trainer.stages.context import Interrupted, StageContext
 from trainer.stages.run_record import fingerprints_of
 from trainer.stages.train import initial_model, train_model
@@ -41,10 +41,28 @@ def eager(text_store, tmp_path):
 
 
 def test_weights_and_averages_are_those_of_eager_steps_in_every_bit(text_store, tmp_path, eager):
+    drop_graphs()
     files, metrics = trained(text_store, tmp_path / "compiled", "on")
     assert set(files) == {"last.safetensors", "swa.safetensors", "ema.safetensors"}
     assert files == eager
     assert (metrics["graphs"], metrics["graphs_inside_clock"]) == (2, 0)
+
+
+def test_the_next_training_of_a_slot_compiles_nothing(text_store, tmp_path, eager):
+    drop_graphs()
+    trained(text_store, tmp_path / "first", "on")
+    files, metrics = trained(text_store, tmp_path / "second", "on")
+    assert (metrics["graphs"], metrics["graphs_inside_clock"]) == (0, 0)
+    assert files == eager
+
+
+def test_graphs_are_dropped_before_torch_refuses_to_make_more():
+    drop_graphs()
+    first = compiler_for(small(**SMALLEST), "eager")
+    for width in range(3):
+        assert compiler_for(small(**SMALLEST, model__rope_base=10.0 + width), "eager") is first  # 2 graphs each, of 8
+    assert compiler_for(small(**SMALLEST), "eager") is first
+    assert compiler_for(small(**SMALLEST, model__rope_base=99.0), "eager") is not first
 
 
 def test_a_compiled_training_goes_on_from_its_snapshot(text_store, tmp_path, eager):
@@ -79,7 +97,8 @@ def test_a_machine_that_cannot_compile_is_told_what_to_do(text_store, tmp_path, 
     def no_compiler(self, graph, inputs):
         raise RuntimeError("C++ compiler not found")
 
-    monkeypatch.setattr(Graphs, "_counted", no_compiler)
+    drop_graphs()
+    monkeypatch.setattr(Compiler, "__call__", no_compiler)
     with pytest.raises(UserError, match=r"C\+\+ compiler not found; use system.compile = 'off'"):
         trained(text_store, tmp_path / "c", "on")
 

@@ -1,0 +1,55 @@
+"""What scoring computes with a model: states of every position, logits of the scored ones, and a loss to learn from.
+
+A model that splits itself into `hidden` and `logits` computes its head on scored positions alone, which with sliding
+windows are few. `stages.compiling` gives the same functions compiled.
+
+    B windows · T window positions · D width of the states · N scored positions · R rows to learn from · V vocabulary
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@runtime_checkable
+class SplitModel(Protocol):
+    """A model whose head reads each position alone."""
+
+    def hidden(self, ids_BT: Tensor) -> Tensor:
+        """States (B,T,D); position t depends on ids up to t alone."""
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Float32 logits (...,V) of states (...,D)."""
+
+
+@dataclass(frozen=True)
+class Forward:
+    """The functions that scoring and test-time training call."""
+
+    states: Callable[[Tensor], Tensor]
+    """ids_BT int64 → (B,T,D), or the logits themselves where the model is not split."""
+    head: Callable[[Tensor], Tensor]
+    """States (N,D) → logits (N,V)."""
+    summed_nats: Callable[[Tensor, Tensor], Tensor]
+    """(inputs_RT, targets_RT) → the sum of their negative log-likelihoods, to be differentiated."""
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Forward:
+        """The functions of a model as it is, uncompiled."""
+
+        def summed_nats(ids_RT: Tensor, targets_RT: Tensor) -> Tensor:
+            return summed_cross_entropy(model(ids_RT), targets_RT)
+
+        if isinstance(model, SplitModel):
+            return cls(model.hidden, model.logits, summed_nats)
+        return cls(model, lambda logits_NV: logits_NV, summed_nats)
+
+
+def summed_cross_entropy(logits_RTV: Tensor, targets_RT: Tensor) -> Tensor:
+    """Sum of the negative log-likelihoods in nats, computed in float32."""
+    return F.cross_entropy(logits_RTV.flatten(0, 1).float(), targets_RT.flatten(), reduction="sum")
