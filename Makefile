@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TRAINER_NEEDS := pydantic pydantic_core annotated-types typing-inspection typing_extensions ruamel.yaml zstandard brotli \
+    filelock typer annotated-doc rich safetensors
 
-.PHONY: demo test test-all faults lint bench liveness docs clean
+.PHONY: demo test test-all faults lint bench gpu wheels liveness docs clean
 
 demo: $(VENV)/.installed  ## install, then the main job: a TTT sweep on real text
 	$(BIN)/orchestrator plan search_spaces/ttt.yaml
@@ -25,6 +27,16 @@ faults: $(VENV)/.installed  ## a hundred kills at random moments; appends what i
 
 bench: $(VENV)/.installed  ## the figures of the README, as ratios from one run
 	$(BIN)/python -m pytest -m bench tests/benchmarks -s
+
+gpu:  ## on a machine with a GPU and its own torch: the gpu tests, then tables in results/LOG.md; ends within 8 minutes
+	test ! -d .wheels || $(PYTHON) -m pip install -q --no-index --no-deps --upgrade --target build/site .wheels/*.whl
+	PYTHONPATH=build/site $(PYTHON) -m pytest tests/gpu
+	PYTHONPATH=build/site $(PYTHON) -m tests.benchmarks.device --seconds 300 --log results/LOG.md
+
+wheels:  ## what the trainer needs beside torch, for Python 3.12 on Linux: carry it to a machine without a network
+	$(PYTHON) -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp -d .wheels \
+	    $(addprefix --platform manylinux,_2_34_x86_64 _2_28_x86_64 _2_17_x86_64 2014_x86_64 1_x86_64) \
+	    -c constraints.txt $(TRAINER_NEEDS)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
