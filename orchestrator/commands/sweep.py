@@ -37,7 +37,6 @@ from orchestrator.space.search_space import SearchSpace
 from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED
 from trainer.spec.load import parse_overrides
 from trainer.store.mirror import USUAL_STORE
-from trainer.store.shared import stage_store
 
 
 def plan(
@@ -108,7 +107,7 @@ def sweep(
         lag=default_lag(search_space, slots),
         precedents=lambda: precedents_of(store, search_space),
     )
-    _drive(opened, options, store, format)
+    _drive(opened, options, format)
 
 
 def resume(
@@ -139,7 +138,7 @@ def resume(
     with opened.lock():
         for machine in trust:
             trust_machine(opened, machine)
-    _drive(opened, options, store, format, retry_failed)
+    _drive(opened, options, format, retry_failed)
 
 
 def confirm(
@@ -171,7 +170,7 @@ def confirm(
     console_for(stderr=format == "json").print(
         f"sweep {opened.name}: {winner.id} and the baseline on fresh seeds {seeds}", soft_wrap=True
     )
-    _drive(opened, DriveOptions(slots, workers, address, inline, check=not no_check), store, format)
+    _drive(opened, DriveOptions(slots, workers, address, inline, check=not no_check), format)
 
 
 def _search_space(
@@ -209,13 +208,13 @@ def _options(
     return DriveOptions(slots, workers, address, inline, snapshot_every_s, check, trackers)
 
 
-def _drive(sweep: Any, options: Any, store: Path, format: str, retry_failed: bool = False) -> None:
+def _drive(sweep: Any, options: Any, format: str, retry_failed: bool = False) -> None:
     from orchestrator.analysis.summary import conclude, stranded_lines
     from orchestrator.plan.estimate import plan_here
     from orchestrator.plan.table import plan_rows
     from orchestrator.run.driver import End, drive
-    from orchestrator.run.feed import queue_of
     from orchestrator.sweep.notes import keep_plan
+    from orchestrator.sweep.open_queue import queue_of
     from orchestrator.sweep.same_text import refuse_other_text
     from orchestrator.sweep.seed_blocks import BlocksChoice, blocks_line
     from orchestrator.sweep.warm_start import precedent_lines
@@ -231,14 +230,14 @@ def _drive(sweep: Any, options: Any, store: Path, format: str, retry_failed: boo
         refuse_other_text(sweep)
         if not sweep.asked():  # not begun: keep what is expected now, to compare with at the end
             console.print(blocks_line(BlocksChoice(sweep.blocks, sweep.blocks_because)), soft_wrap=True)
-            planned = plan_here(sweep.space, options.slots, options.workers, store, options.inline)
+            planned = plan_here(sweep.space, options.slots, options.workers, sweep.store, options.inline)
             keep_plan(sweep.folder, plan_rows(planned))
         queue = queue_of(sweep)
         if len(queue.records) == queue.total_runs:
             console.print(f"nothing to run: all {queue.total_runs} runs are recorded")
         end: End = "interrupted"
         with contextlib.suppress(KeyboardInterrupt):  # before the driver listens, or a second Ctrl-C
-            end = drive(sweep, queue, stage_store(store), options, console)
+            end = drive(sweep, queue, options, console)
     if end == "stranded":
         for line in stranded_lines(sweep, queue.total_runs):
             console.print(line, style="red", soft_wrap=True)

@@ -22,16 +22,17 @@ from orchestrator.search.run_queue import FINISHED, RunQueue
 from orchestrator.status.progress import Overview
 from orchestrator.status.screen import make_screen
 from orchestrator.sweep.sweep import Sweep
-from trainer.store.local import StageStore
+from trainer.store.shared import stage_store
 
 End = Literal["complete", "interrupted", "stranded"]
 """`stranded`: every machine that is left is quarantined."""
 
 
-def drive(sweep: Sweep, queue: RunQueue, store: StageStore, options: DriveOptions, console: Console) -> End:
+def drive(sweep: Sweep, queue: RunQueue, options: DriveOptions, console: Console) -> End:
     """Runs what is missing and returns how it ended. Everything finished is kept in each case."""
     from orchestrator.run.optuna_study import StudyFile  # late: Optuna, which only a driver pays for
 
+    store = stage_store(sweep.store)
     study = StudyFile(sweep, queue)
     feed = Feed(sweep, queue, store, 1 if options.inline else expected_ranks(options.workers), study.update)
     if feed.is_finished():

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.run.feed import queue_of
 from orchestrator.space.load_space import load_space
+from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import open_sweep
 from results.rows.read import read_rows
 from results.rows.tables import per_configuration

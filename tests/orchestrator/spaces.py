@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from orchestrator.run.feed import queue_of
 from orchestrator.search.run_queue import FINISHED, Run, RunQueue
 from orchestrator.search.searcher import Searcher
 from orchestrator.space.configuration import Configuration
 from orchestrator.space.load_space import load_space
 from orchestrator.space.search_space import SearchSpace
+from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import Sweep
 from results.verdicts.seed_ledger import Ledger
 from trainer.spec.fingerprint import TextDigests

@@ -5,7 +5,7 @@ import pytest
 from orchestrator.analysis.comparison import seed_line, verdict_lines
 from orchestrator.analysis.confirm import confirmation_of, fresh_seeds, num_seeds_for, winner_of
 from orchestrator.analysis.sweep_table import rows_of, table_of
-from orchestrator.run.feed import queue_of
+from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import open_sweep
 from tests.orchestrator.spaces import TTT, leave_runs, score, space_of
 from trainer.spec.errors import UserError

@@ -11,8 +11,8 @@ from scipy import stats
 
 from orchestrator.analysis.confirm import confirmation_of
 from orchestrator.analysis.next_steps import _gain_of_more, next_steps
-from orchestrator.run.feed import queue_of
 from orchestrator.space.load_space import load_space
+from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import find_sweep, open_sweep
 from orchestrator.sweep.warm_start import precedents_of
 from tests.orchestrator.spaces import TTT, leave_runs, record_of, space_of

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from orchestrator.analysis.comparison import verdict_lines
 from orchestrator.analysis.sweep_table import rows_of, table_of
 from orchestrator.commands.app import app
-from orchestrator.run.feed import queue_of
 from orchestrator.status.progress import Overview
+from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import open_sweep
 from tests.orchestrator.spaces import TTT, leave_runs, space_of
 

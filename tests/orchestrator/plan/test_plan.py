@@ -15,8 +15,8 @@ from orchestrator.plan.estimate import make_plan, plan_here
 from orchestrator.plan.makespan import INLINE_START_S, START_S, makespan_s
 from orchestrator.plan.plan import Resources
 from orchestrator.plan.table import plan_rows, plan_text, run_rows, runs_text
-from orchestrator.run.feed import queue_of
 from orchestrator.space.configuration import baseline_of
+from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import open_sweep
 from results.stats.blocks import sd_between_pairs
 from results.stats.power import Design, design_of, seeds_needed

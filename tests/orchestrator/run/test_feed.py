@@ -5,8 +5,9 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from orchestrator.run.feed import Feed, queue_of
+from orchestrator.run.feed import Feed
 from orchestrator.search.run_queue import FINISHED, WAIT
+from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import open_sweep
 from tests.orchestrator.spaces import space_of
 from tests.outcomes import stage_outcome

@@ -13,9 +13,9 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from orchestrator.run.feed import queue_of
 from orchestrator.run.optuna_study import StudyFile
 from orchestrator.search.run_queue import Run
+from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import open_sweep
 from results.rows.layout import STUDY_FILE
 from tests.orchestrator.search.test_pruner import RUNGS, misleading

@@ -12,12 +12,12 @@ from orchestrator.analysis.comparison import verdicts_of
 from orchestrator.analysis.load_results import load_results
 from orchestrator.analysis.sweep_table import rows_of, table_of
 from orchestrator.plan.estimate import make_plan
-from orchestrator.run.feed import queue_of
 from orchestrator.search.pruner import rung_lines
 from orchestrator.search.run_queue import FINISHED, WAIT, RunQueue
 from orchestrator.search.searcher import Searcher
 from orchestrator.space.configuration import identify, short_of
 from orchestrator.space.load_space import SpaceError
+from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import find_sweep, open_sweep
 from results.rows.costs import total_facts
 from results.rows.read import read_outcomes

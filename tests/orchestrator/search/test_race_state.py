@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from orchestrator.analysis.comparison import verdict_lines
 from orchestrator.analysis.sweep_table import rows_of, table_of
 from orchestrator.cli import main
-from orchestrator.run.feed import queue_of
 from orchestrator.search.run_queue import WAIT, RunQueue
 from orchestrator.search.searcher import Searcher
 from orchestrator.space.load_space import SpaceError
 from orchestrator.status.progress import Overview
+from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import open_sweep
 from tests.orchestrator.spaces import Memory, drained, leave_runs, record_of, space_of
 

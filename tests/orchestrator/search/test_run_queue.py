@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.run.feed import queue_of
 from orchestrator.search.run_queue import FINISHED, WAIT, RunQueue, default_lag
 from orchestrator.search.searcher import Searcher
 from orchestrator.space.configuration import Configuration, Outcome, outcome_of
+from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import open_sweep
 from results.rows.row import row_of
 from tests.orchestrator.spaces import TTT, Memory, record_of, space_of

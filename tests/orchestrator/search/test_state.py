@@ -2,9 +2,9 @@
 
 import pytest
 
-from orchestrator.run.feed import queue_of
 from orchestrator.search.run_queue import FINISHED, Run
 from orchestrator.search.state import SweepState
+from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import open_sweep
 from tests.orchestrator.search.test_pruner import RUNGS, faithful
 from tests.orchestrator.search.test_race_state import RACE, score

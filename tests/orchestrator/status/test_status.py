@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 from orchestrator.analysis.load_results import load_results
 from orchestrator.commands.app import app
 from orchestrator.output import console_for
-from orchestrator.run.feed import queue_of
 from orchestrator.status.progress import Overview
 from orchestrator.status.status import print_standing, standing, standing_lines, watch
 from orchestrator.sweep.live import SlotPicture, driven_s, read_live
 from orchestrator.sweep.notes import keep_plan, read_plan
+from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import find_sweep
 from results.rows.layout import LIVE_FILE, PLAN_FILE, PREFLIGHT_FILE
 from tests.sweep_on_disk import finished_sweep

@@ -10,8 +10,9 @@ import pytest
 
 from orchestrator.analysis.summary import machines_say
 from orchestrator.analysis.sweep_table import rows_of, table_of
-from orchestrator.run.feed import Feed, queue_of
+from orchestrator.run.feed import Feed
 from orchestrator.search.run_queue import FINISHED
+from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.quarantine import Quarantine, trust_machine
 from orchestrator.sweep.sweep import find_sweep, open_sweep
 from results.rows.machines import quarantined, read_machines

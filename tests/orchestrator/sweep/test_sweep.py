@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from orchestrator.run.feed import queue_of
 from orchestrator.space.configuration import Configuration
 from orchestrator.space.load_space import load_space
+from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import find_sweep, list_sweeps, open_sweep, sweep_of_space
 from results.rows.layout import JOURNAL
 from tests.orchestrator.spaces import TTT, record_of, space_of

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from orchestrator.run.feed import queue_of
 from orchestrator.search.searcher import Searcher
 from orchestrator.space.load_space import SpaceError
+from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import find_sweep, open_sweep
 from orchestrator.sweep.warm_start import precedents_of
 from tests.orchestrator.spaces import TTT, leave_runs, score, space_of
