@@ -69,7 +69,7 @@ def search_space() -> str:
     parts = [
         "# Search space keys",
         NOTE,
-        "A search space is a YAML file with one question. `orchestrator schema space` prints the same as a JSON "
+        "A search space is a YAML file for one sweep. `orchestrator schema space` prints the same as a JSON "
         "Schema for editors. What may stand under `parameters` and `compare.baseline` are the keys of "
         "[recipe_fields.md](recipe_fields.md).",
         "## The file",

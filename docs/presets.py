@@ -45,15 +45,15 @@ def number(index: int = 0, kind: Any = float) -> Read:
     """The number at a place among those of a cell, 0 where there is none."""
 
     def read(cell: str) -> Any:
-        found = re.findall(r"\d*\.?\d+(?:e\d+)?", cell.replace(",", "" if re.fullmatch(r"[\d,]+", cell) else " "))
-        return kind(found[index]) if index < len(found) else kind(0)
+        numbers = re.findall(r"\d*\.?\d+(?:e\d+)?", cell.replace(",", "" if re.fullmatch(r"[\d,]+", cell) else " "))
+        return kind(numbers[index]) if index < len(numbers) else kind(0)
 
     return read
 
 
 def word(words: Mapping[str, Any]) -> Read:
     """The value of the first word that the cell has."""
-    return lambda cell: next(value for found, value in words.items() if found in cell)
+    return lambda cell: next(value for word, value in words.items() if word in cell)
 
 
 def layers(cell: str) -> list[int]:

@@ -29,7 +29,7 @@ class _Block(nn.Module):
 
 
 class TinyModel(nn.Module):
-    """A causal model whose every position hears its whole past: ids_BT → logits_BTV."""
+    """A causal model whose every position depends on its whole past: ids_BT → logits_BTV."""
 
     def __init__(self, vocab_size: int = VOCAB_SIZE, width: int = 8, seed: int = 0):
         super().__init__()
@@ -54,7 +54,7 @@ class OneByteEach:
 
 
 class HandClock:
-    """A clock that moves when told."""
+    """A clock that moves when the test advances it."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -91,9 +91,9 @@ class ThreadRanks(Ranks):
     def gather_objects(self, value: Any) -> list[Any]:
         self.table[self.rank] = value
         self.meeting.wait()
-        found = list(self.table)
-        self.meeting.wait()  # nobody brings the next thing before all have seen this one
-        return found
+        values = list(self.table)
+        self.meeting.wait()  # no rank writes the next value before all have read this one
+        return values
 
     def sum_(self, tensor: Tensor) -> Tensor:
         return tensor.copy_(torch.stack(self.gather_objects(tensor.clone())).sum(dim=0))
@@ -121,10 +121,10 @@ class AsynchronousRanks(ThreadRanks):
         self.worker.wait()
 
     def gather_objects(self, value: Any) -> list[Any]:
-        found = super().gather_objects((value, self.worker.busy_until_s, self.worker.now_s))
-        begins_s = max(max(busy_s, now_s) for _, busy_s, now_s in found)  # once the slowest rank is there
+        gathered = super().gather_objects((value, self.worker.busy_until_s, self.worker.now_s))
+        begins_s = max(max(busy_s, now_s) for _, busy_s, now_s in gathered)  # once the slowest rank is there
         self.worker.busy_until_s = begins_s + 0.001
-        return [brought for brought, *_ in found]
+        return [brought for brought, *_ in gathered]
 
     def sum_(self, tensor: Tensor) -> Tensor:
         super().sum_(tensor)

@@ -1,4 +1,4 @@
-"""A question whose spaces overlap, for drivers and machines that meet on one store."""
+"""Two search spaces that overlap, for drivers and machines that meet on one store."""
 
 SPACE = """
 name: {name}

@@ -46,7 +46,7 @@ def main() -> None:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     print(server.get_host_and_port()[1], flush=True)
-    sys.stdin.read()  # until whoever started this is gone
+    sys.stdin.read()  # until the process that started this is gone
 
 
 if __name__ == "__main__":

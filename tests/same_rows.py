@@ -19,12 +19,12 @@ def differences(a: pd.DataFrame, b: pd.DataFrame, at_most: int = 5) -> list[str]
         return [f"columns: {list(kept_a)} against {list(kept_b)}"]
     if len(a) != len(b):
         return [f"rows: {len(a)} against {len(b)}"]
-    told: list[str] = []
+    lines: list[str] = []
     for name in kept_a:
         for position, (left, right) in enumerate(zip(kept_a[name], kept_b[name], strict=True)):
             if not _same(left, right):
-                told.append(f"{_which(a, position)}: {name} = {left!r} against {right!r}")
-    return told if len(told) <= at_most else [*told[:at_most], f"and {len(told) - at_most} more"]
+                lines.append(f"{_which(a, position)}: {name} = {left!r} against {right!r}")
+    return lines if len(lines) <= at_most else [*lines[:at_most], f"and {len(lines) - at_most} more"]
 
 
 def _same(left: Any, right: Any) -> bool:

@@ -72,7 +72,7 @@ def confirmation_of(sweep: Sweep, winner: Configuration, num_seeds: int) -> Sear
             "compare": _terms(sweep.space),
             "warm_start": (),
             "parameters": {key: Parameter(value=value) for key, value in winner.values.items()},
-            "seeds": fresh_seeds([sweep.name, sweep.question_digest, winner.id], num_seeds, declared),
+            "seeds": fresh_seeds([sweep.name, sweep.space_digest, winner.id], num_seeds, declared),
         }
     )
 

@@ -54,7 +54,7 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
         "",
     ):
         console.print(line, soft_wrap=True)
-    console.print(reckoning_table(sweep))
+    console.print(cost_table(sweep))
     for line in (
         "",
         *verdict_lines(sweep, frame, table),
@@ -112,7 +112,7 @@ def machines_say(sweep: Sweep) -> list[str]:
     return machine_lines(read_machines(sweep.folder), sweep.space.base.budget.train_s is not None)
 
 
-def reckoning_table(sweep: Sweep) -> Table | str:
+def cost_table(sweep: Sweep) -> Table | str:
     """Planned against actual, a line per stage and total."""
     table = Table(box=None, pad_edge=False)
     for head in ("", "planned", "actual"):

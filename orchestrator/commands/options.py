@@ -46,7 +46,7 @@ TableFormat = Annotated[Literal["text", "csv", "json", "parquet", "md"], typer.O
 
 
 def parse_seeds(text: str | None) -> list[int] | None:
-    """'1337,42' as [1337, 42]; None when nobody gave any. Raises UserError."""
+    """'1337,42' as [1337, 42]; None when none are given. Raises UserError."""
     if text is None:
         return None
     try:

@@ -1,6 +1,6 @@
 """Nodes of a Ray cluster by the names that machines have in records: what is left of it without the quarantined ones.
 
-Starts nothing and judges nobody. Only for a driver that has started Ray.
+Starts nothing, and decides about no machine. Only for a driver that has started Ray.
 """
 
 from __future__ import annotations

@@ -218,7 +218,7 @@ class SearchSpace(Section):
             named | {name: getattr(self.compare, name) for name in ("margin", "alpha") if named[name] is None} | pairs
         )
 
-    def question_digest(self) -> str:
+    def identity_digest(self) -> str:
         """Hash of `identity`, as the journal keeps it."""
         return digest(self.identity())
 

@@ -56,6 +56,8 @@ from trainer.store.mirror import fetch_file, publish_file, store_name, store_opt
 
 LOCK_TIMEOUT_S = 0.5
 """Seconds to wait for a lock that another process may hold briefly to test it."""
+DIGEST_KEY = "question_digest"
+"""Key of the space's digest in a journal; version 0.1.0 wrote this name, and its sweeps must open."""
 
 
 class ReadWhenNeeded(Mapping[str, Record]):
@@ -86,8 +88,8 @@ class Sweep:
     folder: Path
     space: SearchSpace
     """The search space that the sweep was created with; it never changes."""
-    question_digest: str
-    """`SearchSpace.question_digest` of the space; a key of the journal since 0.1.0."""
+    space_digest: str
+    """`SearchSpace.identity_digest` when the sweep was created."""
     sweep_seed: int
     lag: int
     created_at: str
@@ -316,7 +318,7 @@ def _create(
     if (folder / JOURNAL).exists():
         return False
     header = {
-        "question_digest": space.question_digest(),
+        DIGEST_KEY: space.identity_digest(),
         "sweep_seed": sweep_seed,
         "lag": lag,
         "created_at": now(),
@@ -353,6 +355,7 @@ def _read(folder: Path) -> Sweep:
         header = _entries(folder / JOURNAL)[0]
         space = SearchSpace.model_validate_json(json.dumps(_with_terms_of_0_1_0(header.pop("space"))))
         precedents = tuple(_precedent(entry) for entry in header.pop("precedents", ()))
+        header["space_digest"] = header.pop(DIGEST_KEY)
         return Sweep(name=folder.name, folder=folder, space=space, precedents=precedents, **header)
     except StoreError:
         raise

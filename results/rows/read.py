@@ -42,9 +42,9 @@ def read_rows(sweep_folder: Path, swept_keys: Sequence[str], config_order: Seque
 def read_outcomes(sweep_folder: Path) -> pd.DataFrame:
     """One row per run and stage: run_id, config, seed, stage, fingerprint, seconds, computed, gpus.
 
-    `seconds` are those of the computing, whoever did it. `computed` tells whether this run did; else another run, or an
-    earlier sweep. `gpus` is how many the run held. Short runs before full ones are no rows of the table, but they cost,
-    so they are among these. Records that cannot be read are left out, as in `read_rows`.
+    `seconds` are those of the computation, by whichever run. `computed`: whether it was this run; else another one, or
+    an earlier sweep. `gpus` is how many the run held. Short runs before full ones are no rows of the table, but they
+    cost, so they are among these. Records that cannot be read are left out, as in `read_rows`.
     """
     gathered, _ = _gathered(sweep_folder, _outcomes_of, SHORT)
     return pd.DataFrame([outcome for outcomes in gathered for outcome in outcomes], columns=list(OUTCOME_COLUMNS))

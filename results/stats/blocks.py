@@ -1,4 +1,4 @@
-"""Whether pairing runs by seed pays: how strongly seeds move configurations alike, and which design then shows more.
+"""Correlation of configurations over seeds, and whether pairing their runs by seed gives more power.
 
 Pairing is right at any correlation. It takes out what a seed adds to both runs of a pair, and costs half of the degrees
 of freedom. So it is a choice of power, made before the run from what earlier sweeps showed.

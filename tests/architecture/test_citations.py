@@ -1,4 +1,4 @@
-"""Whoever follows a reference arrives: citations of docs/recipe.md, links between pages, paths and names they give."""
+"""References resolve: citations of docs/recipe.md, links between pages, paths and names they give."""
 
 import re
 from collections.abc import Iterator
@@ -43,8 +43,8 @@ def ends(numbers: str) -> list[str]:
 def dangling(text: str) -> Iterator[str]:
     """What a text cites of docs/recipe.md that is not there."""
     sections, conditions = known_sections(), known_conditions()
-    for found in CITED.finditer(text):
-        yield from (f"docs/recipe.md {number}" for number in ends(found[1]) if number not in sections)
+    for citation in CITED.finditer(text):
+        yield from (f"docs/recipe.md {number}" for number in ends(citation[1]) if number not in sections)
     yield from (f"condition E{number}" for number in CONDITION.findall(text) if number not in conditions)
     yield from (f"'{older}': write docs/recipe.md and a number" for older in OLDER_FORM.findall(text))
 
@@ -54,8 +54,8 @@ def test_every_citation_of_the_recipe_page_leads_somewhere():
     lost = {}
     for path in [*FILES, *pages]:
         text = path.read_text(encoding="utf-8")
-        if path != Path(__file__) and (found := list(dangling(text))):
-            lost[str(path.relative_to(ROOT))] = found
+        if path != Path(__file__) and (broken := list(dangling(text))):
+            lost[str(path.relative_to(ROOT))] = broken
     assert lost == {}
 
 

@@ -32,13 +32,13 @@ def modules(*folders: str) -> list[Path]:
 
 def imports(path: Path) -> set[str]:
     """Dotted names a file imports anywhere, top of the file or inside a function."""
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module}
-    return found
+            names |= {node.module}
+    return names
 
 
 def of(names: set[str], *packages: str) -> set[str]:

@@ -75,8 +75,8 @@ def test_a_cancelled_run_frees_its_slot_within_a_second(slot, stage):
     dice, took_s = random.Random(stage), []
     for number in count(1):
         request = slot.request(f"{stage}{number}", recipe(FRESH[stage](number)))
-        if (found := freed_after_s(slot, request, stage, dice)) is not None:
-            took_s.append(found)
+        if (freed_s := freed_after_s(slot, request, stage, dice)) is not None:
+            took_s.append(freed_s)
         if len(took_s) == TRIES:
             break
         assert number < 5 * TRIES, f"{stage} is over before it can be cancelled"

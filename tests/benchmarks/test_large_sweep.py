@@ -67,10 +67,10 @@ def test_the_table_of_10000_runs_takes_less_than_a_second(store, capsys, per, nu
 
 def test_the_verdicts_on_3333_configurations_take_less_than_four_seconds(store, capsys):
     used_s = fastest_s(lambda: print_comparison(find_sweep(store, "large"), store, None, None, None, None, "text"))
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     with capsys.disabled():
         print(f"\ncompare over {NUM_CONFIGS:,} configurations: {used_s:.2f} s")
-    assert told.count("paired t-test") == TIMES * NUM_CONFIGS
+    assert printed.count("paired t-test") == TIMES * NUM_CONFIGS
     assert used_s < 4
 
 

@@ -51,15 +51,15 @@ def recipe(seed: int, **changes: object) -> Recipe:
 
 def bpb(store: Path, name: str, **changes: object) -> list[float]:
     """The headline of each seed."""
-    found = []
+    scores = []
     for seed in SEEDS:
         record = run(store, recipe(seed, **changes), f"{name}-{seed}")
         assert record.status == "done", record.error
-        found.append(record.metric(record.headline, "val_bpb"))
-    return found
+        scores.append(record.metric(record.headline, "val_bpb"))
+    return scores
 
 
-def told(question: str, new: Sequence[float], old: Sequence[float], paired: bool) -> str:
+def line_of(comparison: str, new: Sequence[float], old: Sequence[float], paired: bool) -> str:
     """One row: means, their difference, and its 95 % interval (paired t, or Welch)."""
     test = (
         stats.ttest_1samp([a - b for a, b in zip(new, old, strict=True)], 0.0)
@@ -69,7 +69,7 @@ def told(question: str, new: Sequence[float], old: Sequence[float], paired: bool
     low, high = test.confidence_interval(0.95)
     first, second = sum(new) / len(new), sum(old) / len(old)
     interval, kind = f"[{low:+.4f}, {high:+.4f}]", "paired" if paired else "Welch"
-    return f"| {question} | {first:.4f} | {second:.4f} | {first - second:+.4f} | {interval} | {kind} |"
+    return f"| {comparison} | {first:.4f} | {second:.4f} | {first - second:+.4f} | {interval} | {kind} |"
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +92,12 @@ def test_what_each_technique_is_worth(store, tmp_path, monkeypatch):
     for stage in ("train_text", "val_text"):
         (tmp_path / "stages" / stage).symlink_to(store / "stages" / stage)
     zeros = bpb(tmp_path, "dead")
-    print("\n| question | first, bpb | second, bpb | difference | 95 % interval | test |\n|---|---|---|---|---|---|")
-    print(told("SWA against EMA 0.9", swa, ema, paired=True))
-    print(told("SWA against the last weights", swa, last, paired=True))
-    print(told("score-first TTT against none", adapted, swa, paired=True))
-    print(told("late QAT against none", qat, swa, paired=False))
-    print(told("BigramHash live against dead", swa, zeros, paired=False))
+    print("\n| comparison | first, bpb | second, bpb | difference | 95 % interval | test |\n|---|---|---|---|---|---|")
+    print(line_of("SWA against EMA 0.9", swa, ema, paired=True))
+    print(line_of("SWA against the last weights", swa, last, paired=True))
+    print(line_of("score-first TTT against none", adapted, swa, paired=True))
+    print(line_of("late QAT against none", qat, swa, paired=False))
+    print(line_of("BigramHash live against dead", swa, zeros, paired=False))
     assert len({*swa, *ema, *last, *adapted, *qat, *zeros}) == 6 * len(SEEDS)  # every technique did something
 
 

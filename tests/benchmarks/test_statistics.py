@@ -165,9 +165,9 @@ def noisy(first: int, part: float, times: float):
     """So many times the spread, for this part of the arms from the first on (0 the baseline); at least one."""
 
     def sds(shape: tuple[int, int], random: np.random.Generator) -> np.ndarray:
-        found = np.ones(shape)
-        found[:, first : first + max(1, round(part * (shape[1] - 1)))] = times
-        return found
+        factors = np.ones(shape)
+        factors[:, first : first + max(1, round(part * (shape[1] - 1)))] = times
+        return factors
 
     return sds
 
@@ -201,10 +201,10 @@ def test_unequal_spreads_keep_the_error_and_what_that_costs(n, num_candidates):
             sds = sds_of((CHUNK, num_candidates + 1), random)
             scores = sds[..., None] * random.normal(size=(CHUNK, num_candidates + 1, n))
             for name, test in TESTS.items():
-                found = test(scores)
-                errors[name] += int((found.p.min(1) < alpha / num_candidates).sum())  # Holm's first step
-                covered[name] += found.covers().mean(0) * CHUNK / EMPTY_SWEEPS
-                needs[name].append(found.needs(alpha / num_candidates)[:, -1])
+                results = test(scores)
+                errors[name] += int((results.p.min(1) < alpha / num_candidates).sum())  # Holm's first step
+                covered[name] += results.covers().mean(0) * CHUNK / EMPTY_SWEEPS
+                needs[name].append(results.needs(alpha / num_candidates)[:, -1])
         bounds = {name: upper_99(count, EMPTY_SWEEPS) for name, count in errors.items()}
         cells = (
             f"{errors[name] / EMPTY_SWEEPS:.2%} (≤ {bounds[name]:.2%}); {np.min(covered[name]):.0%}; "
@@ -348,7 +348,7 @@ def outcome(named: np.ndarray, means: np.ndarray) -> tuple[float, float]:
 
 
 def fixed_design(n: int, means: np.ndarray, sds: np.ndarray, random: np.random.Generator) -> tuple[float, float]:
-    """The race's own question asked once, after n seeds of everybody: a race whose only look is the last."""
+    """The race's own test made once, after n seeds of every configuration: a race whose only look is the last."""
     batch = RaceBatch.start(RaceRule(MARGIN, ALPHA, Looks(n, first=n)), *means.shape)
     batch.look(means[..., None] + sds[..., None] * random.normal(size=(*means.shape, n)))
     return outcome(batch.winner_S, means)

@@ -37,7 +37,7 @@ def artifact_of(recipe: Recipe) -> bytes:
 
 def scores(ranks: Ranks, folder: Path) -> dict[str, tuple[float, float]]:
     """Plain and adapted bits per byte of each preset's artifact."""
-    found = {}
+    by_key = {}
     for name in NAMES:
         recipe = nano(name)
         vocab_size = recipe.data.vocab_size
@@ -48,16 +48,16 @@ def scores(ranks: Ranks, folder: Path) -> dict[str, tuple[float, float]]:
         model.load_state_dict(artifact.state)
         score(ledgers[0], model, recipe.evaluation, ranks)
         score_first(ledgers[1], model, recipe.ttt, recipe.evaluation, make_sgd, ranks)
-        found[name] = tuple(ledger.close().val_bpb for ledger in ledgers)
-    return found
+        by_key[name] = tuple(ledger.close().val_bpb for ledger in ledgers)
+    return by_key
 
 
 def work(rank: int, size: int, folder: str) -> None:
     torch.set_num_threads(1)
     ranks = Ranks.join(torch.device("cpu"), rank, size, Path(folder) / f"meet-{size}")
-    found = scores(ranks, Path(folder))
+    by_key = scores(ranks, Path(folder))
     if ranks.is_first:
-        torch.save(found, Path(folder) / f"scores-{size}.pt")
+        torch.save(by_key, Path(folder) / f"scores-{size}.pt")
     ranks.leave()
 
 
@@ -66,11 +66,11 @@ def of_ranks(tmp_path_factory) -> dict[int, dict[str, tuple[float, float]]]:
     folder = tmp_path_factory.mktemp("ranks")
     for name in NAMES:
         (folder / name).write_bytes(artifact_of(nano(name)))
-    found = {1: scores(Ranks(), folder)}
+    by_key = {1: scores(Ranks(), folder)}
     for size in (2, 4):
         mp.spawn(work, args=(size, str(folder)), nprocs=size)
-        found[size] = torch.load(folder / f"scores-{size}.pt")
-    return found
+        by_key[size] = torch.load(folder / f"scores-{size}.pt")
+    return by_key
 
 
 @pytest.mark.parametrize("size", [2, 4])

@@ -95,5 +95,5 @@ def test_training_on_two_ranks_follows_training_on_one(text, tmp_path):
 def test_with_float32_newton_schulz_a_hundred_steps_agree(text, tmp_path):
     wanted = recipe(budget__train_steps=100, optimizer__muon__ns_dtype="float32", ttt__mode="off")
     stores = [store_with(text, tmp_path / str(size), "train_text", "val_text") for size in (1, 2)]
-    found = [losses(store, record_on(size, wanted, store, "run")) for size, store in zip((1, 2), stores, strict=True)]
-    assert max(abs(a - b) for a, b in zip(*found, strict=True)) < 1e-3
+    curves = [losses(store, record_on(size, wanted, store, "run")) for size, store in zip((1, 2), stores, strict=True)]
+    assert max(abs(a - b) for a, b in zip(*curves, strict=True)) < 1e-3

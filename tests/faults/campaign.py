@@ -1,6 +1,6 @@
 """Kills at random moments, from a master seed; afterwards the table must be the one nobody disturbed.
 
-Short in the default tests; long by `make faults`, which appends what it found to results/LOG.md:
+Short in the default tests; long by `make faults`, which appends its counts to results/LOG.md:
 
     python -m tests.faults.campaign --inline 70 --ray 30 --seed 0 --log results/LOG.md
 """
@@ -72,7 +72,7 @@ PATIENCE_S = 300
 
 
 class Campaign:
-    """Small sweeps in one folder, all asking the same question."""
+    """Small sweeps in one folder, all of the same search space."""
 
     def __init__(self, folder: Path, seed: int):
         self.folder, self.random = folder, random.Random(seed)
@@ -170,8 +170,8 @@ class Campaign:
     def _disturb_inline(self, store: str, fault: str) -> None:
         """Deals one fault, and counts it only if it struck: a life that ended well before its kill was calm."""
         if fault == "entry truncated":
-            found = sorted((self.folder / store / "stages").glob("*/*/*.*"))
-            victim = self.random.choice([path for path in found if path.name != "result.json"])
+            files = sorted((self.folder / store / "stages").glob("*/*/*.*"))
+            victim = self.random.choice([path for path in files if path.name != "result.json"])
             os.truncate(victim, self.random.randrange(max(victim.stat().st_size, 1)))
             self.cut.add(store)
             struck = True
@@ -206,11 +206,11 @@ class Campaign:
             return driver.wait() == -signal.SIGKILL
         end_s = time.monotonic() + PATIENCE_S
         while driver.poll() is None and time.monotonic() < end_s:
-            found = [child for child in family.children(recursive=True) if TITLES[fault] in _title(child)]
-            if found:
+            processes = [child for child in family.children(recursive=True) if TITLES[fault] in _title(child)]
+            if processes:
                 time.sleep(self.random.uniform(0, 3))
                 try:
-                    self.random.choice(found).kill()
+                    self.random.choice(processes).kill()
                 except psutil.NoSuchProcess:
                     continue
                 return True

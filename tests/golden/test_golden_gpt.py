@@ -53,9 +53,9 @@ def case(request) -> SimpleNamespace:
     return SimpleNamespace(golden=golden, model=model, logits_BTV=logits_BTV, nll_BT=nll_BT)
 
 
-def largest_share(found: torch.Tensor, expected: np.ndarray) -> float:
+def largest_share(actual: torch.Tensor, expected: np.ndarray) -> float:
     """Largest difference as a share of the expected values' range."""
-    return float(np.abs(found.detach().numpy() - expected).max() / np.ptp(expected))
+    return float(np.abs(actual.detach().numpy() - expected).max() / np.ptp(expected))
 
 
 def test_logits_meet_the_reference(case):

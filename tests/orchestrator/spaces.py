@@ -1,4 +1,4 @@
-"""Questions and made-up runs for the tests of the orchestrator."""
+"""Search spaces and made-up runs for the tests of the orchestrator."""
 
 from __future__ import annotations
 

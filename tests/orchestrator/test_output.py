@@ -63,13 +63,13 @@ def call(monkeypatch, capfd, folder):
 
 def misfits(row, schema) -> list[str]:
     """Columns that are missing or of another type than promised."""
-    found = []
+    problems = []
     for name, promised in schema["properties"].items():
         kinds = promised["type"] if isinstance(promised["type"], list) else [promised["type"]]
         value = row.get(name, "missing")
         fits = name in row and any(isinstance(value, KINDS[kind]) for kind in kinds)
-        found += [] if fits and ("boolean" in kinds or not isinstance(value, bool)) else [f"{name} = {value!r}"]
-    return found
+        problems += [] if fits and ("boolean" in kinds or not isinstance(value, bool)) else [f"{name} = {value!r}"]
+    return problems
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -28,7 +28,7 @@ PATIENCE_S = 400
 
 
 class Machine:
-    """A folder with a question in it; commands run there."""
+    """A folder with a search space in it; commands run there."""
 
     def __init__(self, folder: Path, store: str):
         self.folder, self.store = folder, store
@@ -47,7 +47,7 @@ class Machine:
     def said(self) -> str:
         return (self.folder / "log").read_text()[-3000:]
 
-    def found(self, name: str) -> Sweep:
+    def find(self, name: str) -> Sweep:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.folder)
             return find_sweep(store_folder(self.store).absolute(), name)
@@ -80,7 +80,7 @@ def computed(*sweeps: Sweep) -> Counter[tuple[str, str]]:
 def undisturbed(tmp_path) -> Sweep:
     machine = Machine(tmp_path / "calm", "runs")
     ends_well(machine.sweep("q.yaml", "--inline"), machine)
-    return machine.found("q")
+    return machine.find("q")
 
 
 def test_killed_worker_and_driver_on_one_machine_resumed_on_another(tmp_path, bucket, undisturbed):
@@ -94,15 +94,15 @@ def test_killed_worker_and_driver_on_one_machine_resumed_on_another(tmp_path, bu
     kept = set(bucket.list("sweeps/q/runs"))
 
     ends_well(there.start("resume", "q", "--slots", "2"), there)
-    found = there.found("q")
+    shared = there.find("q")
     rows = [
-        rows_of(sweep).drop(columns="commit") for sweep in (undisturbed, found)
+        rows_of(sweep).drop(columns="commit") for sweep in (undisturbed, shared)
     ]  # a file saved meanwhile changes it
     assert differences(*rows) == []
-    assert kept <= {f"sweeps/q/runs/{run_id}.json" for run_id in found.records()}
-    assert set(computed(found).values()) == {1}
+    assert kept <= {f"sweeps/q/runs/{run_id}.json" for run_id in shared.records()}
+    assert set(computed(shared).values()) == {1}
     assert bucket.list("claims") == {}
-    assert [entry for entry in entries(stage_store(found.store), verify=True) if entry.damage] == []
+    assert [entry for entry in entries(stage_store(shared.store), verify=True) if entry.damage] == []
 
 
 def test_two_machines_sweep_overlapping_spaces_at_once_on_ray(tmp_path, bucket):
@@ -110,7 +110,7 @@ def test_two_machines_sweep_overlapping_spaces_at_once_on_ray(tmp_path, bucket):
     drivers = [(here.sweep("q.yaml", "--slots", "1"), here), (there.sweep("other.yaml", "--slots", "1"), there)]
     for driver, machine in drivers:
         ends_well(driver, machine)
-    times = computed(here.found("q"), there.found("other"))
+    times = computed(here.find("q"), there.find("other"))
     assert set(times.values()) == {1}
     assert Counter(stage for stage, _ in times) == {
         "train_text": 1, "val_text": 1, "train": 2, "export": 2, "evaluate": 2, "adapt": 2 * 4,

@@ -83,8 +83,8 @@ class Head:
 def uploaded_bytes(out: str) -> int:
     """What the upload became on the head, unpacked."""
     (package,) = set(re.findall(r"_ray_pkg_\w+", out))
-    found = Path(tempfile.gettempdir(), "ray").glob(f"session_2*/runtime_resources/working_dir_files/{package}")
-    folder = max(found, key=lambda path: path.stat().st_mtime)  # earlier sessions leave theirs behind
+    uploads = Path(tempfile.gettempdir(), "ray").glob(f"session_2*/runtime_resources/working_dir_files/{package}")
+    folder = max(uploads, key=lambda path: path.stat().st_mtime)  # earlier sessions leave theirs behind
     files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     made_there = {"runs", "__pycache__"}
     return sum((folder / path).stat().st_size for path in files if not made_there & set(path.parts))

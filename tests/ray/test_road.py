@@ -81,18 +81,20 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen) -> None
 def listeners_beyond_loopback(pid: int) -> list[str]:
     """Addresses that the processes of a driver's session listen on, loopback left out."""
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    found = [c for member in family for c in member.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN]
-    assert found
-    return [f"{c.laddr.ip}:{c.laddr.port}" for c in found if not re.match(r"(::ffff:)?127\.|::1$", c.laddr.ip)]
+    connections = [
+        c for member in family for c in member.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN
+    ]
+    assert connections
+    return [f"{c.laddr.ip}:{c.laddr.port}" for c in connections if not re.match(r"(::ffff:)?127\.|::1$", c.laddr.ip)]
 
 
 def titles(pid: int) -> list[str]:
     """What the processes below this one call themselves; those that just ended are left out."""
-    found = []
+    commands = []
     for child in psutil.Process(pid).children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            found.append(" ".join(child.cmdline()[:1]))
-    return found
+            commands.append(" ".join(child.cmdline()[:1]))
+    return commands
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""One warm slot on a real local Ray: it does not grow, it stops when told, and whatever is killed is made up for."""
+"""One warm slot on a real local Ray: it does not grow, it stops on request, and what is killed is computed again."""
 
 import os
 import signal
@@ -63,17 +63,17 @@ class Slot:
             time.sleep(0.02)
 
     def weights(self, recipe: Recipe) -> dict[str, Any]:
-        mark = fingerprints_of(recipe, 1)["train"]
-        return load_file(self.store / "stages" / "train" / mark / "last.safetensors")
+        fingerprint = fingerprints_of(recipe, 1)["train"]
+        return load_file(self.store / "stages" / "train" / fingerprint / "last.safetensors")
 
 
 def process_of(name: str) -> psutil.Process:
     """The one process of this session whose title says this, once others that were killed have ended."""
     end = time.monotonic() + PATIENCE_S
-    while len(found := [child for child in psutil.Process().children(recursive=True) if name in title(child)]) != 1:
-        assert time.monotonic() < end, found
+    while len(processes := [child for child in psutil.Process().children(recursive=True) if name in title(child)]) != 1:
+        assert time.monotonic() < end, processes
         time.sleep(0.1)
-    return found[0]
+    return processes[0]
 
 
 def title(process: psutil.Process) -> str:
@@ -140,10 +140,10 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_in_the_undisturbed_weights
     (alone / "stages" / "train_text").symlink_to(slot.store / "stages" / "train_text")
     (alone / "stages" / "val_text").symlink_to(slot.store / "stages" / "val_text")
     run(alone, recipe, "alone")
-    mark = fingerprints_of(recipe, 1)["train"]
-    undisturbed = load_file(alone / "stages" / "train" / mark / "last.safetensors")
+    fingerprint = fingerprints_of(recipe, 1)["train"]
+    undisturbed = load_file(alone / "stages" / "train" / fingerprint / "last.safetensors")
     assert all((value == undisturbed[name]).all() for name, value in slot.weights(recipe).items())
-    assert StageStore(slot.store).find("train", mark).metrics["continued_at_step"] > 0
+    assert StageStore(slot.store).find("train", fingerprint).metrics["continued_at_step"] > 0
 
 
 def test_a_slot_whose_store_is_full_ends_the_sweep_and_blames_no_run(slot, tmp_path):

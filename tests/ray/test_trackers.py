@@ -1,4 +1,4 @@
-"""TensorBoard, MLflow and W&B hear of every run through Ray's own callbacks; what they wrote is read back."""
+"""TensorBoard, MLflow and W&B get every run through Ray's own callbacks; what they wrote is read back."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ TRACKERS = ("--tensorboard", "--mlflow", "ml", "--wandb", "project")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A finished sweep that told all three."""
+    """A finished sweep that logged to all three."""
     folder = tmp_path_factory.mktemp("tracked")
     (folder / "tracked.yaml").write_text(SPACE)
     words = ["sweep", "tracked.yaml", "--slots", "1", "--no-check", *TRACKERS]

@@ -87,7 +87,7 @@ def _curves(folder: Path | None, num_steps: int = 1000) -> Callable[[str], bytes
         curve.to_csv(path, index=False)
 
     def read(fingerprint: str) -> bytes | None:
-        found = folder / "train" / fingerprint / "curve.csv"
-        return found.read_bytes() if found.exists() else None
+        file = folder / "train" / fingerprint / "curve.csv"
+        return file.read_bytes() if file.exists() else None
 
     return read

@@ -51,7 +51,7 @@ def encode_to_fit(
 ) -> Fitted:
     """The finest artifact of at most `limit_bytes` that was found; the smallest one tried where none fits.
 
-    Each encoding tells how many bytes the coder makes of the estimated ones, and so where the next guess lies.
+    The ratio of coded to estimated bytes in each encoding gives the next step of the search.
     """
 
     def encoded(coarser: float, number: int) -> Fitted:

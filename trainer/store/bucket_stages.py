@@ -26,6 +26,7 @@ from trainer.store.bucket import Bucket, ObjectInfo
 from trainer.store.checksums import FileChecksum, damaged_files, read_checksums, write_checksums
 
 MANIFEST_OBJECT, USED_OBJECT = "seal.json", "used"
+"""The manifest of a stage, under the name that version 0.1.0 gave it, since its buckets must open; and its last use."""
 LISTING_S = 2.0
 """Seconds for which a listing is reused by `find` and `newest`; `read_manifest` never uses one."""
 READ_AHEAD = 500
@@ -122,7 +123,7 @@ class BucketStages:
     def publish(self, folder: Path, manifest: Manifest, *, replace: bool) -> bool:
         """Uploads the files of a finished stage, then its manifest. Returns whether the manifest was written.
 
-        replace:  overwrite an existing manifest; otherwise an existing one is kept (the first to publish wins)
+        replace:  overwrite an existing manifest; otherwise an existing one is kept
         """
         objects = {self._key(manifest, name): folder / file for file, name in manifest.object_names.items()}
         for key, path in objects.items():

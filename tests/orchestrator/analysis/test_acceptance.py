@@ -23,10 +23,10 @@ def answers(capsys) -> list[dict]:
 
 def test_every_configuration_is_held_against_the_baseline_by_the_named_rule(sweep, capsys):
     print_acceptance(sweep, sweep.store, "pg-written", None, "json")
-    told = answers(capsys)
-    assert [answer["answer"] for answer in told] == ["accepted", "accepted"]
-    assert {answer["incumbent"] for answer in told} == {sweep.asked()[0].id}
-    assert told[0]["p"] < 0.01
+    rows = answers(capsys)
+    assert [answer["answer"] for answer in rows] == ["accepted", "accepted"]
+    assert {answer["incumbent"] for answer in rows} == {sweep.asked()[0].id}
+    assert rows[0]["p"] < 0.01
 
 
 def test_a_record_on_another_text_says_little_and_that_is_said(sweep, capsys):
@@ -43,18 +43,18 @@ def test_seeds_the_ledger_objects_to_are_not_judged(sweep, capsys):
 
 def test_a_record_is_held_against_the_best_of_the_days_before(capsys):
     print_records("PR 150 second 10L entry", "pg-written", "json")
-    (told,) = answers(capsys)
-    assert (told["incumbent"], told["answer"]) == ("2026-03-19_smeargate_orthoinit_muonwd", "not accepted")
+    (row,) = answers(capsys)
+    assert (row["incumbent"], row["answer"]) == ("2026-03-19_smeargate_orthoinit_muonwd", "not accepted")
 
 
 def test_all_records_are_a_table_with_a_line_each_and_their_count(capsys):
     print_records(None, "pg-written", "json")
-    told = answers(capsys)
+    rows = answers(capsys)
     print_records(None, "pg-written", "text")
     *lines, summary = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
     names = " ".join(lines)
-    assert all(answer["candidate"].split()[0] in names for answer in told if len(answer["candidate"]) < 28)
-    accepted = sum(answer["answer"] == "accepted" for answer in told)
+    assert all(answer["candidate"].split()[0] in names for answer in rows if len(answer["candidate"]) < 28)
+    accepted = sum(answer["answer"] == "accepted" for answer in rows)
     assert sum(line.rstrip().endswith("  accepted") for line in lines) == accepted
     assert f"{accepted} accepted" in " ".join(lines) + summary
 

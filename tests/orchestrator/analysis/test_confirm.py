@@ -52,9 +52,9 @@ def test_the_best_configuration_and_the_baseline_run_on_declared_fresh_seeds(swe
 
 def test_only_the_confirmation_is_no_longer_exploratory(sweep):
     assert "settle it with: orchestrator confirm ttt" in verdict_of(sweep)
-    told = verdict_of(confirmed(sweep))
-    assert "is shown" in told
-    assert "xploratory" not in told
+    sentence = verdict_of(confirmed(sweep))
+    assert "is shown" in sentence
+    assert "xploratory" not in sentence
 
 
 def test_asking_again_is_the_same_confirmation_and_other_seeds_are_refused(sweep):

@@ -20,7 +20,7 @@ def sweep(tmp_path):
     return finished_sweep(tmp_path / "store")
 
 
-def test_the_results_hold_question_rows_verdict_and_example(sweep):
+def test_the_results_hold_description_rows_verdict_and_example(sweep):
     results = load_results(sweep)
     best = results.verdict_of(results.best)
     assert results.description == "Is test-time training worth it?"
@@ -32,7 +32,9 @@ def test_the_results_hold_question_rows_verdict_and_example(sweep):
 
 
 def test_only_a_commit_can_be_checked_out_again(sweep):
-    commands = {mark: load_results(replace(sweep, commit=mark)).commands[0] for mark in ("abc123+", "code-abc123", "")}
+    commands = {
+        commit: load_results(replace(sweep, commit=commit)).commands[0] for commit in ("abc123+", "code-abc123", "")
+    }
     assert commands["abc123+"] == "git checkout abc123"
     assert commands["code-abc123"] == commands[""] == "orchestrator sweep space.yaml"
 

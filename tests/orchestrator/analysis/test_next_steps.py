@@ -95,8 +95,8 @@ def take(store, step) -> None:
         sweep = find_sweep(store, step.sweep)
         winner = next(item for item in sweep.asked() if item.id == words[words.index("--config") + 1])
         return leave_runs(open_sweep(store, confirmation_of(sweep, winner, len(step.seeds)), purpose="confirm"), near)
-    told = [after for word, after in itertools.pairwise(words) if word == "--warm-start"]
-    space = load_space(words[2], trials=int(words[words.index("--trials") + 1]), warm_start=told)
+    warm_start = [after for word, after in itertools.pairwise(words) if word == "--warm-start"]
+    space = load_space(words[2], trials=int(words[words.index("--trials") + 1]), warm_start=warm_start)
     name = words[words.index("--name") + 1]
     return leave_runs(open_sweep(store, space, name, precedents=lambda: precedents_of(store, space)), near)
 
@@ -126,10 +126,10 @@ def test_a_damaged_record_hides_no_other_sweep(tmp_path, finished):
     other = open_sweep(tmp_path, space_of(tmp_path, TTT.replace("name: ttt", "name: other").replace("5", "4")))
     leave_runs(other, near)
     next((finished.folder / "runs").iterdir()).write_text("{half")
-    told = []
-    assert {step.sweep for step in next_steps(tmp_path, left_out=told.append)} == {"other"}
-    assert "sweep 'ttt'" in told[0]
-    assert "delete it to have the run done again" in told[0]
+    reasons = []
+    assert {step.sweep for step in next_steps(tmp_path, left_out=reasons.append)} == {"other"}
+    assert "sweep 'ttt'" in reasons[0]
+    assert "delete it to have the run done again" in reasons[0]
     with pytest.raises(StoreError, match="delete it"):
         next_steps(tmp_path, [finished])
 

@@ -61,22 +61,22 @@ def report_of(sweep):
 
 def test_where_every_configuration_breaks_a_limit_the_summary_says_which(too_slow):
     frame = rows_of(too_slow)
-    told = "\n".join(verdict_lines(too_slow, frame, table_of(too_slow, frame)))
-    assert "5 configurations beside the baseline are complete and none may be ranked" in told
-    assert "5 break the limit eval_s <= 2 (constraints)" in told
+    lines = "\n".join(verdict_lines(too_slow, frame, table_of(too_slow, frame)))
+    assert "5 configurations beside the baseline are complete and none may be ranked" in lines
+    assert "5 break the limit eval_s <= 2 (constraints)" in lines
 
 
 def test_where_every_configuration_breaks_a_limit_the_report_has_no_winner(too_slow):
-    told = report_of(too_slow)
-    assert "5 break the limit eval_s <= 2 (constraints)" in told
-    assert "Best configuration" not in told
+    page = report_of(too_slow)
+    assert "5 break the limit eval_s <= 2 (constraints)" in page
+    assert "Best configuration" not in page
 
 
 def test_compare_never_calls_an_infeasible_configuration_better(too_slow):
-    told = said(too_slow, "compare", too_slow.name)
-    assert told.count("INFEASIBLE") == 5
-    assert "BETTER" not in told
-    assert "eval_s 5 exceeds the limit 2 (constraints)" in told
+    printed = said(too_slow, "compare", too_slow.name)
+    assert printed.count("INFEASIBLE") == 5
+    assert "BETTER" not in printed
+    assert "eval_s 5 exceeds the limit 2 (constraints)" in printed
     rows = json.loads(said(too_slow, "compare", too_slow.name, "--format", "json"))
     assert {row["headline"] for row in rows} == {"infeasible"}
     assert {row["conclusion"] for row in rows} == {"better"}
@@ -98,9 +98,9 @@ def test_the_report_ranks_by_the_metric_as_the_table_does(longest):
     rows = json.loads(said(longest, "table", longest.name, "--format", "json"))
     winner = longest.asked()[1].id
     assert next(row["config"] for row in rows if not row["is_baseline"]) == winner
-    told = report_of(longest)
-    assert re.search(r"Best configuration by eval_s \(s\): ttt[^(]*\((\w+)\)", told)[1] == winner
-    assert "mean eval_s (s)" in told
+    page = report_of(longest)
+    assert re.search(r"Best configuration by eval_s \(s\): ttt[^(]*\((\w+)\)", page)[1] == winner
+    assert "mean eval_s (s)" in page
 
 
 def test_the_live_screen_ranks_by_the_metric_and_names_it_with_its_unit(longest):

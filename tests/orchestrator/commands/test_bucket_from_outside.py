@@ -97,9 +97,9 @@ def test_one_changed_bit_is_found_and_the_stage_is_computed_anew(store, url):
     bucket = Bucket(url)
     (key,) = (key for key in bucket.list("stages/train") if key.endswith("content.bin"))
     bucket.put(key, b"y" + b"x" * 2999)
-    found = CliRunner().invoke(app, ["cache", "verify", "--store", url])
-    assert found.exit_code == 1
-    assert "content.bin" in found.stdout
+    result = CliRunner().invoke(app, ["cache", "verify", "--store", url])
+    assert result.exit_code == 1
+    assert "content.bin" in result.stdout
     assert store.find_intact("train", "abc") is None
     leave(store, "train", 3000)
     assert rows_of("cache", "verify", "--store", url) == []

@@ -55,9 +55,9 @@ def test_one_changed_bit_is_found_and_named(store):
     assert cli(store, "verify").exit_code == 0
     path = store.folder("train", "abc") / "content.bin"
     path.write_bytes(b"y" + path.read_bytes()[1:])
-    found = cli(store, "verify")
-    assert found.exit_code == 1
-    assert "content.bin" in found.stdout
+    result = cli(store, "verify")
+    assert result.exit_code == 1
+    assert "content.bin" in result.stdout
     assert store.find_intact("train", "abc") is None
 
 

@@ -180,14 +180,14 @@ def test_results_of_another_text_are_not_continued(with_text, call, tmp_path):
 
 def test_a_comparison_on_terms_that_decide_nothing_is_refused(with_text, call):
     call("sweep", "small.yaml", "--inline", *SETS)
-    for words, told in [
+    for words, expected in [
         (("--alpha", "5"), "alpha = 5"),
         (("--margin", "-1"), "margin = -1"),
         (("--unit", "bpb"), "--margin"),
     ]:
         status, out, err = call("compare", "small", *words)
         assert (status, out) == (2, ""), words
-        assert told in err
+        assert expected in err
 
 
 def test_one_damaged_sweep_hides_no_other(with_text, call, tmp_path):
@@ -218,7 +218,7 @@ def test_a_sweep_that_is_complete_says_that_nothing_runs_and_its_table_shows_wha
     assert "ttt.mode" not in head
 
 
-def test_another_question_under_the_same_name_is_another_sweep(with_text, call):
+def test_another_search_space_under_the_same_name_is_another_sweep(with_text, call):
     call("sweep", "small.yaml", "--inline", *SETS)
     _, out, _ = call("sweep", "small.yaml", "--inline", *SETS, "--seeds", "1")
     assert "this is a new sweep 'small-2'" in out
@@ -243,7 +243,7 @@ def test_a_sweep_whose_only_machine_fails_the_guard_ends_with_status_1_and_says_
     assert f"orchestrator resume small --trust {machine}" in out
     assert json.loads(call("status", "small", "--format", "json")[1])[0]["quarantined"].keys() == {machine}
     status, out, _ = call("resume", "small", "--inline", "--format", "json")
-    assert status == 1  # still nobody to run it; programs read the rows as they are
+    assert status == 1  # still no machine to run it; programs read the rows as they are
     assert {row["n"] for row in json.loads(out)} == {0}
     assert call("resume", "small", "--inline", "--trust", "elsewhere")[0] == 2
     assert call("resume", "small", "--inline", "--trust", machine)[0] == 0

@@ -102,11 +102,11 @@ def test_a_training_knob_trains_at_most_every_configuration(tmp_path, store):
 
 def test_what_the_store_holds_is_not_paid_again(tmp_path, store):
     space = space_of(tmp_path, GRID)
-    marks = fingerprints(space.recipe(baseline_of(space).values, 1), TEXTS)
-    finish(store, "train", marks["train"], 9.0)
+    stages = fingerprints(space.recipe(baseline_of(space).values, 1), TEXTS)
+    finish(store, "train", stages["train"], 9.0)
     train = next(stage for stage in make_plan(space, store, TEXTS, "").stages if stage.stage == "train")
     assert (train.cached, train.missing, train.seconds_each, train.seconds) == (1, 1, 9.0, 9.0)
-    assert train.disk_bytes == pytest.approx(1500, abs=400)  # the weights, a small result and its seal
+    assert train.disk_bytes == pytest.approx(1500, abs=400)  # the weights, a small result and its checksums
 
 
 def test_the_price_is_seconds_times_gpus_times_dollars(tmp_path, store):
@@ -126,7 +126,7 @@ def test_without_experience_the_preset_says_what_its_stages_take(tmp_path, store
     plan = make_plan(space_of(tmp_path, GRID, overrides={"budget.train_steps": 30}), store, TEXTS, "")
     train = next(stage for stage in plan.stages if stage.stage == "train")
     assert (train.seconds_each, train.seconds_from) == (30 * declared.step_ms / 1000, "preset")
-    assert f"for {declared.hardware}" in told(plan)
+    assert f"for {declared.hardware}" in text_of(plan)
     finish(store, "train", "another", 5.0)
     train = next(
         stage for stage in make_plan(space_of(tmp_path, GRID), store, TEXTS, "").stages if stage.stage == "train"
@@ -139,7 +139,7 @@ def test_the_price_of_a_published_preset_is_known_before_its_text_is_here(tmp_pa
     plan = make_plan(space, store, None, "", Resources(slots=5, gpus_per_run=8))
     assert plan.usd == pytest.approx(2.0 * 8 * plan.seconds / 3600)
     assert plan.mode == "clock"
-    assert "the text is not here" in told(plan)
+    assert "the text is not here" in text_of(plan)
 
 
 def test_seconds_nobody_has_measured_are_unknown(tmp_path, store):
@@ -172,8 +172,8 @@ def test_more_slots_end_sooner_and_nothing_left_takes_no_time(tmp_path, store):
     assert START_S + one.seconds / 2 <= two.wall_s < one.wall_s
     for item in one.configurations:
         for seed in space.seeds:
-            for stage, mark in fingerprints(space.recipe(item.values, seed), TEXTS).items():
-                finish(store, stage, mark, 1.0)
+            for stage, fingerprint in fingerprints(space.recipe(item.values, seed), TEXTS).items():
+                finish(store, stage, fingerprint, 1.0)
     assert make_plan(space, store, TEXTS, "").wall_s == 0.0
 
 
@@ -281,7 +281,7 @@ def test_people_read_bounds_unknowns_and_the_test(tmp_path, store):
     assert "comparison: paired; every configuration scores the same trained artifact of each seed" in text
 
 
-def test_every_shipped_question_is_planned_in_seconds_without_torch_ray_or_optuna(tmp_path):
+def test_every_shipped_search_space_is_planned_in_seconds_without_torch_ray_or_optuna(tmp_path):
     code = f"""
 import sys
 from pathlib import Path
@@ -302,7 +302,7 @@ print(sorted({{"torch", "ray", "optuna"}} & set(sys.modules)))
     assert used_s < 6  # 3 s of it importing scipy and pandas
 
 
-def told(plan, gain_bpb=None) -> str:
+def text_of(plan, gain_bpb=None) -> str:
     console = Console(width=160, record=True)
     console.print(plan_text(plan, gain_bpb))
     return console.export_text()
@@ -311,14 +311,14 @@ def told(plan, gain_bpb=None) -> str:
 def test_before_any_run_the_spread_is_that_of_the_published_records(tmp_path, store):
     plan = make_plan(space_of(tmp_path, MUON), store, TEXTS, "")
     assert plan.evidence.design == design_of(None, 4, 2, seed_sd_bpb(), 0.01, adaptive=True)
-    assert "the median of the published records" in told(plan)
+    assert "the median of the published records" in text_of(plan)
 
 
 def test_the_minimum_detectable_effect_is_shown_for_the_planned_seeds_and_for_more(tmp_path, store):
     plan = make_plan(space_of(tmp_path, ROPE), store, TEXTS, "")
     design = Design("paired", 5, sd_between_pairs(seed_sd_bpb(), 0.5), 0.01, num_comparisons=2, num_arms=3)
     assert plan.evidence.design == design
-    text = told(plan, gain_bpb=0.001)
+    text = text_of(plan, gain_bpb=0.001)
     assert f"5 seeds detect a gain of {design.minimum_detectable_effect():.4f} bits per byte beyond the margin" in text
     needed = seeds_needed(0.001, "seed", 2, design.sd, 0.01)
     assert f"takes {needed} seeds of each configuration" in text
@@ -352,10 +352,10 @@ def test_the_spread_of_pairs_by_seed_is_measured_in_earlier_sweeps(tmp_path, sto
 def test_a_shared_variance_says_in_the_plan_what_it_costs(tmp_path, store):
     text = ROPE.replace("50000.0", "2e3, 3e3, 4e3, 5e4") + "compare: {variance: shared, blocks: none}"
     plan = make_plan(space_of(tmp_path, text), store, TEXTS, "")
-    assert "with a baseline 3 times noisier, 6 to 9 % of sweeps" in told(plan).replace("\n", " ")
+    assert "with a baseline 3 times noisier, 6 to 9 % of sweeps" in text_of(plan).replace("\n", " ")
 
 
 def test_one_seed_is_said_to_prove_nothing(tmp_path, store):
     plan = make_plan(space_of(tmp_path, ROPE, seeds=[1]), store, TEXTS, "")
     assert plan.evidence.minimum_detectable_effect_bpb is None
-    assert "1 seed is not enough for a test" in told(plan)
+    assert "1 seed is not enough for a test" in text_of(plan)

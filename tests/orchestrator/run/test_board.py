@@ -22,7 +22,7 @@ def at(fraction: float) -> Progress:
     return Progress("a", "train", fraction)
 
 
-def test_a_slot_takes_what_was_submitted_and_a_trial_hears_of_its_end():
+def test_a_slot_takes_what_was_submitted_and_a_trial_is_sent_its_end():
     async def scene():
         board = Board(1)
         generation = await board.open_slot(0)
@@ -112,8 +112,8 @@ def test_a_slot_whose_groups_keep_dying_is_closed_and_the_run_waits_for_another_
         generations = [await board.open_slot(0) for _ in range(4)]
         return await board.wait(request("a"), 0), await board.take(0, generations[-1], 1)
 
-    told, order = play(scene())
-    assert (told.ended, told.lost) == (False, "")
+    status, order = play(scene())
+    assert (status.ended, status.lost) == (False, "")
     assert order == SlotOrder.CLOSE
 
 
@@ -128,7 +128,7 @@ def test_a_trainer_that_gave_up_is_started_again_only_if_it_finished_a_run():
     assert play(scene()) == (True, False)
 
 
-def test_a_restarted_board_hears_of_runs_and_slots_again():
+def test_a_restarted_board_is_sent_runs_and_slots_again():
     async def scene():
         board = Board(1)
         forgotten = await board.take(0, 3, 0)  # a group that opened its slot on the board that died
@@ -206,8 +206,8 @@ def test_a_full_store_ends_every_slot_and_blames_no_run():
             await board.progress("a", at(0.5))
         await board.halt("no room")
         reopened = await board.open_slot(0)
-        told = await board.wait(request("a"), 0)
-        return await board.take(0, reopened, 1), told.lost, (await board.status()).halted
+        status = await board.wait(request("a"), 0)
+        return await board.take(0, reopened, 1), status.lost, (await board.status()).halted
 
     assert play(scene()) == (SlotOrder.CLOSE, "", "no room")
 
@@ -315,7 +315,7 @@ def test_a_run_that_drifted_can_be_submitted_again():
     assert play(scene()) == (False, request("a"))
 
 
-def test_a_run_is_cancelled_only_by_whoever_waits_for_it():
+def test_a_run_is_cancelled_only_by_the_trial_that_waits_for_it():
     async def scene():
         board = Board(1)
         await board.wait(request("a"), 0, "waiting")

@@ -40,10 +40,10 @@ class Bench:
         return fingerprints_of(request.load_recipe(), 1)
 
     def compute(self, request: RunRequest, *stages: str) -> None:
-        for stage, mark in self.stages(request).items():
-            if (not stages or stage in stages) and self.store.find(stage, mark) is None:
-                with self.store.writing(stage, mark) as aside:
-                    self.store.publish(aside, stage_outcome(stage, mark, metrics=METRICS))
+        for stage, fingerprint in self.stages(request).items():
+            if (not stages or stage in stages) and self.store.find(stage, fingerprint) is None:
+                with self.store.writing(stage, fingerprint) as aside:
+                    self.store.publish(aside, stage_outcome(stage, fingerprint, metrics=METRICS))
 
     def finish(self, request: RunRequest) -> None:
         self.compute(request)

@@ -70,7 +70,7 @@ def test_a_passed_check_is_not_asked_again(tmp_path, monkeypatch):
 
 @pytest.fixture
 def orchestrator(monkeypatch, capsys, tmp_path, text_store):  # noqa: F811
-    """Runs a sweep of the small question, its text prepared; returns (status, stderr)."""
+    """Runs a sweep of the small search space, its text prepared; returns (status, stderr)."""
     (tmp_path / "runs" / "stages").mkdir(parents=True)
     for stage in ("train_text", "val_text"):
         (tmp_path / "runs" / "stages" / stage).symlink_to(text_store / "stages" / stage)

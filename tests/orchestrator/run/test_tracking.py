@@ -1,4 +1,4 @@
-"""What a tracker is told of a run, and when a tracker is refused."""
+"""What a tracker gets of a run, and when a tracker is refused."""
 
 import pytest
 

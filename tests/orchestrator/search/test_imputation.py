@@ -17,12 +17,12 @@ WHOLE = {  # short and full means of three that ran both; the last two rank the 
 }
 
 
-def told(mean: float) -> float:
+def expected_score(mean: float) -> float:
     return imputed({**WHOLE, 3: Outcome(None, short=((0.25, mean),))}, "minimize")[3].score
 
 
 def test_a_pruned_one_stands_where_its_short_mean_would_stand_in_full():
-    assert [told(mean) for mean in (10.0, 11.5, 12.5, 99.0)] == [2.0, 2.75, 3.5, 3.5]
+    assert [expected_score(mean) for mean in (10.0, 11.5, 12.5, 99.0)] == [2.0, 2.75, 3.5, 3.5]
 
 
 @pytest.mark.parametrize(("goal", "worst"), [("minimize", 4.0), ("maximize", 2.0)])
@@ -41,7 +41,7 @@ def test_every_method_can_read_the_limits_of_one_that_was_never_held_against_the
 
 
 def late(tmp_path, method: str, outcome, count: int) -> list[dict]:
-    """The later two thirds of what a search asks that is told the outcome of each configuration at once."""
+    """The later two thirds of what a search proposes that gets each outcome at once."""
     searcher, values = Searcher(space_of(tmp_path, PLANE + f"method: {method}"), 1), []
     for _ in range(count):
         values.append(searcher.ask(values, {index: outcome(index, known) for index, known in enumerate(values)}))
@@ -55,9 +55,9 @@ def pruned_unless_among_the_first(index: int, values) -> Outcome:
 
 @pytest.mark.parametrize(("method", "count"), [("tpe", 30), ("cmaes", 30), ("gp", 12)])
 def test_a_search_whose_later_configurations_are_all_pruned_still_learns(tmp_path, method, count):
-    found = late(tmp_path, method, pruned_unless_among_the_first, count)
+    proposals = late(tmp_path, method, pruned_unless_among_the_first, count)
     chance = late(tmp_path, "random", pruned_unless_among_the_first, count)
-    means = [sum(map(bowl, values)) / len(values) for values in (found, chance)]
+    means = [sum(map(bowl, values)) / len(values) for values in (proposals, chance)]
     assert means[0] < 0.8 * means[1], means
 
 
@@ -67,5 +67,5 @@ def test_a_region_where_everything_fails_is_left(tmp_path, method):
         lr = values["optimizer.muon.lr"]
         return Outcome(None if lr > 0.01 else abs(math.log(lr / 0.003)))
 
-    found = late(tmp_path, method, outcome, 30)
-    assert sum(values["optimizer.muon.lr"] > 0.01 for values in found) < 0.3 * len(found)  # by chance, half
+    proposals = late(tmp_path, method, outcome, 30)
+    assert sum(values["optimizer.muon.lr"] > 0.01 for values in proposals) < 0.3 * len(proposals)  # by chance, half

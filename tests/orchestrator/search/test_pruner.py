@@ -85,9 +85,9 @@ def test_short_runs_that_mislead_prune_none_and_are_left_out_from_then_on(tmp_pa
     assert sweep.state().pruning.trusted == ()
     assert sweep.state().pruning.pruned == {}
     assert (len(sweep.records()), len(sweep.short_records())) == (21 * 2, 8 * 2 * 2)
-    told = "\n".join(rung_lines(sweep.space, sweep.state().pruning))
-    assert "Spearman -1.00" in told
-    assert told.count("not trusted, no configuration is pruned by it") == 2
+    lines = "\n".join(rung_lines(sweep.space, sweep.state().pruning))
+    assert "Spearman -1.00" in lines
+    assert lines.count("not trusted, no configuration is pruned by it") == 2
 
 
 def test_too_few_configurations_run_plainly_and_it_is_said(tmp_path):
@@ -195,7 +195,7 @@ def test_wrong_stopping_is_refused(tmp_path, stopping, complaint):
         space_of(tmp_path, text)
 
 
-def test_a_question_with_rungs_survives_its_journal(tmp_path):
+def test_a_search_space_with_rungs_survives_its_journal(tmp_path):
     sweep = open_sweep(tmp_path, space := space_of(tmp_path, RUNGS))
     assert find_sweep(tmp_path, sweep.name).space == space.model_copy(update={"name": sweep.name})
     assert json.loads((sweep.folder / "journal.jsonl").read_text())["space"]["stopping"]["rungs"] == [0.25, 0.5]

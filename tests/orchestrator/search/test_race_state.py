@@ -59,13 +59,13 @@ def test_while_a_round_is_under_way_the_best_is_told_over_the_seeds_that_all_hav
     close = {**MEANS, 2000.0: 1.501}  # so that nobody wins at the first look
     sweep = open_sweep(tmp_path, space_of(tmp_path, RACE))
     queue = queue_of(sweep)
-    told = []
+    best_lines = []
     for _ in range(15):
         run = queue.next_run()
         queue.finished(run.run_id, record_of(run, val_bpb=score(run) - MEANS[rope(run)] + close[rope(run)]))
-        told.append(Overview(sweep, queue).picture(()).best)
-    assert "no configuration" in told[2]
-    assert all("(n = 3)" in best and "model.rope_base=1000" in best for best in told[11:])
+        best_lines.append(Overview(sweep, queue).picture(()).best)
+    assert "no configuration" in best_lines[2]
+    assert all("(n = 3)" in best and "model.rope_base=1000" in best for best in best_lines[11:])
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -85,18 +85,18 @@ def test_the_table_ranks_who_ran_enough_and_the_verdict_tells_the_race(tmp_path)
     table = table_of(sweep, frame)
     assert set(table["status"]) == {"done"}
     assert table["n"].min() < 8
-    told = "\n".join(verdict_lines(sweep, frame, table))
-    assert "is shown" in told
-    assert "interval for all looks together" in told
-    assert "no other candidate beats it by more than the margin" in told
-    assert "xploratory" not in told
+    lines = "\n".join(verdict_lines(sweep, frame, table))
+    assert "is shown" in lines
+    assert "interval for all looks together" in lines
+    assert "no other candidate beats it by more than the margin" in lines
+    assert "xploratory" not in lines
 
 
 @pytest.mark.parametrize("said", [("--margin", "0.02"), ("--alpha", "0.2"), ("--margin", "0.01", "--unit", "nats")])
 def test_a_race_answers_for_its_own_thresholds_alone(tmp_path, capsys, monkeypatch, said):
     leave_runs(open_sweep(tmp_path, space_of(tmp_path, RACE)), score)
-    assert told(capsys, monkeypatch, tmp_path, *said)[0] == 2
-    status, out, error = told(capsys, monkeypatch, tmp_path, "--margin", "0.01", "--alpha", "0.05")
+    assert compared(capsys, monkeypatch, tmp_path, *said)[0] == 2
+    status, out, error = compared(capsys, monkeypatch, tmp_path, "--margin", "0.01", "--alpha", "0.05")
     assert (status, error) == (0, "")
     assert "on 3 against 3 runs" in out
 
@@ -105,12 +105,12 @@ def test_against_a_record_or_another_configuration_a_race_is_exploratory(tmp_pat
     sweep = open_sweep(tmp_path, space_of(tmp_path, RACE))
     leave_runs(sweep, score)
     for baseline in ("record:1413", sweep.asked()[1].id):
-        status, out, _ = told(capsys, monkeypatch, tmp_path, "--baseline", baseline)
+        status, out, _ = compared(capsys, monkeypatch, tmp_path, "--baseline", baseline)
         assert (status, out.count("Exploratory")) == (0, 4 if baseline.startswith("record") else 3)
         assert ("scored on another text" in out) == baseline.startswith("record")
 
 
-def told(capsys, monkeypatch, store, *words):
+def compared(capsys, monkeypatch, store, *words):
     """Exit status and what `orchestrator compare race` prints and complains."""
     monkeypatch.setattr("sys.argv", ["orchestrator", "compare", "race", *words, "--store", str(store)])
     with pytest.raises(SystemExit) as ended:

@@ -112,13 +112,13 @@ def test_an_adaptive_search_waits_until_all_but_the_last_configurations_are_comp
 
 
 @pytest.mark.parametrize("lag", [0, 1, 3])
-def test_configuration_k_hears_of_exactly_those_before_k_minus_lag(tmp_path, lag):
+def test_configuration_k_uses_the_outcomes_of_exactly_those_before_k_minus_lag(tmp_path, lag):
     space = space_of(tmp_path, TTT)
     searcher = RecordingSearcher(space)
     line = queue(space, lag=lag, searcher=searcher)
     while (run := line.next_run()) is not FINISHED:
         line.finished(run.run_id, record_of(run))
-    # index 0 is the baseline, of which the search does not hear; searched configuration j has index j + 1
+    # index 0 is the baseline, of which the search gets no outcome; searched configuration j has index j + 1
     assert [sorted(given) for given in searcher.outcomes[:5]] == [list(range(max(0, k - 1 - lag))) for k in range(1, 6)]
 
 

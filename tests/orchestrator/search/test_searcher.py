@@ -1,4 +1,4 @@
-"""Which configuration next: the same answer to the same question, never the same configuration twice."""
+"""Which configuration next: the same for the same input, never the same configuration twice."""
 
 import math
 import subprocess
@@ -68,11 +68,11 @@ def bowl(values) -> float:
 
 
 def asked(space, count, outcome=lambda values: Outcome(bowl(values)), sweep_seed=0, lag=0):
-    """What a search asks when each configuration is told `lag` later than it could be."""
+    """Values that a search proposes when it gets each outcome `lag` configurations late."""
     searcher, values = Searcher(space, sweep_seed), []
     for index in range(count):
-        told = {known: outcome(values[known]) for known in range(max(0, index - lag))}
-        values.append(searcher.ask(values, told))
+        outcomes = {known: outcome(values[known]) for known in range(max(0, index - lag))}
+        values.append(searcher.ask(values, outcomes))
     return values
 
 
@@ -87,8 +87,8 @@ def test_the_same_search_asks_the_same_configurations(tmp_path, method):
 def test_a_search_that_starts_again_goes_on_as_if_it_had_not_stopped(tmp_path, method):
     space = space_of(tmp_path, PLANE + f"method: {method}")
     straight = asked(space, 14)
-    told = {index: Outcome(bowl(values)) for index, values in enumerate(straight[:13])}
-    assert Searcher(space, 0).ask(straight[:13], told) == straight[13]
+    outcomes = {index: Outcome(bowl(values)) for index, values in enumerate(straight[:13])}
+    assert Searcher(space, 0).ask(straight[:13], outcomes) == straight[13]
 
 
 OUTCOMES = {
@@ -107,8 +107,8 @@ def test_any_method_searches_a_mixed_space_whatever_it_is_told(tmp_path, method,
     assert values[8] is None
     assert len({str(item) for item in values}) == 9
     assert all(("ttt.lr" in item) == (item["ttt.mode"] == "score_first") for item in values[:8])
-    told = {index: OUTCOMES[outcome](values[index]) for index in range(6)}
-    assert Searcher(space, 0).ask(values[:7], told) == values[7]  # a killed driver goes on alike
+    outcomes = {index: OUTCOMES[outcome](values[index]) for index in range(6)}
+    assert Searcher(space, 0).ask(values[:7], outcomes) == values[7]  # a killed driver goes on alike
 
 
 @pytest.mark.parametrize("method", ["tpe", "cmaes"])
@@ -148,14 +148,14 @@ def test_cmaes_too_stays_within_a_limit(tmp_path):
 
 
 def test_limits_of_different_units_weigh_the_same():
-    told = {
+    outcomes = {
         0: Outcome(1.0, {"total_bytes": 0.0, "eval_s": 0.0}),
         1: Outcome(0.1, {"total_bytes": 1000.0, "eval_s": 0.0}),
         2: Outcome(0.2, {"total_bytes": 0.0, "eval_s": 0.5}),
         3: Outcome(0.3, {"total_bytes": 500.0, "eval_s": 0.0}),
         4: Outcome(None),
     }
-    ranked = ranked_by_feasibility(told, "minimize")
+    ranked = ranked_by_feasibility(outcomes, "minimize")
     assert [ranked[index].score for index in range(5)] == [1.0, 2.0, 2.0, 1.5, None]
 
 
@@ -208,8 +208,8 @@ def test_values_the_recipe_refuses_are_never_proposed(tmp_path):
 def test_gp_asks_the_same_configurations_too(tmp_path):
     space = space_of(tmp_path, MIXED + "method: gp", trials=6)  # of which two are chance
     straight = asked(space, 4, OUTCOMES["bowl"])
-    told = {index: OUTCOMES["bowl"](straight[index]) for index in range(3)}
-    assert Searcher(space, 0).ask(straight[:3], told) == straight[3]
+    outcomes = {index: OUTCOMES["bowl"](straight[index]) for index in range(3)}
+    assert Searcher(space, 0).ask(straight[:3], outcomes) == straight[3]
 
 
 def test_the_other_methods_start_no_torch():
@@ -220,7 +220,7 @@ def test_the_other_methods_start_no_torch():
 def test_chance_asks_for_the_6000th_configuration_at_once(tmp_path):
     searcher = Searcher(space_of(tmp_path, MANY), 0)
     earlier = [{"optimizer.muon.lr": 1e-3 + 1e-6 * index} for index in range(6000)]
-    assert searcher.ask([], {}) is not None  # what the first question loads is not counted
+    assert searcher.ask([], {}) is not None  # what the first call loads is not counted
     started_s = time.process_time()
     assert searcher.ask(earlier, {}) is not None
     assert time.process_time() - started_s < 0.5

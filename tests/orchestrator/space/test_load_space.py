@@ -40,7 +40,7 @@ def complaints(folder: Path, text: str, **said) -> str:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_every_shipped_space_loads_and_asks_a_question(path):
+def test_every_shipped_space_loads_and_prints_what_it_varies(path):
     space = load_space(path)
     assert space.name == path.stem
     assert space.description.endswith("?")
@@ -80,7 +80,7 @@ def test_the_command_line_changes_preset_seeds_cap_and_recipe(tmp_path):
     assert space.base.budget.train_s == 60.0
 
 
-def test_seeds_alone_are_a_question(tmp_path):
+def test_seeds_alone_are_a_search_space(tmp_path):
     space = space_of(tmp_path, "preset: tiny\nseeds: {values: [1, 2, 3]}")
     assert list(space.combinations()) == [{}]
     assert space.swept_keys == ()
@@ -129,10 +129,10 @@ def test_a_space_survives_its_plain_form(tmp_path):
     space = space_of(tmp_path, TTT + "constraints: {eval_s: {max: 600}}", overrides={"data.order_seed": 3})
     again = SearchSpace.model_validate_json(json.dumps(space.model_dump(mode="json")))
     assert again == space
-    assert again.question_digest() == space.question_digest()
+    assert again.identity_digest() == space.identity_digest()
 
 
-def test_a_space_prints_its_question(tmp_path):
+def test_a_space_prints_its_parts(tmp_path):
     printed = str(space_of(tmp_path, TTT))
     assert "preset tiny, tpe, 5 configurations, seeds [1, 2]" in printed
     assert "ttt.lr: 0.0005 .. 0.02 (log_uniform_values)" in printed
@@ -151,18 +151,18 @@ def test_a_space_prints_its_question(tmp_path):
         (("{ttt.mode: off}", "{}"), "baseline"),
     ],
 )
-def test_another_question_is_told_apart_by_its_part(tmp_path, change, part):
+def test_another_search_space_is_distinguished_by_the_part_that_differs(tmp_path, change, part):
     space, other = space_of(tmp_path, TTT), space_of(tmp_path, TTT.replace(*change))
-    assert space.question_digest() != other.question_digest()
+    assert space.identity_digest() != other.identity_digest()
     assert space.difference(other) == part
 
 
-def test_another_recipe_is_another_question(tmp_path):
+def test_another_recipe_is_another_search_space(tmp_path):
     space, other = space_of(tmp_path, TTT), space_of(tmp_path, TTT, overrides={"model.rope_base": 5e4})
     assert space.difference(other) == "recipe (model.rope_base)"
 
 
-def test_thresholds_prices_and_words_do_not_change_the_question(tmp_path):
+def test_thresholds_prices_and_words_do_not_change_the_identity(tmp_path):
     said = "description: hm\nbudget: {gpu_hours: 3}\nname: other"
     other = TTT.replace("name: ttt", said).replace("{baseline:", "{margin: 0.1, baseline:")
     assert space_of(tmp_path, TTT).difference(space_of(tmp_path, other)) == ""
@@ -234,22 +234,23 @@ def test_a_mistake_is_named_with_what_to_write_instead(tmp_path, change, expecte
 
 
 def test_a_complaint_points_at_line_and_column(tmp_path):
-    told = complaints(tmp_path, TTT.replace("[1, 2, 3]", "[1, 0]"))
-    assert told.endswith("ttt.epochs = 0 must be greater than 0 (" + str(tmp_path / "space.yaml") + ":10:3)")
+    message = complaints(tmp_path, TTT.replace("[1, 2, 3]", "[1, 0]"))
+    assert message.endswith("ttt.epochs = 0 must be greater than 0 (" + str(tmp_path / "space.yaml") + ":10:3)")
 
 
 def test_a_nested_parameter_is_pointed_at_where_it_stands(tmp_path):
-    told = complaints(tmp_path, WANDB.replace("weight_decay", "weight_decoy"), preset="tiny")
+    message = complaints(tmp_path, WANDB.replace("weight_decay", "weight_decoy"), preset="tiny")
     assert (
-        "parameters.optimizer.muon.weight_decoy is no recipe key; did you mean 'optimizer.muon.weight_decay'?" in told
+        "parameters.optimizer.muon.weight_decoy is no recipe key; did you mean 'optimizer.muon.weight_decay'?"
+        in message
     )
-    assert "space.yaml:11:11" in told
+    assert "space.yaml:11:11" in message
 
 
 def test_all_mistakes_are_told_at_once(tmp_path):
     text = TTT.replace("ttt.lr:", "ttt.rl:").replace("[1, 2]", "[1, 1]").replace("[1, 2, 3]", "[0]")
-    told = complaints(tmp_path, text + "runcap: 3\n")
-    assert told.startswith("4 problems in ")
+    message = complaints(tmp_path, text + "runcap: 3\n")
+    assert message.startswith("4 problems in ")
 
 
 def test_a_mistake_on_the_command_line_is_blamed_on_it(tmp_path):
@@ -270,15 +271,15 @@ def test_nothing_to_vary_is_refused(tmp_path):
 
 def test_a_knob_without_effect_under_one_value_of_a_swept_switch_needs_a_condition(tmp_path):
     text = TTT.replace("{value: score_first}", "{values: [off, score_first]}")
-    told = complaints(tmp_path, text)
-    assert "ttt.lr has no effect while ttt.mode is off; give it when: {ttt.mode: score_first}" in told
+    message = complaints(tmp_path, text)
+    assert "ttt.lr has no effect while ttt.mode is off; give it when: {ttt.mode: score_first}" in message
     condition = ", when: {ttt.mode: score_first}}"
     space_of(tmp_path, text.replace("max: 2e-2}", f"max: 2e-2{condition}").replace("3]}", f"3]{condition}"))
 
 
 def test_a_condition_that_never_holds_is_refused(tmp_path):
-    told = complaints(tmp_path, TTT.replace("3]}", "3], when: {ttt.mode: score_frist}}"))
-    assert "when: ttt.mode is never score_frist; it takes: score_first" in told
+    message = complaints(tmp_path, TTT.replace("3]}", "3], when: {ttt.mode: score_frist}}"))
+    assert "when: ttt.mode is never score_frist; it takes: score_first" in message
 
 
 def test_conditions_in_a_circle_are_refused(tmp_path):
@@ -303,8 +304,8 @@ parameters:
 
 def test_a_metric_of_the_diagnosis_needs_the_diagnosis(tmp_path):
     text = TTT.replace("seeds:", "metric: {name: roundtrip_bpb}\nseeds:")
-    told = complaints(tmp_path, text, overrides={"evaluation.diagnose": False})
-    assert "metric.name = roundtrip_bpb needs evaluation.diagnose = true" in told
+    message = complaints(tmp_path, text, overrides={"evaluation.diagnose": False})
+    assert "metric.name = roundtrip_bpb needs evaluation.diagnose = true" in message
 
 
 def test_broken_yaml_and_missing_files_are_people_s_mistakes(tmp_path):

@@ -24,8 +24,8 @@ def drawn(content, width: int = 100) -> str:
 def test_the_panel_is_one_screen_with_runs_best_slots_and_time():
     text = drawn(panel(picture()))
     assert len(text.splitlines()) <= 20
-    for told in ("3 of 21 runs done", "2.3 ± 0.1", "step 10", "waiting for a run", "1 min 05 s elapsed", "2 min 00 s"):
-        assert told in text
+    for part in ("3 of 21 runs done", "2.3 ± 0.1", "step 10", "waiting for a run", "1 min 05 s elapsed", "2 min 00 s"):
+        assert part in text
 
 
 def test_failures_are_counted_where_runs_are():

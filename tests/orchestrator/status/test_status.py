@@ -1,4 +1,4 @@
-"""What another terminal is told of a sweep."""
+"""What another terminal prints of a sweep."""
 
 import io
 import json
@@ -42,7 +42,7 @@ def drive_for(sweep, seconds: float, ready) -> None:
         time.sleep(seconds)
 
 
-def told(show, sweep) -> str:
+def printed(show, sweep) -> str:
     console = Console(file=io.StringIO(), width=100)
     show(sweep, console)
     return console.file.getvalue()
@@ -68,7 +68,7 @@ def test_failures_and_quarantined_machines_are_told_by_name(sweep):
     path = next((sweep.folder / "runs").glob("*.json"))
     path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "failed", "error": "OutOfMemory: 80 GB"}))
     (sweep.folder / "machines.jsonl").write_text('{"event": "quarantined", "machine": "node-3", "why": "slow"}\n')
-    text = told(print_standing, sweep)
+    text = printed(print_standing, sweep)
     assert "failed 1x: OutOfMemory: 80 GB" in text
     assert "machine node-3 is quarantined: slow" in text
     assert sweep.command("resume", "--retry-failed") in text.replace("\n", "")
@@ -79,7 +79,7 @@ def test_a_damaged_record_is_named_and_the_others_are_counted(sweep):
     path.write_text("{half")
     row = standing(sweep)
     assert (row["state"], row["recorded"], row["runs"]) == ("damaged", 5, 6)
-    assert f"{path}: is no record of this version; delete it" in told(print_standing, sweep)
+    assert f"{path}: is no record of this version; delete it" in printed(print_standing, sweep)
     path.unlink()
     assert standing(sweep)["state"] == "interrupted"
 
@@ -106,7 +106,7 @@ def test_watching_shows_what_slots_do_until_the_driver_ends(sweep):
     driver = multiprocessing.get_context("fork").Process(target=drive_for, args=(sweep, 1.5, ready))
     driver.start()
     assert ready.wait(20)
-    text = told(watch, sweep)
+    text = printed(watch, sweep)
     driver.join()
     assert "train  ttt.lr=0.004  seed 2" in text
     assert text.splitlines()[-1] == "small: complete, 6 of 6 runs recorded"

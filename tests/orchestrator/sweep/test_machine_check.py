@@ -28,7 +28,9 @@ def record(name: str = "alpha", tokens_per_s: float = 1000.0, *, hardware: str =
 
 
 def words(one: Record, guard: Guard = Guard(), others=(), expected=None) -> str:  # noqa: B008 - frozen
-    return "; ".join(found.words for found in complaints_about(one, facts_of(record()), others, guard, expected))
+    return "; ".join(
+        complaint.words for complaint in complaints_about(one, facts_of(record()), others, guard, expected)
+    )
 
 
 def test_a_machine_like_the_first_one_passes():

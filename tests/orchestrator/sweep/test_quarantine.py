@@ -68,21 +68,21 @@ class Cluster:
     def leave_record(self, request: RunRequest, machine: str, tokens_per_s: float = 1000.0, **facts: str) -> None:
         recipe = request.load_recipe()
         stages, mine = {}, []
-        for stage, mark in fingerprints_of(recipe, 1).items():
-            if (found := self.store.find(stage, mark)) is None:
-                found = self.compute(stage, mark, machine, tokens_per_s)
+        for stage, fingerprint in fingerprints_of(recipe, 1).items():
+            if (outcome := self.store.find(stage, fingerprint)) is None:
+                outcome = self.compute(stage, fingerprint, machine, tokens_per_s)
                 mine.append(stage)
-            stages[stage] = found
+            stages[stage] = outcome
         here = FACTS | {"name": machine} | facts
         record = make_record(request, recipe, stages, mine, "", 1, machine=here)
         keep_record(request, record)
 
-    def compute(self, stage: str, mark: str, machine: str, tokens_per_s: float) -> StageOutcome:
+    def compute(self, stage: str, fingerprint: str, machine: str, tokens_per_s: float) -> StageOutcome:
         metrics = {"tokens_per_s": tokens_per_s, "model_bytes": 1000, "val_bpb": 2.0, "legal": True, "eval_s": 1.0}
-        with self.store.writing(stage, mark) as aside:
+        with self.store.writing(stage, fingerprint) as aside:
             (aside / "weights").write_bytes(b"1")
             outcome = stage_outcome(
-                stage, mark, started_at=f"{next(CLOCK)}", metrics=metrics, workload="w", host=machine
+                stage, fingerprint, started_at=f"{next(CLOCK)}", metrics=metrics, workload="w", host=machine
             )
             return self.store.publish(aside, outcome)
 
@@ -221,9 +221,9 @@ def test_a_kill_while_a_record_is_set_aside_loses_nothing_and_doubles_nothing(cl
 def test_a_run_that_was_finished_by_reading_is_repeated_when_its_stages_turn_out_to_be_drifted(cluster):
     first = cluster.run("slow", 100.0)
     training = cluster.feed.next()
-    for stage, mark in fingerprints_of((scoring := cluster.feed.next()).load_recipe(), 1).items():
-        if cluster.store.find(stage, mark) is None:  # all of it, but killed before the record
-            cluster.compute(stage, mark, "slow", 100.0)
+    for stage, fingerprint in fingerprints_of((scoring := cluster.feed.next()).load_recipe(), 1).items():
+        if cluster.store.find(stage, fingerprint) is None:  # all of it, but killed before the record
+            cluster.compute(stage, fingerprint, "slow", 100.0)
     cluster.restart()
     again = cluster.feed.next()
     assert (again, cluster.recorded) == (training, {first, scoring.run_id})

@@ -45,7 +45,7 @@ def test_what_one_machine_asked_and_recorded_another_sees(stores, space):
     one, two = stores
     sweep = open_sweep(one, space)
     leave_record(sweep, "a-s1")
-    assert [found.name for found in list_sweeps(two)] == [sweep.name]
+    assert [seen.name for seen in list_sweeps(two)] == [sweep.name]
     assert find_sweep(two, sweep.name).record_path("a-s1").read_bytes() == b"{}"
     assert open_sweep(two, space).created_at == sweep.created_at
 

@@ -1,4 +1,4 @@
-"""A sweep's folder: found again by its question, safe against torn lines and second drivers."""
+"""A sweep's folder: recognised by its search space, safe against torn lines and second drivers."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ def test_the_same_search_space_is_the_same_sweep_continued(tmp_path):
     assert again.asked() == [FIRST]
 
 
-def test_another_question_under_a_taken_name_is_a_new_sweep_and_says_so(tmp_path):
+def test_another_search_space_under_a_taken_name_is_a_new_sweep_and_says_so(tmp_path):
     open_sweep(tmp_path, space_of(tmp_path, TTT))
     other = space_of(tmp_path, TTT.replace("[1, 2]", "[1, 3]"))
     made = open_sweep(tmp_path, other)
@@ -59,12 +59,12 @@ def test_a_sweep_resumes_without_its_file_and_its_preset(tmp_path):
     open_sweep(tmp_path, space)
     preset.unlink()
     (tmp_path / "space.yaml").unlink()
-    found = find_sweep(tmp_path, "ttt")
-    assert found.space == space
-    assert found.space.base.model.rope_base == 777.0
+    opened = find_sweep(tmp_path, "ttt")
+    assert opened.space == space
+    assert opened.space.base.model.rope_base == 777.0
 
 
-def test_the_copy_of_the_question_asks_the_same_question(tmp_path):
+def test_the_kept_copy_of_a_search_space_loads_as_the_same_one(tmp_path):
     space = space_of(tmp_path, TTT + "constraints: {eval_s: {max: 600}}")
     sweep = open_sweep(tmp_path, space)
     assert load_space(sweep.folder / "space.yaml").difference(space) == ""
@@ -128,7 +128,7 @@ def test_an_unknown_sweep_is_answered_with_the_nearest_one(tmp_path):
         find_sweep(tmp_path, "tttt")
 
 
-def test_sweeps_are_listed_and_recognised_by_their_question(tmp_path):
+def test_sweeps_are_listed_and_recognised_by_their_search_space(tmp_path):
     space, other = space_of(tmp_path, TTT), space_of(tmp_path, TTT.replace("[1, 2]", "[7]"))
     assert list_sweeps(tmp_path) == []
     assert sweep_of_space(tmp_path, space) is None

@@ -1,4 +1,4 @@
-"""What earlier sweeps tell a search: only what answers its own question, and the same after a restart."""
+"""Precedents of a search: only outcomes that its own search space could have produced, the same after a restart."""
 
 import math
 
@@ -27,13 +27,13 @@ def begun(store, space):
     return open_sweep(store, space, precedents=lambda: precedents_of(store, space))
 
 
-def test_finished_configurations_of_the_same_question_are_told(store):
+def test_finished_configurations_of_the_same_search_space_are_precedents(store):
     space = space_of(store, LATER)
-    told, known = precedents_of(store, space), find_sweep(store, "ttt").asked()[1:]
+    precedents, known = precedents_of(store, space), find_sweep(store, "ttt").asked()[1:]
     fits = [item for item in known if item.values["ttt.epochs"] in (1, 2)]  # 3 lies outside the later space
-    assert [item.config for item in told] == [item.id for item in fits]
-    assert all(item.values == dict(fit.values) for item, fit in zip(told, fits, strict=True))
-    assert 2 < told[0].outcome.score < 3
+    assert [item.config for item in precedents] == [item.id for item in fits]
+    assert all(item.values == dict(fit.values) for item, fit in zip(precedents, fits, strict=True))
+    assert 2 < precedents[0].outcome.score < 3
 
 
 @pytest.mark.parametrize("method", ["tpe", "cmaes"])
@@ -53,8 +53,11 @@ def test_a_warm_search_begins_near_the_best_known(store):
     space = space_of(store, LATER, trials=20)
     known = precedents_of(store, space)
     best = min(known, key=lambda item: item.outcome.score).values["ttt.lr"]
-    cold, warm = ([Searcher(space, seed, told).ask([], {})["ttt.lr"] for seed in range(12)] for told in ((), known * 3))
-    far_cold, far_warm = (sum(abs(math.log(lr / best)) for lr in found) / 12 for found in (cold, warm))
+    cold, warm = (
+        [Searcher(space, seed, precedents).ask([], {})["ttt.lr"] for seed in range(12)]
+        for precedents in ((), known * 3)
+    )
+    far_cold, far_warm = (sum(abs(math.log(lr / best)) for lr in proposals) / 12 for proposals in (cold, warm))
     assert far_warm < 0.7 * far_cold, (far_warm, far_cold)
 
 

@@ -1,4 +1,4 @@
-"""Which knobs mattered: found where they do, silent where nothing can be said."""
+"""Which knobs mattered, and the reason where that cannot be said."""
 
 from dataclasses import replace
 
@@ -42,9 +42,9 @@ def test_where_no_knob_matters_none_takes_more_than_chance_allows_it():
     ],
 )
 def test_where_nothing_can_be_said_the_reason_is(num_configs, keys, reason):
-    facts, told = importance_facts(sweep_results(num_configs, verdicts=False, swept_keys=keys))
+    facts, line = importance_facts(sweep_results(num_configs, verdicts=False, swept_keys=keys))
     assert facts.empty
-    assert told == reason
+    assert line == reason
 
 
 def test_a_key_that_is_empty_for_some_configurations_is_no_obstacle():

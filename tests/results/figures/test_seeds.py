@@ -57,9 +57,9 @@ def test_the_interval_of_a_mean_is_students():
 
 
 @pytest.mark.parametrize(
-    ("seeds", "told"),
+    ("seeds", "expected"),
     [((1,), "nothing is known of the spread between seeds"), ((1, 2), "they share no artifact")],
 )
-def test_what_cannot_be_said_is_said(seeds, told):
+def test_what_cannot_be_said_is_said(seeds, expected):
     made = of(*(row(config, seed, 2.0 + seed / 10) for config in ("base", "a") for seed in seeds))
-    assert told in spread_lines(made)[-1]
+    assert expected in spread_lines(made)[-1]

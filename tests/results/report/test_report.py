@@ -22,7 +22,7 @@ def page(tmp_path_factory):
     return report_html(sweep_results(6, folder=tmp_path_factory.mktemp("stages")))
 
 
-def told(*chapters):
+def text_of(*chapters):
     """What a reader sees of these chapters alone."""
     return words(page_html(Page("", "", "", chapters, "")))
 
@@ -93,17 +93,17 @@ def test_failures_are_grouped_by_message_and_none_is_passed_over():
         error=made.frame["error"].mask(broken, "Traceback\nOutOfMemory: 80 GB"),
     )
     made = replace(made, frame=frame, total_runs=18)
-    listed = told(failures(made))
+    listed = text_of(failures(made))
     assert "6 runs have no result, by their message. message runs for example OutOfMemory: 80 GB 6 c00001" in listed
     assert "In full: c00001 seed 42 Traceback OutOfMemory: 80 GB" in listed
     counted = "Every seed that was started counts: 9 done with a result, 6 failed, 3 declared and not run yet."
-    assert counted in told(scatter(made))
+    assert counted in text_of(scatter(made))
 
 
 def test_a_score_that_is_no_number_is_a_failure():
     made = sweep_results(2)
     frame = made.frame.assign(val_bpb=made.frame["val_bpb"].mask(made.frame.index == 4, math.inf))
-    assert "1 runs have no result" in told(failures(replace(made, frame=frame)))
+    assert "1 runs have no result" in text_of(failures(replace(made, frame=frame)))
 
 
 def test_a_sweep_without_results_has_a_report_that_says_so():
@@ -122,7 +122,7 @@ def test_records_have_a_report(tmp_path):
 
 def test_many_configurations_make_no_longer_a_page_and_it_says_what_it_left_out():
     made = sweep_results(400, verdicts=False)
-    assert "375 others are not drawn." in told(ranking(made))
-    assert "The first 30 of 401 rows" in told(ranking(made))
-    assert "Drawn: 202 of 401 configurations" in told(scatter(made))
+    assert "375 others are not drawn." in text_of(ranking(made))
+    assert "The first 30 of 401 rows" in text_of(ranking(made))
+    assert "Drawn: 202 of 401 configurations" in text_of(scatter(made))
     assert len(page_html(Page("", "", "", [scatter(made)], ""))) < 1_000_000

@@ -43,18 +43,18 @@ def test_gpu_hours_and_dollars_are_those_of_the_computed_stages():
 
 def test_a_stage_that_lay_in_the_store_is_found_not_computed():
     outcomes = sweep_results(4).outcomes
-    found = outcomes.assign(computed=outcomes["computed"] & (outcomes["stage"] != "train"))
-    facts = total_facts(found, PLANNED, None)
+    elsewhere = outcomes.assign(computed=outcomes["computed"] & (outcomes["stage"] != "train"))
+    facts = total_facts(elsewhere, PLANNED, None)
     assert facts.loc["stages found", "actual"] == 3
     assert facts.loc["stages computed", "actual"] == 12
 
 
 def test_a_line_says_what_was_planned_what_came_and_what_is_only_a_bound():
-    told = {what: (planned, actual) for what, planned, actual in in_words(sweep_results(4).outcomes, PLANNED, None)}
-    assert told["train"] == ("3 x 10 s", "3 x 9.0 s")
-    assert told["adapt"] == ("?", "12 x 2.0 s")
-    assert told["computing"] == ("\u2264 1 min 00 s", "51 s")
-    assert told["from start to end"] == ("1 min 10 s", "?")
+    cells = {what: (planned, actual) for what, planned, actual in in_words(sweep_results(4).outcomes, PLANNED, None)}
+    assert cells["train"] == ("3 x 10 s", "3 x 9.0 s")
+    assert cells["adapt"] == ("?", "12 x 2.0 s")
+    assert cells["computing"] == ("\u2264 1 min 00 s", "51 s")
+    assert cells["from start to end"] == ("1 min 10 s", "?")
     assert in_words(sweep_results(4).outcomes, None, None) == []
 
 

@@ -67,10 +67,10 @@ def test_one_module_spells_the_names_in_a_sweep_s_folder():
 def texts_of(tree: ast.AST) -> set[str]:
     """Literal strings of a module, docstrings apart; a part of a path as 'NAME/'."""
     alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    found = {
+    names = {
         node.value
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone
     }
     parts = (node.right for node in ast.walk(tree) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div))
-    return found | {f"{part.value}/" for part in parts if isinstance(part, ast.Constant)}
+    return names | {f"{part.value}/" for part in parts if isinstance(part, ast.Constant)}

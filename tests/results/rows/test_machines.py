@@ -27,7 +27,7 @@ def warned(folder, by_the_clock: bool = True) -> list[str]:
     return [line for line in machine_lines(read_machines(folder), by_the_clock) if "by the clock" in line]
 
 
-def test_under_a_clock_unlike_machines_answer_different_questions(computed, tmp_path):
+def test_under_a_clock_results_of_unlike_machines_are_not_comparable(computed, tmp_path):
     computed("alpha", A_GPU)
     computed("beta", ANOTHER)
     (said,) = warned(tmp_path)

@@ -56,7 +56,7 @@ def test_tables_that_differ_only_in_what_was_measured_are_equal():
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ({"val_bpb": 2.0 + 1e-15}, "val_bpb"),
         ({"versions": "torch 2.12.0"}, "versions"),
@@ -65,10 +65,10 @@ def test_tables_that_differ_only_in_what_was_measured_are_equal():
         ({"ttt.lr": 0.1}, "ttt.lr"),
     ],
 )
-def test_the_first_difference_is_named_with_its_row(change, told):
+def test_the_first_difference_is_named_with_its_row(change, expected):
     same, made = row("a", 1, 2.0), row("a", 2, 2.0)
     (line,) = differences(frame(same, made), frame(same, made | change))
-    assert line.startswith(f"row 1 sweep demo config a seed 2: {told} = ")
+    assert line.startswith(f"row 1 sweep demo config a seed 2: {expected} = ")
 
 
 def test_missing_rows_and_columns_are_differences():

@@ -18,19 +18,19 @@ def three(config, *scores, **changes):
 
 def test_a_configuration_is_described_by_its_seeds():
     table = per_configuration(frame(*three("a", 2.0, 2.1, 2.2)), Ranking(baseline="a"))
-    found = table.iloc[0]
-    assert (found["n"], found["failed"], found["best"], found["rank"]) == (3, 0, 2.0, 1)
-    assert found["is_baseline"]
-    assert found["mean"] == pytest.approx(2.1)
-    assert found["sd"] == pytest.approx(0.1)
+    line = table.iloc[0]
+    assert (line["n"], line["failed"], line["best"], line["rank"]) == (3, 0, 2.0, 1)
+    assert line["is_baseline"]
+    assert line["mean"] == pytest.approx(2.1)
+    assert line["sd"] == pytest.approx(0.1)
     # t(0.975, 2) = 4.302653; 4.302653 * 0.1 / sqrt(3) = 0.248414
-    assert (found["ci95_low"], found["ci95_high"]) == (pytest.approx(1.851586), pytest.approx(2.348414))
+    assert (line["ci95_low"], line["ci95_high"]) == (pytest.approx(1.851586), pytest.approx(2.348414))
 
 
 def test_one_seed_has_a_mean_but_no_interval():
-    found = per_configuration(frame(row("a", 1, 2.0))).iloc[0]
-    assert (found["status"], found["mean"]) == ("done", 2.0)
-    assert found[["sd", "ci95_low", "ci95_high"]].isna().all()
+    line = per_configuration(frame(row("a", 1, 2.0))).iloc[0]
+    assert (line["status"], line["mean"]) == ("done", 2.0)
+    assert line[["sd", "ci95_low", "ci95_high"]].isna().all()
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,9 @@ def test_one_seed_has_a_mean_but_no_interval():
 )
 def test_a_configuration_without_all_its_seeds_has_no_mean(change, status):
     table = per_configuration(frame(row("a", 1, 1.0), row("a", 2, 1.0), row("a", 3, 1.0) | change))
-    found = table.iloc[0]
-    assert (found["status"], found["n"], found["best"]) == (status, 2, 1.0)
-    assert found[["rank", "mean", "sd", "ci95_low", "ci95_high"]].isna().all()
+    line = table.iloc[0]
+    assert (line["status"], line["n"], line["best"]) == (status, 2, 1.0)
+    assert line[["rank", "mean", "sd", "ci95_low", "ci95_high"]].isna().all()
 
 
 def test_a_seed_that_only_other_configurations_have_is_missing():
@@ -82,10 +82,10 @@ def test_a_configuration_and_seed_counts_once_and_a_finished_row_goes_first():
 
 
 def test_the_largest_bytes_and_seconds_of_the_seeds_are_told():
-    found = per_configuration(
+    line = per_configuration(
         frame(row("a", 1, 2.0, eval_s=3.0, total_bytes=5), row("a", 2, 2.0, eval_s=9.0, total_bytes=4))
     )
-    assert (found["eval_s"].iloc[0], found["total_bytes"].iloc[0]) == (9.0, 5)
+    assert (line["eval_s"].iloc[0], line["total_bytes"].iloc[0]) == (9.0, 5)
 
 
 def test_another_metric_can_be_ranked():

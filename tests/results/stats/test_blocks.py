@@ -14,9 +14,9 @@ def table(correlation, arms=40, seeds=60):
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.95])
 def test_the_correlation_of_seeds_is_found_whatever_the_means_of_the_configurations(correlation):
-    found = seed_correlation([table(correlation), table(correlation, arms=5)])
-    assert found.value == pytest.approx(correlation, abs=0.12)
-    assert (found.num_configurations, found.num_sweeps) == (45, 2)
+    estimate = seed_correlation([table(correlation), table(correlation, arms=5)])
+    assert estimate.value == pytest.approx(correlation, abs=0.12)
+    assert (estimate.num_configurations, estimate.num_sweeps) == (45, 2)
 
 
 def test_one_configuration_or_one_seed_shows_no_correlation():

@@ -55,12 +55,12 @@ def test_without_anything_borrowed_the_tests_are_welchs_and_the_paired_t():
 
 def test_what_is_borrowed_enters_the_pairs_by_hand():
     differences = np.array([-1.0, -2.0, -3.0])
-    found = paired_t(differences, np.zeros(3), own=OwnVariance(np.array(4.0), PAIRS_PRIOR_DF), block="seed")
+    test = paired_t(differences, np.zeros(3), own=OwnVariance(np.array(4.0), PAIRS_PRIOR_DF), block="seed")
     error = ((1 * 4.0 + 2 * 1.0) / 3 / 3) ** 0.5
-    assert (found.df, found.t) == (3, pytest.approx(-2.0 / error))
-    assert found.p == pytest.approx(special.stdtr(3, -2.0 / error))
-    assert found.name == "moderated paired t-test"
-    assert "pairs share the seed; one degree of freedom is borrowed" in found.assumption
+    assert (test.df, test.t) == (3, pytest.approx(-2.0 / error))
+    assert test.p == pytest.approx(special.stdtr(3, -2.0 / error))
+    assert test.name == "moderated paired t-test"
+    assert "pairs share the seed; one degree of freedom is borrowed" in test.assumption
 
 
 def test_satterthwaites_degrees_of_freedom_lie_between_the_smaller_and_the_sum():

@@ -52,9 +52,9 @@ def test_agreement_and_disagreement_by_hand():
 
 @pytest.mark.parametrize("short", [[1.0, 2.0, 3.0], [1.0] * 8])
 def test_too_few_or_all_the_same_say_nothing(short):
-    found = rank_correlation(short, [float(place) for place in range(len(short))])
-    assert not found.trusted(-0.99)
-    assert "no rank correlation" in str(found)
+    correlation = rank_correlation(short, [float(place) for place in range(len(short))])
+    assert not correlation.trusted(-0.99)
+    assert "no rank correlation" in str(correlation)
 
 
 def test_the_interval_holds_the_true_rank_correlation_as_often_as_it_says():
@@ -62,6 +62,6 @@ def test_the_interval_holds_the_true_rank_correlation_as_often_as_it_says():
     true = 6 / math.pi * math.asin(0.8 / 2)  # Spearman's of a bivariate normal with correlation 0.8
     for _ in range(600):
         pairs = [(x := dice.gauss(0, 1), 0.8 * x + 0.6 * dice.gauss(0, 1)) for _ in range(12)]
-        found = rank_correlation([x for x, _ in pairs], [y for _, y in pairs])
-        hits += found.low <= true <= found.high
+        correlation = rank_correlation([x for x, _ in pairs], [y for _, y in pairs])
+        hits += correlation.low <= true <= correlation.high
     assert hits / 600 > 0.87, hits / 600

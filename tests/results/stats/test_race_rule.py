@@ -79,7 +79,7 @@ def test_equal_scores_decide_nothing():
 @given(st.integers(0, 10**6), st.lists(st.integers(0, 12), min_size=4, max_size=4))
 @settings(max_examples=25, deadline=None)
 def test_more_scores_than_the_rounds_ask_for_change_nothing(seed, extra):
-    """Whoever runs ahead, a round is judged once it is complete, on the seeds of that round."""
+    """In any order of the runs, a round is judged once it is complete, on the seeds of that round."""
     means = {"base": 2.0, "a": 1.6, "b": 1.9, "c": 2.5}
     arms = {name: runs(mean, 22, 0.3, seed + place) for place, (name, mean) in enumerate(means.items())}
     rule = RaceRule(margin=0.1, alpha=0.1, looks=Looks(last=10))

@@ -32,36 +32,36 @@ def spread_enough(*arms):
 
 
 def test_one_sample_test_by_hand():
-    found = one_sample_t([1.0, 2.0, 3.0], baseline_mean=4.0, margin=0.5)
-    assert found.t == pytest.approx((2.0 - 3.5) / (1.0 / math.sqrt(3)))
-    assert found.p == pytest.approx(stdtr(2, found.t))
+    test = one_sample_t([1.0, 2.0, 3.0], baseline_mean=4.0, margin=0.5)
+    assert test.t == pytest.approx((2.0 - 3.5) / (1.0 / math.sqrt(3)))
+    assert test.p == pytest.approx(stdtr(2, test.t))
     half = 4.302652730 / math.sqrt(3)  # t(0.975, 2) times the standard error
-    assert (found.difference, found.low, found.high) == (-2.0, pytest.approx(-2 - half), pytest.approx(-2 + half))
+    assert (test.difference, test.low, test.high) == (-2.0, pytest.approx(-2 - half), pytest.approx(-2 + half))
 
 
 def test_paired_test_by_hand():
-    found = paired_t([1.0, 2.0, 4.0], [2.0, 3.0, 5.5], margin=0.5)  # differences -1, -1, -1.5
+    test = paired_t([1.0, 2.0, 4.0], [2.0, 3.0, 5.5], margin=0.5)  # differences -1, -1, -1.5
     sem = math.sqrt(0.25 / 3) / math.sqrt(3)
-    assert found.t == pytest.approx((-7 / 6 + 0.5) / sem)
-    assert (found.df, found.difference) == (2, pytest.approx(-7 / 6))
-    assert found.correlation == pytest.approx(np.corrcoef([1, 2, 4], [2, 3, 5.5])[0, 1])
+    assert test.t == pytest.approx((-7 / 6 + 0.5) / sem)
+    assert (test.df, test.difference) == (2, pytest.approx(-7 / 6))
+    assert test.correlation == pytest.approx(np.corrcoef([1, 2, 4], [2, 3, 5.5])[0, 1])
 
 
 def test_welch_test_by_hand():
     candidate, baseline = [1.0, 2.0, 3.0], [5.0, 9.0]
-    found = welch_t(candidate, baseline, margin=1.0)
+    test = welch_t(candidate, baseline, margin=1.0)
     a, b = 1.0 / 3, 8.0 / 2
-    assert found.t == pytest.approx((2.0 - 6.0) / math.sqrt(a + b))
-    assert found.df == pytest.approx((a + b) ** 2 / (a**2 / 2 + b**2 / 1))
-    assert found.p == pytest.approx(stdtr(found.df, found.t))
+    assert test.t == pytest.approx((2.0 - 6.0) / math.sqrt(a + b))
+    assert test.df == pytest.approx((a + b) ** 2 / (a**2 / 2 + b**2 / 1))
+    assert test.p == pytest.approx(stdtr(test.df, test.t))
 
 
 def test_the_seed_documents_test_is_reproduced():
     """Second 10-layer entry of PR 150 against 2.0727 - 0.005 nats; figures of that document."""
     losses = load_records().query("record == 'unmerged: PR 150 second 10L entry'")["val_loss"]
     assert (losses.mean(), losses.std()) == (pytest.approx(1.95473431, abs=5e-9), pytest.approx(0.00079629, abs=5e-9))
-    found = one_sample_t(losses, baseline_mean=2.0727, margin=0.005)
-    assert (round(found.t, 3), found.df, f"{found.p:.1e}") == (-245.717, 2, "8.3e-06")
+    test = one_sample_t(losses, baseline_mean=2.0727, margin=0.005)
+    assert (round(test.t, 3), test.df, f"{test.p:.1e}") == (-245.717, 2, "8.3e-06")
 
 
 @pytest.mark.parametrize("test", [paired_t, welch_t])

@@ -176,17 +176,17 @@ def test_a_baseline_must_be_one_known_configuration():
 
 def test_the_sentence_tells_gain_margin_and_evidence():
     rows = frame(*arm("base", BASELINE, ["x", "y", "z"]), *arm("new", (1.9, 2.0, 2.151), ["x", "y", "z"]))
-    told = only(rows, "base", Terms(0.01), Evidence(exploratory=True)).sentence
-    assert told.startswith("new scores 0.09967 bits per byte (0.13817 nats per token) better than base")
-    assert "a gain of more than 0.01 bits per byte (0.01386 nats) is suggested" in told
-    assert "over 3 shared artifacts (correlation 1.00)" in told
-    assert told.endswith("settle it with: orchestrator confirm demo")
+    sentence = only(rows, "base", Terms(0.01), Evidence(exploratory=True)).sentence
+    assert sentence.startswith("new scores 0.09967 bits per byte (0.13817 nats per token) better than base")
+    assert "a gain of more than 0.01 bits per byte (0.01386 nats) is suggested" in sentence
+    assert "over 3 shared artifacts (correlation 1.00)" in sentence
+    assert sentence.endswith("settle it with: orchestrator confirm demo")
 
 
 def test_a_worse_configuration_is_called_worse():
-    told = only(frame(*arm("base", BASELINE), *arm("new", (3.0, 3.1, 3.2))), "base").sentence
-    assert "worse than base" in told
-    assert "a gain is not shown" in told
+    sentence = only(frame(*arm("base", BASELINE), *arm("new", (3.0, 3.1, 3.2))), "base").sentence
+    assert "worse than base" in sentence
+    assert "a gain is not shown" in sentence
 
 
 ROWS = [*arm("base", BASELINE, ["x", "y", "z"]), *arm("new", (1.9, 2.0, 2.151), ["x", "y", "z"])]
@@ -270,10 +270,10 @@ def test_in_blocks_with_a_shared_variance_the_residual_of_the_two_way_layout_is_
     noise = np.random.default_rng(1).normal(2.0, 0.01, size=(7, 3)) + np.array([0, 1, 5])
     scores = dict(zip("abcdefg", noise, strict=True))
     rows = frame(*swept(scores))
-    found, *_ = compare(rows, "a", Terms(variance="shared", blocks="seed"))
+    verdict, *_ = compare(rows, "a", Terms(variance="shared", blocks="seed"))
     fit = smf.ols("val_bpb ~ C(config) + C(seed)", rows[["config", "seed", "val_bpb"]].astype({"seed": int})).fit()
-    assert (found.block, found.df) == ("seed", pytest.approx(fit.df_resid))
-    assert found.t == pytest.approx(fit.tvalues["C(config)[T.b]"])
+    assert (verdict.block, verdict.df) == ("seed", pytest.approx(fit.df_resid))
+    assert verdict.t == pytest.approx(fit.tvalues["C(config)[T.b]"])
 
 
 def test_a_single_run_or_copies_of_it_are_no_evidence_in_a_large_sweep_either():

@@ -18,15 +18,15 @@ SECOND_ENTRY = "PR 150 second 10L entry"
 
 def verdicts() -> pd.DataFrame:
     """A line per pair of consecutive records and policy."""
-    told = [answer for policy in POLICIES.values() for answer in acceptance_of_records(policy)]
+    answers = [answer for policy in POLICIES.values() for answer in acceptance_of_records(policy)]
     return pd.DataFrame(
         {
-            "policy": [answer.policy.name for answer in told],
-            "previous": [answer.incumbent for answer in told],
-            "record": [answer.candidate for answer in told],
-            "answer": [answer.answer for answer in told],
-            "p": ["" if answer.p is None else f"{answer.p:.3g}" for answer in told],
-            "gain_bpb": ["" if answer.gain_bpb is None else f"{answer.gain_bpb:.6f}" for answer in told],
+            "policy": [answer.policy.name for answer in answers],
+            "previous": [answer.incumbent for answer in answers],
+            "record": [answer.candidate for answer in answers],
+            "answer": [answer.answer for answer in answers],
+            "p": ["" if answer.p is None else f"{answer.p:.3g}" for answer in answers],
+            "gain_bpb": ["" if answer.gain_bpb is None else f"{answer.gain_bpb:.6f}" for answer in answers],
         }
     )
 
@@ -48,24 +48,26 @@ def test_one_record_alone_is_called_unsupported_and_never_gets_a_number():
 
 
 def test_of_the_sp8192_steps_one_passes_the_written_rule():
-    told = acceptance_of_records(POLICIES["pg-written"])
-    first = next(i for i, answer in enumerate(told) if "1412" in str(i) or "SP8192_HessianSDClip" in answer.candidate)
-    passed = [answer for answer in told[first:] if answer.answer == "accepted"]
+    answers = acceptance_of_records(POLICIES["pg-written"])
+    first = next(
+        i for i, answer in enumerate(answers) if "1412" in str(i) or "SP8192_HessianSDClip" in answer.candidate
+    )
+    passed = [answer for answer in answers[first:] if answer.answer == "accepted"]
     assert [(answer.candidate, f"{answer.p:.4f}") for answer in passed] == [("2026-04-10_VarLenAttn", "0.0016")]
     assert passed[0].margin_bpb == pytest.approx(0.00194, abs=5e-6)
 
 
 @pytest.mark.parametrize(("record", "previous", "p"), [(1514, 1493, 0.020), (1769, 1736, 0.0625)])
 def test_the_frontier_rule_gives_the_published_p_values(record, previous, p):
-    told = accept(POLICIES["pg-frontier-p25"], record_losses(record), record_losses(previous))
-    assert (told.answer, told.p) == ("accepted", pytest.approx(p, abs=5e-4))
+    answer = accept(POLICIES["pg-frontier-p25"], record_losses(record), record_losses(previous))
+    assert (answer.answer, answer.p) == ("accepted", pytest.approx(p, abs=5e-4))
 
 
 def test_the_seed_documents_entry_beats_the_naive_baseline_and_not_the_record_of_the_day_before():
     losses = record_losses(SECOND_ENTRY)
-    found = one_sample_t(losses["val_loss"].to_numpy(), 2.0727, 0.005)
+    test = one_sample_t(losses["val_loss"].to_numpy(), 2.0727, 0.005)
     assert f"{losses['val_loss'].mean():.8f} {losses['val_loss'].std():.8f}" == "1.95473431 0.00079629"
-    assert f"{found.t:.3f} {found.t:.1f} {found.p:.1e}" == "-245.717 -245.7 8.3e-06"
+    assert f"{test.t:.3f} {test.t:.1f} {test.p:.1e}" == "-245.717 -245.7 8.3e-06"
     naive = accept(POLICIES["pg-written"], losses, record_losses("2026-03-17_NaiveBaseline"))
     assert (naive.answer, naive.n_incumbent) == ("accepted", 1)
     day_before = accept(POLICIES["pg-written"], losses, record_losses(frontier_before("2026-03-20")))
@@ -81,9 +83,9 @@ def test_the_first_entrys_published_test_is_on_rounded_figures():
 def test_track_one_is_scipys_one_sample_test_against_its_target():
     losses = [3.2781, 3.2772, 3.2790, 3.2784]
     rows = frame(*(row("ours", seed, loss * TOKENS_PER_BYTE / LN2) for seed, loss in enumerate(losses)))
-    told = accept(POLICIES["mng-track1"], rows)
-    assert told.p == pytest.approx(stats.ttest_1samp(losses, 3.28, alternative="less").pvalue, rel=1e-9)
-    assert told.answer == ("accepted" if told.p < 0.01 else "not accepted")
+    answer = accept(POLICIES["mng-track1"], rows)
+    assert answer.p == pytest.approx(stats.ttest_1samp(losses, 3.28, alternative="less").pvalue, rel=1e-9)
+    assert answer.answer == ("accepted" if answer.p < 0.01 else "not accepted")
 
 
 @pytest.mark.parametrize(("loss", "n", "answer"), [(3.2781, 4, "not accepted"), (3.2779, 4, "accepted")])
@@ -95,9 +97,9 @@ def test_track_three_asks_gain_times_root_n(loss, n, answer):
 
 def test_an_illegal_score_or_an_unknown_unit_is_not_judged():
     assert "not known to be legal" in accept(POLICIES["pg-written"], record_losses(338), record_losses(315)).reason
-    told = accept(POLICIES["pg-written"], record_losses(1797), record_losses(1787))
-    assert (told.answer, told.p) == ("cannot say", None)
-    assert "val_loss is not known" in told.reason
+    answer = accept(POLICIES["pg-written"], record_losses(1797), record_losses(1787))
+    assert (answer.answer, answer.p) == ("cannot say", None)
+    assert "val_loss is not known" in answer.reason
 
 
 def test_an_unknown_policy_offers_the_nearest():

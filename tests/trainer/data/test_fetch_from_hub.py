@@ -37,8 +37,8 @@ class HubHandler(BaseHTTPRequestHandler):
         self._answer(with_body=True)
 
     def _answer(self, with_body: bool) -> None:
-        found = re.fullmatch(rf"/datasets/{REPOSITORY}/resolve/main/{ROOT}/(.+)", self.path)
-        path = self.state.mirror / found[1] if found else None
+        match = re.fullmatch(rf"/datasets/{REPOSITORY}/resolve/main/{ROOT}/(.+)", self.path)
+        path = self.state.mirror / match[1] if match else None
         if path is None or not path.is_file():
             self.send_response(404)
             self.send_header("X-Error-Code", "EntryNotFound")

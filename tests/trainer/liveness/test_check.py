@@ -112,8 +112,8 @@ def test_the_command_names_what_is_dead_and_fails(monkeypatch):
     done = trainer("check", "baseline", "--no-size")
     assert done.exit_code == 0
     assert "104 of 104 alive" in done.output
-    found = [liveness.Finding("averaging.use", False, "the artifact is the same")]
-    monkeypatch.setattr(liveness, "check_liveness", lambda recipe, report, compiler: [report(found[0])] and found)
+    findings = [liveness.Finding("averaging.use", False, "the artifact is the same")]
+    monkeypatch.setattr(liveness, "check_liveness", lambda recipe, report, compiler: [report(findings[0])] and findings)
     failed = trainer("check", "baseline", "--no-size")
     assert failed.exit_code == 1
     assert "averaging.use" in failed.output

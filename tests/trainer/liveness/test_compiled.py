@@ -20,8 +20,8 @@ def recipe_with(**switches) -> Recipe:
 
 def dead(folder, compiler=CAPTURE, **switches) -> dict[str, str]:
     late = {key: TRAIN_SWITCHES[key] for key in ("quantization.qat", "model.recur_loops") if key in switches}
-    found = compiled_findings(folder, recipe_with(**switches), late, compiler)
-    return {finding.name: finding.reason for finding in found if not finding.alive}
+    findings = compiled_findings(folder, recipe_with(**switches), late, compiler)
+    return {finding.name: finding.reason for finding in findings if not finding.alive}
 
 
 def test_late_qat_and_recurrence_act_in_captured_graphs(tmp_path):
@@ -49,6 +49,6 @@ def test_a_qat_switch_that_the_compiler_folds_away_is_found(tmp_path, monkeypatc
 def test_a_graph_that_the_warm_up_forgot_is_found_with_its_guard(tmp_path, monkeypatch):
     whole = compiling.variants
     monkeypatch.setattr(compiling, "variants", lambda recipe: whole(recipe)[:1])
-    found = dead(tmp_path, **RECURRENCE)
-    assert list(found) == ["graphs inside the clock"]
-    assert "looped" in found["graphs inside the clock"]
+    findings = dead(tmp_path, **RECURRENCE)
+    assert list(findings) == ["graphs inside the clock"]
+    assert "looped" in findings["graphs inside the clock"]

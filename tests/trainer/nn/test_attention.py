@@ -29,9 +29,9 @@ def test_consecutive_query_heads_share_a_key_and_value_head():
 def test_exclusive_attention_has_no_component_along_the_own_value():
     y, v = draw(2, 5, 4, 8), draw(2, 5, 2, 8, seed=1)
     own_v = v.repeat_interleave(2, dim=2)
-    found = without_own_value(y, v)
-    assert (found * own_v).sum(-1).abs().max() < 1e-5
-    removed = y - found  # and nothing else is taken away: what is gone is parallel to the value
+    rest = without_own_value(y, v)
+    assert (rest * own_v).sum(-1).abs().max() < 1e-5
+    removed = y - rest  # and nothing else is taken away: what is gone is parallel to the value
     cosine = torch.nn.functional.cosine_similarity(removed, own_v, dim=-1)
     torch.testing.assert_close(cosine.abs(), torch.ones_like(cosine))
 

@@ -27,8 +27,8 @@ def test_halves_are_paired_and_each_pair_has_its_own_angle():
 
 def test_partial_rotation_leaves_the_other_dimensions_alone():
     # The angle comes from the two rotated dimensions, not from the head's width.
-    found = rotated([0.0, 1.0, 7.0, 8.0], 1, 2)
-    torch.testing.assert_close(found, torch.tensor([math.sin(1), math.cos(1), 7.0, 8.0]))
+    turned = rotated([0.0, 1.0, 7.0, 8.0], 1, 2)
+    torch.testing.assert_close(turned, torch.tensor([math.sin(1), math.cos(1), 7.0, 8.0]))
 
 
 def test_scores_depend_on_distance_alone():

@@ -37,15 +37,15 @@ def test_singular_values_of_a_square_gaussian(coefficients, mean, lowest):
 def test_singular_vectors_are_kept():
     u, _, vh = torch.linalg.svd(draw(16, 40), full_matrices=False)
     spectrum = torch.linspace(1, 3, 16)
-    found = newton_schulz(u * spectrum @ vh, dtype=torch.float32)
-    turned = u.T @ found @ vh.T
+    result = newton_schulz(u * spectrum @ vh, dtype=torch.float32)
+    turned = u.T @ result @ vh.T
     assert (turned - turned.diagonal().diag()).abs().max() < 1e-4
 
 
 def test_a_column_worked_by_hand():
     # One singular value: 1 after the norm, then the quintic p(s) = 3.4445 s - 4.775 s³ + 2.0315 s⁵, once.
-    found = newton_schulz(torch.tensor([[3.0], [4.0]]), steps=1, dtype=torch.float32)
-    torch.testing.assert_close(found, torch.tensor([[0.6], [0.8]]) * 0.701)
+    result = newton_schulz(torch.tensor([[3.0], [4.0]]), steps=1, dtype=torch.float32)
+    torch.testing.assert_close(result, torch.tensor([[0.6], [0.8]]) * 0.701)
 
 
 def test_tall_matrices_step_further():

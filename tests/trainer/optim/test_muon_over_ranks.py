@@ -40,7 +40,7 @@ def test_two_ranks_end_with_the_bits_of_one(tmp_path):
     mp.spawn(one_of_two, args=(str(tmp_path),), nprocs=2)
     alone = three_steps(Ranks())
     for rank in range(2):
-        found = torch.load(tmp_path / f"{rank}.pt")
+        loaded = torch.load(tmp_path / f"{rank}.pt")
         for kind, tensors in alone.items():
-            assert len(tensors) == len(found[kind]) == len(SHAPES)
-            assert all(torch.equal(one, two) for one, two in zip(tensors, found[kind], strict=True)), (rank, kind)
+            assert len(tensors) == len(loaded[kind]) == len(SHAPES)
+            assert all(torch.equal(one, two) for one, two in zip(tensors, loaded[kind], strict=True)), (rank, kind)

@@ -49,8 +49,8 @@ def test_a_pause_of_30_s_leaves_the_multiplier_at_one(slow_step):
     step_times_s: list[float] = []
     for step in range(2000):  # of 0.1 s; the warm-down takes 300 s of 600
         step_s = median(step_times_s[-21:]) if step >= 3 else None
-        found = multiplier(Schedule(warmdown_steps=3000), CLOCK, step, sum(step_times_s), step_s)
-        assert found == 1.0, f"step {step}"
+        value = multiplier(Schedule(warmdown_steps=3000), CLOCK, step, sum(step_times_s), step_s)
+        assert value == 1.0, f"step {step}"
         step_times_s.append(30.0 if step == slow_step else 0.1)
 
 
@@ -77,9 +77,9 @@ def test_the_multiplier_never_rises_while_step_and_clock_advance(schedule, budge
     elapsed_s, previous = 0.0, 1.0
     for step, duration_s in enumerate(durations_s):
         elapsed_s += duration_s
-        found = multiplier(schedule, budget, 20 * step, elapsed_s, step_s)
-        assert 0 <= found <= previous
-        previous = found
+        value = multiplier(schedule, budget, 20 * step, elapsed_s, step_s)
+        assert 0 <= value <= previous
+        previous = value
 
 
 @pytest.mark.parametrize(("elapsed_s", "due"), [(300, False), (449, False), (450, True), (600, True)])

@@ -1,4 +1,4 @@
-"""Artifacts made to fit: the finest that was found, the same every time, in few encodings."""
+"""Artifacts made to fit: the finest within the limit, the same every time, in few encodings."""
 
 import pytest
 import torch
@@ -36,22 +36,22 @@ def test_an_artifact_is_made_to_fit_with_little_to_spare(rule, tails, share, use
     state = weights(TAILS[tails])
     rule_bytes = len(fitted(state, RULES[rule], 10**9).artifact)
     limit = int(rule_bytes * share)
-    found = fitted(state, RULES[rule], limit)
-    assert found.coarser > 1
-    assert found.encodings <= MOST_ENCODINGS
-    assert limit * used < len(found.artifact) <= limit
-    assert fitted(state, RULES[rule], limit) == found
+    fit = fitted(state, RULES[rule], limit)
+    assert fit.coarser > 1
+    assert fit.encodings <= MOST_ENCODINGS
+    assert limit * used < len(fit.artifact) <= limit
+    assert fitted(state, RULES[rule], limit) == fit
 
 
 def test_an_artifact_that_fits_as_it_is_stays_as_it_is():
     plain = encode_artifact(weights(), Model(), 1024, QUICK)
-    found = fitted(weights(), QUICK, len(plain))
-    assert (found.artifact, found.coarser, found.encodings) == (plain, 1.0, 1)
+    fit = fitted(weights(), QUICK, len(plain))
+    assert (fit.artifact, fit.coarser, fit.encodings) == (plain, 1.0, 1)
 
 
 def test_a_limit_that_nothing_meets_leaves_the_smallest_artifact_tried():
-    found = fitted(weights(), QUICK, 100)
-    assert 100 < len(found.artifact) < len(encode_artifact(weights(), Model(), 1024, QUICK)) / 4
+    fit = fitted(weights(), QUICK, 100)
+    assert 100 < len(fit.artifact) < len(encode_artifact(weights(), Model(), 1024, QUICK)) / 4
 
 
 def test_the_estimate_falls_as_scales_coarsen_and_is_near_what_the_coder_makes():

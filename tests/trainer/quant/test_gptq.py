@@ -37,13 +37,13 @@ def test_codes_equal_a_reference_that_updates_the_whole_row_after_every_column()
     damped = hessian.double() + DAMPING * hessian.diagonal().mean() * torch.eye(COLUMNS)
     order = hessian.diagonal().argsort(descending=True)
     inverse = torch.linalg.inv(damped[order][:, order])
-    rest, found = weight[:, order].double().clone(), torch.empty(ROWS, COLUMNS)
+    rest, rounded = weight[:, order].double().clone(), torch.empty(ROWS, COLUMNS)
     for column in range(COLUMNS):  # optimal brain surgeon: remove a column, then its row and column of the inverse
-        found[:, column] = (rest[:, column] / scales.double()).round().clamp(-31, 31)
-        error = (rest[:, column] - found[:, column] * scales.double()) / inverse[column, column]
+        rounded[:, column] = (rest[:, column] / scales.double()).round().clamp(-31, 31)
+        error = (rest[:, column] - rounded[:, column] * scales.double()) / inverse[column, column]
         rest -= torch.outer(error, inverse[column])
         inverse = inverse - torch.outer(inverse[:, column], inverse[column]) / inverse[column, column]
-    assert (codes[:, order].float() == found).float().mean() > 0.999
+    assert (codes[:, order].float() == rounded).float().mean() > 0.999
 
 
 def test_an_input_that_never_occurs_gets_zero_weights():

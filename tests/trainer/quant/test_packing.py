@@ -61,13 +61,13 @@ def test_the_clip_search_leaves_int8_tables_alone_where_it_is_of_the_blocks():
     state = {"tok_emb.weight": heavy, "bigram.embed.weight": heavy, "blocks.0.attn.c_q.weight": heavy}
     nearest = Quantization(min_elements=32, embedding="int8", tables="int8", matrix_bits=8)
     search = nearest.model_copy(update={"method": "clip_search", "clip_search_in": "blocks"})
-    plain, found = pack(state, nearest), pack(state, search)
-    changed = {name for name in state if not torch.equal(plain[name], found[name])}
+    plain, searched = pack(state, nearest), pack(state, search)
+    changed = {name for name in state if not torch.equal(plain[name], searched[name])}
     assert changed == {"blocks.0.attn.c_q.weight"}
     everywhere = pack(state, search.model_copy(update={"clip_search_in": "everywhere"}))
     assert not torch.equal(everywhere["tok_emb.weight"], plain["tok_emb.weight"])
     transform = weight_transform(search)
-    assert all(torch.equal(transform(name, weight), unpack(found)[name]) for name, weight in state.items())
+    assert all(torch.equal(transform(name, weight), unpack(searched)[name]) for name, weight in state.items())
 
 
 def test_unpacking_gives_the_rounded_weights_exactly():

@@ -51,9 +51,9 @@ def test_sdclip_takes_its_multiple_by_the_role_of_the_matrix():
         }
     )
     std_R = matrix().std(dim=1)
-    found = scales_of(quantization)
+    scales = scales_of(quantization)
     for name, stds, qmax in (("blocks.0.attn.c_q", 12, 31), ("blocks.0.mlp.fc", 10, 31), ("tok_emb", 20, 127)):
-        torch.testing.assert_close(found[f"{name}.weight"].float(), stds * std_R / qmax, rtol=1e-3, atol=0)
+        torch.testing.assert_close(scales[f"{name}.weight"].float(), stds * std_R / qmax, rtol=1e-3, atol=0)
     without = scales_of(quantization.model_copy(update={"mlp_clip_stds": None}))
     assert torch.equal(without["blocks.0.mlp.fc.weight"], without["blocks.0.attn.c_q.weight"])
 

@@ -124,18 +124,18 @@ def test_two_ranks_learn_as_one(one, two):
 
 
 def test_one_rank_out_of_time_stops_both(two):
-    assert [found["stopped"] for found in two] == [True, True]
+    assert [rank["stopped"] for rank in two] == [True, True]
 
 
 def test_no_rank_learns_what_no_rank_has_scored(two):
-    assert all("position 8 of chunk [0, 16) was scored 0 times" in found["unscored_elsewhere"] for found in two)
+    assert all("position 8 of chunk [0, 16) was scored 0 times" in rank["unscored_elsewhere"] for rank in two)
 
 
 def test_ranks_must_ask_for_the_same_rows(one, two):
     assert one["different_requests"] == ""
-    assert all("different training rows" in found["different_requests"] for found in two)
+    assert all("different training rows" in rank["different_requests"] for rank in two)
 
 
 def test_a_position_scored_on_two_ranks_is_refused(one, two):
     assert one["scored_twice"] == ""
-    assert all("scored 2 times" in found["scored_twice"] for found in two)
+    assert all("scored 2 times" in rank["scored_twice"] for rank in two)

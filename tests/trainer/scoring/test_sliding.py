@@ -78,8 +78,8 @@ def test_windows_of_the_published_validation_split_cost_nothing():
 def test_scores_equal_one_forward_per_position(num_tokens, stride):
     model, tokens = TinyModel(), TOKENS[:num_tokens]
     evaluation = EVALUATION.model_copy(update={"stride_tokens": stride})
-    found = scored(model, tokens, evaluation).nll_P
-    assert found.tolist() == pytest.approx(slow_nll(model, tokens, 16, stride), abs=1e-5)
+    actual = scored(model, tokens, evaluation).nll_P
+    assert actual.tolist() == pytest.approx(slow_nll(model, tokens, 16, stride), abs=1e-5)
 
 
 def test_the_score_of_a_token_ignores_every_later_token():
@@ -118,13 +118,13 @@ class LengthSensitive(TinyModel):
 
 
 @pytest.mark.parametrize("batch_windows", [1, 3, 50])
-def test_a_short_window_is_scored_at_the_full_length_whoever_shares_its_batch(batch_windows):
-    found = []
+def test_a_short_window_is_scored_at_the_full_length_in_any_batch(batch_windows):
+    actual = []
     for batch in (batch_windows, 4):
         ledger = Ledger(TOKENS[:40], OneByteEach(), VOCAB_SIZE, Ranks())
         score(ledger, LengthSensitive(), EVALUATION.model_copy(update={"batch_windows": batch}), Ranks())
-        found.append(ledger.close().nll_P)
-    torch.testing.assert_close(*found, rtol=0, atol=1e-6)
+        actual.append(ledger.close().nll_P)
+    torch.testing.assert_close(*actual, rtol=0, atol=1e-6)
 
 
 def test_a_text_shorter_than_a_window_is_scored_at_the_windows_length():

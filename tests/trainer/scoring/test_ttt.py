@@ -66,9 +66,9 @@ def slow_adapted_nll(model: TinyModel, tokens: torch.Tensor, ttt: TTT, window: i
     "changes", [{}, {"grad_clip": 0.0, "lr": 0.05}, {"epochs": 1, "chunk_tokens": 33}, {"batch_rows": 256}]
 )
 def test_scores_equal_the_procedure_spelled_out(changes):
-    found = adapted(TinyModel(), **changes).nll_P
+    actual = adapted(TinyModel(), **changes).nll_P
     wanted = torch.tensor(slow_adapted_nll(TinyModel(), TOKENS, SETTINGS.model_copy(update=changes), 8, 3))
-    difference = (found - wanted).abs()
+    difference = (actual - wanted).abs()
     assert difference.max() < 1e-4, f"max {difference.max():g}, mean {difference.mean():g}"
 
 

@@ -85,8 +85,8 @@ def test_8_2_windows_cover_every_position_once(seed):
     window, stride, num_positions = drawn.tolist()
     stride = min(stride, window)
     covered = torch.zeros(num_positions, dtype=torch.int64)
-    for found in Windows(num_positions, window, stride):
-        covered[found.first_scored : found.end] += 1
+    for item in Windows(num_positions, window, stride):
+        covered[item.first_scored : item.end] += 1
     assert covered.tolist() == [1] * num_positions
 
 
@@ -145,10 +145,10 @@ def test_8_3_e13_several_epochs_on_scored_chunks_change_later_scores_alone():
 def test_8_3_e7_and_e15_scoring_starts_from_artifact_tokenizer_and_validation_text_alone(fresh_store, text_store):
     recipe, store = small(), fresh_store("alone")
     first = run(text_store, recipe, "whole")
-    marks = fingerprints_of(recipe, 1)
-    source, target = (StageStore(root).folder("export", marks["export"]) for root in (text_store, store))
+    stages = fingerprints_of(recipe, 1)
+    source, target = (StageStore(root).folder("export", stages["export"]) for root in (text_store, store))
     shutil.copytree(source, target)
-    context = StageContext(recipe, "alone", StageStore(store), marks)
+    context = StageContext(recipe, "alone", StageStore(store), stages)
     (store / "out").mkdir()
     assert evaluate(context, store / "out")["val_bpb"] == first.metric("evaluate", "val_bpb")
 

@@ -118,11 +118,11 @@ def test_8_3_e12_ranks_learn_only_what_some_rank_scored_and_score_as_one(size):
         return diary.close().nll_P, diary.events
 
     (alone, _), *_ = on_ranks(1, learn)
-    found = on_ranks(size, learn)
-    for nll_P, _ in found:
+    by_rank = on_ranks(size, learn)
+    for nll_P, _ in by_rank:
         assert (nll_P - alone).abs().max() < 1e-5
     for chunk in range(4):  # what all ranks together had scored when each of them began to learn from a chunk
-        scored = [position for _, events in found for position in scored_before(events, chunk)]
+        scored = [position for _, events in by_rank for position in scored_before(events, chunk)]
         assert sorted(scored)[: 32 * (chunk + 1)] == list(range(32 * (chunk + 1)))
 
 

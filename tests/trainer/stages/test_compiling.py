@@ -28,7 +28,7 @@ def trained(text_store, folder, compile, **hooks):
     """What a training leaves, by file, and what it reports; captured graphs have the operators of eager execution."""
     recipe = small(**SMALLEST, system__compile=compile)
     store = StageStore(text_store)
-    context = StageContext(recipe, "run", store, fingerprints_of(recipe, 1) | hooks.pop("marks", {}), **hooks)
+    context = StageContext(recipe, "run", store, fingerprints_of(recipe, 1) | hooks.pop("stages", {}), **hooks)
     context.compiler = "eager"
     folder.mkdir(exist_ok=True)
     metrics = train_model(context, folder, initial_model(recipe, CPU))
@@ -67,10 +67,10 @@ def test_graphs_are_dropped_before_torch_refuses_to_make_more():
 
 def test_a_compiled_training_goes_on_from_its_snapshot(text_store, tmp_path, eager):
     looks = iter(range(100))
-    marks = {"train": "continued"}
+    stages = {"train": "continued"}
     with pytest.raises(Interrupted):
-        trained(text_store, tmp_path / "c", "on", marks=marks, stopping=lambda: next(looks) == 3)
-    files, metrics = trained(text_store, tmp_path / "c", "on", marks=marks, snapshot_every_s=math.inf)
+        trained(text_store, tmp_path / "c", "on", stages=stages, stopping=lambda: next(looks) == 3)
+    files, metrics = trained(text_store, tmp_path / "c", "on", stages=stages, snapshot_every_s=math.inf)
     assert metrics["continued_at_step"] == 3
     assert files == eager
 

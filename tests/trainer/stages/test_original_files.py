@@ -60,14 +60,14 @@ def texts(tmp_path_factory) -> dict[int, list[str]]:
         1024: train_tokenizer([document.text for document in read_stdlib().train[:80]], 1024),
         8192: (DATA / "fineweb_8192_bpe.model").read_bytes(),
     }
-    found = {}
+    overrides = {}
     for vocab_size, model in models.items():
         path, tokenizer = folder / f"{vocab_size}.model", Tokenizer(model)
         path.write_bytes(model)
         for split, text in (("train", WORDS), ("val", WORDS + WORDS)):
             write_split(folder / str(vocab_size), split, [tokenizer.encode(text)], tokenizer.bos_id, vocab_size)
-        found[vocab_size] = [f"data.folder={folder / str(vocab_size)}", f"data.tokenizer={path}"]
-    return found
+        overrides[vocab_size] = [f"data.folder={folder / str(vocab_size)}", f"data.tokenizer={path}"]
+    return overrides
 
 
 def score(path: Path, preset: str, *overrides: str, store: Path):

@@ -65,8 +65,8 @@ def test_a_run_after_another_equals_the_run_alone(fresh_store):
     torch.rand(3)  # somebody else's use of the global generator
     run(alone, small(seed=2))
     run(after, small(seed=2))
-    mark = fingerprints_of(small(seed=2), 1)["train"]
-    left = [load_file(store / "stages" / "train" / mark / "last.safetensors") for store in (alone, after)]
+    fingerprint = fingerprints_of(small(seed=2), 1)["train"]
+    left = [load_file(store / "stages" / "train" / fingerprint / "last.safetensors") for store in (alone, after)]
     assert all(torch.equal(left[0][name], left[1][name]) for name in left[0])
 
 
@@ -88,10 +88,10 @@ def test_the_score_comes_from_the_bytes_on_disk(fresh_store, text_store):
     first = run(text_store, small(), "again")
     recipe = small()
     for stage in ("train", "export"):
-        mark = first.stages[stage].fingerprint
+        fingerprint = first.stages[stage].fingerprint
         (store / "stages" / stage).mkdir()
-        source = text_store / "stages" / stage / mark
-        target = store / "stages" / stage / mark
+        source = text_store / "stages" / stage / fingerprint
+        target = store / "stages" / stage / fingerprint
         target.mkdir()
         for path in source.iterdir():
             (target / path.name).write_bytes(path.read_bytes())

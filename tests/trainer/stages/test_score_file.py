@@ -69,20 +69,20 @@ def saved(path, content, wrap=lambda data: data):
 
 
 def test_a_checkpoint_gives_back_its_weights(state, tmp_path):
-    found = read_lineage_file(saved(tmp_path / "final_model.pt", {n: w.bfloat16() for n, w in state.items()}))
-    assert {name: w.dtype for name, w in found.items()} == dict.fromkeys(state, torch.float32)
-    assert all(torch.equal(found[name], state[name].bfloat16().float()) for name in state)
+    loaded = read_lineage_file(saved(tmp_path / "final_model.pt", {n: w.bfloat16() for n, w in state.items()}))
+    assert {name: w.dtype for name, w in loaded.items()} == dict.fromkeys(state, torch.float32)
+    assert all(torch.equal(loaded[name], state[name].bfloat16().float()) for name in state)
 
 
 @pytest.mark.parametrize("container", [pr150_container, pr549_container])
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_a_quantised_container_gives_its_weights_to_half_a_step(state, tmp_path, container, wrapper):
-    found = read_lineage_file(saved(tmp_path / "final_model.int6.ptz", container(state), WRAPPERS[wrapper]))
-    assert set(found) == set(state)
+    loaded = read_lineage_file(saved(tmp_path / "final_model.int6.ptz", container(state), WRAPPERS[wrapper]))
+    assert set(loaded) == set(state)
     for name, weight in state.items():
         step = weight.abs().amax() / 31
-        assert (found[name] - weight).abs().max() <= 0.51 * step, name
-    assert not all(torch.equal(found[name], state[name]) for name in state)
+        assert (loaded[name] - weight).abs().max() <= 0.51 * step, name
+    assert not all(torch.equal(loaded[name], state[name]) for name in state)
 
 
 def test_banks_are_cut_back_into_layers(state, tmp_path):
@@ -96,9 +96,9 @@ def test_banks_are_cut_back_into_layers(state, tmp_path):
     banked = {b: torch.stack([state[f"blocks.{i}.{r}.weight"] for r in rs for i in layers]) for b, rs in roles.items()}
     inside = {f"blocks.{i}.{r}.weight" for rs in roles.values() for r in rs for i in layers}
     rest = {name: weight for name, weight in state.items() if name not in inside}
-    found = read_lineage_file(saved(tmp_path / "final_model.pt", banked | rest))
-    assert set(found) == set(state)
-    assert all(torch.equal(found[name], state[name]) for name in state)
+    loaded = read_lineage_file(saved(tmp_path / "final_model.pt", banked | rest))
+    assert set(loaded) == set(state)
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
 
 
 class Evil:
@@ -154,7 +154,7 @@ def test_a_file_cut_short_is_refused(state, tmp_path, wrapper, share):
 
 
 def read_or_told(path):
-    """The weights, or what a person is told instead."""
+    """The weights, or the message of the error."""
     try:
         return read_lineage_file(path), ""
     except ArtifactError as error:
@@ -185,18 +185,18 @@ def test_tensors_of_another_model_are_told_by_name(state, tmp_path):
 
 def test_a_checkpoint_scores_as_the_model_it_holds(state, tmp_path, text_store):
     path = saved(tmp_path / "final_model.pt", state)
-    found = score_file(path, small(), StageStore(text_store), lambda fraction: None)
+    scores = score_file(path, small(), StageStore(text_store), lambda fraction: None)
     model = GPT(small().model, small().data.vocab_size)
     model.load_state_dict(state)
     other = score_file(saved(tmp_path / "same.pt", model.state_dict()), small(), StageStore(text_store), lambda _: None)
-    assert found.val_bpb == other.val_bpb
+    assert scores.val_bpb == other.val_bpb
     adapted = score_file(
         path,
         small(ttt__mode="score_first", ttt__lr=0.01, ttt__chunk_tokens=128),
         StageStore(text_store),
         lambda _: None,
     )
-    assert adapted.val_bpb < found.val_bpb
+    assert adapted.val_bpb < scores.val_bpb
 
 
 def test_the_command_prints_the_score(state, tmp_path, text_store):
@@ -205,5 +205,5 @@ def test_the_command_prints_the_score(state, tmp_path, text_store):
     done = trainer("score", path, "--preset", "tiny", "--store", text_store, *changes)
     assert done.exit_code == 0, done.output
     assert "val_bpb" in done.output
-    told = trainer("score", path, "--preset", "tiny", "--store", text_store, *changes, "--format", "json")
-    assert f"{json.loads(told.stdout)[0]['val_bpb']:.6f}" in done.output
+    printed = trainer("score", path, "--preset", "tiny", "--store", text_store, *changes, "--format", "json")
+    assert f"{json.loads(printed.stdout)[0]['val_bpb']:.6f}" in done.output

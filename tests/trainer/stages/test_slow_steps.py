@@ -59,16 +59,16 @@ def course(recipe: Recipe, step_s: float, burst: range = range(0), factor: float
     )
 
 
-def ideal(recipe: Recipe, step_s: float, found: Course) -> Course:
+def ideal(recipe: Recipe, step_s: float, actual: Course) -> Course:
     """The same seconds under a schedule that knows the machine's speed from the start."""
     length_s, loop_s = recipe.schedule.warmdown_steps * step_s, recipe.budget.loop_s
-    multipliers = [min(1.0, (loop_s - elapsed_s) / length_s) for elapsed_s in found.elapsed_s]
+    multipliers = [min(1.0, (loop_s - elapsed_s) / length_s) for elapsed_s in actual.elapsed_s]
     return Course(
-        found.elapsed_s,
+        actual.elapsed_s,
         multipliers,
         first(takes_snapshot(Averaging(), n + 1, multiplier) for n, multiplier in enumerate(multipliers)),
         first(multiplier < recipe.quantization.qat_late_below for multiplier in multipliers),
-        first(elapsed_s >= recipe.model.recur_at * loop_s for elapsed_s in found.elapsed_s),
+        first(elapsed_s >= recipe.model.recur_at * loop_s for elapsed_s in actual.elapsed_s),
     )
 
 
@@ -79,10 +79,10 @@ def first(flags) -> int:
 @pytest.mark.parametrize("factor", [2.0, 8.0])
 @pytest.mark.parametrize(("step_s", "at", "count"), BURSTS)
 def test_a_burst_of_slow_steps_leaves_the_schedule_within_1_percent_of_the_ideal(step_s, at, count, factor):
-    found = course(PR549, step_s, range(at, at + count), factor)
-    wanted = ideal(PR549, step_s, found)
-    assert sum(found.multipliers) == pytest.approx(sum(wanted.multipliers), rel=0.01)
-    assert found.triggers == pytest.approx(wanted.triggers, abs=2)
+    actual = course(PR549, step_s, range(at, at + count), factor)
+    wanted = ideal(PR549, step_s, actual)
+    assert sum(actual.multipliers) == pytest.approx(sum(wanted.multipliers), rel=0.01)
+    assert actual.triggers == pytest.approx(wanted.triggers, abs=2)
 
 
 @pytest.mark.parametrize(("step_s", "at", "count"), BURSTS)
@@ -94,10 +94,10 @@ def test_the_multiplier_never_rises_inside_the_warm_down(step_s, at, count):
 
 
 def test_on_a_machine_too_slow_for_the_warm_down_the_whole_run_is_warm_down():
-    found = course(PR549, 8 * H100_S)
-    wanted = ideal(PR549, 8 * H100_S, found)
-    assert found.multipliers[3:] == pytest.approx(wanted.multipliers[3:], rel=0.02)
-    assert found.quantized_from == wanted.quantized_from
+    actual = course(PR549, 8 * H100_S)
+    wanted = ideal(PR549, 8 * H100_S, actual)
+    assert actual.multipliers[3:] == pytest.approx(wanted.multipliers[3:], rel=0.02)
+    assert actual.quantized_from == wanted.quantized_from
 
 
 def test_nothing_starts_for_good_in_the_first_tenth_of_the_budget():

@@ -32,8 +32,8 @@ def trained(text_store, tmp_path, durations_s: Iterator[float], **changes):
     recipe, clock = small(**WALL_CLOCK, **TINIEST, **changes), HandClock()
     model = initial_model(recipe, torch.device("cpu"))
     model.register_forward_pre_hook(lambda *_: clock.advance(next(durations_s)))
-    marks = fingerprints_of(recipe, 1)
-    context = StageContext(recipe, "run", StageStore(text_store), marks, clock=clock, snapshot_every_s=math.inf)
+    stages = fingerprints_of(recipe, 1)
+    context = StageContext(recipe, "run", StageStore(text_store), stages, clock=clock, snapshot_every_s=math.inf)
     metrics = train_model(context, tmp_path, model)
     with (tmp_path / "curve.csv").open() as file:
         return metrics, [float(row["multiplier"]) for row in csv.DictReader(file)]

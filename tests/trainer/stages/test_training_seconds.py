@@ -43,8 +43,8 @@ def trained(text_store, tmp_path, here, num_ranks, **changes):
         share_s = FORWARD_S * (1.2 if ranks.rank == 1 else 1.0) * ranks.size / recipe.data.micro_batches  # one lags
         model.register_forward_pre_hook(lambda *_: ranks.worker.launch(share_s))
         ranks.worker.advance(100.0)  # before the first step: nothing to do with training
-        store, marks = StageStore(text_store), fingerprints_of(recipe, 1)
-        context = StageContext(recipe, "run", store, marks, ranks, clock=ranks.worker, snapshot_every_s=math.inf)
+        store, stages = StageStore(text_store), fingerprints_of(recipe, 1)
+        context = StageContext(recipe, "run", store, stages, ranks, clock=ranks.worker, snapshot_every_s=math.inf)
         metrics = train_model(context, tmp_path, model)
         return metrics, ranks.worker.busy_until_s - 100.0
 

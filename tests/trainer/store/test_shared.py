@@ -1,4 +1,4 @@
-"""Machines that share a bucket: a stage finished on one is found by the others, completely or not at all."""
+"""Machines that share a bucket: a stage finished on one is fetched by the others, completely or not at all."""
 
 import json
 import multiprocessing
