@@ -39,12 +39,12 @@ def test_only_a_commit_can_be_checked_out_again(sweep):
     assert commands["code-abc123"] == commands[""] == "orchestrator sweep space.yaml"
 
 
-def test_stages_are_told_as_the_records_have_them(sweep):
+def test_stages_are_reported_as_the_records_have_them(sweep):
     facts = stage_facts(load_results(sweep).outcomes, None).set_index("stage")
     assert facts.loc["train", ["runs", "distinct", "computed", "spent_s"]].tolist() == [6, 3, 3, 27.0]
 
 
-def test_every_declared_seed_is_told_with_its_outcome_in_every_sweep(sweep):
+def test_every_declared_seed_is_reported_with_its_outcome_in_every_sweep(sweep):
     ledger = Ledger(sweep.store)
     ledger.declare("other", load_results(sweep).best, [9])
     declared = seed_outcome_table(load_results(sweep))

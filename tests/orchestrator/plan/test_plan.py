@@ -205,7 +205,7 @@ def test_a_grid_of_hundreds_is_planned_at_once(tmp_path, store):
     assert time.process_time() - started_s < 3
 
 
-def test_on_a_narrow_terminal_every_value_is_still_told(tmp_path, store):
+def test_on_a_narrow_terminal_every_value_is_still_printed(tmp_path, store):
     space = space_of(tmp_path, MUON.replace("{min: 0.01, max: 0.1}", "{values: [0.01234, 0.05678]}"))
     console = Console(width=60)
     with console.capture() as said:

@@ -12,7 +12,7 @@ def sweep(tmp_path):
     return finished_sweep(tmp_path / "store")
 
 
-def test_a_run_is_told_with_its_values_its_curve_and_its_row_as_the_last_point(sweep):
+def test_a_run_is_logged_with_its_values_its_curve_and_its_row_as_the_last_point(sweep):
     (record,) = [
         record for run_id, record in sweep.records().items() if record.seed == 2 and record.headline == "adapt"
     ]
@@ -35,7 +35,7 @@ def test_a_long_curve_is_thinned_and_ends_where_it_ends(sweep):
     assert len(tracked_run(sweep, record).points) == 1
 
 
-def test_a_missing_package_is_told_with_what_to_install(monkeypatch):
+def test_a_missing_package_is_reported_with_what_to_install(monkeypatch):
     monkeypatch.setattr("orchestrator.run.tracking.find_spec", lambda name: None if name == "wandb" else object())
     Trackers(tensorboard=True).check(inline=False)
     with pytest.raises(UserError, match=r"--wandb needs the package wandb: pip install -e '.\[tracking\]'"):

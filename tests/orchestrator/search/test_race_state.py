@@ -55,7 +55,7 @@ def test_everybody_runs_up_to_the_first_look(tmp_path):
     assert queue.total_runs == 32
 
 
-def test_while_a_round_is_under_way_the_best_is_told_over_the_seeds_that_all_have(tmp_path):
+def test_while_a_round_is_under_way_the_best_is_computed_over_the_seeds_that_all_have(tmp_path):
     close = {**MEANS, 2000.0: 1.501}  # so that nobody wins at the first look
     sweep = open_sweep(tmp_path, space_of(tmp_path, RACE))
     queue = queue_of(sweep)

@@ -136,7 +136,7 @@ def test_a_failed_seed_fails_its_configuration_and_its_other_seeds_run_all_the_s
     assert searcher.outcomes[2][1].score is not None
 
 
-def test_the_search_is_told_the_mean_over_seeds_and_the_worst_violation(tmp_path):
+def test_the_search_gets_the_mean_over_seeds_and_the_worst_violation(tmp_path):
     space = space_of(tmp_path, TTT + "constraints: {model_bytes: {max: 240000}, eval_s: {max: 600}}")
     searcher = RecordingSearcher(space)
     line = queue(space, lag=0, searcher=searcher)

@@ -101,7 +101,7 @@ OUTCOMES = {
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
 @pytest.mark.parametrize("method", ["random", "tpe", "cmaes"])
-def test_any_method_searches_a_mixed_space_whatever_it_is_told(tmp_path, method, outcome):
+def test_any_method_searches_a_mixed_space_whatever_the_outcomes(tmp_path, method, outcome):
     space = space_of(tmp_path, MIXED + f"method: {method}")
     values = asked(space, 9, OUTCOMES[outcome], lag=1)
     assert values[8] is None

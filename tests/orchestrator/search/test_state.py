@@ -52,7 +52,7 @@ def test_the_number_of_runs_is_known_without_reading_a_record(tmp_path):
     assert sweep.state().total_runs == 12
 
 
-def test_before_anything_is_asked_all_seeds_are_wanted_and_most_runs_are_told(tmp_path):
+def test_before_anything_is_asked_all_seeds_are_wanted_and_the_largest_number_of_runs_is_given(tmp_path):
     for text, most in ((PLAIN, 12), (RACE, 32), (RUNGS, 122)):
         state = SweepState(space_of(tmp_path, text), (), {})
         assert (state.race, state.pruning, state.total_runs, state.missing_runs) == (None, None, most, most)

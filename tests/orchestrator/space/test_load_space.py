@@ -247,7 +247,7 @@ def test_a_nested_parameter_is_pointed_at_where_it_stands(tmp_path):
     assert "space.yaml:11:11" in message
 
 
-def test_all_mistakes_are_told_at_once(tmp_path):
+def test_all_mistakes_are_reported_at_once(tmp_path):
     text = TTT.replace("ttt.lr:", "ttt.rl:").replace("[1, 2]", "[1, 1]").replace("[1, 2, 3]", "[0]")
     message = complaints(tmp_path, text + "runcap: 3\n")
     assert message.startswith("4 problems in ")

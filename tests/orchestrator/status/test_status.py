@@ -64,7 +64,7 @@ def test_the_command_to_type_works_when_pasted_wherever_the_store_lies(sweep, tm
     assert json.loads(done.stdout)[0]["recorded"] == 6
 
 
-def test_failures_and_quarantined_machines_are_told_by_name(sweep):
+def test_failures_and_quarantined_machines_are_reported_by_name(sweep):
     path = next((sweep.folder / "runs").glob("*.json"))
     path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "failed", "error": "OutOfMemory: 80 GB"}))
     (sweep.folder / "machines.jsonl").write_text('{"event": "quarantined", "machine": "node-3", "why": "slow"}\n')
@@ -84,7 +84,7 @@ def test_a_damaged_record_is_named_and_the_others_are_counted(sweep):
     assert standing(sweep)["state"] == "interrupted"
 
 
-def test_a_reason_in_square_brackets_is_told_as_it_is(sweep):
+def test_a_reason_in_square_brackets_is_reported_as_it_is(sweep):
     path, reason = next((sweep.folder / "runs").glob("*.json")), "RuntimeError: [enforce fail at alloc.cpp:114] [/tmp]"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "failed", "error": reason}))
     console = console_for()

@@ -41,7 +41,7 @@ def test_a_machine_like_the_first_one_passes():
     ("fact", "value"),
     [("train_shards", "1 shards abc"), ("attention", "flash"), ("torch", "2.12.0"), ("driver", "535.0")],
 )
-def test_one_unlike_the_first_is_told_with_both_values(fact, value):
+def test_one_unlike_the_first_is_reported_with_both_values(fact, value):
     assert words(record("beta", **{fact: value})) == f"{fact} = {value}, but {FACTS[fact]} on alpha"
 
 
@@ -50,7 +50,7 @@ def test_what_the_space_does_not_ask_to_be_the_same_may_differ():
     assert "hardware" in words(record("beta", hardware="1x A100"), Guard(same=("hardware",)))
 
 
-def test_a_gpu_machine_slower_than_its_equals_is_told_and_a_noisy_laptop_is_not():
+def test_a_gpu_machine_slower_than_its_equals_is_reported_and_a_noisy_laptop_is_not():
     peers = [record("alpha", 1000.0), record("alpha", 980.0), record("alpha", 1010.0)]
     assert "0.80 of machine alpha; guard.min_speed = 0.9" in words(record("beta", 800.0), others=peers)
     assert words(record("beta", 950.0), others=peers) == ""
@@ -78,7 +78,7 @@ def test_on_request_the_preset_says_how_fast_a_machine_must_be():
     assert words(slow, guard, expected=of_other_sizes) == ""
 
 
-def test_a_graph_compiled_inside_the_clock_is_told():
+def test_a_graph_compiled_inside_the_clock_is_reported():
     assert "2 graphs compiled inside the clock" in words(record("beta", graphs=2))
     assert words(record("beta", graphs=2), Guard(max_recompiles=2)) == ""
 

@@ -81,7 +81,7 @@ def test_a_torn_last_line_is_neither_read_nor_built_upon(tmp_path):
     assert sweep.asked() == [FIRST, SECOND]
 
 
-def test_a_damaged_line_in_the_middle_is_told(tmp_path):
+def test_a_damaged_line_in_the_middle_is_reported(tmp_path):
     sweep = open_sweep(tmp_path, space_of(tmp_path, TTT))
     with (sweep.folder / JOURNAL).open("a") as file:
         file.write("gibberish\n")
@@ -99,7 +99,7 @@ def test_the_journal_is_only_ever_appended_to(tmp_path):
     assert [json.loads(line)["id"] for line in after[len(before) :].splitlines()] == ["aaaa", "bbbb"]
 
 
-def test_a_second_driver_is_told_who_the_first_one_is(tmp_path):
+def test_a_second_driver_is_refused_with_the_name_of_the_first(tmp_path):
     sweep = open_sweep(tmp_path, space_of(tmp_path, TTT))
     code = (
         "import os, sys; from pathlib import Path; from orchestrator.sweep.sweep import find_sweep\n"
@@ -138,7 +138,7 @@ def test_sweeps_are_listed_and_recognised_by_their_search_space(tmp_path):
     assert sweep_of_space(tmp_path, other).name == "ttt-2"
 
 
-def test_records_are_read_by_run_id_and_a_damaged_one_is_told(tmp_path):
+def test_records_are_read_by_run_id_and_a_damaged_one_is_reported(tmp_path):
     sweep = open_sweep(tmp_path, space_of(tmp_path, TTT))
     run = queue_of(sweep).next_run()
     path = sweep.record_path(run.run_id)

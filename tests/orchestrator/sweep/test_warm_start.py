@@ -37,7 +37,7 @@ def test_finished_configurations_of_the_same_search_space_are_precedents(store):
 
 
 @pytest.mark.parametrize("method", ["tpe", "cmaes"])
-def test_the_journal_keeps_what_was_told_so_a_restart_asks_the_same(store, method):
+def test_the_journal_keeps_the_precedents_so_a_restart_proposes_the_same(store, method):
     wider = "  optimizer.muon.lr: {min: 0.001, max: 0.5}\ncompare:"
     space = space_of(store, LATER.replace("compare:", wider).replace("method: tpe", f"method: {method}"))
     sweep = begun(store, space)

@@ -81,7 +81,7 @@ def test_a_configuration_and_seed_counts_once_and_a_finished_row_goes_first():
     assert per_configuration(rows)["mean"].iloc[0] == pytest.approx(2.1)
 
 
-def test_the_largest_bytes_and_seconds_of_the_seeds_are_told():
+def test_the_largest_bytes_and_seconds_of_the_seeds_are_shown():
     line = per_configuration(
         frame(row("a", 1, 2.0, eval_s=3.0, total_bytes=5), row("a", 2, 2.0, eval_s=9.0, total_bytes=4))
     )

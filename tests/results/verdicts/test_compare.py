@@ -80,7 +80,7 @@ def test_the_challenges_own_test_takes_the_incumbent_as_exact():
     assert (verdict.test, f"{verdict.p:.1e}") == ("one-sample t-test", "8.3e-06")
 
 
-def test_the_effect_is_told_in_both_units():
+def test_the_effect_is_given_in_both_units():
     verdict = only(frame(*arm("base", BASELINE), *arm("new", (1.9, 2.0, 2.15))), "base", Terms(0.005, "nats"))
     nats_per_bpb = LN2 / TOKENS_PER_BYTE
     assert (verdict.bpb.difference, verdict.nats.difference) == (

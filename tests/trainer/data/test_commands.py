@@ -80,7 +80,7 @@ def test_what_the_manifest_does_not_have_is_refused(mirror, tmp_path, variant, s
         fetch_variant(variant, shards, tmp_path, Mirror(mirror), lambda *_: None)
 
 
-def test_too_small_a_disk_is_told_before_anything_is_fetched(mirror, tmp_path, monkeypatch):
+def test_too_small_a_disk_is_reported_before_anything_is_fetched(mirror, tmp_path, monkeypatch):
     monkeypatch.setattr(fetching, "FULL_SHARD_BYTES", 2**60)
     with pytest.raises(DataError, match="lower --train-shards or choose another --out"):
         fetched(mirror, tmp_path / "d")

@@ -35,7 +35,7 @@ def test_documents_run_across_shard_borders(tmp_path, max_tokens):
     assert np.concatenate(shards).tolist() == STREAM
 
 
-def test_splits_and_byte_side_cars_are_told_apart(tmp_path):
+def test_splits_and_byte_side_cars_are_distinguished(tmp_path):
     names = (
         "fineweb_val_000001.bin",
         "fineweb_val_000000.bin",

@@ -69,7 +69,7 @@ def test_a_scale_floor_in_the_export_alone_is_found(monkeypatch):
     assert dead(quantization__qat="always") == ["quantization.qat meets the export"]
 
 
-def test_snapshots_that_nobody_uses_are_found(monkeypatch):
+def test_unused_snapshots_are_reported(monkeypatch):
     monkeypatch.setitem(export.WEIGHTS_FILE, "swa", train.LAST)
     assert dead() == ["averaging.use"]
 

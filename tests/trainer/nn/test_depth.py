@@ -33,7 +33,7 @@ def test_until_it_loops_a_recurrent_model_is_the_plain_one_with_the_first_skip_w
     assert torch.equal(looped(ids_BT), plain(ids_BT))
 
 
-def test_a_model_loops_unless_told_otherwise():
+def test_a_model_loops_by_default():
     assert GPT(LOOPED, VOCAB_SIZE).looped
 
 

@@ -19,7 +19,7 @@ def test_unpackaged_code_is_counted_with_a_reserve():
         check_artifact_bytes(11, budget)
 
 
-def test_a_slow_evaluation_is_told_with_what_to_change():
+def test_a_slow_evaluation_is_reported_with_what_to_change():
     with pytest.raises(BudgetExceeded, match="601.0 s exceeds budget.eval_s = 600 s; raise evaluation.stride_tokens"):
         check_eval_s(601.0, Budget(train_steps=1))
 

@@ -12,24 +12,24 @@ def complaint(**overrides) -> str:
     return str(caught.value)
 
 
-def test_an_unknown_key_is_told_with_the_nearest_known_one():
+def test_an_unknown_key_is_reported_with_the_nearest_known_one():
     assert "ttt.learning_rate is no recipe key; did you mean" in complaint(ttt__learning_rate=1e-3)
     assert "optimizer.lr is no recipe key; did you mean 'optimizer.muon.lr'?" in complaint(optimizer__lr=0.1)
 
 
-def test_a_wrong_type_is_told_with_the_expected_one():
+def test_a_wrong_type_is_reported_with_the_expected_one():
     assert "model.num_layers = 'four' must be an integer (--set)" in complaint(model__num_layers="four")
 
 
-def test_a_number_in_quotes_is_told_to_lose_them():
+def test_a_number_in_quotes_is_refused_with_advice_to_remove_them():
     assert "ttt.lr = '1e-4' must be a number; it is text, so remove the quotes" in complaint(ttt__lr="1e-4")
 
 
-def test_a_value_out_of_range_is_told_with_the_limit():
+def test_a_value_out_of_range_is_reported_with_the_limit():
     assert "averaging.swa_below = 1.5 must be at most 1" in complaint(averaging__swa_below=1.5)
 
 
-def test_contradicting_fields_are_told_together():
+def test_contradicting_fields_are_reported_together():
     text = complaint(evaluation__stride_tokens=3000)
     assert "evaluation.stride_tokens = 3000 exceeds evaluation.window_tokens = 128" in text
 
@@ -61,7 +61,7 @@ def test_presets_that_extend_each_other_in_a_circle_are_refused(tmp_path, monkey
         load_preset("a.yaml")
 
 
-def test_broken_yaml_is_told_with_its_place(tmp_path):
+def test_broken_yaml_is_reported_with_its_place(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("extends: tiny\nttt: [1, 2\n")
     with pytest.raises(ProblemsError, match=r"mine.yaml:3:1: not valid YAML"):

@@ -93,7 +93,7 @@ def test_it_compiles_by_itself_on_gpus_under_a_wall_clock_alone():
     assert not is_compiled(small(budget__train_s=600.0, system__compile="off"), GPU)
 
 
-def test_a_machine_that_cannot_compile_is_told_what_to_do(text_store, tmp_path, monkeypatch):
+def test_where_nothing_can_be_compiled_the_message_says_what_to_do(text_store, tmp_path, monkeypatch):
     def no_compiler(self, graph, inputs):
         raise RuntimeError("C++ compiler not found")
 

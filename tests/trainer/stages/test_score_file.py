@@ -139,7 +139,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
-def test_a_damaged_container_is_told_in_a_message(state, tmp_path, damage):
+def test_a_damaged_container_is_reported_in_a_message(state, tmp_path, damage):
     with pytest.raises(ArtifactError, match="x.ptz"):
         model_of_file(saved(tmp_path / "x.ptz", DAMAGED[damage](state), zlib.compress), small())
 
@@ -174,7 +174,7 @@ def test_a_file_with_bytes_changed_is_read_or_refused(state, tmp_path, seed):
     assert not complaint or complaint.startswith(str(path))
 
 
-def test_tensors_of_another_model_are_told_by_name(state, tmp_path):
+def test_tensors_of_another_model_are_reported_by_name(state, tmp_path):
     path = saved(
         tmp_path / "x.pt",
         {name: w for name, w in state.items() if name != "smear.gate"} | {"extra": state["smear.gate"]},
