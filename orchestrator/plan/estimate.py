@@ -220,7 +220,7 @@ def _seconds_each(
 def _test(
     space: SearchSpace, run_fingerprints: _RunFingerprints, choice: BlocksChoice
 ) -> tuple[Literal["paired", "unpaired", "none"], Block | None, str]:
-    """The plan picks the test, not the data: what pairs the runs is known before any of them."""
+    """The test of a verdict, what pairs the runs, and why; chosen before any run, so that no score can influence it."""
     baseline = baseline_of(space)
     others = [probe for probe in run_fingerprints.probes if probe.id != baseline.id]
     if not others:

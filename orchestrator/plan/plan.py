@@ -97,7 +97,7 @@ class Plan:
     evidence: Evidence | None
     """Power of the planned seeds; None when there is nothing to compare."""
     notes: tuple[str, ...] = ()
-    """What else a person should know before paying."""
+    """Warnings and remarks that are printed below the plan."""
 
     @property
     def mode(self) -> Literal["steps", "clock"]:

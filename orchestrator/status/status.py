@@ -44,7 +44,7 @@ def standing(sweep: Sweep) -> dict[str, Any]:
 
 
 def print_standing(sweep: Sweep, console: Console) -> None:
-    """The driver's picture while it is at work, and what a person should know."""
+    """Prints the live picture while a driver is at work, then progress, failures and quarantined machines."""
     facts = standing(sweep)
     if facts["live"]:
         console.print(panel(picture_from(facts["live"])))

@@ -11,6 +11,7 @@ import pytest
 from orchestrator.cli import main
 from orchestrator.sweep.notes import read_plan
 from tests.trainer.stages.conftest import text_store  # noqa: F401 - a fixture
+from trainer.cli import EXIT_INTERRUPTED
 
 SPACE = """
 name: small
@@ -53,6 +54,7 @@ def call(monkeypatch, capsys, tmp_path):
         with pytest.raises(SystemExit) as ended:
             main()
         out, err = capsys.readouterr()
+        assert ended.value.code != EXIT_INTERRUPTED, f"these tests got SIGINT or SIGTERM while a sweep ran: {out}"
         return ended.value.code or 0, out, err
 
     return run
