@@ -26,6 +26,7 @@ from trainer.spec.messages import Progress
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import NAME_PATTERN, Record, run_id_of
 from trainer.spec.units import human_bytes, human_seconds
+from trainer.stages.checked_data import sound_data
 from trainer.stages.run_record import RunRequest, adopt, keep_record
 from trainer.store.mirror import USUAL_STORE, store_folder
 from trainer.store.shared import stage_store
@@ -115,6 +116,11 @@ def _run(
             )
 
     request = RunRequest.of(name, preset, recipe, path)
+    if recipe.data.source == "shards":
+        with console.status("checking the shards"):
+            checked = sound_data(recipe.data, store)
+        for note in checked.notes:
+            console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     if record := adopt(request, stage_store(store), num_ranks=1):
         keep_record(request, record)
         return record

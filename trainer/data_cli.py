@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from trainer.data.data_report import DataReport
+    from trainer.data.fetch import Fetched
 
 EXIT_FAILED = 1
 data_app = typer.Typer(no_args_is_help=True, help="Text to train on, in the challenge's format.")
@@ -28,7 +33,7 @@ def fetch(
     fetched = fetch_variant(
         variant, train_shards, out, source, lambda name, done, total: console.print(f"{done + 1:>4} of {total}  {name}")
     )
-    _tell(fetched.folder, fetched.tokenizer)
+    _print_places(fetched)
 
 
 @data_app.command(epilog="Example: python -m trainer data build --from notes/ --from book.txt --vocab-size 1024")
@@ -41,7 +46,7 @@ def build(
     from trainer.data.build import build_from_files
 
     fetched = build_from_files(sources, vocab_size, out)
-    _tell(fetched.folder, fetched.tokenizer)
+    _print_checked(fetched)
 
 
 @data_app.command(epilog="Example: python -m trainer data rebuild docs_selected.jsonl --tokenizer my.model")
@@ -55,7 +60,7 @@ def rebuild(
     from trainer.data.build import rebuild as rebuild_shards
 
     fetched = rebuild_shards(documents, tokenizer, out, val_documents)
-    _tell(fetched.folder, fetched.tokenizer)
+    _print_checked(fetched)
 
 
 @data_app.command(epilog="Example: python -m trainer data check data/fineweb10B_sp1024 --tokenizer data/tokenizers/...")
@@ -63,31 +68,39 @@ def check(
     folder: Annotated[Path, typer.Argument(help="Folder of shards.")],
     tokenizer: Annotated[Path, typer.Option(help="Their SentencePiece model.")],
 ) -> None:
-    """Are the files what they were, how many documents are there, and are train and validation apart?"""
-    from trainer.data.check_data import changed_files, check_splits
-    from trainer.data.shards import read_shard, split_files
-    from trainer.data.tokenizer import Tokenizer
+    """Check files, tokens, documents and splits; runs and sweeps refuse data with a problem.
 
-    out = Console(highlight=False, soft_wrap=True)
-    changed = changed_files(folder)
-    for name in changed:
-        out.print(f"[red]changed[/red] {name}: its digest is not the one noted when it came")
-    if changed:
+    Are the files what they were, does every token have a piece, is the text of every token known, and are train and
+    validation apart?
+    """
+    from trainer.data.check_data import check_data
+
+    report = check_data(folder, tokenizer)
+    _print_report(report)
+    if report.problems:
         raise typer.Exit(EXIT_FAILED)
-    pieces = Tokenizer(tokenizer)
-    train, val = (
-        [read_shard(path, pieces.vocab_size) for path in split_files(folder, split)] for split in ("train", "val")
-    )
-    report = check_splits(train, val, pieces.bos_id)
-    out.print(f"train       {report.train_documents:,} documents, {report.train_tokens:,} tokens")
-    out.print(f"validation  {report.val_documents:,} documents, {report.val_tokens:,} tokens")
-    if report.shared_documents:
-        out.print(f"[red]leak[/red] {report.shared_documents:,} validation documents are in the train shards too")
-        raise typer.Exit(EXIT_FAILED)
-    out.print("apart       no validation document is in the train shards")
 
 
-def _tell(folder: Path, tokenizer: Path) -> None:
+def _print_checked(fetched: Fetched) -> None:
+    """Where new shards are, and what a check of them finds."""
+    from trainer.data.check_data import check_data
+
+    _print_places(fetched)
+    _print_report(check_data(fetched.folder, fetched.tokenizer))
+
+
+def _print_places(fetched: Fetched) -> None:
     out = Console(highlight=False, soft_wrap=True)
-    out.print(f"data.folder     {folder}")
-    out.print(f"data.tokenizer  {tokenizer}")
+    out.print(f"data.folder     {fetched.folder}")
+    out.print(f"data.tokenizer  {fetched.tokenizer}")
+
+
+def _print_report(report: DataReport) -> None:
+    out = Console(highlight=False, soft_wrap=True)
+    for line in report.counted():
+        out.print(line)
+    for style, kind, lines in (("yellow", "note", report.notes), ("red", "problem", report.problems)):
+        for line in lines:
+            out.print(Text.assemble((kind, style), f" {line}"))
+    if not report.problems:
+        out.print("sound: no problem was found")

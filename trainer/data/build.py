@@ -68,7 +68,8 @@ def _write(out: Path, tokenizer_path: Path, train: Iterable[str], val: Iterable[
         encoded = (tokenizer.encode(text) for text in texts)
         for path in write_split(folder, split, encoded, tokenizer.bos_id, tokenizer.vocab_size):
             record_digest(path)
-    record_digest(tokenizer_path)
+    for place in (tokenizer_path.parent, folder):
+        record_digest(tokenizer_path, place)
     return Fetched(folder, tokenizer_path)
 
 

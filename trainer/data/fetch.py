@@ -19,15 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from trainer.data.shard_files import Split, shard_name
+from trainer.data.shard_files import DIGESTS, MANIFEST, Split, shard_name
 from trainer.data.shards import HEADER_BYTES, read_shard
 from trainer.spec.errors import DataError
 from trainer.spec.units import human_bytes
 
 REPOSITORY, ROOT = "willdepueoai/parameter-golf", "datasets"
 """The published data set on the Hugging Face hub, and the folder of it that holds the layout above."""
-DIGESTS = "SHA256.json"
-"""File with the digests of the fetched or built files of its folder, by name."""
 FULL_SHARD_BYTES = HEADER_BYTES + 2 * 100_000_000
 CHUNK_BYTES = 2**24
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -106,7 +104,7 @@ def fetch_variant(variant: str, train_shards: int, out: Path, source: Source, re
         parent.mkdir(parents=True, exist_ok=True)
     val_shards = _val_shards(out, folder.name, train_shards, source)
     _refuse_small_disk(folder, train_shards)
-    wanted = [(f"tokenizers/{tokenizer.name}", tokenizer)] if not tokenizer.exists() else []
+    wanted = [] if _is_intact(tokenizer.parent, tokenizer.name) else [(f"tokenizers/{tokenizer.name}", tokenizer)]
     splits: tuple[tuple[Split, int], ...] = (("val", val_shards), ("train", train_shards))
     names = [shard_name(split, index) for split, count in splits for index in range(count)]
     wanted += [(f"datasets/{folder.name}/{name}", folder / name) for name in names if not _is_intact(folder, name)]
@@ -116,21 +114,30 @@ def fetch_variant(variant: str, train_shards: int, out: Path, source: Source, re
         if target.suffix == ".bin":
             read_shard(target, vocab_size)  # raises for a damaged file or another vocabulary
         record_digest(target)
+    record_digest(tokenizer, folder)
     return Fetched(folder, tokenizer)
 
 
-def record_digest(path: Path) -> None:
-    """Records the digest of a file in its folder, so that later changes can be detected."""
-    digests = recorded_digests(path.parent) | {path.name: file_digest(path)}
-    temporary = path.parent / f".{DIGESTS}"
+def record_digest(path: Path, folder: Path | None = None) -> None:
+    """Records the digest of a file in its folder, so that later changes can be detected.
+
+    folder:  another folder to record it in: that of the shards which this tokenizer made
+    """
+    folder = folder or path.parent
+    digests = recorded_digests(folder) | {path.name: file_digest(path)}
+    temporary = folder / f".{DIGESTS}"
     temporary.write_text(json.dumps(digests, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.rename(path.parent / DIGESTS)
+    temporary.rename(folder / DIGESTS)
 
 
 def recorded_digests(folder: Path) -> dict[str, str]:
-    """Digests recorded in the folder, by file name; empty if there are none."""
+    """Digests recorded in the folder, by file name; empty if there are none. Raises DataError if unreadable."""
     path = folder / DIGESTS
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    try:
+        digests: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise DataError(f"{path} cannot be read ({error}); fetch or build the data again") from error
+    return digests
 
 
 def file_digest(path: Path) -> str:
@@ -152,9 +159,9 @@ def _vocab_size(variant: str) -> int:
 
 def _val_shards(out: Path, dataset: str, train_shards: int, source: Source) -> int:
     """Validation shards of the data set, by the manifest; refuses more train shards than it has."""
-    path = out / "manifest.json"
+    path = out / MANIFEST
     path.unlink(missing_ok=True)
-    source.fetch("manifest.json", path)
+    source.fetch(MANIFEST, path)
     listed = {entry.get("name"): entry.get("stats", {}) for entry in json.loads(path.read_bytes()).get("datasets", [])}
     if dataset not in listed:
         raise DataError(f"the manifest has no {dataset}; it has {', '.join(sorted(map(str, listed))) or 'nothing'}")

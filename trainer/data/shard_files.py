@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from trainer.spec.errors import DataError
 
 Split = Literal["train", "val"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+DIGESTS = "SHA256.json"
+"""File with the digests of the fetched or built files of its folder, by name; beside shards, with their tokenizer's."""
+MANIFEST = "manifest.json"
+"""File with the numbers of a data set, above the folders of its shards."""
 
 
 def shard_name(split: Split, index: int) -> str:

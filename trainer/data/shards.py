@@ -17,6 +17,8 @@ MAGIC = 20_240_520
 VERSION = 1
 HEADER_WORDS = 256
 HEADER_BYTES = 4 * HEADER_WORDS
+MOST_IDS = 2**16
+"""Ids that a shard's uint16 can hold."""
 
 
 def write_split(
@@ -97,7 +99,9 @@ def _cut(documents_ids: Iterable[np.ndarray], bos_id: int, max_tokens: int) -> I
 
 
 def _checked(tokens: np.ndarray, source: str, vocab_size: int) -> np.ndarray:
+    if vocab_size >= MOST_IDS and tokens.dtype == np.uint16:
+        return tokens
     largest = int(tokens.max(initial=0))
-    if largest >= vocab_size:
+    if largest >= min(vocab_size, MOST_IDS):
         raise DataError(f"{source} has token {largest}; expected all below data.vocab_size = {vocab_size}")
     return tokens

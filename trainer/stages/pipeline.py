@@ -26,7 +26,7 @@ from trainer.stages.context import SNAPSHOT_EVERY_S, Interrupted, StageContext
 from trainer.stages.diagnose import diagnose
 from trainer.stages.evaluate import evaluate
 from trainer.stages.export import export
-from trainer.stages.prepare import prepare_train_text, prepare_val_text
+from trainer.stages.prepare import prepare_train_text, prepare_val_text, require_sound_data
 from trainer.stages.run_record import RunRequest, fingerprints_of, keep_record, make_record
 from trainer.stages.train import train
 from trainer.stages.weights import attention_of
@@ -88,6 +88,7 @@ def run_pipeline(
             outcomes=outcomes,
             machine=facts["name"],
         )
+        require_sound_data(context)
         for stage in context.fingerprints:
             outcomes[stage], computed = obtain(context, stage)
             if computed:

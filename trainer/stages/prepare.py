@@ -15,13 +15,33 @@ import numpy as np
 
 from trainer.data.corpus import Document, read_stdlib, val_documents
 from trainer.data.scale import trivial_scores
-from trainer.data.shard_files import Split, split_files
-from trainer.data.shards import HEADER_BYTES, read_split, write_split
+from trainer.data.shard_files import Split
+from trainer.data.shards import read_split, write_split
 from trainer.data.tokenizer import Tokenizer, train_tokenizer
+from trainer.spec.errors import DataError
 from trainer.spec.record import Metric
+from trainer.stages.checked_data import sound_data
 from trainer.stages.context import StageContext
 
 TOKENIZER = "tokenizer.model"
+
+
+def require_sound_data(context: StageContext) -> None:
+    """Raises DataError on every rank if the recipe's shards may not be scored; the first rank checks those of its disk.
+
+    Every run asks, but a check is made once for the same files (`checked_data`).
+    """
+    if context.recipe.data.source != "shards":
+        return
+    complaint = ""
+    if context.ranks.is_first:
+        context.tell("train_text", 0.0, "checking the shards")
+        try:
+            sound_data(context.recipe.data, context.store.root)
+        except DataError as error:
+            complaint = str(error)
+    if complaint := context.ranks.broadcast_object(complaint):
+        raise DataError(complaint)
 
 
 def prepare_train_text(context: StageContext, folder: Path) -> dict[str, Metric]:
@@ -29,7 +49,9 @@ def prepare_train_text(context: StageContext, folder: Path) -> dict[str, Metric]
     data = context.recipe.data
     if data.source == "shards":
         shutil.copyfile(data.tokenizer, folder / TOKENIZER)
-        return {"num_tokens": _num_tokens(Path(data.folder), "train")}
+        report = sound_data(data, context.store.root)
+        assert report.train is not None, "a report without problems has both splits"
+        return {"num_documents": report.train.documents, "num_tokens": report.train.tokens}
     documents = read_stdlib().train
     context.tell("train_text", 0.1, f"training a tokenizer of {data.vocab_size} pieces")
     model = train_tokenizer([document.text for document in documents], data.vocab_size)
@@ -42,7 +64,14 @@ def prepare_val_text(context: StageContext, folder: Path) -> dict[str, Metric]:
     """Validation shards and scores of trivial codes; runs on the first rank alone."""
     data = context.recipe.data
     if data.source == "shards":
-        return {"num_tokens": _num_tokens(Path(data.folder), "val")}
+        report = sound_data(data, context.store.root)
+        assert report.val is not None, "a report without problems has both splits"
+        return {
+            "num_documents": report.val.documents,
+            "num_empty_documents": report.val.empty_documents,
+            "num_tokens": report.val.tokens,
+            "num_bytes": report.val_bytes,
+        }
     documents = val_documents(read_stdlib().val, data.val_bytes)
     tokenizer = Tokenizer(context.folder("train_text") / TOKENIZER)
     metrics = _write(context, folder, "val", documents, tokenizer)
@@ -66,8 +95,3 @@ def _write(
         "num_tokens": sum(len(ids) + 1 for ids in encoded),
         "num_bytes": sum(len(document.text.encode()) for document in documents),
     }
-
-
-def _num_tokens(folder: Path, split: Split) -> int:
-    """Tokens of given shards, by the size of their files; damaged shards are refused later, when they are read."""
-    return sum((path.stat().st_size - HEADER_BYTES) // 2 for path in split_files(folder, split))

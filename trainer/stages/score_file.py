@@ -22,6 +22,7 @@ from trainer.stages.adapt import PROCEDURES, make_sgd
 from trainer.stages.context import StageContext
 from trainer.stages.evaluate import open_ledger
 from trainer.stages.pipeline import obtain
+from trainer.stages.prepare import require_sound_data
 from trainer.stages.run_record import fingerprints_of
 from trainer.stages.weights import build_model
 from trainer.store.local import StageStore
@@ -34,6 +35,7 @@ def score_file(path: Path, recipe: Recipe, store: StageStore, progress: Callable
     """
     context = StageContext(recipe, path.name, store, fingerprints_of(recipe, 1))
     model = model_of_file(path, recipe)
+    require_sound_data(context)
     for stage in ("train_text", "val_text"):
         obtain(context, stage)
     if recipe.ttt.mode == "off":
