@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from trainer.store.mirror import store_folder
+
 if TYPE_CHECKING:
     from trainer.data.data_report import DataReport
     from trainer.data.fetch import Fetched
@@ -67,6 +69,9 @@ def rebuild(
 def check(
     folder: Annotated[Path, typer.Argument(help="Folder of shards.")],
     tokenizer: Annotated[Path, typer.Option(help="Their SentencePiece model.")],
+    store: Annotated[
+        Path | None, typer.Option(parser=store_folder, metavar="PLACE", help="Keep a report without problems for runs.")
+    ] = None,
 ) -> None:
     """Check files, tokens, documents and splits; runs and sweeps refuse data with a problem.
 
@@ -74,11 +79,15 @@ def check(
     validation apart?
     """
     from trainer.data.check_data import check_data
+    from trainer.stages.checked_data import keep_report, report_path
 
+    kept_at = report_path(folder, tokenizer, store) if store else None  # of the files as they were before the check
     report = check_data(folder, tokenizer)
     _print_report(report)
     if report.problems:
         raise typer.Exit(EXIT_FAILED)
+    if kept_at:
+        keep_report(report, kept_at)
 
 
 def _print_checked(fetched: Fetched) -> None:

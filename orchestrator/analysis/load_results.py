@@ -15,7 +15,7 @@ from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import label
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.live import driven_s
-from orchestrator.sweep.notes import preflight_words, read_plan
+from orchestrator.sweep.notes import data_words, preflight_words, read_plan
 from orchestrator.sweep.seed_blocks import BlocksChoice, blocks_line
 from orchestrator.sweep.sweep import Sweep, find_sweep
 from results.rows.layout import SPACE_FILE
@@ -90,6 +90,7 @@ def _terms(sweep: Sweep, state: SweepState) -> Mapping[str, str]:
         "Stopping": _stopping(state),
         "Training ends": _end_of_training(space),
         "Liveness": preflight_words(sweep),
+        "Data": data_words(sweep),
         "Limits": "; ".join(f"{name}: {_limit(limit)}" for name, limit in space.constraints.items()),
         "Created": f"{human_time(sweep.created_at)}, at commit {sweep.commit or 'unknown'}",
     }

@@ -1,6 +1,7 @@
-"""Runs the liveness check of a sweep's recipes before the sweep computes anything.
+"""Checks the data and the liveness of a sweep's recipes before the sweep computes anything.
 
-Runs `python -m trainer check` in a process of its own, since it needs torch. It checks as few recipes of the space as
+The data: `orchestrator.run.data_preflight`. Liveness: `python -m trainer check` in a process of its own, since it needs
+torch. It checks as few recipes of the space as
 turn on every value of every switch at least once (combinations of values are not all tried). A passed check is kept
 in the store for that recipe and this code. What a check looks at: `trainer.liveness.check`.
 """
@@ -8,16 +9,15 @@ in the store for that recipe and this code. What a check looks at: `trainer.live
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from orchestrator.run.data_preflight import check_data_of
+from orchestrator.run.trainer_command import run_trainer
 from orchestrator.space.configuration import Configuration, baseline_of, identify, label
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.sweep import Sweep
@@ -44,16 +44,18 @@ class DeadPart(UserError):
 
 
 def preflight(sweep: Sweep, store: Path, console: Console, skip: bool = False) -> None:
-    """Checks that every switch of the sweep's recipes has an effect, unless checked before; writes the preflight file.
+    """Checks the data, and that every switch of the sweep's recipes has an effect, unless checked before.
 
-    Raises DeadPart naming what has no effect. `skip` checks nothing, and prints and writes that.
+    Writes the preflight file. `skip` leaves out the switches, and prints and writes that.
+    Raises DataError naming what is wrong with the data, DeadPart naming what has no effect.
     """
+    data_lines = check_data_of(sweep.space, store, console)
     if skip:
         console.print("liveness not checked (--no-check)", style="yellow")
     else:
         for configuration in representatives(sweep.space):
             _check(sweep, configuration, store / "checks", console)
-    (sweep.folder / PREFLIGHT_FILE).write_text(json.dumps({"skipped": skip}), encoding="utf-8")
+    (sweep.folder / PREFLIGHT_FILE).write_text(json.dumps({"skipped": skip, "data": data_lines}), encoding="utf-8")
 
 
 def representatives(space: SearchSpace) -> list[Configuration]:
@@ -108,11 +110,8 @@ def _check(sweep: Sweep, configuration: Configuration, passed: Path, console: Co
 
 
 def _run_check(recipe: Recipe) -> subprocess.CompletedProcess[str]:
-    """`python -m trainer check` of a recipe, by the code that is running here."""
+    """`python -m trainer check` of a recipe."""
     with tempfile.TemporaryDirectory(prefix="preflight-") as folder:
         file = Path(folder) / "recipe.yaml"  # JSON is YAML
         file.write_text(recipe.model_dump_json(), encoding="utf-8")
-        command: Sequence[str] = (sys.executable, "-m", "trainer", "check", str(file))
-        places = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
-        variables = os.environ | {"PYTHONPATH": os.pathsep.join(place for place in places if place)}
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=variables)  # noqa: S603
+        return run_trainer("check", str(file))

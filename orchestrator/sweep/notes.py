@@ -27,9 +27,21 @@ def read_plan(sweep_folder: Path) -> list[dict[str, Any]] | None:
 
 
 def preflight_words(sweep: Sweep) -> str:
-    """The report's sentence on the preflight check; empty if its file is missing or cannot be read."""
-    try:
-        skipped = json.loads((sweep.folder / PREFLIGHT_FILE).read_text(encoding="utf-8"))["skipped"]
-    except (FileNotFoundError, ValueError):
+    """The report's sentence on the liveness check; empty if its file is missing or cannot be read."""
+    skipped = _preflight(sweep).get("skipped")
+    if skipped is None:
         return ""
     return "not checked (--no-check)" if skipped else "every switch was shown to act before the first run"
+
+
+def data_words(sweep: Sweep) -> str:
+    """The report's words on the shards that were checked before the first run; empty without any."""
+    return "; ".join(_preflight(sweep).get("data", ()))
+
+
+def _preflight(sweep: Sweep) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads((sweep.folder / PREFLIGHT_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content

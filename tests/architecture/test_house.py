@@ -21,6 +21,7 @@ TORCH_FREE = (
     "trainer.store",
     "trainer.store.shared",
     "trainer.stages.run_record",
+    "trainer.stages.checked_data",
     "trainer.data.corpus",
 )
 LATE = ("trainer.stages.pipeline", "trainer.stages.context", "trainer.worker_group", "trainer.cli")

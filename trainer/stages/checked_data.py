@@ -35,26 +35,39 @@ def sound_data(data: Data, store: Path) -> DataReport:
 
     Raises DataError with all problems if nothing may be scored on them.
     """
-    path = report_path(data, store)
+    path = report_path(data.folder, data.tokenizer, store)
     path.parent.mkdir(parents=True, exist_ok=True)
     with locks.holding(path.with_suffix(".lock")):
-        report = _known(path) or _check(data, path)
-    if report.pieces > data.vocab_size:
-        raise DataError(
-            f"data.tokenizer = '{data.tokenizer}' has {report.pieces} pieces, more than data.vocab_size = "
-            f"{data.vocab_size}; set data.vocab_size to {report.pieces}, or to more for padding"
-        )
+        report = _read(path) or _check(data, path)
+    refuse_small_vocabulary(report, data)
     return report
 
 
 def known_report(data: Data, store: Path) -> DataReport | None:
     """The report of an earlier check of the same files, or None."""
-    return _known(report_path(data, store))
+    return _read(report_path(data.folder, data.tokenizer, store))
 
 
-def report_path(data: Data, store: Path) -> Path:
-    """Where the report on these files is kept."""
-    return store / CHECKS / f"data-{digest([RULES, *_states(data)])}.json"
+def report_path(folder: Path | str, tokenizer: Path | str, store: Path) -> Path:
+    """Where a report on these files as they are now is kept."""
+    return (
+        store / CHECKS / f"data-{digest([RULES, *_states(Path(folder).absolute(), Path(tokenizer).absolute())])}.json"
+    )
+
+
+def keep_report(report: DataReport, path: Path) -> None:
+    """Keeps a report without problems."""
+    assert not report.problems, "unsound data are checked anew every time"
+    write_once(path, REPORT.dump_json(report, indent=1))
+
+
+def refuse_small_vocabulary(report: DataReport, data: Data) -> None:
+    """Raises DataError if the tokenizer has more pieces than the recipe's vocabulary."""
+    if report.pieces > data.vocab_size:
+        raise DataError(
+            f"data.tokenizer = '{data.tokenizer}' has {report.pieces} pieces, more than data.vocab_size = "
+            f"{data.vocab_size}; set data.vocab_size to {report.pieces}, or to more for padding"
+        )
 
 
 def _check(data: Data, path: Path) -> DataReport:
@@ -65,18 +78,18 @@ def _check(data: Data, path: Path) -> DataReport:
         listed = "\n".join(f"  {problem}" for problem in report.problems)
         count = f"{len(report.problems)} problem{'s' * (len(report.problems) > 1)}"
         raise DataError(f"{count} with the data of data.folder = '{data.folder}'; nothing is scored on it\n{listed}")
-    write_once(path, REPORT.dump_json(report, indent=1))
+    keep_report(report, path)
     return report
 
 
-def _known(path: Path) -> DataReport | None:
+def _read(path: Path) -> DataReport | None:
     with contextlib.suppress(OSError, ValueError):  # missing, or of another version
         return REPORT.validate_json(path.read_bytes())
     return None
 
 
-def _states(data: Data) -> Iterator[tuple[str, int, int]]:
-    folder, tokenizer = Path(data.folder).absolute(), Path(data.tokenizer).absolute()
+def _states(folder: Path, tokenizer: Path) -> Iterator[tuple[str, int, int]]:
+    """Path, bytes and time of change of each file that the check reads."""
     beside = [tokenizer, *(place / DIGESTS for place in {folder, tokenizer.parent})]
     beside += [place / MANIFEST for place in (folder.parent, folder.parent.parent)]
     for path in [*sorted(folder.glob("fineweb_*.bin")), *sorted(beside)]:
