@@ -116,11 +116,7 @@ def _run(
             )
 
     request = RunRequest.of(name, preset, recipe, path)
-    if recipe.data.source == "shards":
-        with console.status("checking the shards"):
-            checked = sound_data(recipe.data, store)
-        for note in checked.notes:
-            console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
+    _require_sound_data(recipe, store, console)
     if record := adopt(request, stage_store(store), num_ranks=1):
         keep_record(request, record)
         return record
@@ -131,6 +127,15 @@ def _run(
     except Interrupted:
         console.print("interrupted; finished stages are kept, the same command goes on from there")
         raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _require_sound_data(recipe: Recipe, store: Path, console: Console) -> None:
+    """Refuses shards that may not be scored, and prints what should be known of the others."""
+    if recipe.data.source == "shards":
+        with console.status("checking the shards"):
+            report = sound_data(recipe.data, store)
+        for note in report.notes:
+            console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _print_record(record: Record, path: Path) -> None:
@@ -147,12 +152,24 @@ def _print_record(record: Record, path: Path) -> None:
     for name, value, meaning in lines:
         if isinstance(value, float):
             out.print(f"{name:<14} {value:.6f}  {meaning}")
+    if record.headline in record.stages:
+        out.print(f"{'text':<14} {_scored_text(record)}")
     if isinstance(model_bytes, int):
         out.print(f"{'model_bytes':<14} {model_bytes:,}  ({human_bytes(model_bytes)} of artifact)")
     for stage in record.stages.values():
         how = "computed" if stage.stage in record.stages_run else "from the store"
         out.print(f"{stage.stage:<14} {human_seconds(stage.seconds)}, {how}")
     out.print(f"record         {path}")
+
+
+def _scored_text(record: Record) -> str:
+    """Tokens, bytes and documents of the scored text."""
+    counts = (
+        (record.metric(record.headline, "num_tokens"), "tokens"),
+        (record.metric(record.headline, "num_bytes"), "bytes"),
+        (record.metric("val_text", "num_documents"), "documents"),
+    )
+    return ", ".join(f"{count:,} {unit}" for count, unit in counts if isinstance(count, int)) + " scored"
 
 
 @app.command(epilog="Example: python -m trainer check pr549 --set model.xsa_layers=[10]")
@@ -216,6 +233,7 @@ def score(
 
     recipe = load_preset(preset, parse_overrides(overrides)).recipe
     console = Console(stderr=True)
+    _require_sound_data(recipe, store, console)
     with console.status("scoring") as status:
         result = score_file(file, recipe, stage_store(store), lambda fraction: status.update(f"scoring {fraction:.0%}"))
     if format == "json":
@@ -226,6 +244,7 @@ def score(
     out.print(f"{'val_bpb':<14} {result.val_bpb:.6f}  bits per byte")
     out.print(f"{'val_loss':<14} {result.val_loss:.6f}  nats per token")
     out.print(f"{'num_tokens':<14} {result.num_tokens:,}")
+    out.print(f"{'num_bytes':<14} {result.num_bytes:,}")
 
 
 @app.command(epilog="Example: python -m trainer explain ttt")

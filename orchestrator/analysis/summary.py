@@ -28,7 +28,7 @@ from results.rows.machines import machine_lines, quarantined, read_machines
 from results.rows.read import read_outcomes
 from results.rows.render import render
 from results.rows.tables import handling_lines, mean_bpb
-from results.rows.text_scale import scale_lines
+from results.rows.text_scale import scale_lines, scored_text_lines
 from trainer.spec.record import Record
 
 
@@ -66,7 +66,9 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     done = next((record for record in records.values() if record.status == "done"), None)
     if done is None:
         return
-    console.print("\nFor scale, on the same text, in bits per byte:")
+    for line in ("", *scored_text_lines(frame)):
+        console.print(line, soft_wrap=True)
+    console.print("For scale, on the same text, in bits per byte:")
     for line in scale_lines(done.stages["val_text"].metrics, *_means(table, frame, sweep.space.seeds)):
         console.print(f"  {line}", soft_wrap=True)
     path = sweep.folder / FIGURES / SCORES_FIGURE

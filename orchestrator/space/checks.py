@@ -14,14 +14,16 @@ from orchestrator.space.configuration import identify, short_of
 from orchestrator.space.parameter import Parameter, wanted_values
 from orchestrator.space.search_space import MOST_PROBES, SearchSpace
 from orchestrator.space.sections import Race, Rungs
-from results.rows.row import COLUMN_TYPES
+from results.rows.row import COLUMN_TYPES, SCORED_TEXT
 from trainer.spec.errors import RecipeError, did_you_mean
 from trainer.spec.field_index import FIELDS, disabled_by, value_at
 from trainer.spec.load import unknown_key, with_values
 from trainer.spec.record import NAME_PATTERN
 
 COLUMNS = tuple(
-    name for name, kind in COLUMN_TYPES.items() if kind in ("integer", "number") and name not in ("seed", "code_bytes")
+    name
+    for name, kind in COLUMN_TYPES.items()
+    if kind in ("integer", "number") and name not in ("seed", "code_bytes", *SCORED_TEXT)
 )
 """Numbers of a run that a sweep may be judged by."""
 DIAGNOSED = ("pre_quant_bpb", "roundtrip_bpb")

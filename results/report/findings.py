@@ -20,7 +20,7 @@ from results.figures.seeds import detectable_lines, scatter_facts, seed_outcome_
 from results.report.page import Callout, Chapter, Code, Part, Table, Text, left_out, plot, table_of
 from results.rows.layout import SPACE_FILE
 from results.rows.tables import is_finished, mean_bpb, per_run
-from results.rows.text_scale import scale_lines
+from results.rows.text_scale import scale_lines, scored_text_lines
 from results.verdicts.policies import Policy
 from results.verdicts.sweep_results import SweepResults
 from results.verdicts.verdict import Headline, Verdict, other_order
@@ -100,6 +100,7 @@ def ranking(sweep: SweepResults) -> Chapter:
         plot("ranking", "Ranking", ranking_figure(facts), caption),
         table_of(table, heads, "Every configuration with its spread over seeds."),
     ]
+    parts += [Text(line) for line in scored_text_lines(per_run(sweep.frame))]
     metrics = ((sweep.example or {}).get("stages", {}).get("val_text") or {}).get("metrics")
     if metrics:
         baseline, best = (mean_bpb(sweep.frame, arm or "", sweep.seeds) for arm in (sweep.baseline, sweep.best))

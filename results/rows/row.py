@@ -26,6 +26,9 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
     # every swept key stands here
     "val_bpb": "number",
     "val_loss": "number",
+    "val_tokens": "integer",
+    "val_bytes": "integer",
+    "val_documents": "integer",
     "pre_quant_bpb": "number",
     "roundtrip_bpb": "number",
     "sliding_bpb": "number",
@@ -51,9 +54,12 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
     "stages_run": "text",
 }
 """The columns in their order, swept keys apart. Units are in the names; `_bpb` is bits per byte, `val_loss` nats per
-token. `val_bpb` is the headline, `fingerprint` that of the stage behind it, `artifact` that of the counted bytes."""
+token. `val_bpb` is the headline; `val_tokens`, `val_bytes` and `val_documents` are the text that it scored,
+`fingerprint` is that of the stage behind it, `artifact` that of the counted bytes."""
 
 COLUMNS = tuple(COLUMN_TYPES)
+SCORED_TEXT = ("val_tokens", "val_bytes", "val_documents")
+"""Size of the text behind the headline: targets scored, the bytes they stand for, documents with text."""
 LEADING = COLUMNS[: COLUMNS.index("status") + 1]
 
 
@@ -79,6 +85,9 @@ def row_of(record: Mapping[str, Any], sweep: str, swept_keys: Sequence[str]) -> 
         **_of_training(metrics.get("train", {})),
         **_of_artifact(metrics.get("export", {})),
         **{name: record.get(name) for name in ("within_budget", "commit", "started_at", "hardware", "versions")},
+        "val_tokens": headline.get("num_tokens"),
+        "val_bytes": headline.get("num_bytes"),
+        "val_documents": metrics.get("val_text", {}).get("num_documents") if headline else None,
         "eval_s": headline.get("eval_s"),
         "legal": headline.get("legal"),
         "fingerprint": _fingerprint(record, record["headline"]),

@@ -21,6 +21,7 @@ from tests.results.sweeps import record, scored
 KEYS = ("ttt.lr", "ttt.epochs", "ttt.optimizer")
 SEEDS = (1337, 42, 2025)
 ADDED = {
+    "val_tokens": 999, "val_bytes": 1_998, "val_documents": 7,
     "legal": True, "within_budget": True, "total_bytes": 300_000, "eval_s": 3.0, "train_s": 8.5, "commit": "abc123",
     "hardware": "CPU", "versions": "torch 2.13.0", "started_at": "2026-01-01T00:00:00+00:00",
 }  # fmt: skip

@@ -12,6 +12,7 @@ from results.rows.read import frame_of
 from results.rows.row import unfinished_row
 
 TOKENS_PER_BYTE = 0.5
+SCORED = {"num_tokens": 999, "num_bytes": 1998}
 LN2 = 0.6931471805599453
 
 
@@ -28,14 +29,16 @@ def record(
 
     sliding = val_bpb + (0.1 if ttt else 0.0)
     stages = {
-        "val_text": outcome("val_text", 1.0, uniform_bpb=4.1, unigram_bpb=3.2, zstd22_bpb=2.4),
+        "val_text": outcome("val_text", 1.0, num_documents=7, uniform_bpb=4.1, unigram_bpb=3.2, zstd22_bpb=2.4),
         "train": outcome("train", 9.0, steps=200, train_s=8.5, tokens_per_s=1e5, peak_memory_bytes=7e8, train_loss=3.0),
         "export": outcome("export", 1.0, model_bytes=250_000),
-        "evaluate": outcome("evaluate", 3.0, **scored(sliding), eval_s=3.0, legal=True),
+        "evaluate": outcome("evaluate", 3.0, **scored(sliding), **SCORED, eval_s=3.0, legal=True),
         "diagnose": outcome("diagnose", 3.0, pre_quant_bpb=2.2, roundtrip_bpb=2.3),
     }
     if ttt:
-        stages["adapt"] = outcome("adapt", 6.0, **scored(val_bpb), eval_s=6.0, legal=True, ledger_digest="d", steps=9)
+        stages["adapt"] = outcome(
+            "adapt", 6.0, **scored(val_bpb), **SCORED, eval_s=6.0, legal=True, ledger_digest="d", steps=9
+        )
     full = {
         "run_id": f"{config}-s{seed}", "preset": "tiny", "seed": seed, "status": "done",
         "recipe": {"ttt": {"mode": "score_first" if ttt else "off", "lr": 0.002}, "model": {"xsa_layers": [2, 3]}},

@@ -44,6 +44,10 @@ def test_the_verdict_is_in_words(page):
     assert re.search(r"It scores 0\.0\d+ bits per byte .* better than the baseline .* paired t-test", words(page))
 
 
+def test_the_scored_text_is_told(page):
+    assert "Scored text: 999 tokens, 1,998 bytes, 7 documents." in words(page)
+
+
 def test_nothing_is_fetched_and_no_script_runs(page):
     assert not re.search(r"<(script|link(?! rel=\"icon\" href=\"data:,\")|img|iframe|object|embed)\b", page)
     assert not re.search(r"(src|href)=\"(?!#|data:)", page)

@@ -10,8 +10,9 @@ from tests.results.sweeps import record
 from tests.same_rows import MEASURED
 
 DESIGN = (
-    "sweep config seed status val_bpb val_loss pre_quant_bpb roundtrip_bpb sliding_bpb ttt_bpb steps train_s eval_s "
-    "model_bytes scale_multiplier code_bytes total_bytes within_budget legal peak_memory_bytes tokens_per_s "
+    "sweep config seed status val_bpb val_loss val_tokens val_bytes val_documents pre_quant_bpb roundtrip_bpb "
+    "sliding_bpb ttt_bpb steps train_s eval_s model_bytes scale_multiplier code_bytes total_bytes "
+    "within_budget legal peak_memory_bytes tokens_per_s "
     "fingerprint commit started_at hardware versions error artifact stages_run"
 )
 
@@ -32,6 +33,11 @@ def test_headline_is_the_adapted_score_when_ttt_is_on():
     row = row_of(record(val_bpb=2.0, ttt=True), "demo", [])
     assert (row["val_bpb"], row["sliding_bpb"], row["ttt_bpb"], row["eval_s"]) == (2.0, 2.1, 2.0, 6.0)
     assert row["fingerprint"] == "adapt-aaaa-1"
+
+
+def test_a_row_has_tokens_bytes_and_documents_of_the_text_that_its_headline_scored():
+    row = row_of(record(ttt=True), "demo", [])
+    assert (row["val_tokens"], row["val_bytes"], row["val_documents"]) == (999, 1998, 7)
 
 
 def test_total_bytes_reserve_65536_for_code_until_it_is_packaged():

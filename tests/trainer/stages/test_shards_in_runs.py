@@ -85,6 +85,21 @@ def test_a_run_on_sound_shards_tells_tokens_bytes_and_documents_of_the_text_it_s
     assert record.metric("evaluate", "num_tokens") == record.metric("val_text", "num_tokens") - 1
 
 
+def test_the_command_prints_the_scored_text_and_notes_on_it(data, tmp_path):
+    rewrite(data.folder, "val", [1, *tokens_of(data.folder, "val")])
+    (tmp_path / "recipe.yaml").write_text(recipe_of(data).model_dump_json())
+    done = trainer("run", tmp_path / "recipe.yaml", "--store", tmp_path / "runs")
+    assert "1,136 tokens, 1,185 bytes, 2 documents scored" in done.output
+    assert "note: the validation split holds 1 empty documents (BOS after BOS)" in done.output
+
+
+def test_a_file_is_not_scored_on_unsound_shards(data, tmp_path):
+    has_unknown_pieces(data)
+    (tmp_path / "recipe.yaml").write_text(recipe_of(data).model_dump_json())
+    done = trainer("score", tmp_path / "no.pt", "--preset", tmp_path / "recipe.yaml", "--store", tmp_path / "runs")
+    assert "holds the piece '<unk>'" in str(done.exception)
+
+
 def test_padding_of_the_vocabulary_is_fine(data, tmp_path):
     record = run(tmp_path, recipe_of(data, data__vocab_size=512))
     assert record.status == "done", record.error
