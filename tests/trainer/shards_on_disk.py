@@ -13,6 +13,7 @@ from trainer.data.build import build_from_files
 from trainer.data.fetch import Fetched, record_digest
 from trainer.data.shard_files import Split, shard_name
 from trainer.data.shards import HEADER_BYTES, HEADER_WORDS, MAGIC, read_shard
+from trainer.data.tokenizer import Tokenizer
 from trainer.spec.recipe import Recipe
 
 VOCAB_SIZE = 320
@@ -38,6 +39,12 @@ def copy(built: Fetched, target: Path) -> Fetched:
 def tokens_of(folder: Path, split: Split) -> np.ndarray:
     """The tokens of the first shard of a split."""
     return np.array(read_shard(folder / shard_name(split, 0), 65_536))
+
+
+def texts_of(data: Fetched, split: Split) -> list[str]:
+    """The documents of the first shard of a split."""
+    tokens, tokenizer = tokens_of(data.folder, split), Tokenizer(data.tokenizer)
+    return [tokenizer.decode(ids) for ids in np.split(tokens, np.flatnonzero(tokens == tokenizer.bos_id))[1:]]
 
 
 def rewrite(folder: Path, split: Split, tokens: Sequence[int] | np.ndarray, index: int = 0) -> Path:

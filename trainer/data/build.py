@@ -62,15 +62,29 @@ def rebuild(documents: Path, tokenizer: Path, out: Path, val_documents: int = 50
 
 def _write(out: Path, tokenizer_path: Path, train: Iterable[str], val: Iterable[str]) -> Fetched:
     tokenizer = Tokenizer(tokenizer_path)
+    if tokenizer.bos_id < 0:
+        raise DataError(f"tokenizer '{tokenizer_path}' has no BOS piece, with which documents begin")
     folder = out / f"fineweb10B_sp{tokenizer.vocab_size}"
     splits: tuple[tuple[Split, Iterable[str]], ...] = (("val", val), ("train", train))
     for split, texts in splits:
-        encoded = (tokenizer.encode(text) for text in texts)
+        kept = _refuse_lost_text(texts, tokenizer, tokenizer_path) if split == "val" else texts
+        encoded = (tokenizer.encode(text) for text in kept)
         for path in write_split(folder, split, encoded, tokenizer.bos_id, tokenizer.vocab_size):
             record_digest(path)
     for place in (tokenizer_path.parent, folder):
         record_digest(tokenizer_path, place)
     return Fetched(folder, tokenizer_path)
+
+
+def _refuse_lost_text(texts: Iterable[str], tokenizer: Tokenizer, path: Path) -> Iterator[str]:
+    """The validation texts. Raises DataError for one whose bytes its tokens would not keep."""
+    for number, text in enumerate(texts):
+        if lost := tokenizer.lost_text(text):
+            raise DataError(
+                f"document {number} of split 'val' holds {lost!r}, for which tokenizer '{path}' has no piece and no "
+                "byte fallback, so this text and its bytes would be lost; train a tokenizer with byte fallback"
+            )
+        yield text
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:

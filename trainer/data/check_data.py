@@ -23,8 +23,9 @@ from trainer.data.check_tokens import (
     frequencies,
     ids_without_piece,
     lost_text,
+    other_bytes,
+    other_tokens,
     sample,
-    sample_findings,
 )
 from trainer.data.data_report import DataReport, SplitFacts
 from trainer.data.documents import KnownDocuments, Run, document_runs
@@ -128,33 +129,47 @@ def _read(scan: _Scan, folder: Path, pieces: Pieces) -> list[np.ndarray]:
 def _read_documents(scan: _Scan, shards: Sequence[np.ndarray], pieces: Pieces, visit: Callable[[Run], object]) -> None:
     """Counts the documents of a split, visits them, and tokenises the text of some again."""
     bos_id, name = pieces.tokenizer.bos_id, NAMES[scan.split]
-    num_documents = num_empty = 0
+    num_documents = num_empty = num_doubled = 0
+    after_empty = False
     sampled: list[SampledDocument] = []
     for run in document_runs(shards, bos_id):
         visit(run)
         lengths = np.diff(run[1])
         sampled += sample(run, -(-SAMPLED_DOCUMENTS // len(shards)), num_documents, bos_id)
         num_documents += len(lengths)
-        num_empty += int(np.count_nonzero(lengths == 1)) if run[0][run[1][0]] == bos_id else 0
+        if len(lengths):
+            is_empty = (lengths == 1) & (run[0][run[1][:-1]] == bos_id)
+            num_empty += int(is_empty.sum())
+            num_doubled += int((~is_empty & np.concatenate([[after_empty], is_empty[:-1]])).sum())
+            after_empty = bool(is_empty[-1])
     num_tokens = sum(len(shard) for shard in shards)
     scan.facts = SplitFacts(len(shards), num_tokens, num_documents - num_empty, num_empty)
-    problems, notes = sample_findings(name, sampled, pieces)
-    scan.problems += problems
+    if scan.split == "val":
+        scan.problems += other_bytes(name, sampled, pieces)
+    is_other, sentence = other_tokens(name, sampled, pieces)
+    if sentence:
+        (scan.problems if is_other else scan.notes).append(sentence)
     has_bos = any(bool((shard == bos_id).any()) for shard in shards)
-    scan.notes += [*notes, *_document_notes(name, scan.facts, has_bos, shards[0][0] == bos_id, bos_id)]
+    begins = bool(shards[0][0] == bos_id)
+    scan.notes += _bos_notes(name, num_tokens, has_bos, begins, bos_id)
+    scan.notes += _empty_notes(name, scan.facts, num_doubled)
 
 
-def _document_notes(name: str, facts: SplitFacts, has_bos: bool, begins: bool, bos_id: int) -> Iterator[str]:
-    """How documents without BOS, with two and without text are scored."""
+def _bos_notes(name: str, num_tokens: int, has_bos: bool, begins: bool, bos_id: int) -> Iterator[str]:
+    """How documents without BOS are scored."""
     if not has_bos:
         yield (
-            f"{name} holds no BOS (id {bos_id}) in {facts.tokens:,} tokens: it is scored as one document without its "
+            f"{name} holds no BOS (id {bos_id}) in {num_tokens:,} tokens: it is scored as one document without its "
             "first token, and documents that are in both splits cannot be found; `data rebuild` writes BOS"
         )
     elif not begins:
         yield f"{name} begins without BOS (id {bos_id}): the first token is context and is not scored"
+
+
+def _empty_notes(name: str, facts: SplitFacts, num_doubled: int) -> Iterator[str]:
+    """How documents without text, and those with two BOS, are scored."""
     if facts.empty_documents:
-        doubled = ": every document begins with two BOS" if facts.empty_documents >= facts.documents else ""
+        doubled = ": every document begins with two BOS" if num_doubled == facts.documents else ""
         yield (
             f"{name} holds {facts.empty_documents:,} empty documents (BOS after BOS) beside {facts.documents:,} with "
             f"text{doubled}; such a BOS is scored and stands for 0 bytes"

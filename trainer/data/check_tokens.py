@@ -137,32 +137,39 @@ def sample(run: Run, most: int, number: int, bos_id: int) -> Iterator[SampledDoc
         yield SampledDocument(number + int(i), np.array(ids[:MOST_TOKENS]), begins and len(ids) <= MOST_TOKENS)
 
 
-def sample_findings(split: str, sampled: Sequence[SampledDocument], pieces: Pieces) -> tuple[list[str], list[str]]:
-    """Problems and notes of decoding sampled documents: their bytes are those counted, their text gives their tokens.
-
-    Parts of documents are looked at only where no whole one was sampled.
-    """
-    documents = [document for document in sampled if document.whole] or sampled
-    problems: list[str] = []
-    for document in documents:
+def other_bytes(split: str, sampled: Sequence[SampledDocument], pieces: Pieces) -> Iterator[str]:
+    """The problem of the first sampled document whose decoded bytes are not those that are counted."""
+    for document in _complete(sampled):
         counted, decoded = _bytes(document, pieces)
         if counted != decoded:
-            problems.append(
+            yield (
                 f"document {document.number:,} of {split} counts as {counted:,} bytes but decodes to {decoded:,} by "
                 f"{pieces.source}; {REMEDY}"
             )
-            break
+            return
+
+
+def other_tokens(split: str, sampled: Sequence[SampledDocument], pieces: Pieces) -> tuple[bool, str]:
+    """Whether most sampled documents become other tokens when their text is tokenised again, and a sentence.
+
+    Documents whose text is lost in part are left out. The sentence is empty if all become the same tokens.
+    """
+    lost = pieces.of_kind(Piece.UNKNOWN, Piece.UNUSED)
+    documents = [document for document in _complete(sampled) if not np.isin(document.ids, lost).any()]
     differing = [document.number for document in documents if not _same_again(document, pieces)]
-    found = (
+    if not differing:
+        return False, ""
+    is_other = 2 * len(differing) > len(documents)
+    verdict = f": another tokenizer made the shards; {REMEDY}" if is_other else ""
+    return is_other, (
         f"{len(differing)} of {len(documents)} documents sampled from {split} give other tokens when {pieces.source} "
-        f"tokenises their text again (the first is document {differing[0]:,})"
-        if differing
-        else ""
+        f"tokenises their text again (the first is document {differing[0]:,}){verdict}"
     )
-    if 2 * len(differing) > len(documents):
-        problems.append(f"{found}: another tokenizer made the shards; {REMEDY}")
-        found = ""
-    return problems, [found] if found else []
+
+
+def _complete(sampled: Sequence[SampledDocument]) -> Sequence[SampledDocument]:
+    """Parts of documents are looked at only where no whole one was sampled."""
+    return [document for document in sampled if document.whole] or sampled
 
 
 def _bytes(document: SampledDocument, pieces: Pieces) -> tuple[int, int]:

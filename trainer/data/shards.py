@@ -102,6 +102,8 @@ def _checked(tokens: np.ndarray, source: str, vocab_size: int) -> np.ndarray:
     if vocab_size >= MOST_IDS and tokens.dtype == np.uint16:
         return tokens
     largest = int(tokens.max(initial=0))
-    if largest >= min(vocab_size, MOST_IDS):
+    if largest >= vocab_size:
         raise DataError(f"{source} has token {largest}; expected all below data.vocab_size = {vocab_size}")
+    if largest >= MOST_IDS:
+        raise DataError(f"{source} has token {largest}; a shard's uint16 holds ids below {MOST_IDS:,}")
     return tokens

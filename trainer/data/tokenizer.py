@@ -27,6 +27,9 @@ SPACE_MARK = "\u2581"
 LONGEST_SENTENCE_BYTES = 2**30
 """The most SentencePiece accepts; longer documents would be skipped without a message. Its default is 4,192."""
 
+MOST_PIECES = 2**16
+"""Ids of shards are uint16."""
+
 Model = bytes | str | Path
 """A SentencePiece model: its bytes, or the path of its file."""
 
@@ -99,6 +102,8 @@ class Tokenizer:
 
     def __init__(self, model: Model):
         proto = read_model(model)
+        if len(proto.pieces) > MOST_PIECES:
+            raise DataError(f"the tokenizer has {len(proto.pieces):,} pieces; shards hold ids below {MOST_PIECES:,}")
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
         self._is_lossless = is_lossless(proto)
         self._mark_ids = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE_MARK.encode()]
@@ -110,6 +115,14 @@ class Tokenizer:
     @property
     def bos_id(self) -> int:
         return self._processor.bos_id()
+
+    def lost_text(self, text: str) -> str:
+        """The first part of a text that its ids do not keep, since it has no piece; empty if there is none."""
+        unknown = self._processor.unk_id()
+        if unknown not in self.encode(text):
+            return ""
+        parts = zip(self._processor.encode(text, out_type=str), self._processor.encode(text), strict=True)
+        return next((part for part, id in parts if id == unknown), SPACE_MARK)
 
     def encode(self, text: str) -> np.ndarray:
         """Token ids, uint16, without BOS."""

@@ -79,6 +79,11 @@ def test_token_beyond_the_vocabulary_is_not_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_id_that_16_bits_do_not_hold_is_not_written(tmp_path):
+    with pytest.raises(DataError, match=r"document 0 .* has token 70000; a shard's uint16 holds ids below 65,536"):
+        write_split(tmp_path, "train", [np.array([70_000])], 1, vocab_size=100_000)
+
+
 def test_shards_of_an_earlier_text_are_not_mixed_with_new_ones(tmp_path):
     write_split(tmp_path, "train", DOCUMENTS, 1, 65_536)
     with pytest.raises(DataError, match="already holds shards of split 'train'"):

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
 from trainer.data.corpus import read_stdlib
 from trainer.data.tokenizer import Tokenizer, train_tokenizer
@@ -98,3 +99,10 @@ def test_published_tokenizer_gives_back_the_normalised_text(fineweb_model):
     tokenizer = Tokenizer(fineweb_model)
     assert tokenizer.vocab_size == 8192
     assert tokenizer.decode(tokenizer.encode("  ﬁne\t\tweb\u2581text ")) == "fine web text"
+
+
+def test_a_tokenizer_with_more_pieces_than_16_bits_hold_is_refused(lossless_model):
+    proto = ModelProto.FromString(lossless_model)
+    proto.pieces.extend(ModelProto.SentencePiece(piece=f"piece {n}") for n in range(65_537 - len(proto.pieces)))
+    with pytest.raises(DataError, match="has 65,537 pieces; shards hold ids below 65,536"):
+        Tokenizer(proto.SerializeToString())

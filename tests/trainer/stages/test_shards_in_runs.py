@@ -8,10 +8,9 @@ import pytest
 
 from tests.trainer import shards_on_disk
 from tests.trainer.cli import trainer
-from tests.trainer.shards_on_disk import TEXTS, VOCAB_SIZE, change, copy, recipe_of, rewrite, tokens_of
+from tests.trainer.shards_on_disk import TEXTS, VOCAB_SIZE, change, copy, recipe_of, rewrite, texts_of, tokens_of
 from tests.trainer.stages.conftest import run
 from trainer.data.fetch import Fetched
-from trainer.data.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +75,7 @@ def test_the_command_refuses_unsound_shards_before_it_writes_a_record(data, tmp_
 def test_a_run_on_sound_shards_tells_tokens_bytes_and_documents_of_the_text_it_scored(data, tmp_path):
     record = run(tmp_path, recipe_of(data))
     assert record.status == "done", record.error
-    tokens, tokenizer = tokens_of(data.folder, "val"), Tokenizer(data.tokenizer)
-    texts = [tokenizer.decode(ids) for ids in np.split(tokens, np.flatnonzero(tokens == 1))[1:]]
+    texts = texts_of(data, "val")
     assert set(texts) < set(TEXTS)
     assert record.metric("val_text", "num_documents") == len(texts)
     assert record.metric("val_text", "num_bytes") == sum(len(text.encode()) for text in texts)
