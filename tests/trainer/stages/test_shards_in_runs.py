@@ -11,6 +11,9 @@ from tests.trainer.cli import trainer
 from tests.trainer.shards_on_disk import TEXTS, VOCAB_SIZE, change, copy, recipe_of, rewrite, texts_of, tokens_of
 from tests.trainer.stages.conftest import run
 from trainer.data.fetch import Fetched
+from trainer.data.tokenizer import Tokenizer
+
+BOS = 1
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +99,30 @@ def test_a_file_is_not_scored_on_unsound_shards(data, tmp_path):
     (tmp_path / "recipe.yaml").write_text(recipe_of(data).model_dump_json())
     done = trainer("score", tmp_path / "no.pt", "--preset", tmp_path / "recipe.yaml", "--store", tmp_path / "runs")
     assert "holds the piece '<unk>'" in str(done.exception)
+
+
+def doubled_bos(tokens):
+    return np.repeat(tokens, np.where(tokens == BOS, 2, 1))
+
+
+def no_bos(tokens):
+    return tokens[tokens != BOS]
+
+
+def empty_documents(tokens):
+    return np.array([*tokens, BOS, BOS])
+
+
+@pytest.mark.parametrize("form", [doubled_bos, no_bos, empty_documents])
+def test_documents_with_another_number_of_bos_are_scored_token_by_token_and_bos_adds_no_byte(data, tmp_path, form):
+    tokens, tokenizer = form(tokens_of(data.folder, "val")), Tokenizer(data.tokenizer)
+    rewrite(data.folder, "val", tokens)
+    record = run(tmp_path, recipe_of(data))
+    assert record.status == "done", record.error
+    assert record.metric("evaluate", "num_tokens") == len(tokens) - 1
+    first_bytes = len(tokenizer.decode(tokens[:1]).encode())
+    assert record.metric("evaluate", "num_bytes") == len(tokenizer.decode(tokens).encode()) - first_bytes
+    assert record.metric("val_text", "num_bytes") == record.metric("evaluate", "num_bytes")
 
 
 def test_padding_of_the_vocabulary_is_fine(data, tmp_path):
