@@ -8,7 +8,8 @@ but nothing is learned from them: it returns counts and sentences.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +37,8 @@ from trainer.spec.errors import DataError
 SHARED_TOLERATED = 0.01
 """Share of validation documents that the training text may repeat: crawled pages come twice, a leaked split comes as a
 whole. Fewer are said, more are refused."""
+Shards = dict[Path, np.ndarray]
+"""Tokens of the shards of a split in name order."""
 NAMES: dict[Split, str] = {"train": "the training split", "val": "the validation split"}
 
 
@@ -88,10 +91,10 @@ def _read_val(folder: Path, pieces: Pieces, known: KnownDocuments) -> _Scan:
     shards = _read(scan, folder, pieces)
     if scan.problems or not shards:
         return scan
-    counts_V = frequencies(shards)[: len(pieces.names)]
-    stream = shards[0] if len(shards) == 1 else np.concatenate(shards)
-    scan.num_bytes = pieces.table.count_stream(stream, counts_V)
-    scan.notes += control_notes("the validation split", counts_V, pieces)
+    tokens = list(shards.values())
+    counts_V = frequencies(tokens)[: len(pieces.names)]
+    scan.num_bytes = pieces.table.count_stream(tokens[0] if len(tokens) == 1 else np.concatenate(tokens), counts_V)
+    scan.notes += control_notes(NAMES["val"], counts_V, pieces)
     _read_documents(scan, shards, pieces, known.add)
     return scan
 
@@ -105,64 +108,76 @@ def _read_train(folder: Path, pieces: Pieces, known: KnownDocuments) -> _Scan:
     return scan
 
 
-def _read(scan: _Scan, folder: Path, pieces: Pieces) -> list[np.ndarray]:
+def _read(scan: _Scan, folder: Path, pieces: Pieces) -> Shards:
     """The shards of a split; their ids and pieces are checked."""
-    shards: list[np.ndarray] = []
+    bos_id = pieces.tokenizer.bos_id
+    shards: Shards = {}
     num_begun = 0
     try:
         for path in split_files(folder, scan.split):
             tokens = read_shard(path, MOST_IDS)
-            num_begun += int(not shards and tokens[0] != pieces.tokenizer.bos_id)
-            shards.append(tokens)
+            num_begun += int(not shards and tokens[0] != bos_id)
+            shards[path] = tokens
             if beyond := list(ids_without_piece(path, tokens, pieces)):
                 scan.problems += beyond
                 continue
-            lost = list(lost_text(path, tokens, pieces, num_begun))
             is_refused = scan.split == "val" or pieces.has_byte_fallback
-            (scan.problems if is_refused else scan.notes).extend(lost)
-            num_begun += int(np.count_nonzero(tokens == pieces.tokenizer.bos_id))
+            (scan.problems if is_refused else scan.notes).extend(lost_text(path, tokens, pieces, num_begun))
+            num_begun += int(np.count_nonzero(tokens == bos_id))
     except DataError as error:
         scan.problems.append(str(error))
     return shards
 
 
-def _read_documents(scan: _Scan, shards: Sequence[np.ndarray], pieces: Pieces, visit: Callable[[Run], object]) -> None:
-    """Counts the documents of a split, visits them, and tokenises the text of some again."""
+def _read_documents(scan: _Scan, shards: Shards, pieces: Pieces, visit: Callable[[Run], object]) -> None:
+    """Counts the documents of a split, visits them, and looks at the text of some of each shard."""
     bos_id, name = pieces.tokenizer.bos_id, NAMES[scan.split]
+    places = {id(tokens): str(path) for path, tokens in shards.items()}
+    most = max(SAMPLED_DOCUMENTS // len(shards), SAMPLED_DOCUMENTS // 4)
     num_documents = num_empty = num_doubled = 0
-    after_empty = False
-    sampled: list[SampledDocument] = []
-    for run in document_runs(shards, bos_id):
+    after_empty, place = False, str(next(iter(shards)))
+    sampled: dict[str, list[SampledDocument]] = defaultdict(list)
+    for run in document_runs(list(shards.values()), bos_id):
         visit(run)
         lengths = np.diff(run[1])
-        sampled += sample(run, -(-SAMPLED_DOCUMENTS // len(shards)), num_documents, bos_id)
+        if not len(lengths):
+            continue
+        place = places.get(id(run[0]), place)  # a document across a border begins in the shard before
+        sampled[place] += sample(run, most, num_documents, bos_id)
+        is_empty = (lengths == 1) & (run[0][run[1][:-1]] == bos_id)
         num_documents += len(lengths)
-        if len(lengths):
-            is_empty = (lengths == 1) & (run[0][run[1][:-1]] == bos_id)
-            num_empty += int(is_empty.sum())
-            num_doubled += int((~is_empty & np.concatenate([[after_empty], is_empty[:-1]])).sum())
-            after_empty = bool(is_empty[-1])
-    num_tokens = sum(len(shard) for shard in shards)
+        num_empty += int(is_empty.sum())
+        num_doubled += int((~is_empty & np.concatenate([[after_empty], is_empty[:-1]])).sum())
+        after_empty = bool(is_empty[-1])
+    num_tokens = sum(len(tokens) for tokens in shards.values())
     scan.facts = SplitFacts(len(shards), num_tokens, num_documents - num_empty, num_empty)
-    if scan.split == "val":
-        scan.problems += other_bytes(name, sampled, pieces)
-    is_other, sentence = other_tokens(name, sampled, pieces)
-    if sentence:
-        (scan.problems if is_other else scan.notes).append(sentence)
-    has_bos = any(bool((shard == bos_id).any()) for shard in shards)
-    begins = bool(shards[0][0] == bos_id)
-    scan.notes += _bos_notes(name, num_tokens, has_bos, begins, bos_id)
+    _read_sample(scan, sampled, pieces)
+    scan.notes += _bos_notes(name, list(shards.values()), bos_id)
     scan.notes += _empty_notes(name, scan.facts, num_doubled)
 
 
-def _bos_notes(name: str, num_tokens: int, has_bos: bool, begins: bool, bos_id: int) -> Iterator[str]:
+def _read_sample(scan: _Scan, sampled: Mapping[str, Sequence[SampledDocument]], pieces: Pieces) -> None:
+    """Bytes (of validation text) and tokens of sampled documents, for each shard.
+
+    Parts of documents are looked at only where no whole one was sampled.
+    """
+    whole = {place: [document for document in documents if document.whole] for place, documents in sampled.items()}
+    for place, documents in (whole if any(whole.values()) else sampled).items():
+        if scan.split == "val":
+            scan.problems += other_bytes(place, documents, pieces)
+        is_other, sentence = other_tokens(place, documents, pieces)
+        if sentence:
+            (scan.problems if is_other else scan.notes).append(sentence)
+
+
+def _bos_notes(name: str, shards: Sequence[np.ndarray], bos_id: int) -> Iterator[str]:
     """How documents without BOS are scored."""
-    if not has_bos:
+    if not any(bool((tokens == bos_id).any()) for tokens in shards):
         yield (
-            f"{name} holds no BOS (id {bos_id}) in {num_tokens:,} tokens: it is scored as one document without its "
-            "first token, and documents that are in both splits cannot be found; `data rebuild` writes BOS"
+            f"{name} holds no BOS (id {bos_id}) in {sum(map(len, shards)):,} tokens: it is scored as one document "
+            "without its first token, and documents that are in both splits cannot be found; `data rebuild` writes BOS"
         )
-    elif not begins:
+    elif shards[0][0] != bos_id:
         yield f"{name} begins without BOS (id {bos_id}): the first token is context and is not scored"
 
 

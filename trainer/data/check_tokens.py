@@ -22,8 +22,8 @@ from trainer.data.shards import MOST_IDS
 from trainer.data.tokenizer import Tokenizer, read_model
 
 SAMPLED_DOCUMENTS = 64
-"""About how many documents of a split are decoded and tokenised again."""
-MOST_TOKENS = 100_000
+"""Documents of a split that are decoded and tokenised again; of each shard a quarter of that at least."""
+MOST_TOKENS = 20_000
 """Of a longer document, only the beginning is."""
 CUT_TOKENS = 16
 """Last tokens in which a cut document may differ from its text tokenised again."""
@@ -137,39 +137,34 @@ def sample(run: Run, most: int, number: int, bos_id: int) -> Iterator[SampledDoc
         yield SampledDocument(number + int(i), np.array(ids[:MOST_TOKENS]), begins and len(ids) <= MOST_TOKENS)
 
 
-def other_bytes(split: str, sampled: Sequence[SampledDocument], pieces: Pieces) -> Iterator[str]:
-    """The problem of the first sampled document whose decoded bytes are not those that are counted."""
-    for document in _complete(sampled):
+def other_bytes(place: str, documents: Sequence[SampledDocument], pieces: Pieces) -> Iterator[str]:
+    """The problem of the first document of a place whose decoded bytes are not those that are counted."""
+    for document in documents:
         counted, decoded = _bytes(document, pieces)
         if counted != decoded:
             yield (
-                f"document {document.number:,} of {split} counts as {counted:,} bytes but decodes to {decoded:,} by "
-                f"{pieces.source}; {REMEDY}"
+                f"document {document.number:,} of the split, in {place}, counts as {counted:,} bytes but decodes to "
+                f"{decoded:,} by {pieces.source}; {REMEDY}"
             )
             return
 
 
-def other_tokens(split: str, sampled: Sequence[SampledDocument], pieces: Pieces) -> tuple[bool, str]:
-    """Whether most sampled documents become other tokens when their text is tokenised again, and a sentence.
+def other_tokens(place: str, documents: Sequence[SampledDocument], pieces: Pieces) -> tuple[bool, str]:
+    """Whether most documents of a place become other tokens when their text is tokenised again, and a sentence.
 
     Documents whose text is lost in part are left out. The sentence is empty if all become the same tokens.
     """
     lost = pieces.of_kind(Piece.UNKNOWN, Piece.UNUSED)
-    documents = [document for document in _complete(sampled) if not np.isin(document.ids, lost).any()]
-    differing = [document.number for document in documents if not _same_again(document, pieces)]
+    kept = [document for document in documents if not np.isin(document.ids, lost).any()]
+    differing = [document.number for document in kept if not _same_again(document, pieces)]
     if not differing:
         return False, ""
-    is_other = 2 * len(differing) > len(documents)
-    verdict = f": another tokenizer made the shards; {REMEDY}" if is_other else ""
+    is_other = 2 * len(differing) > len(kept)
+    verdict = f": another tokenizer made the shard; {REMEDY}" if is_other else ""
     return is_other, (
-        f"{len(differing)} of {len(documents)} documents sampled from {split} give other tokens when {pieces.source} "
-        f"tokenises their text again (the first is document {differing[0]:,}){verdict}"
+        f"{len(differing)} of {len(kept)} documents sampled from {place} give other tokens when {pieces.source} "
+        f"tokenises their text again (the first is document {differing[0]:,} of the split){verdict}"
     )
-
-
-def _complete(sampled: Sequence[SampledDocument]) -> Sequence[SampledDocument]:
-    """Parts of documents are looked at only where no whole one was sampled."""
-    return [document for document in sampled if document.whole] or sampled
 
 
 def _bytes(document: SampledDocument, pieces: Pieces) -> tuple[int, int]:

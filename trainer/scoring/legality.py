@@ -1,7 +1,8 @@
 """The validation-text ledger: gives windows to score, and tokens for learning only after they were scored.
 
-The only code that opens validation shards. A scorer receives windows and returns logits; the ledger computes the
-scores. Training rows of a chunk are given only after every target in it was scored exactly once over all ranks.
+The only code that shows validation tokens to a model (`data/check_data.py` counts them beforehand). A scorer receives
+windows and returns logits; the ledger computes the scores. Training rows of a chunk are given only after every target
+in it was scored exactly once over all ranks.
 Enforces conditions E1-E6, E12 and E13 (docs/recipe.md 1.4).
 
 The ledger cannot check that the model is causal within a window; a perturbation test does.

@@ -18,7 +18,7 @@ from trainer.data.scale import trivial_scores
 from trainer.data.shard_files import Split
 from trainer.data.shards import read_split, write_split
 from trainer.data.tokenizer import Tokenizer, train_tokenizer
-from trainer.spec.errors import DataError
+from trainer.spec.errors import DataError, UserError
 from trainer.spec.record import Metric
 from trainer.stages.checked_data import sound_data
 from trainer.stages.context import StageContext
@@ -38,7 +38,7 @@ def require_sound_data(context: StageContext) -> None:
         context.tell("train_text", 0.0, "checking the shards")
         try:
             sound_data(context.recipe.data, context.store.root)
-        except DataError as error:
+        except UserError as error:
             complaint = str(error)
     if complaint := context.ranks.broadcast_object(complaint):
         raise DataError(complaint)

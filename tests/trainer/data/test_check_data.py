@@ -123,7 +123,16 @@ def test_shards_of_another_tokenizer_of_the_same_size_are_refused(data, tmp_path
     other = Tokenizer(train_tokenizer([text[::-1] for text in TEXTS], VOCAB_SIZE))
     rewrite(data.folder, split, np.concatenate([[BOS, *other.encode(text)] for text in texts_of(data, split)]))
     assert "give other tokens when tokenizer" in only_problem(data)
-    assert "another tokenizer made the shards" in only_problem(data)
+    assert "another tokenizer made the shard;" in only_problem(data)
+
+
+def test_one_shard_of_another_tokenizer_among_many_is_refused_by_its_name(data):
+    other = Tokenizer(train_tokenizer([text[::-1] for text in TEXTS], VOCAB_SIZE))
+    texts, tokens = texts_of(data, "train"), tokens_of(data.folder, "train")
+    foreign = rewrite(data.folder, "train", np.concatenate([[BOS, *other.encode(text)] for text in texts[:9]]), index=1)
+    rewrite(data.folder, "train", tokens, index=2)
+    rewrite(data.folder, "train", tokens, index=3)
+    assert f"documents sampled from {foreign} give other tokens" in only_problem(data)
 
 
 def test_another_tokenizer_than_the_recorded_one_is_refused_by_its_digest(data, tmp_path):
@@ -139,7 +148,7 @@ def test_bytes_that_are_no_text_are_refused(data):
     tokens = tokens_of(data.folder, "val")
     lone_byte = 4 + 0x9F  # byte pieces follow the four control pieces
     rewrite(data.folder, "val", [*tokens[:5], lone_byte, *tokens[5:]])
-    assert "document 0 of the validation split counts as" in only_problem(data)
+    assert "document 0 of the split, in " in only_problem(data)
 
 
 def test_documents_cut_in_the_middle_of_a_character_are_fine(data):
