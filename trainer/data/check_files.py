@@ -7,12 +7,12 @@ above the folder. Problems are sentences that name the file and the remedy; noth
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from trainer.data.fetch import file_digest, recorded_digests
-from trainer.data.shard_files import DIGESTS, MANIFEST, SPLITS, present_shards, shard_name
+from trainer.data.shard_files import DIGESTS, MANIFEST, SPLITS, Split, present_shards, shard_name
 
 MODEL = ".model"
 """End of the name under which a folder of shards records the digest of the tokenizer that made them."""
@@ -38,9 +38,9 @@ def file_problems(folder: Path, tokenizer: Path) -> Iterator[str]:
     for name in sorted(present - recorded.keys()) if recorded else ():
         yield f"{folder / name} is not among the files that {DIGESTS} records; remove it, or {RESTORE}"
     for split in SPLITS:
-        for index in range(len(present_shards(folder, split))):
-            if (name := shard_name(split, index)) not in present | recorded.keys():
-                yield f"{folder / name} is missing, though later shards of the split are here; {RESTORE}"
+        for name in _skipped(split, [path.name for path in present_shards(folder, split)]):
+            if name not in recorded:
+                yield f"{folder / name} is missing between other shards of the split; {RESTORE}"
     digest = recorded_digests(tokenizer.parent).get(tokenizer.name, "")
     if digest and not any(name.endswith(MODEL) for name in recorded):
         yield from _other_tokenizer(tokenizer, digest, f"what {tokenizer.parent / DIGESTS} records")
@@ -67,7 +67,17 @@ def manifest_problems(folder: Path, counted: Mapping[str, int]) -> Iterator[str]
         expected = stats.get(name)
         if not isinstance(expected, int) or found == expected or (name == "files_train" and found < expected):
             continue
-        yield f"{folder} has {name} = {found:,}, but {path} says {expected:,} of {folder.name}; {RESTORE}"
+        yield (
+            f"{folder} has {name} = {found:,}, but {path} says {expected:,} of {folder.name}; {RESTORE}, or remove the "
+            "manifest if it is not that of these shards"
+        )
+
+
+def _skipped(split: Split, names: Sequence[str]) -> Iterator[str]:
+    """Names between the first and the last shard that are not among them; some programs count from 1."""
+    numbers = [int(name.removesuffix(".bin").rpartition("_")[2]) for name in names]
+    if numbers:
+        yield from (shard_name(split, number) for number in sorted({*range(numbers[0], numbers[-1])} - {*numbers}))
 
 
 def _other_tokenizer(tokenizer: Path, digest: str, source: str) -> Iterator[str]:

@@ -1,14 +1,16 @@
 """A sweep begins only if its shards are sound, by the rules of `trainer data check`; the report has their counts."""
 
 import json
+import sys
 
 import pytest
 from rich.console import Console
 
+from orchestrator.cli import main
 from orchestrator.run import data_preflight
 from orchestrator.run.preflight import preflight
 from orchestrator.sweep.notes import data_words
-from orchestrator.sweep.sweep import open_sweep
+from orchestrator.sweep.sweep import find_sweep, open_sweep
 from tests.orchestrator.spaces import space_of
 from tests.trainer import shards_on_disk
 from tests.trainer.shards_on_disk import VOCAB_SIZE, change, copy, rewrite, tokens_of
@@ -48,6 +50,22 @@ def test_a_cut_validation_shard_is_refused_before_the_first_run_even_without_che
     change(data.folder, "val", tokens[: len(tokens) // 4])
     with pytest.raises(DataError, match=r"'small' is not begun(.|\n)*fineweb_val_000000\.bin has SHA-256 .* was .*cut"):
         begin(tmp_path, data)
+
+
+def test_the_command_ends_with_status_2_and_no_run(data, tmp_path, monkeypatch, capsys):
+    rewrite(data.folder, "val", [1, 900, 7])
+    (tmp_path / "space.yaml").write_text(SPACE)
+    named = {"data.source": "shards", "data.folder": data.folder, "data.tokenizer": data.tokenizer}
+    changes = [word for key, value in named.items() for word in ("--set", f"{key}={value}")]
+    words = ["orchestrator", "sweep", str(tmp_path / "space.yaml"), "--inline", "--store", str(tmp_path / "runs")]
+    monkeypatch.setattr(sys, "argv", [*words, *changes])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert "fineweb_val_000000.bin holds id 900" in said
+    assert "Traceback" not in said
+    assert find_sweep(tmp_path / "runs", "small").records() == {}
 
 
 def test_a_tokenizer_larger_than_the_vocabulary_is_refused_before_training(data, tmp_path):

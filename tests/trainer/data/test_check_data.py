@@ -14,6 +14,7 @@ from trainer.data import check_data as checking
 from trainer.data.build import rebuild
 from trainer.data.byte_counts import ByteTable
 from trainer.data.check_data import check_data
+from trainer.data.corpus import read_stdlib
 from trainer.data.data_report import DataReport
 from trainer.data.documents import KnownDocuments, document_runs
 from trainer.data.fetch import Fetched, file_digest, record_digest
@@ -76,6 +77,30 @@ def test_built_shards_are_sound_and_counted(data):
     assert report.val.documents + report.train.documents == len(TEXTS)
     tokens = tokens_of(data.folder, "val")
     assert report.val_bytes == len(Tokenizer(data.tokenizer).decode(tokens).encode())
+
+
+def published(folder, fineweb_model) -> Fetched:
+    """Shards of the standard library's text by the challenge's tokenizer, which normalises."""
+    texts = [document.text for document in read_stdlib().val]
+    tokenizer = Tokenizer(fineweb_model)
+    for split, part in (("val", texts[:6]), ("train", texts[6:])):
+        write_split(folder, split, [tokenizer.encode(text) for text in part], BOS, 8192)
+    return Fetched(folder, fineweb_model)
+
+
+def test_shards_of_the_published_tokenizer_are_sound_and_count_the_normalised_text(tmp_path, fineweb_model):
+    report = checked(published(tmp_path, fineweb_model))
+    normalize = sentencepiece.SentencePieceProcessor(model_file=str(fineweb_model)).normalize
+    texts = [normalize(document.text).replace("\u2581", " ") for document in read_stdlib().val[:6]]
+    assert report.problems == ()
+    assert report.val_bytes == sum(len(text.encode()) for text in texts)
+
+
+def test_shards_of_a_larger_tokenizer_are_refused_under_a_smaller_one(tmp_path, fineweb_model, data):
+    shards = published(tmp_path / "shards", fineweb_model).folder
+    problems = check_data(shards, data.tokenizer).problems
+    assert len(problems) == 2
+    assert all(" has 320 pieces: another tokenizer made the shards" in problem for problem in problems)
 
 
 def test_text_that_a_tokenizer_without_byte_fallback_loses_is_refused_by_document(tmp_path):
@@ -223,7 +248,7 @@ def say_fewer_shards_in_the_manifest(data):
         (lose_a_train_shard, "fineweb_train_000001.bin is missing, though SHA256.json records it; fetch or build"),
         (add_an_unrecorded_shard, "fineweb_train_000001.bin is not among the files that SHA256.json records; remove"),
         (change_a_token, "fineweb_train_000000.bin has SHA-256"),
-        (skip_a_number, "fineweb_train_000001.bin is missing, though later shards of the split are here"),
+        (skip_a_number, "fineweb_train_000001.bin is missing between other shards of the split"),
         (damage_the_header, "fineweb_train_000000.bin has"),
         (say_more_documents_in_the_manifest, "has docs_val = 2, but"),
         (say_fewer_shards_in_the_manifest, "has files_train = 1, but"),
@@ -232,6 +257,13 @@ def say_fewer_shards_in_the_manifest(data):
 def test_a_folder_that_does_not_meet_its_record_is_refused_by_file(data, damage, complaint):
     damage(data)
     assert complaint in only_problem(data)
+
+
+def test_shards_may_be_numbered_from_one(data):
+    rewrite(data.folder, "train", tokens_of(data.folder, "train"), index=1)
+    unrecorded(data)
+    (data.folder / "fineweb_train_000000.bin").unlink()
+    assert checked(data).problems == ()
 
 
 def test_unreadable_digests_are_refused_by_file(data):

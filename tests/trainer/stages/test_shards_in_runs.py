@@ -6,12 +6,17 @@ import re
 import numpy as np
 import pytest
 
+from tests.fakes import on_ranks
 from tests.trainer import shards_on_disk
 from tests.trainer.cli import trainer
 from tests.trainer.shards_on_disk import TEXTS, VOCAB_SIZE, change, copy, recipe_of, rewrite, texts_of, tokens_of
 from tests.trainer.stages.conftest import run
 from trainer.data.fetch import Fetched
 from trainer.data.tokenizer import Tokenizer
+from trainer.spec.errors import DataError
+from trainer.stages.context import StageContext
+from trainer.stages.prepare import require_sound_data
+from trainer.store.local import StageStore
 
 BOS = 1
 
@@ -99,6 +104,20 @@ def test_a_file_is_not_scored_on_unsound_shards(data, tmp_path):
     (tmp_path / "recipe.yaml").write_text(recipe_of(data).model_dump_json())
     done = trainer("score", tmp_path / "no.pt", "--preset", tmp_path / "recipe.yaml", "--store", tmp_path / "runs")
     assert "holds the piece '<unk>'" in str(done.exception)
+
+
+def test_every_rank_is_refused_by_what_the_first_one_finds(data, tmp_path):
+    is_cut_to_a_quarter(data)
+    recipe = recipe_of(data)
+
+    def refusal(ranks):
+        with pytest.raises(DataError) as refused:
+            require_sound_data(StageContext(recipe, "run", StageStore(tmp_path), {}, ranks))
+        return str(refused.value)
+
+    first, second = on_ranks(2, refusal)
+    assert first == second
+    assert "fineweb_val_000000.bin" in first
 
 
 def doubled_bos(tokens):
