@@ -51,6 +51,17 @@ def test_what_is_here_and_sound_is_not_fetched_again_and_a_damaged_file_is(mirro
     assert fetched(mirror, out) == ["fineweb_val_000000.bin"]
 
 
+def test_a_changed_tokenizer_is_fetched_again_and_its_digest_recorded_with_the_shards(mirror, tmp_path):
+    out = tmp_path / "d"
+    fetched(mirror, out)
+    folder, tokenizer = paths(out)
+    recorded = fetching.recorded_digests(folder)
+    assert recorded[tokenizer.name] == fetching.file_digest(tokenizer)
+    tokenizer.write_bytes(b"changed")
+    assert fetched(mirror, out) == [tokenizer.name]
+    assert fetching.recorded_digests(folder) == recorded
+
+
 def test_an_interrupted_file_goes_on_where_it_stopped(mirror, tmp_path):
     origin = paths(mirror / "datasets")[0] / "fineweb_train_000000.bin"
     half = origin.stat().st_size // 2
@@ -111,6 +122,16 @@ def rebuilt(tmp_path: Path, built: Path, texts: list[str], val_documents: int) -
     done = trainer("data", "rebuild", documents, *arguments)
     assert done.exit_code == 0, done.output
     return tmp_path / "d"
+
+
+def test_build_and_rebuild_end_with_what_a_check_of_the_new_shards_finds(built, tmp_path):
+    documents = tmp_path / "docs.jsonl"
+    documents.write_text("".join(json.dumps({"text": text}) + "\n" for text in [*TEXTS[:9], "", *TEXTS[20:]]))
+    done = trainer(
+        "data", "rebuild", documents, "--tokenizer", paths(built)[1], "--out", tmp_path / "d", "--val-documents", 10
+    )
+    assert "validation  9 documents" in done.output
+    assert "note the validation split holds 1 empty documents (BOS after BOS) beside 9 with text" in done.output
 
 
 def test_rebuild_keeps_the_first_documents_for_validation_in_order(built, tmp_path):
