@@ -45,7 +45,7 @@ NAMES: dict[Split, str] = {"train": "the training split", "val": "the validation
 def check_data(folder: Path, tokenizer: Path) -> DataReport:
     """What the shards hold, why they may not be scored, and what should be known of them.
 
-    Takes about 2 s for the validation split of 62 million tokens and 1 s for each training shard of 100 million.
+    Takes 2.6 s for a validation split of 62 million tokens and 1.2 s for each training shard of 100 million.
     Raises DataError if there is no such folder, or if the tokenizer's bytes cannot be counted at all.
     """
     if not tokenizer.is_file():
@@ -137,12 +137,13 @@ def _read_documents(scan: _Scan, shards: Shards, pieces: Pieces, visit: Callable
     num_documents = num_empty = num_doubled = 0
     after_empty, place = False, str(next(iter(shards)))
     sampled: dict[str, list[SampledDocument]] = defaultdict(list)
-    for run in document_runs(list(shards.values()), bos_id):
+    has_bos = any(bool((tokens == bos_id).any()) for tokens in shards.values())
+    for run in document_runs(list(shards.values()), bos_id) if has_bos else [_beginning(shards)]:
+        place = places.get(id(run[0]), place)  # a document across a border begins in the shard before
         visit(run)
         lengths = np.diff(run[1])
         if not len(lengths):
             continue
-        place = places.get(id(run[0]), place)  # a document across a border begins in the shard before
         sampled[place] += sample(run, most, num_documents, bos_id)
         is_empty = (lengths == 1) & (run[0][run[1][:-1]] == bos_id)
         num_documents += len(lengths)
@@ -152,7 +153,7 @@ def _read_documents(scan: _Scan, shards: Shards, pieces: Pieces, visit: Callable
     num_tokens = sum(len(tokens) for tokens in shards.values())
     scan.facts = SplitFacts(len(shards), num_tokens, num_documents - num_empty, num_empty)
     _read_sample(scan, sampled, pieces)
-    scan.notes += _bos_notes(name, list(shards.values()), bos_id)
+    scan.notes += _bos_notes(name, num_tokens, has_bos, bool(next(iter(shards.values()))[0] == bos_id), bos_id)
     scan.notes += _empty_notes(name, scan.facts, num_doubled)
 
 
@@ -170,14 +171,20 @@ def _read_sample(scan: _Scan, sampled: Mapping[str, Sequence[SampledDocument]], 
             (scan.problems if is_other else scan.notes).append(sentence)
 
 
-def _bos_notes(name: str, shards: Sequence[np.ndarray], bos_id: int) -> Iterator[str]:
+def _beginning(shards: Shards) -> Run:
+    """The first shard of a split without BOS, to stand for its single document, which may not fit the memory."""
+    tokens = next(iter(shards.values()))
+    return tokens, np.array([0, len(tokens)])
+
+
+def _bos_notes(name: str, num_tokens: int, has_bos: bool, begins: bool, bos_id: int) -> Iterator[str]:
     """How documents without BOS are scored."""
-    if not any(bool((tokens == bos_id).any()) for tokens in shards):
+    if not has_bos:
         yield (
-            f"{name} holds no BOS (id {bos_id}) in {sum(map(len, shards)):,} tokens: it is scored as one document "
+            f"{name} holds no BOS (id {bos_id}) in {num_tokens:,} tokens: it is scored as one document "
             "without its first token, and documents that are in both splits cannot be found; `data rebuild` writes BOS"
         )
-    elif shards[0][0] != bos_id:
+    elif not begins:
         yield f"{name} begins without BOS (id {bos_id}): the first token is context and is not scored"
 
 
