@@ -17,7 +17,8 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from orchestrator.commands.app import app as orchestrator_app
-from orchestrator.space.load_space import REFUSED, SpaceFile
+from orchestrator.space.load_space import SpaceFile
+from orchestrator.space.wandb_words import REFUSED, REFUSED_OF_METRIC
 from trainer.cli import app as trainer_app
 from trainer.spec.field_index import FIELDS, FieldInfo
 from trainer.spec.section import Section
@@ -84,7 +85,8 @@ def search_space() -> str:
                 inspect.getdoc(section) or "",
             ]
             parts.append(section_table(section))
-    refused = [(code(word), reason) for word, reason in REFUSED.items()]
+    words = REFUSED | {f"metric.{word}": reason for word, reason in REFUSED_OF_METRIC.items()}
+    refused = [(code(word), reason) for word, reason in words.items()]
     return joined([*parts, "## Words of W&B that are refused", table(("word", "why"), refused)])
 
 

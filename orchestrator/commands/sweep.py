@@ -190,6 +190,8 @@ def _search_space(
         trials=trials,
         warm_start=warm_start,
     )
+    for note in read.notes:
+        console_for(stderr=True).print(note, soft_wrap=True)
     return read if price is None else read.at_price(price)
 
 

@@ -115,10 +115,10 @@ def _trial(space: SearchSpace, configuration: Configuration) -> FrozenTrial:
 def _distribution(item: Parameter) -> BaseDistribution:
     if item.between and item.integer:
         low, high = item.ends
-        return IntDistribution(low, high, log=item.log, step=1 if item.log else int(item.q or 1))
+        return IntDistribution(low, high, log=item.log, step=int(item.step) if item.quantized else 1)
     if item.between:
         low, high = item.ends
-        return FloatDistribution(low, high, log=item.log, step=None if item.log else item.q)
+        return FloatDistribution(low, high, log=item.log, step=item.step if item.quantized else None)
     return CategoricalDistribution([_plain(item, value) for value in item.choices or ()])
 
 

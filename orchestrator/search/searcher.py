@@ -176,19 +176,23 @@ class Searcher:
 
 
 def _suggest_one(trial: optuna.Trial, key: str, item: Parameter) -> Any:
+    if item.choices is not None and len(item.choices) == 1:
+        return item.choices[0]
+    if item.by_share:
+        return item.at(trial.suggest_float(key, 0.0, 1.0))
+    if item.choices is not None and not item.between:
+        return item.choices[trial.suggest_categorical(key, list(range(len(item.choices))))]
     low, high = item.ends
     if item.choices is None:
         return trial.suggest_float(key, low, high, log=item.log)
-    if len(item.choices) == 1:
-        return item.choices[0]
-    if not item.between:
-        return item.choices[trial.suggest_categorical(key, list(range(len(item.choices))))]
     if item.log:
         return trial.suggest_int(key, low, high, log=True)
     return item.choices[trial.suggest_int(key, 0, len(item.choices) - 1)]
 
 
 def _encoded(item: Parameter, value: Any) -> Any:
-    """The value as Optuna stores it: its position among the choices, or itself for continuous and logarithmic
-    ranges."""
+    """The value as Optuna stores it: a share of what is drawn for the distributions that Optuna does not have, else its
+    position among the choices, or itself for continuous and logarithmic ranges."""
+    if item.by_share:
+        return item.share_of(value)
     return value if item.choices is None or item.log else item.choices.index(value)

@@ -141,6 +141,14 @@ def _about_method(space: SearchSpace, whole: bool) -> Iterator[Complaint]:
             )
     elif endless and whole and space.run_cap is None:
         yield f"run_cap is missing: method {space.method} would never end; for example run_cap: 20, or --trials 20", ()
+    if space.method != "random":
+        for key, item in space.parameters.items():
+            if item.probabilities is not None:
+                yield (
+                    f"parameters.{key}: probabilities are of method random, and the method is {space.method}; write "
+                    f"method: random, or leave them out: {{values: {item.values}}}",
+                    ("parameters", key, "probabilities"),
+                )
     if space.method == "cmaes":
         fit = [key for key, item in space.parameters.items() if item.between and item.varies and not item.when]
         if len(fit) < 2:
@@ -251,7 +259,18 @@ def _checked_values(space: SearchSpace) -> list[dict[str, Any]]:
 
 def _at_its_key(line: str, parameters: Mapping[str, Parameter]) -> Complaint:
     key = line.split(" ")[0]
-    return (line, ("parameters", key)) if key in parameters else (line, ("parameters",))
+    if key not in parameters:
+        return line, ("parameters",)
+    return f"{line}{_reached(parameters[key])}", ("parameters", key)
+
+
+def _reached(item: Parameter) -> str:
+    """How far a distribution goes that has no ends of its own, or rounds them, and what would stay inside."""
+    if not item.by_share or not item.between:
+        return ""
+    low, high = item.ends
+    other = "a smaller sigma, or " if "normal" in str(item.distribution) else ""
+    return f"; {item.distribution} draws {low:.4g} .. {high:.4g}: give {other}distribution: uniform with min and max"
 
 
 def _without_effect(key: str, switch: tuple[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Reads a search space file and names everything that is wrong with it at once, each with line and column.
 
-The vocabulary is W&B's, over dotted recipe keys; what W&B lacks (seeds, baseline, constraints, `when`) is added.
-Keys of W&B that this version does not support are refused.
+The vocabulary is W&B's, over dotted recipe keys; what W&B lacks (seeds, baseline, constraints, `when`) is added. What
+W&B has and a search space lacks is refused by `wandb_words`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from pydantic import BeforeValidator, NonNegativeInt, PositiveInt, ValidationErr
 from pydantic import Field as PydanticField
 
 from orchestrator.space.checks import complaints_about
-from orchestrator.space.parameter import Parameter
+from orchestrator.space.key_kind import complaint_of_kind, of_kind
+from orchestrator.space.parameter import Parameter, reads_as_number
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.space.sections import Compare, Guard, Limit, Metric, Race, Rungs, SpaceError, Spending, listed
+from orchestrator.space.wandb_words import refused_keys, without
 from trainer.spec.errors import ProblemsError, RecipeError, did_you_mean
 from trainer.spec.field_index import FIELDS
 from trainer.spec.load import load_preset
@@ -27,14 +29,6 @@ from trainer.spec.recipe import Recipe, Section
 from trainer.spec.yaml_text import YamlText, read_text
 
 DEFAULT_SEEDS = (1337, 42, 2025)
-REFUSED = {
-    "program": "a sweep here runs recipes, not programs; remove it and name the recipe: preset: tiny",
-    "command": "a sweep here runs recipes, not commands; remove it and name the recipe: preset: tiny",
-    "early_terminate": "runs are not cut short: a cooldown decides at the end; prune configurations after short "
-    "schedules instead, stopping: {rule: asha} or {rule: median}, or between seeds, stopping: {rule: race}",
-}
-
-
 RULES: Mapping[str, type[Section]] = {"race": Race, "asha": Rungs, "median": Rungs}
 
 
@@ -160,9 +154,10 @@ def _flattened(text: YamlText) -> tuple[dict[str, Any], dict[str, tuple[str, ...
         raise SpaceError(text.source, ["the file holds no mapping; it needs at least preset and parameters"])
     if odd := [key for key in text.value if not isinstance(key, str)]:
         raise SpaceError(text.source, [f"{key!r} is no key: keys are words ({text.where((key,))})" for key in odd])
-    refused = [key for key in text.value if key in REFUSED]
-    problems = [f"{key}: {REFUSED[key]} ({text.where((key,))})" for key in refused]
-    tree = {key: value for key, value in text.value.items() if key not in refused}
+    problems, tree = [], text.value
+    for path, complaint in refused_keys(text.value):
+        problems.append(f"{complaint} ({text.where(path)})")
+        tree = without(tree, path)
     paths: dict[str, tuple[str, ...]] = {}
     blocks: dict[str, Any] = {}
 
@@ -231,13 +226,15 @@ def _complaints(item: Mapping[str, Any], place: Sequence[str | int]) -> list[str
         return [_joined(key, line) for line in str(item["ctx"]["error"]).split("\n")]
     if item["type"] == "literal_error":
         known, written = re.findall(r"'([^']*)'", item["ctx"]["expected"]), str(item["input"])
-        longer = [name for name in known if name.startswith(written)]  # W&B's log_uniform is log_uniform_values here
-        near = f"; did you mean '{longer[0]}'?" if written and longer else did_you_mean(written, known)
-        return [f"{key} = {item['input']!r} is unknown{near}; known: {', '.join(known)}"]
+        return [f"{key} = {item['input']!r} is unknown{did_you_mean(written, known)}; known: {', '.join(known)}"]
     if item["type"] == "model_type" and loc[0] == "parameters":
         kind = "values" if isinstance(item["input"], list) else "value"
         return [f"{key} = {item['input']!r} must be a mapping; for example: {{{kind}: {item['input']}}}"]
-    return [f"{key} = {item['input']!r} {item['msg'].replace('Input should', 'must')}"]
+    quoted = (
+        isinstance(item["input"], str) and item["type"].startswith(("int", "float")) and reads_as_number(item["input"])
+    )
+    hint = f"; it is text, so remove the quotes: {loc[-1]}: {item['input']}" if quoted else ""
+    return [f"{key} = {item['input']!r} {item['msg'].replace('Input should', 'must')}{hint}"]
 
 
 def _joined(key: str, line: str) -> str:
@@ -292,7 +289,7 @@ def _known_parameters(file: SpaceFile, places: Places, problems: list[str]) -> d
         if complaint:
             problems.append(complaint + places.where(("parameters", key)))
         else:
-            known[key] = _of_kind(item, FIELDS[key].type_name)
+            known[key] = of_kind(item, FIELDS[key].type_name)
     return known
 
 
@@ -303,19 +300,8 @@ def _complaint_about_key(key: str, item: Parameter) -> Iterator[str]:
         below = [known for known in FIELDS if known.startswith(f"{key}.")]
         hint = f" is a section; sweep one of its keys, for example {below[0]}" if below else ""
         yield f"parameters.{key}{hint or f' is no recipe key{did_you_mean(key, FIELDS)}'}"
-    elif item.integer and item.distribution is None and FIELDS[key].type_name == "number":
-        yield (
-            f"parameters.{key}: min = {item.min} and max = {item.max} would draw integers alone, but the key is "
-            f"a number; write {item.min}.0 and {item.max}.0, or distribution: int_uniform"
-        )
-
-
-def _of_kind(item: Parameter, type_name: str) -> Parameter:
-    """`uniform` and its like draw numbers with a point unless the key takes integers alone."""
-    if not item.integer or item.distribution in (None, "int_uniform") or "integer" in type_name:
-        return item
-    ends = {name: float(getattr(item, name)) for name in ("min", "max", "q") if getattr(item, name) is not None}
-    return item.model_copy(update=ends)
+    elif complaint := complaint_of_kind(item, FIELDS[key].type_name):
+        yield f"parameters.{key}: {complaint}"
 
 
 def _resolved(

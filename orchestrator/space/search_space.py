@@ -76,6 +76,11 @@ class SearchSpace(Section):
         return self.model_copy(update={"budget": changed})
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What the file's distributions come to where a reader may not expect it."""
+        return tuple(f"parameters.{key}: {item}: {item.note}" for key, item in self.parameters.items() if item.note)
+
+    @property
     def race(self) -> Race | None:
         """The race over seeds, if this is one."""
         return self.stopping if isinstance(self.stopping, Race) else None

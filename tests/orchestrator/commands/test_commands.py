@@ -77,6 +77,13 @@ def call(monkeypatch, capsys, tmp_path):
         ({"name: small": "name: small\nguard: {min_sped: 1}"}, "did you mean 'min_speed'?"),
         ({"name: small": "name: small\nguard: {same: [sharts]}"}, "did you mean 'shards'?"),
         ({"{values: [1]}": "{min: 1.0, max: 2.0, distribution: q_uniform, q: 1e-9}"}, "at most 100,000"),
+        (
+            {"{values: [1]}": "{distribution: q_normal, mu: 1, sigma: 9}"},
+            "give a smaller sigma, or distribution: uniform",
+        ),
+        ({"{values: [1]}": "{distribution: uniform, min: 1.0, max: 2.0}"}, "write min: 1, max: 2 (small.yaml:8:3)"),
+        ({"name: small": "name: small\nproject: mine"}, "start with --wandb PROJECT (small.yaml:3:1)"),
+        ({"name: small": "name: small\nrun_cap: '20'"}, "remove the quotes: run_cap: 20 (small.yaml:3:1)"),
         ({"{ttt.mode: off}}": "{ttt.mode: off}, margin: .nan}"}, "margin"),
     ],
     ids=lambda value: str(value)[:40],
@@ -91,6 +98,15 @@ def test_a_wrong_space_ends_in_a_message_and_status_2(call, tmp_path, change, ex
         assert expected in err
         assert "Traceback" not in err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_plan_says_what_a_distribution_comes_to(call, tmp_path):
+    drawn = "{distribution: q_uniform, min: 0.05, max: 0.24, q: 0.1}"
+    text = SPACE.replace("compare:", f"  ttt.momentum: {drawn}\ncompare:")
+    (tmp_path / "small.yaml").write_text(text)
+    _, out, err = call("plan", "small.yaml", "--format", "json")
+    assert "parameters.ttt.momentum: 0.1 .. 0.2 (q_uniform, step 0.1): multiples of 0.1: 0.1, 0.2" in err
+    assert "multiples" not in out
 
 
 @pytest.mark.parametrize(

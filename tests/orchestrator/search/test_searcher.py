@@ -196,7 +196,7 @@ def test_constants_integers_and_steps_keep_their_kind(tmp_path):
         assert values["ttt.mode"] == "score_first"
         assert values["ttt.epochs"] in (1, 2, 3)
         assert isinstance(values["ttt.epochs"], int)
-        assert values["ttt.momentum"] in (0.1, 0.3, 0.5, 0.7, 0.9)
+        assert values["ttt.momentum"] in (0.2, 0.4, 0.6, 0.8)
 
 
 def test_values_the_recipe_refuses_are_never_proposed(tmp_path):

@@ -185,7 +185,7 @@ def test_thresholds_prices_and_words_do_not_change_the_identity(tmp_path):
         (("min: 5e-4", "min: 0.0"), "min = 0.0 must be greater than 0, for log_uniform_values draws the logarithm"),
         (("min: 5e-4", "min: '5e-4'"), "ttt.lr.min = '5e-4' must be a number; it is text, so remove the quotes"),
         (("min: 5e-4,", ""), "parameters.ttt.lr: min is missing beside max"),
-        (("log_uniform_values", "log_uniform"), "is unknown; did you mean 'log_uniform_values'?"),
+        (("log_uniform_values", "log_uniform"), "log_uniform takes exponents"),
         (("log_uniform_values", "categorical"), "distribution = categorical needs values, not min/max"),
         (("log_uniform_values", "int_uniform"), "distribution = int_uniform needs integers"),
         (("max: 2e-2", "max: 2e-2, mxa: 3"), "parameters.ttt.lr.mxa is unknown; did you mean 'max'?"),
