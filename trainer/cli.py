@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trainer.data_cli import data_app
+from trainer.spec.certain_failures import refuse_certain_failure
 from trainer.spec.errors import RecipeError, UserError, did_you_mean
 from trainer.spec.field_index import FIELDS, FieldInfo
 from trainer.spec.fingerprint import configuration_id
@@ -67,6 +68,7 @@ def run(
     """Train, compress and score one recipe; stages that the store holds are not run again."""
     values = parse_overrides(overrides) | ({} if seed is None else {"seed": seed})
     loaded = load_preset(preset, values)
+    refuse_certain_failure(loaded.recipe, f"preset {preset}")
     name = run_id or run_id_of(f"{loaded.name}-{configuration_id(loaded.recipe)}", loaded.recipe.seed)
     path = store / "single" / name / "run.json"
     console = Console(stderr=True)

@@ -23,6 +23,7 @@ from orchestrator.search.imputation import imputed, ranked_by_feasibility
 from orchestrator.space.configuration import Outcome, Precedent
 from orchestrator.space.parameter import Parameter
 from orchestrator.space.search_space import SearchSpace
+from trainer.spec.certain_failures import certain_failures
 from trainer.spec.errors import RecipeError
 from trainer.spec.fingerprint import digest
 
@@ -47,7 +48,7 @@ class Searcher:
 
         earlier:  the values chosen so far, in order; their number is the index of the next
         outcomes: by index into `earlier`; missing for configurations that still run
-        Never returns the same values twice, nor values that the recipe refuses.
+        Never returns the same values twice, nor values that the recipe refuses, or whose runs are certain to fail.
         """
         index, end = len(earlier), self._space.num_configurations
         if end is not None and index >= end:
@@ -80,10 +81,9 @@ class Searcher:
 
     def _is_valid(self, values: Mapping[str, Any]) -> bool:
         try:
-            self._space.recipe(values)
+            return not certain_failures(self._space.recipe(values))
         except RecipeError:
             return False
-        return True
 
     def _propose(
         self, earlier: Sequence[Mapping[str, Any]], outcomes: Mapping[int, Outcome], method: str, seed: int

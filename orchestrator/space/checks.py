@@ -15,6 +15,7 @@ from orchestrator.space.parameter import Parameter, wanted_values
 from orchestrator.space.search_space import MOST_PROBES, SearchSpace
 from orchestrator.space.sections import Race, Rungs
 from results.rows.row import COLUMN_TYPES, SCORED_TEXT
+from trainer.spec.certain_failures import certain_failures, refuse_certain_failure
 from trainer.spec.errors import RecipeError, did_you_mean
 from trainer.spec.field_index import FIELDS, disabled_by, value_at
 from trainer.spec.load import unknown_key, with_values
@@ -106,6 +107,8 @@ def _about_baseline(space: SearchSpace, known_base: bool) -> Iterator[Complaint]
     for key in space.compare.baseline:
         if switch := disabled_by(recipe, key):
             yield f"compare.baseline: {_without_effect(key, switch)}", (*path, key)
+    for line in certain_failures(recipe):
+        yield f"compare.baseline: {line}", path
 
 
 def _about_when(space: SearchSpace) -> Iterator[Complaint]:
@@ -195,7 +198,8 @@ def _about_rungs(space: SearchSpace) -> Iterator[Complaint]:
         yield f"stopping: short runs leave out the diagnosis that measures {name}; judge by val_bpb", path
     for rung in space.stopping.rungs:
         try:
-            short_of(space, identify(space, 1, next(iter(space.probes()), {})), rung)
+            short = short_of(space, identify(space, 1, next(iter(space.probes()), {})), rung)
+            refuse_certain_failure(space.recipe(short.values), "stopping.rungs")
         except RecipeError as error:
             yield f"stopping.rungs = {rung:g}: such a short schedule is not valid: {'; '.join(error.problems)}", path
 
@@ -235,6 +239,8 @@ def _about_recipes(space: SearchSpace, whole: bool) -> Iterator[Complaint]:
             for line in error.problems:
                 yield _at_its_key(line, space.parameters)
             continue
+        for line in certain_failures(recipe):
+            yield _at_its_key(line, space.parameters)
         undiagnosed |= not recipe.evaluation.diagnose
         for key in values:
             switch = disabled_by(recipe, key)

@@ -92,7 +92,7 @@ EXEMPT: Mapping[str, str] = {
     "data.source": "the check brings a text of its own",
     "data.val_bytes": "a size of the text; the check brings a text of its own",
     "schedule.form": "each form's warm-down is checked under that form",
-    "schedule.min_multiplier": "a floor that a nano run need not reach; tests/trainer/optim/test_schedule.py",
+    "schedule.min_multiplier": "a floor that a nano run need not reach; tests/trainer/spec/test_schedule.py",
     "averaging.swa_every": "averaging.use is checked",
     "averaging.swa_below": "a threshold; averaging.use is checked",
     "averaging.swa_min_step": "a threshold; averaging.use is checked",

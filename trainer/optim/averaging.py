@@ -1,4 +1,7 @@
-"""Averages of the weights during training (SWA and EMA), always in float32. The model is not changed."""
+"""Averages of the weights during training (SWA and EMA), always in float32. The model is not changed.
+
+When a snapshot is taken is said in `trainer.spec.schedule`.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.spec.recipe import Averaging
-
 NamedTensors = Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]
 """Tensors by name: a state dict, or what `named_parameters` yields."""
-
-
-def takes_snapshot(averaging: Averaging, step: int, multiplier: float) -> bool:
-    """Whether SWA takes the weights as they are after `step` steps.
-
-    A low multiplier alone does not mean that the end is near: a first step of half a minute (compiling) once caused
-    one. Hence the smallest step.
-    """
-    if averaging.swa_every == 0 or step < averaging.swa_min_step:
-        return False
-    return multiplier < averaging.swa_below and step % averaging.swa_every == 0
 
 
 class SWA:

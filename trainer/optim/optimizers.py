@@ -14,9 +14,9 @@ from torch import Tensor
 
 from trainer.optim.groups import parameter_groups
 from trainer.optim.muon import Muon
-from trainer.optim.schedule import muon_momentum
 from trainer.ranks import Ranks
 from trainer.spec import recipe
+from trainer.spec.schedule import muon_momentum
 
 
 class Optimizers:

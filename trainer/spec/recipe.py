@@ -342,10 +342,7 @@ class Recipe(Section):
     """The one source of randomness of a run."""
 
     def complaints(self) -> Iterator[str]:
-        steps, first = self.budget.train_steps, self.averaging.swa_min_step
-        if self.averaging.use == "swa" and steps is not None and first > steps:
-            yield f"averaging.swa_min_step = {first} leaves no snapshot within budget.train_steps = {steps}"
-        if self.ttt.mode != "off" and self.ttt.chunk_tokens < self.evaluation.window_tokens:
+        if self.ttt.mode == "score_first" and self.ttt.chunk_tokens < self.evaluation.window_tokens:
             yield (
                 f"ttt.chunk_tokens = {self.ttt.chunk_tokens} holds no row of evaluation.window_tokens = "
                 f"{self.evaluation.window_tokens}, so nothing would be learned; usual: 32768"

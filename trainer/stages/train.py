@@ -21,15 +21,15 @@ from torch import Tensor
 from trainer.data.loader import Loader, make_loader
 from trainer.data.shards import read_shard, split_files
 from trainer.nn.gpt import GPT, num_parameters
-from trainer.optim.averaging import EMA, SWA, takes_snapshot
+from trainer.optim.averaging import EMA, SWA
 from trainer.optim.optimizers import clip_gradients, make_optimizers
-from trainer.optim.schedule import multiplier, used_fraction, warmdown_is_due
 from trainer.quant.packing import weight_transform
 from trainer.ranks import Ranks
 from trainer.spec.budget import training_ends
 from trainer.spec.errors import UserError
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Metric
+from trainer.spec.schedule import multiplier, takes_snapshot, used_fraction, warmdown_is_due
 from trainer.spec.stage_table import CURVE_FILE
 from trainer.stages.compiling import Graphs, LossOf, Variant, compiler_for, is_compiled, mean_nats
 from trainer.stages.context import Interrupted, StageContext

@@ -84,6 +84,10 @@ def call(monkeypatch, capsys, tmp_path):
         ({"{values: [1]}": "{distribution: uniform, min: 1.0, max: 2.0}"}, "write min: 1, max: 2 (small.yaml:8:3)"),
         ({"name: small": "name: small\nproject: mine"}, "start with --wandb PROJECT (small.yaml:3:1)"),
         ({"name: small": "name: small\nrun_cap: '20'"}, "remove the quotes: run_cap: 20 (small.yaml:3:1)"),
+        (
+            {"ttt.epochs: {values: [1]}": "averaging.swa_every: {values: [5, 6]}\n  budget.train_steps: {value: 20}"},
+            "write averaging.swa_every: 5, or averaging.use: none (small.yaml:8:3)",
+        ),
         ({"{ttt.mode: off}}": "{ttt.mode: off}, margin: .nan}"}, "margin"),
     ],
     ids=lambda value: str(value)[:40],

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.search.imputation import ranked_by_feasibility
 from orchestrator.search.searcher import Searcher
 from orchestrator.space.configuration import Outcome
+from orchestrator.space.sections import SpaceError
 from tests.orchestrator.spaces import TTT, space_of
 
 MANY = """
@@ -224,3 +225,28 @@ def test_chance_asks_for_the_6000th_configuration_at_once(tmp_path):
     started_s = time.process_time()
     assert searcher.ask(earlier, {}) is not None
     assert time.process_time() - started_s < 0.5
+
+
+def test_a_search_asks_no_configuration_whose_run_is_certain_to_fail(tmp_path):
+    text = """
+preset: tiny
+method: random
+run_cap: 17
+seeds: [1]
+parameters:
+  averaging.swa_every: {min: 4, max: 20}
+  budget.train_steps: {value: 20}
+"""
+    space = space_of(tmp_path, text)
+    every = [values["averaging.swa_every"] for values in asked(space, 17, lambda values: Outcome(1.0)) if values]
+    assert sorted(every) == [4, 5, 10, 20]
+
+
+def test_a_baseline_or_a_short_run_that_is_certain_to_fail_is_refused(tmp_path):
+    text = "preset: tiny\nseeds: [1]\nrun_cap: 20\nparameters: {averaging.use: {value: none}, model.rope_base: RANGE}\n"
+    text = text.replace("RANGE", "{min: 1e4, max: 2e4}")
+    with pytest.raises(SpaceError, match="compare.baseline: averaging.swa_every = 70 takes no snapshot"):
+        space_of(tmp_path, text + "compare: {baseline: {averaging.swa_every: 70}}")
+    text = text.replace("averaging.use: {value: none}", "averaging.swa_below: {value: 0.02}")
+    with pytest.raises(SpaceError, match=r"stopping.rungs = 0.25: .* takes no snapshot in budget.train_steps = 30"):
+        space_of(tmp_path, text + "stopping: {rule: asha, rungs: [0.25], calibrate: 4}")

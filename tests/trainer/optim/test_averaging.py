@@ -1,26 +1,11 @@
 import pytest
 import torch
 
-from trainer.optim.averaging import EMA, SWA, takes_snapshot
-from trainer.spec.recipe import Averaging
-
-EVERY_50 = Averaging(swa_every=50, swa_below=0.5, swa_min_step=100)
+from trainer.optim.averaging import EMA, SWA
 
 
 def state(seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
     return {"w": torch.randn(64, 32, generator=torch.Generator().manual_seed(seed)).to(dtype)}
-
-
-@pytest.mark.parametrize(
-    ("step", "multiplier", "taken"),
-    [(100, 0.49, True), (150, 0.0, True), (100, 0.5, False), (101, 0.1, False), (50, 0.1, False), (0, 0.0, False)],
-)
-def test_snapshots_are_spaced_late_and_only_while_the_rate_is_low(step, multiplier, taken):
-    assert takes_snapshot(EVERY_50, step, multiplier) is taken
-
-
-def test_no_snapshots_when_switched_off():
-    assert not takes_snapshot(Averaging(use="none", swa_every=0), 1000, 0.1)
 
 
 def test_swa_is_the_mean_of_its_snapshots():

@@ -5,10 +5,10 @@ from itertools import pairwise
 
 import pytest
 
-from trainer.optim.averaging import takes_snapshot
 from trainer.ranks import Ranks
 from trainer.spec.load import load_preset
 from trainer.spec.recipe import Averaging, Recipe
+from trainer.spec.schedule import takes_snapshot
 from trainer.stages.train import Decision
 from trainer.stages.training_clock import TrainingClock
 

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.optim.schedule import multiplier, muon_momentum, warmdown_is_due
-from trainer.spec.recipe import Budget, Muon, Schedule
+from trainer.spec.recipe import Averaging, Budget, Muon, Schedule
+from trainer.spec.schedule import multiplier, muon_momentum, takes_snapshot, warmdown_is_due
 
 ITERATIONS = Schedule(form="iterations", warmdown_steps=100)
 FRACTION = Schedule(form="fraction", warmdown_fraction=0.5)
+EVERY_50 = Averaging(swa_every=50, swa_below=0.5, swa_min_step=100)
 STEPS, CLOCK, BOTH = Budget(train_steps=1000), Budget(train_s=600.0), Budget(train_steps=1000, train_s=600.0)
 
 
@@ -108,5 +109,17 @@ def test_muon_momentum_without_warmup_is_final_at_once():
 
 
 def test_the_schedule_needs_no_torch():
-    code = "import sys, trainer.optim.schedule; print('torch' in sys.modules)"
+    code = "import sys, trainer.spec.schedule; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("step", "multiplier", "taken"),
+    [(100, 0.49, True), (150, 0.0, True), (100, 0.5, False), (101, 0.1, False), (50, 0.1, False), (0, 0.0, False)],
+)
+def test_snapshots_are_spaced_late_and_only_while_the_rate_is_low(step, multiplier, taken):
+    assert takes_snapshot(EVERY_50, step, multiplier) is taken
+
+
+def test_no_snapshots_when_switched_off():
+    assert not takes_snapshot(Averaging(use="none", swa_every=0), 1000, 0.1)

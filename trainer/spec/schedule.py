@@ -1,11 +1,11 @@
-"""Learning-rate multiplier and Muon's momentum during a run, as pure functions of step and clock.
+"""Learning-rate multiplier, Muon's momentum and SWA's snapshots during a run, as pure functions of step and clock.
 
 No clock is read here: the caller measures times on the first rank and broadcasts the result.
 """
 
 from __future__ import annotations
 
-from trainer.spec.recipe import Budget, Muon, Schedule
+from trainer.spec.recipe import Averaging, Budget, Muon, Schedule
 
 SETTLED_FRACTION = 0.1
 """Used fraction of the clock before which no step estimate starts the warm-down for good."""
@@ -37,6 +37,17 @@ def warmdown_is_due(schedule: Schedule, budget: Budget, elapsed_s: float, fast_s
         return False
     left_s = budget.loop_s - elapsed_s
     return elapsed_s >= SETTLED_FRACTION * budget.loop_s and left_s <= schedule.warmdown_steps * fast_step_s
+
+
+def takes_snapshot(averaging: Averaging, step: int, multiplier: float) -> bool:
+    """Whether SWA takes the weights as they are after `step` steps.
+
+    A low multiplier alone does not mean that the end is near: a first step of half a minute (compiling) once caused
+    one. Hence the smallest step.
+    """
+    if averaging.swa_every == 0 or step < averaging.swa_min_step:
+        return False
+    return multiplier < averaging.swa_below and step % averaging.swa_every == 0
 
 
 def muon_momentum(muon: Muon, step: int) -> float:
