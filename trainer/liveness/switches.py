@@ -62,6 +62,8 @@ DTYPE_SWITCHES: Mapping[str, Any] = {"model.compute_dtype": "float32", "optimize
 the recipe's own value."""
 EXPORT_SWITCHES: Mapping[str, Any] = {
     "averaging.use": "none",
+    "quantization.mlp_bits": None,
+    "quantization.attention_bits": None,
     "quantization.embedding": "float16",
     "quantization.controls": "float32",
     "quantization.tables": "matrix_bits",

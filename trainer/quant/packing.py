@@ -21,10 +21,12 @@ ROW_SCALE = ".row_scale"
 """Suffix of the tensor that holds the scales of an integer tensor."""
 BLOCKS = "blocks."
 """Start of the names of all matrices inside the transformer blocks."""
+MLP, ATTENTION = "mlp", "attn"
+"""Third parts of these names: the role of the matrix."""
 
 
 def storage_of(name: str, shape: Sequence[int], quantization: Quantization) -> str:
-    """How a float tensor is stored: 'float32', 'float16', or 'int5' to 'int8' (one code per byte, scales beside it).
+    """How a float tensor is stored: 'float32', 'float16', or 'int4' to 'int8' (one code per byte, scales beside it).
 
     Controls and everything below two dimensions follow the switch `controls`, the token embedding follows its own;
     other matrices with more than `min_elements` weights become integers (those outside the blocks by the switch
@@ -35,9 +37,21 @@ def storage_of(name: str, shape: Sequence[int], quantization: Quantization) -> s
     if name == EMBEDDING:
         return quantization.embedding
     if len(shape) == 2 and shape[0] * shape[1] > quantization.min_elements:
-        outside_int8 = quantization.tables == "int8" and not name.startswith(BLOCKS)
-        return "int8" if outside_int8 else f"int{quantization.matrix_bits}"
+        return f"int{bits_of(name, quantization)}"
     return "float16"
+
+
+def bits_of(name: str, quantization: Quantization) -> int:
+    """Bits per weight of a large matrix, by its role: MLP, attention, outside the blocks, or any other."""
+    if quantization.tables == "int8" and not name.startswith(BLOCKS):
+        return 8
+    of_role = {MLP: quantization.mlp_bits, ATTENTION: quantization.attention_bits}.get(role_of(name))
+    return quantization.matrix_bits if of_role is None else of_role
+
+
+def role_of(name: str) -> str:
+    """'mlp' or 'attn' of a matrix in the blocks; empty for all others."""
+    return name.split(".")[2] if name.startswith(BLOCKS) else ""
 
 
 def searches_clip(name: str, quantization: Quantization) -> bool:
@@ -50,7 +64,7 @@ def clip_stds_of(name: str, quantization: Quantization) -> float:
     """SDClip's k of a tensor: by its role, embedding, MLP or any other (docs/recipe.md 4.5)."""
     if name == EMBEDDING:
         return quantization.embedding_clip_stds
-    of_mlp = quantization.mlp_clip_stds if ".mlp." in name else None
+    of_mlp = quantization.mlp_clip_stds if role_of(name) == MLP else None
     return quantization.clip_stds if of_mlp is None else of_mlp
 
 

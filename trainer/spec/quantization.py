@@ -13,6 +13,7 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from trainer.spec.section import Fraction, Knob, Section
 
+Bits = Annotated[int, PydanticField(ge=4, le=8)]
 NO_GPTQ = {"quantization.method": ("nearest", "clip_search")}
 NO_SDCLIP = NO_GPTQ | {"quantization.scale": ("row_max", "floor")}
 
@@ -22,6 +23,10 @@ class Quantization(Section):
 
     matrix_bits: Annotated[int, PydanticField(ge=5, le=8), Knob("export", "bits")] = 6
     """Bits per weight of large matrices, one scale per row."""
+    mlp_bits: Annotated[Bits | None, Knob("export", "bits", neutral=True)] = None
+    """Bits per weight of large MLP matrices; null takes `matrix_bits`."""
+    attention_bits: Annotated[Bits | None, Knob("export", "bits", neutral=True)] = None
+    """Bits per weight of large attention matrices; null takes `matrix_bits`."""
     embedding: Annotated[Literal["float16", "int8"], Knob("export")] = "float16"
     """How the token embedding is stored."""
     min_elements: Annotated[NonNegativeInt, Knob("export", "weights")] = 65_536

@@ -44,6 +44,23 @@ def test_storage_of_the_tensors_of_pr150(name, shape, expected):
     assert storage_of(name, shape, Quantization()) == expected
 
 
+def test_bits_go_by_the_role_of_a_matrix():
+    quantization = Quantization(mlp_bits=5, attention_bits=7, tables="int8")
+    names = ("blocks.3.mlp.fc.weight", "blocks.3.mlp.proj.weight", "blocks.3.attn.c_q.weight", "bigram.embed.weight")
+    assert [storage_of(name, (512, 512), quantization) for name in names] == ["int5", "int5", "int7", "int8"]
+    alone = Quantization(mlp_bits=5)
+    assert [storage_of(name, (512, 512), alone) for name in names] == ["int5", "int5", "int6", "int6"]
+
+
+def test_codes_of_few_bits_stay_in_their_range_and_training_sees_them():
+    quantization = Quantization(min_elements=32, mlp_bits=4)
+    weight = {"blocks.0.mlp.fc.weight": torch.randn(16, 64, generator=torch.Generator().manual_seed(3))}
+    stored = pack(weight, quantization)
+    assert stored["blocks.0.mlp.fc.weight"].abs().max() == 7
+    transformed = weight_transform(quantization)("blocks.0.mlp.fc.weight", weight["blocks.0.mlp.fc.weight"])
+    assert torch.equal(transformed, unpack(stored)["blocks.0.mlp.fc.weight"])
+
+
 def test_the_embedding_follows_its_own_switch_whatever_its_size():
     assert storage_of("tok_emb.weight", (4, 4), Quantization(embedding="int8")) == "int8"
     assert storage_of("tok_emb.weight", (4096, 512), Quantization(embedding="float16")) == "float16"
