@@ -27,8 +27,8 @@ class Quantization(Section):
     """Bits per weight of large MLP matrices; null takes `matrix_bits`."""
     attention_bits: Annotated[Bits | None, Knob("export", "bits", neutral=True)] = None
     """Bits per weight of large attention matrices; null takes `matrix_bits`."""
-    embedding: Annotated[Literal["float16", "int8"], Knob("export")] = "float16"
-    """How the token embedding is stored."""
+    embedding: Annotated[Literal["float16", "int8", "int7"], Knob("export")] = "float16"
+    """How the token embedding is stored; int7 as in #1855."""
     min_elements: Annotated[NonNegativeInt, Knob("export", "weights")] = 65_536
     """Float tensors with more weights than this become integers; smaller ones are float16, controls have a switch."""
     controls: Annotated[Literal["float32", "float16"], Knob("export", neutral=True)] = "float32"

@@ -63,6 +63,7 @@ def test_codes_of_few_bits_stay_in_their_range_and_training_sees_them():
 
 def test_the_embedding_follows_its_own_switch_whatever_its_size():
     assert storage_of("tok_emb.weight", (4, 4), Quantization(embedding="int8")) == "int8"
+    assert storage_of("tok_emb.weight", (4, 4), Quantization(embedding="int7")) == "int7"
     assert storage_of("tok_emb.weight", (4096, 512), Quantization(embedding="float16")) == "float16"
 
 
@@ -98,7 +99,15 @@ def test_unpacking_gives_the_rounded_weights_exactly():
     assert all(tensor.dtype == torch.float32 and tensor.shape == state[name].shape for name, tensor in loaded.items())
 
 
-@pytest.mark.parametrize("embedding", ["float16", "int8"])
+def test_an_embedding_of_7_bits_is_half_as_fine_as_one_of_8():
+    state = {"tok_emb.weight": small_state()["tok_emb.weight"]}
+    coarse, fine = (pack(state, Quantization(embedding=kind)) for kind in ("int7", "int8"))
+    assert coarse["tok_emb.weight"].abs().max() == 63
+    ratio = coarse["tok_emb.weight.row_scale"].float() / fine["tok_emb.weight.row_scale"].float()
+    torch.testing.assert_close(ratio, torch.full((16,), 127 / 63), rtol=2e-3, atol=0)
+
+
+@pytest.mark.parametrize("embedding", ["float16", "int8", "int7"])
 def test_training_rounds_exactly_the_tensors_that_export_makes_integer(embedding):
     quantization = Quantization(min_elements=32, embedding=embedding)
     state, stored = small_state(), pack(small_state(), quantization)
@@ -106,7 +115,7 @@ def test_training_rounds_exactly_the_tensors_that_export_makes_integer(embedding
     for name, weight in state.items():
         is_integer = stored[name].dtype == torch.int8
         assert torch.equal(transform(name, weight), loaded[name] if is_integer else weight), name
-    assert sum(tensor.dtype == torch.int8 for tensor in stored.values()) == (3 if embedding == "int8" else 2)
+    assert sum(tensor.dtype == torch.int8 for tensor in stored.values()) == (2 if embedding == "float16" else 3)
 
 
 def test_packing_what_was_unpacked_changes_nothing():
