@@ -103,6 +103,7 @@ EXEMPT: Mapping[str, str] = {
     "quantization.qat_late_below": "a threshold; quantization.qat is checked",
     "quantization.fit_bytes": "acts on artifacts over the byte limit alone; tests/trainer/quant/test_fit.py",
     "quantization.mlp_clip_stds": "a width; quantization.scale is checked",
+    "quantization.attention_clip_stds": "a width; quantization.scale is checked",
     "evaluation.diagnose": "adds a stage and changes no other; tests/trainer/stages/test_pipeline.py",
     "budget.train_steps": "a limit; the check sets its own",
     "budget.train_s": "a limit; the check has none of seconds",

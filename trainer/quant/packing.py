@@ -61,11 +61,11 @@ def searches_clip(name: str, quantization: Quantization) -> bool:
 
 
 def clip_stds_of(name: str, quantization: Quantization) -> float:
-    """SDClip's k of a tensor: by its role, embedding, MLP or any other (docs/recipe.md 4.5)."""
+    """SDClip's k of a tensor: by its role, embedding, MLP, attention or any other (docs/recipe.md 4.5)."""
     if name == EMBEDDING:
         return quantization.embedding_clip_stds
-    of_mlp = quantization.mlp_clip_stds if role_of(name) == MLP else None
-    return quantization.clip_stds if of_mlp is None else of_mlp
+    of_role = {MLP: quantization.mlp_clip_stds, ATTENTION: quantization.attention_clip_stds}.get(role_of(name))
+    return quantization.clip_stds if of_role is None else of_role
 
 
 def row_scale(name: str, quantization: Quantization, coarser: float = 1.0) -> RowScale:

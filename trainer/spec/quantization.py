@@ -67,6 +67,10 @@ class Quantization(Section):
         PositiveFloat | None, Knob("export", "standard deviations", unless_all=NO_SDCLIP, neutral=True)
     ] = None
     """Largest code of a row of an MLP matrix, in standard deviations of the row; null takes `clip_stds`."""
+    attention_clip_stds: Annotated[
+        PositiveFloat | None, Knob("export", "standard deviations", unless_all=NO_SDCLIP, neutral=True)
+    ] = None
+    """Largest code of a row of an attention matrix, in standard deviations of the row; null takes `clip_stds`."""
     calibration_batches: Annotated[PositiveInt, Knob("export", unless=NO_GPTQ, neutral=True)] = 64
     """Micro-batches of train text whose layer inputs GPTQ weighs errors by; their seconds count as training."""
     compressor: Annotated[Literal["zstd", "lzma", "brotli", "zlib"], Knob("export", neutral=True)] = "zstd"

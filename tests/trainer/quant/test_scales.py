@@ -54,6 +54,9 @@ def test_sdclip_takes_its_multiple_by_the_role_of_the_matrix():
     scales = scales_of(quantization)
     for name, stds, qmax in (("blocks.0.attn.c_q", 12, 31), ("blocks.0.mlp.fc", 10, 31), ("tok_emb", 20, 127)):
         torch.testing.assert_close(scales[f"{name}.weight"].float(), stds * std_R / qmax, rtol=1e-3, atol=0)
+    other = scales_of(quantization.model_copy(update={"attention_clip_stds": 13.0}))
+    torch.testing.assert_close(other["blocks.0.attn.c_q.weight"].float(), 13 * std_R / 31, rtol=1e-3, atol=0)
+    assert torch.equal(other["blocks.0.mlp.fc.weight"], scales["blocks.0.mlp.fc.weight"])
     without = scales_of(quantization.model_copy(update={"mlp_clip_stds": None}))
     assert torch.equal(without["blocks.0.mlp.fc.weight"], without["blocks.0.attn.c_q.weight"])
 

@@ -38,6 +38,7 @@ SWITCHES = {  # fields that need another switch to matter
     "quantization.clip_search_in": {"quantization.method": "clip_search"},
     "quantization.clip_stds": {"quantization.method": "gptq"},
     "quantization.mlp_clip_stds": {"quantization.scale": "sdclip"},
+    "quantization.attention_clip_stds": {"quantization.scale": "sdclip"},
     "quantization.qat_sees": {"quantization.qat": "always"},
     "quantization.embedding_clip_stds": {"quantization.method": "gptq", "quantization.embedding": "int8"},
     "quantization.calibration_batches": {"quantization.method": "gptq"},
