@@ -85,7 +85,7 @@ def _turned_on(recipe: Recipe) -> set[tuple[str, Any]]:
 
 
 def _is_switch(info: FieldInfo) -> bool:
-    return info.key in SWITCHES or "|" in info.type_name or info.type_name == "list of integers"
+    return info.key in SWITCHES or "|" in info.type_name or info.type_name.startswith("list of")
 
 
 def _check(sweep: Sweep, configuration: Configuration, passed: Path, console: Console) -> None:

@@ -65,6 +65,7 @@ EXPORT_SWITCHES: Mapping[str, Any] = {
     "quantization.mlp_bits": None,
     "quantization.attention_bits": None,
     "quantization.embedding": "float16",
+    "quantization.keep_float16": [],
     "quantization.controls": "float32",
     "quantization.tables": "matrix_bits",
     "quantization.method": "nearest",

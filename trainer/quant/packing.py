@@ -30,13 +30,13 @@ def storage_of(name: str, shape: Sequence[int], quantization: Quantization) -> s
 
     Controls and everything below two dimensions follow the switch `controls`, the token embedding follows its own;
     other matrices with more than `min_elements` weights become integers (those outside the blocks by the switch
-    `tables`), the rest float16.  Source: docs/recipe.md 4.1.
+    `tables`) unless `keep_float16` names them, the rest float16.  Source: docs/recipe.md 4.1.
     """
     if is_control(name) or len(shape) < 2:
         return quantization.controls
     if name == EMBEDDING:
         return quantization.embedding
-    if len(shape) == 2 and shape[0] * shape[1] > quantization.min_elements:
+    if len(shape) == 2 and shape[0] * shape[1] > quantization.min_elements and name not in quantization.keep_float16:
         return f"int{bits_of(name, quantization)}"
     return "float16"
 

@@ -59,7 +59,7 @@ def _type_name(annotation: Any) -> str:
     if origin is Annotated:
         return _type_name(args[0])
     if origin is tuple:
-        return "list of integers"
+        return "list of texts" if args[0] is str else "list of integers"
     if args:
         return " | ".join(_type_name(arg) for arg in args)
     return {int: "integer", float: "number", str: "text", bool: "true | false"}.get(annotation, str(annotation))

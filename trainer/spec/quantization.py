@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
+from pydantic import BeforeValidator, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic import Field as PydanticField
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from trainer.spec.section import Fraction, Knob, Section
 
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
 Bits = Annotated[int, PydanticField(ge=4, le=8)]
 NO_GPTQ = {"quantization.method": ("nearest", "clip_search")}
 NO_SDCLIP = NO_GPTQ | {"quantization.scale": ("row_max", "floor")}
@@ -31,6 +32,8 @@ class Quantization(Section):
     """How the token embedding is stored; int7 as in #1855."""
     min_elements: Annotated[NonNegativeInt, Knob("export", "weights")] = 65_536
     """Float tensors with more weights than this become integers; smaller ones are float16, controls have a switch."""
+    keep_float16: Annotated[Names, Knob("export", neutral=True)] = ()
+    """Large matrices that stay float16, by name, as #162 kept blocks.8.attn.c_k.weight, its last layer's keys."""
     controls: Annotated[Literal["float32", "float16"], Knob("export", neutral=True)] = "float32"
     """How control tensors and all others below two dimensions are stored."""
     tables: Annotated[Literal["matrix_bits", "int8"], Knob("export", neutral=True)] = "matrix_bits"
@@ -91,6 +94,8 @@ class Quantization(Section):
     """What QAT rounds: matrices stored as integers, or those that are stored as float16 as well."""
 
     def complaints(self) -> Iterator[str]:
+        for name in sorted({name for name in self.keep_float16 if self.keep_float16.count(name) > 1}):
+            yield f"keep_float16 names {name} twice"
         if self.qat != "off" and self.method == "gptq":
             yield (
                 f"qat = '{self.qat}' cannot show training what method = 'gptq' will store: GPTQ's codes depend on "

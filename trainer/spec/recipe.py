@@ -22,9 +22,11 @@ from pydantic import (
 )
 from pydantic import Field as PydanticField
 
+from trainer.spec.errors import did_you_mean
 from trainer.spec.limits import Budget
 from trainer.spec.quantization import Quantization
 from trainer.spec.section import Fraction, Knob, Section
+from trainer.spec.tensors import BIGRAM_PROJECTION, BIGRAM_TABLE, BLOCK_MATRICES, HEAD, VALUE_PROJECTION, VALUE_TABLE
 
 Layers = Annotated[tuple[NonNegativeInt, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
 NO_BIGRAM = {"model.bigram_buckets": 0}
@@ -103,6 +105,16 @@ class Model(Section):
     """Start of the linear weights that are not zero: framework default, or orthogonal."""
     compute_dtype: Annotated[Literal["float32", "bfloat16"], Knob("train")] = "bfloat16"
     """Arithmetic of activations in training and scoring; weights are float32 masters."""
+
+    def matrix_names(self) -> list[str]:
+        """Names of all matrices but the token embedding, as checkpoints have them."""
+        names = [f"blocks.{layer}.{leaf}.weight" for layer in range(self.num_layers) for leaf in BLOCK_MATRICES]
+        if self.bigram_buckets:
+            names += [BIGRAM_TABLE] + [BIGRAM_PROJECTION] * (self.bigram_dim != self.model_dim)
+        if self.value_embed_dim and self.value_embed_layers:
+            kv_dim = self.model_dim // self.num_heads * self.num_kv_heads
+            names += [VALUE_TABLE] + [VALUE_PROJECTION] * (self.value_embed_dim != kv_dim)
+        return names if self.tie_embeddings else [*names, HEAD]
 
     def complaints(self) -> Iterator[str]:
         if self.model_dim % self.num_heads:
@@ -349,3 +361,10 @@ class Recipe(Section):
             )
         if self.ttt.frozen_blocks > self.model.num_layers:
             yield (f"ttt.frozen_blocks = {self.ttt.frozen_blocks} exceeds model.num_layers = {self.model.num_layers}")
+        known = self.model.matrix_names()
+        for name in self.quantization.keep_float16:
+            if name not in known:
+                yield (
+                    f"quantization.keep_float16 = {list(self.quantization.keep_float16)} names '{name}', which is no "
+                    f"matrix of this model{did_you_mean(name, known)}"
+                )

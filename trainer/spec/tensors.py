@@ -13,6 +13,8 @@ CONTROL_LEAVES = frozenset(
 )
 """Last name parts of control tensors (gains, gates, scales): float32, never quantised, trained by Adam as scalars."""
 
+BLOCK_MATRICES = ("attn.c_q", "attn.c_k", "attn.c_v", "attn.proj", "mlp.fc", "mlp.proj")
+"""Matrices of a transformer block, between `blocks.I.` and `.weight`."""
 EMBEDDING = "tok_emb.weight"
 HEAD = "head.weight"
 BIGRAM_TABLE = "bigram.embed.weight"

@@ -52,6 +52,12 @@ def test_bits_go_by_the_role_of_a_matrix():
     assert [storage_of(name, (512, 512), alone) for name in names] == ["int5", "int5", "int6", "int6"]
 
 
+def test_matrices_of_the_keep_list_stay_float16():
+    quantization = Quantization(keep_float16=["blocks.8.attn.c_k.weight"])
+    assert storage_of("blocks.8.attn.c_k.weight", (512, 512), quantization) == "float16"
+    assert storage_of("blocks.7.attn.c_k.weight", (512, 512), quantization) == "int6"
+
+
 def test_codes_of_few_bits_stay_in_their_range_and_training_sees_them():
     quantization = Quantization(min_elements=32, mlp_bits=4)
     weight = {"blocks.0.mlp.fc.weight": torch.randn(16, 64, generator=torch.Generator().manual_seed(3))}

@@ -59,7 +59,7 @@ def another_value(recipe: Recipe, key: str) -> Recipe:
     elif now is None:
         candidates = [7, 7.0]
     elif isinstance(now, tuple):
-        candidates = [[0]]
+        candidates = [[0], ["blocks.0.attn.c_k.weight"]]
     elif key in ("data.folder", "data.tokenizer"):
         candidates = ["elsewhere"]
     for candidate in (other for other in candidates if other != now):

@@ -1,10 +1,14 @@
 import pytest
+import torch
 from pydantic import ValidationError
 
+from trainer.nn.gpt import GPT
+from trainer.spec.errors import RecipeError
 from trainer.spec.field_index import FIELDS, disabled_by, value_at
 from trainer.spec.load import load_preset, preset_names, with_values
 from trainer.spec.recipe import Recipe
 from trainer.spec.stage_table import STAGES
+from trainer.spec.tensors import EMBEDDING, is_control
 
 
 @pytest.mark.parametrize("key", FIELDS)
@@ -35,3 +39,19 @@ def test_a_switched_off_field_names_its_switch():
 
 def test_dotted_keys_reach_nested_sections():
     assert value_at(load_preset("pr150_v21").recipe, "optimizer.muon.weight_decay") == 0.04
+
+
+@pytest.mark.parametrize("name", ["tiny", "pr549_nano", "pr1413_nano"])
+def test_the_recipe_knows_the_matrices_of_its_model(name):
+    recipe = load_preset(name).recipe
+    with torch.device("meta"):
+        weights = dict(GPT(recipe.model, recipe.data.vocab_size).named_parameters())
+    matrices = {key for key, weight in weights.items() if weight.ndim == 2 and not is_control(key)}
+    assert set(recipe.model.matrix_names()) == matrices - {EMBEDDING}
+
+
+def test_a_matrix_to_keep_that_the_model_lacks_is_refused():
+    with pytest.raises(RecipeError, match=r"names 'blocks.4.attn.c_k.weight', which is no matrix .* did you mean"):
+        load_preset("tiny", {"quantization.keep_float16": ["blocks.4.attn.c_k.weight"]})
+    with pytest.raises(RecipeError, match=r"keep_float16 names bigram.embed.weight twice"):
+        load_preset("tiny", {"quantization.keep_float16": ["bigram.embed.weight"] * 2})
