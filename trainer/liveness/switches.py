@@ -67,6 +67,7 @@ EXPORT_SWITCHES: Mapping[str, Any] = {
     "quantization.embedding": "float16",
     "quantization.keep_float16": [],
     "quantization.controls": "float32",
+    "quantization.gates": "controls",
     "quantization.tables": "matrix_bits",
     "quantization.method": "nearest",
     "quantization.clip_search_in": "everywhere",

@@ -28,12 +28,13 @@ MLP, ATTENTION = "mlp", "attn"
 def storage_of(name: str, shape: Sequence[int], quantization: Quantization) -> str:
     """How a float tensor is stored: 'float32', 'float16', or 'int4' to 'int8' (one code per byte, scales beside it).
 
-    Controls and everything below two dimensions follow the switch `controls`, the token embedding follows its own;
-    other matrices with more than `min_elements` weights become integers (those outside the blocks by the switch
-    `tables`) unless `keep_float16` names them, the rest float16.  Source: docs/recipe.md 4.1.
+    Controls and everything below two dimensions follow the switch `controls`, controls of two dimensions the switch
+    `gates`, the token embedding its own; other matrices with more than `min_elements` weights become integers (those
+    outside the blocks by the switch `tables`) unless `keep_float16` names them, the rest float16.
+    Source: docs/recipe.md 4.1.
     """
     if is_control(name) or len(shape) < 2:
-        return quantization.controls
+        return "int8" if quantization.gates == "int8" and len(shape) == 2 else quantization.controls
     if name == EMBEDDING:
         return quantization.embedding
     if len(shape) == 2 and shape[0] * shape[1] > quantization.min_elements and name not in quantization.keep_float16:
@@ -56,8 +57,8 @@ def role_of(name: str) -> str:
 
 def searches_clip(name: str, quantization: Quantization) -> bool:
     """Whether the rows of an integer tensor take the best of several clips."""
-    everywhere = quantization.clip_search_in == "everywhere"
-    return quantization.method == "clip_search" and (everywhere or name.startswith(BLOCKS))
+    searched = quantization.clip_search_in == "everywhere" or name.startswith(BLOCKS)
+    return quantization.method == "clip_search" and searched and not is_control(name)
 
 
 def clip_stds_of(name: str, quantization: Quantization) -> float:
@@ -69,7 +70,9 @@ def clip_stds_of(name: str, quantization: Quantization) -> float:
 
 
 def row_scale(name: str, quantization: Quantization, coarser: float = 1.0) -> RowScale:
-    """The scale rule of a tensor that is rounded to nearest."""
+    """The scale rule of a tensor that is rounded to nearest; controls have their row's maximum (docs/recipe.md 4.7)."""
+    if is_control(name):
+        return RowScale()
     rule = "row_max" if quantization.method == "gptq" else quantization.scale
     return RowScale(rule, clip_stds_of(name, quantization) if rule == "sdclip" else 0.0, coarser)
 

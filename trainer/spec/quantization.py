@@ -36,6 +36,8 @@ class Quantization(Section):
     """Large matrices that stay float16, by name, as #162 kept blocks.8.attn.c_k.weight, its last layer's keys."""
     controls: Annotated[Literal["float32", "float16"], Knob("export", neutral=True)] = "float32"
     """How control tensors and all others below two dimensions are stored."""
+    gates: Annotated[Literal["controls", "int8"], Knob("export", neutral=True)] = "controls"
+    """How controls with two dimensions (residual mixes, skip weights, skip gates) are stored: as controls, or int8."""
     tables: Annotated[Literal["matrix_bits", "int8"], Knob("export", neutral=True)] = "matrix_bits"
     """How large matrices outside the blocks are stored: with the bits of the others, or as int8."""
     method: Annotated[Literal["nearest", "clip_search", "gptq"], Knob("export", neutral=True)] = "nearest"

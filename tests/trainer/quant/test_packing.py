@@ -80,6 +80,19 @@ def test_controls_are_float16_where_the_recipe_says_so():
     assert pack(small_state(), quantization)["skip_weights"].dtype == torch.float16
 
 
+def test_gates_of_two_dimensions_are_int8_by_their_rows_maximum_whatever_the_rule_of_matrices():
+    quantization = Quantization(min_elements=32, gates="int8", scale="sdclip", clip_stds=3.0)
+    state = small_state()
+    stored, loaded = pack(state, quantization, coarser=2.0), unpack(pack(state, quantization, coarser=2.0))
+    for name in ("skip_weights", "blocks.0.resid_mix"):
+        codes, scales = quantize_rows(state[name], 8)
+        assert torch.equal(stored[name], codes)
+        assert torch.equal(loaded[name], dequantize_rows(codes, scales))
+    assert stored["bigram.scale"].dtype == torch.float32
+    search = Quantization(gates="int8", method="clip_search")
+    assert all(torch.equal(pack(state, search)[name], stored[name]) for name in ("skip_weights", "blocks.0.resid_mix"))
+
+
 def test_the_clip_search_leaves_int8_tables_alone_where_it_is_of_the_blocks():
     heavy = torch.randn(48, 512, generator=torch.Generator().manual_seed(2)) ** 5  # rows that a clip serves better
     state = {"tok_emb.weight": heavy, "bigram.embed.weight": heavy, "blocks.0.attn.c_q.weight": heavy}
