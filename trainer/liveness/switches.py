@@ -72,6 +72,7 @@ EXPORT_SWITCHES: Mapping[str, Any] = {
     "quantization.method": "nearest",
     "quantization.clip_search_in": "everywhere",
     "quantization.scale": "row_max",
+    "quantization.hessian_clip": 0.0,
     COMPRESSOR: "zstd",
 }
 """The bytes of the artifact must differ."""

@@ -19,18 +19,27 @@ DAMPING = 0.01
 
 
 def gptq_rows(
-    weight_RC: Tensor, hessian_CC: Tensor, bits: int, clip_stds: float, name: str = "weight"
+    weight_RC: Tensor,
+    hessian_CC: Tensor,
+    bits: int,
+    clip_stds: float,
+    name: str = "weight",
+    hessian_clip: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Codes and scales of a matrix, `weight ≈ codes * scale`, with small error on the calibration inputs.
 
-    hessian_CC:  float, symmetric; a column with a zero diagonal had only zero inputs: its weights become zero
-    clip_stds:   the largest code stands for so many standard deviations of its row
+    hessian_CC:    float, symmetric; a column with a zero diagonal had only zero inputs: its weights become zero
+    clip_stds:     the largest code stands for so many standard deviations of its row
+    hessian_clip:  share by which that follows the row's importance; 0 is the same for all rows
     Returns codes_RC int8 and scales_R float16.  Raises ArtifactError if a row does not fit a float16 scale.
     Source: Frantar et al., "GPTQ"; docs/recipe.md 4.5.
     """
     weight_RC, hessian_CC = weight_RC.float().clone(), hessian_CC.double().clone()
     qmax = largest_code(bits)
-    scales_R = (clip_stds * weight_RC.std(dim=1) / qmax).clamp(min=SMALLEST_SCALE).to(torch.float16)
+    clips_R = clip_stds * weight_RC.std(dim=1)
+    if hessian_clip:
+        clips_R = clips_R * (1 + hessian_clip * (row_importance(weight_RC, hessian_CC) - 1))
+    scales_R = (clips_R / qmax).clamp(min=SMALLEST_SCALE).to(torch.float16)
     checked_scales(scales_R, weight_RC, qmax, name)
     dead_C = hessian_CC.diagonal() == 0
     hessian_CC.diagonal()[dead_C] = 1
@@ -40,6 +49,17 @@ def gptq_rows(
     codes_RC = torch.empty_like(weight_RC)
     codes_RC[:, order_C] = _round_columns(weight_RC[:, order_C], factor_CC, scales_R.float(), qmax)
     return codes_RC.to(torch.int8), scales_R
+
+
+def row_importance(weight_RC: Tensor, hessian_CC: Tensor) -> Tensor:
+    """Mean magnitude of each row's weights, weighted by the squares of their inputs; 1 on average over the rows.
+
+    Source: PR #1412; docs/recipe.md 4.5.
+    """
+    inputs_C = hessian_CC.diagonal().float()
+    importance_R = weight_RC.abs() @ inputs_C
+    mean = importance_R.mean()
+    return importance_R / mean if mean > 0 else torch.ones_like(importance_R)
 
 
 def _inverse_factor(hessian_CC: Tensor) -> Tensor:

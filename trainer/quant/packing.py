@@ -146,7 +146,8 @@ def _integers(
     if hessian_CC is None:
         scale = row_scale(name, quantization, coarser)
         return quantize_rows(weight_RC, bits, name, searches_clip(name, quantization), scale)
-    return gptq_rows(weight_RC, hessian_CC, bits, clip_stds_of(name, quantization) * coarser, name)
+    clip_stds = clip_stds_of(name, quantization) * coarser
+    return gptq_rows(weight_RC, hessian_CC, bits, clip_stds, name, quantization.hessian_clip)
 
 
 def _floats(name: str, tensor: Tensor, storage: str) -> Tensor:

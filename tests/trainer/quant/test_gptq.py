@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from trainer.quant.fake_quant import dequantize_rows, quantize_rows
-from trainer.quant.gptq import BLOCK_COLUMNS, DAMPING, gptq_rows
+from trainer.quant.gptq import BLOCK_COLUMNS, DAMPING, gptq_rows, row_importance
+from trainer.quant.packing import pack
 from trainer.spec.errors import ArtifactError
+from trainer.spec.recipe import Quantization
 
 ROWS, COLUMNS = 24, BLOCK_COLUMNS + 40
 
@@ -77,3 +79,23 @@ def test_no_row_is_worse_for_the_clip_search_and_heavy_tails_are_better(bits):
     )
     assert (searched <= plain).all()
     assert (searched < plain).float().mean() > 0.7
+
+
+def test_the_clip_of_a_row_follows_its_importance_to_the_inputs_by_the_share_that_is_set():
+    weight, hessian = problem(2)
+    loud = (weight.abs() @ hessian.diagonal()).double()
+    followed = 1 + 0.175 * (loud / loud.mean() - 1)
+    _, scales = gptq_rows(weight, hessian, bits=6, clip_stds=12.85, hessian_clip=0.175)
+    torch.testing.assert_close(scales.double(), followed * 12.85 * weight.std(dim=1) / 31, rtol=1e-3, atol=0)
+    assert row_importance(weight, hessian).mean().item() == pytest.approx(1)
+    assert torch.equal(row_importance(torch.zeros(3, COLUMNS), hessian), torch.ones(3))
+
+
+def test_packing_hands_the_share_on_to_gptq():
+    weight, hessian = problem(2)
+    name = "blocks.0.mlp.fc.weight"
+    plain, followed = (
+        pack({name: weight}, Quantization(method="gptq", min_elements=32, hessian_clip=share), {name: hessian})
+        for share in (0.0, 0.175)
+    )
+    assert not torch.equal(plain[f"{name}.row_scale"], followed[f"{name}.row_scale"])

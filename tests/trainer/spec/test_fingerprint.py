@@ -41,6 +41,7 @@ SWITCHES = {  # fields that need another switch to matter
     "quantization.attention_clip_stds": {"quantization.scale": "sdclip"},
     "quantization.qat_sees": {"quantization.qat": "always"},
     "quantization.embedding_clip_stds": {"quantization.method": "gptq", "quantization.embedding": "int8"},
+    "quantization.hessian_clip": {"quantization.method": "gptq"},
     "quantization.calibration_batches": {"quantization.method": "gptq"},
     "data.folder": {"data.source": "shards", "data.folder": "a", "data.tokenizer": "b"},
     "data.tokenizer": {"data.source": "shards", "data.folder": "a", "data.tokenizer": "b"},
