@@ -77,7 +77,7 @@ class Quantization(Section):
     ] = None
     """Largest code of a row of an attention matrix, in standard deviations of the row; null takes `clip_stds`."""
     hessian_clip: Annotated[Fraction, Knob("export", unless=NO_GPTQ, neutral=True)] = 0.0
-    """How far a row's clip follows its weights' importance to the calibration inputs; 0: not at all, #1412 had 0.175."""
+    """How far a row's clip follows its importance to the calibration inputs; 0: not at all, #1412 had 0.175."""
     calibration_batches: Annotated[PositiveInt, Knob("export", unless=NO_GPTQ, neutral=True)] = 64
     """Micro-batches of train text whose layer inputs GPTQ weighs errors by; their seconds count as training."""
     compressor: Annotated[Literal["zstd", "lzma", "brotli", "zlib"], Knob("export", neutral=True)] = "zstd"
