@@ -28,7 +28,8 @@ from trainer.spec.field_index import FIELDS, FieldInfo, disabled_by, value_at
 from trainer.spec.fingerprint import digest
 from trainer.spec.recipe import Recipe
 
-EXECUTION = ("budget.", "system.", "data.source", "data.order_seed", "quantization.fit_bytes")
+TO_FIT = ("quantization.fit_bytes", "quantization.prune_to_fit")
+EXECUTION = ("budget.", "system.", "data.source", "data.order_seed", *TO_FIT)
 """Keys that are no technique, or that the nano sibling sets for itself."""
 
 

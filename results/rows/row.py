@@ -38,6 +38,7 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
     "eval_s": "number",
     "model_bytes": "integer",
     "scale_multiplier": "number",
+    "pruned_share": "number",
     "code_bytes": "integer",
     "total_bytes": "integer",
     "within_budget": "boolean",
@@ -129,6 +130,7 @@ def _of_artifact(export: Mapping[str, Any]) -> Row:
     return {
         "model_bytes": model_bytes,
         "scale_multiplier": export.get("scale_multiplier"),
+        "pruned_share": export.get("pruned_share"),
         "total_bytes": None if model_bytes is None else total_bytes(model_bytes),
     }
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from trainer.nn.gpt import GPT
 from trainer.quant.artifact import encode_artifact
 from trainer.quant.fit import encode_to_fit
+from trainer.quant.prune import encode_pruned_to_fit
 from trainer.spec.budget import model_limit_bytes
 from trainer.spec.recipe import Quantization, Recipe
 from trainer.spec.tensors import is_control
@@ -49,6 +50,9 @@ def size_of_random_model(recipe: Recipe, degrees_of_freedom: float | None = None
     if quantization.fit_bytes:
         fitted = encode_to_fit(*model, limit_bytes)
         return Size(len(fitted.artifact), limit_bytes, fitted.coarser, fitted.encodings)
+    if quantization.prune_to_fit:
+        pruned = encode_pruned_to_fit(*model, limit_bytes)
+        return Size(len(pruned.artifact), limit_bytes, encodings=pruned.encodings)
     return Size(len(encode_artifact(*model)), limit_bytes)
 
 

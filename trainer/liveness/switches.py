@@ -105,6 +105,7 @@ EXEMPT: Mapping[str, str] = {
     "quantization.min_elements": "a threshold; the check uses a smaller one, for small matrices",
     "quantization.qat_late_below": "a threshold; quantization.qat is checked",
     "quantization.fit_bytes": "acts on artifacts over the byte limit alone; tests/trainer/quant/test_fit.py",
+    "quantization.prune_to_fit": "acts on artifacts over the byte limit alone; tests/trainer/quant/test_prune.py",
     "quantization.mlp_clip_stds": "a width; quantization.scale is checked",
     "quantization.attention_clip_stds": "a width; quantization.scale is checked",
     "evaluation.diagnose": "adds a stage and changes no other; tests/trainer/stages/test_pipeline.py",

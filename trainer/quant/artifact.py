@@ -57,11 +57,16 @@ def encode_artifact(
     coarser:  what every row scale is multiplied by
     Raises ArtifactError for weights that cannot be stored.
     """
+    stored = pack(state, quantization, hessians, between, coarser)
+    between()
+    return encode_stored(stored, model, vocab_size, quantization)
+
+
+def encode_stored(stored: Mapping[str, Tensor], model: Model, vocab_size: int, quantization: Quantization) -> bytes:
+    """The artifact of what `pack` made of trained weights."""
     header = {"model": model.model_dump(mode="json", exclude=START_ONLY), "vocab_size": vocab_size}
     metadata = {METADATA_KEY: json.dumps(header, sort_keys=True)}
-    content = safetensors.torch.save(pack(state, quantization, hessians, between, coarser), metadata)
-    between()
-    return MAGIC + compress(content, quantization)
+    return MAGIC + compress(safetensors.torch.save(dict(stored), metadata), quantization)
 
 
 def decode_artifact(data: bytes) -> Artifact:

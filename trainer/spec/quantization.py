@@ -53,6 +53,8 @@ class Quantization(Section):
     """Largest code of a row: its maximum; that, but at least 1 (PR #150's floor); or so many standard deviations."""
     fit_bytes: Annotated[bool, Knob("export", neutral=True)] = False
     """Whether all row scales are multiplied by the smallest number, from 1 on, that makes the artifact fit."""
+    prune_to_fit: Annotated[bool, Knob("export", neutral=True)] = False
+    """Whether codes of +-1 become 0, least error first, until the artifact fits (#1019)."""
     clip_stds: Annotated[PositiveFloat, Knob("export", "standard deviations", unless_all=NO_SDCLIP, neutral=True)] = (
         12.85
     )
@@ -110,5 +112,12 @@ class Quantization(Section):
                 f"qat = '{self.qat}' cannot show training what fit_bytes = true will store: how coarse it gets is "
                 "known at export; set fit_bytes = false, or scale = 'sdclip' with a larger clip_stds"
             )
+        if self.qat != "off" and self.prune_to_fit:
+            yield (
+                f"qat = '{self.qat}' cannot show training what prune_to_fit = true will store: which codes are pruned "
+                "is known at export; set prune_to_fit = false"
+            )
+        if self.fit_bytes and self.prune_to_fit:
+            yield "prune_to_fit = true has nothing to prune once fit_bytes = true has made the artifact fit; choose one"
         if self.method == "clip_search" and self.scale == "sdclip":
             yield "scale = 'sdclip' leaves method = 'clip_search' nothing to search; use 'nearest'"

@@ -85,7 +85,8 @@ def _trained_with(recipe: Recipe, stage: str, key: str) -> bool:
 
 def _fitted_to(recipe: Recipe, stage: str, key: str) -> bool:
     """An export that fits its artifact to the limit reads the limit."""
-    return stage == "export" and recipe.quantization.fit_bytes and key == "budget.artifact_bytes"
+    fitted = recipe.quantization.fit_bytes or recipe.quantization.prune_to_fit
+    return stage == "export" and fitted and key == "budget.artifact_bytes"
 
 
 def stages_below(stage: str) -> set[str]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from trainer.quant.artifact import encode_artifact
 from trainer.quant.fit import encode_to_fit
+from trainer.quant.prune import encode_pruned_to_fit
 from trainer.spec.budget import model_limit_bytes
 from trainer.spec.errors import UserError
 from trainer.spec.record import Metric
@@ -53,6 +54,10 @@ def export(context: StageContext, folder: Path) -> dict[str, Metric]:
         fitted = encode_to_fit(*model, limit_bytes, hessians, context.check_alone)
         artifact = fitted.artifact
         metrics |= {"scale_multiplier": fitted.coarser, "encodings": fitted.encodings}
+    elif recipe.quantization.prune_to_fit:
+        pruned = encode_pruned_to_fit(*model, model_limit_bytes(recipe.budget), hessians, context.check_alone)
+        artifact = pruned.artifact
+        metrics |= {"pruned_share": pruned.share, "encodings": pruned.encodings}
     else:
         artifact = encode_artifact(*model, hessians, context.check_alone)
     (folder / ARTIFACT).write_bytes(artifact)
