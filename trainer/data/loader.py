@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.data.coprime import coprime_order
 from trainer.ranks import Ranks
 from trainer.spec.errors import DataError
 from trainer.spec.recipe import Data
@@ -27,16 +28,17 @@ def make_loader(data: Data, run_seed: int, shards: Sequence[np.ndarray], ranks: 
 
     shards:  token arrays of any integer dtype, in name order; may be memory-mapped
     `data.order_seed` None takes the run's seed. 'lineage' is the originals' seed-blind sequential order, from the
-    first token; a recipe may not say it of the shuffled loader. (#1413 seeded each rank's own files with its rank,
+    first token; a recipe may not say it of the other loaders. (#1413 seeded each rank's own files with its rank,
     which no order independent of R can repeat.)
     Raises DataError if the ranks do not divide `data.micro_batches` or the shards are too short.
     """
     if data.micro_batches % ranks.size:
         raise DataError(f"data.micro_batches = {data.micro_batches} cannot be shared equally by {ranks.size} ranks")
     seed = run_seed if data.order_seed is None else data.order_seed
-    if data.loader == "shuffled":
+    if data.loader != "sequential":
         assert seed != "lineage", "the recipe refuses it"
-        return ShuffledLoader(data, shards, ranks, device, seed)
+        by_rows = {"shuffled": ShuffledLoader, "coprime": CoprimeLoader}[data.loader]
+        return by_rows(data, shards, ranks, device, seed)
     return SequentialLoader(data, shards, ranks, device, seed=None if seed == "lineage" else seed)
 
 
@@ -184,7 +186,17 @@ class ShuffledLoader(Loader):
         slack_S = np.clip(self._lengths_S - 1 - self.row_tokens, 0, self.row_tokens - 1)
         phases_S = generator.integers(slack_S, endpoint=True)
         rows_S = np.maximum(self._lengths_S - 1 - phases_S, 0) // self.row_tokens  # a shard shorter than a row has none
-        return Epoch(number, first_row, phases_S, np.cumsum(rows_S), generator.permutation(rows_S.sum()))
+        return Epoch(number, first_row, phases_S, np.cumsum(rows_S), self._order(generator, rows_S))
+
+    def _order(self, generator: np.random.Generator, rows_S: np.ndarray) -> np.ndarray:
+        return generator.permutation(rows_S.sum())
+
+
+class CoprimeLoader(ShuffledLoader):
+    """Rows of the shuffled loader's epochs, each shard's at a stride that reaches all of them, shards mixed evenly."""
+
+    def _order(self, generator: np.random.Generator, rows_S: np.ndarray) -> np.ndarray:
+        return coprime_order(generator, rows_S)
 
 
 def _generator(seed: int | list[int]) -> np.random.Generator:

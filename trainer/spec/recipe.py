@@ -154,8 +154,8 @@ class Data(Section):
     """Pieces of the tokenizer; trained to this size from the train text when the source is `stdlib`."""
     val_bytes: Annotated[NonNegativeInt, Knob("val_text", "bytes", unless={"data.source": "shards"})] = 0
     """Most UTF-8 bytes of validation text, cut at a document's end (at least one document); 0 takes all of it."""
-    loader: Annotated[Literal["sequential", "shuffled"], Knob("train")] = "sequential"
-    """Order of the training rows: as the shards hold them, or shuffled."""
+    loader: Annotated[Literal["sequential", "shuffled", "coprime"], Knob("train")] = "sequential"
+    """Order of the training rows: as the shards hold them, shuffled, or each shard's at a coprime stride (#726)."""
     order_seed: Annotated[NonNegativeInt | Literal["lineage"] | None, Knob("train")] = None
     """Seed of the data order; null takes the run's seed, `lineage` starts at the first token as the originals did."""
     train_seq_len: Annotated[PositiveInt, Knob("train", "tokens")] = 2048
@@ -172,10 +172,10 @@ class Data(Section):
                     yield f"{name} = '' must name a path while source is 'shards'"
         elif self.vocab_size < 300:
             yield f"vocab_size = {self.vocab_size} is too small for the {256 + 4} byte and control pieces; usual: 1024"
-        if self.loader == "shuffled" and self.order_seed == "lineage":
+        if self.loader != "sequential" and self.order_seed == "lineage":
             yield (
-                "order_seed = 'lineage' is no order of loader = 'shuffled': the originals' depends on the number of "
-                "ranks (each shuffles its own files by its rank); give a number, or null for the run's seed"
+                f"order_seed = 'lineage' is no order of loader = '{self.loader}': the originals' depends on the number "
+                "of ranks (each shuffles its own files by its rank); give a number, or null for the run's seed"
             )
         if self.train_batch_tokens % (self.micro_batches * self.train_seq_len):
             yield (

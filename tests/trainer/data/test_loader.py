@@ -1,16 +1,21 @@
 """The order of training rows: any number of ranks, any place to resume from."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 import torch
 
+from trainer.data.coprime import coprime_order
 from trainer.data.loader import make_loader
 from trainer.ranks import Ranks
 from trainer.spec.errors import DataError
 from trainer.spec.recipe import Data
 
 CPU = torch.device("cpu")
-LOADERS = pytest.mark.parametrize("kind", ["sequential", "shuffled"])
+LOADERS = pytest.mark.parametrize("kind", ["sequential", "shuffled", "coprime"])
+BY_ROWS = pytest.mark.parametrize("kind", ["shuffled", "coprime"])
 
 
 def shards_of(*lengths):
@@ -73,9 +78,10 @@ def test_order_follows_the_run_seed_unless_the_recipe_fixes_it(kind):
         assert orders[0] == orders[1]
 
 
-def test_the_lineages_shuffled_order_is_refused_because_it_depends_on_the_ranks():
-    with pytest.raises(ValueError, match="order_seed = 'lineage' is no order of loader = 'shuffled'"):
-        loader_for("shuffled", order_seed="lineage")
+@BY_ROWS
+def test_the_lineages_order_of_rows_is_refused_because_it_depends_on_the_ranks(kind):
+    with pytest.raises(ValueError, match=f"order_seed = 'lineage' is no order of loader = '{kind}'"):
+        loader_for(kind, order_seed="lineage")
 
 
 @LOADERS
@@ -92,8 +98,9 @@ def epoch_of_rows(loader, num_rows):
     return [row[0] for x_BT, _ in take(loader, num_rows // 2) for row in x_BT]
 
 
-def test_shuffled_epoch_holds_every_row_of_every_shard_once():
-    loader = loader_for(shards=shards_of(103, 201))  # any phase leaves 24 or 25 rows, and 49 or 50
+@BY_ROWS
+def test_an_epoch_holds_every_row_of_every_shard_once(kind):
+    loader = loader_for(kind, shards=shards_of(103, 201))  # any phase leaves 24 or 25 rows, and 49 or 50
     phases, ends = loader._epoch.phases_S, loader._epoch.ends_S
     starts = epoch_of_rows(loader, 72)
     assert len(set(starts)) == 72
@@ -103,8 +110,9 @@ def test_shuffled_epoch_holds_every_row_of_every_shard_once():
     assert ends[-1] == (102 - phases[0]) // 4 + (200 - phases[1]) // 4
 
 
-def test_shuffled_rows_mix_shards_and_change_phase_and_order_between_epochs():
-    loader = loader_for(shards=[np.arange(400), np.arange(400, 800)])
+@BY_ROWS
+def test_rows_mix_shards_and_change_phase_and_order_between_epochs(kind):
+    loader = loader_for(kind, shards=[np.arange(400), np.arange(400, 800)])
     rows = loader._epoch.end_row // 2 * 2
     first, second = epoch_of_rows(loader, rows), epoch_of_rows(loader, rows)
     assert first != sorted(first)
@@ -113,8 +121,9 @@ def test_shuffled_rows_mix_shards_and_change_phase_and_order_between_epochs():
     assert len({start % 4 for start in first + second}) > 1
 
 
-def test_rows_never_cross_a_shard_border():
-    loader = loader_for(shards=[np.full(9, 1), np.full(3, 2), np.full(30, 3)])
+@BY_ROWS
+def test_rows_never_cross_a_shard_border(kind):
+    loader = loader_for(kind, shards=[np.full(9, 1), np.full(3, 2), np.full(30, 3)])
     for x_BT, y_BT in take(loader, 40):
         for x, y in zip(x_BT, y_BT, strict=True):
             assert set(x + y) in ({1}, {3})  # the shard of 3 tokens cannot hold a row
@@ -131,3 +140,20 @@ def test_shards_without_a_single_row_are_refused_with_both_counts():
 def test_ranks_that_do_not_divide_the_micro_batches_are_refused(kind):
     with pytest.raises(DataError, match=r"data.micro_batches = 8 .* 3 ranks"):
         loader_for(kind, size=3)
+
+
+@pytest.mark.parametrize("rows_S", [[12, 7, 1], [30], [1], [0, 5, 0, 64], [97, 97]])
+def test_a_coprime_order_reaches_every_row_once_at_one_stride_a_shard(rows_S):
+    order = coprime_order(np.random.default_rng(0), np.array(rows_S))
+    assert sorted(order) == list(range(sum(rows_S)))
+    for first, count in zip(np.cumsum(rows_S) - rows_S, rows_S, strict=True):
+        own = [row - first for row in order if first <= row < first + count]
+        strides = {(after - before) % count for before, after in itertools.pairwise(own)}
+        assert len(strides) <= 1
+        assert all(math.gcd(stride, count) == 1 for stride in strides)
+
+
+def test_every_stretch_of_a_coprime_order_holds_shards_in_proportion_to_their_rows():
+    order = coprime_order(np.random.default_rng(1), np.array([300, 100]))
+    shares = [(order[start : start + 40] < 300).sum() for start in range(0, 400, 40)]
+    assert all(29 <= share <= 31 for share in shares)
