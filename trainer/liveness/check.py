@@ -34,7 +34,6 @@ from trainer.quant.artifact import decode_artifact
 from trainer.quant.packing import storage_of, weight_transform
 from trainer.spec.nano import SEQ_TOKENS
 from trainer.spec.recipe import Recipe
-from trainer.spec.tensors import is_control
 from trainer.stages.adapt import adapt
 from trainer.stages.evaluate import NLL, evaluate
 from trainer.stages.export import ARTIFACT, averaged_weights, export
@@ -111,7 +110,7 @@ def _quantized_forward(bench: Bench) -> list[Finding]:
     weights = load_weights(averaged_weights(context), torch.device("cpu"))
     storages = {name: storage_of(name, weight.shape, quantization) for name, weight in weights.items()}
     kinds = ("int", "float16") if quantization.qat_sees == "everything" else ("int",)
-    seen = {n: w for n, w in weights.items() if storages[n].startswith(kinds) and w.ndim > 1 and not is_control(n)}
+    seen = {name: weight for name, weight in weights.items() if storages[name].startswith(kinds)}
     faked, exported = (build_model(bench.recipe.model, vocab_size, torch.device("cpu")).eval() for _ in range(2))
     faked.load_state_dict(artifact.state | seen)
     faked.set_weight_transform(weight_transform(quantization))

@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.nn.attention_backend import AttentionFn
-from trainer.nn.linear import Linear
+from trainer.nn.linear import Linear, Parameters
 from trainer.nn.norm import rms_norm
 from trainer.nn.rotary import RotaryTables, rotate
 from trainer.spec import recipe
 
 
-class Attention(nn.Module):
+class Attention(Parameters):
     """Self-attention of one block (docs/recipe.md 2.5)."""
 
     def __init__(self, model: recipe.Model, exclusive: bool, attention: AttentionFn):
@@ -39,7 +39,7 @@ class Attention(nn.Module):
         k_BTGK = rotate(rms_norm(self.c_k(x_BTD).unflatten(-1, heads)), rotary)
         v_BTE = self.c_v(x_BTD)
         v_BTGK = (v_BTE if extra_value_BTE is None else v_BTE + extra_value_BTE).unflatten(-1, heads)
-        q_BTHK = q_BTHK * self.q_gain.to(q_BTHK.dtype)[:, None]
+        q_BTHK = q_BTHK * self.used("q_gain", self.q_gain).to(q_BTHK.dtype)[:, None]
         y_BTHK = self.attention(q_BTHK, k_BTGK, v_BTGK, causal=True)
         if self.exclusive:
             y_BTHK = without_own_value(y_BTHK, v_BTGK)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from trainer.nn.attention import Attention
 from trainer.nn.attention_backend import AttentionFn
-from trainer.nn.linear import Linear
+from trainer.nn.linear import Linear, Parameters
 from trainer.nn.norm import rms_norm
 from trainer.nn.rotary import RotaryTables
 from trainer.spec import recipe
@@ -28,7 +28,7 @@ class MLP(nn.Module):
         return self.proj(F.leaky_relu(self.fc(x_BTD), self.negative_slope).square())
 
 
-class Block(nn.Module):
+class Block(Parameters):
     """Mixes the stream with the embedding, then adds scaled attention and a scaled MLP (docs/recipe.md 2.7).
 
     With the parallel residual both read the same input and are added at once.
@@ -47,13 +47,15 @@ class Block(nn.Module):
     def forward(
         self, x_BTD: Tensor, x0_BTD: Tensor, rotary: RotaryTables, extra_value_BTE: Tensor | None = None
     ) -> Tensor:
-        keep_D, recall_D = self.resid_mix.to(x_BTD.dtype)
+        keep_D, recall_D = self.used("resid_mix", self.resid_mix).to(x_BTD.dtype)
+        attn_scale_D = self.used("attn_scale", self.attn_scale).to(x_BTD.dtype)
+        mlp_scale_D = self.used("mlp_scale", self.mlp_scale).to(x_BTD.dtype)
         x_BTD = keep_D * x_BTD + recall_D * x0_BTD
         normed_BTD = self._normed(x_BTD)
-        attended_BTD = x_BTD + self.attn_scale.to(x_BTD.dtype) * self.attn(normed_BTD, rotary, extra_value_BTE)
+        attended_BTD = x_BTD + attn_scale_D * self.attn(normed_BTD, rotary, extra_value_BTE)
         if not self.parallel:
             normed_BTD = self._normed(attended_BTD)
-        return attended_BTD + self.mlp_scale.to(x_BTD.dtype) * self.mlp(normed_BTD)
+        return attended_BTD + mlp_scale_D * self.mlp(normed_BTD)
 
     def _normed(self, x_BTD: Tensor) -> Tensor:
         normed_BTD = rms_norm(x_BTD)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.nn.linear import Embedding, Linear
+from trainer.nn.linear import Embedding, Linear, Parameters
 from trainer.spec import recipe
 
 
@@ -27,7 +27,7 @@ def bigram_buckets(ids_BT: Tensor, num_buckets: int, first: str) -> Tensor:
     return buckets_BT
 
 
-class BigramHash(nn.Module):
+class BigramHash(Parameters):
     """A table of hashed bigrams, projected to the model's width unless it has it already."""
 
     def __init__(self, model: recipe.Model, dtype: torch.dtype):
@@ -40,10 +40,10 @@ class BigramHash(nn.Module):
     def forward(self, ids_BT: Tensor) -> Tensor:
         x_BTE = self.embed(bigram_buckets(ids_BT, self.embed.weight.size(0), self.first))
         x_BTD = x_BTE if self.proj is None else self.proj(x_BTE)
-        return self.scale.to(x_BTD.dtype) * x_BTD
+        return self.used("scale", self.scale).to(x_BTD.dtype) * x_BTD
 
 
-class ValueEmbedding(nn.Module):
+class ValueEmbedding(Parameters):
     """A second table of tokens, projected to the width of all values unless it has that width already.
 
     Each listed layer adds it with a scale of its own.
@@ -60,10 +60,10 @@ class ValueEmbedding(nn.Module):
         x_BTE = self.embed(ids_BT)
         if self.proj is not None:
             x_BTE = self.proj(x_BTE)
-        return self.scale.to(x_BTE.dtype) * x_BTE
+        return self.used("scale", self.scale).to(x_BTE.dtype) * x_BTE
 
 
-class SmearGate(nn.Module):
+class SmearGate(Parameters):
     """Blends each position with the one before by a learned gate per dimension; the first is blended with zero."""
 
     def __init__(self, model_dim: int):
@@ -72,4 +72,4 @@ class SmearGate(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         previous_BTD = F.pad(x_BTD, (0, 0, 1, -1))
-        return torch.lerp(x_BTD, previous_BTD, self.gate.sigmoid().to(x_BTD.dtype))
+        return torch.lerp(x_BTD, previous_BTD, self.used("gate", self.gate).sigmoid().to(x_BTD.dtype))

@@ -19,7 +19,7 @@ from trainer.nn.block import Block
 from trainer.nn.depth import layer_order
 from trainer.nn.embedding import BigramHash, SmearGate, ValueEmbedding
 from trainer.nn.init import initial_value
-from trainer.nn.linear import Embedding, Linear, Master
+from trainer.nn.linear import Embedding, Linear, Parameters
 from trainer.nn.norm import rms_norm
 from trainer.nn.rotary import RotaryTables, ntk_base, rotary_tables
 from trainer.spec import recipe
@@ -33,7 +33,7 @@ def num_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-class GPT(nn.Module):
+class GPT(Parameters):
     """The decoder of the recipe's `model` section (docs/recipe.md 2).
 
     Parameters are float32 masters under the lineage's checkpoint names, all zero until `init_weights` or
@@ -65,10 +65,10 @@ class GPT(nn.Module):
             parameter.copy_(initial_value(name, parameter.shape, self.model, generator))
 
     def set_weight_transform(self, transform: WeightTransform | None) -> None:
-        """Applies `transform` to every linear weight and embedding table from the next forward on; None ends it."""
+        """Applies `transform` to every parameter from the next forward on; None ends it."""
         for name, module in self.named_modules():
-            if isinstance(module, Master):
-                module.transform = partial(transform, f"{name}.weight") if transform else None
+            if isinstance(module, Parameters):
+                module.transform = partial(_named, transform, f"{name}." if name else "") if transform else None
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """Float32 logits (B,T,V) of the token after each position; ids are int64."""
@@ -84,9 +84,12 @@ class GPT(nn.Module):
         for layer in order.encoder:
             x_BTD = self.blocks[layer](x_BTD, x0_BTD, rotary, values_BTE.get(layer))
             skips_BTD.append(x_BTD)
+        weights_SD = self.used("skip_weights", self.skip_weights)
+        gates_SD = None if self.skip_gates is None else self.used("skip_gates", self.skip_gates)
         for place, layer in enumerate(order.decoder):
             if skips_BTD:
-                x_BTD = self._skipped(x_BTD, skips_BTD.pop(), place)
+                gate_D = None if gates_SD is None else gates_SD[place]
+                x_BTD = with_skip(x_BTD, skips_BTD.pop(), weights_SD[place], gate_D)
             x_BTD = self.blocks[layer](x_BTD, x0_BTD, rotary, values_BTE.get(layer))
         return rms_norm(x_BTD)
 
@@ -104,19 +107,13 @@ class GPT(nn.Module):
         x_BTD = rms_norm(x_BTD)
         return x_BTD if self.smear is None else self.smear(x_BTD)
 
-    def _skipped(self, x_BTD: Tensor, skip_BTD: Tensor, place: int) -> Tensor:
-        """The stream with a skip added, or blended in where there are gates."""
-        skip_BTD = self.skip_weights[place].to(self.dtype) * skip_BTD
-        if self.skip_gates is None:
-            return x_BTD + skip_BTD
-        return torch.lerp(skip_BTD, x_BTD, self.skip_gates[place].sigmoid().to(self.dtype))
-
     def _extra_values(self, ids_BT: Tensor) -> dict[int, Tensor]:
         """What is added to the values of each layer with a value embedding, by layer; the table is read once."""
         if self.ve_shared is None:
             return {}
         value_BTE = self.ve_shared(ids_BT)
-        pairs = zip(self.model.value_embed_layers, self.ve_layer_scales, strict=True)
+        scales = [self.used(f"ve_layer_scales.{place}", scale) for place, scale in enumerate(self.ve_layer_scales)]
+        pairs = zip(self.model.value_embed_layers, scales, strict=True)
         return {layer: scale.to(value_BTE.dtype) * value_BTE for layer, scale in pairs}
 
     def _rotary(self, ids_BT: Tensor) -> RotaryTables:
@@ -125,3 +122,13 @@ class GPT(nn.Module):
         num_dims = self.model.rope_dims or self.model.model_dim // self.model.num_heads
         base = ntk_base(self.model.rope_base, num_tokens, self.model.rope_native_tokens, num_dims)
         return rotary_tables(num_tokens, num_dims, base, ids_BT.device, self.dtype)
+
+
+def _named(transform: WeightTransform, prefix: str, name: str, parameter: Tensor) -> Tensor:
+    return transform(prefix + name, parameter)
+
+
+def with_skip(x_BTD: Tensor, skip_BTD: Tensor, weight_D: Tensor, gate_D: Tensor | None) -> Tensor:
+    """The stream with a weighted skip added, or blended in by the sigmoid of its gate where there is one."""
+    skip_BTD = weight_D.to(x_BTD.dtype) * skip_BTD
+    return x_BTD + skip_BTD if gate_D is None else torch.lerp(skip_BTD, x_BTD, gate_D.sigmoid().to(x_BTD.dtype))

@@ -1,4 +1,4 @@
-"""Linear layers and embedding tables with float32 master weights.
+"""Linear layers and embedding tables with float32 master weights, and what every module with parameters is.
 
 Weights are cast where they are used, so autocast is not needed. An optional transform is applied to them before, as
 quantisation-aware training does.
@@ -13,17 +13,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Master(nn.Module):
+class Parameters(nn.Module):
+    """A module with float32 parameters of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transform: Callable[[str, Tensor], Tensor] | None = None
+        """(name within this module, parameter) → what to compute with."""
+
+    def used(self, name: str, parameter: Tensor) -> Tensor:
+        """The float32 values that are computed with, after the transform."""
+        return parameter if self.transform is None else self.transform(name, parameter)
+
+
+class Master(Parameters):
     """A float32 matrix; zero until it is initialised or loaded."""
 
     def __init__(self, num_rows: int, num_columns: int):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(num_rows, num_columns, dtype=torch.float32))
-        self.transform: Callable[[Tensor], Tensor] | None = None
 
     def used_weight(self) -> Tensor:
         """The float32 weight that is computed with, after the transform."""
-        return self.weight if self.transform is None else self.transform(self.weight)
+        return self.used("weight", self.weight)
 
 
 class Linear(Master):

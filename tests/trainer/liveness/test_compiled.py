@@ -40,7 +40,7 @@ def test_a_qat_switch_that_the_compiler_folds_away_is_found(tmp_path, monkeypatc
 
     def used_weight(master):
         transform = transform_of(master) if torch.compiler.is_compiling() else master.transform
-        return master.weight if transform is None else transform(master.weight)
+        return master.weight if transform is None else transform("weight", master.weight)
 
     monkeypatch.setattr(linear.Master, "used_weight", used_weight)
     assert set(dead(tmp_path, **LATE_QAT)) == {"compiled training", "compiled quantization.qat"}

@@ -5,7 +5,7 @@ import torch
 
 from tests.trainer.nn.test_gpt import VOCAB_SIZE, changed, draw_ids, lively, sgd_step, started
 from trainer.nn.depth import layer_order
-from trainer.nn.gpt import GPT
+from trainer.nn.gpt import GPT, with_skip
 from trainer.spec.recipe import Model
 
 LOOPED = changed(recur_loops=2, recur_first=1, recur_last=1)
@@ -38,13 +38,10 @@ def test_a_model_loops_by_default():
 
 
 def test_a_gated_skip_starts_halfway_and_an_open_gate_keeps_the_stream():
-    gated = lively(changed(skip_gates=True))
-    x_BTD, skip_BTD = torch.ones(1, 1, 32), torch.full((1, 1, 32), 3.0)
-    gated.skip_weights.data.fill_(2.0)
-    gated.skip_gates.data.fill_(0.0)
-    assert gated._skipped(x_BTD, skip_BTD, 0)[0, 0, 0].item() == pytest.approx(0.5 * 1 + 0.5 * 2 * 3)
-    gated.skip_gates.data.fill_(50.0)
-    torch.testing.assert_close(gated._skipped(x_BTD, skip_BTD, 0), x_BTD)
+    x_BTD, skip_BTD, weight_D = torch.ones(1, 1, 32), torch.full((1, 1, 32), 3.0), torch.full((32,), 2.0)
+    halfway_BTD = with_skip(x_BTD, skip_BTD, weight_D, gate_D=torch.zeros(32))
+    assert halfway_BTD[0, 0, 0].item() == pytest.approx(0.5 * 1 + 0.5 * 2 * 3)
+    torch.testing.assert_close(with_skip(x_BTD, skip_BTD, weight_D, gate_D=torch.full((32,), 50.0)), x_BTD)
 
 
 def test_in_a_parallel_block_the_mlp_does_not_see_the_attention():

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 
 from trainer.nn.block import MLP
 from trainer.nn.gpt import GPT
+from trainer.spec.load import load_preset
 from trainer.spec.recipe import Model
 
 VOCAB_SIZE = 50
@@ -141,12 +142,13 @@ def test_logits_are_float32_from_before_the_cap():
     assert not torch.equal(logits_BTV, logits_BTV.bfloat16().float())  # finer than bfloat16 can be
 
 
-def test_weight_transform_sees_every_matrix_once_each_by_name():
-    gpt, seen = lively(), []
-    gpt.set_weight_transform(lambda name, weight: seen.append(name) or weight)
-    gpt.hidden(draw_ids(1, 4))
-    matrices = {name for name, _ in gpt.named_parameters() if name.endswith(".weight")}
-    assert sorted(seen) == sorted(matrices)
+@pytest.mark.parametrize("preset", ["pr150_v12_nano", "pr549_nano", "pr1493_nano"])
+def test_weight_transform_sees_every_parameter_by_name(preset):
+    recipe, seen = load_preset(preset).recipe, {}
+    gpt = GPT(recipe.model, recipe.data.vocab_size)
+    gpt.set_weight_transform(lambda name, weight: seen.setdefault(name, weight))
+    gpt(draw_ids(1, 4))
+    assert {name: id(weight) for name, weight in seen.items()} == {n: id(w) for n, w in gpt.named_parameters()}
 
 
 def test_weight_transform_takes_effect_at_once_and_ends_at_once():
