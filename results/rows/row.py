@@ -31,6 +31,7 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
     "val_documents": "integer",
     "pre_quant_bpb": "number",
     "roundtrip_bpb": "number",
+    "fit_cost_bpb": "number",
     "sliding_bpb": "number",
     "ttt_bpb": "number",
     "steps": "integer",
@@ -116,6 +117,7 @@ def _scores(metrics: Mapping[str, Mapping[str, Any]], headline: Mapping[str, Any
         "val_loss": headline.get("val_loss"),
         "pre_quant_bpb": diagnosis.get("pre_quant_bpb"),
         "roundtrip_bpb": diagnosis.get("roundtrip_bpb"),
+        "fit_cost_bpb": diagnosis.get("fit_cost_bpb"),
         "sliding_bpb": metrics.get("evaluate", {}).get("val_bpb"),
         "ttt_bpb": metrics.get("adapt", {}).get("val_bpb"),
     }

@@ -30,6 +30,8 @@ class Size:
 
     model_bytes: int
     limit_bytes: int
+    rule_bytes: int
+    """What it would take by the recipe's rule of scales alone, which `fit_bytes` may coarsen."""
     scale_multiplier: float = 1.0
     encodings: int = 1
 
@@ -49,11 +51,12 @@ def size_of_random_model(recipe: Recipe, degrees_of_freedom: float | None = None
     model = (state, recipe.model, recipe.data.vocab_size, quantization)
     if quantization.fit_bytes:
         fitted = encode_to_fit(*model, limit_bytes)
-        return Size(len(fitted.artifact), limit_bytes, fitted.coarser, fitted.encodings)
+        return Size(len(fitted.artifact), limit_bytes, len(fitted.first), fitted.coarser, fitted.encodings)
     if quantization.prune_to_fit:
         pruned = encode_pruned_to_fit(*model, limit_bytes)
-        return Size(len(pruned.artifact), limit_bytes, encodings=pruned.encodings)
-    return Size(len(encode_artifact(*model)), limit_bytes)
+        return Size(len(pruned.artifact), limit_bytes, pruned.unpruned_bytes, encodings=pruned.encodings)
+    model_bytes = len(encode_artifact(*model))
+    return Size(model_bytes, limit_bytes, model_bytes)
 
 
 def random_state(recipe: Recipe, degrees_of_freedom: float | None = None) -> dict[str, Tensor]:

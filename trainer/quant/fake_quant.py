@@ -31,8 +31,9 @@ class RowScale:
     of the row's standard deviation."""
     clip_stds: float = 0.0
     """The multiple of 'sdclip'."""
-    coarser: float = 1.0
-    """What the scale is multiplied by in the end; 1 changes nothing."""
+    coarser: float | Tensor = 1.0
+    """What the scale is multiplied by in the end; 1 changes nothing. A float32 number, in a tensor while training may
+    change it."""
 
 
 def quantize_rows(
@@ -81,7 +82,8 @@ def fake_quantize(
     Bit for bit `dequantize_rows(*quantize_rows(weight))` in float32.  Source: docs/recipe.md 4.3.
     """
     weight_RC = weight_RC.float()
-    stored_RC = nearest_rows(weight_RC.detach(), bits, clip_search, scale.rule, scale.clip_stds, scale.coarser)
+    coarser = scale.coarser if isinstance(scale.coarser, Tensor) else torch.tensor(scale.coarser)
+    stored_RC = nearest_rows(weight_RC.detach(), bits, clip_search, scale.rule, scale.clip_stds, coarser)
     return _straight_through(stored_RC, weight_RC)
 
 
@@ -98,14 +100,14 @@ def _straight_through(stored: Tensor, weight: Tensor) -> Tensor:
 
 @torch.library.custom_op("fairway::nearest_rows", mutates_args=())
 def nearest_rows(
-    weight_RC: torch.Tensor, bits: int, clip_search: bool, rule: str, clip_stds: float, coarser: float
+    weight_RC: torch.Tensor, bits: int, clip_search: bool, rule: str, clip_stds: float, coarser: torch.Tensor
 ) -> torch.Tensor:
     """Float32 weights as they will be stored; an operator of its own, so that no compiler rearranges its arithmetic."""
     return dequantize_rows(*_nearest(weight_RC, bits, clip_search, RowScale(rule, clip_stds, coarser)))
 
 
 @nearest_rows.register_fake
-def _(weight_RC: Tensor, bits: int, clip_search: bool, rule: str, clip_stds: float, coarser: float) -> Tensor:
+def _(weight_RC: Tensor, bits: int, clip_search: bool, rule: str, clip_stds: float, coarser: Tensor) -> Tensor:
     return torch.empty_like(weight_RC, memory_format=torch.contiguous_format)
 
 
@@ -144,6 +146,6 @@ def _below_clip(weight_RC: Tensor, clip_R: Tensor, bits: int, scale: RowScale) -
     qmax = largest_code(bits)
     finest = 1 / qmax if scale.rule == "floor" else SMALLEST_SCALE
     scales_R = (clip_R / qmax).clamp(min=finest)
-    scales_R = (scales_R * scale.coarser if scale.coarser != 1 else scales_R).to(torch.float16)
+    scales_R = (scales_R * scale.coarser).to(torch.float16)  # by 1 exactly: nothing changes
     codes_RC = (weight_RC / scales_R.float()[:, None]).round().clamp(-qmax, qmax)
     return codes_RC, scales_R

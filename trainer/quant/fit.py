@@ -1,7 +1,9 @@
 """Coarser scales until the artifact fits: as little coarser as an entropy estimate and few encodings can find.
 
 Every row scale of the recipe's rule is multiplied by one number, at least 1. Deterministic: the same weights, limit
-and coder give the same number. What the limit is, and what the bytes are counted with, is not known here.
+and coder give the same number. Training with fake quantisation cannot wait for a coder: `estimated_multiplier` chooses
+its number, which export keeps where the artifact fits. What the limit is, and what the bytes are counted with, is not
+known here.
 """
 
 from __future__ import annotations
@@ -26,6 +28,10 @@ SLACK = 0.003
 """Share of the limit that an artifact may leave unused before a finer one is tried."""
 MARGIN, EXTRAPOLATION = 0.0015, 0.08
 """Shares of the limit that a guess keeps free: the first, more for a later guess, and more the further it reaches."""
+CODER_OVERHEAD = 0.02
+"""Share of the limit that training leaves for what coders make beyond the entropy of the codes."""
+LAST_MARGIN = 0.015
+"""Share of the limit that the last guess keeps free as well, where nothing fits yet."""
 SAMPLED_ROWS = 64
 """Rows of each matrix that the estimate looks at, evenly spread."""
 
@@ -38,6 +44,8 @@ class Fitted:
     coarser: float
     """What the scales of the rule were multiplied by; 1 if the rule itself fits."""
     encodings: int
+    first: bytes
+    """The first encoding: by the rule itself, or by the scales that training saw."""
 
 
 def encode_to_fit(
@@ -48,32 +56,36 @@ def encode_to_fit(
     limit_bytes: int,
     hessians: Mapping[str, Tensor] | None = None,
     between: Callable[[], None] = lambda: None,
+    finest: float = 1.0,
 ) -> Fitted:
     """The finest artifact of at most `limit_bytes` that was found; the smallest one tried where none fits.
 
-    The ratio of coded to estimated bytes in each encoding gives the next step of the search.
+    Each encoding tells how many bytes the coder makes of the estimated ones, and so where the next guess lies.
+
+    finest:  the multiplier to start from: 1, or the one that training saw
     """
-
-    def encoded(coarser: float, number: int) -> Fitted:
-        artifact = encode_artifact(state, model, vocab_size, quantization, hessians, between, coarser)
-        return Fitted(artifact, coarser, number)
-
     by_gptq = frozenset(hessians or ())
-    tried = [encoded(1.0, 1)]
-    while len(tried) < MOST_ENCODINGS:
-        latest = tried[-1]
-        size = len(latest.artifact)
-        if size <= limit_bytes and (latest.coarser == 1.0 or size >= limit_bytes * (1 - SLACK)):
+    artifacts: dict[float, bytes] = {}
+    guess = finest
+    while guess not in artifacts and len(artifacts) < MOST_ENCODINGS:
+        artifacts[guess] = encode_artifact(state, model, vocab_size, quantization, hessians, between, guess)
+        size = len(artifacts[guess])
+        if size <= limit_bytes and (guess == finest or size >= limit_bytes * (1 - SLACK)):
             break
-        points = [(estimated_bytes(state, quantization, one.coarser, by_gptq), len(one.artifact)) for one in tried]
-        wanted = limit_bytes * (1 - MARGIN * len(tried) - EXTRAPOLATION * abs(size / limit_bytes - 1))
-        guess = coarsening(state, quantization, _estimate_of(wanted, points), by_gptq)
-        if guess in (one.coarser for one in tried):
-            break
-        tried.append(encoded(guess, len(tried) + 1))
-    fitting = [one for one in tried if len(one.artifact) <= limit_bytes]
-    best = min(fitting, key=lambda one: one.coarser) if fitting else min(tried, key=lambda one: len(one.artifact))
-    return Fitted(best.artifact, best.coarser, len(tried))
+        points = [(estimated_bytes(state, quantization, one, by_gptq), len(data)) for one, data in artifacts.items()]
+        free = MARGIN * len(artifacts) + EXTRAPOLATION * abs(size / limit_bytes - 1)
+        if len(artifacts) == MOST_ENCODINGS - 1 and size > limit_bytes:
+            free += LAST_MARGIN
+        wanted = limit_bytes * (1 - free)
+        guess = coarsening(state, quantization, _estimate_of(wanted, points), by_gptq, finest)
+    fitting = [coarser for coarser, data in artifacts.items() if len(data) <= limit_bytes]
+    best = min(fitting) if fitting else min(artifacts, key=lambda coarser: len(artifacts[coarser]))
+    return Fitted(artifacts[best], best, len(artifacts), artifacts[finest])
+
+
+def estimated_multiplier(state: Mapping[str, Tensor], quantization: Quantization, limit_bytes: int) -> float:
+    """What training with fake quantisation multiplies the rule's scales by, without encoding anything."""
+    return coarsening(state, quantization, limit_bytes * (1 - CODER_OVERHEAD))
 
 
 def _estimate_of(wanted_bytes: float, points: Sequence[tuple[float, int]]) -> float:
@@ -84,10 +96,17 @@ def _estimate_of(wanted_bytes: float, points: Sequence[tuple[float, int]]) -> fl
 
 
 def coarsening(
-    state: Mapping[str, Tensor], quantization: Quantization, wanted_bytes: float, by_gptq: Set[str] = frozenset()
+    state: Mapping[str, Tensor],
+    quantization: Quantization,
+    wanted_bytes: float,
+    by_gptq: Set[str] = frozenset(),
+    finest: float = 1.0,
 ) -> float:
-    """The smallest multiple of the rule's scales, from 1 on, whose estimate is at most `wanted_bytes`."""
-    low, high = 1.0, COARSEST
+    """The smallest multiple of the rule's scales, from `finest` on, whose estimate is at most `wanted_bytes`.
+
+    A float32 number, so that one in a tensor is the same.
+    """
+    low, high = finest, COARSEST
     if estimated_bytes(state, quantization, low, by_gptq) <= wanted_bytes:
         return low
     while high / low > 1 + PRECISION:
@@ -96,7 +115,7 @@ def coarsening(
             high = middle
         else:
             low = middle
-    return high
+    return torch.tensor(high, dtype=torch.float32).item()
 
 
 def estimated_bytes(

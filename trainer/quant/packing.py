@@ -69,7 +69,7 @@ def clip_stds_of(name: str, quantization: Quantization) -> float:
     return quantization.clip_stds if of_role is None else of_role
 
 
-def row_scale(name: str, quantization: Quantization, coarser: float = 1.0) -> RowScale:
+def row_scale(name: str, quantization: Quantization, coarser: float | Tensor = 1.0) -> RowScale:
     """The scale rule of a tensor that is rounded to nearest; controls have their row's maximum (docs/recipe.md 4.7)."""
     if is_control(name):
         return RowScale()
@@ -122,18 +122,22 @@ def unpack(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def weight_transform(quantization: Quantization) -> Callable[[str, Tensor], Tensor]:
-    """The function `transform(name, weight)` that training with fake quantisation applies to each weight.
+def weight_transform(quantization: Quantization, coarser: float | Tensor = 1.0) -> Callable[[str, Tensor], Tensor]:
+    """The function `transform(name, weight)` that training with fake quantisation applies to each parameter.
 
     The tensors that `pack` makes integer are fake-quantised, with the same rule. Those that it stores as float16 are
     rounded to that where `qat_sees` is everything; all others come back as they are.
+
+    coarser:  what every row scale is multiplied by, in a tensor if that may change between two forwards
     """
+    held = coarser if isinstance(coarser, Tensor) else torch.tensor(coarser)
 
     def transform(name: str, weight: Tensor) -> Tensor:
         storage = storage_of(name, weight.shape, quantization)
         bits = integer_bits(storage)
         if bits is not None:
-            return fake_quantize(weight, bits, searches_clip(name, quantization), row_scale(name, quantization))
+            scale = row_scale(name, quantization, held)
+            return fake_quantize(weight, bits, searches_clip(name, quantization), scale)
         rounded = storage == "float16" and quantization.qat_sees == "everything"
         return fake_float16(weight) if rounded else weight
 

@@ -32,6 +32,8 @@ class Pruned:
     share: float
     """Of all codes of +-1, those that became 0."""
     encodings: int
+    unpruned_bytes: int
+    """What it takes as it is."""
 
 
 def encode_pruned_to_fit(
@@ -61,7 +63,7 @@ def encode_pruned_to_fit(
         guess = _next_guess(units, sizes, limit_bytes)
     fitting = [count for count in sizes if sizes[count] <= limit_bytes]
     best = min(fitting) if fitting else min(sizes, key=lambda count: sizes[count])
-    return Pruned(artifacts[best], best / max(units.total, 1), len(artifacts))
+    return Pruned(artifacts[best], best / max(units.total, 1), len(artifacts), sizes[0])
 
 
 def _next_guess(units: _Units, sizes: Mapping[int, int], limit_bytes: int) -> int:

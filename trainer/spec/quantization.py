@@ -52,7 +52,7 @@ class Quantization(Section):
     ] = "row_max"
     """Largest code of a row: its maximum; that, but at least 1 (PR #150's floor); or so many standard deviations."""
     fit_bytes: Annotated[bool, Knob("export", neutral=True)] = False
-    """Whether all row scales are multiplied by the smallest number, from 1 on, that makes the artifact fit."""
+    """Whether all row scales are multiplied by the smallest number from 1 on that makes the artifact fit; QAT too."""
     prune_to_fit: Annotated[bool, Knob("export", neutral=True)] = False
     """Whether codes of +-1 become 0, least error first, until the artifact fits (#1019)."""
     clip_stds: Annotated[PositiveFloat, Knob("export", "standard deviations", unless_all=NO_SDCLIP, neutral=True)] = (
@@ -97,7 +97,7 @@ class Quantization(Section):
     qat_sees: Annotated[
         Literal["integers", "everything"], Knob("train", unless={"quantization.qat": "off"}, neutral=True)
     ] = "integers"
-    """What QAT rounds: matrices stored as integers, or those that are stored as float16 as well."""
+    """What QAT rounds: matrices stored as integers, or everything that is stored as float16 as well."""
 
     def complaints(self) -> Iterator[str]:
         for name in sorted({name for name in self.keep_float16 if self.keep_float16.count(name) > 1}):
@@ -106,11 +106,6 @@ class Quantization(Section):
             yield (
                 f"qat = '{self.qat}' cannot show training what method = 'gptq' will store: GPTQ's codes depend on "
                 "calibration; use 'clip_search'"
-            )
-        if self.qat != "off" and self.fit_bytes:
-            yield (
-                f"qat = '{self.qat}' cannot show training what fit_bytes = true will store: how coarse it gets is "
-                "known at export; set fit_bytes = false, or scale = 'sdclip' with a larger clip_stds"
             )
         if self.qat != "off" and self.prune_to_fit:
             yield (

@@ -289,7 +289,7 @@ class Evaluation(Section):
     batch_windows: Annotated[PositiveInt, Knob("evaluate adapt diagnose", "windows")] = 32
     """Windows of one forward pass."""
     diagnose: Annotated[bool, Knob("")] = False
-    """Whether to score the weights before and after quantisation as well, outside every budget."""
+    """Whether to score the weights before and after quantisation as well, outside every budget; on under fit_bytes."""
 
     def complaints(self) -> Iterator[str]:
         if self.stride_tokens > self.window_tokens:

@@ -41,7 +41,12 @@ STAGES: Mapping[str, Stage] = {
         Stage("export", ("train",), 1, "the artifact: the counted bytes"),
         Stage("evaluate", ("export", "val_text"), 2, "sliding-window score and per-token nats"),
         Stage("adapt", ("export", "val_text"), 2, "score with test-time training, and the ledger's digest"),
-        Stage("diagnose", ("train", "export", "val_text"), 2, "scores before and after quantisation"),
+        Stage(
+            "diagnose",
+            ("train", "export", "val_text"),
+            2,
+            "scores before and after quantisation, and without a byte limit",
+        ),
     )
 }
 
@@ -49,12 +54,13 @@ STAGES: Mapping[str, Stage] = {
 def stages_of(recipe: Recipe) -> list[str]:
     """The stages this recipe needs, in the order they run.
 
-    The score without test-time training is always computed; all TTT settings of one artifact share it.
+    The score without test-time training is always computed; all TTT settings of one artifact share it. An artifact that
+    is made to fit is diagnosed, for what that costs.
     """
     names = ["train_text", "val_text", "train", "export", "evaluate"]
     if recipe.ttt.mode != "off":
         names.append("adapt")
-    if recipe.evaluation.diagnose:
+    if recipe.evaluation.diagnose or recipe.quantization.fit_bytes:
         names.append("diagnose")
     return names
 
@@ -84,9 +90,11 @@ def _trained_with(recipe: Recipe, stage: str, key: str) -> bool:
 
 
 def _fitted_to(recipe: Recipe, stage: str, key: str) -> bool:
-    """An export that fits its artifact to the limit reads the limit."""
-    fitted = recipe.quantization.fit_bytes or recipe.quantization.prune_to_fit
-    return stage == "export" and fitted and key == "budget.artifact_bytes"
+    """An export that fits its artifact to the limit reads the limit, and so does training that sees its scales."""
+    quantization = recipe.quantization
+    fitted = quantization.fit_bytes or quantization.prune_to_fit
+    sees = stage == "train" and quantization.qat != "off" and quantization.fit_bytes
+    return ((stage == "export" and fitted) or sees) and key == "budget.artifact_bytes"
 
 
 def stages_below(stage: str) -> set[str]:

@@ -1,7 +1,8 @@
-"""The stage `diagnose`: how much quantisation changes the score. In no budget, off in record runs.
+"""The stage `diagnose`: how much quantisation changes the score, and how much the byte limit. In no budget.
 
-Reads the window length; depends on train, export and val_text. Leaves two scores over non-overlapping windows, of the
-weights before quantisation and of those in the artifact.
+Runs where `evaluation.diagnose` or `quantization.fit_bytes` is on. Reads the window length; depends on train, export
+and val_text. Leaves scores over non-overlapping windows: of the weights before quantisation, of those in the artifact,
+and of those in the artifact that the rule of scales gives without a limit, where that is another.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from trainer.scoring.sliding import score
 from trainer.spec.record import Metric
 from trainer.stages.context import StageContext
 from trainer.stages.evaluate import load_artifact, open_ledger
-from trainer.stages.export import averaged_weights
+from trainer.stages.export import UNLIMITED, averaged_weights
 from trainer.stages.weights import load_weights
 
 
@@ -24,7 +25,12 @@ def diagnose(context: StageContext, folder: Path) -> dict[str, Metric]:
     roundtrip_bpb = _rows_bpb(context, model)
     model.load_state_dict(load_weights(averaged_weights(context), context.ranks.device))
     context.tell("diagnose", 0.5)
-    return {"pre_quant_bpb": _rows_bpb(context, model), "roundtrip_bpb": roundtrip_bpb}
+    metrics: dict[str, Metric] = {"pre_quant_bpb": _rows_bpb(context, model), "roundtrip_bpb": roundtrip_bpb}
+    if context.recipe.quantization.fit_bytes:
+        coarsened = (context.folder("export") / UNLIMITED).exists()
+        unlimited_bpb = _rows_bpb(context, load_artifact(context, UNLIMITED)) if coarsened else roundtrip_bpb
+        metrics["fit_cost_bpb"] = roundtrip_bpb - unlimited_bpb
+    return metrics
 
 
 def _rows_bpb(context: StageContext, model: GPT) -> float:

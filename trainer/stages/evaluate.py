@@ -42,9 +42,9 @@ def evaluate(context: StageContext, folder: Path) -> dict[str, Metric]:
     return keep_score(context, folder, ledger, started_s)
 
 
-def load_artifact(context: StageContext) -> GPT:
-    """The model decoded from the exported artifact."""
-    artifact = decode_artifact((context.folder("export") / ARTIFACT).read_bytes())
+def load_artifact(context: StageContext, file: str = ARTIFACT) -> GPT:
+    """The model decoded from an exported artifact."""
+    artifact = decode_artifact((context.folder("export") / file).read_bytes())
     model = build_model(artifact.model, artifact.vocab_size, context.ranks.device)
     model.load_state_dict(artifact.state)
     return model.eval()

@@ -1,12 +1,14 @@
 """The stage `export`: quantises and compresses the averaged weights to the artifact, whose bytes are counted.
 
-Reads which average to use and the quantisation, and the limit where the artifact is made to fit it; stands on train;
-GPTQ also reads train text, and those seconds count as training. Leaves `artifact.bin`. Starts again when any of these
-changes; training does not.
+Reads which average to use and the quantisation, and the limit where the artifact is made to fit it: from the scales
+that training saw, if it saw any. Stands on train; GPTQ also reads train text, and those seconds count as training.
+Leaves `artifact.bin`, and `unlimited.bin` where scales were coarsened: the artifact by the rule alone. Starts again
+when any of these changes; training does not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -23,6 +25,7 @@ from trainer.stages.train import EMA_FILE, LAST, SWA_FILE
 from trainer.stages.weights import build_model, load_weights
 
 ARTIFACT = "artifact.bin"
+UNLIMITED = "unlimited.bin"
 WEIGHTS_FILE = {"none": LAST, "swa": SWA_FILE, "ema": EMA_FILE}
 
 
@@ -48,20 +51,39 @@ def export(context: StageContext, folder: Path) -> dict[str, Metric]:
     hessians = _hessians(context, weights) if recipe.quantization.method == "gptq" else None
     calibration_s = context.settled_s() - started_s
     metrics: dict[str, Metric] = {} if hessians is None else {"calibration_s": calibration_s}
-    model = (weights, recipe.model, recipe.data.vocab_size, recipe.quantization)
     if recipe.quantization.fit_bytes:
-        limit_bytes = model_limit_bytes(recipe.budget)
-        fitted = encode_to_fit(*model, limit_bytes, hessians, context.check_alone)
-        artifact = fitted.artifact
-        metrics |= {"scale_multiplier": fitted.coarser, "encodings": fitted.encodings}
+        metrics |= _export_to_fit(context, folder, weights, hessians)
     elif recipe.quantization.prune_to_fit:
+        model = (weights, recipe.model, recipe.data.vocab_size, recipe.quantization)
         pruned = encode_pruned_to_fit(*model, model_limit_bytes(recipe.budget), hessians, context.check_alone)
-        artifact = pruned.artifact
+        (folder / ARTIFACT).write_bytes(pruned.artifact)
         metrics |= {"pruned_share": pruned.share, "encodings": pruned.encodings}
     else:
-        artifact = encode_artifact(*model, hessians, context.check_alone)
-    (folder / ARTIFACT).write_bytes(artifact)
+        model = (weights, recipe.model, recipe.data.vocab_size, recipe.quantization)
+        (folder / ARTIFACT).write_bytes(encode_artifact(*model, hessians, context.check_alone))
     return {"model_bytes": (folder / ARTIFACT).stat().st_size} | metrics
+
+
+def _export_to_fit(
+    context: StageContext, folder: Path, weights: Mapping[str, Tensor], hessians: Mapping[str, Tensor] | None
+) -> dict[str, Metric]:
+    """Writes the artifact that fits, and beside it the one by the rule alone, for `diagnose` to score."""
+    recipe, seen = context.recipe, _seen_by_training(context)
+    model = (weights, recipe.model, recipe.data.vocab_size)
+    limit_bytes = model_limit_bytes(recipe.budget)
+    fitted = encode_to_fit(*model, recipe.quantization, limit_bytes, hessians, context.check_alone, seen)
+    (folder / ARTIFACT).write_bytes(fitted.artifact)
+    if fitted.coarser != 1:
+        quick = recipe.quantization.model_copy(update={"compressor": "zstd", "zstd_level": 1})
+        unlimited = fitted.first if seen == 1 else encode_artifact(*model, quick, hessians, context.check_alone)
+        (folder / UNLIMITED).write_bytes(unlimited)
+    return {"scale_multiplier": fitted.coarser, "encodings": fitted.encodings}
+
+
+def _seen_by_training(context: StageContext) -> float:
+    """The multiplier of scales that QAT saw last; 1 without."""
+    trained = context.outcomes.get("train")
+    return float(trained.metrics.get("scale_multiplier") or 1.0) if trained else 1.0
 
 
 def _hessians(context: StageContext, weights: dict[str, Tensor]) -> dict[str, Tensor]:

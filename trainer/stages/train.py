@@ -23,9 +23,10 @@ from trainer.data.shards import read_shard, split_files
 from trainer.nn.gpt import GPT, num_parameters
 from trainer.optim.averaging import EMA, SWA
 from trainer.optim.optimizers import clip_gradients, make_optimizers
+from trainer.quant.fit import estimated_multiplier
 from trainer.quant.packing import weight_transform
 from trainer.ranks import Ranks
-from trainer.spec.budget import training_ends
+from trainer.spec.budget import model_limit_bytes, training_ends
 from trainer.spec.errors import UserError
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Metric
@@ -39,6 +40,8 @@ from trainer.stages.weights import build_model, save_weights
 
 LAST, SWA_FILE, EMA_FILE = "last.safetensors", "swa.safetensors", "ema.safetensors"
 REPORT_EVERY_STEPS = 10
+FITTED_PARTS = 20
+"""Parts of the training budget, in each of which QAT under `fit_bytes` chooses its scales anew."""
 CURVE_COLUMNS = "step,train_loss,multiplier,elapsed_s"
 
 
@@ -53,6 +56,8 @@ class Decision:
     """What SWA and late QAT wait for: the multiplier, or 1 while only a step estimate that may yet change lowers it."""
     looped: bool
     """Whether the step repeats the recurrent layers."""
+    part: int
+    """Number of the part of the budget that the step lies in."""
 
     @classmethod
     def of(cls, recipe: Recipe, step: int, clock: TrainingClock, ranks: Ranks) -> Decision:
@@ -67,16 +72,17 @@ class Decision:
             settled_multiplier=multiplier(schedule, budget, step, clock.elapsed_s, clock.warmdown_step_s),
             # Without recurrence the flag never moves: a compiled graph would be made again for nothing.
             looped=not recipe.model.recur_loops or used >= recipe.model.recur_at,
+            part=int(used * FITTED_PARTS),
         )
         if ranks.size == 1:
             return own
-        values = [float(value) for value in (own.ends, own.multiplier, own.settled_multiplier, own.looped)]
+        values = [float(value) for value in (own.ends, own.multiplier, own.settled_multiplier, own.looped, own.part)]
         sent = torch.tensor(values, dtype=torch.float64, device=ranks.device)
-        ends, lr_multiplier, settled, looped = ranks.broadcast_(sent).tolist()
-        return cls(bool(ends), lr_multiplier, settled, bool(looped))
+        ends, lr_multiplier, settled, looped, part = ranks.broadcast_(sent).tolist()
+        return cls(bool(ends), lr_multiplier, settled, bool(looped), int(part))
 
 
-AT_WARM_UP = Decision(ends=False, multiplier=1.0, settled_multiplier=1.0, looped=True)
+AT_WARM_UP = Decision(ends=False, multiplier=1.0, settled_multiplier=1.0, looped=True, part=0)
 """Of a step that is undone; its graph is chosen by `Variant`."""
 
 
@@ -97,7 +103,7 @@ def train_model(context: StageContext, folder: Path, model: GPT) -> dict[str, Me
     recipe, ranks = context.recipe, context.ranks
     training = begin(context, model)
     clock, started_at_step = training.clock, training.step
-    switch = _switches(model, recipe)
+    switch = _switches(training, recipe)
     graphs = Graphs(compiler_for(recipe, context.compiler)) if is_compiled(recipe, ranks.device) else None
     loss_of = graphs.loss_of if graphs else mean_nats
     if graphs:
@@ -115,6 +121,8 @@ def train_model(context: StageContext, folder: Path, model: GPT) -> dict[str, Me
     clock.start(context.settled_s())  # every rank has warmed up: they all just answered
     while not (decision := Decision.of(recipe, training.step, clock, ranks)).ends:
         training.sees_quantized |= _sees_quantized(recipe, decision.settled_multiplier)
+        if training.sees_quantized and recipe.quantization.fit_bytes:
+            fit_scales(training, recipe, decision.part, ranks)
         switch(Variant(decision.looped, training.sees_quantized))
         loss = update(training, recipe, decision, ranks, loss_of)
         end_step(context, training, decision, loss)
@@ -134,7 +142,13 @@ def train_model(context: StageContext, folder: Path, model: GPT) -> dict[str, Me
         "graphs_inside_clock": graphs.made_inside_clock if graphs else 0,
         "peak_memory_bytes": peak_memory_bytes(ranks.device),
         "num_parameters": num_parameters(training.model),
-    }
+    } | _fitted(training, recipe)
+
+
+def _fitted(training: Training, recipe: Recipe) -> dict[str, Metric]:
+    """The multiplier that training saw last, where it saw any, for the export to start from."""
+    sees = recipe.quantization.fit_bytes and training.sees_quantized
+    return {"scale_multiplier": training.scale_multiplier.item()} if sees else {}
 
 
 def begin(context: StageContext, model: GPT) -> Training:
@@ -151,6 +165,7 @@ def begin(context: StageContext, model: GPT) -> Training:
         make_loader(recipe.data, recipe.seed, shards, ranks, ranks.device),
         swa=SWA() if averaging.swa_every else None,
         ema=EMA(averaging.ema_decay) if averaging.ema_decay else None,
+        scale_multiplier=torch.ones((), device=ranks.device),
     )
     if training.ema:
         training.ema.update(model.named_parameters())  # it starts from the initial weights
@@ -197,9 +212,20 @@ def _left_s(recipe: Recipe, clock: TrainingClock) -> float:
     return math.inf if loop_s is None else loop_s - clock.elapsed_s - (clock.next_step_s or 0.0)
 
 
-def _switches(model: GPT, recipe: Recipe) -> Callable[[Variant], None]:
+def fit_scales(training: Training, recipe: Recipe, part: int, ranks: Ranks) -> None:
+    """Chooses the scales that the coming steps see, from the weights as they are, once in each part of the budget."""
+    if training.fitted_in_part == part:
+        return
+    training.fitted_in_part = part
+    weights = {name: weight.detach() for name, weight in training.model.named_parameters()}
+    multiplier = estimated_multiplier(weights, recipe.quantization, model_limit_bytes(recipe.budget))
+    ranks.broadcast_(training.scale_multiplier.fill_(multiplier))
+
+
+def _switches(training: Training, recipe: Recipe) -> Callable[[Variant], None]:
     """What sets the model's switches for the coming step."""
-    fake_quantize = weight_transform(recipe.quantization) if recipe.quantization.qat != "off" else None
+    model, quantization = training.model, recipe.quantization
+    fake_quantize = weight_transform(quantization, training.scale_multiplier) if quantization.qat != "off" else None
 
     def switch(variant: Variant) -> None:
         model.looped = variant.looped

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from trainer.data.loader import Loader
 from trainer.nn.gpt import GPT
@@ -21,7 +22,7 @@ from trainer.optim.averaging import EMA, SWA
 from trainer.optim.optimizers import Optimizers
 from trainer.stages.training_clock import TrainingClock
 
-SNAPSHOT_VERSION = 2
+SNAPSHOT_VERSION = 3
 """Of what a snapshot holds; one of another version counts as none."""
 SNAPSHOT_ROOM_S = 10.0
 """Seconds of the wall-clock budget that must be left when a snapshot is taken, before any was timed."""
@@ -40,6 +41,10 @@ class Training:
     curve: list[str] = field(default_factory=list)
     """One line per step done."""
     sees_quantized: bool = False
+    scale_multiplier: Tensor = field(default_factory=lambda: torch.ones(()))
+    """What fake quantisation multiplies all row scales by, on the model's device; above 1 under `fit_bytes` alone."""
+    fitted_in_part: int = -1
+    """Part of the budget in which that number was chosen."""
     loss: float = float("nan")
 
     @property
@@ -60,6 +65,8 @@ class Training:
             "clock": self.clock.state_dict(),
             "curve": list(self.curve),
             "sees_quantized": self.sees_quantized,
+            "scale_multiplier": self.scale_multiplier.item(),
+            "fitted_in_part": self.fitted_in_part,
             "loss": self.loss,
             "random": torch.get_rng_state(),
             "device_random": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
@@ -77,6 +84,8 @@ class Training:
         self.clock.load_state_dict(state["clock"])
         self.curve = list(state["curve"])
         self.sees_quantized, self.loss = state["sees_quantized"], state["loss"]
+        self.scale_multiplier.fill_(state["scale_multiplier"])
+        self.fitted_in_part = state["fitted_in_part"]
         torch.set_rng_state(state["random"])
         device = next(self.model.parameters()).device
         if device.type == "cuda" and state["device_random"] is not None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trainer.quant.artifact import encode_artifact
-from trainer.quant.fit import MOST_ENCODINGS, encode_to_fit, estimated_bytes
+from trainer.quant.fit import MOST_ENCODINGS, encode_to_fit, estimated_bytes, estimated_multiplier
 from trainer.spec.recipe import Model, Quantization
 
 QUICK = Quantization(min_elements=1000, zstd_level=3)
@@ -31,7 +31,7 @@ def fitted(state, quantization, limit):
 
 @pytest.mark.parametrize("tails", TAILS)
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize(("share", "used"), [(0.95, 0.99), (0.8, 0.95), (0.6, 0.92)])
+@pytest.mark.parametrize(("share", "used"), [(0.95, 0.97), (0.8, 0.93), (0.6, 0.89)])
 def test_an_artifact_is_made_to_fit_with_little_to_spare(rule, tails, share, used):
     state = weights(TAILS[tails])
     rule_bytes = len(fitted(state, RULES[rule], 10**9).artifact)
@@ -47,6 +47,23 @@ def test_an_artifact_that_fits_as_it_is_stays_as_it_is():
     plain = encode_artifact(weights(), Model(), 1024, QUICK)
     fit = fitted(weights(), QUICK, len(plain))
     assert (fit.artifact, fit.coarser, fit.encodings) == (plain, 1.0, 1)
+    assert fit.first == plain
+
+
+def test_scales_that_training_saw_are_kept_where_the_artifact_fits():
+    seen = estimated_multiplier(weights(), QUICK, 15_000)
+    fit = encode_to_fit(weights(), Model(), 1024, QUICK, 10**6, finest=seen)
+    assert seen > 1
+    assert (fit.coarser, fit.encodings) == (seen, 1)
+
+
+@pytest.mark.parametrize("share", [0.9, 0.7])
+def test_scales_that_training_saw_are_coarsened_where_it_does_not(share):
+    seen = 1.2
+    limit = int(share * len(encode_artifact(weights(), Model(), 1024, QUICK, coarser=seen)))
+    fit = encode_to_fit(weights(), Model(), 1024, QUICK, limit, finest=seen)
+    assert len(fit.artifact) <= limit < len(fit.first)
+    assert fit.coarser > seen
 
 
 def test_a_limit_that_nothing_meets_leaves_the_smallest_artifact_tried():

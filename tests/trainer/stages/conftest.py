@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from trainer.spec.budget import RESERVED_CODE_BYTES
 from trainer.spec.load import load_preset
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record
@@ -22,12 +23,19 @@ SMALL = {
     "ttt.chunk_tokens": 1024,
     "evaluation.diagnose": False,
 }
+FITTED = {"quantization.fit_bytes": True, "budget.artifact_bytes": RESERVED_CODE_BYTES + 150_000}
+"""Makes the small recipe's artifact coarser: it takes 157,000 bytes."""
 TTT = {"ttt.mode": "score_first", "ttt.lr": 0.01, "ttt.epochs": 1}
 
 
 def small(**changes: object) -> Recipe:
     """The tiny preset, cut down to a second; dots in keys are written as double underscores."""
     return load_preset("tiny", SMALL | {key.replace("__", "."): value for key, value in changes.items()}).recipe
+
+
+def fitted(**changes: object) -> Recipe:
+    """The small recipe whose artifact is made to fit a limit below its size."""
+    return small(**FITTED, **changes)
 
 
 def run(store: Path, recipe: Recipe, name: str = "run", **hooks: object) -> Record:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tests.trainer.stages.conftest import small
+from tests.trainer.stages.conftest import fitted, small
 from trainer.spec.errors import UserError
 from trainer.stages.compiling import Compiler, Variant, compiler_for, drop_graphs, is_compiled, variants
 from trainer.stages.context import Interrupted, StageContext
@@ -24,9 +24,9 @@ SMALLEST = {
 PLAIN, LOOPED = Variant(False, False), Variant(True, False)
 
 
-def trained(text_store, folder, compile, **hooks):
+def trained(text_store, folder, compile, recipe_of=small, **hooks):
     """What a training leaves, by file, and what it reports; captured graphs have the operators of eager execution."""
-    recipe = small(**SMALLEST, system__compile=compile)
+    recipe = recipe_of(**SMALLEST, system__compile=compile)
     store = StageStore(text_store)
     context = StageContext(recipe, "run", store, fingerprints_of(recipe, 1) | hooks.pop("stages", {}), **hooks)
     context.compiler = "eager"
@@ -63,6 +63,18 @@ def test_graphs_are_dropped_before_torch_refuses_to_make_more():
         assert compiler_for(small(**SMALLEST, model__rope_base=10.0 + width), "eager") is first  # 2 graphs each, of 8
     assert compiler_for(small(**SMALLEST), "eager") is first
     assert compiler_for(small(**SMALLEST, model__rope_base=99.0), "eager") is not first
+
+
+def test_scales_chosen_during_training_act_in_the_graphs_that_were_made_before(text_store, tmp_path):
+    def recipe_of(**changes):
+        return fitted(quantization__qat="late", quantization__qat_late_below=0.9, **changes)
+
+    (eager, seen), (compiled, metrics) = (
+        trained(text_store, tmp_path / compile, compile, recipe_of) for compile in ("off", "on")
+    )
+    assert compiled == eager
+    assert metrics["scale_multiplier"] == seen["scale_multiplier"] > 1
+    assert metrics["graphs_inside_clock"] == 0
 
 
 def test_a_compiled_training_goes_on_from_its_snapshot(text_store, tmp_path, eager):

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.trainer.stages.conftest import TTT, run, small
+from results.rows.row import row_of
+from tests.trainer.stages.conftest import FITTED, TTT, fitted, run, small
 from trainer.spec.budget import RESERVED_CODE_BYTES
 from trainer.spec.errors import StoreFull
 from trainer.spec.recipe import Recipe
@@ -265,15 +266,42 @@ def test_an_artifact_is_pruned_to_fit_and_the_record_says_how_much(text_store):
 
 
 def test_an_artifact_is_made_to_fit_and_the_record_says_by_how_much(text_store):
-    plain = run(text_store, small(), "plain").metric("export", "model_bytes")
-    limit = RESERVED_CODE_BYTES + int(0.9 * plain)
-    changes = {"budget__artifact_bytes": limit, "quantization__fit_bytes": True}
-    record = run(text_store, small(**changes), "fitted")
+    record = run(text_store, fitted(), "fitted")
     assert record.status == "done", record.error
-    assert record.stages_run == ("export", "evaluate")
+    assert record.stages_run == ("export", "evaluate", "diagnose")
+    limit = FITTED["budget.artifact_bytes"]
     assert record.metric("export", "model_bytes") + RESERVED_CODE_BYTES <= limit
     assert record.metric("export", "scale_multiplier") > 1
     assert record.metric("export", "encodings") <= 3
-    assert (
-        run(text_store, small(**changes | {"budget__artifact_bytes": limit - 1000}), "less").stages_run[0] == "export"
+    less = small(**FITTED | {"budget.artifact_bytes": limit - 1000})
+    assert run(text_store, less, "less").stages_run[0] == "export"
+
+
+def test_what_fitting_costs_is_the_score_less_that_of_the_same_weights_without_a_limit(text_store):
+    record = run(text_store, fitted(), "fitted")
+    unlimited = run(text_store, small(evaluation__diagnose=True), "unlimited").metric("diagnose", "roundtrip_bpb")
+    cost_bpb = record.metric("diagnose", "fit_cost_bpb")
+    assert cost_bpb == record.metric("diagnose", "roundtrip_bpb") - unlimited != 0
+    assert row_of(record.model_dump(mode="json") | {"run_id": "a-s1"}, "sweep", [])["fit_cost_bpb"] == cost_bpb
+
+
+def test_fitting_what_fits_costs_nothing(text_store):
+    record = run(text_store, small(quantization__fit_bytes=True), "roomy")
+    assert (record.metric("export", "scale_multiplier"), record.metric("diagnose", "fit_cost_bpb")) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("qat", ["always", "late"])
+def test_training_saw_the_scales_that_the_fitting_export_stores(text_store, qat):
+    record = run(text_store, fitted(quantization__qat=qat, quantization__qat_late_below=0.9), f"{qat}-fitted")
+    assert record.status == "done", record.error
+    assert record.metric("train", "scale_multiplier") == record.metric("export", "scale_multiplier") > 1
+    assert record.metric("export", "encodings") == 1
+    assert record.metric("diagnose", "fit_cost_bpb") != 0
+
+
+def test_scales_that_training_saw_belong_to_its_fingerprint():
+    limits = ({"budget__artifact_bytes": limit} for limit in (200_000, 210_000))
+    aware, other = (
+        fingerprints_of(small(quantization__fit_bytes=True, quantization__qat="late", **limit), 1) for limit in limits
     )
+    assert aware["train"] != other["train"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.fakes import HandClock
-from tests.trainer.stages.conftest import run, small
+from tests.trainer.stages.conftest import fitted, run, small
 from trainer.spec.recipe import Recipe
 from trainer.stages.context import Interrupted, StageContext
 from trainer.stages.run_record import fingerprints_of
@@ -20,6 +20,9 @@ RECIPES = {
     "swa": small(budget__train_steps=8),
     "ema": small(budget__train_steps=8, averaging__use="ema", averaging__ema_decay=0.5),
     "late quantisation": small(budget__train_steps=8, quantization__qat="late", quantization__qat_late_below=0.9),
+    "late quantisation that fits": fitted(
+        budget__train_steps=8, quantization__qat="late", quantization__qat_late_below=0.9
+    ),
     "sequential": small(budget__train_steps=8, data__loader="sequential"),
 }
 
