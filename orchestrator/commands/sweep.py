@@ -58,7 +58,7 @@ def plan(
 ) -> None:
     """What a sweep would run and cost, the smallest gain its seeds can detect, and what the store holds already.
 
-    Starts neither torch nor Ray.
+    Starts no Ray, and torch only in a process of its own, to estimate the bytes of large artifacts.
     """
     from orchestrator.plan.estimate import plan_here
     from orchestrator.plan.table import plan_rows, plan_text, run_rows, runs_text

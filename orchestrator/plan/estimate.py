@@ -1,6 +1,7 @@
 """Estimates a sweep before it runs: what it would compute, what is stored, seconds, GPU-hours, bytes on disk.
 
-Reads fingerprints and the store alone; starts neither torch nor Ray. Seconds are means over earlier runs in this store
+Reads fingerprints and the store alone; starts neither torch nor Ray, but for the bytes of large artifacts that the
+store has none of, which a process of the trainer estimates. Seconds are means over earlier runs in this store
 of the same sizes, else what the preset declares, and so an estimate: they know nothing of this machine's load.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
+from orchestrator.plan.artifact_size import Estimate, artifact_sizes, estimate_by_trainer, no_estimate
 from orchestrator.plan.detectable_effect import evidence_of
 from orchestrator.plan.makespan import INLINE_START_S, START_S
 from orchestrator.plan.plan import Plan, Resources, RunPlan, SecondsFrom, StagePlan
@@ -64,16 +66,23 @@ def plan_here(space: SearchSpace, slots: int | None, workers: int | None, store:
     gpus = (workers or declared.gpus) if declared and elsewhere else expected_ranks(workers) if here else 0
     num_slots = 1 if inline else slots or (1 if elsewhere else expected_slots(total_runs(space), workers=workers))
     resources = Resources(num_slots, gpus, INLINE_START_S if inline else START_S)
-    return make_plan(space, stage_store(store), texts, environment(expected_ranks(workers)), resources)
+    place = environment(expected_ranks(workers))
+    return make_plan(space, stage_store(store), texts, place, resources, estimate_by_trainer)
 
 
 def make_plan(
-    space: SearchSpace, store: StageStore, texts: TextDigests | None, place: str, resources: Resources = ALONE
+    space: SearchSpace,
+    store: StageStore,
+    texts: TextDigests | None,
+    place: str,
+    resources: Resources = ALONE,
+    estimate: Estimate = no_estimate,
 ) -> Plan:
     """What the sweep would run against this store.
 
-    texts:  identities of train and validation text of the space's recipe; None where they are not at hand
-    place:  the environment that a wall-clock budget hashes
+    texts:     identities of train and validation text of the space's recipe; None where they are not at hand
+    place:     the environment that a wall-clock budget hashes
+    estimate:  of the bytes of artifacts that this store has none of
     """
     sweep = sweep_of_space(store.root, space)
     asked = sweep.asked() if sweep else []
@@ -101,6 +110,9 @@ def make_plan(
         test=test,
         test_reason=reason,
         evidence=None if test == "none" else evidence_of(space, block, store.root),
+        sizes=artifact_sizes(
+            space, [*known.values(), *(run_fingerprints.probes if unchosen else ())], store.root, estimate
+        ),
         notes=_notes(space, sweep.precedents if sweep else precedents_of(store.root, space)),
     )
 

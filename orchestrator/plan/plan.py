@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from orchestrator.plan.artifact_size import ArtifactSize
 from orchestrator.plan.detectable_effect import Evidence
 from orchestrator.plan.makespan import START_S, makespan_s
 from orchestrator.search.next_run import Stage
@@ -96,6 +97,8 @@ class Plan:
     test_reason: str
     evidence: Evidence | None
     """Power of the planned seeds; None when there is nothing to compare."""
+    sizes: tuple[ArtifactSize, ...] = ()
+    """Estimated bytes of the artifacts."""
     notes: tuple[str, ...] = ()
     """Warnings and remarks that are printed below the plan."""
 

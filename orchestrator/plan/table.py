@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.plan.artifact_size import ArtifactSize
 from orchestrator.plan.detectable_effect import evidence_lines
 from orchestrator.plan.plan import Plan, StagePlan, times
 from orchestrator.search.next_run import Stage
@@ -66,6 +67,9 @@ def _total_row(plan: Plan) -> dict[str, Any]:
         **asdict(plan.resources),
         "usd_per_gpu_hour": plan.space.budget.usd_per_gpu_hour,
         "mode": plan.mode,
+        "artifact_low_bytes": min((size.low_bytes for size in plan.sizes if size.low_bytes is not None), default=None),
+        "artifact_high_bytes": max((size.high_bytes for size in plan.sizes if size.high_bytes), default=None),
+        "artifact_may_exceed": any(size.may_exceed for size in plan.sizes),
         "test": plan.evidence.design.test if plan.evidence else "none",
         "sd_bpb": plan.evidence.design.sd if plan.evidence else None,
         "minimum_detectable_effect_bpb": plan.evidence.minimum_detectable_effect_bpb if plan.evidence else None,
@@ -87,11 +91,21 @@ def run_rows(plan: Plan) -> list[dict[str, Any]]:
                 "is_baseline": run.configuration is not None and run.configuration.is_baseline,
                 "values": dict(run.configuration.values) if run.configuration else None,
                 "recorded": run.recorded,
+                **_size_columns(plan, run.configuration),
                 "computes": [stage for stage, _ in mine],
                 "shares": [stage for stage, fingerprint in run.missing if (stage, fingerprint) not in mine],
             }
         )
     return rows
+
+
+def _size_columns(plan: Plan, configuration: Configuration | None) -> dict[str, int | None]:
+    sizes = (size for size in plan.sizes if configuration and configuration.id in size.configurations)
+    size = next(sizes, None)
+    return {
+        "artifact_low_bytes": size.low_bytes if size else None,
+        "artifact_high_bytes": size.high_bytes if size else None,
+    }
 
 
 def plan_text(plan: Plan, gain_bpb: float | None = None) -> RenderableType:
@@ -105,6 +119,7 @@ def plan_text(plan: Plan, gain_bpb: float | None = None) -> RenderableType:
     for stage in plan.stages:
         table.add_row(*_cells(stage))
     lines = [Text(line) for line in (*_price_lines(plan), *_notes(plan))]
+    lines += [Text(line, style="bold yellow" if warns else "") for line, warns in _size_lines(plan)]
     if plan.over_budget:
         lines.append(Text(f"more than budget.gpu_hours = {plan.space.budget.gpu_hours:g}", style="bold red"))
     lines.append(Text(f"comparison: {plan.test}; {plan.test_reason}"))
@@ -166,6 +181,40 @@ def _price_lines(plan: Plan) -> Iterator[str]:
     yield _dollars(plan, bound)
     if plan.disk_bytes is not None:
         yield f"{human_bytes(round(plan.disk_bytes))} on disk"
+
+
+def _size_lines(plan: Plan) -> Iterator[tuple[str, bool]]:
+    """A line per size of artifact, and whether it is a warning."""
+    for size in plan.sizes:
+        of = "" if len(plan.sizes) == 1 else f" of {_configurations(plan, size)}"
+        limit = f"{human_bytes(size.limit_bytes)} beside the code"
+        if size.source == "limit":
+            yield f"artifact{of}: made to fit {limit} (quantization.fit_bytes)", False
+        elif size.high_bytes is None or size.low_bytes is None:
+            yield f"artifact{of}: {UNKNOWN} of {limit}; python -m trainer check encodes random weights", False
+        elif size.source == "width":
+            yield f"artifact{of}: at most {human_bytes(size.high_bytes)} of {limit}", False
+        else:
+            measured = (
+                f"measured in {size.num_runs} runs" if size.source == "history" else "estimated from random weights"
+            )
+            span = f"{human_bytes(size.low_bytes)} to {human_bytes(size.high_bytes)} {measured}"
+            yield f"artifact{of}: {span}, of {limit}{_over(size)}", size.may_exceed
+
+
+def _over(size: ArtifactSize) -> str:
+    if not size.may_exceed:
+        return ""
+    verdict = "will not fit" if (size.low_bytes or 0) > size.limit_bytes else "may not fit"
+    return f": {verdict}; set quantization.fit_bytes, lower quantization.matrix_bits or raise the weight decay"
+
+
+def _configurations(plan: Plan, size: ArtifactSize) -> str:
+    """The values that a few configurations of this size have, or how many have it."""
+    known = {item.id: item for item in plan.configurations}
+    if len(size.configurations) == 1 and size.configurations[0] in known:
+        return label(known[size.configurations[0]], plan.space)
+    return f"{len(size.configurations)} configurations"
 
 
 def _dollars(plan: Plan, bound: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.run.trainer_command import run_trainer
+from orchestrator.run.trainer_process import run_trainer
 from orchestrator.space.search_space import SearchSpace
 from trainer.spec.errors import DataError
 from trainer.spec.recipe import Data
@@ -39,7 +39,7 @@ def check_data_of(space: SearchSpace, store: Path, console: Console) -> list[str
 
 
 def _check(space: SearchSpace, data: Data, store: Path) -> None:
-    done = run_trainer("data", "check", data.folder, "--tokenizer", data.tokenizer, "--store", str(store))
+    done = run_trainer("trainer", "data", "check", data.folder, "--tokenizer", data.tokenizer, "--store", str(store))
     if done.returncode:
         problems = [line for line in done.stdout.splitlines() if line.startswith("problem ")]
         listed = "\n".join(f"  {line}" for line in problems or done.stderr.strip().splitlines()[-3:])

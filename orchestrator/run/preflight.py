@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from orchestrator.run.data_preflight import check_data_of
-from orchestrator.run.trainer_command import run_trainer
+from orchestrator.run.trainer_process import run_trainer
 from orchestrator.space.configuration import Configuration, baseline_of, identify, label
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.sweep import Sweep
@@ -115,4 +115,4 @@ def _run_check(recipe: Recipe) -> subprocess.CompletedProcess[str]:
     with tempfile.TemporaryDirectory(prefix="preflight-") as folder:
         file = Path(folder) / "recipe.yaml"  # JSON is YAML
         file.write_text(recipe.model_dump_json(), encoding="utf-8")
-        return run_trainer("check", str(file))
+        return run_trainer("trainer", "check", str(file))

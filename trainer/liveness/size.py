@@ -1,11 +1,15 @@
 """How many bytes a recipe's artifact takes, before anything is trained: random weights of full size, encoded.
 
 Weights of a trained model are drawn instead: matrices and tables with one standard deviation and tails of choice,
-everything else at its start value. What training really leaves decides in the end.
+everything else at its start value. What training really leaves decides in the end. `python -m trainer.liveness.size`
+estimates instead of encoding, which takes seconds: recipes in from standard input, ranges of bytes out, as JSON lists.
 """
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +17,7 @@ from torch import Tensor
 
 from trainer.nn.gpt import GPT
 from trainer.quant.artifact import encode_artifact
-from trainer.quant.fit import encode_to_fit
+from trainer.quant.fit import CODER_OVERHEAD, encode_to_fit, estimated_bytes
 from trainer.quant.prune import encode_pruned_to_fit
 from trainer.spec.budget import model_limit_bytes
 from trainer.spec.recipe import Quantization, Recipe
@@ -22,6 +26,11 @@ from trainer.spec.tensors import is_control
 STD = 0.05
 """Standard deviation of the drawn weights."""
 SEED = 0
+STDS = (STD, 0.2)
+"""Standard deviations that an estimate ranges over: under the floor of scales the bytes depend on them, and PR #150's
+published sizes are those of 0.2."""
+TAILS: Mapping[str, float | None] = {"Gaussian": None, "t, 6 df": 6, "t, 3 df": 3}
+"""Degrees of freedom of the distributions that estimates and docs/presets.md range over."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,18 @@ def size_of_random_model(recipe: Recipe, degrees_of_freedom: float | None = None
     return Size(model_bytes, limit_bytes, model_bytes)
 
 
+def estimated_range(recipe: Recipe) -> tuple[int, int]:
+    """Fewest and most bytes that the recipe's rule of scales may take without a limit, over `STDS` and `TAILS`."""
+    quantization = without_calibration(recipe.quantization)
+    estimates = []
+    for degrees_of_freedom in TAILS.values():
+        state = random_state(recipe, degrees_of_freedom)
+        for std in STDS:
+            scaled = {name: weight if is_control(name) else weight * (std / STD) for name, weight in state.items()}
+            estimates.append(estimated_bytes(scaled, quantization, 1.0))
+    return round(min(estimates)), round(max(estimates) * (1 + CODER_OVERHEAD))
+
+
 def random_state(recipe: Recipe, degrees_of_freedom: float | None = None) -> dict[str, Tensor]:
     """Weights by name, of the recipe's shapes; the same for the same recipe."""
     generator = torch.Generator().manual_seed(SEED)
@@ -85,3 +106,14 @@ def _drawn(shape: torch.Size, degrees_of_freedom: float | None, generator: torch
     squares = sum(torch.randn(shape, generator=generator).square() for _ in range(int(degrees_of_freedom)))
     student = normal / (squares / degrees_of_freedom) ** 0.5  # type: ignore[operator]
     return student / (degrees_of_freedom / (degrees_of_freedom - 2)) ** 0.5
+
+
+def main() -> None:
+    """A range of bytes of each recipe."""
+    torch.set_num_threads(1)
+    recipes = [Recipe.model_validate(values) for values in json.load(sys.stdin)]
+    print(json.dumps([estimated_range(recipe) for recipe in recipes]))
+
+
+if __name__ == "__main__":
+    main()
