@@ -6,6 +6,7 @@ that differs needs its reason here, and a field that a preset sets needs a line 
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -227,29 +228,53 @@ Beside their fields, the presets follow these rules where the originals did not;
 
 SIZES = """## Sizes
 
-Estimated megabytes of each artifact at full size, by the entropy of the codes (`trainer/quant/fit.py`), for random
-weights of standard deviation 0.05 and three weights of the tails; 15.93 MB are left beside the code. The rule in bold
-is the preset's. Estimated on 2026-11-26; `tests/benchmarks/test_artifact_sizes.py` encodes them in full, and
-`python -m trainer check NAME` one of them. A trained model's weights decide in the end: published files are larger than
-these under the floor. Where a rule leaves an artifact too large, `quantization.fit_bytes` coarsens its scales.
+Bytes of each artifact at full size, of random weights of standard deviation 0.05 and three tail weights; {limit:,} are
+left beside the code. The rule in bold is the preset's. *a -> b (x m, n)*: the rule of scales alone takes a bytes, too
+many, and `quantization.fit_bytes` makes b of them, by scales m times as large, in n encodings. Bytes with *est.* are
+estimated by the entropy of the codes, all others encoded: coders make -0.8 to 0.6 % more of it near the limit, up to
+7 % more where codes are few, which is why `fit_bytes` measures what they make of it.
 
-| preset | rule | Gaussian | t, 6 df | t, 3 df |
-|---|---|---|---|---|
-| baseline | **row_max** | 15.73 | 14.47 | 12.69 |
-| baseline | floor | 10.18 | 10.08 | 9.56 |
-| pr150_10l | row_max | 15.99 | 14.29 | 11.99 |
-| pr150_10l | **floor** | 8.83 | 8.72 | 8.08 |
-| pr150_v12, v20, v21 | row_max | 18.67 | 16.61 | 13.87 |
-| pr150_v12, v20, v21 | **floor** | 10.22 | 10.10 | 9.34 |
-| pr338_v24 | row_max | 18.12 | 16.02 | 13.23 |
-| pr338_v24 | **floor** | 9.50 | 9.37 | 8.60 |
-| pr549 | row_max | 18.42 | 16.40 | 13.56 |
-| pr549 | **floor** | 9.61 | 9.47 | 8.70 |
-| pr1413, pr1493 | **sdclip** | 15.83 | 15.65 | 14.80 |
+{table}
 
-Encoded in full, Gaussian weights: `baseline` 15,795,637 bytes, `pr338_v24` 10,140,710, `pr150_v21` 10,722,033, and with
-`scale: row_max, fit_bytes: true` 15,845,799 (scales x 1.772, three encodings). Coders need up to 7 % more than the
-entropy where codes are few, which is why `fit_bytes` measures what they make of it."""
+Under the floor the bytes depend on the standard deviation: at 0.2, four times the above, `pr150_v21` takes an estimated
+16.7 MB of Gaussian weights, and its author's file has 15.77 MB. A trained model's weights decide in the end:
+`fit_bytes` makes any of them fit, and `plan` says which may not.
+
+`python docs/preset_sizes.py` encodes them, single-threaded in an hour, and writes `docs/preset_sizes.csv`, of which
+this table is made; `tests/benchmarks/test_artifact_sizes.py` encodes them again and compares; `python -m trainer check
+NAME` encodes one."""
+SIZES_FILE = DOCS / "preset_sizes.csv"
+
+
+def sizes() -> str:
+    """The chapter on sizes, from the file that `preset_sizes.py` writes."""
+    with SIZES_FILE.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    tails = list(dict.fromkeys(row["tails"] for row in rows))
+    cells = {(row["preset"], row["scale"], row["tails"]): _size_cell(row) for row in rows}
+    table = [
+        (
+            preset,
+            f"**{scale}**" if scale == _own_scale(preset) else scale,
+            *(cells[preset, scale, one] for one in tails),
+        )
+        for preset, scale in sorted({(preset, scale) for preset, scale, _ in cells})
+    ]
+    return SIZES.format(limit=int(rows[0]["limit_bytes"]), table=_table(("preset", "scales", *tails), table))
+
+
+def _size_cell(row: Mapping[str, str]) -> str:
+    rule_bytes, model_bytes = int(row["rule_bytes"]), int(row["model_bytes"])
+    text = f"{rule_bytes:,}"
+    if model_bytes != rule_bytes:
+        how = f"{row['encodings']}" if row["encodings"] != "0" else "est."
+        return f"{text} -> {model_bytes:,} (x {float(row['scale_multiplier']):.3f}, {how})"
+    return text if row["encodings"] != "0" else f"{text} est."
+
+
+def _own_scale(preset: str) -> str:
+    quantization = load_preset(preset).recipe.quantization
+    return "sdclip" if quantization.method == "gptq" else quantization.scale
 
 
 def source_table() -> dict[str, dict[str, str]]:
@@ -301,7 +326,7 @@ def page() -> str:
         others = sorted(fields_set(preset.recipe) - {*LINES, *SECTION_10.get(name, {})})
         rest = [(f"`{key}`", _text(value_at(preset.recipe, key)), ELSEWHERE.get(key, "?")) for key in others]
         parts.append(_table(("field beside that table", "ours", "section of recipe.md"), rest))
-    return "\n\n".join([*parts, MENDED, SIZES]) + "\n"
+    return "\n\n".join([*parts, MENDED, sizes()]) + "\n"
 
 
 def _text(value: Any) -> str:
