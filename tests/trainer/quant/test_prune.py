@@ -43,7 +43,7 @@ def test_an_artifact_is_pruned_until_it_fits_with_little_to_spare(changes, share
 
 def test_an_artifact_that_fits_is_not_pruned():
     plain = encode_artifact(weights(), Model(), 1024, QUICK)
-    assert pruned(len(plain)) == Pruned(plain, 0.0, 1)
+    assert pruned(len(plain)) == Pruned(plain, 0.0, 1, len(plain))
 
 
 def test_a_limit_that_nothing_meets_leaves_no_code_of_one():

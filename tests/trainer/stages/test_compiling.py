@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.trainer.stages.conftest import fitted, small
+from trainer.spec.budget import RESERVED_CODE_BYTES
 from trainer.spec.errors import UserError
 from trainer.stages.compiling import Compiler, Variant, compiler_for, drop_graphs, is_compiled, variants
 from trainer.stages.context import Interrupted, StageContext
@@ -67,7 +68,9 @@ def test_graphs_are_dropped_before_torch_refuses_to_make_more():
 
 def test_scales_chosen_during_training_act_in_the_graphs_that_were_made_before(text_store, tmp_path):
     def recipe_of(**changes):
-        return fitted(quantization__qat="late", quantization__qat_late_below=0.9, **changes)
+        limit = RESERVED_CODE_BYTES + 60_000  # two layers take more
+        late = {"quantization__qat": "late", "quantization__qat_late_below": 0.9}
+        return fitted(**late, budget__artifact_bytes=limit, **changes)
 
     (eager, seen), (compiled, metrics) = (
         trained(text_store, tmp_path / compile, compile, recipe_of) for compile in ("off", "on")
