@@ -51,7 +51,8 @@ COLUMNS: Mapping[str, str] = {
     "list": STANDING,
     "compare": "config:text baseline:text conclusion:text alpha:number exploratory:boolean sweep:text reason:text "
     "test:text assumption:text n_candidate:integer? n_baseline:integer? nats:object? bpb:object? t:number? df:number? "
-    "p:number? p_corrected:number? num_comparisons:integer correlation:number? p_no_worse:number? sign_flip_p:number? "
+    "p:number? p_corrected:number? num_comparisons:integer correlation:number? "
+    "p_new_run_better:number? unit:text p_no_worse:number? sign_flip_p:number? "
     "bootstrap_bpb:array? race:text looks:array? settle:text sentence:text",
     "compare --policy": ANSWERS,
     "records": ANSWERS,

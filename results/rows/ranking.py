@@ -23,6 +23,26 @@ def unit_of(column: str) -> str:
     return UNITS.get(column) or next(endings, "")
 
 
+@dataclass(frozen=True)
+class Measure:
+    """The number that verdicts are about, whatever configurations are ranked by."""
+
+    column: str = "val_bpb"
+    unit: str = "bits per byte"
+    higher_first: bool = False
+    """Whether larger is better."""
+
+    @property
+    def sign(self) -> float:
+        """What turns the number into one of which lower is better."""
+        return -1.0 if self.higher_first else 1.0
+
+    @property
+    def measured(self) -> str:
+        """'val_bpb (bits per byte)'"""
+        return self.column if self.unit == self.column else f"{self.column} ({self.unit})"
+
+
 Score = TypeVar("Score", bound="SupportsNegation")
 
 
@@ -111,11 +131,13 @@ class Ranking:
     """How many seeds suffice for single configurations: a race gives more to some than to others."""
     own_seeds: bool = False
     """Nothing was declared, so each configuration must have finished just the seeds it has."""
+    given_unit: str = ""
+    """Unit of a metric that is none of our own columns."""
 
     @property
     def unit(self) -> str:
         """Unit of the metric."""
-        return unit_of(self.metric)
+        return self.given_unit or unit_of(self.metric)
 
     @property
     def measured(self) -> str:

@@ -57,7 +57,7 @@ def per_configuration(frame: pd.DataFrame, ranking: Ranking = BY_SCORE) -> pd.Da
     grouped = _judged(runs, ranking.metric).groupby("config", sort=False)
     declared = len(set(runs["seed"] if ranking.seeds is None else ranking.seeds))
     num_seeds = grouped["seed"].nunique() if ranking.own_seeds else declared
-    table = grouped[swept_keys_of(frame)].first()
+    table = grouped[[key for key in swept_keys_of(frame) if key != ranking.metric]].first()
     table.insert(0, "status", _status(grouped, num_seeds, ranking.enough))
     table["n"] = grouped["score"].count()
     table["failed"] = grouped["broken"].sum()

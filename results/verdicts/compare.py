@@ -26,6 +26,7 @@ import pandas as pd
 
 from results.rows.ranking import Ranking
 from results.rows.tables import breaches_of, per_run
+from results.stats.prediction import p_new_run_better
 from results.stats.t_tests import NoVerdict, TTest, holm, no_worse_p
 from results.verdicts.arms import Arm, arms_of, flaws_of
 from results.verdicts.matching import NOTHING_SHARED, Match, Spreads, spreads_of
@@ -55,7 +56,8 @@ def compare(
     Raises UserError for an unknown baseline, or rows of several configurations.
     """
     runs = per_run(frame, evidence.seeds)
-    wanted = set(runs["seed"] if evidence.seeds is None else evidence.seeds)
+    declared = set(runs["seed"] if evidence.seeds is None else evidence.seeds)
+    wanted = set() if evidence.own_seeds else declared
     flaws, arms = flaws_of(runs, terms.unit, wanted, "the configuration"), arms_of(runs, terms.unit)
     one_sweep = isinstance(baseline, str)
     if isinstance(baseline, str):
@@ -132,10 +134,18 @@ def _judged(asked: Verdict, arms: tuple[Arm, Arm], match: Match, terms: Terms, s
         df=test.df,
         p=test.p,
         correlation=test.correlation,
+        p_new_run_better=_p_new_run_better(arms, terms),
         p_no_worse=no_worse_p(test, terms.margin),
         sign_flip_p=match.sign_flip_p(terms),
         bootstrap_bpb=_in_bpb(match.bootstrap(), terms.unit, density),
     )
+
+
+def _p_new_run_better(arms: tuple[Arm, Arm], terms: Terms) -> float | None:
+    """Of runs on seeds of their own, whatever paired those that were compared."""
+    arm, reference = arms
+    exact = terms.exact_baseline and len(reference.scores)
+    return p_new_run_better(arm.scores, float(reference.scores.mean()) if exact else reference.scores)
 
 
 def _in_bpb(interval: tuple[float, float] | None, unit: Unit, density: float) -> tuple[float, float] | None:

@@ -48,6 +48,8 @@ class Evidence:
     """By configuration, why it may not be ranked, from `breaches_of`; None: as the rows say it of legality, budgets."""
     looked_at: Collection[str] = ()
     """Configurations whose seeds were added to after a look: exploratory."""
+    own_seeds: bool = False
+    """Nothing was declared, so each configuration counts with the seeds it has; `seeds` are not asked for."""
     family: int = 0
     """Configurations that the sweep compares once it is complete; those without a row count as p = 1."""
 

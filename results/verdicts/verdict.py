@@ -59,9 +59,13 @@ class Verdict:
     """Whose spread it was judged by, as declared."""
     n_candidate: int | None = None
     n_baseline: int | None = None
+    """0 where a number stands for the baseline."""
     nats: Effect | None = None
     """Per token; None when the arms' tokenizers differ or nats are not known."""
     bpb: Effect | None = None
+    """In bits per byte; of an imported metric in its own `unit`, turned so that lower is better."""
+    unit: str = "bits per byte"
+    """Unit of `bpb`."""
     t: float | None = None
     df: float | None = None
     p: float | None = None
@@ -69,6 +73,8 @@ class Verdict:
     num_comparisons: int = 1
     correlation: float | None = None
     """Between the arms, where they were paired."""
+    p_new_run_better: float | None = None
+    """Probability that a new run of it scores better than a new run of the baseline, seeds drawn apart."""
     p_no_worse: float | None = None
     """p of 'no worse than the baseline by the margin'."""
     sign_flip_p: float | None = None
@@ -118,7 +124,7 @@ def _of_scores(verdict: Verdict) -> str:
     direction = "better" if gain >= 0 else "worse"
     measured = f"{verdict.config} scores {_amount(verdict, abs(gain))} {direction} than {verdict.baseline}"
     which = "interval for all looks together" if verdict.looks else "95 % interval"
-    interval = f"{which} of the gain {-verdict.bpb.high:.5f} to {-verdict.bpb.low:.5f} bits per byte"
+    interval = f"{which} of the gain {-verdict.bpb.high:.5f} to {-verdict.bpb.low:.5f} {verdict.unit}"
     claim = f"a gain of more than {_margin(verdict)}" if verdict.bpb.margin else "a gain"
     shown = {"better": "suggested" if verdict.exploratory else "shown"}.get(verdict.conclusion, "not shown")
     sentence = f"{measured} ({interval}). At alpha = {verdict.alpha:g} {claim} is {shown}: {_evidence(verdict)}."
@@ -127,18 +133,20 @@ def _of_scores(verdict: Verdict) -> str:
 
 def _amount(verdict: Verdict, bpb: float) -> str:
     nats = "" if verdict.nats is None else f" ({abs(verdict.nats.difference):.5f} nats per token)"
-    return f"{bpb:.5f} bits per byte{nats}"
+    return f"{bpb:.5f} {verdict.unit}{nats}"
 
 
 def _margin(verdict: Verdict) -> str:
     assert verdict.bpb is not None
     nats = "" if verdict.nats is None else f" ({verdict.nats.margin:.4g} nats)"
-    return f"{verdict.bpb.margin:.4g} bits per byte{nats}"
+    return f"{verdict.bpb.margin:.4g} {verdict.unit}{nats}"
 
 
 def _evidence(verdict: Verdict) -> str:
     """'paired t-test over 3 shared artifacts, p = 0.0007'."""
     runs = f"on {verdict.n_candidate} against {verdict.n_baseline} runs"
+    if verdict.n_baseline == 0:
+        runs = f"on {verdict.n_candidate} runs"
     if verdict.block:
         runs = f"over {verdict.n_candidate} shared {verdict.block}s"
         runs += "" if verdict.correlation is None else f" (correlation {verdict.correlation:.2f})"
