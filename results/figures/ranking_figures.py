@@ -65,22 +65,24 @@ def ranking_figure(facts: pd.DataFrame) -> Figure:
 
 def gain_facts(sweep: SweepResults, most: int = MOST_ROWS) -> pd.DataFrame:
     """One row per verdict in the order of the ranking, those that are not ranked last: config, label, conclusion
-    ('infeasible' before any about the score), gain, low, high, margin in bits per byte (of val_bpb; positive is
-    better), n, test, p, p_corrected, p_no_worse, sign_flip_p, race (what became of it in one), `pairs` (gain on each
-    shared artifact), `reason` and `num_left_out`."""
+    ('infeasible' before any about the score), gain, low, high, margin in the compared number (positive is better), n,
+    test, p, p_corrected, p_no_worse, sign_flip_p, p_new_run_better, race (what became of it in one), `pairs` (gain on
+    each shared artifact), `reason` and `num_left_out`; `attrs['measured']` names the compared number with its unit."""
     order = {config: place for place, config in enumerate(sweep.table["config"])}
     verdicts = sorted(sweep.verdicts, key=lambda verdict: order[verdict.config])
     facts = pd.DataFrame([_gain(sweep, verdict) for verdict in verdicts], columns=list(GAIN_COLUMNS))
     kept = facts.head(most).reset_index(drop=True)
     pairs = _pairs(sweep, list(kept["config"]))
-    return kept.assign(
+    kept = kept.assign(
         pairs=kept["config"].map(lambda config: pairs.get(config, [])), num_left_out=len(facts) - len(kept)
     )
+    kept.attrs["measured"] = sweep.compared.measured
+    return kept
 
 
 GAIN_COLUMNS = (
     "config", "label", "conclusion", "gain", "low", "high", "margin", "n", "test", "p", "p_corrected", "p_no_worse",
-    "sign_flip_p", "race", "reason",
+    "sign_flip_p", "p_new_run_better", "race", "reason",
 )  # fmt: skip
 
 
@@ -89,17 +91,17 @@ def _gain(sweep: SweepResults, verdict: Verdict) -> tuple[Any, ...]:
     numbers = [math.nan] * 4 if effect is None else [-effect.difference, -effect.high, -effect.low, effect.margin]
     p_values = verdict.p, verdict.p_corrected, verdict.p_no_worse, verdict.sign_flip_p
     reason = "; ".join([*map(str, verdict.breaches), *([verdict.reason] if verdict.reason else [])])
-    test = verdict.n_candidate, verdict.test, *p_values, verdict.race, reason
+    test = verdict.n_candidate, verdict.test, *p_values, verdict.p_new_run_better, verdict.race, reason
     return verdict.config, sweep.label(verdict.config), verdict.headline, *numbers, *test
 
 
 def _pairs(sweep: SweepResults, configs: list[str]) -> dict[str, list[float]]:
     """Gain over the baseline on each artifact that both scored, by configuration."""
-    runs = per_run(sweep.frame, sweep.seeds)
-    runs = runs[is_finished(runs)].dropna(subset="artifact")
-    reference = runs[runs["config"] == sweep.baseline].groupby("artifact")["val_bpb"].mean()
+    runs, column = per_run(sweep.frame, sweep.seeds), sweep.compared.column
+    runs = runs[is_finished(runs, column)].dropna(subset="artifact")
+    reference = runs[runs["config"] == sweep.baseline].groupby("artifact")[column].mean()
     ours = runs[runs["config"].isin(configs)]
-    gains = (ours["artifact"].map(reference).astype("float64") - ours["val_bpb"]).dropna()
+    gains = sweep.compared.sign * (ours["artifact"].map(reference).astype("float64") - ours[column]).dropna()
     return {str(config): list(values) for config, values in gains.groupby(ours["config"])}
 
 
@@ -110,7 +112,7 @@ def gain_figure(facts: pd.DataFrame) -> Figure:
     tidy(ax, "x")
     ax.axvline(0, color=INK, linewidth=1)
     margins = facts["margin"].dropna()
-    axis = "gain in val_bpb (bits per byte, right is better)"
+    axis = f"gain in {facts.attrs['measured']}, right is better"
     if len(margins) and margins.iloc[0] > 0:
         axis += "; grey band: more than nothing, yet not more than the margin"
         ax.axvspan(0, margins.median(), **BAND)

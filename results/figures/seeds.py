@@ -53,21 +53,21 @@ def seed_table(sweep: SweepResults) -> pd.DataFrame:
 
 
 def between_seeds(sweep: SweepResults) -> Spread:
-    """Of finished val_bpb within a configuration, which is what is compared whatever the ranking is by.
+    """Of the compared number within a configuration, whatever the ranking is by.
 
     A training counts once, by the first configuration that scored it: seven scores of one artifact hold one draw of
     the seed, not seven.
     """
     runs = _finished(sweep)
     runs = runs[~runs.duplicated("artifact") | runs["artifact"].isna()]
-    return Spread.within(runs["val_bpb"].astype("float64"), runs["config"])
+    return Spread.within(runs[sweep.compared.column].astype("float64"), runs["config"])
 
 
 def between_pairs(sweep: SweepResults, block: Block = "artifact") -> Spread:
     """Of the best configuration's gain over the baseline on each artifact, or seed, that they share; no df without."""
     runs = _finished(sweep).dropna(subset=block)
     scores = {
-        config: runs[runs["config"] == config].groupby(block)["val_bpb"].mean()
+        config: runs[runs["config"] == config].groupby(block)[sweep.compared.column].mean()
         for config in (sweep.baseline, sweep.best)
     }
     gains = (scores[sweep.baseline] - scores[sweep.best]).dropna()
@@ -81,9 +81,10 @@ def spread_lines(sweep: SweepResults) -> Sequence[str]:
     seeds, pairs = between_seeds(sweep), between_pairs(sweep, block)
     if not seeds.df:
         return ["No configuration has two finished seeds, so nothing is known of the spread between seeds."]
+    unit = sweep.compared.unit
     lines = [
-        f"Runs that differ in the seed alone spread with a standard deviation of {seeds.sd:.5f} bits per byte of "
-        f"val_bpb ({seeds.df} degrees of freedom).",
+        f"Runs that differ in the seed alone spread with a standard deviation of {seeds.sd:.5f} {unit} of "
+        f"{sweep.compared.column} ({seeds.df} degrees of freedom).",
         f"So the mean of 3 seeds is known to ± {seeds.half_interval(3):.5f}, and of one seed to "
         f"± {seeds.half_interval(1):.5f} (95 %).",
     ]
@@ -112,7 +113,7 @@ def detectable_lines(sweep: SweepResults, verdict: Verdict) -> Sequence[str]:
         return []
     beyond = " beyond the margin" if verdict.bpb.margin else ""
     confirmed = " once confirmed on as many fresh seeds" if sweep.adaptive else ""
-    shown = f"show a gain of {gain:.4f} bits per byte{beyond} in {POWER:.0%} of cases{confirmed}"
+    shown = f"show a gain of {gain:.4f} {sweep.compared.unit}{beyond} in {POWER:.0%} of cases{confirmed}"
     return [f"{n} seeds with this spread {shown}."]
 
 
@@ -154,4 +155,4 @@ def scatter_facts(sweep: SweepResults) -> tuple[pd.DataFrame, str]:
 
 def _finished(sweep: SweepResults) -> pd.DataFrame:
     runs = per_run(sweep.frame, sweep.seeds)
-    return runs[is_finished(runs)]
+    return runs[is_finished(runs, sweep.compared.column)]

@@ -46,7 +46,7 @@ def verdict(sweep: SweepResults) -> Chapter:
         Text(f"Best configuration by {sweep.ranking.measured}: {sweep.label(best)} ({best})."),
         Callout(TONES[of_best.headline], of_best.headline.capitalize(), in_words_of_people(sweep, of_best)),
     ]
-    if note := other_order(sweep.ranking):
+    if note := other_order(sweep.ranking, sweep.compared):
         parts.append(Text(note))
     if of_best.assumption:
         parts.append(Text(f"The test assumes: {of_best.assumption}."))
@@ -121,15 +121,17 @@ def differences(sweep: SweepResults) -> Chapter:
         f"◆ shown, ● not shown, × infeasible.{left_out(facts)}"
     )
     heads = {
-        "label": "configuration", "conclusion": "verdict", "gain": "gain in val_bpb (bits per byte)",
+        "label": "configuration", "conclusion": "verdict", "gain": f"gain in {sweep.compared.measured}",
         "low": "from" if raced else "95 % from", "high": "to", "n": "n", "test": "test", "p": "p",
         "p_corrected": "p, corrected", "p_no_worse": "p, no worse", "sign_flip_p": "p, sign flips",
+        "p_new_run_better": "a new run is better",
         "race": "in the race", "reason": "reason",
     }  # fmt: skip
     signed = {name: facts[name].map("{:+.5f}".format).replace("+nan", "") for name in ("gain", "low", "high")}
     signed |= {name: facts[name].map("{:.2g}".format, na_action="ignore") for name in P_VALUES}
+    signed["p_new_run_better"] = facts["p_new_run_better"].map("{:.0%}".format, na_action="ignore")
     margin = facts["margin"].median()
-    margin_note = f"; the margin is {margin:.5f} bits per byte" if margin > 0 else ""
+    margin_note = f"; the margin is {margin:.5f} {sweep.compared.unit}" if margin > 0 else ""
     table = table_of(facts.assign(**signed), heads, f"Each difference with the test behind its verdict{margin_note}.")
     parts = [plot("gains", "Gains", gain_figure(facts), caption), table, *_acceptances(sweep)]
     return Chapter("differences", "Differences", parts)

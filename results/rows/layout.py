@@ -47,7 +47,9 @@ TRACKING = "tracking"
 
 GROWING_FILES = (JOURNAL, MACHINES)
 """Files that are only ever appended to."""
-SHARED_FILES = (*GROWING_FILES, SPACE_FILE, PLAN_FILE)
+IMPORT_FILE = "import.jsonl"
+"""Runs that were imported, in place of a journal and records; written once."""
+SHARED_FILES = (*GROWING_FILES, SPACE_FILE, PLAN_FILE, IMPORT_FILE)
 SET_ASIDE_FOLDERS = (FAILED, DRIFTED, DRIFTED_SHORT)
 SHARED_FOLDERS = (RUNS, SHORT, *SET_ASIDE_FOLDERS)
 """Folders whose files machines of one bucket share, as they do SHARED_FILES."""

@@ -15,7 +15,7 @@ from typing import Any, cast
 import pandas as pd
 
 from results.rows import machines
-from results.rows.ranking import Breach, Ranking
+from results.rows.ranking import Breach, Measure, Ranking
 from results.rows.read import OUTCOME_COLUMNS, frame_of
 from results.rows.row import Row, unfinished_row
 from results.rows.tables import breaches_of, per_configuration, why_none_is_ranked
@@ -42,6 +42,8 @@ class SweepResults:
     ranking: Ranking
     """How its configurations are ranked, and against which baseline."""
     verdicts: Sequence[Verdict]
+    compared: Measure = field(default=Measure(), kw_only=True)
+    """The number that the verdicts are about."""
     labels: Mapping[str, str]
     """The label of each configuration, the baseline included."""
     seed_outcomes: Sequence[SeedOutcome] = ()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from results.rows.ranking import Breach, Ranking
+from results.rows.ranking import Breach, Measure, Ranking
 
 Unit = Literal["nats", "bpb"]
 Headline = Literal["better", "not shown", "cannot say", "infeasible"]
@@ -14,11 +14,13 @@ SCORE_IN: dict[Unit, str] = {"nats": "val_loss", "bpb": "val_bpb"}
 """The column that is compared when the margin is in this unit."""
 
 
-def other_order(ranking: Ranking) -> str:
+def other_order(ranking: Ranking, compared: Measure = Measure()) -> str:  # noqa: B008  a frozen value
     """What to know where configurations are ranked by one number and compared by another; empty where both agree."""
-    if ranking.metric in SCORE_IN.values() and not ranking.higher_first:
+    both_scores = {ranking.metric, compared.column} <= set(SCORE_IN.values())
+    if (both_scores or ranking.metric == compared.column) and ranking.higher_first == compared.higher_first:
         return ""
-    return f"Ranked by {ranking.axis}; compared by val_bpb (bits per byte, lower is better)."
+    which = "higher is better" if compared.higher_first else "lower is better"
+    return f"Ranked by {ranking.axis}; compared by {compared.column} ({compared.unit}, {which})."
 
 
 @dataclass(frozen=True)

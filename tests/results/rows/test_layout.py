@@ -27,6 +27,7 @@ SPELLED = re.compile(
         ("machines.jsonl", True),
         ("space.yaml", True),
         ("plan.json", True),
+        ("import.jsonl", True),
         ("runs/a-s1.json", True),
         ("short/a-s1.json", True),
         ("failed/a-s1-17.json", True),
