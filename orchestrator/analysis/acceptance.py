@@ -28,6 +28,7 @@ def print_acceptance(sweep: Sweep, store: Path, policy: str, baseline: str | Non
     another incumbent. One that breaks a limit of the search space is not accepted, whatever its score."""
     frame, asked = rows_of(sweep), {item.id: item for item in sweep.asked()}
     reference = reference_of(sweep, baseline or baseline_of(sweep), store)
+    assert not isinstance(reference, float)  # a number is refused without --exact, which a policy does not take
     incumbent = frame[frame["config"] == reference] if isinstance(reference, str) else reference
     name = str(incumbent["config"].iloc[0]) if len(incumbent) else str(reference)
     evidence = evidence_of(sweep, frame)

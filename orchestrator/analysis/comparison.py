@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -14,14 +15,17 @@ from orchestrator.output import console_for, print_rows, say
 from orchestrator.search.race_state import is_paired, rule_of
 from orchestrator.space.configuration import label
 from orchestrator.space.sections import Compare
+from orchestrator.sweep.imported import find_import
 from orchestrator.sweep.sweep import Sweep, find_sweep
-from results.rows.tables import breaches_of, why_none_is_ranked
+from results.rows.ranking import Measure, Ranking, unit_of
+from results.rows.tables import breaches_of, per_configuration, why_none_is_ranked
 from results.verdicts.compare import compare
+from results.verdicts.measured import compare_measured
 from results.verdicts.published_records import record_losses
 from results.verdicts.race_verdicts import race_verdicts
 from results.verdicts.seed_ledger import SeedOutcome
 from results.verdicts.terms import Blocks, Evidence, Terms
-from results.verdicts.verdict import Unit, Verdict, other_order
+from results.verdicts.verdict import SCORE_IN, Unit, Verdict, other_order
 from trainer.spec.errors import UserError, did_you_mean
 
 
@@ -94,11 +98,19 @@ def print_comparison(
     unit: Unit | None,
     alpha: float | None,
     format: str,
+    exact: bool = False,
 ) -> None:
-    """A verdict for every configuration, in the order of the ranking; those that are not ranked follow."""
-    frame = rows_of(sweep)
-    reference = None if baseline is None else reference_of(sweep, baseline, store)
-    verdicts = verdicts_of(sweep, frame, _terms(sweep.space.compare, margin, unit, alpha), reference)
+    """A verdict for every configuration, in the order of the ranking; those that are not ranked follow.
+
+    exact:  take the baseline's mean, or the number that stands for it, as exact
+    """
+    frame, terms = rows_of(sweep), _terms(sweep.space.compare, margin, unit, alpha)
+    reference = reference_of(sweep, baseline or baseline_of(sweep), store, exact)
+    if exact:
+        verdicts = verdicts_against_exact(sweep, frame, terms, reference)
+    else:
+        assert not isinstance(reference, float)
+        verdicts = verdicts_of(sweep, frame, terms, reference)
     order = {config: place for place, config in enumerate(table_of(sweep, frame)["config"])}
     verdicts = sorted(verdicts, key=lambda verdict: order[verdict.config])
     if format == "json":
@@ -149,6 +161,19 @@ def verdicts_of(
     return [replace(verdict, settle=sweep.command("confirm", "--config", verdict.config)) for verdict in verdicts]
 
 
+def verdicts_against_exact(
+    sweep: Sweep, frame: pd.DataFrame, terms: Compare, reference: str | pd.DataFrame | float
+) -> list[Verdict]:
+    """The same against a mean that is taken as exact: a weaker claim, the contest's own. Raises UserError in a race."""
+    if sweep.space.race:
+        raise UserError(f"--exact: sweep '{sweep.name}' raced against its own baseline, which decides")
+    asked, evidence = replace(terms_of(terms, sweep.blocks), exact_baseline=True), evidence_of(sweep, frame)
+    if not isinstance(reference, float):
+        return compare(frame, reference, asked, evidence)
+    column = SCORE_IN[terms.unit]
+    return compare_measured(frame, reference, Measure(column, unit_of(column)), asked, evidence)
+
+
 def _family(sweep: Sweep) -> int:
     """Configurations that will have been compared when the sweep is complete; equal ones are one."""
     asked = [item for item in sweep.asked() if item.rung == 1]
@@ -195,28 +220,51 @@ def _outcomes(seeds: Sequence[SeedOutcome]) -> str:
     return f"{len(seeds)} declared, of which " + ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
 
 
-def reference_of(sweep: Sweep, baseline: str, store: Path) -> str | pd.DataFrame:
-    """A configuration of this sweep, the baseline of another one, or a published record."""
+def reference_of(sweep: Sweep, baseline: str, store: Path, exact: bool = False) -> str | pd.DataFrame | float:
+    """A configuration of this sweep, the best of another one, a published record, or with `exact` a number."""
+    known = [item.id for item in sweep.asked()]
+    if baseline in known:
+        return baseline
+    reference = external_reference(baseline, store, exact)
+    if reference is None:
+        raise UserError(
+            f"--baseline {baseline} is no configuration of sweep '{sweep.name}'{did_you_mean(baseline, known)}; "
+            f"known: {', '.join(known)}; or sweep:NAME (its best), record:PR, record:frontier, or a number with --exact"
+        )
+    return reference
+
+
+def external_reference(baseline: str, store: Path, exact: bool) -> pd.DataFrame | float | None:
+    """The rows that `record:NAME` or `sweep:NAME` names, a number as it is, or None for anything else.
+
+    exact:  whether it was said that the baseline is taken as exact; a number alone has no spread
+    """
     kind, colon, name = baseline.partition(":")
     if colon and kind == "record":
         return record_losses(name)
     if colon and kind == "sweep":
-        other = find_sweep(store, name)
-        rows = rows_of(other)
-        return rows[rows["config"] == _best(other, rows)]
-    known = [item.id for item in sweep.asked()]
-    if baseline not in known:
+        other = find_import(store, name)
+        if other is not None:
+            return _best_rows(name, other.frame, other.ranking)
+        sweep = find_sweep(store, name)
+        return _best_rows(name, rows_of(sweep), ranking_of(sweep))
+    try:
+        number = float(baseline)
+    except ValueError:
+        return None
+    if not math.isfinite(number):
+        return None
+    if not exact:
         raise UserError(
-            f"--baseline {baseline} is no configuration of sweep '{sweep.name}'{did_you_mean(baseline, known)}; "
-            f"known: {', '.join(known)}; or sweep:NAME (its best), record:PR, or record:frontier"
+            f"--baseline {baseline} is a number, which has no runs and no spread; take it as exact: --exact"
         )
-    return baseline
+    return number
 
 
-def _best(sweep: Sweep, rows: pd.DataFrame) -> str:
-    table = table_of(sweep, rows)
+def _best_rows(name: str, rows: pd.DataFrame, ranking: Ranking) -> pd.DataFrame:
+    table = per_configuration(rows, ranking)
     ranked = table[table["rank"].notna()]
     if ranked.empty:
-        why = why_none_is_ranked(table, breaches_of(rows, ranking_of(sweep)))
-        raise UserError(f"sweep '{sweep.name}' cannot be compared with: {why}")
-    return str(ranked.iloc[0]["config"])
+        why = why_none_is_ranked(table, breaches_of(rows, ranking))
+        raise UserError(f"sweep '{name}' cannot be compared with: {why}")
+    return rows[rows["config"] == str(ranked.iloc[0]["config"])]

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.analysis.comparison import verdicts_of
+from orchestrator.analysis.imported import load_import
 from orchestrator.analysis.sweep_table import ranking_of, rows_of
 from orchestrator.search.pruner import rung_lines
 from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import label
 from orchestrator.space.search_space import SearchSpace
+from orchestrator.sweep.imported import find_import
 from orchestrator.sweep.live import driven_s
 from orchestrator.sweep.notes import data_words, preflight_words, read_plan
 from orchestrator.sweep.seed_blocks import BlocksChoice, blocks_line
@@ -70,7 +72,13 @@ def open_results(store: str = "", name: str = "", sweep_folder: str = "") -> Swe
     if sweep_folder:
         folder = Path(sweep_folder).absolute()
         store, name = str(folder.parent.parent), folder.name
-    return load_results(find_sweep(store_folder(store or USUAL_STORE), name)) if name else published_results()
+    return results_of(store_folder(store or USUAL_STORE), name) if name else published_results()
+
+
+def results_of(store: Path, name: str) -> SweepResults:
+    """Of a sweep that was run here, or of one that was imported."""
+    imported = find_import(store, name)
+    return load_import(imported) if imported else load_results(find_sweep(store, name))
 
 
 def _terms(sweep: Sweep, state: SweepState) -> Mapping[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from orchestrator.commands.cache import cache
+from orchestrator.commands.imports import import_
 from orchestrator.commands.next import next_
 from orchestrator.commands.results import compare, records, report, table
 from orchestrator.commands.schema import schema
@@ -20,6 +21,7 @@ COMMANDS = (
     ("list", list_, "list --format json"),
     ("table", table, "table ttt --per run --format csv > rows.csv"),
     ("compare", compare, "compare ttt --baseline record:1413 --margin 0.005"),
+    ("import", import_, "import runs.csv --name mine --metric accuracy --goal maximize"),
     ("records", records, "records pr1530 --policy pg-written"),
     ("report", report, "report ttt --out ttt.html"),
     ("schema", schema, "schema space > space.schema.json"),

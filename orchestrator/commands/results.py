@@ -27,17 +27,28 @@ def table(
     store: Store = USUAL_STORE,
 ) -> None:
     """The rows of a sweep, per run or per configuration: n, mean, sd, 95% interval, best."""
+    from orchestrator.analysis.imported import print_import_table
     from orchestrator.analysis.sweep_table import print_table
+    from orchestrator.sweep.imported import find_import
     from orchestrator.sweep.sweep import find_sweep
 
-    print_table(find_sweep(store, name), per, format)
+    if imported := find_import(store, name):
+        print_import_table(imported, per, format)
+    else:
+        print_table(find_sweep(store, name), per, format)
 
 
 def compare(
     name: Name,
     baseline: Annotated[
-        str | None, typer.Option(help="A configuration, sweep:NAME, record:PR, record:frontier; default: the space's.")
+        str | None,
+        typer.Option(
+            help="A configuration, sweep:NAME, record:PR, record:frontier, or a number with --exact; default: its own."
+        ),
     ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Take the baseline's mean, or number, as if it had no error.")
+    ] = False,
     margin: Annotated[float | None, typer.Option(help="Gain that counts, in the unit; default: the space's.")] = None,
     unit: Annotated[Literal["nats", "bpb"] | None, typer.Option(help="Unit of the margin.")] = None,
     alpha: Annotated[float | None, typer.Option(help="Largest probability of a false 'better'.")] = None,
@@ -51,15 +62,25 @@ def compare(
     """
     from orchestrator.analysis.acceptance import print_acceptance
     from orchestrator.analysis.comparison import print_comparison
+    from orchestrator.analysis.imported import print_import_acceptance, print_import_comparison
+    from orchestrator.sweep.imported import find_import
     from orchestrator.sweep.sweep import find_sweep
 
+    imported = find_import(store, name)
     if policy is not None:
-        said = [name for name, value in (("margin", margin), ("unit", unit), ("alpha", alpha)) if value is not None]
+        terms = (("margin", margin), ("unit", unit), ("alpha", alpha), ("exact", exact or None))
+        said = [option for option, value in terms if value is not None]
         if said:
             raise UserError(f"--policy {policy} brings its own thresholds; leave out --{', --'.join(said)}")
-        print_acceptance(find_sweep(store, name), store, policy, baseline, format)
+        if imported:
+            print_import_acceptance(imported, policy, baseline, format)
+        else:
+            print_acceptance(find_sweep(store, name), store, policy, baseline, format)
         return
-    print_comparison(find_sweep(store, name), store, baseline, margin, unit, alpha, format)
+    if imported:
+        print_import_comparison(imported, baseline, margin, unit, alpha, exact, format)
+    else:
+        print_comparison(find_sweep(store, name), store, baseline, margin, unit, alpha, format, exact)
 
 
 def records(
@@ -80,13 +101,12 @@ def report(
     format: TextOrJson = "text",
 ) -> None:
     """One self-contained HTML page: verdict, ranking, figures, budget, failures, how to reproduce."""
-    from orchestrator.analysis.load_results import load_results
-    from orchestrator.sweep.sweep import find_sweep
+    from orchestrator.analysis.load_results import results_of
     from results.report.report import write_report
+    from results.rows.layout import sweep_folder
 
-    sweep = find_sweep(store, name)
-    page = write_report(load_results(sweep), out or sweep.folder / REPORT_PAGE)
+    page = write_report(results_of(store, name), out or sweep_folder(store, name) / REPORT_PAGE)
     if format == "json":
-        print_rows([{"sweep": sweep.name, "report": str(page)}])
+        print_rows([{"sweep": name, "report": str(page)}])
     else:
         print(page)

@@ -22,9 +22,17 @@ def status(
     format: TextOrJson = "text",
 ) -> None:
     """Progress of a sweep; works from another terminal while it runs."""
-    from orchestrator.status.status import print_standing, standing, watch
+    from orchestrator.status.status import listing_line, print_standing, standing, standing_of_import, watch
+    from orchestrator.sweep.imported import find_import
     from orchestrator.sweep.sweep import find_sweep, list_sweeps
 
+    if name and (imported := find_import(store, name)):
+        row = standing_of_import(imported)
+        if format == "json":
+            print_rows([row])
+        else:
+            console_for().print(listing_line(row), soft_wrap=True)
+        return
     if name is None and not list_sweeps(store):
         raise UserError(
             f"{store_name(store)}: no sweeps yet; start one with: "
@@ -39,10 +47,11 @@ def status(
 
 def list_(store: Store = USUAL_STORE, format: TextOrJson = "text") -> None:
     """All sweeps of the store."""
-    from orchestrator.status.status import listing_line, standing
+    from orchestrator.status.status import listing_line, standing, standing_of_import
+    from orchestrator.sweep.imported import list_imports
     from orchestrator.sweep.sweep import damaged_sweeps, list_sweeps
 
-    rows = [standing(sweep) for sweep in list_sweeps(store)]
+    rows = [*(standing(sweep) for sweep in list_sweeps(store)), *map(standing_of_import, list_imports(store))]
     for damaged in damaged_sweeps(store):
         console_for(stderr=True).print(f"left out: sweep '{damaged}': its journal cannot be read", style="red")
     for row in rows:

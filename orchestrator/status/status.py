@@ -12,6 +12,7 @@ from rich.console import Console
 from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import total_runs
 from orchestrator.status.screen import make_screen, panel
+from orchestrator.sweep.imported import ImportedSweep
 from orchestrator.sweep.live import picture_from, read_live
 from orchestrator.sweep.sweep import Sweep
 from results.rows.machines import quarantined
@@ -40,6 +41,23 @@ def standing(sweep: Sweep) -> dict[str, Any]:
         "quarantined": quarantined(sweep.folder),
         "damage": damage,
         "live": read_live(sweep.folder) if busy else None,
+    }
+
+
+def standing_of_import(sweep: ImportedSweep) -> dict[str, Any]:
+    """As `standing`: nothing runs, and nothing is missing."""
+    failed = sum(row["status"] == "failed" for row in sweep.rows)
+    return {
+        "sweep": sweep.name,
+        "state": "imported",
+        "recorded": len(sweep.rows),
+        "runs": len(sweep.rows),
+        "created_at": sweep.header.created_at,
+        "description": sweep.header.description,
+        "failed": {"failed before the import": failed} if failed else {},
+        "quarantined": {},
+        "damage": [],
+        "live": None,
     }
 
 

@@ -112,7 +112,11 @@ def failures(sweep: SweepResults) -> Chapter:
     """What went wrong, grouped by its message."""
     runs = per_run(sweep.frame)
     errors = runs["error"].fillna("").str.strip()
-    broken = runs[(runs["status"] == "failed") | (errors != "") | ((runs["status"] == "done") & ~is_finished(runs))]
+    broken = runs[
+        (runs["status"] == "failed")
+        | (errors != "")
+        | ((runs["status"] == "done") & ~is_finished(runs, sweep.compared.column))
+    ]
     unreadable = sweep.frame.attrs.get("unreadable", [])
     parts: list[Part] = []
     if broken.empty and not unreadable:

@@ -198,7 +198,7 @@ def _spread(sweep: SweepResults) -> list[Part]:
 def outcomes(sweep: SweepResults) -> Text:
     """How many of the declared runs ended how; none is passed over."""
     runs = per_run(sweep.frame)
-    finished = is_finished(runs)
+    finished = is_finished(runs, sweep.compared.column)
     counts = {"done with a result": int(finished.sum())}
     counts |= {str(status): int(count) for status, count in runs.loc[~finished, "status"].value_counts().items()}
     if sweep.total_runs is not None and sweep.total_runs > len(runs):

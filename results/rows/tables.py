@@ -129,12 +129,12 @@ def mean_bpb(frame: pd.DataFrame, config: str, seeds: Iterable[int] | None = Non
     return None if scores.empty else float(scores.mean())
 
 
-def handling_lines(frame: pd.DataFrame, seeds: Iterable[int] | None = None) -> list[str]:
+def handling_lines(frame: pd.DataFrame, seeds: Iterable[int] | None = None, metric: str = "val_bpb") -> list[str]:
     """Which rows the table did not take as they are, and by which rule; nothing when it took all of them."""
     if seeds is not None:
         frame = frame[frame["seed"].isin(set(seeds))]
     runs = per_run(frame)
-    infinite = (runs["status"] == "done") & ~is_finished(runs)
+    infinite = (runs["status"] == "done") & ~is_finished(runs, metric)
     drifted = frame["status"] == "drifted"
     repeats = int((~drifted).sum() - (runs["status"] != "drifted").sum())
     counts = {

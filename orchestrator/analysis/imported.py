@@ -1,0 +1,238 @@
+"""What came out of runs that were imported: the table, the verdicts, and everything a report or a notebook shows.
+
+Nothing was declared before these runs, so there is no seed ledger, no declared margin and no declared family: a p-value
+holds if neither configurations nor seeds were chosen by these very scores, and that is said.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Literal
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.analysis.comparison import external_reference
+from orchestrator.analysis.sweep_table import _width as shown_width
+from orchestrator.output import console_for, print_rows, say
+from orchestrator.sweep.imported import ImportedSweep
+from results.rows.render import render
+from results.rows.tables import breaches_of, handling_lines, per_configuration, per_run
+from results.verdicts.measured import compare_measured, knows_both_scores
+from results.verdicts.policies import Acceptance, accept, policy_of
+from results.verdicts.sweep_results import SweepResults
+from results.verdicts.terms import Evidence, Terms
+from results.verdicts.verdict import SCORE_IN, Headline, Unit, Verdict
+from trainer.spec.errors import UserError, did_you_mean
+from trainer.spec.units import human_time
+
+CAVEAT = (
+    "Imported: nothing was declared before these runs. A p-value holds if neither the configurations nor the seeds "
+    "were chosen by these scores."
+)
+ALPHA = 0.01
+MOST_LINES = 40
+"""Configurations in a comparison on the screen; the others are counted."""
+STYLES: Mapping[Headline, str] = {"better": "bold green", "not shown": "", "cannot say": "dim", "infeasible": "dim"}
+
+
+def verdicts_of_import(
+    sweep: ImportedSweep,
+    frame: pd.DataFrame,
+    reference: str | pd.DataFrame | float | None = None,
+    margin: float = 0.0,
+    unit: Unit | None = None,
+    alpha: float = ALPHA,
+    exact: bool = False,
+) -> list[Verdict]:
+    """A verdict for every configuration but the baseline, in the order of the file.
+
+    margin:  in the unit of the imported metric; of scores also in `unit`, where both nats and bits per byte are known
+    exact:   take the baseline's mean as exact
+    """
+    measure = sweep.measure
+    if alpha <= 0 or alpha >= 1 or margin < 0:
+        raise UserError(f"alpha = {alpha:g} must lie between 0 and 1, margin = {margin:g} must be at least 0")
+    own: Unit = "nats" if measure.column == "val_loss" else "bpb"
+    if unit is not None and SCORE_IN[unit] != measure.column and not knows_both_scores(frame):
+        raise UserError(
+            f"--unit {unit}: sweep '{sweep.name}' compares {measure.measured}, and its rows do not have both val_loss "
+            "and val_bpb to convert by; leave --unit out"
+        )
+    terms = Terms(margin, unit or own, alpha, exact_baseline=exact, blocks=sweep.header.blocks)
+    evidence = Evidence(own_seeds=True, breaches=breaches_of(frame, sweep.ranking))
+    return compare_measured(frame, sweep.header.baseline if reference is None else reference, measure, terms, evidence)
+
+
+def reference_of_import(sweep: ImportedSweep, baseline: str | None, exact: bool) -> str | pd.DataFrame | float | None:
+    """What `--baseline` names: a configuration, another sweep, a record, or a number."""
+    if baseline is None or baseline in sweep.configs:
+        return baseline
+    reference = external_reference(baseline, sweep.store, exact)
+    if reference is None:
+        known = ", ".join(sweep.configs[:5])
+        raise UserError(
+            f"--baseline {baseline} is no configuration of sweep '{sweep.name}'"
+            f"{did_you_mean(baseline, sweep.configs)}; known: {known}; or sweep:NAME (its best), record:PR, "
+            "record:frontier, or a number with --exact"
+        )
+    if isinstance(reference, pd.DataFrame) and sweep.measure.column not in reference:
+        raise UserError(f"--baseline {baseline} has no {sweep.measure.column}, which sweep '{sweep.name}' compares")
+    return reference
+
+
+def print_import_comparison(
+    sweep: ImportedSweep,
+    baseline: str | None,
+    margin: float | None,
+    unit: Unit | None,
+    alpha: float | None,
+    exact: bool,
+    format: str,
+) -> None:
+    """A line for every configuration in the order of the ranking, and the best one in words."""
+    frame = sweep.frame
+    reference = reference_of_import(sweep, baseline, exact)
+    verdicts = verdicts_of_import(sweep, frame, reference, margin or 0.0, unit, alpha or ALPHA, exact)
+    order = {config: place for place, config in enumerate(per_configuration(frame, sweep.ranking)["config"])}
+    verdicts = sorted(verdicts, key=lambda verdict: order[verdict.config])
+    if format == "json":
+        print_rows(
+            asdict(verdict) | {"headline": verdict.headline, "sentence": verdict.sentence} for verdict in verdicts
+        )
+        return
+    console = console_for()
+    if not verdicts:
+        say(
+            console,
+            f"there is only one configuration, {sweep.header.baseline}; name what to compare it with: --baseline",
+        )
+        return
+    say(console, f"gain in {sweep.measure.measured}, positive is better", "dim", indent=0)
+    console.print(_verdict_table(verdicts, sweep.measure.measured))
+    if len(verdicts) > MOST_LINES:
+        console.print(f"{len(verdicts) - MOST_LINES:,} more: --format json has all", soft_wrap=True)
+    console.print()
+    _print_in_words(console, verdicts[0])
+    say(console, CAVEAT, "dim")
+
+
+def _print_in_words(console: Console, verdict: Verdict) -> None:
+    console.print(f"{verdict.headline.upper()}  {verdict.config}", style="bold", soft_wrap=True)
+    say(console, verdict.sentence)
+    if verdict.t is not None:
+        say(console, f"t = {verdict.t:.3f} with {verdict.df:.4g} degrees of freedom, p = {verdict.p:.3g}")
+    if verdict.p_new_run_better is not None:
+        other = f"a new run of {verdict.baseline}" if verdict.n_baseline else verdict.baseline
+        say(console, f"a new run of it is better than {other} in {verdict.p_new_run_better:.1%} of cases")
+    if verdict.assumption:
+        say(console, f"assumes: {verdict.assumption}", "dim")
+
+
+def _verdict_table(verdicts: Sequence[Verdict], measured: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("configuration", overflow="fold")
+    for head in ("runs", "gain", "95 % interval", "p", "new run better"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("verdict", overflow="fold")
+    for verdict in verdicts[:MOST_LINES]:
+        effect = verdict.nats if verdict.nats and measured.startswith("val_loss") else verdict.bpb
+        cells = ["", "", "", "", ""]
+        if effect is not None:
+            runs = f"{verdict.n_candidate}" + (f" v {verdict.n_baseline}" if verdict.n_baseline else "")
+            p = verdict.p if verdict.p_corrected is None else verdict.p_corrected
+            new = "" if verdict.p_new_run_better is None else f"{verdict.p_new_run_better:.0%}"
+            interval = f"{-effect.high:+.5f} to {-effect.low:+.5f}"
+            cells = [runs, f"{-effect.difference:+.5f}", interval, f"{p:.2g}", new]
+        words = Text(verdict.headline + (f": {verdict.reason}" if verdict.reason else ""), STYLES[verdict.headline])
+        table.add_row(Text(verdict.config), *cells, words)
+    return table
+
+
+def print_import_table(sweep: ImportedSweep, per: Literal["run", "config"], format: str) -> None:
+    """Its rows, per run or per configuration, in any format."""
+    frame = sweep.frame
+    shown = per_run(frame) if per == "run" else per_configuration(frame, sweep.ranking)
+    if format == "text":
+        shown = _marked(sweep, shown) if per == "config" else shown
+        console_for().print(f"ranked by {sweep.ranking.axis}", style="dim", soft_wrap=True)
+    content = render(shown, format, shown_width(console_for()))
+    if isinstance(content, bytes):
+        sys.stdout.buffer.write(content)
+        return
+    print(content.rstrip("\n"))
+    for line in (*handling_lines(frame, metric=sweep.measure.column), *sweep.header.notes) if format == "text" else ():
+        print(line)
+
+
+def _marked(sweep: ImportedSweep, table: pd.DataFrame) -> pd.DataFrame:
+    named = table["config"].where(~table["is_baseline"], table["config"] + " (baseline)")
+    constant = [knob for knob in sweep.header.knobs if knob in table and table[knob].nunique(dropna=False) < 2]
+    same = [name for name in ("within_budget", "legal") if bool(table[name].fillna(True).all())]
+    return table.assign(config=named).drop(columns=["is_baseline", *constant, *same])
+
+
+def print_import_acceptance(sweep: ImportedSweep, policy: str, baseline: str | None, format: str) -> None:
+    """What the policy says of every configuration, against its baseline or another incumbent."""
+    answers = acceptances_of_import(sweep, policy, baseline)
+    if format == "json":
+        rows = [asdict(answer) | {"policy": answer.policy.name, "sentence": answer.sentence} for answer in answers]
+        print_rows(rows)
+        return
+    console = console_for()
+    for answer in answers:
+        console.print(f"{answer.answer.upper()}  {answer.candidate}", style="bold", soft_wrap=True)
+        say(console, answer.sentence)
+
+
+def acceptances_of_import(sweep: ImportedSweep, policy: str, baseline: str | None) -> list[Acceptance]:
+    """The answers of a policy, which compares bits per byte."""
+    if "val_bpb" not in {name for row in sweep.rows for name in row}:
+        raise UserError(f"--policy {policy} compares val_bpb, which sweep '{sweep.name}' does not have")
+    frame, reference = sweep.frame, reference_of_import(sweep, baseline, exact=False)
+    reference = sweep.header.baseline if reference is None else reference
+    assert not isinstance(reference, float)
+    incumbent = frame[frame["config"] == reference] if isinstance(reference, str) else reference
+    others = [config for config in sweep.configs if config != reference]
+    return [accept(policy_of(policy), frame[frame["config"] == config], incumbent) for config in others]
+
+
+def load_import(sweep: ImportedSweep) -> SweepResults:
+    """Everything that a report or a notebook shows of it."""
+    frame, header = sweep.frame, sweep.header
+    return SweepResults(
+        name=sweep.name,
+        description=header.description or f"Imported from {', '.join(file for file, _ in header.sources)}",
+        frame=frame,
+        ranking=sweep.ranking,
+        verdicts=verdicts_of_import(sweep, frame),
+        compared=sweep.measure,
+        labels={config: config for config in sweep.configs},
+        swept_keys=header.knobs,
+        terms=_terms(sweep),
+        commands=(f"orchestrator import {' '.join(file for file, _ in header.sources)} --name {sweep.name}",),
+    )
+
+
+def _terms(sweep: ImportedSweep) -> Mapping[str, str]:
+    header, measure = sweep.header, sweep.measure
+    words = {
+        "Declared before the runs": CAVEAT.removeprefix("Imported: "),
+        "Files": "; ".join(f"{file} (SHA-256 {digest[:12]})" for file, digest in header.sources),
+        "Imported": human_time(header.created_at),
+        "Judged by": f"{measure.measured}, {'higher' if measure.higher_first else 'lower'} is better",
+        "Baseline": header.baseline,
+        "Knobs": ", ".join(header.knobs),
+        "Counts as better": f"any gain at alpha = {ALPHA:g}",
+        "Pairs": {
+            "artifact": "runs of one artifact are paired, others are not",
+            "seed": "runs are paired by artifact, else by seed",
+            "none": "no runs are paired",
+        }[header.blocks],
+        "Left out": "; ".join(header.notes),
+    }
+    return {name: word for name, word in words.items() if word}
