@@ -10,6 +10,7 @@ import typer
 from orchestrator.commands.options import Store
 from orchestrator.output import console_for
 from trainer.spec.errors import UserError
+from trainer.spec.load import load_preset
 from trainer.store.mirror import USUAL_STORE
 
 
@@ -45,6 +46,8 @@ def import_(
     from orchestrator.sweep.imported import read_files, write_import
     from results.rows.imported_rows import ImportTerms
 
+    if preset:
+        load_preset(preset)  # an unknown one is refused with the nearest
     columns = dict(_pair(text) for text in column)
     terms = ImportTerms(metric, goal, unit, columns, [knob.strip() for knob in knobs.split(",") if knob.strip()])
     read = read_files(files, terms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -52,18 +53,32 @@ def plan(
     gain: Annotated[
         float | None, typer.Option(min=0, help="Also say how many seeds detect this gain, in bits per byte.")
     ] = None,
+    spread_from: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Take the spread between seeds from this sweep, or import.")
+    ] = None,
     per: Annotated[Literal["stage", "run"], typer.Option(help="A line per stage, or per run.")] = "stage",
     store: Store = USUAL_STORE,
     format: TextOrJson = "text",
 ) -> None:
     """What a sweep would run and cost, the smallest gain its seeds can detect, and what the store holds already.
 
-    Starts no Ray, and torch only in a process of its own, to estimate the bytes of large artifacts.
+    Starts no Ray, and torch only in a process of its own, to estimate the bytes of large artifacts. Of the name of an
+    import: what more seeds of its configurations would detect.
     """
     from orchestrator.plan.estimate import plan_here
+    from orchestrator.plan.spread_from import import_plan_lines, import_plan_rows, with_spread_of
     from orchestrator.plan.table import plan_rows, plan_text, run_rows, runs_text
+    from orchestrator.sweep.imported import find_import
 
+    if not space.exists() and (imported := find_import(store, str(space))):
+        if format == "json":
+            print_rows(import_plan_rows(imported))
+        else:
+            console_for().print("\n".join(import_plan_lines(imported, gain)), soft_wrap=True)
+        return
     made = plan_here(_search_space(space, preset, overrides, seeds, trials, warm_start, price), slots, workers, store)
+    if spread_from is not None and made.evidence is not None:
+        made = replace(made, evidence=with_spread_of(made.evidence, store, spread_from))
     if format == "json":
         print_rows(plan_rows(made) if per == "stage" else run_rows(made))
     else:

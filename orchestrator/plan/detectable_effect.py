@@ -7,16 +7,16 @@ Ray.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from orchestrator.space.configuration import num_rivals
 from orchestrator.space.search_space import SearchSpace
+from orchestrator.sweep.imported import list_imports
 from orchestrator.sweep.sweep import list_sweeps
 from results.rows.read import read_rows
 from results.rows.tables import is_finished, per_run
@@ -24,7 +24,7 @@ from results.stats.blocks import UNKNOWN_CORRELATION, sd_between_pairs
 from results.stats.power import Design, design_of, seeds_needed
 from results.stats.shared_variance import SharedVariance
 from results.stats.t_tests import SHARED_COST, Block, Variance
-from results.verdicts.arms import independent_scores
+from results.verdicts.arms import independent_scores, paired_differences
 from results.verdicts.published_records import seed_sd_bpb, shared_artifact_sd_bpb
 
 POWER = 0.8
@@ -128,10 +128,28 @@ def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread:
         rows = per_run(read_rows(sweep.folder, ()))
         finished = rows[is_finished(rows)]
         baseline = [item.id for item in sweep.asked()][:1]
-        samples = list(_differences(finished, baseline, block)) if block else independent_scores(finished, "val_bpb")
+        samples = (
+            paired_differences(finished, baseline, block, "val_bpb")
+            if block
+            else independent_scores(finished, "val_bpb")
+        )
         samples = [sample for sample in samples if len(sample) > 1]
         pooled += samples
         names += [sweep.name] if samples else []
+    for imported in list_imports(store):
+        frame = imported.frame
+        finished = frame[is_finished(frame)]
+        if imported.header.preset != space.preset or space.overrides or finished.empty:
+            continue
+        reference = [imported.header.baseline]
+        samples = (
+            paired_differences(finished, reference, block, "val_bpb")
+            if block
+            else independent_scores(finished, "val_bpb")
+        )
+        samples = [sample for sample in samples if len(sample) > 1]
+        pooled += samples
+        names += [imported.name] if samples else []
     shared = SharedVariance.of(pooled)
     if shared.df:
         sd_bpb = float(shared.pooled) ** 0.5
@@ -143,18 +161,6 @@ def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread:
         assumed = f"a correlation of {UNKNOWN_CORRELATION:g} between runs of one seed is taken"
         return Spread(sd_between_pairs(seed_sd_bpb(), UNKNOWN_CORRELATION), f"{source}; {assumed}")
     return Spread(seed_sd_bpb(), source)
-
-
-def _differences(rows: pd.DataFrame, baseline: Sequence[str], block: Block) -> Iterator[NDArray[np.float64]]:
-    """Of each configuration to the baseline, on the artifacts they share; or on the seeds, if trained apart."""
-    if block == "seed":
-        apart = ~rows.duplicated("artifact") | rows["artifact"].isna()
-        rows = rows[apart | rows["config"].isin(baseline)]
-    scored = rows.dropna(subset=block).set_index(block)
-    reference = scored.loc[scored["config"].isin(baseline), "val_bpb"]
-    for config, runs in scored.groupby("config"):
-        if config not in baseline:
-            yield (runs["val_bpb"] - reference).dropna().to_numpy(dtype=np.float64)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ a table for each takes milliseconds, and a sweep has thousands. What is compared
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results.rows.tables import is_finished, swept_keys_of
+from results.stats.t_tests import Block
 from results.verdicts.verdict import SCORE_IN, Unit
 
 
@@ -96,6 +97,25 @@ def independent_scores(runs: pd.DataFrame, score: str) -> list[NDArray[np.float6
     draws = _trained_apart(runs, score)
     scores = draws[score].to_numpy(dtype=np.float64)
     return [scores[places] for places in draws.groupby("config", sort=False).indices.values()]
+
+
+def paired_differences(
+    runs: pd.DataFrame, baseline: Sequence[str], block: Block, score: str
+) -> list[NDArray[np.float64]]:
+    """Of each configuration to the baseline, on the artifacts they share; or on the seeds, if trained apart.
+
+    runs:  finished ones
+    """
+    if block == "seed":
+        apart = ~runs.duplicated("artifact") | runs["artifact"].isna()
+        runs = runs[apart | runs["config"].isin(baseline)]
+    scored = runs.dropna(subset=block).set_index(block)
+    reference = scored.loc[scored["config"].isin(baseline), score]
+    return [
+        (ours[score] - reference).dropna().to_numpy(dtype=np.float64)
+        for config, ours in scored.groupby("config")
+        if config not in baseline
+    ]
 
 
 def scores_in_blocks(runs: pd.DataFrame, score: str) -> NDArray[np.float64]:

@@ -178,3 +178,42 @@ def test_a_number_as_the_baseline_must_be_said_to_be_exact(call):
     status, out, err = call("compare", "x", "--baseline", "2.0727")
     assert (status, out) == (2, "")
     assert "--exact" in err
+
+
+def test_an_import_is_planned_in_the_unit_of_its_metric_fixed_and_as_a_race(call, tmp_path):
+    (tmp_path / "acc.csv").write_text(ACCURACIES)
+    call("import", "acc.csv", "--name", "x", "--metric", "accuracy", "--goal", "maximize", "--unit", "percent",
+         "--knobs", "model")  # fmt: skip
+    status, out, _ = call("plan", "x", "--gain", "1")
+    assert status == 0
+    assert "sd 0.1 percent between seeds (measured in sweep x, 4 degrees of freedom)" in out
+    assert "3 seeds detect a gain of" in out
+    assert "a race, seeds at most: 3 seeds:" in out
+    assert "a gain of 1 percent beyond the margin takes 3 seeds of each configuration" in out
+    assert {row["race"] for row in json.loads(call("plan", "x", "--format", "json")[1])} == {True, False}
+
+
+SPACE = """
+name: small
+preset: tiny
+method: grid
+seeds: [1, 2, 3]
+parameters:
+  ttt.mode: {value: score_first}
+  ttt.epochs: {values: [1, 2]}
+compare: {baseline: {ttt.mode: off}, blocks: none}
+"""
+
+
+def test_a_plan_takes_its_spread_from_an_import_by_name_or_by_its_preset(call, tmp_path):
+    (tmp_path / "small.yaml").write_text(SPACE)
+    measured = "measured in sweep x, 4 degrees of freedom"
+    call("import", CASES / "pr1514_and_pr1493.csv", "--name", "x")
+    status, out, _ = call("plan", "small.yaml")
+    assert status == 0
+    assert measured not in out
+    assert measured in " ".join(call("plan", "small.yaml", "--spread-from", "x")[1].split())
+    call("import", CASES / "pr1514_and_pr1493.csv", "--name", "ours", "--preset", "tiny")
+    assert "measured in sweep ours" in " ".join(call("plan", "small.yaml")[1].split())
+    call("import", CASES / "pr150_second_entry.csv", "--name", "nats")
+    assert "has no val_bpb" in call("plan", "small.yaml", "--spread-from", "nats")[2]

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.sweep.imported import read_files, write_import
+from results.rows.imported_rows import ImportTerms
 from tests.sweep_on_disk import finished_sweep
 
 NOTEBOOK = Path(__file__).parents[3] / "results" / "sweep.ipynb"
@@ -36,6 +38,16 @@ def test_a_folder_given_by_parameter_is_read(tmp_path, monkeypatch):
     assert "Every seed that was started counts: 6 done with a result." in printed
     assert "It scores 0.0" in printed
     assert num_pictures == 4
+
+
+def test_an_imported_sweep_is_read(tmp_path, monkeypatch):
+    cases = Path(__file__).parents[2] / "data" / "cases"
+    files = [cases / "val_calib_and_pr549.csv"]
+    write_import(tmp_path / "store", "two", files, read_files(files, ImportTerms()))
+    printed, num_pictures = read_with(tmp_path, monkeypatch, store=str(tmp_path / "store"), name="two")
+    assert "Every seed that was started counts: 6 done with a result." in printed
+    assert "nothing was declared before these runs" in printed
+    assert num_pictures == 2
 
 
 def test_it_is_committed_without_outputs_and_with_its_parameters_tagged():

@@ -1,0 +1,130 @@
+"""The spread between seeds as runs show it that were imported, or those of any named sweep, for plans.
+
+A plan of our own trainer is in bits per byte, so it takes the spread of a sweep that has val_bpb. An import alone can
+be planned too, in the unit of its own metric: how small a gain so many seeds detect, fixed or in a race.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.plan.detectable_effect import BETWEEN, LADDER, POWER, TESTS, Evidence, Spread
+from orchestrator.sweep.imported import ImportedSweep, find_import
+from orchestrator.sweep.sweep import find_sweep
+from results.rows.read import read_rows
+from results.rows.tables import is_finished, per_run
+from results.stats.power import Design, design_of, seeds_needed
+from results.stats.sequential import FIRST_LOOK
+from results.stats.shared_variance import SharedVariance
+from results.stats.t_tests import Block
+from results.verdicts.arms import independent_scores, paired_differences
+from trainer.spec.errors import UserError
+
+MOST_RACED = 20
+"""Seeds at the last look of the race that is shown beside a fixed number."""
+ALPHA = 0.01
+
+
+def with_spread_of(evidence: Evidence, store: Path, name: str) -> Evidence:
+    """The planned comparison with the spread that a named sweep shows, ours or imported."""
+    spread = _spread_of(store, name, evidence.block)
+    return replace(evidence, design=replace(evidence.design, sd=spread.sd_bpb), spread=spread)
+
+
+def _spread_of(store: Path, name: str, block: Block | None) -> Spread:
+    imported = find_import(store, name)
+    if imported is not None:
+        return spread_of_import(imported, block, "val_bpb")
+    sweep = find_sweep(store, name)
+    rows = per_run(read_rows(sweep.folder, ()))
+    finished = rows[is_finished(rows)]
+    baseline = [item.id for item in sweep.asked()][:1]
+    return _pooled(
+        paired_differences(finished, baseline, block, "val_bpb") if block else independent_scores(finished, "val_bpb"),
+        name,
+        block,
+    )
+
+
+def spread_of_import(sweep: ImportedSweep, block: Block | None, column: str) -> Spread:
+    """Between its seeds, or between its pairs. Raises UserError where it does not have the column."""
+    frame = sweep.frame
+    if frame[column].isna().all():
+        raise UserError(
+            f"sweep '{sweep.name}' has no {column}, in which this is planned; it compares {sweep.measure.measured}"
+        )
+    finished = frame[is_finished(frame, column)]
+    samples = (
+        paired_differences(finished, [sweep.header.baseline], block, column)
+        if block
+        else independent_scores(finished, column)
+    )
+    return _pooled(samples, sweep.name, block)
+
+
+def _pooled(samples: Sequence[NDArray[np.float64]], name: str, block: Block | None) -> Spread:
+    shared = SharedVariance.of(sample for sample in samples if len(sample) > 1)
+    if not shared.df:
+        raise UserError(f"sweep '{name}' shows no spread between {BETWEEN[block]}: no configuration has two of them")
+    return Spread(float(shared.pooled) ** 0.5, f"measured in sweep {name}, {shared.df:.0f} degrees of freedom")
+
+
+def import_plan_rows(sweep: ImportedSweep, alpha: float = ALPHA) -> list[dict[str, object]]:
+    """The smallest gain that so many seeds of each configuration detect, fixed and in a race."""
+    spread, block, num = _design_inputs(sweep)
+    rows: list[dict[str, object]] = []
+    for n in dict.fromkeys((*LADDER, _fewest_seeds(sweep))):
+        for first_look in (None, FIRST_LOOK):
+            if first_look is not None and n < first_look:
+                continue
+            design = design_of(block, num, n, spread.sd_bpb, alpha, first_look=first_look)
+            gain = design.minimum_detectable_effect(POWER)
+            rows.append({"seeds": n, "race": first_look is not None, "test": TESTS[design.test], "gain": gain})
+    return rows
+
+
+def import_plan_lines(sweep: ImportedSweep, gain: float | None = None, alpha: float = ALPHA) -> list[str]:
+    """What more seeds of these configurations would detect, in the unit of the metric."""
+    spread, block, num = _design_inputs(sweep)
+    unit, n = sweep.measure.unit, _fewest_seeds(sweep)
+    correction = f", corrected for {num} comparisons" if num > 1 else ""
+    lines = [f"spread: sd {spread.sd_bpb:.5g} {unit} between {BETWEEN[block]} ({spread.source})"]
+    if n > 1:
+        design = design_of(block, num, n, spread.sd_bpb, alpha)
+        smallest = design.minimum_detectable_effect(POWER)
+        lines.append(
+            f"{n} seeds detect a gain of {smallest:.4g} {unit} beyond the margin ({TESTS[design.test]}, "
+            f"alpha {alpha:g}{correction}, power {POWER:.0%})"
+        )
+    for words, first_look in (("fixed", None), ("a race, seeds at most", FIRST_LOOK)):
+        designs = [design_of(block, num, k, spread.sd_bpb, alpha, first_look=first_look) for k in LADDER]
+        lines.append(
+            f"  {words}: " + "; ".join(_gain_in_words(design) for design in designs if design.has_enough_seeds)
+        )
+    if gain is not None:
+        for words, first_look in (("", None), (" at most, in a race", FIRST_LOOK)):
+            needed = seeds_needed(gain, block, num, spread.sd_bpb, alpha, POWER, first_look=first_look)
+            seeds = f"{needed} seeds" if needed else "more seeds than are counted"
+            lines.append(f"a gain of {gain:g} {unit} beyond the margin takes {seeds}{words} of each configuration")
+    return lines
+
+
+def _gain_in_words(design: Design) -> str:
+    return f"{design.n} seeds: {design.minimum_detectable_effect(POWER):.4g}"
+
+
+def _design_inputs(sweep: ImportedSweep) -> tuple[Spread, Block | None, int]:
+    block: Block | None = "seed" if sweep.header.blocks == "seed" else None
+    return spread_of_import(sweep, block, sweep.measure.column), block, max(1, len(sweep.configs) - 1)
+
+
+def _fewest_seeds(sweep: ImportedSweep) -> int:
+    seeds: dict[str, int] = {}
+    for row in sweep.rows:
+        seeds[row["config"]] = seeds.get(row["config"], 0) + 1
+    return min(seeds.values())
