@@ -17,8 +17,15 @@ from orchestrator.analysis.sweep_table import baseline_of, rows_of, table_of
 from orchestrator.output import console_for, print_rows, say
 from orchestrator.space.configuration import label
 from orchestrator.sweep.sweep import Sweep
-from results.verdicts.policies import POLICIES, Acceptance, accept, acceptance_of_records, policy_of
-from results.verdicts.published_records import date_of, frontier_before, record_losses
+from results.verdicts.policies import (
+    POLICIES,
+    Acceptance,
+    accept,
+    acceptance_of_record,
+    acceptance_of_records,
+    policy_of,
+)
+from results.verdicts.published_records import choice_of_seeds, record_losses
 
 STYLES = {"accepted": "bold green", "not accepted": "", "cannot say": "dim"}
 
@@ -53,7 +60,7 @@ def print_acceptance(sweep: Sweep, store: Path, policy: str, baseline: str | Non
 
 
 def print_records(record: str | None, policy: str | None, format: str) -> None:
-    """Every merged record against the one before it; or one record against the best of the days before its own."""
+    """Every merged record, or one of any kind, against the best one merged before it on its track."""
     policies = [policy_of(policy)] if policy else list(POLICIES.values())
     if record is None:
         answers = acceptance_of_records(policies[0])
@@ -61,11 +68,9 @@ def print_records(record: str | None, policy: str | None, format: str) -> None:
             console_for().print(_overview(answers))
             return
     else:
-        rows = record_losses(record)
-        incumbent = record_losses(frontier_before(date_of(record)))
-        answers = [accept(each, rows, incumbent) for each in policies]
+        answers = [acceptance_of_record(each, record) for each in policies]
         if format == "text":
-            console_for().print(_scores_line(rows), soft_wrap=True)
+            console_for().print(_scores_line(record_losses(record)), soft_wrap=True)
     _print(answers, format, {})
 
 
@@ -82,12 +87,16 @@ def _overview(answers: Sequence[Acceptance]) -> RenderableType:
     counted = ", ".join(f"{counts[answer]} {answer}" for answer in STYLES)
     policy = answers[0].policy
     note = (
-        f"{counted} under {policy.name} ({policy.rule}), each against the record merged before it. "
-        "A spread needs 2 runs: "
-        "from one nothing can be said, and as the other side its score is taken as exact. "
-        "One in full: orchestrator records NAME"
+        f"{counted} under {policy.name} ({policy.rule}), each against the best record merged before it on its track. "
+        f"{policy.about_single_runs} {_chosen_line(answers)}One in full: orchestrator records NAME"
     )
     return Group(table, Text(""), Text(note))
+
+
+def _chosen_line(answers: Sequence[Acceptance]) -> str:
+    """Which records chose among their seeds."""
+    chosen = [f"{answer.candidate}: {words}" for answer in answers if (words := choice_of_seeds(answer.candidate))]
+    return f"{'. '.join(chosen)}. " if chosen else ""
 
 
 def _numbers(answer: Acceptance) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.analysis.comparison import verdicts_of
-from orchestrator.analysis.imported import load_import
+from orchestrator.analysis.import_results import load_import
 from orchestrator.analysis.sweep_table import ranking_of, rows_of
 from orchestrator.search.pruner import rung_lines
 from orchestrator.search.state import SweepState

@@ -27,7 +27,7 @@ def table(
     store: Store = USUAL_STORE,
 ) -> None:
     """The rows of a sweep, per run or per configuration: n, mean, sd, 95% interval, best."""
-    from orchestrator.analysis.imported import print_import_table
+    from orchestrator.analysis.import_results import print_import_table
     from orchestrator.analysis.sweep_table import print_table
     from orchestrator.sweep.imported import find_import
     from orchestrator.sweep.sweep import find_sweep
@@ -62,7 +62,7 @@ def compare(
     """
     from orchestrator.analysis.acceptance import print_acceptance
     from orchestrator.analysis.comparison import print_comparison
-    from orchestrator.analysis.imported import print_import_acceptance, print_import_comparison
+    from orchestrator.analysis.import_results import print_import_acceptance, print_import_comparison
     from orchestrator.sweep.imported import find_import
     from orchestrator.sweep.sweep import find_sweep
 

@@ -21,7 +21,7 @@ import pandas as pd
 from orchestrator.sweep.sharing import fetch_sweeps
 from results.rows.foreign_files import joined, read_foreign
 from results.rows.imported_rows import ImportedRows, ImportTerms, imported_rows
-from results.rows.layout import IMPORT_FILE, JOURNAL, SWEEPS, sweep_folder
+from results.rows.layout import IMPORT_FILE, JOURNAL, SWEEPS, is_import, sweep_folder
 from results.rows.ranking import Measure, Ranking
 from results.rows.read import frame_of
 from results.rows.row import Row, unfinished_row
@@ -192,7 +192,7 @@ def find_import(store: Path, name: str) -> ImportedSweep | None:
     """The import of this name, or None where there is none."""
     fetch_sweeps(store)
     folder = sweep_folder(store, name)
-    return _read(folder) if re.fullmatch(NAME_PATTERN, name) and (folder / IMPORT_FILE).exists() else None
+    return _read(folder) if is_import(store, name) else None
 
 
 def list_imports(store: Path) -> list[ImportedSweep]:

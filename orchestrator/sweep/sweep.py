@@ -35,12 +35,12 @@ from results.rows.layout import (
     DRIVER_LOCK,
     DRIVER_PID,
     FAILED,
-    IMPORT_FILE,
     JOURNAL,
     RUNS,
     SHORT,
     SPACE_FILE,
     SWEEPS,
+    is_import,
     record_file,
     set_aside_file,
     sweep_folder,
@@ -253,7 +253,7 @@ def open_sweep(
     fetch_sweeps(store)
     for candidate in _names_from(wanted):
         folder = sweep_folder(store, candidate)
-        if _is_import(store, candidate):
+        if is_import(store, candidate):
             taken = taken or f"the name '{candidate}' belongs to runs that were imported"
             continue
         created = _create(folder, space.model_copy(update={"name": candidate}), sweep_seed, lag, purpose, precedents)
@@ -269,7 +269,7 @@ def sweep_of_space(store: Path, space: SearchSpace) -> Sweep | None:
     """The sweep that `open_sweep` would continue, or None if it would create one."""
     known = _names(store)
     for candidate in _names_from(space.name):
-        if _is_import(store, candidate):
+        if is_import(store, candidate):
             continue
         if candidate not in known:
             return None
@@ -282,7 +282,7 @@ def sweep_of_space(store: Path, space: SearchSpace) -> Sweep | None:
 def find_sweep(store: Path, name: str) -> Sweep:
     """The sweep of this name. Raises StoreError offering the nearest name there is."""
     known = _names(store)
-    if name not in known and _is_import(store, name):
+    if name not in known and is_import(store, name):
         raise StoreError(
             f"sweep '{name}' was imported and is only read: table, compare, report, plan, reproduce, passes"
         )
@@ -310,11 +310,6 @@ def damaged_sweeps(store: Path) -> list[str]:
 def _names(store: Path) -> list[str]:
     fetch_sweeps(store)
     return sorted(path.parent.name for path in (store / SWEEPS).glob(f"*/{JOURNAL}"))
-
-
-def _is_import(store: Path, name: str) -> bool:
-    """Whether the name belongs to runs that were imported: such a folder has no journal."""
-    return bool(re.fullmatch(NAME_PATTERN, name)) and (sweep_folder(store, name) / IMPORT_FILE).exists()
 
 
 def _names_from(wanted: str) -> Iterator[str]:

@@ -60,6 +60,11 @@ def sweep_folder(store: Path, name: str) -> Path:
     return store / SWEEPS / name
 
 
+def is_import(store: Path, name: str) -> bool:
+    """Whether the name belongs to runs that were imported: such a folder has no journal."""
+    return bool(re.fullmatch(NAME_PATTERN, name)) and (sweep_folder(store, name) / IMPORT_FILE).exists()
+
+
 def record_file(run_id: str) -> str:
     """File name of a run's record."""
     return f"{run_id}.json"

@@ -9,9 +9,8 @@ Source: challenge README, "Submission Process", and its pull requests 1900, 1902
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -21,12 +20,14 @@ from scipy import stats
 from results.rows.tables import is_finished, per_run
 from results.stats.t_tests import NoVerdict, one_sample_t, welch_t
 from results.verdicts.arms import arms_of, flaws_of
-from results.verdicts.published_records import merged_records
+from results.verdicts.published_records import choice_of_seeds, incumbent_of, incumbents, name_of, record_losses
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.units import bits_per_byte_to_nats, nats_to_bits_per_byte
 
 SIGMA_NATS = 0.0013
 """Seed-to-seed standard deviation that mng-track3 takes as known."""
+CONTRADICTED = 0.05
+"""p-value below which runs contradict that standard deviation, so that the rule does not apply to them."""
 TARGET_NATS = 3.28
 """Validation loss that both tracks of modded-nanogpt must reach when there is no incumbent."""
 
@@ -44,6 +45,17 @@ class Policy:
     margin_nats: float = 0.0
     target_nats: float | None = None
     """Threshold when there is no incumbent."""
+
+    @property
+    def about_single_runs(self) -> str:
+        """What one run alone can say under this rule, as the candidate and as the incumbent."""
+        alone = "From one run of a record nothing can be said, since a spread needs 2"
+        return {
+            "welch or exact": f"{alone}; an incumbent of one run is taken as exact.",
+            "welch": f"{alone}; nor of a record whose incumbent has one.",
+            "exact": f"{alone}; an incumbent's mean is always taken as exact, of however many runs.",
+            "known sigma": f"{alone}, and the sd that is taken as known is held against the runs.",
+        }[self.test]
 
 
 POLICIES: Mapping[str, Policy] = {
@@ -200,15 +212,59 @@ def _judged(
 def _known_sigma(
     scores: pd.Series[float], reference: pd.Series[float], tokens: float, is_target: bool
 ) -> tuple[float, float, bool, str]:
+    """The z-test of mng-track3, where the runs do not contradict the sd that it takes as known."""
     if len(scores) < 2:
         raise NoVerdict("one run shows no spread, so the sd taken as known cannot be checked here")
+    sigma = check_sigma([scores] if is_target else [scores, reference], tokens)
+    if sigma.p < CONTRADICTED:
+        raise NoVerdict(
+            f"the rule takes an sd of {SIGMA_NATS:g} nats as known, and these runs spread with {sigma.sd_nats:.4f} "
+            f"({sigma.df} degrees of freedom), which contradicts it: p = {sigma.p:.2g}, chi-squared test"
+        )
     gain_nats = bits_per_byte_to_nats(float(reference.mean() - scores.mean()), tokens)
     scaled = gain_nats / math.sqrt(1 / len(scores) + (0.0 if is_target else 1 / len(reference)))
     p = float(stats.norm.sf(scaled / SIGMA_NATS))
-    return scaled, p, scaled >= LEAST_SCALED_GAIN_NATS, "The sd is taken as known, not measured on these runs."
+    note = (
+        f"The sd of {SIGMA_NATS:g} nats is taken as known; these runs show {sigma.sd_nats:.4f} ({sigma.df} degrees of "
+        "freedom), which does not contradict it."
+    )
+    return scaled, p, scaled >= LEAST_SCALED_GAIN_NATS, note
+
+
+@dataclass(frozen=True)
+class SigmaCheck:
+    """Whether runs spread more widely than a rule takes as known."""
+
+    sd_nats: float
+    """Pooled over the arms."""
+    df: int
+    p: float
+    """Of a spread at least this wide, if the sd were the known one."""
+
+
+def check_sigma(arms: Sequence[pd.Series[float]], tokens_per_byte: float) -> SigmaCheck:
+    """The chi-squared test of the known sd against the runs, given in bits per byte."""
+    samples = [arm for arm in arms if len(arm) > 1]
+    df = sum(len(arm) - 1 for arm in samples)
+    squares = sum(float(arm.var()) * (len(arm) - 1) for arm in samples)
+    sd_nats = bits_per_byte_to_nats(math.sqrt(squares / df), tokens_per_byte)
+    return SigmaCheck(sd_nats, df, float(stats.chi2.sf(df * (sd_nats / SIGMA_NATS) ** 2, df)))
+
+
+def acceptance_of_record(policy: Policy, record: str | int) -> Acceptance:
+    """The answer of the policy for a record against its incumbent, with all seeds that were run."""
+    name = name_of(record)
+    return _of_record(policy, name, incumbent_of(name))
 
 
 def acceptance_of_records(policy: Policy) -> list[Acceptance]:
-    """The answer of the policy for every merged record against the one before it."""
-    rows = list(merged_records().values())
-    return [accept(policy, after, before) for before, after in itertools.pairwise(rows)]
+    """The same for every merged record that has an incumbent, in the order they came."""
+    return [_of_record(policy, name, before) for name, before in incumbents().items() if before is not None]
+
+
+def _of_record(policy: Policy, name: str, incumbent: str | None) -> Acceptance:
+    if incumbent is None:
+        return Acceptance(policy, name, "no incumbent", "cannot say", "it is the first of its track")
+    answer = accept(policy, record_losses(name), record_losses(incumbent))
+    chosen = choice_of_seeds(name)
+    return replace(answer, note=f"{answer.note} {chosen[:1].upper()}{chosen[1:]}.".strip()) if chosen else answer

@@ -1,7 +1,10 @@
 """Published records of the challenge, one run each, as baselines to compare with.
 
 Read from `data/records.csv`, a transcript of the records' own logs and tables; its remarks stand in `notes`. Its
-`artifact_bytes` counts code and model together, which rows call `total_bytes`.
+`artifact_bytes` counts code and model together, which rows call `total_bytes`. A run that a record's authors made and
+left out of its mean is among the runs, and its note says NOT REPORTED.
+
+A record's incumbent is the best legal one that was merged before it, on its own track: by date, on one day by number.
 """
 
 from __future__ import annotations
@@ -14,16 +17,21 @@ import pandas as pd
 from trainer.spec.errors import UserError, did_you_mean
 
 UNMERGED = "unmerged: "
+MAIN_TRACK = "10min_16mb"
+MOST_BYTES = 16_000_000
+"""The limit of that track; what is over it is no incumbent."""
 
 
 def load_records() -> pd.DataFrame:
     """Every published run as the file has it, with `legal` read from its notes.
 
-    A score after training on validation text that had not been scored yet is marked ILLEGAL there.
+    A score after training on validation text that had not been scored yet is marked ILLEGAL there, and a run that its
+    record leaves out NOT REPORTED (`reported`).
     """
     with files("results").joinpath("data", "records.csv").open(encoding="utf-8") as file:
         table = pd.read_csv(file, dtype={"pr": "Int64", "seed": "Int64"})
-    return table.assign(legal=~table["notes"].fillna("").str.contains("ILLEGAL"))
+    notes = table["notes"].fillna("")
+    return table.assign(legal=~notes.str.contains("ILLEGAL"), reported=~notes.str.contains("NOT REPORTED"))
 
 
 def record_losses(record: str | int) -> pd.DataFrame:
@@ -35,8 +43,21 @@ def record_losses(record: str | int) -> pd.DataFrame:
     Raises UserError for an unknown record, or a pull request that holds several.
     """
     table = load_records()
-    asked = frontier_before("9999") if record == "frontier" else str(record).strip()
+    asked = frontier() if record == "frontier" else str(record).strip()
     return _rows(table[table["record"] == _name(asked, table)])
+
+
+def name_of(record: str | int) -> str:
+    """The full name of a record. Raises UserError as `record_losses` does."""
+    return frontier() if record == "frontier" else _name(str(record).strip(), load_records())
+
+
+def choice_of_seeds(record: str) -> str:
+    """'the record reports the best 5 of its 7 seeds', where its mean leaves some out; else empty."""
+    table = load_records()
+    runs = table[table["record"] == record].drop_duplicates("seed", keep="last")
+    left_out = int((~runs["reported"]).sum())
+    return f"the record reports the best {len(runs) - left_out} of its {len(runs)} seeds; all count" if left_out else ""
 
 
 def merged_records() -> dict[str, pd.DataFrame]:
@@ -45,28 +66,55 @@ def merged_records() -> dict[str, pd.DataFrame]:
     What has no pull request (the organisers' baseline) stands before the others of its day.
     """
     table = load_records()
-    merged = table[~table["record"].str.startswith(UNMERGED)]
-    order = merged.groupby("record", sort=False).agg(date=("date", "max"), pr=("pr", "first"))
-    names = order.fillna({"pr": 0}).sort_values(["date", "pr"], kind="stable").index
-    return {str(name): _rows(merged[merged["record"] == name]) for name in names}
+    order = _order(table)
+    merged = order[~order.index.str.startswith(UNMERGED)]
+    runs = dict(tuple(table.groupby("record", sort=False)))
+    return {str(name): _rows(runs[name]) for name in merged.index}
 
 
-def frontier_before(date: str) -> str:
-    """The merged record with the best legal mean score of all that are older than `date` (ISO, a day).
+def incumbent_of(record: str) -> str | None:
+    """The record that this one had to beat: the best legal one merged before it on its track; None for the first.
 
-    Raises UserError if there is none.
+    record:  its full name; it need not be merged itself
     """
-    dates = load_records().groupby("record")["date"].max()
-    older = {name: rows for name, rows in merged_records().items() if dates[name] < date and rows["legal"].all()}
-    if not older:
-        raise UserError(f"no record is older than {date}")
-    return min(older, key=lambda name: float(older[name]["val_bpb"].mean()))
+    return _best_before(_order(load_records()), record)
 
 
-def date_of(record: str | int) -> str:
-    """The day a record was published, ISO; the last if its runs came over several."""
-    table = load_records()
-    return str(table.loc[table["record"] == _name(str(record).strip(), table), "date"].max())
+def incumbents() -> dict[str, str | None]:
+    """The incumbent of every merged record, in the order they came."""
+    order = _order(load_records())
+    return {str(name): _best_before(order, str(name)) for name in order.index if not str(name).startswith(UNMERGED)}
+
+
+def frontier() -> str:
+    """The best legal record of the main track."""
+    order = _order(load_records())
+    return str(order.loc[_may_be_incumbent(order) & (order["track"] == MAIN_TRACK), "mean"].idxmin())
+
+
+def _best_before(order: pd.DataFrame, record: str) -> str | None:
+    asked = order.loc[record]
+    before = (order["date"] < asked["date"]) | ((order["date"] == asked["date"]) & (order["pr"] < asked["pr"]))
+    means = order.loc[before & _may_be_incumbent(order) & (order["track"] == asked["track"]), "mean"]
+    return None if means.empty else str(means.idxmin())
+
+
+def _may_be_incumbent(order: pd.DataFrame) -> pd.Series[bool]:
+    return order["legal"] & ~order.index.str.startswith(UNMERGED) & ~(order["bytes"] > MOST_BYTES)
+
+
+def _order(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per record, in the order they came: date (the last of its runs), number, track, mean, legal, bytes."""
+    counted = table.drop_duplicates(["record", "seed"], keep="last").groupby("record", sort=False)
+    order = counted.agg(
+        date=("date", "max"),
+        pr=("pr", "first"),
+        track=("track", "first"),
+        mean=("val_bpb", "mean"),
+        legal=("legal", "all"),
+        bytes=("artifact_bytes", "max"),
+    )
+    return order.fillna({"pr": 0}).sort_values(["date", "pr"], kind="stable")
 
 
 def seed_sd_bpb() -> float:

@@ -6,7 +6,6 @@ Published records of the challenge can stand in for a sweep of one's own.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,12 +20,14 @@ from results.rows.row import Row, unfinished_row
 from results.rows.tables import breaches_of, per_configuration, why_none_is_ranked
 from results.verdicts.compare import compare
 from results.verdicts.policies import Acceptance, acceptance_of_records, policy_of
-from results.verdicts.published_records import merged_records
+from results.verdicts.published_records import incumbents, merged_records
 from results.verdicts.seed_ledger import SeedOutcome
 from results.verdicts.terms import Terms
 from results.verdicts.verdict import Verdict
 
-RECORDS_DESCRIPTION = "Which published records of the challenge are better than the one before, by more than chance?"
+RECORDS_DESCRIPTION = (
+    "Which published records of the challenge are better than the best one before, by more than chance?"
+)
 RULES = ("pg-written", "pg-frontier-p25")
 """The challenge's rule as it is written, and as its later rows were judged."""
 
@@ -120,14 +121,15 @@ class SweepResults:
 
 
 def published_results() -> SweepResults:
-    """The merged records of the challenge, each against the one before it, in bits per byte and without a margin.
+    """The merged records of the challenge, each against its incumbent, in bits per byte and without a margin.
 
     No seeds were declared, so each record stands with those it published; a seed that was run twice counts once.
     """
     arms = {name: rows.assign(sweep="records", within_budget=True) for name, rows in merged_records().items()}
     names = list(arms)
     terms = Terms(correction="none")
-    verdicts = [compare(arms[name], arms[before], terms)[0] for before, name in itertools.pairwise(names)]
+    pairs = [(name, before) for name, before in incumbents().items() if before is not None]
+    verdicts = [compare(arms[name], arms[before], terms)[0] for name, before in pairs]
     return SweepResults(
         name="published records",
         description=RECORDS_DESCRIPTION,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator.analysis.imported import load_import, verdicts_of_import
+from orchestrator.analysis.import_results import load_import, verdicts_of_import
 from orchestrator.sweep.imported import read_files, write_import
 from results.report.report import write_report
 from results.rows.imported_rows import ImportTerms

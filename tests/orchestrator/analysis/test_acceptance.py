@@ -41,10 +41,10 @@ def test_seeds_the_ledger_objects_to_are_not_judged(sweep, capsys):
     assert {(answer["answer"], answer["p"]) for answer in answers(capsys)} == {("cannot say", None)}
 
 
-def test_a_record_is_held_against_the_best_of_the_days_before(capsys):
+def test_a_record_is_held_against_the_best_merged_before_it(capsys):
     print_records("PR 150 second 10L entry", "pg-written", "json")
     (row,) = answers(capsys)
-    assert (row["incumbent"], row["answer"]) == ("2026-03-19_smeargate_orthoinit_muonwd", "not accepted")
+    assert (row["incumbent"], row["answer"]) == ("2026-03-19_MLP3x_QAT_Int6_SlidingWindow", "not accepted")
 
 
 def test_all_records_are_a_table_with_a_line_each_and_their_count(capsys):
