@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.analysis.comparison import verdicts_of
 from orchestrator.analysis.import_results import load_import
+from orchestrator.analysis.speed import faster_of
 from orchestrator.analysis.sweep_table import ranking_of, rows_of
 from orchestrator.search.pruner import rung_lines
 from orchestrator.search.state import SweepState
@@ -49,6 +50,7 @@ def load_results(sweep: Sweep) -> SweepResults:
         frame=frame,
         ranking=ranking_of(sweep),
         verdicts=verdicts_of(sweep, frame),
+        faster=faster_of(sweep),
         labels={item.id: label(item, space) for item in asked},
         seed_outcomes=sweep.ledger.outcomes(item.id for item in asked),
         swept_keys=space.swept_keys,

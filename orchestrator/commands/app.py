@@ -7,6 +7,7 @@ import typer
 from orchestrator.commands.cache import cache
 from orchestrator.commands.imports import import_
 from orchestrator.commands.next import next_
+from orchestrator.commands.reproduce import first_step, reproduce
 from orchestrator.commands.results import compare, records, report, table
 from orchestrator.commands.schema import schema
 from orchestrator.commands.status import list_, status
@@ -22,6 +23,8 @@ COMMANDS = (
     ("table", table, "table ttt --per run --format csv > rows.csv"),
     ("compare", compare, "compare ttt --baseline record:1413 --margin 0.005"),
     ("import", import_, "import runs.csv --name mine --metric accuracy --goal maximize"),
+    ("reproduce", reproduce, "reproduce --original 1.10979,0.00021,3 --rerun 1.11350"),
+    ("first-step", first_step, "first-step soap --rule mng-track3"),
     ("records", records, "records pr1530 --policy pg-written"),
     ("report", report, "report ttt --out ttt.html"),
     ("schema", schema, "schema space > space.schema.json"),

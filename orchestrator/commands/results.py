@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -53,12 +53,20 @@ def compare(
     unit: Annotated[Literal["nats", "bpb"] | None, typer.Option(help="Unit of the margin.")] = None,
     alpha: Annotated[float | None, typer.Option(help="Largest probability of a false 'better'.")] = None,
     policy: Policy = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Of an import: is it faster? A column of seconds or steps, less being better.")
+    ] = None,
+    subject_to: Annotated[
+        list[str],
+        typer.Option("--subject-to", metavar="CONDITION", help="And still good enough: 'val_loss<3.28@0.01'."),
+    ] = [],  # noqa: B006 - typer reads the default, nobody changes it
     format: TextOrJson = "text",
     store: Store = USUAL_STORE,
 ) -> None:
     """Is it really better? Every configuration against a baseline, with a test of significance.
 
-    With --policy: would it be accepted, by the rule of that name?
+    With --policy: would it be accepted, by the rule of that name? With --metric, or where the search space declares
+    one: is it faster, and still good enough?
     """
     from orchestrator.analysis.acceptance import print_acceptance
     from orchestrator.analysis.comparison import print_comparison
@@ -67,6 +75,10 @@ def compare(
     from orchestrator.sweep.sweep import find_sweep
 
     imported = find_import(store, name)
+    asked = find_sweep(store, name) if imported is None else None
+    if metric is not None or subject_to or (asked and asked.space.compare.metric and policy is None):
+        _print_faster(imported or asked, metric, subject_to, alpha, margin, baseline, format)
+        return
     if policy is not None:
         terms = (("margin", margin), ("unit", unit), ("alpha", alpha), ("exact", exact or None))
         said = [option for option, value in terms if value is not None]
@@ -81,6 +93,34 @@ def compare(
         print_import_comparison(imported, baseline, margin, unit, alpha, exact, format)
     else:
         print_comparison(find_sweep(store, name), store, baseline, margin, unit, alpha, format, exact)
+
+
+def _print_faster(
+    sweep: Any,
+    metric: str | None,
+    subject_to: list[str],
+    alpha: float | None,
+    margin: float | None,
+    baseline: str | None,
+    format: str,
+) -> None:
+    from orchestrator.analysis.import_results import ALPHA, CAVEAT
+    from orchestrator.analysis.speed import conditions_from, faster_of, faster_of_import, labels_of, print_faster
+    from orchestrator.sweep.imported import ImportedSweep
+
+    if isinstance(sweep, ImportedSweep):
+        if metric is None:
+            raise UserError("--subject-to is a condition on a claim of speed; say which: --metric train_s")
+        conditions = conditions_from(subject_to)
+        verdicts = faster_of_import(sweep, metric, conditions, alpha or ALPHA, margin or 0.0, baseline)
+        print_faster(verdicts, {}, format, CAVEAT)
+        return
+    if metric or subject_to or baseline or alpha is not None or margin is not None:
+        raise UserError(
+            f"sweep '{sweep.name}' was run here, and a claim of speed is declared before the runs, which then take "
+            "turns: compare: {metric: train_s, subject_to: {val_loss: {mean_below: 3.28}}}"
+        )
+    print_faster(faster_of(sweep), labels_of(sweep), format)
 
 
 def records(

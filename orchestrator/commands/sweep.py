@@ -36,6 +36,7 @@ from orchestrator.run.tracking import Trackers
 from orchestrator.space.load_space import load_space
 from orchestrator.space.search_space import SearchSpace
 from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED
+from trainer.spec.errors import UserError
 from trainer.spec.load import parse_overrides
 from trainer.store.mirror import USUAL_STORE
 
@@ -241,6 +242,12 @@ def _drive(sweep: Any, options: Any, format: str, retry_failed: bool = False) ->
         console.print(sweep.note, soft_wrap=True)
     for line in precedent_lines(sweep.precedents):
         console.print(line, soft_wrap=True)
+    if sweep.space.takes_turns:
+        if (options.slots or 1) > 1:
+            raise UserError(
+                f"--slots {options.slots}: {sweep.space.compare.metric} is compared, so runs take turns; use 1"
+            )
+        options = replace(options, slots=1)
     with sweep.lock():
         if retry_failed:
             console.print(f"{sweep.set_aside_failed()} failed runs are run again")

@@ -28,6 +28,7 @@ from orchestrator.space.configuration import (
     fewest_runs,
     grid_of,
     identify,
+    in_turns,
     short_of,
     total_runs,
 )
@@ -64,7 +65,11 @@ def plan_here(space: SearchSpace, slots: int | None, workers: int | None, store:
     declared, here = expected_of(space.preset), num_gpus()
     elsewhere = declared is not None and declared.gpus > 0 and not here
     gpus = (workers or declared.gpus) if declared and elsewhere else expected_ranks(workers) if here else 0
-    num_slots = 1 if inline else slots or (1 if elsewhere else expected_slots(total_runs(space), workers=workers))
+    num_slots = (
+        1
+        if inline or space.takes_turns
+        else slots or (1 if elsewhere else expected_slots(total_runs(space), workers=workers))
+    )
     resources = Resources(num_slots, gpus, INLINE_START_S if inline else START_S)
     place = environment(expected_ranks(workers))
     return make_plan(space, stage_store(store), texts, place, resources, estimate_by_trainer)
@@ -118,7 +123,8 @@ def make_plan(
 
 
 def _notes(space: SearchSpace, precedents: Sequence[Precedent]) -> tuple[str, ...]:
-    return (*precedent_lines(precedents), *rung_lines(space, None))
+    turns = f"configurations take turns, one run after another on one machine, since {space.compare.metric} is compared"
+    return (*precedent_lines(precedents), *rung_lines(space, None), *([turns] if space.takes_turns else []))
 
 
 def _forms(space: SearchSpace, item: Configuration) -> list[Configuration]:
@@ -201,11 +207,12 @@ def _plan_runs(
 ) -> Iterable[RunPlan]:
     """Every run in order; one not chosen yet has stages of its own wherever a swept key changes the stage."""
     held = cache(lambda stage, fingerprint: store.find(stage, fingerprint) is not None)
-    for item in (form for asked in known for form in _forms(space, asked)):
-        for seed in space.seeds:
-            missing = tuple(stage for stage in run_fingerprints.of(item, seed).items() if not held(*stage))
-            done = item.run_id(seed) in recorded
-            yield RunPlan(item, seed, done, () if done else missing)
+    forms = [form for asked in known for form in _forms(space, asked)]
+    ordered = in_turns(known, space.seeds) if space.takes_turns else itertools.product(forms, space.seeds)
+    for item, seed in ordered:
+        missing = tuple(stage for stage in run_fingerprints.of(item, seed).items() if not held(*stage))
+        done = item.run_id(seed) in recorded
+        yield RunPlan(item, seed, done, () if done else missing)
     swept = {stage for stage in STAGES if unchosen > 0 and run_fingerprints.touched(stage)}
     for number in range(unchosen):
         for form, seed in itertools.product(_forms(space, run_fingerprints.probes[0]), space.seeds):

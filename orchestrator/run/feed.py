@@ -63,6 +63,8 @@ class Feed:
             return pause
         busy = {stage for run in self._out.values() for stage in run.stages if not self._has(stage)}
         position = next_run([self._next_stage(run) for run in self._ahead], busy.__contains__)
+        if self._sweep.space.takes_turns:  # one after another, in the order of the queue
+            position = None if self._out else 0
         if position is None:
             return WAIT
         chosen = self._ahead.pop(position)

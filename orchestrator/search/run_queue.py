@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from orchestrator.search.pruner import Pruner
 from orchestrator.search.state import SweepState
-from orchestrator.space.configuration import Configuration, Outcome, baseline_of, identify, total_runs
+from orchestrator.space.configuration import Configuration, Outcome, baseline_of, identify, in_turns, total_runs
 from orchestrator.space.search_space import SearchSpace
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record
@@ -128,8 +128,8 @@ class RunQueue:
 
     def next_run(self) -> Run | Pause:
         """A run not handed out yet; WAIT while the next one depends on runs in flight; FINISHED when none is left."""
-        while self._space.race is not None and self._ask():
-            pass  # a race starts once all configurations are known
+        while (self._space.race is not None or self._space.takes_turns) and self._ask():
+            pass  # a race starts once all configurations are known, and so do turns
         while True:
             for run_id, configuration, seed in self._missing():
                 if run_id not in self._handed_out:
@@ -152,9 +152,14 @@ class RunQueue:
         self._version += 1
 
     def _missing(self) -> Iterator[tuple[str, Configuration, int]]:
-        """Runs without a record, configuration by configuration, seed by seed."""
+        """Runs without a record, configuration by configuration, seed by seed; or in turns."""
         self._pass_complete()
         state = self.state
+        if self._space.takes_turns:
+            for configuration, seed in in_turns(self._configurations, self._space.seeds):
+                if (run_id := configuration.run_id(seed)) not in self._records:
+                    yield run_id, configuration, seed
+            return
         for configuration in itertools.islice(self._configurations, self._num_past, None):
             for form, seed in state.runs_of(configuration):
                 run_id = form.run_id(seed)
@@ -164,7 +169,7 @@ class RunQueue:
     def _pass_complete(self) -> None:
         """Skips the leading configurations that need no more runs in all later calls, so that these do not repeat the
         check; not in a race or with rungs, where a complete configuration may need more runs later."""
-        if self._space.race is None and self._space.rungs is None:
+        if self._space.race is None and self._space.rungs is None and not self._space.takes_turns:
             left = itertools.islice(self._configurations, self._num_past, None)
             self._num_past += sum(1 for _ in itertools.takewhile(self.state.is_settled, left))
 

@@ -47,6 +47,7 @@ def complaints_about(space: SearchSpace, known_base: bool, whole: bool) -> Itera
     yield from when
     yield from _about_method(space, whole)
     yield from _about_stopping(space)
+    yield from _about_speed(space)
     yield from _about_warm_start(space)
     if whole:
         yield from _about_emptiness(space)
@@ -160,6 +161,21 @@ def _about_method(space: SearchSpace, whole: bool) -> Iterator[Complaint]:
                 f"found {len(fit)}; choose method: tpe",
                 ("method",),
             )
+
+
+def _about_speed(space: SearchSpace) -> Iterator[Complaint]:
+    """A claim of speed is about configurations that are fixed beforehand and all run in full."""
+    if space.compare.metric is None:
+        return
+    path = ("compare", "metric")
+    if space.adaptive:
+        yield (
+            f"compare.metric: method {space.method} chooses configurations by results, so they cannot take turns; "
+            "choose method: grid or random",
+            path,
+        )
+    if space.stopping is not None:
+        yield f"compare.metric: stopping: {{rule: {space.stopping.rule}}} gives runs to some alone; leave it out", path
 
 
 def _about_stopping(space: SearchSpace) -> Iterator[Complaint]:

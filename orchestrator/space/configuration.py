@@ -76,6 +76,14 @@ def _grid_from(space: SearchSpace, first: int) -> Iterator[Configuration]:
     return (identify(space, index, values) for index, values in enumerate(chosen, start=first + 1))
 
 
+def in_turns(configurations: Sequence[Configuration], seeds: Sequence[int]) -> Iterator[tuple[Configuration, int]]:
+    """Each configuration once per seed, every other round backwards (A B, B A, ...): a steady drift of the machine then
+    moves all alike."""
+    distinct = list({item.id: item for item in configurations}.values())
+    for number, seed in enumerate(seeds):
+        yield from ((item, seed) for item in (reversed(distinct) if number % 2 else distinct))
+
+
 def num_rivals(space: SearchSpace, asked: Sequence[Configuration] = ()) -> int:
     """Distinct configurations other than the baseline: exact for a grid, which may contain it; else an upper bound."""
     baseline = baseline_of(space).id

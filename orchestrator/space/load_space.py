@@ -20,7 +20,18 @@ from orchestrator.space.checks import complaints_about
 from orchestrator.space.key_kind import complaint_of_kind, of_kind
 from orchestrator.space.parameter import Parameter, reads_as_number
 from orchestrator.space.search_space import SearchSpace
-from orchestrator.space.sections import Compare, Guard, Limit, Metric, Race, Rungs, SpaceError, Spending, listed
+from orchestrator.space.sections import (
+    Compare,
+    Condition,
+    Guard,
+    Limit,
+    Metric,
+    Race,
+    Rungs,
+    SpaceError,
+    Spending,
+    listed,
+)
 from orchestrator.space.wandb_words import refused_keys, without
 from trainer.spec.errors import ProblemsError, RecipeError, did_you_mean
 from trainer.spec.field_index import FIELDS
@@ -252,6 +263,9 @@ def _nearest(loc: Sequence[str | int], place: Sequence[str | int]) -> str:
         "guard": Guard,
         "stopping": RULES.get(str(place[1]), Race) if len(place) > 1 else Race,
     }
+    if len(loc) > 3 and tuple(loc[:2]) == ("compare", "subject_to"):
+        known = list(Condition.model_fields)
+        return f"{did_you_mean(str(loc[-1]), known)}; known: {', '.join(known)}"
     nested: dict[str, type[Section]] = {"parameters": Parameter, "constraints": Limit}
     model = SpaceFile if len(loc) == 1 else sections.get(str(loc[0])) or nested[str(loc[0])]
     if model is SpaceFile and str(loc[0]) in FIELDS:

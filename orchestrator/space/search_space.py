@@ -102,6 +102,11 @@ class SearchSpace(Section):
         )
 
     @property
+    def takes_turns(self) -> bool:
+        """Whether configurations run in turns, seed by seed, since their seconds are compared."""
+        return self.compare.is_timed
+
+    @property
     def exploratory(self) -> bool:
         """Whether scores on the declared seeds choose who is compared, so that p-values on them are not valid."""
         return self.adaptive or self.rungs is not None
@@ -209,6 +214,7 @@ class SearchSpace(Section):
             "baseline": dict(self.compare.baseline),
             "stopping": self._stopping_identity(),
             "warm_start": list(self.warm_start),
+            **({"in turns": True} if self.takes_turns else {}),
         }
 
     def _stopping_identity(self) -> dict[str, Any] | None:
@@ -231,8 +237,8 @@ class SearchSpace(Section):
         """The parts in which another search space differs, in words; empty when both belong to the same sweep."""
         mine, theirs = self.identity(), other.identity()
         parts = []
-        for part in mine:
-            if mine[part] == theirs[part]:
+        for part in dict.fromkeys([*mine, *theirs]):
+            if mine.get(part) == theirs.get(part):
                 continue
             keys = dict.fromkeys([*mine[part], *theirs[part]]) if part in ("recipe", "parameters") else ()
             changed = [key for key in keys if mine[part].get(key) != theirs[part].get(key)]

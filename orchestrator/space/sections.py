@@ -10,8 +10,9 @@ from pydantic import Field as PydanticField
 
 from orchestrator.space.parameter import Number
 from results.rows.ranking import Bounds
+from results.rows.row import COLUMN_TYPES
 from results.stats.t_tests import Variance
-from trainer.spec.errors import ProblemsError
+from trainer.spec.errors import ProblemsError, did_you_mean
 from trainer.spec.section import Section
 
 
@@ -35,6 +36,27 @@ class Metric(Section):
     """Which way is better."""
 
 
+class Condition(Section):
+    """What the mean of a column must be shown to be, for a faster configuration to count as good enough."""
+
+    mean_below: Number | None = None
+    """The mean must be shown to be below this."""
+    mean_above: Number | None = None
+    """The mean must be shown to be above this."""
+    alpha: float = 0.01
+    """Largest p-value that counts as shown."""
+
+    def complaints(self) -> Iterator[str]:
+        if (self.mean_below is None) == (self.mean_above is None):
+            yield "needs one of mean_below and mean_above; for example: {mean_below: 3.28}"
+        if not 0 < self.alpha < 1:
+            yield f"alpha = {self.alpha:g} must lie between 0 and 1; usual: 0.01"
+
+
+TIMED = ("train_s", "eval_s")
+"""Columns that depend on the machine and the hour."""
+
+
 class Compare(Section):
     """What the winner is compared with, and what counts as better."""
 
@@ -55,11 +77,33 @@ class Compare(Section):
     artifact, and by seed where earlier sweeps of this preset show that seeds move configurations alike; it is decided
     before the first run and kept."""
 
+    metric: Literal["train_s", "eval_s", "steps"] | None = None
+    """A column of which less is claimed, in place of a better score: is it faster? Runs are then made one after another
+    on one machine, the configurations taking turns, and compared with their neighbours. The margin is in its unit, and
+    0 unless it is given."""
+    subject_to: Mapping[str, Condition] = {}
+    """Beside `metric`: what must hold of the mean of other columns: {val_loss: {mean_below: 3.28, alpha: 0.01}}."""
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether seconds are compared, so that configurations take turns on one machine."""
+        return self.metric in TIMED
+
+    @property
+    def margin_of_metric(self) -> float:
+        """The margin in the unit of `metric`."""
+        return self.margin if "margin" in self.model_fields_set else 0.0
+
     def complaints(self) -> Iterator[str]:
         if not 0 < self.alpha < 1:
             yield f"alpha = {self.alpha:g} must lie between 0 and 1; usual: 0.01"
         if self.margin < 0:
             yield f"margin = {self.margin:g} must be at least 0; usual: 0.005"
+        if self.subject_to and self.metric is None:
+            yield "subject_to is a condition on a claim of speed; say which: {metric: train_s, subject_to: ...}"
+        for column in self.subject_to:
+            if COLUMN_TYPES.get(column) not in ("number", "integer"):
+                yield f"subject_to.{column} is no column with numbers{did_you_mean(column, COLUMN_TYPES)}"
 
     def changed(self, margin: float | None, unit: str | None, alpha: float | None) -> Compare:
         """The same terms with those changed that are given. Raises SpaceError for terms that are not valid."""

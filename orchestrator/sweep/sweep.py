@@ -284,7 +284,7 @@ def find_sweep(store: Path, name: str) -> Sweep:
     known = _names(store)
     if name not in known and is_import(store, name):
         raise StoreError(
-            f"sweep '{name}' was imported and is only read: table, compare, report, plan, reproduce, passes"
+            f"sweep '{name}' was imported and is only read: table, compare, report, plan, reproduce, first-step"
         )
     if name not in known:
         start = f"there is none yet; start one: orchestrator sweep FILE{store_option(store)}"

@@ -32,17 +32,30 @@ TONES: dict[Headline, Literal["good", "plain", "bad"]] = {
     "cannot say": "bad",
     "infeasible": "bad",
 }
+TONES_OF_SPEED: dict[str, Literal["good", "plain", "bad"]] = {
+    "faster": "good",
+    "not shown": "plain",
+    "cannot say": "bad",
+}
+MOST_SPEEDS = 5
+"""Claims on seconds that a page shows."""
 
 
 def verdict(sweep: SweepResults) -> Chapter:
     """The answer in words, for the best configuration, and how many others are better, worse or cannot be judged."""
     best = sweep.best
     of_best = sweep.verdict_of(best)
+    speed: list[Part] = [
+        Callout(TONES_OF_SPEED[one.conclusion], one.conclusion.capitalize(), one.sentence)
+        for one in sweep.faster[:MOST_SPEEDS]
+    ]
     if best is None or of_best is None:
-        return Chapter("verdict", "Verdict", [Callout("bad", "Cannot say", _as_sentence(sweep.why_none_is_best))])
+        why = Callout("bad", "Cannot say", _as_sentence(sweep.why_none_is_best))
+        return Chapter("verdict", "Verdict", [*speed, why])
     counts = pd.Series([item.headline for item in sweep.verdicts]).value_counts()
     counted = ", ".join(f"{counts.get(conclusion, 0):,} {conclusion}" for conclusion in TONES)
     parts: list[Part] = [
+        *speed,
         Text(f"Best configuration by {sweep.ranking.measured}: {sweep.label(best)} ({best})."),
         Callout(TONES[of_best.headline], of_best.headline.capitalize(), in_words_of_people(sweep, of_best)),
     ]

@@ -19,6 +19,7 @@ from results.rows.read import OUTCOME_COLUMNS, frame_of
 from results.rows.row import Row, unfinished_row
 from results.rows.tables import breaches_of, per_configuration, why_none_is_ranked
 from results.verdicts.compare import compare
+from results.verdicts.faster import Faster
 from results.verdicts.policies import Acceptance, acceptance_of_records, policy_of
 from results.verdicts.published_records import incumbents, merged_records
 from results.verdicts.seed_ledger import SeedOutcome
@@ -45,6 +46,8 @@ class SweepResults:
     verdicts: Sequence[Verdict]
     compared: Measure = field(default=Measure(), kw_only=True)
     """The number that the verdicts are about."""
+    faster: Sequence[Faster] = field(default=(), kw_only=True)
+    """What can be said of seconds or steps, where that was asked."""
     labels: Mapping[str, str]
     """The label of each configuration, the baseline included."""
     seed_outcomes: Sequence[SeedOutcome] = ()
