@@ -93,7 +93,7 @@ def print_faster(verdicts: Sequence[Faster], labels: Mapping[str, str], format: 
     for verdict in verdicts:
         name = labels.get(verdict.config, verdict.config)
         console.print(f"{verdict.conclusion.upper()}  {name}", style=STYLES[verdict.conclusion], soft_wrap=True)
-        say(console, verdict.sentence)
+        say(console, verdict.named(labels).sentence)
         for condition in verdict.baseline_conditions:
             say(console, f"the baseline: {condition}", "dim")
         if verdict.assumption:

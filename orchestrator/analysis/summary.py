@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.analysis.comparison import verdict_lines
-from orchestrator.analysis.speed import faster_of
+from orchestrator.analysis.speed import faster_of, labels_of
 from orchestrator.analysis.sweep_table import (
     _width,
     as_text,
@@ -59,7 +59,7 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     for line in (
         "",
         *verdict_lines(sweep, frame, table),
-        *(one.sentence for one in faster_of(sweep)),
+        *(one.named(labels_of(sweep)).sentence for one in faster_of(sweep)),
     ):
         console.print(line, soft_wrap=True)
     records = sweep.records()

@@ -29,7 +29,9 @@ UNCROWDED = 60
 MOST_TICKS = 8
 
 FACTS = ("key", "scale", "value", "x", "place", "config", "seed", "artifact", "connected", "score", "config_mean")
-SHARED = ("baseline_mean", "baseline_low", "baseline_high", "num_left_out", "measured")
+SHARED = (
+    "baseline_mean", "baseline_low", "baseline_high", "num_left_out", "measured", "baseline_words", "band_words",
+)  # fmt: skip
 
 
 def score_facts(frame: pd.DataFrame, swept_keys: Sequence[str], ranking: Ranking = BY_SCORE) -> pd.DataFrame:
@@ -39,8 +41,8 @@ def score_facts(frame: pd.DataFrame, swept_keys: Sequence[str], ranking: Ranking
     configurations are drawn: complete, legal, within budget and limits; `num_left_out` counts the others. `x` is the
     value itself, or its position when values are words, and `place` sets apart the configurations of one x; a numeric
     key that spans more than a decade is `log`. `connected` says that a line through the runs of one artifact has one
-    run at each x. The baseline's mean and 95 % interval repeat in every row, NaN when unknown, and so does `measured`,
-    the metric with its unit.
+    run at each x. The baseline's mean and 95 % interval repeat in every row, NaN when unknown, and so do `measured`,
+    the metric with its unit, and the words for the baseline's line and the band around it.
     """
     table = per_configuration(frame, ranking).set_index("config")
     drawn = table.index[table["rank"].notna() & ~table["is_baseline"]]
@@ -50,10 +52,12 @@ def score_facts(frame: pd.DataFrame, swept_keys: Sequence[str], ranking: Ranking
     keys = [key for key in swept_keys if runs[key].nunique(dropna=False) > 1] or ["config"]
     facts = pd.concat([_panel(runs, key) for key in keys], ignore_index=True)
     known = ranking.baseline in table.index
-    spread = table.loc[ranking.baseline, ["mean", "ci95_low", "ci95_high"]] if known else [math.nan] * 3
+    ends = ("mean", "ci95_low", "ci95_high")
+    spread = [float(table[name].loc[ranking.baseline]) if known else math.nan for name in ends]
     num_left_out = len(table) - len(drawn) - int(table["is_baseline"].sum())
-    facts[list(SHARED)] = [*spread, num_left_out, ranking.measured]
-    return facts
+    words = f"baseline {spread[0]:.4f}", "its 95 % interval"
+    shared = (*spread, num_left_out, ranking.measured, *words)
+    return facts.assign(**dict(zip(SHARED, shared, strict=True)))
 
 
 def _panel(runs: pd.DataFrame, key: str) -> pd.DataFrame:
@@ -152,6 +156,8 @@ def _set_axes(ax: Axes, panel: pd.DataFrame) -> None:
         ax.set_xticklabels(ticks["value"], parse_math=False, rotation=30 if ticks["value"].str.len().sum() > 40 else 0)
     ax.margins(x=0.12)
     shown = [*panel["score"], *panel["baseline_mean"].dropna()]
+    if first["baseline_mean"] == first["baseline_low"] < first["baseline_high"]:  # a margin: always in sight
+        shown.append(first["baseline_high"])
     pad = 0.08 * (max(shown) - min(shown)) or 0.01
     ax.set_ylim(min(shown) - pad, max(shown) + pad)
     ax.ticklabel_format(axis="y", useOffset=False)
@@ -169,8 +175,9 @@ def _draw_legend(figure: Figure, facts: pd.DataFrame, styles: dict[int, dict[str
         ax.scatter([], [], label=f"seed {seed}" if distinct_colors else f"{len(styles)} seeds", **POINT, **style)
     ax.scatter([], [], label="mean of a configuration", **MEAN)
     if math.isfinite(first["baseline_mean"]):
-        ax.plot([], [], label=f"baseline {first['baseline_mean']:.4f}", **BASELINE)
-        ax.fill_between([], [], label="its 95 % interval", **BAND)
+        ax.plot([], [], label=first["baseline_words"], **BASELINE)
+        if first["band_words"]:
+            ax.fill_between([], [], label=first["band_words"], **BAND)
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, columnspacing=1.4)
     if first["num_left_out"]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pandas as pd
 from scipy import stats
 
+from results.figures.paired_gains import paired_facts
 from results.figures.scores import score_facts
 from results.rows.tables import is_finished, per_run
 from results.stats.power import design_of
@@ -136,13 +137,17 @@ def _elsewhere(sweeps: Mapping[str, Sequence[str]]) -> str:
 
 
 def scatter_facts(sweep: SweepResults) -> tuple[pd.DataFrame, str]:
-    """Facts of the score figure for configurations spread evenly over the ranking, and what was left out or why all."""
+    """Facts of the score figure for configurations spread evenly over the ranking, and what was left out or why all.
+
+    Where runs are pairs, gains over the baseline's run of the same seed or artifact stand in place of scores.
+    """
     table = sweep.table
     drawable = table.loc[table["rank"].notna(), "config"]
     every = max(1, math.ceil(len(drawable) / MOST_SCATTERED))
     kept = {*drawable.iloc[::every], sweep.baseline}
     frame = sweep.frame[sweep.frame["config"].isin(kept)]
-    facts = score_facts(frame, sweep.swept_keys, sweep.ranking)
+    paired = paired_facts(sweep, frame)
+    facts = score_facts(frame, sweep.swept_keys, sweep.ranking) if paired.empty else paired
     if not sweep.swept_keys:
         return facts.head(0), "no key was swept, and the ranking has every seed"
     if facts.empty:

@@ -46,7 +46,7 @@ def verdict(sweep: SweepResults) -> Chapter:
     best = sweep.best
     of_best = sweep.verdict_of(best)
     speed: list[Part] = [
-        Callout(TONES_OF_SPEED[one.conclusion], one.conclusion.capitalize(), one.sentence)
+        Callout(TONES_OF_SPEED[one.conclusion], one.conclusion.capitalize(), one.named(sweep.labels).sentence)
         for one in sweep.faster[:MOST_SPEEDS]
     ]
     if best is None or of_best is None:
@@ -191,10 +191,9 @@ def scatter(sweep: SweepResults) -> Chapter:
     facts, note = scatter_facts(sweep)
     if facts.empty:
         return Chapter("seeds", "Seeds", [Text(f"No figure: {note}."), *_spread(sweep)])
-    caption = (
-        f"{sweep.ranking.measured} of each run over the values of each swept key; lines join runs of one trained "
-        f"artifact. {note}"
-    )
+    shown = str(facts["measured"].iloc[0])
+    caption = f"{shown[:1].upper()}{shown[1:]}: each run over the values of each swept key; lines join runs of one "
+    caption += f"trained artifact. {note}"
     drawing = plot("scores", "Scores", score_figure(facts), caption.strip())
     return Chapter("seeds", "Seeds", [drawing, *_spread(sweep)])
 

@@ -113,6 +113,11 @@ class Faster:
             f"{p}.{still}"
         )
 
+    def named(self, labels: Mapping[str, str]) -> Faster:
+        """The same under the labels of its configurations, for people."""
+        config, baseline = (labels.get(one, one) for one in (self.config, self.baseline))
+        return replace(self, config=config, baseline="the baseline" if baseline == "baseline" else baseline)
+
 
 Key = tuple[str, int]
 """A configuration and a seed."""
