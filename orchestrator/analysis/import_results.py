@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Literal
 
 import pandas as pd
@@ -25,7 +25,7 @@ from results.rows.tables import breaches_of, handling_lines, per_configuration, 
 from results.verdicts.measured import compare_measured, knows_both_scores
 from results.verdicts.policies import Acceptance, accept, policy_of
 from results.verdicts.sweep_results import SweepResults
-from results.verdicts.terms import Evidence, Terms
+from results.verdicts.terms import Blocks, Evidence, Terms
 from results.verdicts.verdict import SCORE_IN, Headline, Unit, Verdict
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.units import human_time
@@ -64,8 +64,40 @@ def verdicts_of_import(
             "and val_bpb to convert by; leave --unit out"
         )
     terms = Terms(margin, unit or own, alpha, exact_baseline=exact, blocks=sweep.header.blocks)
-    evidence = Evidence(own_seeds=True, breaches=breaches_of(frame, sweep.ranking))
-    return compare_measured(frame, sweep.header.baseline if reference is None else reference, measure, terms, evidence)
+    baseline = sweep.header.baseline if reference is None else reference
+    objections = _objections(frame, baseline, sweep.header.blocks)
+    evidence = Evidence(own_seeds=True, breaches=breaches_of(frame, sweep.ranking), objections=objections)
+    verdicts = compare_measured(frame, baseline, measure, terms, evidence)
+    unchecked = own == "nats" and isinstance(baseline, pd.DataFrame) and not knows_both_scores(frame)
+    return [replace(one, assumption=f"{one.assumption}; {ONE_TOKENIZER}") if unchecked else one for one in verdicts]
+
+
+ONE_TOKENIZER = "both have one tokenizer, since nats are per token, which cannot be checked without val_bpb"
+
+
+def _objections(frame: pd.DataFrame, baseline: str | pd.DataFrame | float, blocks: Blocks) -> dict[str, str]:
+    """Configurations of which some runs would count for nothing, and why; nothing is dropped in silence."""
+    running = frame[frame["status"] == "running"].groupby("config")["seed"].agg(list)
+    objections = {
+        str(config): f"{config} has yet to finish seed {', '.join(map(str, seeds))}"
+        for config, seeds in running.items()
+    }
+    if blocks == "none" or isinstance(baseline, float):
+        return objections
+    theirs = frame[frame["config"] == baseline] if isinstance(baseline, str) else baseline
+    for column in ("artifact", "seed") if blocks == "seed" and isinstance(baseline, str) else ("artifact",):
+        of_baseline = set(theirs[column].dropna())
+        for config, ours in frame.groupby("config")[column]:
+            mine = set(ours.dropna())
+            if 0 < len(mine & of_baseline) < max(len(mine), len(of_baseline), len(ours)):
+                objections.setdefault(
+                    str(config),
+                    f"{config} shares {len(mine & of_baseline)} {column}s with the baseline and not all, so runs without "
+                    "a pair would count for nothing; import with --blocks none",
+                )
+            elif column == "artifact" and mine & of_baseline:
+                objections.setdefault(str(config), "")  # paired by artifact: its seeds pair nothing
+    return {config: words for config, words in objections.items() if words}
 
 
 def reference_of_import(sweep: ImportedSweep, baseline: str | None, exact: bool) -> str | pd.DataFrame | float | None:
@@ -126,9 +158,6 @@ def _print_in_words(console: Console, verdict: Verdict) -> None:
     say(console, verdict.sentence)
     if verdict.t is not None:
         say(console, f"t = {verdict.t:.3f} with {verdict.df:.4g} degrees of freedom, p = {verdict.p:.3g}")
-    if verdict.p_new_run_better is not None:
-        other = f"a new run of {verdict.baseline}" if verdict.n_baseline else verdict.baseline
-        say(console, f"a new run of it is better than {other} in {verdict.p_new_run_better:.1%} of cases")
     if verdict.assumption:
         say(console, f"assumes: {verdict.assumption}", "dim")
 

@@ -56,7 +56,7 @@ def score_facts(frame: pd.DataFrame, swept_keys: Sequence[str], ranking: Ranking
     spread = [float(table[name].loc[ranking.baseline]) if known else math.nan for name in ends]
     num_left_out = len(table) - len(drawn) - int(table["is_baseline"].sum())
     words = f"baseline {spread[0]:.4f}", "its 95 % interval"
-    shared = (*spread, num_left_out, ranking.measured, *words)
+    shared: tuple[Any, ...] = (*spread, num_left_out, ranking.measured, *words)
     return facts.assign(**dict(zip(SHARED, shared, strict=True)))
 
 

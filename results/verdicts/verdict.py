@@ -130,7 +130,7 @@ def _of_scores(verdict: Verdict) -> str:
     claim = f"a gain of more than {_margin(verdict)}" if verdict.bpb.margin else "a gain"
     shown = {"better": "suggested" if verdict.exploratory else "shown"}.get(verdict.conclusion, "not shown")
     sentence = f"{measured} ({interval}). At alpha = {verdict.alpha:g} {claim} is {shown}: {_evidence(verdict)}."
-    return sentence + _no_worse(verdict)
+    return sentence + _no_worse(verdict) + _new_run(verdict)
 
 
 def _amount(verdict: Verdict, bpb: float) -> str:
@@ -161,6 +161,21 @@ def _evidence(verdict: Verdict) -> str:
         corrected = f", {verdict.p_corrected:.2g} after correction for {verdict.num_comparisons} comparisons"
     flips = "" if verdict.sign_flip_p is None else f"; by sign flips p = {verdict.sign_flip_p:.2g}"
     return f"{verdict.test} {runs}, p = {verdict.p:.2g}{corrected}{flips}"
+
+
+def _new_run(verdict: Verdict) -> str:
+    """How likely a single new run of it is to score better: the size of the effect beside the spread of single runs."""
+    if verdict.p_new_run_better is None:
+        return ""
+    other = verdict.baseline if verdict.n_baseline == 0 else f"a new run of {verdict.baseline}"
+    return f" A new run of {verdict.config} beats {other} in {_percent(verdict.p_new_run_better)} of cases."
+
+
+def _percent(probability: float) -> str:
+    """Never 0 % or 100 % for what is only nearly so."""
+    if probability > 0.999:
+        return "more than 99.9 %"
+    return "less than 0.1 %" if probability < 0.001 else f"{probability:.1%}".replace("%", " %")
 
 
 def _no_worse(verdict: Verdict) -> str:

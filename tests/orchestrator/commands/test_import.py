@@ -180,6 +180,38 @@ def test_a_number_as_the_baseline_must_be_said_to_be_exact(call):
     assert "--exact" in err
 
 
+@pytest.mark.parametrize(
+    ("text", "options", "expected"),
+    [
+        ("config,seed,val_bpb\na,1,1.0\na,2,1.1\nb,1,0.9\nb,3,0.8\n", ("--blocks", "seed"), "b shares 1 seeds"),
+        (
+            "config,seed,val_bpb,artifact\na,1,1.0,x\na,2,1.1,y\nb,1,0.9,x\nb,2,0.8,z\n",
+            (),
+            "b shares 1 artifacts",
+        ),
+        ("config,seed,val_bpb,state\na,1,1.0,done\na,2,1.1,done\nb,1,0.9,done\nb,2,,running\n", (), "finish seed 2"),
+        ("config,seed,val_bpb,state\na,1,1.0,done\na,2,1.1,done\nb,1,0.9,done\nb,2,,crashed\n", (), "for seed 2"),
+    ],
+)
+def test_no_run_is_dropped_in_silence(verdicts, tmp_path, text, options, expected):
+    (tmp_path / "runs.csv").write_text(text)
+    told = verdicts(tmp_path / "runs.csv", imported=options)["b"]
+    assert told["conclusion"] == "cannot say"
+    assert expected in told["reason"]
+
+
+def test_nats_against_a_record_say_that_the_tokenizer_cannot_be_checked(verdicts):
+    (told,) = verdicts(CASES / "pr150_second_entry.csv", "--baseline", "record:49").values()
+    assert "cannot be checked without val_bpb" in told["assumption"]
+
+
+def test_runs_of_one_artifact_are_pairs(verdicts, tmp_path):
+    lines = [f"{c},{s},{2.0 + s - g * (1 + 0.1 * s)},art{s}" for c, g in (("a", 0), ("b", 0.1)) for s in (1, 2, 3)]
+    (tmp_path / "runs.csv").write_text("\n".join(["config,seed,val_bpb,artifact_id", *lines]))
+    told = verdicts(tmp_path / "runs.csv")["b"]
+    assert (told["block"], told["test"], told["conclusion"]) == ("artifact", "paired t-test", "better")
+
+
 def test_an_import_is_planned_in_the_unit_of_its_metric_fixed_and_as_a_race(call, tmp_path):
     (tmp_path / "acc.csv").write_text(ACCURACIES)
     call("import", "acc.csv", "--name", "x", "--metric", "accuracy", "--goal", "maximize", "--unit", "percent",
