@@ -55,6 +55,15 @@ COLUMNS: Mapping[str, str] = {
     "p_new_run_better:number? unit:text p_no_worse:number? sign_flip_p:number? "
     "bootstrap_bpb:array? race:text looks:array? settle:text sentence:text",
     "compare --policy": ANSWERS,
+    "compare --metric": "config:text baseline:text metric:text conclusion:text alpha:number conditions:array "
+    "baseline_conditions:array reason:text n:integer? machines:integer? mean:number? baseline_mean:number? "
+    "difference:number? low:number? high:number? t:number? df:number? p:number? p_corrected:number? assumption:text "
+    "sentence:text",
+    "plan NAME": "seeds:integer race:boolean test:text gain:number?",
+    "reproduce": "original:text rerun:text reproduces:boolean n_original:integer n_rerun:integer low:number "
+    "high:number mean_rerun:number t:number df:number p:number shared_seeds:array pooled:object? pooled_each_seed_once:object? "
+    "sentence:text",
+    "first-step": "config:text first_step:integer? rule:text points:array sentence:text",
     "records": ANSWERS,
     "report": "sweep:text report:text",
     "next": "kind:text sweep:text reason:text command:text configurations:array seeds:array runs:integer "

@@ -92,8 +92,8 @@ def _objections(frame: pd.DataFrame, baseline: str | pd.DataFrame | float, block
             if 0 < len(mine & of_baseline) < max(len(mine), len(of_baseline), len(ours)):
                 objections.setdefault(
                     str(config),
-                    f"{config} shares {len(mine & of_baseline)} {column}s with the baseline and not all, so runs without "
-                    "a pair would count for nothing; import with --blocks none",
+                    f"{config} shares {len(mine & of_baseline)} {column}s with the baseline and not all, so runs "
+                    "without a pair would count for nothing; import with --blocks none",
                 )
             elif column == "artifact" and mine & of_baseline:
                 objections.setdefault(str(config), "")  # paired by artifact: its seeds pair nothing

@@ -106,11 +106,12 @@ class Faster:
         )
         p = f"p = {self.p:.2g}" + ("" if self.p_corrected == self.p else f", {self.p_corrected:.2g} after correction")
         shown = {"faster": "is shown", "not shown": "is not shown"}.get(self.conclusion, "cannot be said")
-        still = f" Conditions: {'; '.join(map(str, self.conditions))}." if self.conditions else ""
+        listed = "; ".join(map(str, self.conditions)) or "none was given, so nothing is said of the scores"
+        claim = f"less {self.metric}" + (", and still good enough" if self.conditions else "")
         return (
-            f"{measured}. At alpha = {self.alpha:g} 'less {self.metric}, and still good enough' {shown}: paired t-test "
+            f"{measured}. At alpha = {self.alpha:g} '{claim}' {shown}: paired t-test "
             f"over {self.n} pairs of neighbouring runs on {self.machines} machine{'s' if self.machines != 1 else ''}, "
-            f"{p}.{still}"
+            f"{p}. Conditions: {listed}."
         )
 
     def named(self, labels: Mapping[str, str]) -> Faster:

@@ -3,12 +3,15 @@
 import json
 import math
 import sys
+from pathlib import Path
 
 import pytest
 
 from orchestrator.cli import main
 from orchestrator.output import COLUMNS, print_rows
+from orchestrator.sweep.imported import read_files, write_import
 from orchestrator.sweep.sweep import open_sweep
+from results.rows.imported_rows import ImportTerms
 from tests.orchestrator.spaces import TTT, leave_runs, score, space_of
 
 KINDS = {
@@ -26,6 +29,10 @@ COMMANDS = {
     "list": "list",
     "compare": "compare ttt",
     "compare --policy": "compare ttt --policy pg-written",
+    "compare --metric": "compare speed --metric train_s",
+    "plan NAME": "plan speed",
+    "reproduce": "reproduce --original 1.1,0.1,3 --rerun 1.2",
+    "first-step": "first-step curve --rule mng-track3",
     "records": "records pr1530",
     "report": "report ttt",
     "next": "next --budget-seconds 1000",
@@ -41,6 +48,9 @@ def folder(tmp_path_factory):
     """A folder with one finished sweep of made-up runs; a store of stages it has none."""
     path = tmp_path_factory.mktemp("output")
     leave_runs(open_sweep(path / "runs", space_of(path, TTT)), score)
+    for name, number in (("speed", 366), ("curve", 321)):
+        files = [Path(__file__).parents[1] / "data" / "cases" / f"modded_nanogpt_pr{number}.csv"]
+        write_import(path / "runs", name, files, read_files(files, ImportTerms()))
     return path
 
 

@@ -69,7 +69,7 @@ def test_beside_p_stands_how_often_a_new_run_is_better():
     rows = [row("base", s, 2.0 + 0.01 * s) for s in (1, 2, 3)] + [row("a", s, 1.99 + 0.01 * s) for s in (1, 2, 3)]
     (verdict,) = compare(frame(*rows), "base")
     assert verdict.p_new_run_better == pytest.approx(stats.t.cdf(1 / (8 / 3) ** 0.5, 4), rel=1e-6)
-    assert "A new run of a beats a new run of base in 71.2 % of cases." in verdict.sentence
+    assert "A new run of a beats a new run of base in 71.3 % of cases." in verdict.sentence
 
 
 @pytest.mark.parametrize(("record", "previous", "p"), [(1514, 1493, 0.020), (1769, 1736, 0.106)])
