@@ -61,8 +61,8 @@ COLUMNS: Mapping[str, str] = {
     "sentence:text",
     "plan NAME": "seeds:integer race:boolean test:text gain:number?",
     "reproduce": "original:text rerun:text reproduces:boolean n_original:integer n_rerun:integer low:number "
-    "high:number mean_rerun:number t:number df:number p:number shared_seeds:array pooled:object? pooled_each_seed_once:object? "
-    "sentence:text",
+    "high:number mean_rerun:number t:number df:number p:number shared_seeds:array pooled:object? "
+    "pooled_each_seed_once:object? sentence:text",
     "first-step": "config:text first_step:integer? rule:text points:array sentence:text",
     "records": ANSWERS,
     "report": "sweep:text report:text",

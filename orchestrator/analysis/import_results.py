@@ -144,7 +144,10 @@ def print_import_comparison(
             f"there is only one configuration, {sweep.header.baseline}; name what to compare it with: --baseline",
         )
         return
-    say(console, f"gain in {sweep.measure.measured}, positive is better", "dim", indent=0)
+    words = (
+        f"gain in {sweep.measure.measured}, positive is better; 'new run': how often one is better than the baseline's"
+    )
+    say(console, words, "dim", indent=0)
     console.print(_verdict_table(verdicts, sweep.measure.measured))
     if len(verdicts) > MOST_LINES:
         console.print(f"{len(verdicts) - MOST_LINES:,} more: --format json has all", soft_wrap=True)
@@ -164,8 +167,8 @@ def _print_in_words(console: Console, verdict: Verdict) -> None:
 
 def _verdict_table(verdicts: Sequence[Verdict], measured: str) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column("configuration", overflow="fold")
-    for head in ("runs", "gain", "95 % interval", "p", "new run better"):
+    table.add_column("configuration", overflow="fold", min_width=14)
+    for head in ("runs", "gain", "95 % interval", "p", "new run"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("verdict", overflow="fold")
     for verdict in verdicts[:MOST_LINES]:
@@ -240,10 +243,11 @@ def load_import(sweep: ImportedSweep) -> SweepResults:
         ranking=sweep.ranking,
         verdicts=verdicts_of_import(sweep, frame),
         compared=sweep.measure,
+        declared=False,
         labels={config: config for config in sweep.configs},
         swept_keys=header.knobs,
         terms=_terms(sweep),
-        commands=(f"orchestrator import {' '.join(file for file, _ in header.sources)} --name {sweep.name}",),
+        commands=(header.command, f"orchestrator report {sweep.name}") if header.command else (),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -52,7 +54,15 @@ def import_(
     terms = ImportTerms(metric, goal, unit, columns, [knob.strip() for knob in knobs.split(",") if knob.strip()])
     read = read_files(files, terms)
     kept = write_import(
-        store, name, files, read, baseline=baseline, blocks=blocks, preset=preset, description=description
+        store,
+        name,
+        files,
+        read,
+        baseline=baseline,
+        blocks=blocks,
+        preset=preset,
+        description=description,
+        command=shlex.join(["orchestrator", *sys.argv[1:]]),
     )
     console = console_for()
     count = len(kept.configs)

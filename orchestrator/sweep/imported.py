@@ -54,6 +54,8 @@ class ImportHeader:
     preset: str = ""
     """The preset whose runs these are, so that plans of it take their spread."""
     description: str = ""
+    command: str = ""
+    """The command that imports it again."""
     created_at: str = ""
     format: int = FORMAT
 
@@ -132,6 +134,7 @@ def write_import(
     blocks: Blocks = "artifact",
     preset: str = "",
     description: str = "",
+    command: str = "",
 ) -> ImportedSweep:
     """Keeps the runs under a name; importing the same again changes nothing.
 
@@ -139,7 +142,7 @@ def write_import(
     """
     if not re.fullmatch(NAME_PATTERN, name):
         raise StoreError(f"'{name}' cannot name a sweep: it names a folder; use letters, digits, '.', '_' or '-'")
-    configs = list(dict.fromkeys(run.row["config"] for run in read.runs))
+    configs = list(dict.fromkeys(str(run.row["config"]) for run in read.runs))
     if baseline is not None and baseline not in configs:
         raise UserError(f"--baseline {baseline} is no configuration of the file{did_you_mean(baseline, configs)}")
     header = ImportHeader(
@@ -153,6 +156,7 @@ def write_import(
         notes=tuple(read.notes),
         preset=preset,
         description=description,
+        command=command,
         created_at=now(),
     )
     folder = sweep_folder(store, name)
@@ -175,7 +179,7 @@ def _sha256(path: Path) -> str:
 
 
 def _without_time(header: ImportHeader) -> dict[str, Any]:
-    return {name: value for name, value in asdict(header).items() if name != "created_at"}
+    return {name: value for name, value in asdict(header).items() if name not in ("created_at", "command")}
 
 
 def _as_lines(header: ImportHeader, read: ImportedRows) -> bytes:

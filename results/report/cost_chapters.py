@@ -147,7 +147,8 @@ def reproduction(sweep: SweepResults) -> Chapter:
     example, runs = sweep.example, sweep.frame
     parts: list[Part] = []
     if sweep.commands:
-        parts.append(Code(f"The sweep again; {SPACE_FILE} stands under Search space:", "\n".join(sweep.commands)))
+        where = f"; {SPACE_FILE} stands under Search space" if sweep.space_text else ""
+        parts.append(Code(f"The sweep again{where}:", "\n".join(sweep.commands)))
     origin = {"commit": "Commit", "hardware": "Hardware", "versions": "Versions"}
     rows = [[name, words, f"{count:,}"] for column, name in origin.items() for words, count in _counted(runs[column])]
     if rows:

@@ -82,7 +82,8 @@ def _as_sentence(words: str) -> str:
 def search_space(sweep: SweepResults) -> Chapter:
     """The search space, and what would count as an answer."""
     rows = [[name, words] for name, words in sweep.terms.items()]
-    table = Table("The search space, fixed before any result was known.", ["What", "How"], rows, [False, False])
+    caption = "The search space, fixed before any result was known." if sweep.declared else "How these runs are judged."
+    table = Table(caption, ["What", "How"], rows, [False, False])
     parts: list[Part] = [table if rows else Text(sweep.description)]
     if sweep.space_text:
         parts.append(Code(f"The search space file, {SPACE_FILE}", sweep.space_text, folded=True))
@@ -216,7 +217,7 @@ def outcomes(sweep: SweepResults) -> Text:
     if sweep.total_runs is not None and sweep.total_runs > len(runs):
         counts["declared and not run yet"] = sweep.total_runs - len(runs)
     listed = ", ".join(f"{count:,} {words}" for words, count in counts.items())
-    return Text(f"Every seed that was started counts: {listed}.")
+    return Text(f"Every {'seed that was started' if sweep.declared else 'run that is known'} counts: {listed}.")
 
 
 def curves(sweep: SweepResults) -> Chapter:

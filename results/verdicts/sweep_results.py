@@ -46,6 +46,8 @@ class SweepResults:
     verdicts: Sequence[Verdict]
     compared: Measure = field(default=Measure(), kw_only=True)
     """The number that the verdicts are about."""
+    declared: bool = field(default=True, kw_only=True)
+    """Whether seeds and terms were fixed before the runs; not so for runs that were imported or published."""
     faster: Sequence[Faster] = field(default=(), kw_only=True)
     """What can be said of seconds or steps, where that was asked."""
     labels: Mapping[str, str]
@@ -138,6 +140,7 @@ def published_results() -> SweepResults:
         description=RECORDS_DESCRIPTION,
         frame=_full_rows(pd.concat(arms.values(), ignore_index=True)),
         ranking=Ranking(baseline=names[0], own_seeds=True),
+        declared=False,
         verdicts=verdicts,
         labels={name: name.partition("_")[2] or name for name in names},
         acceptances=[answer for rule in RULES for answer in acceptance_of_records(policy_of(rule))],

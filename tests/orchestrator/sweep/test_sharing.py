@@ -3,13 +3,16 @@
 import json
 import time
 import uuid
+from pathlib import Path
 
 import pytest
 
 from orchestrator.sweep import sharing
+from orchestrator.sweep.imported import find_import, list_imports, read_files, write_import
 from orchestrator.sweep.quarantine import _note
 from orchestrator.sweep.sharing import fetch_sweeps, set_aside
 from orchestrator.sweep.sweep import find_sweep, list_sweeps, open_sweep
+from results.rows.imported_rows import ImportTerms
 from results.rows.layout import DRIFTED
 from results.rows.machines import quarantined
 from results.verdicts.seed_ledger import Ledger
@@ -39,6 +42,15 @@ def leave_record(sweep, run_id, content=b"{}"):
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
     publish_file_once(path)
+
+
+def test_what_one_machine_imported_another_sees(stores):
+    files = [Path(__file__).parents[2] / "data" / "cases" / "pr150_second_entry.csv"]
+    kept = write_import(stores[0], "mine", files, read_files(files, ImportTerms()))
+    seen = find_import(stores[1], "mine")
+    assert seen is not None
+    assert (seen.header, seen.rows) == (kept.header, kept.rows)
+    assert [one.name for one in list_imports(stores[1])] == ["mine"]
 
 
 def test_what_one_machine_asked_and_recorded_another_sees(stores, space):

@@ -45,7 +45,7 @@ def test_an_imported_sweep_is_read(tmp_path, monkeypatch):
     files = [cases / "val_calib_and_pr549.csv"]
     write_import(tmp_path / "store", "two", files, read_files(files, ImportTerms()))
     printed, num_pictures = read_with(tmp_path, monkeypatch, store=str(tmp_path / "store"), name="two")
-    assert "Every seed that was started counts: 6 done with a result." in printed
+    assert "Every run that is known counts: 6 done with a result." in printed
     assert "nothing was declared before these runs" in printed
     assert num_pictures == 2
 
