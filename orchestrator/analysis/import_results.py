@@ -37,6 +37,8 @@ CAVEAT = (
 ALPHA = 0.01
 MOST_LINES = 40
 """Configurations in a comparison on the screen; the others are counted."""
+MOST_REASONS = 10
+"""Reasons for 'cannot say' that are printed; the others are counted."""
 STYLES: Mapping[Headline, str] = {"better": "bold green", "not shown": "", "cannot say": "dim", "infeasible": "dim"}
 
 
@@ -149,6 +151,11 @@ def print_import_comparison(
     )
     say(console, words, "dim", indent=0)
     console.print(_verdict_table(verdicts, sweep.measure.measured))
+    reasons = [f"{one.config}: {one.reason}" for one in verdicts if one.reason]
+    for reason in reasons[:MOST_REASONS]:
+        say(console, reason, "dim", indent=0)
+    if len(reasons) > MOST_REASONS:
+        say(console, f"{len(reasons) - MOST_REASONS:,} more cannot be compared: --format json says why", "dim", 0)
     if len(verdicts) > MOST_LINES:
         console.print(f"{len(verdicts) - MOST_LINES:,} more: --format json has all", soft_wrap=True)
     console.print()
@@ -170,7 +177,7 @@ def _verdict_table(verdicts: Sequence[Verdict], measured: str) -> Table:
     table.add_column("configuration", overflow="fold", min_width=14)
     for head in ("runs", "gain", "95 % interval", "p", "new run"):
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("verdict", overflow="fold")
+    table.add_column("verdict", no_wrap=True)
     for verdict in verdicts[:MOST_LINES]:
         effect = verdict.nats if verdict.nats and measured.startswith("val_loss") else verdict.bpb
         cells = ["", "", "", "", ""]
@@ -180,7 +187,7 @@ def _verdict_table(verdicts: Sequence[Verdict], measured: str) -> Table:
             new = "" if verdict.p_new_run_better is None else f"{verdict.p_new_run_better:.0%}"
             interval = f"{-effect.high:+.5f} to {-effect.low:+.5f}"
             cells = [runs, f"{-effect.difference:+.5f}", interval, f"{p:.2g}", new]
-        words = Text(verdict.headline + (f": {verdict.reason}" if verdict.reason else ""), STYLES[verdict.headline])
+        words = Text(verdict.headline, STYLES[verdict.headline])
         table.add_row(Text(verdict.config), *cells, words)
     return table
 

@@ -40,6 +40,7 @@ from results.rows.layout import (
     SHORT,
     SPACE_FILE,
     SWEEPS,
+    import_names,
     is_import,
     record_file,
     set_aside_file,
@@ -288,6 +289,7 @@ def find_sweep(store: Path, name: str) -> Sweep:
         )
     if name not in known:
         start = f"there is none yet; start one: orchestrator sweep FILE{store_option(store)}"
+        known = sorted([*known, *import_names(store)])
         listing = f"known: {', '.join(known)}" if known else start
         raise StoreError(f"{store_name(store)}: no sweep '{name}'{did_you_mean(name, known)}; {listing}")
     return _read(sweep_folder(store, name))

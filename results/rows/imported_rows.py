@@ -8,6 +8,7 @@ run. Every complaint names its row and column; all of them come in one message.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,6 +53,7 @@ STATUSES: Mapping[str, Literal["done", "failed", "running"]] = {
 TEXTS = ("config", "artifact", "status", "started_at", "hardware", "commit", "tokenizer", "machine", "block")
 BOOLEANS = ("legal", "within_budget")
 INTEGERS = ("seed", "step", "steps", "total_bytes")
+DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
@@ -248,7 +250,9 @@ class _Reader:
             return word in TRUE
         value = _number(cell)
         if value is None:
-            self._complain(number, column, f"= {cell!r} is no number")
+            comma = DECIMAL_COMMA.fullmatch(str(cell))
+            hint = f"; with a point it is {cell.replace(',', '.')}" if comma else ""
+            self._complain(number, column, f"= {cell!r} is no number{hint}")
         elif name in INTEGERS:
             if not value.is_integer():
                 self._complain(number, column, f"= {cell!r} is no whole number")

@@ -65,6 +65,11 @@ def is_import(store: Path, name: str) -> bool:
     return bool(re.fullmatch(NAME_PATTERN, name)) and (sweep_folder(store, name) / IMPORT_FILE).exists()
 
 
+def import_names(store: Path) -> list[str]:
+    """The imports of a store, by name."""
+    return sorted(path.parent.name for path in (store / SWEEPS).glob(f"*/{IMPORT_FILE}"))
+
+
 def record_file(run_id: str) -> str:
     """File name of a run's record."""
     return f"{run_id}.json"

@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from results.stats.t_tests import NoVerdict, one_sample_t
-from results.verdicts.policies import LEAST_SCALED_GAIN_NATS, SIGMA_NATS, TARGET_NATS
+from results.verdicts.policies import CONTRADICTED, LEAST_SCALED_GAIN_NATS, SIGMA_NATS, TARGET_NATS, check_sigma
 from trainer.spec.errors import UserError
 
 TRACK_3 = "mng-track3"
@@ -64,8 +65,9 @@ class FirstStep:
 
 
 def _in_words(point: Point) -> str:
-    p = "" if point.p is None else f", p = {point.p:.2g}"
-    return f"mean {point.mean:.5f} of {point.n} seeds, {point.statistic:.5f}{p}"
+    if point.p is None:
+        return f"mean {point.mean:.5f} of {point.n} seeds, scaled gain {point.statistic:.5f}"
+    return f"mean {point.mean:.5f} of {point.n} seeds, t = {point.statistic:.2f}, p = {point.p:.2g}"
 
 
 def first_step(
@@ -93,7 +95,7 @@ def first_step(
     if not 0 < alpha < 1:
         raise UserError(f"alpha = {alpha:g} must lie between 0 and 1; usual: 0.01")
     if threshold is None:
-        points, words = [_by_track_3(step, losses[step]) for step in steps], OWN_TERMS
+        points, words = [_by_track_3(step, losses[step]) for step in steps], f"{OWN_TERMS}; {_sigma_in_words(losses)}"
     else:
         points = [_by_t_test(step, losses[step], threshold, alpha) for step in steps]
         words = (
@@ -126,6 +128,20 @@ def _by_t_test(step: int, losses: np.ndarray, threshold: float, alpha: float) ->
 def _by_track_3(step: int, losses: np.ndarray) -> Point:
     scaled = (TARGET_NATS - float(losses.mean())) * math.sqrt(len(losses))
     return Point(step, len(losses), *_moments(losses), scaled, None, scaled >= LEAST_SCALED_GAIN_NATS)
+
+
+def _sigma_in_words(losses: Mapping[int, np.ndarray]) -> str:
+    """Whether the runs agree with the sd that the rule takes as known. Raises UserError where they contradict it."""
+    last = losses[max(losses)]
+    if len(last) < 2:
+        raise UserError(f"--rule {TRACK_3}: one seed shows no spread, so its assumed sd cannot be checked")
+    sigma = check_sigma([pd.Series(last)])
+    if sigma.p < CONTRADICTED:
+        raise UserError(
+            f"--rule {TRACK_3} takes an sd of {SIGMA_NATS:g} nats as known, and these runs spread with "
+            f"{sigma.sd_nats:.4f} at step {max(losses)}, which contradicts it (p = {sigma.p:.2g}); use --below {TARGET_NATS:g} --alpha 0.01"
+        )
+    return f"these runs show {sigma.sd_nats:.4f}, which does not contradict it"
 
 
 def _moments(losses: np.ndarray) -> tuple[float, float]:

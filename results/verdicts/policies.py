@@ -215,7 +215,8 @@ def _known_sigma(
     """The z-test of mng-track3, where the runs do not contradict the sd that it takes as known."""
     if len(scores) < 2:
         raise NoVerdict("one run shows no spread, so the sd taken as known cannot be checked here")
-    sigma = check_sigma([scores] if is_target else [scores, reference], tokens)
+    nats_per_bpb = bits_per_byte_to_nats(1.0, tokens)
+    sigma = check_sigma([arm * nats_per_bpb for arm in ([scores] if is_target else [scores, reference])])
     if sigma.p < CONTRADICTED:
         raise NoVerdict(
             f"the rule takes an sd of {SIGMA_NATS:g} nats as known, and these runs spread with {sigma.sd_nats:.4f} "
@@ -242,12 +243,11 @@ class SigmaCheck:
     """Of a spread at least this wide, if the sd were the known one."""
 
 
-def check_sigma(arms: Sequence[pd.Series[float]], tokens_per_byte: float) -> SigmaCheck:
-    """The chi-squared test of the known sd against the runs, given in bits per byte."""
+def check_sigma(arms: Sequence[pd.Series[float]]) -> SigmaCheck:
+    """The chi-squared test of the known sd against runs of which at least one arm has two, in nats per token."""
     samples = [arm for arm in arms if len(arm) > 1]
     df = sum(len(arm) - 1 for arm in samples)
-    squares = sum(float(arm.var()) * (len(arm) - 1) for arm in samples)
-    sd_nats = bits_per_byte_to_nats(math.sqrt(squares / df), tokens_per_byte)
+    sd_nats = math.sqrt(sum(float(arm.var()) * (len(arm) - 1) for arm in samples) / df)
     return SigmaCheck(sd_nats, df, float(stats.chi2.sf(df * (sd_nats / SIGMA_NATS) ** 2, df)))
 
 

@@ -68,7 +68,7 @@ def test_how_often_track_three_accepts_equal_arms(capsys):
             arms = [pd.Series(3.0 + ratio * SIGMA_NATS * random.normal(size=3)) for _ in range(2)]
             passes = (arms[1].mean() - arms[0].mean()) / math.sqrt(2 / 3) >= LEAST_SCALED_GAIN_NATS
             bare += passes
-            kept += passes and check_sigma(arms, math.log(2)).p >= CONTRADICTED
+            kept += passes and check_sigma(arms).p >= CONTRADICTED
         rows.append(f"| {ratio:g} | {bare / TIMES:.2%} | {kept / TIMES:.2%} |")
         assert kept <= bare
         assert kept / TIMES < 0.025

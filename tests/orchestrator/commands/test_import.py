@@ -114,6 +114,7 @@ def test_an_accuracy_from_another_field_is_judged_in_its_own_unit_and_direction(
     [
         ("config,val_bpb\na,1.0\n", (), "row 1: no column 'seed'; columns: config, val_bpb"),
         ("config,seed,val_bpb\na,1,1.0\na,2,n/a\n", (), "row 3, column val_bpb: = 'n/a' is no number"),
+        ("config;seed;val_bpb\na;1;1,5\n", (), "row 2, column val_bpb: = '1,5' is no number; with a point it is 1.5"),
         ("config,seed,val_bpb\na,1,1.0\na,x,1.0\n", (), "row 3, column seed: = 'x' is no number"),
         ("config,seed,val_bpb\na,1,1.0\na,1.5,1.0\n", (), "row 3, column seed: = '1.5' is no whole number"),
         (

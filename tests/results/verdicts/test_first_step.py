@@ -28,6 +28,12 @@ def test_twenty_looks_in_a_fixed_order_err_no_more_than_alpha():
     assert wrong / 600 < 0.075
 
 
+def test_a_rule_with_an_assumed_sd_does_not_apply_to_runs_that_spread_more():
+    with pytest.raises(UserError, match=r"takes an sd of 0.0013 nats as known.*contradicts it"):
+        first_step("a", curves({1: 3.0}, sd=0.02), rule="mng-track3")
+    assert first_step("a", curves({1: 3.0}, sd=0.001), rule="mng-track3").first == 1
+
+
 def test_seeds_must_share_their_steps():
     with pytest.raises(UserError, match="seed 2 of 'a' has no point at step 20"):
         first_step("a", {1: {10: 3.0, 20: 2.9}, 2: {10: 3.1}}, threshold=3.28)
