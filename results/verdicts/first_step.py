@@ -139,7 +139,8 @@ def _sigma_in_words(losses: Mapping[int, np.ndarray]) -> str:
     if sigma.p < CONTRADICTED:
         raise UserError(
             f"--rule {TRACK_3} takes an sd of {SIGMA_NATS:g} nats as known, and these runs spread with "
-            f"{sigma.sd_nats:.4f} at step {max(losses)}, which contradicts it (p = {sigma.p:.2g}); use --below {TARGET_NATS:g} --alpha 0.01"
+            f"{sigma.sd_nats:.4f} at step {max(losses)}, which contradicts it (p = {sigma.p:.2g}); use "
+            f"--below {TARGET_NATS:g} --alpha 0.01"
         )
     return f"these runs show {sigma.sd_nats:.4f}, which does not contradict it"
 
