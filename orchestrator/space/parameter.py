@@ -99,7 +99,8 @@ class Parameter(Section):
             return self.weighted.values[0], self.weighted.values[-1]
         if self.between and self.distribution in (None, "uniform", "int_uniform", *LOGARITHMS):
             return self.min, self.max
-        return (self.continuous.low, self.continuous.high) if self.continuous else (None, None)
+        drawn = self.continuous
+        return (drawn.low, drawn.high) if drawn else (None, None)
 
     @property
     def step(self) -> int | float:
@@ -126,7 +127,7 @@ class Parameter(Section):
         """Whether the search chooses a number from 0 to 1, which `at` turns into a value."""
         return self.weighted is not None or self.given in (distributions.NORMAL, distributions.BETA)
 
-    @cached_property
+    @property  # not kept: functions of it cannot be pickled
     def continuous(self) -> Continuous | None:
         """What is drawn before any rounding; None for listed values."""
         if not self.between:
@@ -175,15 +176,18 @@ class Parameter(Section):
         """The value that so large a share of what is drawn lies below, for a parameter that is drawn `by_share`."""
         if self.weighted is not None:
             return self.weighted.values[self.weighted.index(share)]
-        assert self.continuous is not None
-        return self.continuous.quantile(share)
+        drawn = self.continuous
+        assert drawn is not None
+        return drawn.quantile(share)
 
     def share_of(self, value: Any) -> float:
-        """A number from 0 to 1 that `at` turns into the value."""
-        if self.weighted is not None:
+        """A number from 0 to 1 that `at` turns into the value, or into one near it that was drawn by another rule."""
+        drawn = self.continuous
+        if drawn is None:
+            assert self.weighted is not None
             return self.weighted.share(list(self.weighted.values).index(value))
-        assert self.continuous is not None
-        return min(max(self.continuous.share_below(value), 0.0), 1.0)
+        inside = min(max(value, drawn.low), drawn.high)
+        return min(max(drawn.share_below(inside), 0.0), 1.0)
 
     def takes(self, value: Any) -> bool:
         """Whether the value is one of those the parameter may take."""
@@ -317,8 +321,9 @@ class Parameter(Section):
 
     def _complaints_of_steps(self) -> Iterator[str]:
         """Of a quantised distribution whose ends are valid."""
-        assert self.continuous is not None
-        low, high = self.continuous.low, self.continuous.high
+        drawn = self.continuous
+        assert drawn is not None
+        low, high = drawn.low, drawn.high
         steps = (high - low) / self.step
         if steps > MOST_STEPS:
             yield (

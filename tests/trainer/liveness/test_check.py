@@ -38,6 +38,12 @@ def test_a_recipe_with_everything_on_is_alive():
         "quantization__qat": "late",
         "quantization__method": "clip_search",
         "quantization__compressor": "lzma",
+        "quantization__mlp_bits": 5,
+        "quantization__attention_bits": 7,
+        "quantization__embedding": "int7",
+        "quantization__keep_float16": ["blocks.1.attn.c_k.weight"],
+        "quantization__gates": "int8",
+        "data__loader": "coprime",
         "ttt__mode": "score_first",
     }
     assert dead(**everything) == []
