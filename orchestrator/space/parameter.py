@@ -343,6 +343,8 @@ class Parameter(Section):
         if not self.between:
             return ""
         low, high = self.ends
+        if self.integer and self.distribution in ("uniform", *LOGARITHMS) and not self.quantized:
+            return "draws integers, since the key takes no others"
         if self.log and self.distribution != "log_uniform_values":
             return f"the same as {{distribution: log_uniform_values, min: {low:.6g}, max: {high:.6g}}}"
         if self.quantized:

@@ -148,6 +148,13 @@ def test_a_step_that_is_left_out_is_1_and_is_said(tmp_path):
     assert item.weighted.probabilities == pytest.approx([1 / 6, 1 / 3, 1 / 3, 1 / 6])
 
 
+def test_a_key_of_integers_draws_integers_alone_and_that_is_said(tmp_path):
+    for kind in ("uniform", "log_uniform_values"):
+        item = one(tmp_path, WARMUP, {"distribution": kind, "min": 5, "max": 60})
+        assert item.note == "draws integers, since the key takes no others"
+    assert one(tmp_path, WARMUP, {"min": 5, "max": 60}).note == ""
+
+
 def test_probabilities_are_of_random_search_alone(tmp_path):
     text = (
         RANDOM.replace("random", "bayes") + f"parameters: {{{LR}: {{values: [0.01, 0.02], probabilities: [0.9, 0.1]}}}}"
