@@ -150,6 +150,7 @@ def _print_record(record: Record, path: Path) -> None:
         ("sliding_bpb", record.metric("evaluate", "val_bpb"), "without test-time training"),
         ("roundtrip_bpb", record.metric("diagnose", "roundtrip_bpb"), "after quantisation, non-overlapping windows"),
         ("pre_quant_bpb", record.metric("diagnose", "pre_quant_bpb"), "before quantisation"),
+        ("fit_cost_bpb", record.metric("diagnose", "fit_cost_bpb"), "what fitting the byte limit cost"),
     ]
     for name, value, meaning in lines:
         if isinstance(value, float):

@@ -20,6 +20,7 @@ from trainer.spec.errors import RecipeError, did_you_mean
 from trainer.spec.field_index import FIELDS, disabled_by, value_at
 from trainer.spec.load import unknown_key, with_values
 from trainer.spec.record import NAME_PATTERN
+from trainer.spec.stage_table import stages_of
 
 COLUMNS = tuple(
     name
@@ -27,7 +28,12 @@ COLUMNS = tuple(
     if kind in ("integer", "number") and name not in ("seed", "code_bytes", *SCORED_TEXT)
 )
 """Numbers of a run that a sweep may be judged by."""
-DIAGNOSED = ("pre_quant_bpb", "roundtrip_bpb")
+DIAGNOSED = {
+    "pre_quant_bpb": "evaluation.diagnose",
+    "roundtrip_bpb": "evaluation.diagnose",
+    "fit_cost_bpb": "quantization.fit_bytes",
+}
+"""Numbers that the stage `diagnose` measures, and what switches them on."""
 TEXT_KEYS = ("data.source", "data.folder", "data.tokenizer", "data.val_bytes")
 """Keys that name the text itself: scores on different texts cannot be compared."""
 Complaint = tuple[str, tuple[str, ...]]
@@ -247,7 +253,7 @@ def _about_key(key: str, item: Parameter) -> Iterator[Complaint]:
 def _about_recipes(space: SearchSpace, whole: bool) -> Iterator[Complaint]:
     effective: set[str] = set()
     idle: dict[str, tuple[str, Any]] = {}
-    undiagnosed = False
+    undiagnosed: set[str] = set()
     for values in _checked_values(space):
         try:
             recipe = space.recipe(values)
@@ -257,7 +263,9 @@ def _about_recipes(space: SearchSpace, whole: bool) -> Iterator[Complaint]:
             continue
         for line in certain_failures(recipe):
             yield _at_its_key(line, space.parameters)
-        undiagnosed |= not recipe.evaluation.diagnose
+        on = "diagnose" in stages_of(recipe)  # fit_bytes too switches the stage on
+        fits = recipe.quantization.fit_bytes
+        undiagnosed |= {name for name in DIAGNOSED if not (fits if name == "fit_cost_bpb" else on)}
         for key in values:
             switch = disabled_by(recipe, key)
             if switch is None:
@@ -269,8 +277,8 @@ def _about_recipes(space: SearchSpace, whole: bool) -> Iterator[Complaint]:
     for key, switch in idle.items():
         if space.parameters[key].varies or key not in effective:
             yield f"{_without_effect(key, switch)}{_remedy(space, key, switch)}", ("parameters", key)
-    if undiagnosed and space.metric.name in DIAGNOSED:
-        yield f"metric.name = {space.metric.name} needs evaluation.diagnose = true", ("metric", "name")
+    if (name := space.metric.name) in undiagnosed:
+        yield f"metric.name = {name} needs {DIAGNOSED[name]} = true", ("metric", "name")
 
 
 def _checked_values(space: SearchSpace) -> list[dict[str, Any]]:

@@ -302,10 +302,15 @@ parameters:
     assert "stride_tokens = 256 exceeds evaluation.window_tokens = 128" in complaints(tmp_path, text)
 
 
-def test_a_metric_of_the_diagnosis_needs_the_diagnosis(tmp_path):
-    text = TTT.replace("seeds:", "metric: {name: roundtrip_bpb}\nseeds:")
-    message = complaints(tmp_path, text, overrides={"evaluation.diagnose": False})
-    assert "metric.name = roundtrip_bpb needs evaluation.diagnose = true" in message
+@pytest.mark.parametrize(
+    ("metric", "switch"), [("roundtrip_bpb", "evaluation.diagnose"), ("fit_cost_bpb", "quantization.fit_bytes")]
+)
+def test_a_metric_of_the_diagnosis_needs_the_diagnosis(tmp_path, metric, switch):
+    text = TTT.replace("seeds:", f"metric: {{name: {metric}}}\nseeds:")
+    told = complaints(tmp_path, text, overrides={"evaluation.diagnose": False})
+    assert f"metric.name = {metric} needs {switch} = true" in told
+    fitting = {"evaluation.diagnose": False, "quantization.fit_bytes": True}
+    assert space_of(tmp_path, text, overrides=fitting).metric.name == metric
 
 
 def test_broken_yaml_and_missing_files_are_people_s_mistakes(tmp_path):
