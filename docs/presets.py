@@ -231,8 +231,8 @@ SIZES = """## Sizes
 Bytes of each artifact at full size, of random weights of standard deviation 0.05 and three tail weights; {limit:,} are
 left beside the code. The rule in bold is the preset's. *a -> b (x m, n)*: the rule of scales alone takes a bytes, too
 many, and `quantization.fit_bytes` makes b of them, by scales m times as large, in n encodings. Bytes with *est.* are
-estimated by the entropy of the codes, all others encoded: coders make -0.8 to 0.6 % more of it near the limit, up to
-7 % more where codes are few, which is why `fit_bytes` measures what they make of it.
+estimated by the entropy of the codes, all others encoded: coders make -0.8 to 0.6 % more of it near the limit (lzma
+2.5 %), up to 7 % more where codes are few, which is why `fit_bytes` measures what they make of it.
 
 {table}
 

@@ -77,7 +77,7 @@ def estimated_range(recipe: Recipe) -> tuple[int, int]:
         for std in STDS:
             scaled = {name: weight if is_control(name) else weight * (std / STD) for name, weight in state.items()}
             estimates.append(estimated_bytes(scaled, quantization, 1.0))
-    return round(min(estimates)), round(max(estimates) * (1 + CODER_OVERHEAD))
+    return round(min(estimates)), round(max(estimates) * (1 + CODER_OVERHEAD[quantization.compressor]))
 
 
 def random_state(recipe: Recipe, degrees_of_freedom: float | None = None) -> dict[str, Tensor]:
