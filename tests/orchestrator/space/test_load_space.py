@@ -307,8 +307,8 @@ parameters:
 )
 def test_a_metric_of_the_diagnosis_needs_the_diagnosis(tmp_path, metric, switch):
     text = TTT.replace("seeds:", f"metric: {{name: {metric}}}\nseeds:")
-    told = complaints(tmp_path, text, overrides={"evaluation.diagnose": False})
-    assert f"metric.name = {metric} needs {switch} = true" in told
+    message = complaints(tmp_path, text, overrides={"evaluation.diagnose": False})
+    assert f"metric.name = {metric} needs {switch} = true" in message
     fitting = {"evaluation.diagnose": False, "quantization.fit_bytes": True}
     assert space_of(tmp_path, text, overrides=fitting).metric.name == metric
 
