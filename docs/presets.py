@@ -256,7 +256,7 @@ def sizes() -> str:
         (
             preset,
             f"**{scale}**" if scale == _own_scale(preset) else scale,
-            *(cells[preset, scale, one] for one in tails),
+            *(cells.get((preset, scale, one), "not encoded yet") for one in tails),
         )
         for preset, scale in sorted({(preset, scale) for preset, scale, _ in cells})
     ]
