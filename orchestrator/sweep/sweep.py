@@ -31,6 +31,7 @@ from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import Configuration, Outcome, Precedent
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.sharing import driven_elsewhere, driving, fetch_sweeps, journal_stands, set_aside
+from orchestrator.sweep.sweep_files import ReadWhenNeeded, cut_torn_line, journal_entries, read_record
 from results.rows.layout import (
     DRIVER_LOCK,
     DRIVER_PID,
@@ -60,26 +61,6 @@ LOCK_TIMEOUT_S = 0.5
 """Seconds to wait for a lock that another process may hold briefly to test it."""
 DIGEST_KEY = "question_digest"
 """Key of the space's digest in a journal; version 0.1.0 wrote this name, and its sweeps must open."""
-
-
-class ReadWhenNeeded(Mapping[str, Record]):
-    """Records that are read from disk at the first access."""
-
-    def __init__(self, read: Callable[[], Mapping[str, Record]]):
-        self._read = read
-
-    @cached_property
-    def _records(self) -> Mapping[str, Record]:
-        return self._read()
-
-    def __getitem__(self, run_id: str) -> Record:
-        return self._records[run_id]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._records)
-
-    def __len__(self) -> int:
-        return len(self._records)
 
 
 @dataclass(frozen=True)
@@ -166,7 +147,7 @@ class Sweep:
     def asked(self) -> list[Configuration]:
         """Every configuration asked so far, the baseline first."""
         try:
-            return [Configuration(**entry) for entry in _entries(self.folder / JOURNAL)[1:]]
+            return [Configuration(**entry) for entry in journal_entries(self.folder / JOURNAL)[1:]]
         except TypeError:
             path = self.folder / JOURNAL
             raise StoreError(f"{path}: is damaged; move the sweep's folder away to start anew") from None
@@ -208,22 +189,22 @@ class Sweep:
     def record(self, run_id: str) -> Record | None:
         """A run's record, or None while it has none. Raises StoreError if it cannot be read."""
         paths = (self.record_path(run_id, short=short) for short in (False, True))
-        return next((_record(path) for path in paths if path.exists() or fetch_file(path)), None)
+        return next((read_record(path) for path in paths if path.exists() or fetch_file(path)), None)
 
     def records(self) -> dict[str, Record]:
         """The records of finished runs by run id. Raises StoreError for one that cannot be read."""
-        return {path.stem: _record(path) for path in self._record_paths(RUNS)}
+        return {path.stem: read_record(path) for path in self._record_paths(RUNS)}
 
     def short_records(self) -> dict[str, Record]:
         """The records of short runs by run id."""
-        return {path.stem: _record(path) for path in self._record_paths(SHORT)}
+        return {path.stem: read_record(path) for path in self._record_paths(SHORT)}
 
     def readable_records(self) -> tuple[dict[str, Record], list[str]]:
         """All records that can be read, short runs' too, and why the others cannot."""
         readable, faults = {}, []
         for path in (*self._record_paths(RUNS), *self._record_paths(SHORT)):
             try:
-                readable[path.stem] = _record(path)
+                readable[path.stem] = read_record(path)
             except StoreError as fault:
                 faults.append(str(fault))
         return readable, faults
@@ -364,7 +345,7 @@ def _as_yaml(space: SearchSpace) -> bytes:
 
 def _read(folder: Path) -> Sweep:
     try:
-        header = _entries(folder / JOURNAL)[0]
+        header = journal_entries(folder / JOURNAL)[0]
         space = SearchSpace.model_validate_json(json.dumps(_with_terms_of_0_1_0(header.pop("space"))))
         precedents = tuple(_precedent(entry) for entry in header.pop("precedents", ()))
         header["space_digest"] = header.pop(DIGEST_KEY)
@@ -396,26 +377,3 @@ def _note(sweep: Sweep, space: SearchSpace, taken: str, created: bool) -> str:
             f"margin {kept.margin:g} {kept.unit}, alpha {kept.alpha:g}, variance {kept.variance}, blocks {sweep.blocks}"
         )
     return "\n".join(lines)
-
-
-def _entries(path: Path) -> list[dict[str, Any]]:
-    """The journal's complete lines; an incomplete last line is ignored."""
-    *whole, _torn = path.read_bytes().split(b"\n")
-    try:
-        return [json.loads(line) for line in whole]
-    except ValueError:
-        raise StoreError(f"{path}: is damaged; move the sweep's folder away to start anew") from None
-
-
-def cut_torn_line(path: Path) -> None:
-    """Removes an incomplete last line, left by a writer that was killed."""
-    with path.open("r+b") as file:
-        content = file.read()
-        file.truncate(content.rfind(b"\n") + 1)
-
-
-def _record(path: Path) -> Record:
-    try:
-        return Record.model_validate_json(path.read_bytes())
-    except ValueError:
-        raise StoreError(f"{path}: is no record of this version; delete it to have the run done again") from None
