@@ -53,7 +53,8 @@ COLUMNS: Mapping[str, str] = {
     "test:text assumption:text n_candidate:integer? n_baseline:integer? nats:object? bpb:object? t:number? df:number? "
     "p:number? p_corrected:number? num_comparisons:integer correlation:number? "
     "p_new_run_better:number? unit:text p_no_worse:number? sign_flip_p:number? "
-    "bootstrap_bpb:array? race:text looks:array? settle:text sentence:text",
+    "bootstrap_bpb:array? race:text looks:array? settle:text sentence:text "
+    "exploratory_because:text declared_alpha:number? declared:object?",
     "compare --policy": ANSWERS,
     "compare --metric": "config:text baseline:text metric:text conclusion:text alpha:number conditions:array "
     "baseline_conditions:array reason:text n:integer? machines:integer? mean:number? baseline_mean:number? "
@@ -67,7 +68,7 @@ COLUMNS: Mapping[str, str] = {
     "records": ANSWERS,
     "report": "sweep:text report:text",
     "next": "kind:text sweep:text reason:text command:text configurations:array seeds:array runs:integer "
-    "seconds:number? gpu_hours:number? chance:number? value_bpb:number? chosen:boolean",
+    "seconds:number? gpu_hours:number? exploratory:boolean chance:number? value_bpb:number? chosen:boolean",
     "cache list": STAGES,
     "cache verify": STAGES,
     "cache prune": STAGES,

@@ -12,7 +12,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.analysis.comparison import OTHER_TEXT, evidence_of, is_foreign, reference_of
+from orchestrator.analysis.answer import word_of
+from orchestrator.analysis.comparison import OTHER_TEXT, evidence_of, is_foreign, reference_of, verdicts_of
 from orchestrator.analysis.sweep_table import baseline_of, rows_of, table_of
 from orchestrator.output import console_for, print_rows, say
 from orchestrator.space.configuration import label
@@ -26,6 +27,7 @@ from results.verdicts.policies import (
     policy_of,
 )
 from results.verdicts.published_records import choice_of_seeds, record_losses
+from results.verdicts.verdict import OTHER_TERMS, Verdict
 
 STYLES = {"accepted": "bold green", "not accepted": "", "cannot say": "dim"}
 
@@ -42,6 +44,7 @@ def print_acceptance(sweep: Sweep, store: Path, policy: str, baseline: str | Non
     objections, breaches = evidence.objections, evidence.breaches or {}
     order = {config: place for place, config in enumerate(table_of(sweep, frame)["config"])}
     foreign = is_foreign(sweep, baseline)
+    declared = {verdict.config: verdict for verdict in verdicts_of(sweep, frame)}
     answers, state = [], sweep.state()
     for config in asked:
         if config == name:
@@ -54,9 +57,17 @@ def print_acceptance(sweep: Sweep, store: Path, policy: str, baseline: str | Non
             answer = replace(answer, answer="not accepted", note=f"Infeasible: {'; '.join(map(str, reasons))}.")
         if foreign and answer.gain_bpb is not None:
             answer = replace(answer, note=f"{answer.note} {OTHER_TEXT}".strip())
+        if config in declared:
+            answer = replace(answer, note=f"{answer.note} {_by_declared_terms(declared[config])}".strip())
         answers.append(answer)
     answers.sort(key=lambda answer: order.get(answer.candidate, len(order)))
     _print(answers, format, {config: label(item, sweep.space) for config, item in asked.items()})
+
+
+def _by_declared_terms(verdict: Verdict) -> str:
+    """What the sweep's own terms say, beside a policy that was named after the results were known."""
+    corrected = "" if verdict.p_corrected is None else f", p = {verdict.p_corrected:.2g} after correction"
+    return f"By the declared terms: {word_of(verdict)}{corrected}."
 
 
 def print_records(record: str | None, policy: str | None, format: str) -> None:
@@ -122,7 +133,10 @@ def _print(answers: list[Acceptance], format: str, labels: Mapping[str, str]) ->
         print_rows(rows)
         return
     console = console_for()
+    if labels:
+        say(console, f"Exploratory: {OTHER_TERMS}; what the declared ones say stands beside it.", "yellow", indent=0)
     for answer in answers:
         who = labels.get(answer.candidate, answer.candidate)
+        named = replace(answer, candidate=who, incumbent=labels.get(answer.incumbent, answer.incumbent))
         console.print(f"{answer.answer.upper()}  {who}", style="bold", soft_wrap=True)
-        say(console, answer.sentence)
+        say(console, named.sentence)

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from orchestrator.analysis.sweep_table import baseline_of, ranking_of, rows_of, table_of
-from orchestrator.output import console_for, print_rows, say
+from orchestrator.analysis.sweep_table import baseline_of, ranking_of, rows_of
 from orchestrator.search.race_state import is_paired, rule_of
-from orchestrator.space.configuration import label
 from orchestrator.space.sections import Compare
 from orchestrator.sweep.imported import find_import
 from orchestrator.sweep.sweep import Sweep, find_sweep
+from orchestrator.sweep.sweep_attempts import attempts_of, level_of
 from results.rows.ranking import Measure, Ranking, unit_of
 from results.rows.tables import breaches_of, per_configuration, why_none_is_ranked
+from results.verdicts.attempts import Attempt, further_attempt
 from results.verdicts.compare import compare
 from results.verdicts.measured import compare_measured
 from results.verdicts.published_records import record_losses
 from results.verdicts.race_verdicts import race_verdicts
-from results.verdicts.seed_ledger import SeedOutcome
 from results.verdicts.terms import Blocks, Evidence, Terms
-from results.verdicts.verdict import SCORE_IN, Unit, Verdict, other_order
+from results.verdicts.verdict import OTHER_TERMS, SCORE_IN, Verdict
 from trainer.spec.errors import UserError, did_you_mean
 
 
@@ -66,81 +64,12 @@ def verdicts_of_race(
     return verdicts
 
 
-MOST_LISTED_SEEDS = 20
-
-
 OTHER_TEXT = "These runs were scored on another text than the record's, so the difference says little."
-
-
-def verdict_lines(sweep: Sweep, frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
-    """The description of the search space, and the verdict on the best configuration in words."""
-    lines = [sweep.space.description or sweep.name]
-    verdicts = {verdict.config: verdict for verdict in verdicts_of(sweep, frame)}
-    if why := why_none_is_ranked(table, breaches_of(frame, ranking_of(sweep))):
-        return [*lines, f"verdict: cannot say, {why}."]
-    ranked = table[table["rank"].notna() & ~table["is_baseline"]]
-    best = str(ranked.iloc[0]["config"])
-    asked = {item.id: item for item in sweep.asked()}
-    lines.append(f"best configuration by {ranking_of(sweep).axis} {best}: {label(asked[best], sweep.space)}")
-    if note := other_order(ranking_of(sweep)):
-        lines.append(note)
-    verdict = replace(verdicts[best], config="it", baseline="the baseline", settle=sweep.command("confirm"))
-    lines.append(f"verdict: {verdict.sentence}")
-    lines.append(f"its {seed_line(sweep, best)}")
-    return [*lines, f"the baseline's {seed_line(sweep, baseline_of(sweep))}"]
-
-
-def print_comparison(
-    sweep: Sweep,
-    store: Path,
-    baseline: str | None,
-    margin: float | None,
-    unit: Unit | None,
-    alpha: float | None,
-    format: str,
-    exact: bool = False,
-) -> None:
-    """A verdict for every configuration, in the order of the ranking; those that are not ranked follow.
-
-    exact:  take the baseline's mean, or the number that stands for it, as exact
-    """
-    frame, terms = rows_of(sweep), _terms(sweep.space.compare, margin, unit, alpha)
-    reference = reference_of(sweep, baseline or baseline_of(sweep), store, exact)
-    if exact:
-        verdicts = verdicts_against_exact(sweep, frame, terms, reference)
-    else:
-        assert not isinstance(reference, float)
-        verdicts = verdicts_of(sweep, frame, terms, reference)
-    order = {config: place for place, config in enumerate(table_of(sweep, frame)["config"])}
-    verdicts = sorted(verdicts, key=lambda verdict: order[verdict.config])
-    if format == "json":
-        print_rows(
-            asdict(verdict) | {"headline": verdict.headline, "sentence": verdict.sentence} for verdict in verdicts
-        )
-        return
-    console = console_for()
-    if is_foreign(sweep, baseline):
-        console.print(OTHER_TEXT, style="yellow", soft_wrap=True)
-    if note := other_order(ranking_of(sweep)):
-        say(console, note)
-    asked = {item.id: item for item in sweep.asked()}
-    for verdict in verdicts:
-        console.print(f"{verdict.headline.upper()}  {label(asked[verdict.config], sweep.space)}", style="bold")
-        say(console, verdict.sentence)
-        say(console, seed_line(sweep, verdict.config), "dim")
-        if verdict.assumption:
-            say(console, f"assumes: {verdict.assumption}", "dim")
 
 
 def is_foreign(sweep: Sweep, baseline: str | None) -> bool:
     """Whether the baseline is a published record while the sweep's text is not the challenge's."""
     return (baseline or "").startswith("record:") and sweep.space.base.data.source != "shards"
-
-
-def _terms(asked: Compare, margin: float | None, unit: Unit | None, alpha: float | None) -> Compare:
-    if unit not in (None, asked.unit) and margin is None:
-        raise UserError(f"--unit {unit} needs --margin too: the sweep's margin of {asked.margin:g} is in {asked.unit}")
-    return asked.changed(margin, unit, alpha)
 
 
 def verdicts_of(
@@ -151,13 +80,21 @@ def verdicts_of(
     terms:      by default those of the search space
     reference:  a configuration of this sweep or rows of another one, as `reference_of` returns; by default the baseline
     """
+    declared = are_declared(sweep, terms, reference)
     reference = baseline_of(sweep) if reference is None else reference
     terms = terms or sweep.space.compare
+    attempts = attempts_of(sweep)
+    evidence = evidence_of(sweep, frame, attempts)
+    if not declared:
+        evidence = replace(evidence, exploratory_because=OTHER_TERMS)
     if sweep.space.race:
         demand_race_terms(sweep, terms)
-        verdicts = verdicts_of_race(sweep, frame, reference, evidence_of(sweep, frame))
+        verdicts = verdicts_of_race(sweep, frame, reference, evidence)
     else:
-        verdicts = compare(frame, reference, terms_of(terms, sweep.blocks), evidence_of(sweep, frame))
+        level = level_of(attempts, sweep.name, terms.alpha)
+        evidence = replace(evidence, declared_alpha=terms.alpha if level < terms.alpha else None)
+        of_attempt = terms.model_copy(update={"alpha": level})
+        verdicts = compare(frame, reference, terms_of(of_attempt, sweep.blocks), evidence)
     return [replace(verdict, settle=sweep.command("confirm", "--config", verdict.config)) for verdict in verdicts]
 
 
@@ -167,11 +104,18 @@ def verdicts_against_exact(
     """The same against a mean that is taken as exact: a weaker claim, the contest's own. Raises UserError in a race."""
     if sweep.space.race:
         raise UserError(f"--exact: sweep '{sweep.name}' raced against its own baseline, which decides")
-    asked, evidence = replace(terms_of(terms, sweep.blocks), exact_baseline=True), evidence_of(sweep, frame)
+    asked = replace(terms_of(terms, sweep.blocks), exact_baseline=True)
+    evidence = replace(evidence_of(sweep, frame, attempts_of(sweep)), exploratory_because=OTHER_TERMS)
     if not isinstance(reference, float):
         return compare(frame, reference, asked, evidence)
     column = SCORE_IN[terms.unit]
     return compare_measured(frame, reference, Measure(column, unit_of(column)), asked, evidence)
+
+
+def are_declared(sweep: Sweep, terms: Compare | None, reference: str | pd.DataFrame | float | None) -> bool:
+    """Whether these are the terms and the baseline that the sweep declared before its first run."""
+    same_baseline = reference is None or (isinstance(reference, str) and reference == baseline_of(sweep))
+    return same_baseline and terms in (None, sweep.space.compare)
 
 
 def _family(sweep: Sweep) -> int:
@@ -186,7 +130,7 @@ def terms_of(compare: Compare, blocks: Blocks) -> Terms:
     return Terms(compare.margin, compare.unit, compare.alpha, variance=compare.variance, blocks=blocks)
 
 
-def evidence_of(sweep: Sweep, frame: pd.DataFrame) -> Evidence:
+def evidence_of(sweep: Sweep, frame: pd.DataFrame, attempts: Sequence[Attempt] = ()) -> Evidence:
     """The declared seeds, how they were chosen, the objections of the seed ledger, and who is infeasible."""
     recorded: dict[str, set[int]] = {item.id: set() for item in sweep.asked()}
     for config, seed in zip(frame["config"], frame["seed"], strict=True):
@@ -198,26 +142,10 @@ def evidence_of(sweep: Sweep, frame: pd.DataFrame) -> Evidence:
         exploratory=sweep.space.exploratory,
         objections={config: objection for config, objection in objections.items() if objection},
         breaches=breaches_of(frame, ranking_of(sweep)),
-        looked_at=[config for config in recorded if ledger.extended(sweep.name, config)],
+        looked_at=[config for config in recorded if ledger.known_beforehand(sweep.name, config)],
+        exploratory_because=further_attempt(attempts, sweep.name),
         family=_family(sweep),
     )
-
-
-def seed_line(sweep: Sweep, config: str) -> str:
-    """'seeds: 1337 done, 42 failed; in sweep ttt-2: 7 done': every seed declared for it, with its outcome."""
-    by_sweep: dict[str, list[SeedOutcome]] = {sweep.name: []}
-    for outcome in sweep.ledger.outcomes([config]):
-        by_sweep.setdefault(outcome.sweep, []).append(outcome)
-    own = _outcomes(by_sweep.pop(sweep.name)) or "none declared"
-    return "; ".join([f"seeds: {own}", *(f"in sweep {name}: {_outcomes(others)}" for name, others in by_sweep.items())])
-
-
-def _outcomes(seeds: Sequence[SeedOutcome]) -> str:
-    """Seed by seed; of many only how many ended how."""
-    if len(seeds) <= MOST_LISTED_SEEDS:
-        return ", ".join(f"{one.seed} {one.outcome}" for one in seeds)
-    counts = Counter(one.outcome for one in seeds)
-    return f"{len(seeds)} declared, of which " + ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
 
 
 def reference_of(sweep: Sweep, baseline: str, store: Path, exact: bool = False) -> str | pd.DataFrame | float:

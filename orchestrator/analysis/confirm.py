@@ -19,10 +19,12 @@ from orchestrator.space.configuration import Configuration, label
 from orchestrator.space.parameter import Parameter
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.space.sections import Compare
-from orchestrator.sweep.sweep import Sweep, list_sweeps
+from orchestrator.sweep.sweep import Sweep, list_sweeps, open_sweep
+from orchestrator.sweep.sweep_attempts import level_of, planned_attempts
 from results.rows.layout import RUNS
 from results.rows.tables import breaches_of, why_none_is_ranked
 from results.stats.power import seeds_needed
+from results.verdicts.attempts import Attempt, further_attempt
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.fingerprint import digest
 
@@ -77,6 +79,12 @@ def confirmation_of(sweep: Sweep, winner: Configuration, num_seeds: int) -> Sear
     )
 
 
+def open_confirmation(sweep: Sweep, winner: Configuration, num_seeds: int) -> Sweep:
+    """The sweep of this confirmation, opened or created; it counts as an attempt at what the source tests."""
+    tested = sweep.space.tested(sweep.tested_space).space
+    return open_sweep(sweep.store, confirmation_of(sweep, winner, num_seeds), purpose="confirm", tested_space=tested)
+
+
 def fresh_seeds(source: Sequence[str], count: int, used: Collection[int]) -> tuple[int, ...]:
     """Seeds that follow from `source` alone, none of them used; more of them begin with the fewer."""
     drawn = (int(digest([*source, number])[:6], 16) for number in itertools.count())
@@ -85,8 +93,9 @@ def fresh_seeds(source: Sequence[str], count: int, used: Collection[int]) -> tup
 
 
 def num_seeds_for(sweep: Sweep, frame: pd.DataFrame, winner: Configuration) -> int:
-    """Seeds that would show the gain seen so far, if it is real, with the usual power; within reason.
+    """Seeds that would show the gain to be expected, with the usual power; within reason.
 
+    That is the gain seen so far, shrunken where the winner was the best of several.
     After a race the gain is that on the seeds the winner ran. A confirmation that was begun keeps its number.
     """
     if begun := _begun(sweep, winner):
@@ -95,10 +104,25 @@ def num_seeds_for(sweep: Sweep, frame: pd.DataFrame, winner: Configuration) -> i
     if verdict is None or verdict.bpb is None:
         return max(FEWEST, len(sweep.state().seeds_of(winner)))
     block = verdict.block or None
-    beyond = -verdict.bpb.difference - verdict.bpb.margin
+    beyond = verdict.bpb.expected_gain - verdict.bpb.margin
     spread = spread_of(sweep.space, block, sweep.store)
-    needed = seeds_needed(beyond, block, 1, spread.sd_bpb, _terms(sweep.space).alpha, POWER)
+    needed = seeds_needed(beyond, block, 1, spread.planned_bpb, alpha_of_confirmation(sweep, winner), POWER)
     return min(MOST, max(FEWEST, needed or MOST))
+
+
+def alpha_of_confirmation(sweep: Sweep, winner: Configuration) -> float:
+    """The level at which a confirmation that is begun now is tested: its part of alpha as a further attempt."""
+    return level_of(_attempts(sweep, winner), "", _terms(sweep.space).alpha)
+
+
+def is_alpha_spent(sweep: Sweep, winner: Configuration) -> bool:
+    """Whether a confirmation that is begun now would be exploratory, since earlier attempts spent alpha."""
+    return bool(further_attempt(_attempts(sweep, winner), ""))
+
+
+def _attempts(sweep: Sweep, winner: Configuration) -> list[Attempt]:
+    tested = sweep.space.tested(sweep.tested_space).space
+    return planned_attempts(confirmation_of(sweep, winner, FEWEST), sweep.store, tested, (winner.id,))
 
 
 def _begun(sweep: Sweep, winner: Configuration) -> Sweep | None:

@@ -21,6 +21,7 @@ from orchestrator.sweep.live import driven_s
 from orchestrator.sweep.notes import data_words, preflight_words, read_plan
 from orchestrator.sweep.seed_blocks import BlocksChoice, blocks_line
 from orchestrator.sweep.sweep import Sweep, find_sweep
+from orchestrator.sweep.sweep_attempts import attempts_of
 from results.rows.layout import SPACE_FILE
 from results.rows.machines import read_machines
 from results.rows.read import read_outcomes
@@ -53,6 +54,7 @@ def load_results(sweep: Sweep) -> SweepResults:
         faster=faster_of(sweep),
         labels={item.id: label(item, space) for item in asked},
         seed_outcomes=sweep.ledger.outcomes(item.id for item in asked),
+        attempts=attempts_of(sweep),
         swept_keys=space.swept_keys,
         terms=_terms(sweep, state),
         total_runs=state.total_runs,
@@ -95,6 +97,7 @@ def _terms(sweep: Sweep, state: SweepState) -> Mapping[str, str]:
         "Baseline": baseline,
         "Judged by": f"{space.metric.name} ({space.metric.goal})",
         "Counts as better": f"a gain of more than {terms.margin:g} {terms.unit} at alpha = {terms.alpha:g}",
+        "Attempts": f"{terms.attempts}, which share alpha" if terms.attempts > 1 else "one has all of alpha",
         "Pairs": blocks_line(BlocksChoice(sweep.blocks, sweep.blocks_because)),
         "Variance": VARIANCES[terms.variance],
         "Stopping": _stopping(state),

@@ -23,7 +23,13 @@ from typing import Any, Literal
 from scipy import integrate, stats
 
 from orchestrator.analysis.comparison import verdicts_of
-from orchestrator.analysis.confirm import confirmation_of, num_seeds_for, winner_of
+from orchestrator.analysis.confirm import (
+    alpha_of_confirmation,
+    confirmation_of,
+    is_alpha_spent,
+    num_seeds_for,
+    winner_of,
+)
 from orchestrator.analysis.sweep_table import rows_of, table_of
 from orchestrator.plan.detectable_effect import spread_of
 from orchestrator.plan.estimate import plan_here
@@ -62,6 +68,8 @@ class Step:
     seconds: float | None
     """Expected seconds of computing, what the store holds not counted; None if unknown."""
     gpu_hours: float | None
+    exploratory: bool = False
+    """Of a confirmation: whether its answer would be exploratory, since earlier attempts spent alpha."""
     chance: float | None = None
     """Of a confirmation: the probability that it shows the gain seen so far."""
     value_bpb: float | None = None
@@ -153,18 +161,21 @@ def _confirm(sweep: Sweep) -> Iterator[Step]:
         return
     num_seeds = num_seeds_for(sweep, frame, winner)
     block = verdict.block or None
-    design = design_of(block, 1, num_seeds, spread_of(space, block, sweep.store).sd_bpb, space.compare.alpha)
-    gain = -verdict.bpb.difference
-    chance = design.power(gain - verdict.bpb.margin)
+    alpha = alpha_of_confirmation(sweep, winner)
+    design = design_of(block, 1, num_seeds, spread_of(space, block, sweep.store).planned_bpb, alpha)
+    gain = verdict.bpb.expected_gain
+    chance = design.power(max(0.0, gain - verdict.bpb.margin))
     next_space = confirmation_of(sweep, winner, num_seeds)
     yield Step(
         kind="confirm",
         sweep=sweep.name,
-        reason=f"{label(winner, space)} looks {gain:.5f} bits per byte better than the baseline, which is not shown",
-        command=sweep.command("confirm", f"--config {winner.id} --num-seeds {num_seeds}"),
+        reason=f"{label(winner, space)} looks {-verdict.bpb.difference:.5f} bits per byte better than the "
+        "baseline, which is not shown",
+        command=sweep.command("confirm", f"--num-seeds {num_seeds}"),
         configurations=(dict(winner.values),),
         seeds=next_space.seeds,
         runs=2 * num_seeds,
+        exploratory=is_alpha_spent(sweep, winner),
         chance=chance,
         value_bpb=chance * gain,
         **_cost(sweep, next_space),

@@ -1,40 +1,29 @@
-"""Prints the results of a sweep: table, verdict, figure, scale. Reads records; runs nothing."""
+"""Prints the end of a sweep: what went wrong, the answer, the figure. Reads records; runs nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
-from orchestrator.analysis.comparison import verdict_lines
+from orchestrator.analysis.answer import answer_of, print_answer
+from orchestrator.analysis.explanation import cost_line
 from orchestrator.analysis.speed import faster_of, labels_of
-from orchestrator.analysis.sweep_table import (
-    _width,
-    as_text,
-    ranking_of,
-    rows_of,
-    table_of,
-    unranked_lines,
-    warn_unreadable,
-)
+from orchestrator.analysis.sweep_table import ranking_of, rows_of, table_of, warn_unreadable
+from orchestrator.output import say
 from orchestrator.search.pruner import rung_lines
-from orchestrator.sweep.live import driven_s
-from orchestrator.sweep.notes import read_plan
 from orchestrator.sweep.sweep import Sweep
-from results.rows.costs import in_words
+from orchestrator.sweep.sweep_attempts import attempts_of
 from results.rows.layout import FIGURES, SCORES_FIGURE
 from results.rows.machines import machine_lines, quarantined, read_machines
-from results.rows.read import read_outcomes
 from results.rows.render import render
-from results.rows.tables import handling_lines, mean_bpb
-from results.rows.text_scale import scale_lines, scored_text_lines
+from results.rows.tables import handling_lines
+from results.rows.text_scale import scored_text_lines
 from trainer.spec.record import Record
 
 
 def conclude(sweep: Sweep, console: Console, format: str) -> None:
-    """The end of a sweep: with `json` the rows per configuration on stdout, else everything as text."""
+    """The end of a sweep: with `json` the rows per configuration on stdout, else the answer, and what went wrong."""
     frame = rows_of(sweep)
     table = table_of(sweep, frame)
     if format == "json":
@@ -46,46 +35,28 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     )
 
     warn_unreadable(frame, console)
-    console.print(as_text(sweep, table, _width(console)).rstrip("\n"), soft_wrap=True)
     for line in (
-        *unranked_lines(sweep, frame),
         *handling_lines(frame, sweep.space.seeds),
         *machines_say(sweep),
         *rung_lines(sweep.space, sweep.state().pruning),
-        "",
     ):
-        console.print(line, soft_wrap=True)
-    console.print(cost_table(sweep))
-    for line in (
-        "",
-        *verdict_lines(sweep, frame, table),
-        *(one.named(labels_of(sweep)).sentence for one in faster_of(sweep)),
-    ):
-        console.print(line, soft_wrap=True)
+        say(console, line, indent=0)
+    say(console, cost_line(sweep), "dim", indent=0)
+    for one in faster_of(sweep):
+        say(console, one.named(labels_of(sweep)).sentence, indent=0)
+    console.print()
     records = sweep.records()
+    print_answer(answer_of(sweep, frame, table, attempts_of(sweep)), console)
     for line in failure_lines(sweep, records):
-        console.print(line, style="red", soft_wrap=True)
-    done = next((record for record in records.values() if record.status == "done"), None)
-    if done is None:
+        say(console, line, "red", indent=0)
+    if all(record.status != "done" for record in records.values()):
         return
-    for line in ("", *scored_text_lines(frame)):
-        console.print(line, soft_wrap=True)
-    console.print("For scale, on the same text, in bits per byte:")
-    for line in scale_lines(done.stages["val_text"].metrics, *_means(table, frame, sweep.space.seeds)):
-        console.print(f"  {line}", soft_wrap=True)
+    for line in scored_text_lines(frame):
+        say(console, line, "dim", indent=0)
     path = sweep.folder / FIGURES / SCORES_FIGURE
     path.parent.mkdir(exist_ok=True)
     draw_scores(score_facts(frame, sweep.space.swept_keys, ranking_of(sweep)), path)
-    console.print(f"\nfigure  {path}", soft_wrap=True)
-    console.print(f"rows    {sweep.command('table', '--per run')}", soft_wrap=True)
-
-
-def _means(table: pd.DataFrame, frame: pd.DataFrame, seeds: Sequence[int]) -> tuple[float | None, float | None]:
-    """Mean bits per byte of the baseline and of the best ranked other configuration, None where there is none."""
-    ranked = table[table["rank"].notna()]
-    arms = (ranked[ranked["is_baseline"]], ranked[~ranked["is_baseline"]])
-    baseline, best = (None if arm.empty else mean_bpb(frame, str(arm.iloc[0]["config"]), seeds) for arm in arms)
-    return baseline, best
+    say(console, f"figure:  {path}", indent=0)
 
 
 def failure_lines(sweep: Sweep, records: Mapping[str, Record]) -> list[str]:
@@ -114,14 +85,3 @@ def stranded_lines(sweep: Sweep, total_runs: int) -> list[str]:
 def machines_say(sweep: Sweep) -> list[str]:
     """Quarantined machines, differences between machines, and unlike ones under a clock."""
     return machine_lines(read_machines(sweep.folder), sweep.space.base.budget.train_s is not None)
-
-
-def cost_table(sweep: Sweep) -> Table | str:
-    """Planned against actual, a line per stage and total."""
-    table = Table(box=None, pad_edge=False)
-    for head in ("", "planned", "actual"):
-        table.add_column(head, justify="right" if head else "left", no_wrap=True)
-    lines = in_words(read_outcomes(sweep.folder), read_plan(sweep.folder), driven_s(sweep.folder))
-    for line in lines:
-        table.add_row(*line)
-    return table if lines else "no plan was kept when this sweep began"

@@ -60,6 +60,9 @@ def compare(
         list[str],
         typer.Option("--subject-to", metavar="CONDITION", help="And still good enough: 'val_loss<3.28@0.01'."),
     ] = [],  # noqa: B006 - typer reads the default, nobody changes it
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also every verdict in full, its seeds, test and assumptions, and costs.")
+    ] = False,
     format: TextOrJson = "text",
     store: Store = USUAL_STORE,
 ) -> None:
@@ -69,8 +72,8 @@ def compare(
     one: is it faster, and still good enough?
     """
     from orchestrator.analysis.acceptance import print_acceptance
-    from orchestrator.analysis.comparison import print_comparison
     from orchestrator.analysis.import_results import print_import_acceptance, print_import_comparison
+    from orchestrator.analysis.print_comparison import print_comparison
     from orchestrator.sweep.imported import find_import
     from orchestrator.sweep.sweep import find_sweep
 
@@ -92,7 +95,7 @@ def compare(
     if imported:
         print_import_comparison(imported, baseline, margin, unit, alpha, exact, format)
     else:
-        print_comparison(find_sweep(store, name), store, baseline, margin, unit, alpha, format, exact)
+        print_comparison(find_sweep(store, name), store, baseline, margin, unit, alpha, format, explain, exact)
 
 
 def _print_faster(

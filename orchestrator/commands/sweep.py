@@ -172,16 +172,15 @@ def confirm(
     format: TextOrJson = "text",
 ) -> None:
     """Run the winner and the baseline again on fresh seeds, declared beforehand: a test free of selection bias."""
-    from orchestrator.analysis.confirm import confirmation_of, num_seeds_for, winner_of
+    from orchestrator.analysis.confirm import num_seeds_for, open_confirmation, winner_of
     from orchestrator.analysis.sweep_table import rows_of
     from orchestrator.run.drive_options import DriveOptions
-    from orchestrator.sweep.sweep import find_sweep, open_sweep
+    from orchestrator.sweep.sweep import find_sweep
 
     source = find_sweep(store, name)
     frame = rows_of(source)
     winner = winner_of(source, frame, config)
-    search_space = confirmation_of(source, winner, num_seeds or num_seeds_for(source, frame, winner))
-    opened = open_sweep(store, search_space, purpose="confirm")
+    opened = open_confirmation(source, winner, num_seeds or num_seeds_for(source, frame, winner))
     seeds = ", ".join(str(seed) for seed in opened.space.seeds)
     console_for(stderr=format == "json").print(
         f"sweep {opened.name}: {winner.id} and the baseline on fresh seeds {seeds}", soft_wrap=True

@@ -17,14 +17,17 @@ from numpy.typing import NDArray
 from orchestrator.space.configuration import num_rivals
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.imported import list_imports
-from orchestrator.sweep.sweep import list_sweeps
+from orchestrator.sweep.sweep import Sweep, list_sweeps
+from orchestrator.sweep.sweep_attempts import attempts_of, level_of, planned_attempts
 from results.rows.read import read_rows
 from results.rows.tables import is_finished, per_run
 from results.stats.blocks import UNKNOWN_CORRELATION, sd_between_pairs
-from results.stats.power import Design, design_of, seeds_needed
+from results.stats.power import Design, design_of, seeds_needed, upper_sd
 from results.stats.shared_variance import SharedVariance
 from results.stats.t_tests import SHARED_COST, Block, Variance
 from results.verdicts.arms import independent_scores, paired_differences
+from results.verdicts.attempts import further_attempt
+from results.verdicts.preset_spreads import spread_of_preset
 from results.verdicts.published_records import seed_sd_bpb, shared_artifact_sd_bpb
 
 POWER = 0.8
@@ -53,6 +56,13 @@ class Spread:
 
     sd_bpb: float
     source: str
+    df: float | None = None
+    """Degrees of freedom it was measured with; None where it is taken from elsewhere."""
+
+    @property
+    def planned_bpb(self) -> float:
+        """What a plan takes: of a measured sd its upper bound, since it is an estimate."""
+        return self.sd_bpb if self.df is None else upper_sd(self.sd_bpb, self.df)
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,8 @@ class Evidence:
     first_look: int | None = None
     """Of a race, if it is one."""
     variance: Variance = "own"
+    further: str = ""
+    """Why its verdicts will be exploratory although results choose nothing: earlier attempts spent alpha."""
 
     @property
     def minimum_detectable_effect_bpb(self) -> float | None:
@@ -104,24 +116,31 @@ class Evidence:
         )
 
 
-def evidence_of(space: SearchSpace, block: Block | None, store: Path) -> Evidence:
+def evidence_of(space: SearchSpace, block: Block | None, store: Path, sweep: Sweep | None = None) -> Evidence:
     """The planned comparison of a search space's sweep.
 
     block:  what pairs the runs of two configurations
+    sweep:  the one that is continued, if it has begun
     """
     spread, variance = spread_of(space, block, store), space.compare.variance
     num = max(1, num_rivals(space))
     race = space.race
     alpha = space.compare.alpha if race is None or race.alpha is None else race.alpha
+    begun = sweep is not None and bool(sweep.asked())
+    attempts = attempts_of(sweep) if sweep is not None and begun else planned_attempts(space, store)
+    name = sweep.name if sweep is not None and begun else ""
+    alpha = level_of(attempts, name, alpha)
     first_look = race.first_look if race else None
-    design = design_of(block, num, len(space.seeds), spread.sd_bpb, alpha, space.exploratory, first_look, variance)
-    return Evidence(design, spread, block, num, space.exploratory, first_look, variance)
+    design = design_of(block, num, len(space.seeds), spread.planned_bpb, alpha, space.exploratory, first_look, variance)
+    further = further_attempt(attempts, name)
+    return Evidence(design, spread, block, num, space.exploratory, first_look, variance, further)
 
 
 def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread:
-    """From the store's runs of the same preset with the same changes; else the median of the published records."""
+    """From the store's runs of the same preset with the same changes; else what is known of the preset itself; else
+    the median of the published records."""
     pooled: list[NDArray[np.float64]] = []
-    names = []
+    names, pairs_df = [], 0
     for sweep in list_sweeps(store):
         if (sweep.preset, dict(sweep.space.overrides)) != (space.preset, dict(space.overrides)):
             continue
@@ -136,6 +155,7 @@ def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread:
         samples = [sample for sample in samples if len(sample) > 1]
         pooled += samples
         names += [sweep.name] if samples else []
+        pairs_df += max((len(sample) - 1 for sample in samples), default=0)
     for imported in list_imports(store):
         frame = imported.frame
         finished = frame[is_finished(frame)]
@@ -150,17 +170,29 @@ def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread:
         samples = [sample for sample in samples if len(sample) > 1]
         pooled += samples
         names += [imported.name] if samples else []
+        pairs_df += max((len(sample) - 1 for sample in samples), default=0)
     shared = SharedVariance.of(pooled)
     if shared.df:
-        sd_bpb = float(shared.pooled) ** 0.5
-        return Spread(sd_bpb, f"measured in {_listed(names)}, {shared.df:.0f} degrees of freedom")
+        df = pairs_df if block else float(shared.df)  # pairs of one sweep share the baseline's runs, so they count once
+        return Spread(float(shared.pooled) ** 0.5, f"measured in {_listed(names)}", df)
+    return _spread_elsewhere(space, block)
+
+
+def _spread_elsewhere(space: SearchSpace, block: Block | None) -> Spread:
+    """From what is known of the preset, else from the published records."""
+    changed = "; this sweep changes the preset" if space.overrides else ""
+    if (known := spread_of_preset(space.preset, block)) is not None:
+        return Spread(known.sd_bpb, f"{space.preset}: {known.source}{changed}", known.df)
+    seeds = spread_of_preset(space.preset, None)
     source = "the median of the published records; other presets differ, so measure your own"
+    source = source if seeds is None else f"{space.preset}: {seeds.source}{changed}"
     if block == "artifact":
-        return Spread(shared_artifact_sd_bpb(), source)
-    if block == "seed":
-        assumed = f"a correlation of {UNKNOWN_CORRELATION:g} between runs of one seed is taken"
-        return Spread(sd_between_pairs(seed_sd_bpb(), UNKNOWN_CORRELATION), f"{source}; {assumed}")
-    return Spread(seed_sd_bpb(), source)
+        return Spread(shared_artifact_sd_bpb(), "the median of the published records; measure your own")
+    sd, df = (seed_sd_bpb(), None) if seeds is None else (seeds.sd_bpb, seeds.df)
+    if block is None:
+        return Spread(sd, source, df)
+    assumed = f"a correlation of {UNKNOWN_CORRELATION:g} between runs of one seed is taken"
+    return Spread(sd_between_pairs(sd, UNKNOWN_CORRELATION), f"{source}; {assumed}", df)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -172,7 +204,12 @@ def evidence_lines(evidence: Evidence, gain_bpb: float | None = None) -> list[st
     design, smallest_bpb = evidence.design, evidence.minimum_detectable_effect_bpb
     test = TESTS[design.test]
     correction = f", corrected for {design.num_comparisons} comparisons" if design.num_comparisons > 1 else ""
-    lines = [f"spread: sd {design.sd:.5f} bits per byte between {BETWEEN[evidence.block]} ({evidence.spread.source})"]
+    spread = evidence.spread
+    lines = [f"spread: sd {spread.sd_bpb:.5f} bits per byte between {BETWEEN[evidence.block]} ({spread.source})"]
+    if spread.df is not None:
+        lines.append(
+            f"  an estimate with {spread.df:.0f} degrees of freedom, so the plan takes its upper bound, {design.sd:.5f}"
+        )
     if smallest_bpb is None:
         lines.append(f"{design.n} seed is not enough for a test: a variance needs at least 2")
     else:
@@ -180,6 +217,8 @@ def evidence_lines(evidence: Evidence, gain_bpb: float | None = None) -> list[st
             f"{design.n} seeds detect a gain of {smallest_bpb:.4f} bits per byte beyond the margin "
             f"({test}, alpha {design.alpha:g}{correction}, power {POWER:.0%})"
         )
+    if evidence.further:
+        lines.append(f"  exploratory: {evidence.further}")
     if design.test in ("moderated", "two-way"):
         lines.append(f"  variance: shared is {SHARED_COST}")
     if evidence.first_look is not None:

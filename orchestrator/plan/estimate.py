@@ -114,7 +114,7 @@ def make_plan(
         text_is_here=texts is not None,
         test=test,
         test_reason=reason,
-        evidence=None if test == "none" else evidence_of(space, block, store.root),
+        evidence=None if test == "none" else evidence_of(space, block, store.root, sweep),
         sizes=artifact_sizes(
             space, [*known.values(), *(run_fingerprints.probes if unchosen else ())], store.root, estimate
         ),

@@ -194,6 +194,12 @@ def _about_stopping(space: SearchSpace) -> Iterator[Complaint]:
 
 
 def _about_race(space: SearchSpace, race: Race) -> Iterator[Complaint]:
+    if space.compare.attempts > 1:
+        yield (
+            f"compare.attempts = {space.compare.attempts} must be 1 with stopping: {{rule: race}}, whose looks spend "
+            "all of alpha",
+            ("compare", "attempts"),
+        )
     path = ("stopping",)
     if space.adaptive:
         yield (

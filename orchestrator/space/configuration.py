@@ -135,8 +135,10 @@ def label(configuration: Configuration, space: SearchSpace | None = None) -> str
 
 
 def short(value: object) -> str:
-    """A value for display: numbers with a point at four significant digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """A value for display: whole numbers as such, others with a point at four significant digits."""
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e7 else f"{value:.4g}"
+    return str(value)
 
 
 SCALED = (*(key for key, info in FIELDS.items() if info.unit == "steps"), "budget.train_s")

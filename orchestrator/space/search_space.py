@@ -21,6 +21,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from orchestrator.space.parameter import Parameter
 from orchestrator.space.sections import Compare, Guard, Limit, Metric, Race, Rungs, Spending
 from results.rows.ranking import Ranking
+from results.verdicts.attempts import Tested
 from trainer.spec.field_index import flat, value_at
 from trainer.spec.fingerprint import digest
 from trainer.spec.load import with_values
@@ -216,6 +217,16 @@ class SearchSpace(Section):
             "warm_start": list(self.warm_start),
             **({"in turns": True} if self.takes_turns else {}),
         }
+
+    def tested(self, space: str = "") -> Tested:
+        """What its verdicts test, whatever the sweep is called and on whichever seeds; attempts are counted by it.
+
+        space:  digest of the search space that a confirmation confirms
+        """
+        parts = ("recipe", "parameters", "metric", "baseline")
+        identity = self.identity()
+        own = digest({part: identity[part] for part in parts})
+        return Tested(space or own, not self.exploratory, self.compare.attempts, self.compare.alpha)
 
     def _stopping_identity(self) -> dict[str, Any] | None:
         """A race's thresholds, and declared pairs, decide what is run, so they are part of the identity."""

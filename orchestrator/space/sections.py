@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -57,6 +58,23 @@ TIMED = ("train_s", "eval_s")
 """Columns that depend on the machine and the hour."""
 
 
+MOST_MARGIN = {"bpb": 0.3, "nats": 1.0}
+"""Margins above these are slips: whole records are 0.001 to 0.03 bits per byte apart."""
+
+
+def _too_large(margin: float, unit: str) -> Iterator[str]:
+    """A complaint that offers the margin divided by a power of ten."""
+    if margin <= MOST_MARGIN[unit]:
+        return
+    nearest = margin
+    while 0.02 < nearest < math.inf:
+        nearest /= 10
+    yield (
+        f"margin = {margin:g} {unit} is more than any configuration gains, so nothing could ever be better; "
+        f"did you mean {nearest:g}?"
+    )
+
+
 class Compare(Section):
     """What the winner is compared with, and what counts as better."""
 
@@ -69,6 +87,9 @@ class Compare(Section):
     """Unit of the margin: nats per token, or bits per byte."""
     alpha: float = 0.01
     """Largest p-value that counts as shown."""
+    attempts: PositiveInt = 1
+    """How often this search space may be tested, fresh seeds and confirmations included. Attempt k of N has
+    alpha / 2^k, the last as much as the one before it; further ones are exploratory. Fixed by the first attempt."""
     variance: Variance = "own"
     """Whose spread a configuration is judged by: its own, with one degree of freedom borrowed from the sweep, or one
     that the sweep shares. Shared shows smaller gains, and errs where configurations spread differently."""
@@ -104,6 +125,7 @@ class Compare(Section):
         for column in self.subject_to:
             if COLUMN_TYPES.get(column) not in ("number", "integer"):
                 yield f"subject_to.{column} is no column with numbers{did_you_mean(column, COLUMN_TYPES)}"
+        yield from _too_large(self.margin, self.unit)
 
     def changed(self, margin: float | None, unit: str | None, alpha: float | None) -> Compare:
         """The same terms with those changed that are given. Raises SpaceError for terms that are not valid."""
@@ -158,6 +180,7 @@ class Race(Section):
     def complaints(self) -> Iterator[str]:
         if self.margin is not None and self.margin < 0:
             yield f"margin = {self.margin:g} must be at least 0; usual: 0.005"
+        yield from _too_large(self.margin or 0.0, "nats")
         if self.alpha is not None and not 0 < self.alpha < 1:
             yield f"alpha = {self.alpha:g} must lie between 0 and 1; usual: 0.01"
         if self.first_look < 2:

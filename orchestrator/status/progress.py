@@ -146,9 +146,9 @@ class Overview:
 
 
 def spread(scores: Sequence[float], unit: str = "bits per byte") -> str:
-    """'2.3456 ± 0.0012 bits per byte (n = 3)': mean and standard deviation over seeds."""
-    sd = f" ± {statistics.stdev(scores):.4f}" if len(scores) > 1 else ""
-    return f"{statistics.mean(scores):.4f}{sd}{f' {unit}' if unit else ''} (n = {len(scores)})"
+    """'2.3456 bits per byte (sd 0.0012, n = 3)': mean and standard deviation over seeds."""
+    sd = f"sd {statistics.stdev(scores):.4f}, " if len(scores) > 1 else ""
+    return f"{statistics.mean(scores):.4f}{f' {unit}' if unit else ''} ({sd}n = {len(scores)})"
 
 
 @dataclass(frozen=True)

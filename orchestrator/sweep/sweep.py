@@ -83,6 +83,8 @@ class Sweep:
     blocks: Blocks = "artifact"
     """What pairs the runs of two configurations, decided when the sweep was created; in 0.1.0 always the artifact."""
     blocks_because: str = "as in 0.1.0, which made this sweep"
+    tested_space: str = ""
+    """Digest of what is tested, by which attempts are counted; of a confirmation that of its source."""
     note: str = ""
     """Message for the user on how this sweep was found or created; empty when there is none."""
 
@@ -164,7 +166,8 @@ class Sweep:
 
     def declare(self, configuration: Configuration) -> None:
         """Declares the seeds of a configuration in the seed ledger; repeating it changes nothing."""
-        self.ledger.declare(self.name, configuration.id, self.space.seeds, self.purpose)
+        tested = self.space.tested(self.tested_space)
+        self.ledger.declare(self.name, configuration.id, self.space.seeds, self.purpose, tested)
 
     def set_aside_failed(self) -> int:
         """Moves the records of failed runs out of the way, so that the runs are done again. Only under the `lock`."""
@@ -222,10 +225,11 @@ def open_sweep(
     lag: int = 1,
     purpose: Purpose = "sweep",
     precedents: Callable[[], Sequence[Precedent]] = tuple,
+    tested_space: str = "",
 ) -> Sweep:
     """The sweep of this search space under this name, opened or created.
 
-    sweep_seed, lag, purpose, precedents:  of a new sweep; one that exists keeps its own
+    sweep_seed, lag, purpose, precedents, tested_space:  of a new sweep; one that exists keeps its own
     If the name belongs to a sweep of another search space, the new one is NAME-2, NAME-3, ... and `note` says why.
     """
     wanted = name or space.name
@@ -233,12 +237,14 @@ def open_sweep(
         raise StoreError(f"'{wanted}' cannot name a sweep: it names a folder; use letters, digits, '.', '_' or '-'")
     taken = ""
     fetch_sweeps(store)
+    tested = space.tested(tested_space).space
     for candidate in _names_from(wanted):
         folder = sweep_folder(store, candidate)
         if is_import(store, candidate):
             taken = taken or f"the name '{candidate}' belongs to runs that were imported"
             continue
-        created = _create(folder, space.model_copy(update={"name": candidate}), sweep_seed, lag, purpose, precedents)
+        named = space.model_copy(update={"name": candidate})
+        created = _create(folder, named, sweep_seed, lag, purpose, precedents, tested)
         sweep = _read(folder)
         difference = sweep.space.difference(space)
         if not difference:
@@ -306,6 +312,7 @@ def _create(
     lag: int,
     purpose: Purpose,
     precedents: Callable[[], Sequence[Precedent]],
+    tested_space: str,
 ) -> bool:
     """Writes the journal unless the folder has one. Returns whether this call created the sweep."""
     if (folder / JOURNAL).exists():
@@ -317,6 +324,7 @@ def _create(
         "created_at": now(),
         "commit": commit(),
         "purpose": purpose,
+        "tested_space": tested_space,
         "precedents": [asdict(precedent) for precedent in precedents()],
         **_blocks_of(folder.parents[1], space),
         "space": space.model_dump(mode="json"),

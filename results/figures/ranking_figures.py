@@ -65,9 +65,10 @@ def ranking_figure(facts: pd.DataFrame) -> Figure:
 
 def gain_facts(sweep: SweepResults, most: int = MOST_ROWS) -> pd.DataFrame:
     """One row per verdict in the order of the ranking, those that are not ranked last: config, label, conclusion
-    ('infeasible' before any about the score), gain, low, high, margin in the compared number (positive is better), n,
-    test, p, p_corrected, p_no_worse, sign_flip_p, p_new_run_better, race (what became of it in one), `pairs` (gain on
-    each shared artifact), `reason` and `num_left_out`; `attrs['measured']` names the compared number with its unit."""
+    ('infeasible' before any about the score), gain, low, high, margin, at_least in the compared number (positive is
+    better), n, test, p, p_corrected, p_no_worse (corrected), sign_flip_p, p_new_run_better, race (what became of it in
+    one), `pairs` (gain on each shared artifact), `reason` and `num_left_out`; `attrs['measured']` names the compared
+    number with its unit."""
     order = {config: place for place, config in enumerate(sweep.table["config"])}
     verdicts = sorted(sweep.verdicts, key=lambda verdict: order[verdict.config])
     facts = pd.DataFrame([_gain(sweep, verdict) for verdict in verdicts], columns=list(GAIN_COLUMNS))
@@ -81,15 +82,17 @@ def gain_facts(sweep: SweepResults, most: int = MOST_ROWS) -> pd.DataFrame:
 
 
 GAIN_COLUMNS = (
-    "config", "label", "conclusion", "gain", "low", "high", "margin", "n", "test", "p", "p_corrected", "p_no_worse",
-    "sign_flip_p", "p_new_run_better", "race", "reason",
+    "config", "label", "conclusion", "gain", "low", "high", "margin", "at_least", "n", "test", "p", "p_corrected",
+    "p_no_worse", "sign_flip_p", "p_new_run_better", "race", "reason",
 )  # fmt: skip
 
 
 def _gain(sweep: SweepResults, verdict: Verdict) -> tuple[Any, ...]:
     effect = verdict.bpb
-    numbers = [math.nan] * 4 if effect is None else [-effect.difference, -effect.high, -effect.low, effect.margin]
-    p_values = verdict.p, verdict.p_corrected, verdict.p_no_worse, verdict.sign_flip_p
+    numbers = [math.nan] * 5
+    if effect is not None:
+        numbers = [-effect.difference, -effect.high, -effect.low, effect.margin, effect.at_least]
+    p_values = verdict.p, verdict.p_corrected, verdict.p_no_worse_corrected, verdict.sign_flip_p
     reason = "; ".join([*map(str, verdict.breaches), *([verdict.reason] if verdict.reason else [])])
     test = verdict.n_candidate, verdict.test, *p_values, verdict.p_new_run_better, verdict.race, reason
     return verdict.config, sweep.label(verdict.config), verdict.headline, *numbers, *test
@@ -106,7 +109,7 @@ def _pairs(sweep: SweepResults, configs: list[str]) -> dict[str, list[float]]:
 
 
 def gain_figure(facts: pd.DataFrame) -> Figure:
-    """Gains with their 95 % intervals against nothing and against the margin; a tick for each pair."""
+    """Gains, with intervals at the level of the decision, against nothing and the margin; a tick for each pair."""
     figure = new_figure(AXES_IN + ROW_IN * len(facts))
     ax = figure.subplots()
     tidy(ax, "x")

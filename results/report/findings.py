@@ -23,7 +23,7 @@ from results.rows.tables import is_finished, mean_bpb, per_run
 from results.rows.text_scale import scale_lines, scored_text_lines
 from results.verdicts.policies import Policy
 from results.verdicts.sweep_results import SweepResults
-from results.verdicts.verdict import Headline, Verdict, other_order
+from results.verdicts.verdict import Headline, Verdict, other_order, selected_gain
 
 P_VALUES = ("p", "p_corrected", "p_no_worse", "sign_flip_p")
 TONES: dict[Headline, Literal["good", "plain", "bad"]] = {
@@ -57,15 +57,38 @@ def verdict(sweep: SweepResults) -> Chapter:
     parts: list[Part] = [
         *speed,
         Text(f"Best configuration by {sweep.ranking.measured}: {sweep.label(best)} ({best})."),
-        Callout(TONES[of_best.headline], of_best.headline.capitalize(), in_words_of_people(sweep, of_best)),
+        Callout(TONES[of_best.headline], of_best.word.capitalize(), in_words_of_people(sweep, of_best)),
     ]
     if note := other_order(sweep.ranking, sweep.compared):
         parts.append(Text(note))
+    if of_best.bpb is not None and (selected := selected_gain(of_best)):
+        parts.append(Text(f"Measured gain {-of_best.bpb.difference:.5f} bits per byte{selected}."))
     if of_best.assumption:
         parts.append(Text(f"The test assumes: {of_best.assumption}."))
     parts.append(Text(f"Of all {len(sweep.verdicts):,} configurations compared: {counted}."))
     parts += [Text(line) for line in detectable_lines(sweep, of_best)]
+    parts += _attempts(sweep)
     return Chapter("verdict", "Verdict", parts)
+
+
+def _attempts(sweep: SweepResults) -> list[Part]:
+    """Every attempt at this search space, with its part of alpha; nothing where there is no other."""
+    if len(sweep.attempts) < 2:
+        return []
+    rows = [
+        [
+            str(attempt.number),
+            f"{attempt.sweep}{' (this one)' if attempt.sweep == sweep.name else ''}",
+            ", ".join(map(str, attempt.seeds)),
+            attempt.declared_at[:10],
+            attempt.part,
+            "no: alpha was spent" if attempt.is_spent else "yes",
+        ]
+        for attempt in sweep.attempts
+    ]
+    heads = ["attempt", "sweep", "seeds", "declared", "tested at", "counts as evidence"]
+    caption = "Every test of this search space or of a configuration of it in this store; together they have one alpha."
+    return [Table(caption, heads, rows, [True, False, False, False, True, False])]
 
 
 def in_words_of_people(sweep: SweepResults, verdict: Verdict) -> str:
@@ -129,19 +152,22 @@ def differences(sweep: SweepResults) -> Chapter:
     if facts.empty:
         return Chapter("differences", "Differences", [Text("Nothing was compared: there is only one configuration.")])
     raced = any(item.looks for item in sweep.verdicts)
-    interval = "with the interval that holds at all looks of the race together" if raced else "95 % interval"
+    interval = "at the level of its decision, so that it lies beyond the margin where a gain is shown"
+    interval = "that holds at all looks of the race together" if raced else interval
     caption = (
-        f"Gain over what each is compared with, {interval}; ticks are pairs that share a trained artifact. "
-        f"◆ shown, ● not shown, × infeasible.{left_out(facts)}"
+        f"Gain over what each is compared with, and the interval {interval}; ticks are pairs that share a trained "
+        f"artifact. ◆ shown, ● not shown, × infeasible.{left_out(facts)}"
     )
     heads = {
         "label": "configuration", "conclusion": "verdict", "gain": f"gain in {sweep.compared.measured}",
-        "low": "from" if raced else "95 % from", "high": "to", "n": "n", "test": "test", "p": "p",
-        "p_corrected": "p, corrected", "p_no_worse": "p, no worse", "sign_flip_p": "p, sign flips",
+        "low": "from", "high": "to", "at_least": "at least, all together", "n": "n", "test": "test", "p": "p",
+        "p_corrected": "p, corrected", "p_no_worse": "p, no worse (corrected)", "sign_flip_p": "p, sign flips",
         "p_new_run_better": "a new run is better",
         "race": "in the race", "reason": "reason",
     }  # fmt: skip
-    signed = {name: facts[name].map("{:+.5f}".format).replace("+nan", "") for name in ("gain", "low", "high")}
+    signed = {
+        name: facts[name].map("{:+.5f}".format).replace("+nan", "") for name in ("gain", "low", "high", "at_least")
+    }
     signed |= {name: facts[name].map("{:.2g}".format, na_action="ignore") for name in P_VALUES}
     signed["p_new_run_better"] = facts["p_new_run_better"].map("{:.0%}".format, na_action="ignore")
     margin = facts["margin"].median()

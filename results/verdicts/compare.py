@@ -11,7 +11,8 @@ The rules, fixed before any score is known:
 - Whether a configuration is feasible is no matter of statistics: the conclusion is about scores alone, and the verdict
   says beside it which limit is broken, so that nobody announces it as better (`Verdict.headline`).
 - One arm is one configuration: rows whose swept values differ are not averaged under one name.
-- p-values are corrected over all configurations of the sweep (Holm); one that cannot be tested counts as p = 1.
+- p-values are corrected over all configurations of the sweep (Holm; Dunnett where one variance was declared); one that
+  cannot be tested counts as p = 1. Intervals have the level of the decision, so both say the same.
 - The test is made in the unit of the margin. Nats are per token: between tokenizers only bits per byte compare.
 """
 
@@ -20,16 +21,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import pandas as pd
+from scipy import special
 
 from results.rows.ranking import Ranking
 from results.rows.tables import breaches_of, per_run
+from results.stats.many_against_one import Correction, Decision, decide
 from results.stats.prediction import p_new_run_better
-from results.stats.t_tests import NoVerdict, TTest, holm, no_worse_p
+from results.stats.t_tests import NoVerdict, TTest, no_worse_p
 from results.verdicts.arms import Arm, arms_of, flaws_of
-from results.verdicts.matching import NOTHING_SHARED, Match, Spreads, spreads_of
+from results.verdicts.matching import NOTHING_SHARED, Match, Spreads, moved_by_shrinkage, spreads_of
 from results.verdicts.terms import Evidence, Terms
 from results.verdicts.verdict import Effect, Unit, Verdict
 from trainer.spec.errors import UserError, did_you_mean
@@ -83,7 +85,9 @@ def compare(
             baseline=name,
             conclusion="cannot say",
             alpha=terms.alpha,
-            exploratory=evidence.is_exploratory(config),
+            exploratory=bool(evidence.why_exploratory(config)),
+            exploratory_because=evidence.why_exploratory(config),
+            declared_alpha=evidence.declared_alpha,
             sweep=str(sweeps.get(config, "")),
             reason=whys[config],
             breaches=tuple(breaches.get(config, ())),
@@ -91,7 +95,7 @@ def compare(
         )
         match = matches.get(config)
         verdicts.append(asked if match is None else _judged(asked, (arm, reference), match, terms, spreads))
-    return _corrected(verdicts, terms.correction, evidence.family)
+    return _with_shrunken(_decided(verdicts, terms, evidence.family), matches, arms, terms.unit)
 
 
 def _own_baseline(name: str, arms: Mapping[str, Arm], flaws: Mapping[str, str]) -> tuple[str, Arm, str]:
@@ -149,31 +153,84 @@ def _p_new_run_better(arms: tuple[Arm, Arm], terms: Terms) -> float | None:
 
 
 def _in_bpb(interval: tuple[float, float] | None, unit: Unit, density: float) -> tuple[float, float] | None:
-    if interval is None or unit == "bpb":
-        return interval
-    low, high = (nats_to_bits_per_byte(end, density) for end in interval)
+    if interval is None:
+        return None
+    low, high = (_in_unit(end, unit, "bpb", density) for end in interval)
     return low, high
 
 
 def _effect(test: TTest, terms: Terms, unit: Unit, density: float) -> Effect:
-    numbers = (test.difference, test.low, test.high, terms.margin)
-    if unit == terms.unit:
-        return Effect(*numbers)
-    convert = nats_to_bits_per_byte if unit == "bpb" else bits_per_byte_to_nats
-    return Effect(*(convert(number, density) for number in numbers))
+    numbers = (test.difference, test.low, test.high, terms.margin, test.standard_error)
+    return Effect(*(_in_unit(number, terms.unit, unit, density) for number in numbers))
 
 
-def _corrected(verdicts: Sequence[Verdict], correction: str, family: int) -> list[Verdict]:
-    raw = [1.0 if verdict.p is None else verdict.p for verdict in verdicts]
-    if correction == "none" or not verdicts:
-        return [_concluded(verdict, p, 1) for verdict, p in zip(verdicts, raw, strict=True)]
-    raw += [1.0] * (family - len(raw))
-    corrected = holm(raw)
-    return [_concluded(verdict, float(p), len(raw)) for verdict, p in zip(verdicts, corrected, strict=False)]
+def _in_unit(number: float, unit: Unit, into: Unit, density: float) -> float:
+    """A difference in another unit, by the scored tokens per byte."""
+    if unit == into:
+        return number
+    return nats_to_bits_per_byte(number, density) if into == "bpb" else bits_per_byte_to_nats(number, density)
 
 
-def _concluded(verdict: Verdict, p_corrected: float, num_comparisons: int) -> Verdict:
-    if verdict.p is None:
-        return verdict
-    conclusion: Literal["better", "not shown"] = "better" if p_corrected < verdict.alpha else "not shown"
-    return replace(verdict, conclusion=conclusion, p_corrected=p_corrected, num_comparisons=num_comparisons)
+def _decided(verdicts: Sequence[Verdict], terms: Terms, family: int) -> list[Verdict]:
+    """Conclusions, corrected p-values and the intervals that go with them, over all configurations together."""
+    tested = [verdict for verdict in verdicts if verdict.p is not None]
+    correction = _correction(tested, terms)
+    num = 1 if correction == "none" else max(family, len(verdicts))
+    dfs = [verdict.df or math.nan for verdict in tested]
+    decisions = decide([verdict.p or 0.0 for verdict in tested], dfs, terms.alpha, correction, num)
+    no_worse = [1.0 if verdict.p_no_worse is None else verdict.p_no_worse for verdict in tested]
+    holm = decide(no_worse, dfs, terms.alpha, "none" if correction == "none" else "holm", num)
+    by_config = {
+        verdict.config: replace(_concluded(verdict, decision), correction=correction, num_comparisons=num,
+                                p_no_worse_corrected=other.p_corrected)
+        for verdict, decision, other in zip(tested, decisions, holm, strict=True)
+    }  # fmt: skip
+    return [by_config.get(verdict.config, verdict) for verdict in verdicts]
+
+
+def _correction(tested: Sequence[Verdict], terms: Terms) -> Correction:
+    """Dunnett's where its assumption is declared and all comparisons have one variance and equal n; else Holm's."""
+    if terms.correction == "none" or terms.variance != "shared":
+        return terms.correction
+    errors = [verdict.bpb.error for verdict in tested if verdict.bpb is not None]
+    alike = all(math.isclose(error, errors[0], rel_tol=1e-9) for error in errors)
+    one_df = len({verdict.df for verdict in tested}) == 1
+    return "dunnett" if len(errors) > 1 and alike and one_df else "holm"
+
+
+def _concluded(verdict: Verdict, decision: Decision) -> Verdict:
+    return replace(
+        verdict,
+        conclusion="better" if decision.better else "not shown",
+        p_corrected=decision.p_corrected,
+        interval_level=1 - 2 * float(special.stdtr(verdict.df, -decision.critical)),
+        bpb=_with_ends(verdict.bpb, decision),
+        nats=_with_ends(verdict.nats, decision),
+    )
+
+
+def _with_ends(effect: Effect | None, decision: Decision) -> Effect | None:
+    """Of one that is better at least the margin; more than that where all of the sweep are."""
+    if effect is None:
+        return None
+    bound = -math.inf if decision.single_step is None else -effect.difference - decision.single_step * effect.error
+    return effect.with_ends(decision.critical, max(bound, effect.margin) if decision.better else bound)
+
+
+def _with_shrunken(
+    verdicts: Sequence[Verdict], matches: Mapping[str, Match], arms: Mapping[str, Arm], unit: Unit
+) -> list[Verdict]:
+    """With the means of all tested candidates drawn together; one alone was not selected."""
+    tested = [verdict.config for verdict in verdicts if verdict.p is not None]
+    moved = dict(zip(tested, moved_by_shrinkage([matches[config] for config in tested]), strict=True))
+
+    def shrunken(verdict: Verdict, effect: Effect | None, into: Unit) -> Effect | None:
+        if effect is None or verdict.config not in moved:
+            return effect
+        shift = _in_unit(moved[verdict.config], unit, into, arms[verdict.config].tokens_per_byte)
+        return replace(effect, shrunken=effect.difference + shift)
+
+    return [
+        replace(verdict, bpb=shrunken(verdict, verdict.bpb, "bpb"), nats=shrunken(verdict, verdict.nats, "nats"))
+        for verdict in verdicts
+    ]

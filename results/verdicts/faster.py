@@ -20,7 +20,8 @@ import pandas as pd
 
 from results.rows.ranking import unit_of
 from results.rows.tables import is_finished, per_run
-from results.stats.t_tests import NoVerdict, TTest, holm, one_sample_t, paired_t
+from results.stats.many_against_one import decide
+from results.stats.t_tests import NoVerdict, TTest, one_sample_t, paired_t
 from trainer.spec.errors import UserError
 
 STAGE_OF = {"train_s": "train"}
@@ -184,8 +185,8 @@ def faster(
             start = Faster(str(config), baseline, metric, "cannot say", alpha, met[config], met[baseline])
             flaw = own[config] or own[baseline] or neighbours.unknown
             asked.append(replace(start, reason=flaw) if flaw else _timed(start, runs, neighbours, margin))
-    corrected = holm([1.0 if one.p is None else one.p for one in asked])
-    return [_concluded(one, float(p)) for one, p in zip(asked, corrected, strict=True)]
+    decisions = decide([1.0 if one.p is None else one.p for one in asked], [one.df or 1.0 for one in asked], alpha)
+    return [_concluded(one, decision.p_corrected) for one, decision in zip(asked, decisions, strict=True)]
 
 
 def _flaw(rows: pd.DataFrame, broken: set[str], metric: str) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from results.stats.many_against_one import shrunken_means
 from results.stats.own_variance import ARM_PRIOR_DF, NOTHING_BORROWED, PAIRS_PRIOR_DF, OwnVariance
 from results.stats.resampling import bootstrap_interval, sign_flip_p
 from results.stats.shared_variance import LEAST_POOLED_DF, SharedVariance, TwoWayLayout
@@ -113,6 +114,25 @@ def spreads_of(runs: pd.DataFrame, matches: Iterable[Match], terms: Terms) -> Sp
 
 NOTHING_SHARED = Spreads({}, SharedVariance.of([]), None)
 """Of a baseline that is no part of the sweep: each arm stands alone."""
+
+
+def moved_by_shrinkage(matches: Sequence[Match]) -> list[float]:
+    """How far shrinkage moves each candidate's mean, in the unit of the scores."""
+    if len(matches) < 2:
+        return [0.0] * len(matches)
+    means = np.array([match.candidate.mean() for match in matches])
+    return [float(moved) for moved in shrunken_means(means, _error_of_a_mean(matches)) - means]
+
+
+def _error_of_a_mean(matches: Sequence[Match]) -> float:
+    """Variance of a candidate's mean, without what the blocks add to all of them alike."""
+    scores = [match.candidate for match in matches]
+    if all(match.block is not None for match in matches) and len({len(array) for array in scores}) == 1:
+        table = np.stack(scores)
+        left = table - table.mean(0) - table.mean(1)[:, None] + table.mean()
+        num_arms, num_blocks = table.shape
+        return float(np.square(left).sum() / max((num_arms - 1) * (num_blocks - 1), 1) / num_blocks)
+    return float(np.mean([array.var(ddof=1) / len(array) for array in scores]))
 
 
 def _in_pairs(ours: Mapping[Any, float], theirs: Mapping[Any, float], keys: Sequence[Any]) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from results.stats.race_rule import RaceRule, Standing
 from results.verdicts.compare import compare
@@ -45,7 +45,7 @@ def race_verdicts(
     for config, status in race.statuses.items():
         n = min(race.seeds[config], race.seeds[baseline])
         rows = frame[frame["config"].isin([config, baseline])]
-        of_round = Evidence(seeds[:n], objections=evidence.objections, breaches=evidence.breaches)
+        of_round = replace(evidence, seeds=seeds[:n], family=0)
         compared = compare(rows, baseline, terms, of_round)
         verdicts += [_judged(verdict, race, rule, status, n) for verdict in compared]
     return verdicts
@@ -55,21 +55,22 @@ def _judged(verdict: Verdict, race: Standing, rule: RaceRule, status: str, n: in
     if verdict.bpb is None:
         return replace(verdict, race=IN_WORDS[status].format(n=race.seeds[verdict.config]))
     level = rule.alpha * rule.looks.share(n) / len(race.statuses)
+    critical, better = -float(special.stdtrit(verdict.df, level)), verdict.config in race.better
     return replace(
         verdict,
-        conclusion="better" if verdict.config in race.better else "not shown",
+        conclusion="better" if better else "not shown",
         p_corrected=None,
+        p_no_worse_corrected=None,
+        interval_level=1 - 2 * level,
         num_comparisons=len(race.statuses),
-        bpb=_widened(verdict.bpb, verdict.df, level),
-        nats=None if verdict.nats is None else _widened(verdict.nats, verdict.df, level),
+        bpb=_widened(verdict.bpb, critical, better),
+        nats=None if verdict.nats is None else _widened(verdict.nats, critical, better),
         race=IN_WORDS[status].format(n=race.seeds[verdict.config]),
         looks=(rule.looks.first, rule.looks.last),
     )
 
 
-def _widened(effect: Effect, df: float | None, level: float) -> Effect:
+def _widened(effect: Effect, critical: float, better: bool) -> Effect:
     """Both ends at the level of this look: right at all looks and for all configurations together."""
-    assert df is not None
-    factor = float(stats.t.isf(level, df) / stats.t.isf(0.025, df))
-    half = (effect.high - effect.low) / 2 * factor
-    return replace(effect, low=effect.difference - half, high=effect.difference + half)
+    bound = -effect.difference - critical * effect.error
+    return replace(effect.with_ends(critical, max(bound, effect.margin) if better else bound), shrunken=None)

@@ -5,7 +5,8 @@ removed or inserted later is detected; a second file names the newest line, so t
 declared before they run; what rests on a choice among seeds whose outcomes were known is refused. It keeps no scores:
 the records do.
 
-    {"event": "declared", "sweep": "ttt", "config": "3f2a", "seeds": [1, 42], "purpose": "sweep", "at", "previous"}
+    {"event": "declared", "sweep": "ttt", "config": "3f2a", "seeds": [1, 42], "purpose": "sweep",
+     "tested": {"space": "9c1e", "confirmatory": true, "attempts": 1}, "at", "previous"}
     {"event": "started", "sweep": "ttt", "config": "3f2a", "seed": 42, "at", "previous"}
     {"event": "ended", "sweep": "ttt", "config": "3f2a", "seed": 42, "status": "done", "at", "previous"}
 
@@ -21,10 +22,11 @@ import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from results.verdicts.attempts import Tested
 from trainer.spec.errors import StoreError, UserError
 from trainer.spec.record import now
 from trainer.store import locks
@@ -68,9 +70,17 @@ class Ledger:
         self._runs: set[tuple[str, str, str, int]] = set()
         self._by_config: dict[str, list[Entry]] = {}
 
-    def declare(self, sweep: str, config: str, seeds: Sequence[int], purpose: Purpose = "sweep") -> None:
+    def declare(
+        self,
+        sweep: str,
+        config: str,
+        seeds: Sequence[int],
+        purpose: Purpose = "sweep",
+        tested: Tested | None = None,
+    ) -> None:
         """Says which seeds a configuration will run on, before any of them does; saying it again changes nothing.
 
+        tested:  what the sweep tests; the first declaration of a sweep stands
         Raises UserError for a seed named twice, for other seeds than the sweep declared before, and when a
         confirmation names a seed on which the configuration has started.
         """
@@ -85,9 +95,12 @@ class Ledger:
             started = {entry["seed"] for entry in self._of(config) if entry["event"] == "started"}
             if purpose == "confirm" and started & set(seeds):
                 raise UserError(f"seeds {_listed(started & set(seeds))} are not fresh: {config} has run on them")
-            added = self._append(event="declared", sweep=sweep, config=config, seeds=list(seeds), purpose=purpose)
+            said = {} if tested is None else {"tested": asdict(tested)}
+            added = self._append(
+                event="declared", sweep=sweep, config=config, seeds=list(seeds), purpose=purpose, **said
+            )
         if not added:
-            self.declare(sweep, config, seeds, purpose)
+            self.declare(sweep, config, seeds, purpose, tested)
 
     def start(self, sweep: str, config: str, seed: int) -> None:
         """A run begins; going on after an interruption is no second run. Raises UserError for an undeclared seed."""
@@ -245,10 +258,10 @@ class Ledger:
             )
         return ""
 
-    def extended(self, sweep: str, config: str) -> bool:
-        """Whether seeds were added after a look at the first ones, outside any plan for such looks."""
+    def known_beforehand(self, sweep: str, config: str) -> bool:
+        """Whether the outcome of a declared seed was known when it was declared, from another sweep."""
         declared, ended = self._known_before(sweep, config)
-        return bool(ended) and ended < declared
+        return bool(ended & declared)
 
     def _known_before(self, sweep: str, config: str) -> tuple[set[int], set[int]]:
         """The seeds that the sweep declared for the configuration, and those that had ended by then, in any sweep."""

@@ -18,6 +18,7 @@ from results.rows.ranking import Breach, Measure, Ranking
 from results.rows.read import OUTCOME_COLUMNS, frame_of
 from results.rows.row import Row, unfinished_row
 from results.rows.tables import breaches_of, per_configuration, why_none_is_ranked
+from results.verdicts.attempts import Attempt
 from results.verdicts.compare import compare
 from results.verdicts.faster import Faster
 from results.verdicts.policies import Acceptance, acceptance_of_records, policy_of
@@ -54,6 +55,8 @@ class SweepResults:
     """The label of each configuration, the baseline included."""
     seed_outcomes: Sequence[SeedOutcome] = ()
     """What became of every seed ever declared for these configurations, in any sweep of the store."""
+    attempts: Sequence[Attempt] = ()
+    """All attempts at what the sweep tests, its own among them; empty where it claims nothing."""
     acceptances: Sequence[Acceptance] = ()
     """What acceptance rules say of them, where a rule was applied."""
     swept_keys: Sequence[str] = ()

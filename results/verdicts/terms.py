@@ -8,7 +8,7 @@ from typing import Literal
 
 from results.rows.ranking import Breach
 from results.stats.t_tests import Variance
-from results.verdicts.verdict import Unit
+from results.verdicts.verdict import CHOSEN_ON_THESE_SEEDS, OUTCOMES_KNOWN, Unit
 
 Blocks = Literal["artifact", "seed", "none"]
 """'artifact': runs that scored one trained artifact are pairs; 'seed': these, else runs of one seed."""
@@ -47,12 +47,21 @@ class Evidence:
     breaches: Mapping[str, Sequence[Breach]] | None = None
     """By configuration, why it may not be ranked, from `breaches_of`; None: as the rows say it of legality, budgets."""
     looked_at: Collection[str] = ()
-    """Configurations whose seeds were added to after a look: exploratory."""
+    """Configurations of which outcomes were known when these seeds were declared: exploratory."""
     own_seeds: bool = False
     """Nothing was declared, so each configuration counts with the seeds it has; `seeds` are not asked for."""
+    exploratory_because: str = ""
+    """Why all of them are exploratory for another reason: a further attempt, or terms chosen after the results."""
+    declared_alpha: float | None = None
+    """Of the search space, where the attempt has a part of it only."""
     family: int = 0
     """Configurations that the sweep compares once it is complete; those without a row count as p = 1."""
 
-    def is_exploratory(self, config: str) -> bool:
-        """Whether the seeds of this configuration had a part in choosing it, or in how many of them were run."""
-        return self.exploratory or config in self.looked_at
+    def why_exploratory(self, config: str) -> str:
+        """Why p-values of this configuration are not valid, or the empty string."""
+        reasons = (
+            CHOSEN_ON_THESE_SEEDS if self.exploratory else "",
+            self.exploratory_because,
+            OUTCOMES_KNOWN if config in self.looked_at and not self.exploratory else "",
+        )
+        return "; ".join(reason for reason in reasons if reason)

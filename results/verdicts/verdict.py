@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from results.rows.ranking import Breach, Measure, Ranking
+from results.stats.many_against_one import Correction
 
+CHOSEN_ON_THESE_SEEDS = "the choice was made on these very seeds"
+OUTCOMES_KNOWN = "the outcome of some of these seeds was known when they were declared"
+OTHER_TERMS = "its terms were chosen after the results were known"
 Unit = Literal["nats", "bpb"]
 Headline = Literal["better", "not shown", "cannot say", "infeasible"]
 SCORE_IN: dict[Unit, str] = {"nats": "val_loss", "bpb": "val_bpb"}
@@ -30,8 +35,24 @@ class Effect:
     difference: float
     low: float
     high: float
-    """Ends of the two-sided 95 % interval."""
+    """Ends of the interval at the level of the decision: it lies beyond the margin where the verdict is 'better'."""
     margin: float
+    error: float
+    """Standard error of the difference."""
+    at_least: float = -math.inf
+    """Lower bound of the gain; those of all configurations hold together with probability 1 - alpha."""
+    shrunken: float | None = None
+    """The difference with the candidate's mean drawn toward those of the others, since the best was selected."""
+
+    @property
+    def expected_gain(self) -> float:
+        """The gain to plan with: shrunken where there is a shrunken one."""
+        return -(self.difference if self.shrunken is None else self.shrunken)
+
+    def with_ends(self, critical: float, at_least: float) -> Effect:
+        """The same with an interval of so many standard errors to either side."""
+        half = critical * self.error
+        return replace(self, low=self.difference - half, high=self.difference + half, at_least=at_least)
 
 
 @dataclass(frozen=True)
@@ -48,9 +69,13 @@ class Verdict:
     conclusion: Literal["better", "not shown", "cannot say"]
     alpha: float
     exploratory: bool
-    """The same seeds chose the configuration, or more were added after a look: p is invalid; confirm on fresh ones."""
+    """p is not valid as evidence, for the reason below."""
+    exploratory_because: str = ""
+    """The same seeds chose the configuration, their outcomes were known, alpha is spent, or terms came afterwards."""
     sweep: str = ""
     """The sweep of the configuration, where it has one."""
+    declared_alpha: float | None = None
+    """Of the search space, where this attempt has a part of it only."""
     reason: str = ""
     """Why there is no verdict; then everything below is empty."""
     test: str = ""
@@ -73,12 +98,18 @@ class Verdict:
     p: float | None = None
     p_corrected: float | None = None
     num_comparisons: int = 1
+    correction: Correction = "holm"
+    """How p was corrected over the configurations of the sweep."""
+    interval_level: float | None = None
+    """Coverage of the interval of this comparison alone; higher the more configurations are compared."""
     correlation: float | None = None
     """Between the arms, where they were paired."""
     p_new_run_better: float | None = None
     """Probability that a new run of it scores better than a new run of the baseline, seeds drawn apart."""
     p_no_worse: float | None = None
-    """p of 'no worse than the baseline by the margin'."""
+    """p of 'no worse than the baseline by the margin', of this comparison alone."""
+    p_no_worse_corrected: float | None = None
+    """The same corrected over the configurations of the sweep."""
     sign_flip_p: float | None = None
     """Exact p without the normal assumption; None unless there are pairs enough to reach alpha."""
     bootstrap_bpb: tuple[float, float] | None = None
@@ -100,18 +131,54 @@ class Verdict:
         return "infeasible" if self.breaches else self.conclusion
 
     @property
+    def word(self) -> Headline | Literal["suggested"]:
+        """The headline for people: a gain that is exploratory is suggested, not better."""
+        return "suggested" if self.headline == "better" and self.exploratory else self.headline
+
+    @property
     def sentence(self) -> str:
         """The verdict in words for readers without statistics."""
         sentence = _of_scores(self)
+        if self.conclusion == "better" and (warning := few_seeds_warning(self)):
+            sentence += f" Warning: {warning}."
         if self.breaches:
             sentence = f"{self.config} is infeasible: {_listed(self.breaches)}. Its score alone: {sentence}"
         elif self.exploratory and self.bpb is not None:
-            sentence += " Exploratory: the choice was made on these very seeds; settle it with: "
-            sentence += self.settle or f"orchestrator confirm {self.sweep or 'NAME'}"
+            sentence += f" Exploratory: {self.exploratory_because}."
+            if self.exploratory_because == CHOSEN_ON_THESE_SEEDS:
+                sentence = f"{sentence[:-1]}; settle it with: "
+                sentence += self.settle or f"orchestrator confirm {self.sweep or 'NAME'}"
         if self.baseline_breaches:
             sentence += f"{'' if sentence.endswith('.') else '.'} {self.baseline} is itself infeasible"
             sentence += f" ({_listed(self.baseline_breaches)})."
         return sentence
+
+
+def percent(level: float | None) -> str:
+    """'99.7 %': as many digits as tell a high level from a higher one."""
+    if level is None:
+        return "95 %"
+    digits = max(0, math.ceil(-math.log10(1 - level)) - 2) if level < 1 else 0
+    return f"{100 * level:.{digits}f} %"
+
+
+LEAST_SEEDS = 3
+"""Seeds from which a spread says something; a 'better' from fewer is warned of."""
+
+
+def few_seeds_warning(verdict: Verdict) -> str:
+    """What a verdict on two runs has to be told with, or the empty string."""
+    fewest = min(verdict.n_candidate or LEAST_SEEDS, verdict.n_baseline or LEAST_SEEDS)
+    if fewest >= LEAST_SEEDS:
+        return ""
+    return f"from {fewest} seeds each: so few hardly show how far runs scatter; run at least {LEAST_SEEDS}"
+
+
+def selected_gain(verdict: Verdict) -> str:
+    """' (expect 0.01600: it was selected as the best of 6)': empty for one that was compared alone."""
+    if verdict.num_comparisons < 2 or verdict.bpb is None or verdict.bpb.shrunken is None:
+        return ""
+    return f" (expect {verdict.bpb.expected_gain:.5f}: it was selected as the best of {verdict.num_comparisons})"
 
 
 def _listed(breaches: Sequence[Breach]) -> str:
@@ -125,7 +192,7 @@ def _of_scores(verdict: Verdict) -> str:
     gain = -verdict.bpb.difference
     direction = "better" if gain >= 0 else "worse"
     measured = f"{verdict.config} scores {_amount(verdict, abs(gain))} {direction} than {verdict.baseline}"
-    which = "interval for all looks together" if verdict.looks else "95 % interval"
+    which = "interval for all looks together" if verdict.looks else f"{percent(verdict.interval_level)} interval"
     interval = f"{which} of the gain {-verdict.bpb.high:.5f} to {-verdict.bpb.low:.5f} {verdict.unit}"
     claim = f"a gain of more than {_margin(verdict)}" if verdict.bpb.margin else "a gain"
     shown = {"better": "suggested" if verdict.exploratory else "shown"}.get(verdict.conclusion, "not shown")
@@ -179,9 +246,9 @@ def _percent(probability: float) -> str:
 
 
 def _no_worse(verdict: Verdict) -> str:
-    """A loss that can be excluded, where a gain could not be shown, of one comparison, without correction."""
-    if verdict.conclusion == "better" or not verdict.bpb or not verdict.bpb.margin or verdict.p_no_worse is None:
+    """A loss that can be excluded, where a gain could not be shown."""
+    p = verdict.p_no_worse_corrected
+    if verdict.conclusion == "better" or not verdict.bpb or not verdict.bpb.margin or p is None or p >= verdict.alpha:
         return ""
-    if verdict.p_no_worse >= verdict.alpha:
-        return ""
-    return f" It is no worse by {_margin(verdict)}: p = {verdict.p_no_worse:.2g}."
+    corrected = " after correction" if verdict.num_comparisons > 1 else ""
+    return f" It is no worse by {_margin(verdict)}: p = {p:.2g}{corrected}."

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.test_lineage_techniques import SEEDS, told
+from tests.benchmarks.test_lineage_techniques import SEEDS, line_of
 from tests.trainer.stages.conftest import run
 from trainer.spec.budget import RESERVED_CODE_BYTES
 from trainer.spec.load import load_preset
@@ -77,14 +77,14 @@ def test_what_fitting_costs(tmp_path):
     print("\n| scales | bytes | multiplier |\n|---|---|---|")
     print(*(size_line(name, records) for name, records in arms.items()), sep="\n")
     print("\n| comparison | first, bpb | second, bpb | difference | 95 % interval | test |\n|---|---|---|---|---|---|")
-    print(told("floor against row_max, no limit", bpb(floor), bpb(unlimited), paired=True))
+    print(line_of("floor against row_max, no limit", bpb(floor), bpb(unlimited), paired=True))
     for share in SHARES:
         records = arms[f"row_max, fit to {share:.0%}"]
-        print(told(f"fit to {share:.0%} against no limit", bpb(records), bpb(unlimited), paired=True))
-    print(told("fit to the floor's bytes against the floor", bpb(same_bytes), bpb(floor), paired=True))
+        print(line_of(f"fit to {share:.0%} against no limit", bpb(records), bpb(unlimited), paired=True))
+    print(line_of("fit to the floor's bytes against the floor", bpb(same_bytes), bpb(floor), paired=True))
     plain = arms[f"row_max, fit to {SHARES[-1]:.0%}"]
-    print(told(f"fit to {SHARES[-1]:.0%}: late QAT that sees it against none", bpb(seen), bpb(plain), paired=False))
-    print(told("no limit: late QAT against none", bpb(qat), bpb(unlimited), paired=False))
+    print(line_of(f"fit to {SHARES[-1]:.0%}: late QAT that sees it against none", bpb(seen), bpb(plain), paired=False))
+    print(line_of("no limit: late QAT against none", bpb(qat), bpb(unlimited), paired=False))
     for records in (*(arms[f"row_max, fit to {share:.0%}"] for share in SHARES), seen):
         limits = [record.recipe["budget"]["artifact_bytes"] - RESERVED_CODE_BYTES for record in records]
         assert all(record.metric("export", "model_bytes") <= most for record, most in zip(records, limits, strict=True))

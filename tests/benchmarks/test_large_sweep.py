@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.analysis.comparison import print_comparison
+from orchestrator.analysis.print_comparison import print_comparison
 from orchestrator.analysis.sweep_table import print_table
 from orchestrator.space.configuration import baseline_of, identify
 from orchestrator.space.load_space import load_space
@@ -66,7 +66,9 @@ def test_the_table_of_10000_runs_takes_less_than_a_second(store, capsys, per, nu
 
 
 def test_the_verdicts_on_3333_configurations_take_less_than_four_seconds(store, capsys):
-    used_s = fastest_s(lambda: print_comparison(find_sweep(store, "large"), store, None, None, None, None, "text"))
+    used_s = fastest_s(
+        lambda: print_comparison(find_sweep(store, "large"), store, None, None, None, None, "text", explain=True)
+    )
     printed = capsys.readouterr().out
     with capsys.disabled():
         print(f"\ncompare over {NUM_CONFIGS:,} configurations: {used_s:.2f} s")

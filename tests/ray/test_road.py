@@ -106,7 +106,7 @@ def sweeps(tmp_path_factory) -> Sweeps:
 def undisturbed(sweeps):
     code, out = sweeps.run(*sweeps.sweep("inline", "--inline"))
     assert code == 0, out
-    assert "verdict:" in out
+    assert "details: orchestrator compare" in out
     return sweeps.rows("inline")
 
 

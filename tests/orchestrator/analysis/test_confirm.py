@@ -2,8 +2,9 @@
 
 import pytest
 
-from orchestrator.analysis.comparison import seed_line, verdict_lines
+from orchestrator.analysis.answer import answer_lines
 from orchestrator.analysis.confirm import confirmation_of, fresh_seeds, num_seeds_for, winner_of
+from orchestrator.analysis.explanation import seed_line
 from orchestrator.analysis.sweep_table import rows_of, table_of
 from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import open_sweep
@@ -38,8 +39,7 @@ def confirmed(sweep, num_seeds=4):
 
 def verdict_of(sweep) -> str:
     frame = rows_of(sweep)
-    table = table_of(sweep, frame)
-    return "\n".join(verdict_lines(sweep, frame, table))
+    return "\n".join(answer_lines(sweep, frame))
 
 
 def test_the_best_configuration_and_the_baseline_run_on_declared_fresh_seeds(sweep):
@@ -51,10 +51,12 @@ def test_the_best_configuration_and_the_baseline_run_on_declared_fresh_seeds(swe
 
 
 def test_only_the_confirmation_is_no_longer_exploratory(sweep):
-    assert "settle it with: orchestrator confirm ttt" in verdict_of(sweep)
+    first = verdict_of(sweep)
+    assert "that only suggests it: the choice was made on these very seeds" in first
+    assert "next:    orchestrator confirm ttt --num-seeds" in first
     sentence = verdict_of(confirmed(sweep))
     assert "is shown" in sentence
-    assert "xploratory" not in sentence
+    assert "suggests" not in sentence
 
 
 def test_asking_again_is_the_same_confirmation_and_other_seeds_are_refused(sweep):

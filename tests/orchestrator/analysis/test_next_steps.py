@@ -9,8 +9,9 @@ import sys
 import pytest
 from scipy import stats
 
-from orchestrator.analysis.confirm import confirmation_of
+from orchestrator.analysis.confirm import confirmation_of, winner_of
 from orchestrator.analysis.next_steps import _gain_of_more, next_steps
+from orchestrator.analysis.sweep_table import rows_of
 from orchestrator.space.load_space import load_space
 from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import find_sweep, open_sweep
@@ -93,7 +94,7 @@ def take(store, step) -> None:
     words = shlex.split(step.command)
     if step.kind == "confirm":
         sweep = find_sweep(store, step.sweep)
-        winner = next(item for item in sweep.asked() if item.id == words[words.index("--config") + 1])
+        winner = winner_of(sweep, rows_of(sweep))
         return leave_runs(open_sweep(store, confirmation_of(sweep, winner, len(step.seeds)), purpose="confirm"), near)
     warm_start = [after for word, after in itertools.pairwise(words) if word == "--warm-start"]
     space = load_space(words[2], trials=int(words[words.index("--trials") + 1]), warm_start=warm_start)

@@ -7,8 +7,8 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.analysis.comparison import verdict_lines
-from orchestrator.analysis.sweep_table import rows_of, table_of
+from orchestrator.analysis.answer import answer_lines
+from orchestrator.analysis.sweep_table import rows_of
 from orchestrator.commands.app import app
 from orchestrator.status.progress import Overview
 from orchestrator.sweep.open_queue import queue_of
@@ -61,7 +61,7 @@ def report_of(sweep):
 
 def test_where_every_configuration_breaks_a_limit_the_summary_says_which(too_slow):
     frame = rows_of(too_slow)
-    lines = "\n".join(verdict_lines(too_slow, frame, table_of(too_slow, frame)))
+    lines = "\n".join(answer_lines(too_slow, frame))
     assert "5 configurations beside the baseline are complete and none may be ranked" in lines
     assert "5 break the limit eval_s <= 2 (constraints)" in lines
 
@@ -73,8 +73,8 @@ def test_where_every_configuration_breaks_a_limit_the_report_has_no_winner(too_s
 
 
 def test_compare_never_calls_an_infeasible_configuration_better(too_slow):
-    printed = said(too_slow, "compare", too_slow.name)
-    assert printed.count("INFEASIBLE") == 5
+    printed = said(too_slow, "compare", too_slow.name, "--explain")
+    assert printed.count("infeasible: ttt.") == 5
     assert "BETTER" not in printed
     assert "eval_s 5 exceeds the limit 2 (constraints)" in printed
     rows = json.loads(said(too_slow, "compare", too_slow.name, "--format", "json"))
@@ -84,7 +84,7 @@ def test_compare_never_calls_an_infeasible_configuration_better(too_slow):
 
 def test_on_the_live_screen_an_infeasible_configuration_is_never_best(too_slow):
     best = Overview(too_slow, queue_of(too_slow)).picture(()).best
-    assert best.startswith("val_bpb 3.0015 ± 0.0007 bits per byte (n = 2)  baseline")
+    assert best.startswith("val_bpb 3.0015 bits per byte (sd 0.0007, n = 2)  baseline")
     assert best.endswith("(5 infeasible left out)")
 
 
@@ -105,7 +105,7 @@ def test_the_report_ranks_by_the_metric_as_the_table_does(longest):
 
 def test_the_live_screen_ranks_by_the_metric_and_names_it_with_its_unit(longest):
     picture = Overview(longest, queue_of(longest)).picture(())
-    assert picture.best.startswith("eval_s 9.0000 ± 0.0000 s (n = 2)")
+    assert picture.best.startswith("eval_s 9.0000 s (sd 0.0000, n = 2)")
     assert picture.baseline.startswith("eval_s 1.0000")
 
 

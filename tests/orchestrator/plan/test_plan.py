@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from orchestrator.plan.detectable_effect import spread_of
 from orchestrator.plan.estimate import make_plan, plan_here
 from orchestrator.plan.makespan import INLINE_START_S, START_S, makespan_s
 from orchestrator.plan.plan import Resources
@@ -18,8 +19,9 @@ from orchestrator.plan.table import plan_rows, plan_text, run_rows, runs_text
 from orchestrator.space.configuration import baseline_of
 from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import open_sweep
-from results.stats.blocks import sd_between_pairs
-from results.stats.power import Design, design_of, seeds_needed
+from results.stats.power import Design, design_of, seeds_needed, upper_sd
+from results.stats.t_tests import Block
+from results.verdicts.preset_spreads import spread_of_preset
 from results.verdicts.published_records import seed_sd_bpb
 from tests.orchestrator.spaces import TEXTS, TTT, leave_runs, record_of, space_of
 from tests.outcomes import stage_outcome
@@ -308,26 +310,38 @@ def text_of(plan, gain_bpb=None) -> str:
     return console.export_text()
 
 
-def test_before_any_run_the_spread_is_that_of_the_published_records(tmp_path, store):
+def planned_sd(between: Block | None = None) -> float:
+    known = spread_of_preset("tiny", between)
+    return upper_sd(known.sd_bpb, known.df)
+
+
+def test_before_any_run_the_spread_is_what_is_known_of_the_preset_as_an_estimate(tmp_path, store):
     plan = make_plan(space_of(tmp_path, MUON), store, TEXTS, "")
-    assert plan.evidence.design == design_of(None, 4, 2, seed_sd_bpb(), 0.01, adaptive=True)
-    assert "the median of the published records" in text_of(plan)
+    assert plan.evidence.design == design_of(None, 4, 2, planned_sd(), 0.01, adaptive=True)
+    assert planned_sd() > 1.1 * spread_of_preset("tiny", None).sd_bpb
+    assert "an estimate with 21 degrees of freedom, so the plan takes its upper bound" in text_of(plan)
+
+
+def test_of_a_preset_that_nobody_measured_the_published_records_say_the_spread(tmp_path, store):
+    spread = spread_of(space_of(tmp_path, MUON).model_copy(update={"preset": "baseline"}), None, store.root)
+    assert (spread.sd_bpb, spread.df, spread.planned_bpb) == (seed_sd_bpb(), None, seed_sd_bpb())
+    assert "the median of the published records" in spread.source
 
 
 def test_the_minimum_detectable_effect_is_shown_for_the_planned_seeds_and_for_more(tmp_path, store):
     plan = make_plan(space_of(tmp_path, ROPE), store, TEXTS, "")
-    design = Design("paired", 5, sd_between_pairs(seed_sd_bpb(), 0.5), 0.01, num_comparisons=2, num_arms=3)
+    design = Design("paired", 5, planned_sd("seed"), 0.01, num_comparisons=2, num_arms=3)
     assert plan.evidence.design == design
-    text = text_of(plan, gain_bpb=0.001)
+    text = text_of(plan, gain_bpb=0.05)
     assert f"5 seeds detect a gain of {design.minimum_detectable_effect():.4f} bits per byte beyond the margin" in text
-    needed = seeds_needed(0.001, "seed", 2, design.sd, 0.01)
+    needed = seeds_needed(0.05, "seed", 2, design.sd, 0.01)
     assert f"takes {needed} seeds of each configuration" in text
     assert plan_rows(plan)[-1]["minimum_detectable_effect_bpb"] == pytest.approx(design.minimum_detectable_effect())
 
 
 def test_the_baseline_met_again_in_a_grid_is_no_rival(tmp_path, store):
     plan = make_plan(space_of(tmp_path, ROPE.replace("50000.0", "10000.0") + UNPAIRED), store, TEXTS, "")
-    assert plan.evidence.design == design_of(None, 1, 5, seed_sd_bpb(), 0.01, adaptive=False)
+    assert plan.evidence.design == design_of(None, 1, 5, planned_sd(), 0.01, adaptive=False)
     assert plan.total_runs == 2 * 5
 
 
@@ -336,9 +350,10 @@ def test_runs_of_the_same_preset_tell_the_spread_better_than_the_records(tmp_pat
     leave_runs(open_sweep(store.root, space), lambda run: 2.0 + 0.1 * run.seed)
     spread = make_plan(space, store, TEXTS, "").evidence.spread
     assert spread.sd_bpb == pytest.approx(0.1 * 2.5**0.5)  # seeds 1 to 5
-    assert spread.source == "measured in sweep space, 12 degrees of freedom"
+    assert (spread.source, spread.df) == ("measured in sweep space", 12)
+    assert spread.planned_bpb == pytest.approx(upper_sd(spread.sd_bpb, 12))
     other = space_of(tmp_path, ROPE + UNPAIRED, overrides={"budget.train_steps": 150})
-    assert make_plan(other, store, TEXTS, "").evidence.spread.sd_bpb == seed_sd_bpb()
+    assert make_plan(other, store, TEXTS, "").evidence.spread.sd_bpb == 0.0238
 
 
 def test_the_spread_of_pairs_by_seed_is_measured_in_earlier_sweeps(tmp_path, store):
@@ -347,6 +362,7 @@ def test_the_spread_of_pairs_by_seed_is_measured_in_earlier_sweeps(tmp_path, sto
     spread = make_plan(space, store, TEXTS, "").evidence.spread
     differences = [0.1 * index * np.arange(1, 6) for index in (1, 2)]
     assert spread.sd_bpb == pytest.approx(np.mean([one.var(ddof=1) for one in differences]) ** 0.5)
+    assert spread.df == 4  # both share the baseline's five runs
 
 
 def test_a_shared_variance_says_in_the_plan_what_it_costs(tmp_path, store):

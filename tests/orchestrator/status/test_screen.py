@@ -12,7 +12,7 @@ from orchestrator.sweep.live import SlotPicture, SweepPicture
 
 def picture(done: int = 3, failed: int = 0) -> SweepPicture:
     slots = (SlotPicture(0, "train  abc-s1  step 10", 0.25), SlotPicture(1, "waiting for a run"))
-    return SweepPicture("ttt", done, 21, failed, "2.3 ± 0.1 (n = 3)", "2.4", slots, 65.0, 120.0)
+    return SweepPicture("ttt", done, 21, failed, "2.3 (sd 0.1, n = 3)", "2.4", slots, 65.0, 120.0)
 
 
 def drawn(content, width: int = 100) -> str:
@@ -24,7 +24,7 @@ def drawn(content, width: int = 100) -> str:
 def test_the_panel_is_one_screen_with_runs_best_slots_and_time():
     text = drawn(panel(picture()))
     assert len(text.splitlines()) <= 20
-    for part in ("3 of 21 runs done", "2.3 ± 0.1", "step 10", "waiting for a run", "1 min 05 s elapsed", "2 min 00 s"):
+    for part in ("3 of 21 runs done", "sd 0.1", "step 10", "waiting for a run", "1 min 05 s elapsed", "2 min 00 s"):
         assert part in text
 
 
@@ -44,7 +44,7 @@ def test_without_a_terminal_a_line_per_finished_run():
 
 def test_numbers_are_written_as_people_write_them():
     assert short(0.0009099942) == "0.00091"
-    assert spread([1.0, 3.0]) == "2.0000 ± 1.4142 bits per byte (n = 2)"
+    assert spread([1.0, 3.0]) == "2.0000 bits per byte (sd 1.4142, n = 2)"
     assert spread([1.0]) == "1.0000 bits per byte (n = 1)"
 
 

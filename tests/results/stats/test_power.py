@@ -8,7 +8,7 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from results.stats.own_variance import ARM_PRIOR_DF, PAIRS_PRIOR_DF, OwnVariance, satterthwaite_df
-from results.stats.power import Design, design_of, seeds_needed
+from results.stats.power import Design, design_of, seeds_needed, upper_sd
 from results.stats.race_rule import RaceBatch, RaceRule
 from results.stats.sequential import Looks
 from results.stats.shared_variance import SharedVariance
@@ -139,3 +139,16 @@ def test_a_race_needs_a_few_seeds_more_at_most_than_one_look_would():
     race = seeds_needed(2.0, None, 10, 1.0, 0.01, first_look=3)
     assert fixed <= race <= fixed + 5
     assert not Design("race", 2, 1.0, 0.01).has_enough_seeds
+
+
+@pytest.mark.parametrize("block", ["artifact", None])
+@pytest.mark.parametrize("df", [2, 10])
+def test_a_promised_power_of_80_percent_is_kept_on_average_where_the_sd_is_an_estimate(block, df):
+    """The promised gain of each of 400 plans, against the power that the test has for it at the true sd of 1."""
+    measured = np.sqrt(np.random.default_rng(0).chisquare(df, 400) / df)
+    true = design_of(block, 1, 5, 1.0, 0.01)
+    smallest = true.minimum_detectable_effect()  # of a plan with sd 1; that of another is in proportion
+    kept = np.mean([true.power(smallest * upper_sd(sd, df)) for sd in measured])
+    naive = np.mean([true.power(smallest * sd) for sd in measured])
+    assert kept > 0.8 > 0.77 > naive
+    assert np.mean([upper_sd(sd, df) >= 1 for sd in measured]) == pytest.approx(0.8, abs=0.05)

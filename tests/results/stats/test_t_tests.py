@@ -9,13 +9,11 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import stdtr
 from statsmodels.regression.linear_model import OLS
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_ind
 
 from results.stats.shared_variance import SharedVariance
 from results.stats.t_tests import (
     NoVerdict,
-    holm,
     moderated_t,
     no_worse_p,
     one_sample_t,
@@ -183,8 +181,3 @@ def test_no_worse_is_the_second_of_the_two_one_sided_tests_of_statsmodels():
     assert no_worse_p(welch_t(a, b), 0.1) == pytest.approx(theirs, abs=1e-12)
     lower = stats.ttest_ind(a, b + 0.1, equal_var=False, alternative="less").pvalue
     assert no_worse_p(welch_t(a, b), 0.1) == pytest.approx(lower, abs=1e-12)
-
-
-@pytest.mark.parametrize("p_values", [[0.2], [0.04, 0.01, 0.04, 1.0, 0.03], [0.5, 0.5, 0.0]])
-def test_holms_correction_is_that_of_statsmodels(p_values):
-    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1], abs=1e-12)

@@ -14,6 +14,7 @@ from results.stats.t_tests import paired_t, welch_t
 from results.verdicts.compare import compare
 from results.verdicts.published_records import load_records, record_losses
 from results.verdicts.terms import Evidence, Terms
+from results.verdicts.verdict import selected_gain
 from tests.results.sweeps import LN2, TOKENS_PER_BYTE, frame, row
 from trainer.spec.errors import UserError
 
@@ -325,3 +326,39 @@ def test_an_infeasible_baseline_is_a_measure_all_the_same_and_that_is_said():
     assert verdict.headline == "better"
     assert verdict.sentence.endswith("base is itself infeasible (a run is not known to be within its budget of bytes "
                                      "and seconds).")  # fmt: skip
+
+
+@pytest.mark.parametrize("terms", [Terms(0.02), Terms(0.02, variance="shared"), Terms(0.02, blocks="seed")])
+def test_no_interval_clears_the_margin_beside_not_shown(terms):
+    """Sixty sweeps of six configurations whose gains are near the margin."""
+    dice = np.random.default_rng(3)
+    for _ in range(60):
+        scores = {f"c{i}": 2.0 - 0.02 * i + 0.01 * dice.normal(size=3) for i in range(7)}
+        for verdict in compare(frame(*swept(scores)), "c0", terms):
+            assert (-verdict.bpb.high > 0.02) == (verdict.conclusion == "better")
+            assert (verdict.bpb.at_least >= 0.02) == (verdict.conclusion == "better")
+
+
+def test_a_declared_shared_variance_is_corrected_by_dunnett():
+    shared, own = (compare(frame(*swept(CALM)), "base", Terms(variance=v)) for v in ("shared", "own"))
+    assert [{verdict.correction for verdict in verdicts} for verdicts in (shared, own)] == [{"dunnett"}, {"holm"}]
+    assert shared[0].p_corrected < 4 * shared[0].p
+
+
+def test_the_best_of_ten_equal_configurations_is_drawn_back_to_the_others():
+    noise = np.random.default_rng(4).normal(2.0, 0.01, size=(11, 4))
+    verdicts = compare(frame(*swept(dict(zip("abcdefghijk", noise, strict=True)))), "a")
+    best = min(verdicts, key=lambda verdict: verdict.bpb.difference)
+    others = np.mean([verdict.bpb.difference for verdict in verdicts])
+    assert abs(best.bpb.shrunken - others) < 0.5 * abs(best.bpb.difference - others)
+    assert "it was selected as the best of 10" in selected_gain(best)
+
+
+def test_no_worse_is_corrected_over_the_sweep():
+    rows = [*arm("base", BASELINE, ["x", "y", "z"])]
+    for name, shift in (("a", 0.001), ("b", 0.002), ("c", 0.5)):
+        rows += arm(name, [score + shift + 0.001 * n for n, score in enumerate(BASELINE)], ["x", "y", "z"])
+    a, b, _ = compare(frame(*rows), "base", Terms(0.05))
+    assert a.p_no_worse_corrected == pytest.approx(3 * a.p_no_worse)
+    assert "after correction" in a.sentence
+    assert 2 * b.p_no_worse <= b.p_no_worse_corrected

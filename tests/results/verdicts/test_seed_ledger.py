@@ -63,16 +63,15 @@ def test_the_best_three_of_five_seeds_are_refused(ledger):
     assert ledger.objection("second", "bbbb") == ""
 
 
-def test_fresh_seeds_and_repeated_ones_are_not_objected_to_but_more_seeds_after_a_look_are_marked(ledger):
+def test_fresh_and_repeated_seeds_are_no_selection_but_repeated_ones_were_known_beforehand(ledger):
     ledger.declare("first", "aaaa", [1, 2])
     ran(ledger, "first", "aaaa", 1, 2)
     for sweep, seeds in {"same": [1, 2], "fresh": [7, 8], "more": [1, 2, 3, 7, 8]}.items():
         ledger.declare(sweep, "aaaa", seeds)
         assert ledger.objection(sweep, "aaaa") == ""
         ran(ledger, sweep, "aaaa", *(seeds if sweep == "fresh" else ()))
-    assert [ledger.extended(sweep, "aaaa") for sweep in ("first", "same", "fresh", "more")] == [
-        False, False, False, True
-    ]  # fmt: skip
+    known = [ledger.known_beforehand(sweep, "aaaa") for sweep in ("first", "same", "fresh", "more")]
+    assert known == [False, True, False, True]
 
 
 def test_a_confirmation_needs_fresh_seeds(ledger):

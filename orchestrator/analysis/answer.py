@@ -1,0 +1,270 @@
+"""The answer of a sweep for people: one table, one sentence, and the one next command with its cost and chance.
+
+The end of a sweep and `orchestrator compare` print the same; what stands behind it is in `explanation`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.analysis.comparison import verdicts_of
+from orchestrator.analysis.next_steps import Step, next_steps
+from orchestrator.analysis.sweep_table import PIPED_WIDTH, baseline_of, ranking_of, table_of
+from orchestrator.output import say
+from orchestrator.space.configuration import label
+from orchestrator.sweep.sweep import Sweep
+from orchestrator.sweep.sweep_attempts import attempt_lines
+from results.rows.tables import breaches_of, why_none_is_ranked
+from results.verdicts.attempts import Attempt
+from results.verdicts.verdict import Verdict, few_seeds_warning, other_order, selected_gain
+from trainer.spec.units import human_seconds
+
+MOST_SHOWN = 20
+"""Configurations in the table; --explain and --format json have all."""
+MOST_REASONS = 5
+"""Different reasons that are printed of infeasible configurations."""
+STYLES = {"BETTER": "bold green", "suggested": "green", "infeasible": "dim", "cannot say": "dim"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Verdicts in the order of the ranking, with what is needed to print them."""
+
+    sweep: Sweep
+    frame: pd.DataFrame
+    table: pd.DataFrame
+    verdicts: Sequence[Verdict]
+    labels: Mapping[str, str]
+    attempts: Sequence[Attempt]
+    declared: Mapping[str, Verdict]
+    """By the declared terms, where the answer is by others; else empty."""
+
+    @property
+    def best(self) -> Verdict | None:
+        """Of the best ranked configuration; None while none is ranked."""
+        ranked = set(self.table.loc[self.table["rank"].notna() & ~self.table["is_baseline"], "config"])
+        return next((verdict for verdict in self.verdicts if verdict.config in ranked), None)
+
+    def name(self, config: str) -> str:
+        """The label of a configuration; of one from elsewhere its name."""
+        return self.labels.get(config, config)
+
+    def named(self, text: str) -> str:
+        """A text with labels in place of identities."""
+        for config, name in self.labels.items():
+            text = text.replace(config, name)
+        return text
+
+
+def answer_of(sweep: Sweep, frame: pd.DataFrame, table: pd.DataFrame, attempts: Sequence[Attempt] = ()) -> Answer:
+    """By the terms that the sweep declared."""
+    return make_answer(sweep, frame, table, verdicts_of(sweep, frame), attempts)
+
+
+def make_answer(
+    sweep: Sweep,
+    frame: pd.DataFrame,
+    table: pd.DataFrame,
+    verdicts: Sequence[Verdict],
+    attempts: Sequence[Attempt] = (),
+    declared: Sequence[Verdict] = (),
+) -> Answer:
+    """By any terms; `declared` are the verdicts by the declared ones, if these are others."""
+    order = {config: place for place, config in enumerate(table["config"])}
+    ordered = sorted(verdicts, key=lambda verdict: order[verdict.config])
+    labels = {item.id: label(item, sweep.space) for item in sweep.asked()}
+    labels[baseline_of(sweep)] = "the baseline"
+    return Answer(sweep, frame, table, ordered, labels, attempts, {verdict.config: verdict for verdict in declared})
+
+
+def print_answer(answer: Answer, console: Console, next_command: bool = True) -> None:
+    """Table, sentence, next command."""
+    for line in heading_lines(answer):
+        say(console, line, indent=0)
+    if answer.verdicts:
+        console.print()
+        console.print(answer_table(answer), width=None if console.is_terminal else PIPED_WIDTH)
+    for line in (*footnotes(answer), ""):
+        say(console, line, "dim", indent=0)
+    say(console, sentence(answer), "bold", indent=0)
+    if next_command:
+        for line in next_lines(answer):  # never broken: a command is to be copied
+            console.print(line, soft_wrap=True)
+
+
+def heading_lines(answer: Answer) -> Iterator[str]:
+    """The description, other attempts, the baseline, and what a gain has to be."""
+    sweep, ranking = answer.sweep, ranking_of(answer.sweep)
+    yield sweep.space.description or sweep.name
+    yield from attempt_lines(list(answer.attempts), sweep.name)
+    row = answer.table[answer.table["is_baseline"]]
+    if len(row) and pd.notna(row.iloc[0]["mean"]):
+        first = row.iloc[0]
+        sd = f", sd {first['sd']:.5f}" if pd.notna(first["sd"]) else ""
+        seeds = f"{first['n']} seed{'s' if first['n'] != 1 else ''}"
+        yield f"Baseline: mean {ranking.metric} {first['mean']:.5f} over {seeds}{sd}."
+    if note := other_order(ranking):
+        yield note
+    tested = next((verdict for verdict in answer.verdicts if verdict.bpb is not None), None)
+    if tested is not None and tested.bpb is not None:
+        nats = "" if tested.nats is None else f" ({tested.nats.margin:.4g} nats)"
+        margin = f"; more than {tested.bpb.margin:.5f}{nats} counts" if tested.bpb.margin else ""
+        against = "" if tested.baseline == baseline_of(sweep) else f" over {answer.name(tested.baseline)}"
+        num = tested.num_comparisons
+        together = f"for all {num} together" if num > 1 else "for the one comparison"
+        yield f"Gain{against} in bits per byte, positive is better{margin}; alpha = {tested.alpha:.4g} {together}."
+
+
+def answer_table(answer: Answer) -> Table:
+    """A row per configuration, as far as a screen is long."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("configuration", overflow="fold")
+    for head in ("gain", "interval", "p", "verdict"):
+        table.add_column(head, justify="left" if head == "verdict" else "right", no_wrap=True)
+    if answer.declared:
+        table.add_column("as declared", no_wrap=True)
+    for verdict in answer.verdicts[:MOST_SHOWN]:
+        word = word_of(verdict)
+        cells: list[Text | str] = [
+            Text(answer.name(verdict.config)),
+            *_numbers(verdict),
+            Text(word, style=STYLES.get(word.strip(" *"), "")),
+        ]
+        if answer.declared:
+            declared = answer.declared.get(verdict.config)
+            cells.append(Text("" if declared is None else word_of(declared)))
+        table.add_row(*cells)
+    return table
+
+
+def word_of(verdict: Verdict) -> str:
+    """The verdict in a word or two: 'suggested' is a gain that is exploratory; a star warns of few seeds."""
+    word = "BETTER" if verdict.word == "better" else verdict.word
+    return f"{word} *" if verdict.headline == "better" and few_seeds_warning(verdict) else word
+
+
+def _numbers(verdict: Verdict) -> tuple[str, str, str]:
+    if verdict.bpb is None:
+        return "", "", ""
+    p = verdict.p if verdict.p_corrected is None else verdict.p_corrected
+    interval = f"{-verdict.bpb.high:+.4f} to {-verdict.bpb.low:+.4f}"
+    return f"{-verdict.bpb.difference:+.5f}", interval, f"{p:.2g}"
+
+
+def footnotes(answer: Answer) -> Iterator[str]:
+    """Each reason once, with how many configurations it concerns."""
+    more = len(answer.verdicts) - MOST_SHOWN
+    if more > 0:
+        yield f"and {more:,} more: {answer.sweep.command('compare', '--explain')}"
+    yield from _infeasible(answer)
+    reasons = Counter(verdict.reason for verdict in answer.verdicts if verdict.reason)
+    said = answer.best.reason if answer.best else ""
+    for reason, count in reasons.items():
+        if reason != said or count > 1:
+            told = "as said below" if reason == said else answer.named(reason)
+            yield f"cannot say ({_counted(count)}): {told}"
+    for reason, count in _exploratory(answer).items():
+        yield f"suggested, no evidence yet ({_counted(count)}): {reason}"
+    warnings = {few_seeds_warning(verdict) for verdict in answer.verdicts if verdict.headline == "better"}
+    for warning in sorted(warnings - {""}):
+        yield f"* {warning}"
+
+
+def _infeasible(answer: Answer) -> Iterator[str]:
+    """Which limit is broken, each once; of many different ones the first few."""
+    reasons = Counter("; ".join(map(str, verdict.breaches)) for verdict in answer.verdicts if verdict.breaches)
+    for reason, count in list(reasons.items())[:MOST_REASONS]:
+        yield f"infeasible ({_counted(count)}): {reason}"
+    if len(reasons) > MOST_REASONS:
+        yield f"infeasible for the like reasons: {sum(list(reasons.values())[MOST_REASONS:]):,} more"
+
+
+def _exploratory(answer: Answer) -> Counter[str]:
+    """Reasons that the sentence on the best does not say already."""
+    said = answer.best.exploratory_because if answer.best and answer.best.word == "suggested" else ""
+    suggested = [verdict for verdict in answer.verdicts if verdict.word == "suggested"]
+    return Counter(one.exploratory_because for one in suggested if one.exploratory_because != said)
+
+
+def _counted(count: int) -> str:
+    return f"{count:,} configuration{'s' if count != 1 else ''}"
+
+
+def sentence(answer: Answer) -> str:
+    """The answer in plain English."""
+    best = answer.best
+    if best is None:
+        if not answer.verdicts:
+            return "Nothing was compared: the sweep has the baseline alone."
+        return f"Cannot say: {why_none_is_ranked(answer.table, breaches_of(answer.frame, ranking_of(answer.sweep)))}."
+    name, against = answer.name(best.config), answer.name(best.baseline)
+    if best.bpb is None:
+        metric, reason = ranking_of(answer.sweep).metric, answer.named(best.reason)
+        return f"Cannot say whether {name}, the best by {metric}, is better: {reason}."
+    gain, margin = -best.bpb.difference, best.bpb.margin
+    counts = f"the {margin:.5f} that counts" if margin else "0"
+    if best.headline == "better":
+        return _of_better(answer, best, name, against, counts)
+    if gain <= margin:
+        so_far = f"gains {gain:.5f} bits per byte" if gain >= 0 else f"is {-gain:.5f} bits per byte worse"
+        return f"Nothing beats {against} by more than {counts}: {name}, the best, {so_far}."
+    low, high = f"{-best.bpb.high:+.5f}", f"{-best.bpb.low:+.5f}"
+    return (
+        f"Not shown: {name} looks {gain:.5f} bits per byte better than {against}{selected_gain(best)}, but runs "
+        f"scatter so much that its true gain may be anything from {low} to {high}; all of that would have to be more "
+        f"than {counts}."
+    )
+
+
+def _of_better(answer: Answer, best: Verdict, name: str, against: str, counts: str) -> str:
+    assert best.bpb is not None
+    gain, others = -best.bpb.difference, sum(word_of(verdict) == word_of(best) for verdict in answer.verdicts) - 1
+    also = f" (so {'does' if others == 1 else 'do'} {others} other{'s' if others > 1 else ''})" if others else ""
+    if best.exploratory:
+        return (
+            f"{name} looks {gain:.5f} bits per byte better than {against}{selected_gain(best)}, more than "
+            f"{counts}{also}; but that only suggests it: {best.exploratory_because}."
+        )
+    return (
+        f"{name} is better than {against} by {gain:.5f} bits per byte{selected_gain(best)}; that it gains more than "
+        f"{counts} is shown{also}."
+    )
+
+
+def next_lines(answer: Answer) -> list[str]:
+    """The one command that is worth most, with its cost and chance, and where the rest is told."""
+    sweep = answer.sweep
+    steps = [] if sweep.is_locked() else next_steps(sweep.store, [sweep])
+    order = {"finish": 0, "confirm": 1, "search": 2}
+    step = min(steps, key=lambda one: order[one.kind], default=None)
+    shown = answer.best is not None and answer.best.headline == "better" and not answer.best.exploratory
+    if step is None or (shown and step.kind == "search"):
+        lines = [f"next:    {sweep.command('report')}", "         one page with figures, costs and how to repeat it"]
+    else:
+        lines = [f"next:    {step.command}", f"         {_cost(step)}"]
+    return [*lines, f"details: {sweep.command('compare', '--explain')}"]
+
+
+def _cost(step: Step) -> str:
+    seconds = "time not known" if step.seconds is None else f"about {human_seconds(step.seconds)}"
+    hours = f", {step.gpu_hours:.2f} GPU-hours" if step.gpu_hours else ""
+    runs = f"{step.runs} run{'s' if step.runs != 1 else ''}, {seconds} of computing{hours}"
+    if step.kind == "confirm" and step.chance is not None:
+        shows = "suggests (alpha is spent; declare compare.attempts next time)" if step.exploratory else "shows"
+        return f"{runs}; {shows} the gain on fresh seeds with a chance of {step.chance:.0%}"
+    if step.value_bpb is not None:
+        return f"{runs}; expected gain {step.value_bpb:.5f} bits per byte"
+    return runs
+
+
+def answer_lines(sweep: Sweep, frame: pd.DataFrame) -> list[str]:
+    """Everything but the table, as lines."""
+    answer = answer_of(sweep, frame, table_of(sweep, frame))
+    return [*heading_lines(answer), *footnotes(answer), sentence(answer), *next_lines(answer)]
