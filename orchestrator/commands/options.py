@@ -44,6 +44,9 @@ Policy = Annotated[
 ]
 TableFormat = Annotated[Literal["text", "csv", "json", "parquet", "md"], typer.Option("--format")]
 
+LONGEST_SHOWN = 60
+"""Characters of a wrong argument that its message repeats."""
+
 
 def parse_seeds(text: str | None) -> list[int] | None:
     """'1337,42' as [1337, 42]; None when none are given. Raises UserError."""
@@ -52,4 +55,5 @@ def parse_seeds(text: str | None) -> list[int] | None:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise UserError(f"--seeds {text} is not a list of whole numbers; for example: --seeds 1337,42,2025") from None
+        shown = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+        raise UserError(f"--seeds {shown} is not a list of whole numbers; for example: --seeds 1337,42,2025") from None

@@ -7,6 +7,7 @@ Ray.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from orchestrator.sweep.sweep_attempts import attempts_of, level_of, planned_att
 from results.rows.read import read_rows
 from results.rows.tables import is_finished, per_run
 from results.stats.blocks import UNKNOWN_CORRELATION, sd_between_pairs
-from results.stats.power import Design, design_of, seeds_needed, upper_sd
+from results.stats.power import MOST_RACED, MOST_SEEDS, Design, design_of, seeds_needed, upper_sd
 from results.stats.shared_variance import SharedVariance
 from results.stats.t_tests import SHARED_COST, Block, Variance
 from results.verdicts.arms import independent_scores, paired_differences
@@ -47,6 +48,7 @@ TESTS = {
 }
 
 
+NEVER = "cannot be shown with any number of seeds up to {most:,}"
 BETWEEN: dict[Block | None, str] = {None: "seeds", "artifact": "pairs on one artifact", "seed": "pairs of one seed"}
 
 
@@ -212,6 +214,8 @@ def evidence_lines(evidence: Evidence, gain_bpb: float | None = None) -> list[st
         )
     if smallest_bpb is None:
         lines.append(f"{design.n} seed is not enough for a test: a variance needs at least 2")
+    elif math.isinf(smallest_bpb):
+        lines.append(f"{design.n} seeds cannot show any gain ({test}, alpha {design.alpha:g}{correction})")
     else:
         lines.append(
             f"{design.n} seeds detect a gain of {smallest_bpb:.4f} bits per byte beyond the margin "
@@ -231,6 +235,7 @@ def evidence_lines(evidence: Evidence, gain_bpb: float | None = None) -> list[st
         )
     if gain_bpb is not None:
         needed = evidence.seeds_for(gain_bpb)
-        seeds = f"{needed} seeds" if needed else "more than 1000 seeds"
-        lines.append(f"a gain of {gain_bpb:g} beyond the margin takes {seeds} of each configuration")
+        most = MOST_SEEDS if evidence.first_look is None else MOST_RACED
+        answer = f"takes {needed} seeds of each configuration" if needed else NEVER.format(most=most)
+        lines.append(f"a gain of {gain_bpb:g} beyond the margin {answer}")
     return lines

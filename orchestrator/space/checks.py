@@ -6,12 +6,16 @@ combination. A complaint comes with the path of the part it is about.
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from orchestrator.space.bounds import MOST_SEEDS, complaints_about_size
 from orchestrator.space.configuration import identify, short_of
-from orchestrator.space.parameter import Parameter, wanted_values
+from orchestrator.space.parameter import Parameter, is_among, wanted_values
 from orchestrator.space.search_space import MOST_PROBES, SearchSpace
 from orchestrator.space.sections import Race, Rungs
 from results.rows.row import COLUMN_TYPES, SCORED_TEXT
@@ -36,6 +40,8 @@ DIAGNOSED = {
 """Numbers that the stage `diagnose` measures, and what switches them on."""
 TEXT_KEYS = ("data.source", "data.folder", "data.tokenizer", "data.val_bytes")
 """Keys that name the text itself: scores on different texts cannot be compared."""
+MOST_LISTED = 20
+"""Values that one message spells out."""
 Complaint = tuple[str, tuple[str, ...]]
 
 
@@ -47,6 +53,8 @@ def complaints_about(space: SearchSpace, known_base: bool, whole: bool) -> Itera
     Raises graphlib.CycleError if the `when` of parameters refer to each other in a circle.
     """
     yield from _about_names(space)
+    oversized = list(complaints_about_size(space))
+    yield from oversized
     yield from _about_seeds(space)
     yield from _about_baseline(space, known_base)
     when = list(_about_when(space))
@@ -59,7 +67,7 @@ def complaints_about(space: SearchSpace, known_base: bool, whole: bool) -> Itera
         yield from _about_emptiness(space)
     for key in space.parameters:
         yield from _about_key(key, space.parameters[key])
-    if known_base and not when:
+    if known_base and not when and not oversized:
         faults = list(_about_recipes(space, whole))
         yield from faults or _about_rungs(space)
 
@@ -81,11 +89,14 @@ def _no_column(name: str) -> str:
 def _about_seeds(space: SearchSpace) -> Iterator[Complaint]:
     if not space.seeds:
         yield "seeds = [] is empty; give at least one, usual: [1337, 42, 2025]", ("seeds",)
-    for seed in sorted({seed for seed in space.seeds if space.seeds.count(seed) > 1}):
+    if len(space.seeds) > MOST_SEEDS:
+        return
+    for seed in sorted(seed for seed, count in Counter(space.seeds).items() if count > 1):
         yield f"seeds names {seed} twice; a repeated seed adds no information", ("seeds",)
     for seed in space.seeds:
         if seed >= 2**31:
-            yield f"seeds: {seed} must be less than {2**31}", ("seeds",)
+            spelled = seed if seed < 10**15 else f"a number of {math.log10(seed):.0f} digits"
+            yield f"seeds: {spelled} must be less than {2**31}", ("seeds",)
 
 
 def _about_emptiness(space: SearchSpace) -> Iterator[Complaint]:
@@ -126,19 +137,28 @@ def _about_when(space: SearchSpace) -> Iterator[Complaint]:
                 yield f"parameters.{key}: when: {unknown_key(other)}", (*path, other)
                 continue
             taken = _values_taken(space, other)
-            if taken is not None and not any(value in taken for value in wanted_values(wanted)):
-                takes = ", ".join(str(value) for value in taken)
+            if taken is not None and not any(
+                is_among(value, part) for value in wanted_values(wanted) for part in taken
+            ):
+                takes = _listed(taken)
                 yield f"parameters.{key}: when: {other} is never {wanted}; it takes: {takes}", (*path, other)
 
 
-def _values_taken(space: SearchSpace, key: str) -> list[Any] | None:
-    """Values the key has among the configurations, or None when they cannot be listed."""
+def _values_taken(space: SearchSpace, key: str) -> list[Sequence[Any]] | None:
+    """Values the key has among the configurations, as its choices and the preset's; None when they cannot be listed."""
     item = space.parameters.get(key)
     if item is None:
-        return [value_at(space.base, key)]
+        return [[value_at(space.base, key)]]
     if item.choices is None:
         return None
-    return [*item.choices, *([value_at(space.base, key)] if item.when else [])]
+    return [item.choices, [value_at(space.base, key)] if item.when else []]
+
+
+def _listed(parts: Sequence[Sequence[Any]]) -> str:
+    """The first values and how many others there are: a range may have a billion."""
+    first = list(itertools.islice(itertools.chain.from_iterable(parts), MOST_LISTED))
+    others = sum(map(len, parts)) - len(first)
+    return ", ".join(map(str, first)) + (f" and {others:,} others" if others else "")
 
 
 def _about_method(space: SearchSpace, whole: bool) -> Iterator[Complaint]:

@@ -66,9 +66,9 @@ class SpaceFile(Section):
     parameters: Mapping[str, Parameter] = {}
     """The swept keys, dotted or nested under `parameters`."""
     seeds: Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_unwrapped)] = DEFAULT_SEEDS
-    """Seeds of every configuration, the baseline included: a list, or {values: [...]}."""
+    """Seeds of every configuration, the baseline included: a list, or {values: [...]}; at most 1,000."""
     run_cap: PositiveInt | None = None
-    """Most configurations, the baseline not counted."""
+    """Most configurations, the baseline not counted; a sweep has at most 10,000, and 100,000 runs."""
     compare: Compare = Compare()
     """What the winner is compared with."""
     constraints: Mapping[str, Limit] = {}

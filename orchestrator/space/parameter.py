@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, get_args
@@ -192,7 +193,7 @@ class Parameter(Section):
     def takes(self, value: Any) -> bool:
         """Whether the value is one of those the parameter may take."""
         if self.choices is not None:
-            return value in self.choices
+            return is_among(value, self.choices)
         low, high = self.ends
         return isinstance(value, int | float) and low <= value <= high
 
@@ -288,7 +289,7 @@ class Parameter(Section):
         if not self.values:
             yield "values = [] is empty; give at least one value"
         spelled = [json.dumps(_without_point(value), sort_keys=True, default=str) for value in self.values or ()]
-        for text in sorted({text for text in spelled if spelled.count(text) > 1}):
+        for text in sorted(text for text, count in Counter(spelled).items() if count > 1):
             yield f"values names {text} twice"
         if any(isinstance(value, float) and not math.isfinite(value) for value in self.values or ()):
             yield "values holds a number that is not finite"
@@ -368,6 +369,13 @@ def _round_step(width: float) -> float:
 def _listing(values: Sequence[Any]) -> str:
     shown = [_short(value) for value in values]
     return ", ".join(shown if len(shown) <= 5 else [*shown[:3], "..", shown[-1]])
+
+
+def is_among(value: Any, choices: Sequence[Any]) -> bool:
+    """Whether the choices hold the value; in a range of integers without counting up to it, whatever the value is."""
+    if isinstance(choices, range) and not isinstance(value, int):
+        return isinstance(value, float) and value.is_integer() and int(value) in choices
+    return value in choices
 
 
 def wanted_values(wanted: Any) -> list[Any]:

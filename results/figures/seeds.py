@@ -112,6 +112,8 @@ def detectable_lines(sweep: SweepResults, verdict: Verdict) -> Sequence[str]:
     gain = design.minimum_detectable_effect(POWER)
     if gain is None:
         return []
+    if math.isinf(gain):
+        return [f"{n} seeds with this spread cannot show any gain over {num} configurations."]
     beyond = " beyond the margin" if verdict.bpb.margin else ""
     confirmed = " once confirmed on as many fresh seeds" if sweep.adaptive else ""
     shown = f"show a gain of {gain:.4f} {sweep.compared.unit}{beyond} in {POWER:.0%} of cases{confirmed}"

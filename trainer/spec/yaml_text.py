@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from trainer.spec.errors import ProblemsError, UserError
+from trainer.spec.yaml_bounds import MOST_CHARACTERS, BoundedComposer, BoundedScanner
 
 
 class YamlText:
@@ -23,6 +24,9 @@ class YamlText:
     def __init__(self, text: str, source: str):
         loader = YAML(typ="rt", pure=True)
         loader.version = (1, 2)  # type: ignore[assignment]
+        loader.Composer, loader.Scanner = BoundedComposer, BoundedScanner
+        if len(text) > MOST_CHARACTERS:
+            raise ProblemsError(source, [f"holds more than {MOST_CHARACTERS:,} characters"])
         try:
             self._tree = loader.load(io.StringIO(text))
             self.value = _plain(self._tree)
@@ -33,8 +37,6 @@ class YamlText:
             raise ProblemsError(source, [f"{place}: not valid YAML: {what}"]) from None
         except (YAMLError, ValueError) as error:  # 2020-13-45 looks like a date and is none
             raise ProblemsError(source, [f"not valid YAML: {' '.join(str(error).split())}"]) from None
-        except RecursionError:
-            raise ProblemsError(source, ["an alias contains itself; write the value out"]) from None
         self.source = source
 
     def where(self, path: tuple[str | int, ...]) -> str:
@@ -66,8 +68,10 @@ def _plain(node: Any) -> Any:
 
 
 def read_text(path: Path) -> str:
-    """Content of a text file. Raises ProblemsError if it is not UTF-8."""
+    """Content of a text file. Raises ProblemsError if it is not UTF-8, or larger than any that is written by hand."""
     try:
+        if path.stat().st_size > 4 * MOST_CHARACTERS:  # UTF-8 takes at most four bytes for one
+            raise ProblemsError(str(path), [f"holds more than {MOST_CHARACTERS:,} characters"])
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         byte = f"byte {error.start} is {error.object[error.start]:#04x}"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from orchestrator.plan.detectable_effect import spread_of
+from orchestrator.plan.detectable_effect import evidence_lines, evidence_of, spread_of
 from orchestrator.plan.estimate import make_plan, plan_here
 from orchestrator.plan.makespan import INLINE_START_S, START_S, makespan_s
 from orchestrator.plan.plan import Resources
@@ -337,6 +337,15 @@ def test_the_minimum_detectable_effect_is_shown_for_the_planned_seeds_and_for_mo
     needed = seeds_needed(0.05, "seed", 2, design.sd, 0.01)
     assert f"takes {needed} seeds of each configuration" in text
     assert plan_rows(plan)[-1]["minimum_detectable_effect_bpb"] == pytest.approx(design.minimum_detectable_effect())
+
+
+def test_a_gain_that_no_number_of_seeds_shows_is_said_to_be_one(tmp_path, store):
+    terms = "method: random\ncompare: {variance: shared, blocks: artifact}"
+    space = space_of(tmp_path, MUON.replace("run_cap: 4", "run_cap: 1800") + terms)
+    evidence = evidence_of(space, "artifact", store.root)
+    assert evidence.num_configurations == 1800
+    text = "\n".join(evidence_lines(evidence, gain_bpb=1e-9))
+    assert "a gain of 1e-09 beyond the margin cannot be shown with any number of seeds up to 1,000" in text
 
 
 def test_the_baseline_met_again_in_a_grid_is_no_rival(tmp_path, store):

@@ -1,5 +1,7 @@
 """Planned power against statsmodels, against simulation with the product's own tests, and against published figures."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -152,3 +154,31 @@ def test_a_promised_power_of_80_percent_is_kept_on_average_where_the_sd_is_an_es
     naive = np.mean([true.power(smallest * sd) for sd in measured])
     assert kept > 0.8 > 0.77 > naive
     assert np.mean([upper_sd(sd, df) >= 1 for sd in measured]) == pytest.approx(0.8, abs=0.05)
+
+
+@pytest.mark.parametrize("block", [None, "seed", "artifact"])
+@pytest.mark.parametrize("variance", ["own", "shared"])
+@pytest.mark.parametrize("n", [2, 3])
+def test_the_power_over_thousands_of_configurations_is_a_number(block, variance, n):
+    gains = [
+        design_of(block, num, n, SD, 0.01, variance=variance).minimum_detectable_effect() for num in (1, 1800, 10_000)
+    ]
+    assert np.isfinite(gains).all()
+    assert gains[1] < gains[2]
+    assert 0 <= design_of(block, 1800, n, SD, 0.01, variance=variance).power(0.005) <= 1
+
+
+def test_two_pairs_at_a_tiny_level_have_the_power_of_simulated_ones():
+    design = Design("paired", 2, 1.0, 0.01, num_comparisons=1800)
+    gain = design.minimum_detectable_effect()
+    pairs = np.random.default_rng(1).normal(gain, 1.0, (200_000, 2))
+    shown = stats.ttest_1samp(pairs, 0, axis=1, alternative="greater").pvalue < 0.01 / 1800
+    assert shown.mean() == pytest.approx(0.8, abs=0.005)
+
+
+@pytest.mark.parametrize("test", ["paired", "welch", "own", "race"])
+def test_a_gain_that_no_double_holds_is_infinite_and_no_number_of_seeds_shows_it(test):
+    gain = Design(test, 3, 1.0, 1e-300, num_comparisons=10**20, num_arms=9).minimum_detectable_effect()
+    assert gain > 1e10
+    assert not math.isnan(gain)
+    assert seeds_needed(0.005, "artifact", 10_000, 1e9, 0.01) is None
