@@ -23,10 +23,15 @@ from trainer.quant.compression import compress, decompress
 from trainer.quant.packing import pack, unpack
 from trainer.spec.errors import ArtifactError
 from trainer.spec.recipe import Model, Quantization
+from trainer.spec.units import human_bytes
 
 MAGIC = b"FAIRWAY"
 METADATA_KEY = "fairway"
 """The only metadata key: safetensors keeps no order between several."""
+
+LARGEST_HEADER_BYTES = 2**22
+LARGEST_WIDTH, MOST_LAYERS = 2**20, 1_000
+"""Beyond every model that fits: of widths, tables and lengths; of layers and of their repetitions."""
 
 START_ONLY = {"bigram_projection_init"}
 """Fields of the model that say how training starts, and came after the format: artifacts stay as they were."""
@@ -80,13 +85,37 @@ def decode_artifact(data: bytes) -> Artifact:
     try:
         header = _header(content)
         stored = safetensors.torch.load(content)
-        model, vocab_size = Model.model_validate(header["model"]), int(header["vocab_size"])
-    except (SafetensorError, ValidationError, KeyError, TypeError, ValueError) as error:
+        model, vocab_size = Model.model_validate(header["model"]), _vocab_size(header["vocab_size"])
+    except RecursionError:
+        raise ArtifactError(
+            "the artifact's content is not a model of this version: its header is nested too deep"
+        ) from None
+    except (SafetensorError, ValidationError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"the artifact's content is not a model of this version: {error}") from error
+    _refuse_absurd(model)
     return Artifact(model, vocab_size, unpack(stored))
 
 
 def _header(content: bytes) -> dict[str, Any]:
     # safetensors: 8 bytes little-endian length, then JSON; its bytes API does not hand out the metadata
     length = int.from_bytes(content[:8], "little")
-    return json.loads(json.loads(content[8 : 8 + length])["__metadata__"][METADATA_KEY])
+    if length > min(len(content), LARGEST_HEADER_BYTES):
+        raise ValueError(
+            f"its header claims {human_bytes(length)}; at most {human_bytes(LARGEST_HEADER_BYTES)} are read"
+        )
+    header: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][METADATA_KEY])
+    return header
+
+
+def _vocab_size(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= LARGEST_WIDTH:
+        raise ValueError(f"vocab_size = {str(value)[:20]} must be an integer from 1 to {LARGEST_WIDTH:,}")
+    return value
+
+
+def _refuse_absurd(model: Model) -> None:
+    """Sizes that no model has; whether they are those of the stored tensors is seen where the model is built."""
+    for name, value in model.model_dump(mode="json").items():
+        most = MOST_LAYERS if name in ("num_layers", "recur_loops") else LARGEST_WIDTH
+        if isinstance(value, int) and value > most:
+            raise ArtifactError(f"the artifact's model.{name} = {str(value)[:20]} is beyond {most:,}")

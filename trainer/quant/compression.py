@@ -13,12 +13,10 @@ from dataclasses import dataclass
 import brotli
 import zstandard
 
+from trainer.quant.bounded_streams import LARGEST_CONTENT_BYTES, Expanded, expand, unbrotli, unlzma, unzlib, unzstd
 from trainer.spec.errors import ArtifactError
 from trainer.spec.recipe import Quantization
-from trainer.spec.units import human_bytes
 
-LARGEST_CONTENT_BYTES = 2**30
-"""Larger content of a 16 MB artifact is refused: it is damage or an attack."""
 LZMA_PRESET, BROTLI_QUALITY, ZLIB_LEVEL = 6, 11, 9
 SHUFFLE_STRIDE = 2
 """For Brotli, even bytes come before odd ones: corresponding halves of float16 numbers are more alike."""
@@ -32,7 +30,7 @@ class Coder:
     format: int
     compress: Callable[[bytes, Quantization], bytes]
     decompress: Callable[[bytes, int], bytes]
-    """(frame, most bytes to produce) → content; may return one byte more than allowed, raises for damage."""
+    """(frame, most bytes to produce) → content; raises for more than that, and for damage."""
 
 
 def compress(content: bytes, quantization: Quantization) -> bytes:
@@ -53,12 +51,9 @@ def decompress(data: bytes) -> bytes:
         found = data[0] if data else "none"
         raise ArtifactError(f"artifact version {found} found, this program reads versions {sorted(by_format)}")
     try:
-        content = coder.decompress(data[1:], LARGEST_CONTENT_BYTES)
+        return coder.decompress(data[1:], LARGEST_CONTENT_BYTES)
     except (zstandard.ZstdError, lzma.LZMAError, zlib.error, brotli.error, EOFError) as error:
         raise ArtifactError(f"the artifact is truncated or damaged: {error}") from error
-    if len(content) > LARGEST_CONTENT_BYTES:
-        raise ArtifactError(f"the artifact holds more than {human_bytes(LARGEST_CONTENT_BYTES)}; that is not read")
-    return content
 
 
 def shuffled(content: bytes) -> bytes:
@@ -84,11 +79,9 @@ def _zstd(content: bytes, quantization: Quantization) -> bytes:
 
 
 def _unzstd(frame: bytes, most: int) -> bytes:
-    claimed = zstandard.frame_content_size(frame)
-    if not 0 <= claimed <= most:
-        size = human_bytes(claimed) if claimed >= 0 else "no size"
-        raise ArtifactError(f"the artifact claims {size}; at most {human_bytes(most)} are read")
-    return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
+    if zstandard.frame_content_size(frame) < 0:
+        raise ArtifactError("the artifact claims no size; every artifact of this program does")
+    return expand(unzstd, frame, most).content
 
 
 def _lzma(content: bytes, quantization: Quantization) -> bytes:
@@ -96,11 +89,7 @@ def _lzma(content: bytes, quantization: Quantization) -> bytes:
 
 
 def _unlzma(frame: bytes, most: int) -> bytes:
-    decoder = lzma.LZMADecompressor(format=lzma.FORMAT_XZ)
-    content = decoder.decompress(frame, max_length=most + 1)
-    if len(content) <= most and (not decoder.eof or decoder.unused_data):
-        raise EOFError("the lzma stream does not end where the bytes do")
-    return content
+    return _whole(expand(unlzma, frame, most), "lzma")
 
 
 def _brotli(content: bytes, quantization: Quantization) -> bytes:
@@ -109,13 +98,9 @@ def _brotli(content: bytes, quantization: Quantization) -> bytes:
 
 
 def _unbrotli(frame: bytes, most: int) -> bytes:
-    decoder = brotli.Decompressor()
-    content = decoder.process(frame[CHECKSUM_BYTES:], output_buffer_limit=most + 1)
-    if len(content) > most:
-        return content
-    content = unshuffled(content)
-    if not decoder.is_finished() or zlib.crc32(content).to_bytes(CHECKSUM_BYTES) != frame[:CHECKSUM_BYTES]:
-        raise EOFError("the brotli stream does not end, or its checksum differs")
+    content = unshuffled(_whole(expand(unbrotli, frame[CHECKSUM_BYTES:], most), "brotli"))
+    if zlib.crc32(content).to_bytes(CHECKSUM_BYTES) != frame[:CHECKSUM_BYTES]:
+        raise EOFError("the checksum of the brotli stream differs")
     return content
 
 
@@ -124,11 +109,13 @@ def _zlib(content: bytes, quantization: Quantization) -> bytes:
 
 
 def _unzlib(frame: bytes, most: int) -> bytes:
-    decoder = zlib.decompressobj()
-    content = decoder.decompress(frame, most + 1)
-    if len(content) <= most and (not decoder.eof or decoder.unused_data):
-        raise EOFError("the zlib stream does not end where the bytes do")
-    return content
+    return _whole(expand(unzlib, frame, most), "zlib")
+
+
+def _whole(expanded: Expanded, name: str) -> bytes:
+    if not expanded.is_whole:
+        raise EOFError(f"the {name} stream does not end where the bytes do")
+    return expanded.content
 
 
 CODERS = {

@@ -20,12 +20,25 @@ import torch
 import zstandard
 from torch import Tensor
 
-from trainer.quant.compression import LARGEST_CONTENT_BYTES, unshuffled
+from trainer.quant.bounded_streams import (
+    LARGEST_CONTENT_BYTES,
+    all_tensors,
+    expand,
+    require_plain_container,
+    require_state_size,
+    unbrotli,
+    unlzma,
+    unzlib,
+    unzstd,
+)
+from trainer.quant.compression import unshuffled
 from trainer.spec.errors import ArtifactError
 from trainer.spec.tensors import BIGRAM_PROJECTION, BIGRAM_SCALE, BIGRAM_TABLE, HEAD
+from trainer.spec.units import human_bytes
 
-ZSTD_MAGIC, LZMA_MAGIC, ZIP_MAGIC = b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00", b"PK"
-ZLIB_MAGIC, SHUFFLE_MAGIC = b"\x78", b"BSHF"  # brotli has none; the byte after the shuffle's is its stride
+ZIP_MAGIC, SHUFFLE_MAGIC = b"PK", b"BSHF"  # the byte after the shuffle's is its stride
+EXPANDERS = {b"\x28\xb5\x2f\xfd": unzstd, b"\xfd7zXZ\x00": unlzma, b"\x78": unzlib, b"": unbrotli}  # brotli has none
+MOST_LAYERS = 1_000
 COMPRESSORS_SAY = (zlib.error, lzma.LZMAError, zstandard.ZstdError, brotli.error)
 DAMAGE = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What code that expects a sound file may raise on another; torch's reader raises most of these."""
@@ -52,8 +65,9 @@ def read_lineage_file(path: Path) -> dict[str, Tensor]:
     container that is not known.
     """
     try:
-        data = path.read_bytes()
-        content = torch.load(io.BytesIO(_unpacked(data)), map_location="cpu", weights_only=True)
+        container = _unpacked(_bytes_of(path))
+        require_plain_container(container)
+        content = torch.load(io.BytesIO(container), map_location="cpu", weights_only=True)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
     except (pickle.UnpicklingError, EOFError, *COMPRESSORS_SAY, *DAMAGE) as error:
@@ -62,7 +76,10 @@ def read_lineage_file(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         raise ArtifactError(f"{path} holds a {type(content).__name__}; expected tensors by name")
     try:
+        require_state_size(all_tensors(content))
         state = {str(OLD_NAMES.get(name, name)): w.float() for name, w in _unbanked(_state(content, path)).items()}
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
     except DAMAGE as error:
         raise ArtifactError(f"{path} is a damaged container: {type(error).__name__} {error}") from error
     if infinite := [name for name, tensor in state.items() if not tensor.isfinite().all()]:
@@ -70,18 +87,22 @@ def read_lineage_file(path: Path) -> dict[str, Tensor]:
     return state
 
 
+def _bytes_of(path: Path) -> bytes:
+    size = path.stat().st_size
+    if not path.is_file() or size > LARGEST_CONTENT_BYTES:
+        raise ArtifactError(f"no file of at most {human_bytes(LARGEST_CONTENT_BYTES)}")
+    return path.read_bytes()
+
+
 def _unpacked(data: bytes) -> bytes:
     """The bytes that `torch.save` wrote, whichever compressor is around them."""
     if data.startswith(ZIP_MAGIC):
         return data
-    if data.startswith(ZSTD_MAGIC):
-        return zstandard.ZstdDecompressor().decompress(data, max_output_size=LARGEST_CONTENT_BYTES)
-    if data.startswith(LZMA_MAGIC):
-        return lzma.LZMADecompressor().decompress(data, max_length=LARGEST_CONTENT_BYTES)
-    if data.startswith(ZLIB_MAGIC):
-        return zlib.decompressobj().decompress(data, LARGEST_CONTENT_BYTES)
-    content = brotli.Decompressor().process(data, output_buffer_limit=LARGEST_CONTENT_BYTES)
-    return unshuffled(content[5:], content[4]) if content.startswith(SHUFFLE_MAGIC) else content
+    for magic, expander in EXPANDERS.items():
+        if data.startswith(magic):
+            content = expand(expander, data, LARGEST_CONTENT_BYTES).content
+            return unshuffled(content[5:], content[4]) if content.startswith(SHUFFLE_MAGIC) else content
+    raise AssertionError("the empty magic fits every file")
 
 
 def _state(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
@@ -106,7 +127,9 @@ def _suffixed(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _dequantized(codes: Tensor, scale: Tensor) -> Tensor:
-    """Codes times their scale: one per row, or one in all."""
+    """Codes times their scale: one per row, or one in all. Raises ValueError for other scales: they would multiply."""
+    if scale.numel() != 1 and tuple(scale.shape) != tuple(codes.shape[:1]):
+        raise ValueError(f"scales of shape {tuple(scale.shape)} for codes of shape {tuple(codes.shape)}")
     return codes.float() * (scale.float().view(-1, *[1] * (codes.ndim - 1)) if scale.ndim else scale.float())
 
 
@@ -114,6 +137,8 @@ def _unbanked(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     renamed = {name: tensor for name, tensor in state.items() if name not in BANKS}
     for bank, roles in BANKS.items():
         if bank in state:
+            if state[bank].shape[0] > len(roles) * MOST_LAYERS:
+                raise ArtifactError(f"{bank} holds more than {MOST_LAYERS:,} layers")
             for role, layers in zip(roles, state[bank].chunk(len(roles)), strict=True):
                 renamed |= {f"blocks.{layer}.{role}": weight for layer, weight in enumerate(layers)}
     return renamed

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from trainer.quant.bounded_streams import require_state_size
 from trainer.quant.fake_quant import RowScale, dequantize_rows, fake_float16, fake_quantize, quantize_rows
 from trainer.quant.gptq import gptq_rows
 from trainer.spec.errors import ArtifactError
@@ -108,14 +109,22 @@ def pack(
 
 
 def unpack(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The float32 state dict behind stored tensors.  Raises ArtifactError for codes without scales."""
+    """The float32 state dict behind stored tensors.
+
+    Raises ArtifactError for codes without scales, and for more than is read of an artifact.
+    """
+    require_state_size(stored.values())
     state: dict[str, Tensor] = {}
     for name, tensor in stored.items():
         if name.endswith(ROW_SCALE):
             continue
         if tensor.dtype != torch.int8:
             state[name] = tensor.float()
-        elif (scales := stored.get(name + ROW_SCALE)) is not None and scales.shape == tensor.shape[:1]:
+        elif (
+            tensor.ndim == 2
+            and (scales := stored.get(name + ROW_SCALE)) is not None
+            and scales.shape == tensor.shape[:1]
+        ):
             state[name] = dequantize_rows(tensor, scales)
         else:
             raise ArtifactError(f"{name}: integer codes need one scale per row in '{name}{ROW_SCALE}'")

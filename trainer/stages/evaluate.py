@@ -25,7 +25,7 @@ from trainer.stages.compiling import scoring_forward
 from trainer.stages.context import StageContext
 from trainer.stages.export import ARTIFACT
 from trainer.stages.prepare import TOKENIZER
-from trainer.stages.weights import build_model, save_weights
+from trainer.stages.weights import build_model, require_shapes, save_weights
 
 NLL = "nll.safetensors"
 Text = TypeVar("Text", bound=Ledger)
@@ -45,6 +45,8 @@ def evaluate(context: StageContext, folder: Path) -> dict[str, Metric]:
 def load_artifact(context: StageContext, file: str = ARTIFACT) -> GPT:
     """The model decoded from an exported artifact."""
     artifact = decode_artifact((context.folder("export") / file).read_bytes())
+    hint = "holds other tensors than its own model section has"
+    require_shapes("the artifact", artifact.model, artifact.vocab_size, artifact.state, hint)
     model = build_model(artifact.model, artifact.vocab_size, context.ranks.device)
     model.load_state_dict(artifact.state)
     return model.eval()

@@ -12,19 +12,20 @@ import torch
 
 from trainer.nn.gpt import GPT
 from trainer.quant.artifact import MAGIC, decode_artifact
+from trainer.quant.bounded_streams import LARGEST_CONTENT_BYTES
 from trainer.quant.lineage_files import read_lineage_file
 from trainer.scoring.legality import Ledger, Score
 from trainer.scoring.sliding import score
 from trainer.spec.errors import ArtifactError
 from trainer.spec.recipe import Recipe
-from trainer.spec.tensors import LANE_MERGE
+from trainer.spec.units import human_bytes
 from trainer.stages.adapt import PROCEDURES, make_sgd
 from trainer.stages.context import StageContext
 from trainer.stages.evaluate import open_ledger
 from trainer.stages.pipeline import obtain
 from trainer.stages.prepare import require_sound_data
 from trainer.stages.run_record import fingerprints_of
-from trainer.stages.weights import build_model
+from trainer.stages.weights import build_model, require_shapes
 from trainer.store.local import StageStore
 
 
@@ -52,27 +53,17 @@ def model_of_file(path: Path, recipe: Recipe) -> GPT:
     """The recipe's model with the weights of a file."""
     if not path.is_file():
         raise ArtifactError(f"{path} is no file; expected a .pt or .ptz of the lineage, or an artifact")
-    data = path.read_bytes()
-    state = decode_artifact(data).state if data.startswith(MAGIC) else read_lineage_file(path)
+    state = decode_artifact(path.read_bytes()).state if _is_artifact(path) else read_lineage_file(path)
+    hint = "is not of this recipe's model; another --preset or --set?"
+    require_shapes(str(path), recipe.model, recipe.data.vocab_size, state, hint)
     model = build_model(recipe.model, recipe.data.vocab_size, torch.device("cpu"))
-    _refuse_other_shapes(path, model, {name: tuple(tensor.shape) for name, tensor in state.items()})
     model.load_state_dict(state)
     return model.eval()
 
 
-def _refuse_other_shapes(path: Path, model: GPT, shapes: dict[str, tuple[int, ...]]) -> None:
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    wrong = [
-        f"{name}: {shapes.get(name, 'missing')}, expected {expected.get(name, 'no such tensor')}"
-        for name in sorted({*expected, *shapes})
-        if shapes.get(name) != expected.get(name)
-    ]
-    if LANE_MERGE in shapes and LANE_MERGE not in expected:
-        raise ArtifactError(
-            f"{path} holds {LANE_MERGE}: its model keeps two residual lanes and merges them at the end, as #1477 does; "
-            "model.parallel_residual has one lane, so no recipe reads this file"
-        )
-    if wrong:
-        more = f"\n  and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        listed = "\n  ".join(wrong[:5])
-        raise ArtifactError(f"{path} is not of this recipe's model; another --preset or --set?\n  {listed}{more}")
+def _is_artifact(path: Path) -> bool:
+    with path.open("rb") as file:
+        starts = file.read(len(MAGIC)) == MAGIC
+    if starts and path.stat().st_size > LARGEST_CONTENT_BYTES:
+        raise ArtifactError(f"{path} is larger than {human_bytes(LARGEST_CONTENT_BYTES)}; that is not read")
+    return starts
