@@ -18,6 +18,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 from results.rows.row import COLUMN_TYPES, LEADING
+from trainer.spec.console import PlainConsole
+from trainer.spec.printable import printable_json
 
 FORMAT = 1
 """Raised when a program that reads the rows would have to change."""
@@ -78,12 +80,12 @@ COLUMNS: Mapping[str, str] = {
 
 def print_rows(rows: Iterable[Mapping[str, Any]]) -> None:
     """The rows as strict JSON on stdout."""
-    print(json.dumps(_finite(list(rows)), indent=1, allow_nan=False))
+    print(printable_json(json.dumps(_finite(list(rows)), indent=1, allow_nan=False)))
 
 
 def console_for(stderr: bool = False) -> Console:
-    """The console for people. Markup is off: square brackets in an error or a description are printed as they are."""
-    return Console(stderr=stderr, highlight=False, markup=False)
+    """The console for people: square brackets in an error are printed as they are, control characters spelled out."""
+    return PlainConsole(stderr=stderr)
 
 
 def say(console: Console, sentence: str, style: str = "", indent: int = 2) -> None:

@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from trainer.data_cli import data_app
 from trainer.spec.certain_failures import refuse_certain_failure
+from trainer.spec.console import PlainConsole
 from trainer.spec.errors import RecipeError, UserError, did_you_mean
 from trainer.spec.field_index import FIELDS, FieldInfo
 from trainer.spec.fingerprint import configuration_id
 from trainer.spec.load import load_preset, parse_overrides
 from trainer.spec.messages import Progress
+from trainer.spec.printable import printable, printable_json
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import NAME_PATTERN, Record, run_id_of
 from trainer.spec.units import human_bytes, human_seconds
@@ -71,16 +74,16 @@ def run(
     refuse_certain_failure(loaded.recipe, f"preset {preset}")
     name = run_id or run_id_of(f"{loaded.name}-{configuration_id(loaded.recipe)}", loaded.recipe.seed)
     path = store / "single" / name / "run.json"
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     _check_name(name, path, loaded.recipe)
     path.unlink(missing_ok=True)  # the record is made again from the stages, which are kept
     record = _run(path, name, loaded.name, loaded.recipe, store, console, snapshot_every_s)
     if format == "json":
-        print(record.model_dump_json())
+        print(printable_json(record.model_dump_json()))
     else:
         _print_record(record, path)
     if record.status != "done":
-        console.print(f"[red]run {name} failed:[/red] {record.error}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble((f"run {name} failed:", "red"), f" {record.error}"), soft_wrap=True)
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -142,7 +145,7 @@ def _require_sound_data(recipe: Recipe, store: Path, console: Console) -> None:
 
 def _print_record(record: Record, path: Path) -> None:
     """Prints scores, size, seconds of the stages and the record's path."""
-    out = Console(highlight=False, soft_wrap=True)
+    out = PlainConsole(soft_wrap=True)
     model_bytes = record.metric("export", "model_bytes")
     lines = [
         ("val_bpb", record.metric(record.headline, "val_bpb"), "bits per byte, the headline"),
@@ -191,7 +194,7 @@ def check(
     from trainer.liveness import check as liveness  # late: it starts torch
 
     recipe = load_preset(preset, parse_overrides(overrides)).recipe
-    out = Console(stderr=format == "json", highlight=False, soft_wrap=True)
+    out = PlainConsole(stderr=format == "json", soft_wrap=True)
     started_s = time.monotonic()
     findings = liveness.check_liveness(
         recipe, lambda finding: None if finding.alive else _print_dead(out, finding), compiler
@@ -211,16 +214,15 @@ def _print_size(out: Console, recipe: Recipe) -> None:
 
     size = size_of_random_model(recipe)
     beyond = size.model_bytes - size.limit_bytes
-    verdict = f"[yellow]{beyond:,} too many[/yellow]" if beyond > 0 else f"{-beyond:,} to spare"
+    verdict = (f"{beyond:,} too many", "yellow") if beyond > 0 else (f"{-beyond:,} to spare", "")
     coarser = f"; scales x {size.scale_multiplier:.3f}" if recipe.quantization.fit_bytes else ""
-    out.print(
-        f"artifact of a full-size model of random weights (Gaussian, standard deviation {STD}): "
-        f"{size.model_bytes:,} bytes, {verdict} of {size.limit_bytes:,} beside the code{coarser}"
-    )
+    what = f"artifact of a full-size model of random weights (Gaussian, standard deviation {STD})"
+    limit = f" of {size.limit_bytes:,} beside the code{coarser}"
+    out.print(Text.assemble(f"{what}: {size.model_bytes:,} bytes, ", verdict, limit))
 
 
 def _print_dead(out: Console, finding: Finding) -> None:
-    out.print(f"[red]dead[/red] {finding.name}: {finding.reason}")
+    out.print(Text.assemble(("dead", "red"), f" {finding.name}: {finding.reason}"))
 
 
 @app.command(epilog="Example: python -m trainer score final_model.pt --preset pr150_v21 --set model.bigram_first=zero")
@@ -235,7 +237,7 @@ def score(
     from trainer.stages.score_file import score_file  # late: wrong arguments are reported without importing torch
 
     recipe = load_preset(preset, parse_overrides(overrides)).recipe
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     _require_sound_data(recipe, store, console)
     with console.status("scoring") as status:
         result = score_file(file, recipe, stage_store(store), lambda fraction: status.update(f"scoring {fraction:.0%}"))
@@ -243,7 +245,7 @@ def score(
         row = {name: value for name, value in vars(result).items() if name != "nll_P"}  # without the tensor
         print(json.dumps([row], indent=1))
         return
-    out = Console(highlight=False, soft_wrap=True)
+    out = PlainConsole(soft_wrap=True)
     out.print(f"{'val_bpb':<14} {result.val_bpb:.6f}  bits per byte")
     out.print(f"{'val_loss':<14} {result.val_loss:.6f}  nats per token")
     out.print(f"{'num_tokens':<14} {result.num_tokens:,}")
@@ -264,7 +266,7 @@ def explain(
     table = Table("key", "default", "unit", "stage", "meaning", box=None, pad_edge=False)
     for info in fields:
         table.add_row(info.key, str(info.default), info.unit, " ".join(info.stages), _sentence(info))
-    Console(highlight=False).print(table)
+    PlainConsole().print(table)
 
 
 def _sentence(info: FieldInfo) -> str:
@@ -286,8 +288,8 @@ def exit_for_people(command: Callable[[], object]) -> None:
     try:
         command()
     except UserError as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
+        print(printable(f"error: {mistake}"), file=sys.stderr)
         sys.exit(EXIT_WRONG)
     except OSError as fault:  # for example a store that is a file, a read-only folder, a full disk
-        print(f"error: {fault.filename or 'the store'}: {fault.strerror or fault}", file=sys.stderr)
+        print(printable(f"error: {fault.filename or 'the store'}: {fault.strerror or fault}"), file=sys.stderr)
         sys.exit(EXIT_WRONG)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
+from trainer.spec.console import PlainConsole
 from trainer.store.mirror import store_folder
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def fetch(
     """Download FineWeb shards and their tokenizer; intact files that exist already are kept."""
     from trainer.data.fetch import Hub, Mirror, fetch_variant  # late: `--help` does not import numpy
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = PlainConsole(stderr=True, soft_wrap=True)
     source = Mirror(mirror) if mirror else Hub()
     fetched = fetch_variant(
         variant, train_shards, out, source, lambda name, done, total: console.print(f"{done + 1:>4} of {total}  {name}")
@@ -99,13 +99,13 @@ def _print_checked(fetched: Fetched) -> None:
 
 
 def _print_places(fetched: Fetched) -> None:
-    out = Console(highlight=False, soft_wrap=True)
+    out = PlainConsole(soft_wrap=True)
     out.print(f"data.folder     {fetched.folder}")
     out.print(f"data.tokenizer  {fetched.tokenizer}")
 
 
 def _print_report(report: DataReport) -> None:
-    out = Console(highlight=False, soft_wrap=True)
+    out = PlainConsole(soft_wrap=True)
     for line in report.counted():
         out.print(line)
     for style, kind, lines in (("yellow", "note", report.notes), ("red", "problem", report.problems)):

@@ -17,6 +17,7 @@ from results.rows.read import read_rows
 from results.rows.render import render
 from results.rows.tables import breaches_of, per_configuration, per_run
 from trainer.spec.errors import UserError
+from trainer.spec.printable import printable
 
 PIPED_WIDTH = 140
 """Characters of a line where no terminal sets them."""
@@ -86,7 +87,7 @@ def print_table(sweep: Sweep, per: Literal["run", "config"], format: str) -> Non
     if isinstance(content, bytes):
         sys.stdout.buffer.write(content)
     else:
-        print(content.rstrip("\n"))
+        print(printable(content.rstrip("\n")))
 
 
 def warn_unreadable(frame: pd.DataFrame, console: Console) -> None:

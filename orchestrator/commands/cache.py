@@ -15,6 +15,7 @@ from orchestrator.commands.options import Store, TextOrJson
 from orchestrator.output import print_rows
 from trainer.cli import EXIT_FAILED
 from trainer.spec.errors import StoreError
+from trainer.spec.printable import printable
 from trainer.spec.stage_table import STAGES
 from trainer.spec.units import human_bytes, human_seconds, human_time
 from trainer.store.local import StageStore
@@ -127,9 +128,10 @@ def _print_entries(listed: list[Any], store: Path, format: str, nothing: str = "
         return
     for row in rows:
         seconds = "" if row["seconds"] is None else human_seconds(row["seconds"])
-        print(
+        line = (
             f"{row['stage']:<11} {row['fingerprint']}  {row['state']:<10} {human_bytes(row['disk_bytes']):>9}  "
-            f"{seconds:>8}  last used {human_time(row['last_used_at'])}  {row['damage']}".rstrip()
+            f"{seconds:>8}  last used {human_time(row['last_used_at'])}  {row['damage']}"
         )
+        print(printable(line.rstrip()))
     total = human_bytes(sum(row["disk_bytes"] for row in rows))
-    print(f"{store_name(store)}: {f'{len(rows)} entries, {total}' if rows else nothing}")
+    print(printable(f"{store_name(store)}: {f'{len(rows)} entries, {total}' if rows else nothing}"))

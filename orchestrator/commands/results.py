@@ -17,6 +17,7 @@ from orchestrator.commands.options import (
 from orchestrator.output import print_rows
 from results.rows.layout import REPORT_PAGE
 from trainer.spec.errors import UserError
+from trainer.spec.printable import printable
 from trainer.store.mirror import USUAL_STORE
 
 
@@ -152,4 +153,4 @@ def report(
     if format == "json":
         print_rows([{"sweep": name, "report": str(page)}])
     else:
-        print(page)
+        print(printable(str(page)))

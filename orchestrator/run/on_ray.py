@@ -28,6 +28,7 @@ from orchestrator.status.screen import Screen, make_screen
 from orchestrator.sweep.live import SlotPicture
 from orchestrator.sweep.sweep import Sweep
 from results.rows.layout import RAY_LOG
+from trainer.spec.console import PlainConsole
 from trainer.spec.errors import StoreFull, UserError
 from trainer.spec.messages import Progress
 from trainer.store.local import StageStore
@@ -59,8 +60,7 @@ def run_on_ray(
 ) -> bool:
     """Slots take runs from the board, Tune submits them; this thread runs Tune. Returns whether no slot may go on."""
     console.print("starting Ray ...", style="dim")
-    plain: dict[str, Any] = {"highlight": False, "markup": False}
-    plain |= {
+    plain: dict[str, Any] = {
         "force_terminal": console.is_terminal,
         "width": console.width,
     }  # read before the descriptors are redirected
@@ -69,7 +69,7 @@ def run_on_ray(
         os.fdopen(os.dup(terminal), "w") as out,
         ray_session(options.address),
         stop_on_signals(stop),  # after ray.init, which they would not interrupt
-        make_screen(Console(file=out, **plain)) as screen,
+        make_screen(PlainConsole(file=out, **plain)) as screen,
     ):
         return _run_slots(feed, sweep, store, options, overview, stop, screen)
 

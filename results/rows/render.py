@@ -14,9 +14,12 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from trainer.spec.errors import UserError, did_you_mean
+from trainer.spec.printable import printable, printable_json
 
 Format = Literal["text", "csv", "json", "md", "parquet"]
 NEEDED = ("rank", "config", "seed", "status", "val_bpb", "n", "mean")
+FORMULA = ("=", "+", "-", "@")
+"""What makes a spreadsheet compute a cell instead of showing it."""
 BETWEEN = 3
 """Characters between two columns."""
 
@@ -32,16 +35,16 @@ def render(frame: pd.DataFrame, format: str = "text", width: int | None = None) 
         raise UserError(f"--format {format} is unknown{did_you_mean(format, get_args(Format))}; known: {known}")
     match format:
         case "csv":
-            return frame.to_csv(index=False)
+            return printable(_csv(frame))
         case "json":
             rows = [{name: _json_cell(cell) for name, cell in row.items()} for row in frame.to_dict("records")]
-            return json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False)
+            return printable_json(json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False))
         case "md":
-            return _markdown(frame)
+            return printable(_markdown(frame))
         case "parquet":
             return _parquet(frame)
         case _:
-            return _text(frame, width or shutil.get_terminal_size().columns)
+            return printable(_text(frame, width or shutil.get_terminal_size().columns))
 
 
 def shown(name: str, cell: Any) -> str:
@@ -67,6 +70,26 @@ def _json_cell(cell: Any) -> Any:
     if _is_empty(cell) or (isinstance(cell, float) and not math.isfinite(cell)):
         return None
     return cell.item() if hasattr(cell, "item") else cell
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    words = [str(name) for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
+    return frame.assign(**{name: frame[name].map(_csv_cell, na_action="ignore") for name in words}).to_csv(index=False)
+
+
+def _csv_cell(cell: Any) -> Any:
+    """A text that a spreadsheet would compute gets an apostrophe before it, which makes it text; numbers stay."""
+    if not isinstance(cell, str) or not cell.lstrip().startswith(FORMULA) or _is_number(cell):
+        return cell
+    return f"'{cell}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _parquet(frame: pd.DataFrame) -> bytes:

@@ -74,3 +74,26 @@ def test_an_unknown_format_offers_the_known_ones():
 )
 def test_cells_are_rounded_for_people(name, cell, text):
     assert shown(name, cell) == text
+
+
+@pytest.mark.parametrize("cell", ["=1+2", "+cmd|' /C calc'!A0", "-1+2", "@SUM(A1)", "\t=1", "-1e-3x"])
+def test_a_csv_cell_that_a_spreadsheet_would_compute_is_text(cell):
+    table = pd.DataFrame({"config": [cell], "val_bpb": [-2.0]})
+    assert pd.read_csv(io.StringIO(render(table, "csv")))["config"][0] == f"'{cell}"
+
+
+@pytest.mark.parametrize("cell", ["-0.5", "+1e-3", "-inf", "a=b", "", -7, 2.5, True, None])
+def test_numbers_and_other_words_stay_as_they_are_in_csv(cell):
+    table = pd.DataFrame({"config": ["a"], "key": pd.Series([cell], dtype="object")})
+    assert render(table, "csv") == table.to_csv(index=False)
+
+
+@pytest.mark.parametrize("format", ["text", "csv", "md", "json"])
+def test_a_table_holds_no_control_characters(format):
+    table = TABLE.assign(config="a\x1b[2J\x9b31m\x07", error="\x1b]0;title\x07")
+    text = render(table, format, width=500)
+    assert not set(text) & {"\x1b", "\x9b", "\x07", "\r"}
+    if format == "json":
+        assert json.loads(text)[0]["config"] == "a\x1b[2J\x9b31m\x07"
+    else:
+        assert r"a\x1b[2J\x9b31m\x07" in text

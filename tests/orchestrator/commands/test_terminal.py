@@ -1,0 +1,51 @@
+"""No command hands a terminal what a file, a name or an error says to it."""
+
+import contextlib
+import sys
+
+import pytest
+
+from orchestrator.cli import main
+from orchestrator.output import console_for, print_rows, say
+from orchestrator.sweep.sweep import open_sweep
+from tests.orchestrator.spaces import TTT, leave_runs, score, space_of
+
+
+def test_markup_and_emoji_codes_are_printed_as_they_are(capsys):
+    say(console_for(), "[red]:bomb: [/nothing]")
+    assert "[red]:bomb: [/nothing]" in capsys.readouterr().out
+
+
+def test_rows_for_programs_hold_no_control_characters(capsys):
+    print_rows([{"a": "\x7f\x1b\x9b"}])
+    assert not set(capsys.readouterr().out) & {"\x7f", "\x1b", "\x9b"}
+
+
+def run(monkeypatch, *words: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["orchestrator", *words])
+    with contextlib.suppress(SystemExit):
+        main()
+
+
+@pytest.mark.parametrize(
+    "command", ["list", "status ttt", "table ttt", "table ttt --per run --format csv", "compare ttt"]
+)
+def test_no_command_passes_on_control_characters_of_a_store(tmp_path, monkeypatch, capsys, command):
+    text = TTT + 'description: "Is it \\e[2J\\x9b31m better?"\n'
+    sweep = open_sweep(tmp_path / "store", space_of(tmp_path, text))
+    leave_runs(sweep, score)
+    for path in sweep.folder.glob("runs/*.json"):
+        path.write_text(
+            path.read_text()
+            .replace('"status":"done"', '"status":"failed"')
+            .replace('"error":""', '"error":"\\u001b[2J\\u009b"')
+        )
+        break
+    run(monkeypatch, *command.split(), "--store", str(tmp_path / "store"))
+    captured = capsys.readouterr()
+    assert not set(captured.out + captured.err) & {"\x1b", "\x9b"}
+
+
+def test_an_error_that_repeats_a_name_spells_it_out(tmp_path, monkeypatch, capsys):
+    run(monkeypatch, "status", "x\x1b[2J\x9b", "--store", str(tmp_path))
+    assert r"x\x1b[2J\x9b" in capsys.readouterr().err
