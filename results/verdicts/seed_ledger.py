@@ -20,6 +20,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -30,6 +31,7 @@ from results.verdicts.attempts import Tested
 from trainer.spec.errors import StoreError, UserError
 from trainer.spec.record import now
 from trainer.store import locks
+from trainer.store.atomic_write import replace_synced
 from trainer.store.bucket import Bucket
 from trainer.store.mirror import bucket_of
 
@@ -38,6 +40,10 @@ HEAD = "seed_ledger.head"
 """Number and hash of the newest line; written after it, so a killed writer leaves it one line behind."""
 FIRST = "0" * 64
 """The hash that the first line holds in place of an earlier line's."""
+HEAD_PATTERN, LONGEST_HEAD_BYTES = re.compile(rb"([0-9]{1,15}) ([0-9a-f]{64})\n?"), 200
+UNREADABLE = -1, ""
+"""Stands for a head that is empty, zeroed or something else."""
+NAMES = ("event", "sweep", "config", "previous")
 MOST_LINES_AT_ONCE = 512
 Purpose = Literal["sweep", "confirm"]
 Entry = dict[str, Any]
@@ -144,16 +150,17 @@ class Ledger:
         return self._entries
 
     def _newest_line(self) -> tuple[int, str]:
-        """Number and hash of the newest line that was written, if it was written."""
+        """Number and hash of the newest line that was written, if it was written; UNREADABLE if that is not known."""
         if not self._head.exists():
             return 0, FIRST
-        number, digest = self._head.read_text(encoding="utf-8").split()
-        return int(number), digest
+        with self._head.open("rb") as file:
+            written = HEAD_PATTERN.fullmatch(file.read(LONGEST_HEAD_BYTES))
+        return (int(written[1]), written[2].decode()) if written else UNREADABLE
 
     def _demand(self, newest: tuple[int, str]) -> None:
         """Raises StoreError unless the chain holds the newest line that was written."""
         number, digest = newest
-        head_lost = len(self._entries) > 1 and not self._head.exists()
+        head_lost = newest == UNREADABLE or (len(self._entries) > 1 and not self._head.exists())
         if head_lost or self._hashes[number : number + 1] != [digest]:
             written = "an unknown number of" if head_lost else number
             raise StoreError(
@@ -162,15 +169,7 @@ class Ledger:
             )
 
     def _take(self, line: bytes) -> None:
-        try:
-            entry: Entry = json.loads(line)
-        except ValueError:
-            entry = {}
-        if entry.get("previous") != self._hashes[-1]:
-            raise StoreError(
-                f"{self.path}:{len(self._entries) + 1}: the chain of the seed ledger is broken here: a line was "
-                "changed, removed or added by hand, so it is unknown which seeds were run"
-            )
+        entry = self._next_entry(line)
         if entry["event"] == "declared":
             self._declared[entry["sweep"], entry["config"]] = entry["seeds"]
         else:
@@ -179,6 +178,19 @@ class Ledger:
         self._by_config.setdefault(entry["config"], []).append(entry)
         self._read_bytes += len(line) + 1
         self._hashes.append(hashlib.sha256(line).hexdigest())
+
+    def _next_entry(self, line: bytes) -> Entry:
+        """The entry of the line that comes next. Raises StoreError for every other content."""
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            entry = None
+        if not _is_entry(entry) or entry["previous"] != self._hashes[-1] or b"\n" in line:
+            raise StoreError(
+                f"{self.path}:{len(self._entries) + 1}: the chain of the seed ledger is broken here: a line was "
+                "changed, removed or added by hand, so it is unknown which seeds were run"
+            )
+        return entry
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -213,6 +225,7 @@ class Ledger:
 
     def _write(self, line: bytes) -> None:
         """A torn last line, of a writer that was killed, makes way."""
+        self._next_entry(line)  # a foreign one, of a bucket, is not written
         with self.path.open("r+b" if self.path.exists() else "xb") as file:
             file.seek(self._read_bytes)
             file.truncate()
@@ -220,9 +233,8 @@ class Ledger:
             file.flush()
             os.fsync(file.fileno())
         self._take(line)
-        aside = self._head.with_suffix(".aside")
-        aside.write_text(f"{len(self._entries)} {self._hashes[-1]}\n", encoding="utf-8")
-        aside.replace(self._head)
+        head = f"{len(self._entries)} {self._hashes[-1]}\n".encode()
+        replace_synced(self._head, head, aside=self._head.with_suffix(".aside"))
 
     def _of(self, config: str) -> Sequence[Entry]:
         return self._by_config.get(config, ())
@@ -235,10 +247,11 @@ class Ledger:
             if entry["event"] == "declared":
                 for seed in entry["seeds"]:
                     key = entry["sweep"], entry["config"], seed
-                    outcomes[key] = SeedOutcome(*key, entry["purpose"], "declared")
+                    outcomes[key] = SeedOutcome(*key, entry.get("purpose", "sweep"), "declared")
             else:
                 key = entry["sweep"], entry["config"], entry["seed"]
-                outcomes[key] = replace(outcomes[key], outcome=entry.get("status", "started"))
+                known = outcomes.get(key, SeedOutcome(*key, "sweep", ""))
+                outcomes[key] = replace(known, outcome=entry.get("status", "started"))
         return list(outcomes.values())
 
     def objection(self, sweep: str, config: str, recorded: Collection[int] = ()) -> str:
@@ -273,6 +286,16 @@ class Ledger:
             if entry["event"] == "ended":
                 ended.add(entry["seed"])
         return set(), ended
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether it has what every entry of its kind has; others may be added."""
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in NAMES):
+        return False
+    if not all(isinstance(entry.get(name, ""), str) for name in ("purpose", "status")):
+        return False
+    seeds = entry.get("seeds") if entry["event"] == "declared" else [entry.get("seed")]
+    return isinstance(seeds, list) and all(isinstance(seed, int) for seed in seeds)
 
 
 def _key(number: int) -> str:

@@ -15,6 +15,25 @@ def write_synced(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def replace_synced(path: Path, content: bytes, aside: Path) -> None:
+    """Replaces a file durably: after a crash it holds the old content or the new one, never an empty or zeroed one.
+
+    aside:  where the new content is written first; only one process may write there at a time
+    """
+    write_synced(aside, content)
+    aside.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes names that were created or replaced in a folder survive a crash."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_once(path: Path, content: bytes) -> bool:
     """Creates `path` atomically with this content, unless it exists. Returns whether this call created it."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from results.verdicts.seed_ledger import Ledger
 from tests.orchestrator.spaces import TTT, space_of
 from trainer.spec.errors import StoreError
 from trainer.store import claims
-from trainer.store.mirror import BUCKET_FILE, publish_file_once
+from trainer.store.mirror import BUCKET_FILE, bucket_of, publish_file_once
 
 
 @pytest.fixture
@@ -125,6 +125,17 @@ def test_the_ledger_is_one_chain_over_machines(stores):
     two.end("ttt", "a", 1, "done")
     assert [entry["event"] for entry in one.entries()] == ["declared", "started", "started", "ended"]
     assert one.path.read_bytes() == two.path.read_bytes()
+
+
+def test_a_foreign_line_in_the_bucket_is_refused_and_not_copied_into_the_ledger(stores):
+    ledger = Ledger(stores[0])
+    ledger.declare("ttt", "a", [1])
+    before = ledger.path.read_bytes()
+    bucket_of(stores[0]).create("seed_ledger/00000002.json", b"[]")
+    for _ in range(2):
+        with pytest.raises(StoreError, match="jsonl:2: the chain of the seed ledger is broken here"):
+            Ledger(stores[0]).entries()
+    assert ledger.path.read_bytes() == before
 
 
 def test_seeds_that_ran_on_another_machine_are_not_fresh(stores):

@@ -1,6 +1,9 @@
 """The seed ledger: what it refuses, what it shows, and that nobody can rewrite it unseen."""
 
+import hashlib
 import json
+import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -119,6 +122,78 @@ def test_a_ledger_that_nobody_vouches_for_is_refused_but_a_crash_after_its_first
     (ledger.path.parent / HEAD).unlink()
     with pytest.raises(StoreError, match="an unknown number of lines"):
         Ledger(ledger.path.parent).entries()
+
+
+FOREIGN = {
+    "empty": b"",
+    "zeroed": bytes(70),
+    "a word": b"foreign\n",
+    "three words": b"1 2 3",
+    "a negative number": b"-1 " + b"0" * 64,
+    "a fraction": b"1.5 " + b"0" * 64,
+    "a number of 5000 digits": b"9" * 5000 + b" " + b"0" * 64,
+    "no text": b"\xff\xfe\x00 \x80",
+    "JSON": b'{"event": "declared"}',
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_a_head_of_foreign_content_is_a_ledger_that_nobody_vouches_for(ledger, content):
+    ledger.declare("ttt", "aaaa", [1])
+    (ledger.path.parent / HEAD).write_bytes(content)
+    for reader in (ledger, Ledger(ledger.path.parent)):
+        with pytest.raises(StoreError, match="an unknown number of lines of the seed ledger were written, 1 are there"):
+            reader.entries()
+        with pytest.raises(StoreError, match="an unknown number of lines"):
+            reader.start("ttt", "aaaa", 1)
+
+
+LINES = {
+    **FOREIGN,
+    "a list": b"[1]",
+    "a number": b"7",
+    "null": b"null",
+    "a deep list": b"[" * 100_000,
+    "only the hash": b'{"previous": "PREVIOUS"}',
+    "no configuration": b'{"event": "started", "sweep": "ttt", "seed": 1, "previous": "PREVIOUS"}',
+    "a list for a name": b'{"event": "ended", "sweep": [], "config": "a", "seed": 1, "previous": "PREVIOUS"}',
+    "a list for a seed": b'{"event": "ended", "sweep": "a", "config": "a", "seed": [1], "previous": "PREVIOUS"}',
+    "no seeds": b'{"event": "declared", "sweep": "a", "config": "a", "purpose": "sweep", "previous": "PREVIOUS"}',
+    "a list for a status": b'{"event": "ended", "sweep": "a", "config": "a", "seed": 1, "status": [], '
+    b'"previous": "PREVIOUS"}',
+}
+
+
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
+def test_a_line_of_foreign_content_is_a_broken_chain_even_with_the_right_hash(ledger, line):
+    ledger.declare("ttt", "aaaa", [1])
+    newest = hashlib.sha256(ledger.path.read_bytes().removesuffix(b"\n")).hexdigest().encode()
+    with ledger.path.open("ab") as file:
+        file.write(line.replace(b"PREVIOUS", newest) + b"\n")
+    for reader in (ledger, Ledger(ledger.path.parent)):
+        with pytest.raises(StoreError, match="jsonl:2: the chain of the seed ledger is broken here"):
+            reader.outcomes(["aaaa"])
+
+
+def test_the_end_of_a_run_that_was_never_declared_is_shown_as_one(ledger):
+    ledger.end("ttt", "aaaa", 1, "done")
+    assert [(one.seed, one.outcome) for one in ledger.outcomes(["aaaa"])] == [(1, "done")]
+
+
+def test_the_head_is_synced_before_it_replaces_the_old_one_and_its_name_after(ledger, monkeypatch):
+    ledger.declare("ttt", "aaaa", [1])
+    calls = []
+    fsync, replace = os.fsync, os.replace
+
+    def spied_fsync(handle):
+        calls.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", spied_fsync)
+    monkeypatch.setattr(os, "replace", lambda *paths: (calls.append("replace"), replace(*paths)))
+    ledger.start("ttt", "aaaa", 1)
+    assert calls == ["file", "file", "replace", "folder"]  # the line; the head
+    assert len(Ledger(ledger.path.parent).entries()) == 2
 
 
 def test_a_record_whose_seed_was_never_declared_is_no_evidence(ledger):
