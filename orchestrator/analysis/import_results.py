@@ -27,7 +27,8 @@ from results.verdicts.policies import Acceptance, accept, policy_of
 from results.verdicts.sweep_results import SweepResults
 from results.verdicts.terms import Blocks, Evidence, Terms
 from results.verdicts.verdict import SCORE_IN, Headline, Unit, Verdict
-from trainer.spec.errors import UserError, did_you_mean
+from trainer.spec.errors import UserError
+from trainer.spec.printable import did_you_mean, printable
 from trainer.spec.units import human_time
 
 CAVEAT = (
@@ -205,7 +206,7 @@ def print_import_table(sweep: ImportedSweep, per: Literal["run", "config"], form
         return
     print(content.rstrip("\n"))
     for line in (*handling_lines(frame, metric=sweep.measure.column), *sweep.header.notes) if format == "text" else ():
-        print(line)
+        print(printable(line))
 
 
 def _marked(sweep: ImportedSweep, table: pd.DataFrame) -> pd.DataFrame:
