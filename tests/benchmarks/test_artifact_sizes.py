@@ -17,7 +17,7 @@ CASES = {sizes._artifact_of(*case): case for case in reversed(sizes.cases())}
 """One preset of each artifact."""
 
 
-@pytest.mark.parametrize("case", reversed(CASES.values()), ids=" ".join)
+@pytest.mark.parametrize("case", list(reversed(CASES.values())), ids=" ".join)
 def test_every_preset_fits_by_its_own_rule_or_by_fit_bytes_as_the_page_says(case):
     row = sizes.encoded(*case)
     assert row.model_bytes <= row.limit_bytes
