@@ -27,8 +27,8 @@ from results.verdicts.policies import Acceptance, accept, policy_of
 from results.verdicts.sweep_results import SweepResults
 from results.verdicts.terms import Blocks, Evidence, Terms
 from results.verdicts.verdict import SCORE_IN, Headline, Unit, Verdict
-from trainer.spec.errors import UserError
-from trainer.spec.printable import did_you_mean, printable
+from trainer.spec.errors import UserError, did_you_mean
+from trainer.spec.printable import printable
 from trainer.spec.units import human_time
 
 CAVEAT = (
