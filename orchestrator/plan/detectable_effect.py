@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from orchestrator.space.configuration import num_rivals
@@ -149,12 +150,7 @@ def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread:
         rows = per_run(read_rows(sweep.folder, ()))
         finished = rows[is_finished(rows)]
         baseline = [item.id for item in sweep.asked()][:1]
-        samples = (
-            paired_differences(finished, baseline, block, "val_bpb")
-            if block
-            else independent_scores(finished, "val_bpb")
-        )
-        samples = [sample for sample in samples if len(sample) > 1]
+        samples = _samples(finished, baseline, block)
         pooled += samples
         names += [sweep.name] if samples else []
         pairs_df += max((len(sample) - 1 for sample in samples), default=0)
@@ -163,13 +159,7 @@ def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread:
         finished = frame[is_finished(frame)]
         if imported.header.preset != space.preset or space.overrides or finished.empty:
             continue
-        reference = [imported.header.baseline]
-        samples = (
-            paired_differences(finished, reference, block, "val_bpb")
-            if block
-            else independent_scores(finished, "val_bpb")
-        )
-        samples = [sample for sample in samples if len(sample) > 1]
+        samples = _samples(finished, [imported.header.baseline], block)
         pooled += samples
         names += [imported.name] if samples else []
         pairs_df += max((len(sample) - 1 for sample in samples), default=0)
@@ -178,6 +168,12 @@ def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread:
         df = pairs_df if block else float(shared.df)  # pairs of one sweep share the baseline's runs, so they count once
         return Spread(float(shared.pooled) ** 0.5, f"measured in {_listed(names)}", df)
     return _spread_elsewhere(space, block)
+
+
+def _samples(rows: pd.DataFrame, baseline: Sequence[str], block: Block | None) -> list[NDArray[np.float64]]:
+    """What varies at random: differences of pairs to the baseline, or scores of each configuration; two and more."""
+    samples = paired_differences(rows, baseline, block, "val_bpb") if block else independent_scores(rows, "val_bpb")
+    return [sample for sample in samples if len(sample) > 1]
 
 
 def _spread_elsewhere(space: SearchSpace, block: Block | None) -> Spread:

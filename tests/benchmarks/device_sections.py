@@ -246,7 +246,7 @@ def _score(bench: Bench, tokens: Tensor, model: GPT, evaluation: Evaluation, for
     ledger.close()
 
 
-def test_time_training(bench: Bench) -> Iterator[Figure]:
+def adaptation(bench: Bench) -> Iterator[Figure]:
     """Score-first test-time training, three epochs on two chunks, one rank; on a GPU strides are a quarter window."""
     values = {"ttt.mode": "score_first", "ttt.lr": 0.002, "ttt.epochs": 3}
     ttt: TTT = with_values(bench.recipe, values, "benchmark").ttt
@@ -285,6 +285,6 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "eager": partial(training, compiled=False),
     "compiled": partial(training, compiled=True),
     "scoring": scoring,
-    "ttt": test_time_training,
+    "ttt": adaptation,
     "export": export,
 }

@@ -28,6 +28,9 @@ from trainer.stages.training import Training
 MIN_COMPILED_BATCHES = 500
 """Batches of windows per rank below which scoring is not compiled: each saves some 20 ms, compiling takes 10 s."""
 
+SCORING_GRAPHS = 2
+"""Of one function: the rows of a chunk that fill a step of test-time training, and those that are left."""
+
 LossOf = Callable[[GPT, Tensor, Tensor], Tensor]
 """(model, inputs (B,T), targets (B,T)) → mean nats per token."""
 
@@ -79,7 +82,7 @@ class Compiler:
 
 _compilers: dict[str, Compiler] = {}
 _kept_variants: dict[str, int] = {}
-"""Graphs that the trainings so far needed, by what they depend on."""
+"""Graphs that trainings and scorings so far needed, by what they depend on."""
 
 
 def compiler_for(recipe: Recipe, name: str) -> Compiler:
@@ -87,13 +90,18 @@ def compiler_for(recipe: Recipe, name: str) -> Compiler:
 
     Where there is none, all graphs are dropped; those that inductor made come back from its cache on disk.
     """
-    sections = (recipe.model, recipe.data, recipe.quantization)
-    key = "\n".join([name, *(section.model_dump_json() for section in sections)])
-    needed = len(variants(recipe))
+    _make_room((name, recipe.model, recipe.data, recipe.quantization), len(variants(recipe)))
+    if name not in _compilers:
+        _compilers[name] = Compiler(name)
+    return _compilers[name]
+
+
+def _make_room(depends_on: tuple[object, ...], needed: int) -> None:
+    """Drops all graphs where `needed` more would exceed torch's limit; counts them unless they are kept already."""
+    key = repr(depends_on)
     if key not in _kept_variants and sum(_kept_variants.values()) + needed > torch._dynamo.config.recompile_limit:
         drop_graphs()
     _kept_variants[key] = needed
-    return _compilers.setdefault(name, Compiler(name))
 
 
 def drop_graphs() -> None:
@@ -150,6 +158,7 @@ def scoring_forward(model: GPT, recipe: Recipe, num_positions: int, ranks: Ranks
     num_batches = len(windows) / (evaluation.batch_windows * ranks.size)
     if ranks.device.type != "cuda" or recipe.system.compile == "off" or num_batches < MIN_COMPILED_BATCHES:
         return plain
+    _make_room(("scoring", model.model, evaluation), SCORING_GRAPHS)
     hidden = torch.compile(model.hidden, fullgraph=True, dynamic=False)
 
     def states(ids_BT: Tensor) -> Tensor:
