@@ -33,6 +33,7 @@ KNOWN_GLOBALS = ("torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_param
 """What the pickle of dense tensors and plain values names, besides the types of storages and numbers in `torch`."""
 NUMBERS = ("float32", "float16", "bfloat16", "float64", "int8", "uint8", "int16", "int32", "int64", "bool", "Size")
 DAMAGED_ZIP = (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError, zlib.error)
+"""What `zipfile` raises for bytes that are no sound archive: RuntimeError means encrypted, ValueError bad numbers."""
 
 
 @dataclass(frozen=True)
