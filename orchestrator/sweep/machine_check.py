@@ -47,6 +47,8 @@ class MachineNotes:
     """Facts of the driver when the first run ended."""
     quarantined: Mapping[str, str]
     """Machines that take no more runs, and why."""
+    differing: frozenset[str]
+    """Those of the quarantined that differ by more than their speed."""
     trusted: frozenset[str]
     """Machines whose runs count even if they fail the rules (`--trust`)."""
     tainted: frozenset[Computed]
@@ -60,9 +62,19 @@ class MachineNotes:
             reference=latest.get("reference", {}),
             driver=latest.get("driver", {}),
             quarantined=quarantined_by(events),
+            differing=frozenset(event["machine"] for event in events if event.get("of_speed") is False),
             trusted=frozenset(event["machine"] for event in events if event["event"] == "trusted"),
             tainted=frozenset(tuple(stage) for event in events for stage in event.get("tainted", ())),
         )
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """One reason not to trust a machine."""
+
+    words: str
+    of_speed: bool = False
+    """Whether the machine is only slow: stages that it computed before training then still count."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,7 @@ class Decision:
     """Facts of the driver, to be noted beside the first reference."""
     reference: Facts = field(default_factory=dict)
     """Facts of the machine that becomes the reference; empty if the reference stays."""
-    quarantined: Mapping[str, str] = field(default_factory=dict)
+    quarantined: Mapping[str, Complaint] = field(default_factory=dict)
     """Machines that take no more runs from now on, and why."""
     set_aside: tuple[SetAside, ...] = ()
 
@@ -93,15 +105,6 @@ class Decision:
         return [item.run_id for item in self.set_aside]
 
 
-@dataclass(frozen=True)
-class Complaint:
-    """One reason not to trust a machine."""
-
-    words: str
-    of_speed: bool = False
-    """Whether the machine is only slow: stages that it computed before training then still count."""
-
-
 def decide(
     run_id: str,
     records: Mapping[str, Record],
@@ -109,25 +112,29 @@ def decide(
     guard: Guard,
     expected: Expected | None,
     driver: Callable[[], Facts],
+    since: str,
 ) -> Decision:
     """The consequences of a run that ended, for it and for those that ended before it.
 
     records:  of this run and those before it, without those set aside
     driver:   returns the facts of the driver; called when the first run of a sweep has ended
+    since:    when the sweep was created; what its machines computed before is not its business
     """
     driver_facts, reference = _new_reference(records[run_id], notes, guard, driver)
     checked = [run_id, *(records if reference and notes.reference else ())]
     failing = _failing(checked, records, reference or notes.reference, notes.trusted, guard, expected)
-    quarantined: dict[str, str] = {}
+    quarantined: dict[str, Complaint] = {}
     set_aside = []
     for failed_id, complaints in failing.items():
         record, why = records[failed_id], "; ".join(complaint.words for complaint in complaints)
         machine = record.machine["name"]
         if machine not in notes.quarantined:
-            quarantined.setdefault(machine, why)
+            quarantined.setdefault(machine, Complaint(why, all(complaint.of_speed for complaint in complaints)))
         tainted = tuple(_doubted(record, complaints))
         set_aside.append(SetAside(failed_id, f"machine {machine} drifted: {why}", tainted))
-    forbidden = notes.tainted.union(*(item.tainted for item in set_aside))
+    doubted = {name: name not in notes.differing for name in notes.quarantined}
+    doubted |= {name: complaint.of_speed for name, complaint in quarantined.items()}
+    forbidden = notes.tainted.union(*(item.tainted for item in set_aside), _unaccounted(records, doubted, since))
     for other_id, other in records.items():
         tainted = tuple(computed for computed in computations_of(other) if computed in forbidden)
         if tainted and other_id not in failing:
@@ -177,6 +184,28 @@ def _doubted(record: Record, complaints: Sequence[Complaint]) -> Iterator[Comput
     only_slow = all(complaint.of_speed for complaint in complaints)
     doubted = set(record.stages_run) & (stages_below("train") if only_slow else set(record.stages_run))
     return (computed for computed in computations_of(record) if computed[0] in doubted)
+
+
+def _unaccounted(records: Mapping[str, Record], quarantined: Mapping[str, bool], since: str) -> Iterator[Computed]:
+    """Computations by quarantined machines, used by these records, that no record of a run on that machine lists.
+
+    They belong to runs that were under way when the machine was quarantined, so nothing was checked about them.
+    quarantined:  by machine, whether it is only slow: stages that it computed before training then count
+    """
+    checked = {
+        computed
+        for record in records.values()
+        for computed in computations_of(record)
+        if computed[0] in record.stages_run
+    }
+    for record in records.values():
+        for computed in computations_of(record):
+            stage, _, host, started_at = computed
+            only_slow = quarantined.get(host)
+            if only_slow is None or computed in checked or started_at < since:
+                continue
+            if not only_slow or stage in stages_below("train"):
+                yield computed
 
 
 def computations_of(record: Record) -> list[Computed]:

@@ -44,7 +44,8 @@ class Quarantine:
         """The consequences of a run that ended, for it and those inspected before it. Writes nothing: `apply` does."""
         self._records[run_id] = record
         notes, guard = MachineNotes.of(self._events), self._sweep.space.guard
-        return decide(run_id, self._records, notes, guard, self._expected, self._driver_facts)
+        created_at = self._sweep.created_at
+        return decide(run_id, self._records, notes, guard, self._expected, self._driver_facts, created_at)
 
     def apply(self, decision: Decision) -> None:
         """Writes a decision down: the notes, then for each run set aside its stages and its record.
@@ -55,8 +56,8 @@ class Quarantine:
             self._note(event="driver", facts=decision.driver)
         if decision.reference:
             self._note(event="reference", facts=decision.reference)
-        for machine, why in decision.quarantined.items():
-            self._note(event="quarantined", machine=machine, why=why)
+        for machine, complaint in decision.quarantined.items():
+            self._note(event="quarantined", machine=machine, why=complaint.words, of_speed=complaint.of_speed)
         for item in decision.set_aside:
             self._set_aside(item)
 

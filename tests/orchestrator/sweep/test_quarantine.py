@@ -12,6 +12,7 @@ from orchestrator.analysis.summary import machines_say
 from orchestrator.analysis.sweep_table import rows_of, table_of
 from orchestrator.run.feed import Feed
 from orchestrator.search.run_queue import FINISHED
+from orchestrator.sweep.machine_check import Complaint
 from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.quarantine import Quarantine, trust_machine
 from orchestrator.sweep.sweep import find_sweep, open_sweep
@@ -77,12 +78,15 @@ class Cluster:
         record = make_record(request, recipe, stages, mine, "", 1, machine=here)
         keep_record(request, record)
 
-    def compute(self, stage: str, fingerprint: str, machine: str, tokens_per_s: float) -> StageOutcome:
+    def compute(
+        self, stage: str, fingerprint: str, machine: str, tokens_per_s: float, started_at: str = ""
+    ) -> StageOutcome:
+        started_at = started_at or f"9999-{next(CLOCK):06}"
         metrics = {"tokens_per_s": tokens_per_s, "model_bytes": 1000, "val_bpb": 2.0, "legal": True, "eval_s": 1.0}
         with self.store.writing(stage, fingerprint) as aside:
             (aside / "weights").write_bytes(b"1")
             outcome = stage_outcome(
-                stage, fingerprint, started_at=f"{next(CLOCK)}", metrics=metrics, workload="w", host=machine
+                stage, fingerprint, started_at=started_at, metrics=metrics, workload="w", host=machine
             )
             return self.store.publish(aside, outcome)
 
@@ -231,6 +235,29 @@ def test_a_run_that_was_finished_by_reading_is_repeated_when_its_stages_turn_out
     assert cluster.recorded == {training.run_id}
 
 
+def test_a_stage_that_a_quarantined_machine_finished_in_a_run_without_a_record_is_computed_again(cluster):
+    cluster.run("alpha")
+    cluster.run("beta", torch="2.12.0")
+    training = cluster.feed.next()  # beta was already at it when it was quarantined, and was stopped after the text
+    text, train = list(fingerprints_of(training.load_recipe(), 1).items())[:3:2]
+    cluster.compute(*train, "beta", 1000.0)
+    standing = cluster.end(training, "alpha")
+    assert cluster.feed.take_repeated()[-1] == standing
+    assert standing not in cluster.recorded
+    assert (cluster.store.find(*train), cluster.store.find(*text).host) == (None, "alpha")
+    cluster.finish("alpha")
+    assert {stage.host for record in cluster.sweep.records().values() for stage in record.stages.values()} == {"alpha"}
+
+
+def test_what_a_quarantined_machine_computed_before_the_sweep_was_created_stays(cluster):
+    cluster.run("alpha")
+    cluster.run("beta", torch="2.12.0")
+    training = cluster.feed.next()
+    train = list(fingerprints_of(training.load_recipe(), 1).items())[2]
+    cluster.compute(*train, "beta", 1000.0, started_at="2020-01-01T00:00:00+00:00")
+    assert cluster.end(training, "alpha") in cluster.recorded
+
+
 def test_an_inspection_decides_and_writes_nothing(cluster):
     cluster.run("alpha")
     request = cluster.feed.next()
@@ -239,7 +266,7 @@ def test_an_inspection_decides_and_writes_nothing(cluster):
     quarantine = Quarantine(cluster.sweep, cluster.store, None)
     for run_id, other in cluster.sweep.records().items():
         decision = quarantine.inspect(run_id, other)
-    assert decision.quarantined == {"beta": "torch = 2.12.0, but 2.13.0 on alpha"}
+    assert decision.quarantined == {"beta": Complaint("torch = 2.12.0, but 2.13.0 on alpha")}
     assert decision.repeated == [request.run_id]
     assert {stage for stage, *_ in decision.set_aside[0].tainted} == set(record.stages_run)
     assert sorted(cluster.store.root.rglob("*")) == before
