@@ -1,5 +1,6 @@
 """One thread for torch: the bits of a test do not depend on the machine's cores."""
 
+import gc
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -48,6 +49,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="takes minutes; run `make test-all`"))
         if item.get_closest_marker("bench") and "bench" not in (item.config.getoption("markexpr") or ""):
             item.add_marker(pytest.mark.skip(reason="a benchmark; run `make bench`"))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What importing and collecting left in memory stays to the end: no garbage collection needs to look at it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -13,6 +13,7 @@ P_VALUES = st.lists(st.floats(1e-6, 0.9), min_size=1, max_size=8)
 
 
 @given(P_VALUES)
+@settings(max_examples=30)  # statsmodels collects garbage in every call
 def test_holm_is_that_of_statsmodels(p_values):
     decided = [one.p_corrected for one in decide(p_values, [4.0] * len(p_values), 0.05)]
     assert decided == pytest.approx(multipletests(p_values, method="holm")[1], abs=1e-12)
@@ -42,10 +43,10 @@ def test_an_interval_lies_beyond_the_margin_exactly_where_the_verdict_is_better(
 
 
 def test_all_lower_bounds_hold_together():
-    """3,000 families of 6 true gains against one baseline; each bound beside its truth."""
+    """1,000 families of 6 true gains against one baseline; each bound beside its truth."""
     dice, n, margin, missed = np.random.default_rng(1), 4, 0.5, {"holm": 0, "dunnett": 0}
     truth = np.array([0.0, 0.5, 0.5, 1.0, 2.0, 4.0])
-    for _ in range(3000):
+    for _ in range(1000):
         arms = dice.normal(size=(7, n)) + np.r_[0, truth][:, None]
         error, df = np.sqrt(2 * arms.var(1, ddof=1).mean() / n), 7 * (n - 1)
         gains = arms[1:].mean(1) - arms[0].mean()
@@ -57,8 +58,8 @@ def test_all_lower_bounds_hold_together():
                 for gain, one in zip(gains, decided, strict=True)
             ]
             missed[correction] += bool((truth < bounds).any())
-    assert missed["holm"] / 3000 < 0.06
-    assert missed["dunnett"] / 3000 < 0.06
+    assert missed["holm"] / 1000 < 0.06
+    assert missed["dunnett"] / 1000 < 0.06
 
 
 @pytest.mark.parametrize("num", [3, 10, 50])
