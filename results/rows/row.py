@@ -44,6 +44,7 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
     "total_bytes": "integer",
     "within_budget": "boolean",
     "legal": "boolean",
+    "ledger_digest": "text",
     "peak_memory_bytes": "integer",
     "tokens_per_s": "number",
     "fingerprint": "text",
@@ -57,7 +58,8 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
 }
 """The columns in their order, swept keys apart. Units are in the names; `_bpb` is bits per byte, `val_loss` nats per
 token. `val_bpb` is the headline; `val_tokens`, `val_bytes` and `val_documents` are the text that it scored,
-`fingerprint` is that of the stage behind it, `artifact` that of the counted bytes."""
+`ledger_digest` that of the order in which it was scored and learned from (`ledger.json` of its stage), `fingerprint`
+that of the stage behind it, `artifact` that of the counted bytes."""
 
 COLUMNS = tuple(COLUMN_TYPES)
 SCORED_TEXT = ("val_tokens", "val_bytes", "val_documents")
@@ -92,6 +94,7 @@ def row_of(record: Mapping[str, Any], sweep: str, swept_keys: Sequence[str]) -> 
         "val_documents": metrics.get("val_text", {}).get("num_documents") if headline else None,
         "eval_s": headline.get("eval_s"),
         "legal": headline.get("legal"),
+        "ledger_digest": headline.get("ledger_digest"),
         "fingerprint": _fingerprint(record, record["headline"]),
         "artifact": _fingerprint(record, "export"),
         "error": record["error"],

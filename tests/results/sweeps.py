@@ -32,12 +32,14 @@ def record(
         "val_text": outcome("val_text", 1.0, num_documents=7, uniform_bpb=4.1, unigram_bpb=3.2, zstd22_bpb=2.4),
         "train": outcome("train", 9.0, steps=200, train_s=8.5, tokens_per_s=1e5, peak_memory_bytes=7e8, train_loss=3.0),
         "export": outcome("export", 1.0, model_bytes=250_000),
-        "evaluate": outcome("evaluate", 3.0, **scored(sliding), **SCORED, eval_s=3.0, legal=True),
+        "evaluate": outcome(
+            "evaluate", 3.0, **scored(sliding), **SCORED, eval_s=3.0, legal=True, ledger_digest="evaluate-ledger"
+        ),
         "diagnose": outcome("diagnose", 3.0, pre_quant_bpb=2.2, roundtrip_bpb=2.3),
     }
     if ttt:
         stages["adapt"] = outcome(
-            "adapt", 6.0, **scored(val_bpb), **SCORED, eval_s=6.0, legal=True, ledger_digest="d", steps=9
+            "adapt", 6.0, **scored(val_bpb), **SCORED, eval_s=6.0, legal=True, ledger_digest="adapt-ledger", steps=9
         )
     full = {
         "run_id": f"{config}-s{seed}", "preset": "tiny", "seed": seed, "status": "done",

@@ -17,7 +17,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from trainer.ranks import Ranks
 from trainer.scoring.bits_per_byte import bits_per_byte, mean_nats
+from trainer.scoring.ledger_summary import Events, digest_of
 from trainer.spec.errors import LegalityError
 
 
@@ -124,6 +125,9 @@ class Ledger:
         self._unsettled: Commit | None = None
         self._expected_parameters: int | None = None
         self._chain = hashlib.sha256(b"fairway ledger").hexdigest()
+        self._events = Events()
+        self.summary: dict[str, Any] = {}
+        """What was done, over all ranks: `ledger_summary`. Empty until `close`."""
 
     @classmethod
     def open(
@@ -143,8 +147,8 @@ class Ledger:
 
     @property
     def digest(self) -> str:
-        """Hash chain over every issue, commit, grant and close so far; after `close` it covers all ranks."""
-        return self._chain
+        """Hash chain over every issue, commit and grant so far; after `close`, the digest of the summary."""
+        return digest_of(self.summary) if self.summary else self._chain
 
     def issue(self, model: nn.Module, windows: Sequence[Window], window_tokens: int = 0) -> Issue:
         """The inputs of some windows, to be scored by `model` as it is now.
@@ -224,6 +228,8 @@ class Ledger:
         targets_N, previous_N = (self._tokens[positions_N + ahead].to(torch.int64) for ahead in (1, 0))
         self._bytes_P[positions_N] = self._byte_table.count(targets_N, previous_N).to(torch.int32)
         self._expected_parameters = parameters
+        for window in commit.issue.windows:
+            self._events.add("score", window.first_scored, window.end)
         self._record("issue", *map(tuple, commit.issue.windows))
         self._record("commit", parameters, hashlib.sha256(nll_N.numpy().tobytes()).hexdigest())
 
@@ -249,7 +255,7 @@ class Ledger:
         if int(counts[-1]) == self.num_positions:
             raise LegalityError("nothing is left to score, so learning could not matter; training rows are refused")
         self._expected_parameters = None
-        self._record("train", chunk_start, chunk_end, row_tokens)
+        self._record_training(chunk_start, chunk_end, row_tokens)
         num_rows = (chunk_end - chunk_start) // row_tokens
         span = self._tokens[chunk_start : chunk_start + num_rows * row_tokens + 1].to(self._ranks.device, torch.int64)
         return span[:-1].view(num_rows, row_tokens), span[1:].view(num_rows, row_tokens)
@@ -272,8 +278,16 @@ class Ledger:
             )
         # Each position has one owner and zeros elsewhere: the sum over ranks is exact, whatever their number.
         nll_P, bytes_P = self._over_ranks(self._nll_P), self._over_ranks(self._bytes_P)
-        self._record("close", *self._ranks.gather_objects(self._chain))
-        return Score(mean_nats(nll_P), bits_per_byte(nll_P, bytes_P), len(nll_P), int(bytes_P.sum()), nll_P)
+        score = Score(mean_nats(nll_P), bits_per_byte(nll_P, bytes_P), len(nll_P), int(bytes_P.sum()), nll_P)
+        self.summary = {
+            "positions": self.num_positions,
+            "tokens": score.num_tokens,
+            "bytes": score.num_bytes,
+            "text_sha256": hashlib.sha256(self._tokens.numpy().tobytes()).hexdigest(),
+            "nats_sha256": hashlib.sha256(nll_P.numpy().tobytes()).hexdigest(),
+            "ranks": self._ranks.gather_objects({"chain": self._chain, "events": self._events.list}),
+        }
+        return score
 
     def _unchanged_parameters(self, at_issue: int, parameters: int) -> int:
         if parameters != at_issue:
@@ -301,9 +315,11 @@ class Ledger:
         return self._ranks.sum_(tensor.to(self._ranks.device, copy=True)).cpu()
 
     def _record(self, event: str, *facts: object) -> None:
-        # A rank's chain starts from its previous link; closing hashes all ranks' chains, equal on every rank.
-        previous = "" if event == "close" else self._chain
-        self._chain = hashlib.sha256(f"{previous} {event} {facts}".encode()).hexdigest()
+        self._chain = hashlib.sha256(f"{self._chain} {event} {facts}".encode()).hexdigest()
+
+    def _record_training(self, start: int, end: int, row_tokens: int) -> None:
+        self._events.add("train", start, end)
+        self._record("train", start, end, row_tokens)
 
 
 def _layout(windows: Sequence[Window], window_tokens: int) -> tuple[Tensor, Tensor, Tensor]:

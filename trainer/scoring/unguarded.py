@@ -27,6 +27,7 @@ class UnguardedText(Ledger):
     def all_rows(self, row_tokens: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets, each int64 (Q, row_tokens), of the whole text; the remainder is left out."""
         num_rows = self.num_positions // row_tokens
+        self._record_training(0, num_rows * row_tokens, row_tokens)
         span = self._tokens[: num_rows * row_tokens + 1].to(self._ranks.device, torch.int64)
         return span[:-1].view(num_rows, row_tokens), span[1:].view(num_rows, row_tokens)
 

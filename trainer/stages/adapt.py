@@ -1,7 +1,7 @@
 """The stage `adapt`: scores the artifact with test-time training on positions that were already scored.
 
-Reads ttt, evaluation and seed; depends on export and val_text. Leaves the score, `nll.safetensors` and the ledger's
-digest. Is computed again when a TTT setting, the artifact or the text changes.
+Reads ttt, evaluation and seed; depends on export and val_text. Leaves what `evaluate` leaves. Is computed again when a
+TTT setting, the artifact or the text changes.
 """
 
 from __future__ import annotations

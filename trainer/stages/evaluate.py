@@ -1,11 +1,13 @@
 """The stage `evaluate`: scores the artifact as read from disk, by sliding windows through the ledger.
 
-Reads the evaluation section; depends on export and val_text. Leaves the score and `nll.safetensors`, the nats of every
-validation token. Is computed again when the artifact, the text or the windows change.
+Reads the evaluation section; depends on export and val_text. Leaves the score, `nll.safetensors` with the nats of every
+validation token, and `ledger.json` with what the ledger's digest covers. Is computed again when the artifact, the text
+or the windows change.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +20,7 @@ from trainer.data.shard_files import Split
 from trainer.data.shards import read_split
 from trainer.nn.gpt import GPT
 from trainer.quant.artifact import decode_artifact
+from trainer.scoring.ledger_summary import LEDGER_FILE
 from trainer.scoring.legality import Ledger, Score
 from trainer.scoring.sliding import score
 from trainer.spec.record import Metric
@@ -70,11 +73,12 @@ def read_tokens(folder: Path, split: Split, vocab_size: int) -> Tensor:
 
 
 def keep_score(context: StageContext, folder: Path, ledger: Ledger, started_s: float) -> dict[str, Metric]:
-    """Closes the ledger, writes the nats of each token and returns the metrics."""
+    """Closes the ledger, writes the nats of each token and what the ledger did, and returns the metrics."""
     result: Score = ledger.close()
     eval_s = context.settled_s() - started_s
     if context.ranks.is_first:
         save_weights(folder / NLL, {"nll": result.nll_P})
+        (folder / LEDGER_FILE).write_text(json.dumps(ledger.summary), encoding="utf-8")
     return {
         "val_loss": result.val_loss,
         "val_bpb": result.val_bpb,

@@ -12,8 +12,8 @@ from tests.same_rows import MEASURED
 DESIGN = (
     "sweep config seed status val_bpb val_loss val_tokens val_bytes val_documents pre_quant_bpb roundtrip_bpb "
     "fit_cost_bpb sliding_bpb ttt_bpb steps train_s eval_s model_bytes scale_multiplier pruned_share code_bytes "
-    "total_bytes within_budget legal peak_memory_bytes tokens_per_s fingerprint commit started_at hardware "
-    "versions error artifact stages_run"
+    "total_bytes within_budget legal ledger_digest peak_memory_bytes tokens_per_s fingerprint commit started_at "
+    "hardware versions error artifact stages_run"
 )
 
 
@@ -38,6 +38,11 @@ def test_headline_is_the_adapted_score_when_ttt_is_on():
 def test_a_row_has_tokens_bytes_and_documents_of_the_text_that_its_headline_scored():
     row = row_of(record(ttt=True), "demo", [])
     assert (row["val_tokens"], row["val_bytes"], row["val_documents"]) == (999, 1998, 7)
+
+
+def test_a_row_has_the_ledger_digest_of_its_headline():
+    assert row_of(record(ttt=True), "demo", [])["ledger_digest"] == "adapt-ledger"
+    assert row_of(record(), "demo", [])["ledger_digest"] == "evaluate-ledger"
 
 
 def test_total_bytes_reserve_65536_for_code_until_it_is_packaged():

@@ -13,7 +13,7 @@ from torch.nn.functional import log_softmax
 from tests.fakes import VOCAB_SIZE, OneByteEach, TinyModel
 from trainer.ranks import Ranks
 from trainer.scoring.bits_per_byte import NothingScored
-from trainer.scoring.legality import Ledger, Window, parameter_digest
+from trainer.scoring.legality import Issue, Ledger, Window, parameter_digest
 from trainer.spec.errors import LegalityError
 
 TOKENS = torch.randint(VOCAB_SIZE, (41,), generator=torch.Generator().manual_seed(0))
@@ -228,3 +228,14 @@ def test_the_parameter_digest_sees_swapped_values():
     with torch.no_grad():
         model.head.weight[[0, 5]] = model.head.weight[[5, 0]].clone()
     assert int(parameter_digest(model)) != reference
+
+
+def test_an_issue_gives_a_scorer_no_token_behind_its_last_position():
+    issues = []
+    for last_target in (3, 4):
+        tokens = TOKENS[:18].clone()
+        tokens[16:] = last_target  # position 15 has target 16
+        issues.append(ledger_over(tokens).issue(TinyModel(), [FIRST]))
+    for name in Issue.__dataclass_fields__:
+        one, two = (getattr(issue, name) for issue in issues)
+        assert torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from results.rows.row import row_of
 from tests.trainer.stages.conftest import FITTED, TTT, fitted, run, small
+from trainer.scoring.ledger_summary import LEDGER_FILE, digest_of, order_complaints
 from trainer.spec.budget import RESERVED_CODE_BYTES
 from trainer.spec.errors import StoreFull
 from trainer.spec.recipe import Recipe
@@ -82,6 +83,22 @@ def test_a_ttt_setting_reuses_the_trained_artifact(text_store):
     record = run(text_store, small(**changes), "ttt")
     assert record.stages_run == ("adapt",)
     assert record.headline == "adapt"
+
+
+def test_every_scored_run_leaves_its_ledger_with_the_digest_of_its_row(text_store):
+    changes = {key.replace(".", "__"): value for key, value in TTT.items()}
+    for record, events in (
+        (run(text_store, small(), "sliding-s1337"), ["score"]),
+        (run(text_store, small(**changes | {"ttt__chunk_tokens": 128}), "ttt-s1337"), ["score", "train", "score"]),
+    ):
+        stage = record.stages[record.headline]
+        folder = StageStore(text_store).folder(stage.stage, stage.fingerprint)
+        summary = json.loads((folder / LEDGER_FILE).read_text())
+        row = row_of(record.model_dump(), "sweep", [])
+        assert row["ledger_digest"] == digest_of(summary)
+        assert order_complaints(summary) == []
+        assert (summary["tokens"], summary["bytes"]) == (row["val_tokens"], row["val_bytes"])
+        assert [kind for kind, *_ in summary["ranks"][0]["events"]][: len(events)] == events
 
 
 def test_the_score_comes_from_the_bytes_on_disk(fresh_store, text_store):
