@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TRAINER_NEEDS := pydantic pydantic_core annotated-types typing-inspection typing_extensions ruamel.yaml zstandard brotli \
     filelock typer annotated-doc rich safetensors
 
-.PHONY: demo test test-all faults lint bench gpu wheels liveness docs clean
+.PHONY: demo test test-all faults mutations lint bench gpu wheels liveness docs clean
 
 demo: $(VENV)/.installed  ## install, then the main job: a TTT sweep on real text
 	$(BIN)/orchestrator plan search_spaces/ttt.yaml
@@ -24,6 +24,9 @@ lint: $(VENV)/.installed  ## style and types
 
 faults: $(VENV)/.installed  ## a hundred kills at random moments; appends what it found to results/LOG.md
 	$(BIN)/python -m tests.faults.campaign --inline 70 --ray 30 --log results/LOG.md
+
+mutations: $(VENV)/.installed  ## each guard of docs/legality.md is removed in a copy: the tests it names must fail; about 5 minutes
+	$(BIN)/python -m tests.mutations.run
 
 bench: $(VENV)/.installed  ## the figures of the README, as ratios from one run
 	$(BIN)/python -m pytest -m bench tests/benchmarks -s
