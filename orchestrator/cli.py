@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from orchestrator.commands.app import app
-from trainer.cli import exit_for_people
+from trainer.spec.command_line import exit_for_people
 
 
 def main() -> None:
     """Runs the command line; people's mistakes end in a message and exit status 2."""
     exit_for_people(app)
+
+
+if __name__ == "__main__":  # `python -m orchestrator.cli`
+    main()

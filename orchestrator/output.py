@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from results.rows.row import COLUMN_TYPES, LEADING
+from results.rows.columns import COLUMN_TYPES, LEADING
 from trainer.spec.console import PlainConsole
 from trainer.spec.printable import printable_json
 

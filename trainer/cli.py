@@ -5,28 +5,28 @@ from __future__ import annotations
 import json
 import re
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from trainer.data_cli import data_app
 from trainer.spec.certain_failures import refuse_certain_failure
+from trainer.spec.command_line import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people
 from trainer.spec.console import PlainConsole
 from trainer.spec.errors import RecipeError, UserError, did_you_mean
-from trainer.spec.field_index import FIELDS, FieldInfo
+from trainer.spec.field_index import FIELDS, FieldInfo, fields_matching
 from trainer.spec.fingerprint import configuration_id
-from trainer.spec.load import load_preset, parse_overrides
+from trainer.spec.load import load_preset, parse_overrides, spelled
 from trainer.spec.messages import Progress
-from trainer.spec.printable import printable, printable_json
+from trainer.spec.printable import printable_json
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import NAME_PATTERN, Record, run_id_of
 from trainer.spec.units import human_bytes, human_seconds
@@ -38,8 +38,9 @@ from trainer.store.shared import stage_store
 if TYPE_CHECKING:
     from trainer.liveness.check import Finding
 
-EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
 PROGRESS_EVERY = 0.1
+TABLE_WIDTH = 120
+"""Characters that the table of `explain` needs so that no key is broken."""
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(data_app, name="data")
@@ -254,19 +255,36 @@ def score(
 
 @app.command(epilog="Example: python -m trainer explain ttt")
 def explain(
-    key: Annotated[str, typer.Argument(help="A dotted key, or the start of one.")] = "", format: RowsOption = "text"
+    key: Annotated[str, typer.Argument(help="A dotted key, a part of it, or the start of one.")] = "",
+    format: RowsOption = "text",
 ) -> None:
-    """Meaning, unit, default and stages of each field of a recipe."""
-    fields = [info for name, info in FIELDS.items() if name == key or name.startswith(f"{key}." if key else "")]
+    """Meaning, unit, default and stages of each field of a recipe, found by its key, a part of it, or the start of one.
+
+    `lr` names every learning rate, `model.ln` what starts with it, `muon` a section wherever it stands.
+    """
+    fields = [FIELDS[found] for found in fields_matching(key)]
     if not fields:
         raise RecipeError("explain", [f"{key} is no recipe key{did_you_mean(key, FIELDS)}"])
     if format == "json":
         print(json.dumps([asdict(info) for info in fields], indent=1))
         return
+    out = PlainConsole()
+    if out.width < TABLE_WIDTH:
+        for info in fields:
+            out.print(Text(f"{info.key} = {spelled(info.default)}", style="bold"))
+            out.print(Padding(Text(_facts(info)), (0, 0, 0, 2)))
+        return
     table = Table("key", "default", "unit", "stage", "meaning", box=None, pad_edge=False)
     for info in fields:
-        table.add_row(info.key, str(info.default), info.unit, " ".join(info.stages), _sentence(info))
-    PlainConsole().print(table)
+        table.add_row(info.key, spelled(info.default), info.unit, " ".join(info.stages), _sentence(info))
+    out.print(table)
+
+
+def _facts(info: FieldInfo) -> str:
+    """The sentence, unit and stages of a field, for terminals on which a table would break its words."""
+    unit = f" Unit: {info.unit}." if info.unit else ""
+    stages = f" Read by: {', '.join(info.stages)}." if info.stages else ""
+    return f"{_sentence(info)}{unit}{stages}"
 
 
 def _sentence(info: FieldInfo) -> str:
@@ -279,17 +297,5 @@ def main() -> None:
     exit_for_people(app)
 
 
-def exit_for_people(command: Callable[[], object]) -> None:
-    """Runs a command line; a UserError becomes its message on stderr and status 2, without a traceback.
-
-    SIGTERM is treated as Ctrl-C: while no run handles them, both raise KeyboardInterrupt and end in status 130.
-    """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        command()
-    except UserError as mistake:
-        print(printable(f"error: {mistake}"), file=sys.stderr)
-        sys.exit(EXIT_WRONG)
-    except OSError as fault:  # for example a store that is a file, a read-only folder, a full disk
-        print(printable(f"error: {fault.filename or 'the store'}: {fault.strerror or fault}"), file=sys.stderr)
-        sys.exit(EXIT_WRONG)
+if __name__ == "__main__":  # `python -m trainer.cli`
+    main()

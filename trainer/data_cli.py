@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from trainer.spec.command_line import EXIT_FAILED
 from trainer.spec.console import PlainConsole
 from trainer.store.mirror import store_folder
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from trainer.data.data_report import DataReport
     from trainer.data.fetch import Fetched
 
-EXIT_FAILED = 1
 data_app = typer.Typer(no_args_is_help=True, help="Text to train on, in the challenge's format.")
 OutOption = Annotated[Path, typer.Option("--out", help="Folder to leave shards and tokenizer in.")]
 

@@ -28,7 +28,7 @@ from results.rows.read import read_outcomes
 from results.stats.t_tests import SHARED_COST
 from results.verdicts.sweep_results import SweepResults, published_results
 from trainer.spec.environment import WITHOUT_GIT
-from trainer.spec.load import override_text
+from trainer.spec.load import assigned, override_text
 from trainer.spec.record import run_id_of
 from trainer.spec.stage_table import CURVE_FILE
 from trainer.spec.units import human_time
@@ -87,8 +87,8 @@ def results_of(store: Path, name: str) -> SweepResults:
 
 def _terms(sweep: Sweep, state: SweepState) -> Mapping[str, str]:
     space, terms = sweep.space, sweep.space.compare
-    baseline = ", ".join(f"{key} = {value}" for key, value in terms.baseline.items()) or "the preset itself"
-    changed = ", ".join(f"{key} = {value}" for key, value in space.overrides.items())
+    baseline = assigned(terms.baseline) or "the preset itself"
+    changed = assigned(space.overrides)
     terms_by_name = {
         "Preset": f"{space.preset}{f', with {changed}' if changed else ''}",
         "Search": f"{space.method}, {space.num_configurations} configurations beside the baseline",

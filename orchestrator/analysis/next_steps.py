@@ -20,8 +20,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from scipy import integrate, stats
-
 from orchestrator.analysis.comparison import verdicts_of
 from orchestrator.analysis.confirm import (
     alpha_of_confirmation,
@@ -296,6 +294,8 @@ def _gain_of_more(sweep: Sweep, scores: Sequence[float], count: int) -> float | 
     """
     if len(scores) < FEWEST_SCORED or count < 1:
         return None
+    from scipy import integrate, stats  # late: slow to import, and most commands that read this module value no search
+
     mean, spread, best = statistics.mean(scores), statistics.stdev(scores), min(scores)
     if spread == 0:
         return 0.0

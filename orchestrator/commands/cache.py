@@ -7,20 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orchestrator.commands.options import Store, TextOrJson
-from orchestrator.output import print_rows
-from trainer.cli import EXIT_FAILED
+from orchestrator.output import console_for, print_rows
+from trainer.spec.command_line import EXIT_FAILED
 from trainer.spec.errors import StoreError
-from trainer.spec.printable import printable
-from trainer.spec.stage_table import STAGES
 from trainer.spec.units import human_bytes, human_seconds, human_time
-from trainer.store.local import StageStore
 from trainer.store.mirror import USUAL_STORE, store_name
-from trainer.store.shared import stage_store
+
+if TYPE_CHECKING:
+    from trainer.store.local import StageStore
 
 DAY_S = 86_400.0
 
@@ -55,6 +54,8 @@ class Entry:
 
 def entries(store: StageStore, *, verify: bool = False) -> list[Entry]:
     """Everything in the store, the largest first. With `verify` every file is compared with its checksum."""
+    from trainer.spec.stage_table import STAGES  # late: it imports pydantic, which `--help` should not pay for
+
     listed = [entry for stage in STAGES for entry in _entries_of(store, stage, verify)]
     return sorted(listed, key=lambda entry: -entry.disk_bytes)
 
@@ -92,14 +93,14 @@ cache = typer.Typer(no_args_is_help=True, help="Look after the store of finished
 def cache_list(store: Store = USUAL_STORE, format: TextOrJson = "text") -> None:
     """Every stage in the store: size, seconds it took, last use; the largest first."""
 
-    _print_entries(entries(stage_store(store)), store, format)
+    _print_entries(entries(_opened(store)), store, format)
 
 
 @cache.command("verify", epilog="Example: orchestrator cache verify")
 def cache_verify(store: Store = USUAL_STORE, format: TextOrJson = "text") -> None:
     """Compare every file with its checksum; exit status 1 if anything is damaged. Damaged stages are computed anew."""
 
-    checked = entries(stage_store(store), verify=True)
+    checked = entries(_opened(store), verify=True)
     damaged = [entry for entry in checked if entry.damage]
     _print_entries(damaged, store, format, nothing=f"all {len(checked)} stages are whole")
     if damaged:
@@ -115,10 +116,16 @@ def cache_prune(
 ) -> None:
     """Remove stages that are damaged or long unused; a run that needs one again computes it again."""
 
-    gone = prune(stage_store(store), unused_days, dry_run=dry_run)
+    gone = prune(_opened(store), unused_days, dry_run=dry_run)
     _print_entries(gone, store, format, nothing="nothing to remove")
     if gone and format == "text":
         print("would be removed; nothing was" if dry_run else "removed")
+
+
+def _opened(store: Path) -> StageStore:
+    from trainer.store.shared import stage_store  # late, as above
+
+    return stage_store(store)
 
 
 def _print_entries(listed: list[Any], store: Path, format: str, nothing: str = "the store is empty") -> None:
@@ -126,12 +133,13 @@ def _print_entries(listed: list[Any], store: Path, format: str, nothing: str = "
     if format == "json":
         print_rows(rows)
         return
+    console = console_for()
     for row in rows:
         seconds = "" if row["seconds"] is None else human_seconds(row["seconds"])
         line = (
             f"{row['stage']:<11} {row['fingerprint']}  {row['state']:<10} {human_bytes(row['disk_bytes']):>9}  "
             f"{seconds:>8}  last used {human_time(row['last_used_at'])}  {row['damage']}"
         )
-        print(printable(line.rstrip()))
+        console.print(line.rstrip(), soft_wrap=True)
     total = human_bytes(sum(row["disk_bytes"] for row in rows))
-    print(printable(f"{store_name(store)}: {f'{len(rows)} entries, {total}' if rows else nothing}"))
+    console.print(f"{store_name(store)}: {f'{len(rows)} entries, {total}' if rows else nothing}", soft_wrap=True)

@@ -12,7 +12,6 @@ import typer
 from orchestrator.commands.options import Store
 from orchestrator.output import console_for
 from trainer.spec.errors import UserError
-from trainer.spec.load import load_preset
 from trainer.store.mirror import USUAL_STORE
 
 
@@ -47,6 +46,7 @@ def import_(
     """
     from orchestrator.sweep.imported import read_files, write_import
     from results.rows.imported_rows import ImportTerms
+    from trainer.spec.load import load_preset
 
     if preset:
         load_preset(preset)  # an unknown one is refused with the nearest

@@ -15,7 +15,6 @@ from orchestrator.commands.options import (
     TextOrJson,
 )
 from orchestrator.output import print_rows
-from results.rows.layout import REPORT_PAGE
 from trainer.spec.errors import UserError
 from trainer.spec.printable import printable
 from trainer.store.mirror import USUAL_STORE
@@ -140,14 +139,14 @@ def records(
 
 def report(
     name: Name,
-    out: Annotated[Path | None, typer.Option(help=f"The file; default: {REPORT_PAGE} in the sweep's folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file; default: a page in the sweep's folder.")] = None,
     store: Store = USUAL_STORE,
     format: TextOrJson = "text",
 ) -> None:
     """One self-contained HTML page: verdict, ranking, figures, budget, failures, how to reproduce."""
     from orchestrator.analysis.load_results import results_of
     from results.report.report import write_report
-    from results.rows.layout import sweep_folder
+    from results.rows.layout import REPORT_PAGE, sweep_folder
 
     page = write_report(results_of(store, name), out or sweep_folder(store, name) / REPORT_PAGE)
     if format == "json":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -32,13 +32,15 @@ from orchestrator.commands.options import (
     parse_seeds,
 )
 from orchestrator.output import console_for, print_rows
-from orchestrator.run.tracking import Trackers
-from orchestrator.space.load_space import load_space
-from orchestrator.space.search_space import SearchSpace
-from trainer.cli import EXIT_FAILED, EXIT_INTERRUPTED
+from trainer.spec.command_line import EXIT_FAILED, EXIT_INTERRUPTED
 from trainer.spec.errors import UserError
-from trainer.spec.load import parse_overrides
 from trainer.store.mirror import USUAL_STORE
+
+if TYPE_CHECKING:
+    from orchestrator.run.drive_options import DriveOptions
+    from orchestrator.run.tracking import Trackers
+    from orchestrator.space.search_space import SearchSpace
+    from orchestrator.sweep.sweep import Sweep
 
 
 def plan(
@@ -109,6 +111,7 @@ def sweep(
     format: TextOrJson = "text",
 ) -> None:
     """Run a sweep, or what is missing of it, and end in a table, a verdict and a figure."""
+    from orchestrator.run.tracking import Trackers
     from orchestrator.search.run_queue import default_lag
     from orchestrator.sweep.sweep import open_sweep
     from orchestrator.sweep.warm_start import precedents_of
@@ -145,6 +148,7 @@ def resume(
     format: TextOrJson = "text",
 ) -> None:
     """Continue a sweep that was interrupted or killed; nothing finished is run again."""
+    from orchestrator.run.tracking import Trackers
     from orchestrator.sweep.quarantine import trust_machine
     from orchestrator.sweep.sweep import find_sweep
 
@@ -197,6 +201,9 @@ def _search_space(
     warm_start: list[str],
     price: float | None,
 ) -> SearchSpace:
+    from orchestrator.space.load_space import load_space
+    from trainer.spec.load import parse_overrides
+
     read = load_space(
         path,
         preset=preset,
@@ -218,14 +225,14 @@ def _options(
     snapshot_every_s: float,
     check: bool,
     trackers: Trackers,
-) -> Any:
+) -> DriveOptions:
     from orchestrator.run.drive_options import DriveOptions
 
     trackers.check(inline)
     return DriveOptions(slots, workers, address, inline, snapshot_every_s, check, trackers)
 
 
-def _drive(sweep: Any, options: Any, format: str, retry_failed: bool = False) -> None:
+def _drive(sweep: Sweep, options: DriveOptions, format: str, retry_failed: bool = False) -> None:
     from orchestrator.analysis.summary import conclude, stranded_lines
     from orchestrator.plan.estimate import plan_here
     from orchestrator.plan.table import plan_rows

@@ -15,7 +15,7 @@ from orchestrator.plan.detectable_effect import evidence_lines
 from orchestrator.plan.plan import Plan, StagePlan, times
 from orchestrator.search.next_run import Stage
 from orchestrator.space.configuration import Configuration, label
-from trainer.spec.load import expected_of
+from trainer.spec.load import expected_of, spelled
 from trainer.spec.record import run_id_of
 from trainer.spec.units import human_bytes, human_seconds
 
@@ -155,7 +155,7 @@ def _configuration_lines(plan: Plan) -> list[Text]:
 
 
 def _values(item: Configuration) -> str:
-    values = " ".join(f"{key}={value}" for key, value in item.values.items())
+    values = " ".join(f"{key}={spelled(value)}" for key, value in item.values.items())
     return f"baseline  {values or 'the preset itself'}" if item.is_baseline else values
 
 

@@ -18,11 +18,12 @@ from orchestrator.space.configuration import identify, short_of
 from orchestrator.space.parameter import Parameter, is_among, wanted_values
 from orchestrator.space.search_space import MOST_PROBES, SearchSpace
 from orchestrator.space.sections import Race, Rungs
-from results.rows.row import COLUMN_TYPES, SCORED_TEXT
+from results.rows.columns import COLUMN_TYPES, SCORED_TEXT
 from trainer.spec.certain_failures import certain_failures, refuse_certain_failure
 from trainer.spec.errors import RecipeError, did_you_mean
 from trainer.spec.field_index import FIELDS, disabled_by, value_at
-from trainer.spec.load import unknown_key, with_values
+from trainer.spec.load import spelled, unknown_key, with_values
+from trainer.spec.recipe import Recipe
 from trainer.spec.record import NAME_PATTERN
 from trainer.spec.stage_table import stages_of
 
@@ -69,6 +70,7 @@ def complaints_about(space: SearchSpace, known_base: bool, whole: bool) -> Itera
         yield from _about_key(key, space.parameters[key])
     if known_base and not when and not oversized:
         faults = list(_about_recipes(space, whole))
+        faults += [] if faults else _about_text(space)
         yield from faults or _about_rungs(space)
 
 
@@ -269,7 +271,7 @@ def _about_key(key: str, item: Parameter) -> Iterator[Complaint]:
     if key in TEXT_KEYS:
         yield (
             f"parameters.{key} changes the text, and scores on different texts cannot be compared; "
-            "run a sweep of its own for each text: --set",
+            f"run a sweep of its own for each text: --set {key}=...",
             ("parameters", key),
         )
     elif not FIELDS[key].stages:
@@ -307,6 +309,30 @@ def _about_recipes(space: SearchSpace, whole: bool) -> Iterator[Complaint]:
         yield f"metric.name = {name} needs {DIAGNOSED[name]} = true", ("metric", "name")
 
 
+def _about_text(space: SearchSpace) -> Iterator[Complaint]:
+    """Configurations that score another text than the baseline: their scores cannot be compared."""
+    named = [key for key in TEXT_KEYS if key in space.parameters or key in space.compare.baseline]
+    if not named:
+        return
+    baseline = with_values(space.base, space.compare.baseline, "compare.baseline")
+    others = [space.recipe(values) for values in _checked_values(space)]
+    for key in TEXT_KEYS:
+        theirs = _text_part(baseline, key)
+        mine = next((part for recipe in others if (part := _text_part(recipe, key)) != theirs), theirs)
+        if mine == theirs or mine is None or theirs is None:  # where the source differs, that is the complaint
+            continue
+        yield (
+            f"{key} is {spelled(mine)} in the configurations and {spelled(theirs)} in the baseline: scores on "
+            f"different texts cannot be compared; what holds for both is written once: set: {{{key}: {spelled(mine)}}}",
+            ("parameters", key) if key in space.parameters else ("compare", "baseline", key),
+        )
+
+
+def _text_part(recipe: Recipe, key: str) -> Any:
+    """The value of a key that names the text; None while it has no effect."""
+    return None if disabled_by(recipe, key) else value_at(recipe, key)
+
+
 def _checked_values(space: SearchSpace) -> list[dict[str, Any]]:
     """The probes; of a small grid every combination, since a grid also uses values between the ends."""
     listed = space.method == "grid" and space.size is not None and space.size <= MOST_PROBES
@@ -330,7 +356,7 @@ def _reached(item: Parameter) -> str:
 
 
 def _without_effect(key: str, switch: tuple[str, Any]) -> str:
-    return f"{key} has no effect while {switch[0]} is {_spelled(switch[1])}"
+    return f"{key} has no effect while {switch[0]} is {spelled(switch[1])}"
 
 
 def _remedy(space: SearchSpace, key: str, switch: tuple[str, Any]) -> str:
@@ -341,11 +367,7 @@ def _remedy(space: SearchSpace, key: str, switch: tuple[str, Any]) -> str:
     swept = space.parameters.get(name)
     if swept is not None and swept.varies and swept.choices is not None:
         on = [value for value in swept.choices if value not in off_values]
-        wanted = _spelled(on[0]) if len(on) == 1 else f"[{', '.join(_spelled(value) for value in on)}]"
+        wanted = spelled(on[0]) if len(on) == 1 else f"[{', '.join(spelled(value) for value in on)}]"
         return f"; give it when: {{{name}: {wanted}}}"
-    way = f"give {name} another value" if swept is not None else f"add {name} to parameters or set it: --set {name}=..."
+    way = f"give {name} another value" if swept is not None else f"add {name} to parameters, or to set: {{{name}: ...}}"
     return f"; {way}, or leave {key} out"
-
-
-def _spelled(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

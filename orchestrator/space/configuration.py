@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.space.search_space import SearchSpace
 from trainer.spec.field_index import FIELDS, flat
 from trainer.spec.fingerprint import configuration_id
+from trainer.spec.load import spelled
 from trainer.spec.record import run_id_of
 
 
@@ -138,7 +139,7 @@ def short(value: object) -> str:
     """A value for display: whole numbers as such, others with a point at four significant digits."""
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() and abs(value) < 1e7 else f"{value:.4g}"
-    return str(value)
+    return spelled(list(value) if isinstance(value, tuple) else value)
 
 
 SCALED = (*(key for key, info in FIELDS.items() if info.unit == "steps"), "budget.train_s")

@@ -58,7 +58,9 @@ class SpaceFile(Section):
     description: str = ""
     """The question that the sweep answers, in a sentence."""
     preset: str | None = None
-    """The recipe that the parameters change; `--preset` takes another."""
+    """The recipe that the parameters change: a name, or a file beside this one; `--preset` takes another."""
+    set: Mapping[str, Any] = {}
+    """Recipe keys changed in the preset, for the baseline and every configuration alike; `--set` changes them again."""
     method: Literal["grid", "random", "tpe", "cmaes", "gp", "bayes"] | None = None
     """How configurations are chosen; `bayes` means tpe. Grid when every parameter lists its values, else tpe."""
     metric: Metric = Metric()
@@ -126,10 +128,13 @@ def load_space(
     flags = {key: {"run_cap": "--trials"}.get(key, f"--{key.replace('_', '-')}") for key in given}
     places = Places(text, paths, flags)
     file, dropped = _validated({**tree, **given}, places, problems)
+    if preset is None:
+        file = file.model_copy(update={"preset": _beside(Path(path), file.preset)})
+    changes = {**file.set, **(overrides or {})}
     base = _base(file, dict(overrides or {}), places, problems)
     parameters = _known_parameters(file, places, problems)
     whole = not dropped and len(parameters) == len(file.parameters)
-    space = _resolved(file, Path(path), parameters, base, dict(overrides or {}))
+    space = _resolved(file, Path(path), parameters, base, changes)
     try:
         problems += [line + places.where(at) for line, at in complaints_about(space, base is not None, whole)]
     except CycleError as error:
@@ -269,7 +274,7 @@ def _nearest(loc: Sequence[str | int], place: Sequence[str | int]) -> str:
     nested: dict[str, type[Section]] = {"parameters": Parameter, "constraints": Limit}
     model = SpaceFile if len(loc) == 1 else sections.get(str(loc[0])) or nested[str(loc[0])]
     if model is SpaceFile and str(loc[0]) in FIELDS:
-        return "; recipe keys stand under `parameters:`"
+        return "; recipe keys stand under `parameters:`, or under `set:` where they do not vary"
     known = list(model.model_fields)
     below = (
         "; nested keys stand under `parameters:`"
@@ -279,19 +284,35 @@ def _nearest(loc: Sequence[str | int], place: Sequence[str | int]) -> str:
     return f"{did_you_mean(str(loc[-1]), known)}{below}; known: {', '.join(known)}"
 
 
+def _beside(path: Path, preset: str | None) -> str | None:
+    """The preset as the file names it; a file is looked for beside the search space first, then in this folder."""
+    if preset is None or not preset.endswith((".yaml", ".yml")):
+        return preset
+    beside = path.parent / preset
+    return str(beside) if beside.is_file() else preset
+
+
 def _base(file: SpaceFile, overrides: dict[str, Any], places: Places, problems: list[str]) -> Recipe | None:
-    for key in overrides:
+    changes = {**file.set, **overrides}
+    said = {key: f"--set {key}" if key in overrides else f"set.{key}" for key in changes}
+    for key in changes:
         if key in file.parameters:
-            problems.append(f"--set {key} would be overwritten by parameters.{key}" + places.where(("parameters", key)))
-    if "seed" in overrides:
-        problems.append("--set seed: a sweep declares its seeds; use --seeds")
+            problems.append(f"{said[key]} would be overwritten by parameters.{key}" + places.where(("parameters", key)))
+    if "seed" in changes:
+        flag = "--seeds" if "seed" in overrides else "seeds: [1, 2, 3]"
+        problems.append(f"{said['seed']}: a sweep declares its seeds; use {flag}" + places.where(("set", "seed")))
     if file.preset is None:
         problems.append("preset is missing; for example: preset: tiny, or --preset tiny")
         return None
     try:
-        return load_preset(file.preset, overrides).recipe
+        return load_preset(file.preset, changes).recipe
     except RecipeError as error:
-        problems += [line + places.where(("preset",)) for line in error.problems]
+        for line in error.problems:
+            key = line.split(" ")[0]
+            if key in file.set and key not in overrides:
+                problems.append(f"set.{line.removesuffix(' (--set)')}{places.where(('set', key))}")
+            else:
+                problems.append(line + places.where(("preset",)))
         return None
 
 

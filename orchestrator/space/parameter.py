@@ -27,6 +27,7 @@ from orchestrator.space.distribution import (
     Weighted,
     needs,
 )
+from trainer.spec.load import spelled
 from trainer.spec.recipe import Section
 
 QUANTIZED = tuple(name for name in get_args(Distribution) if name.startswith("q_"))
@@ -384,4 +385,4 @@ def wanted_values(wanted: Any) -> list[Any]:
 
 
 def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else spelled(value)

@@ -24,7 +24,7 @@ from results.rows.ranking import Ranking
 from results.verdicts.attempts import Tested
 from trainer.spec.field_index import flat, value_at
 from trainer.spec.fingerprint import digest
-from trainer.spec.load import with_values
+from trainer.spec.load import assigned, with_values
 from trainer.spec.recipe import Recipe, Section
 
 MOST_COUNTED = 100_000
@@ -45,7 +45,7 @@ class SearchSpace(Section):
     preset: str
     """The recipe that the parameters change."""
     overrides: Mapping[str, Any] = {}
-    """Keys of the preset changed by `--set`."""
+    """Keys of the preset changed by `set:` in the file and by `--set`."""
     base: Recipe
     """Preset and overrides, resolved."""
     method: Literal["grid", "random", "tpe", "cmaes", "gp"]
@@ -198,8 +198,7 @@ class SearchSpace(Section):
         base = value_at(self.base, key)
         item = self.parameters.get(key)
         searched = [base] if item is None else ([base] if item.when else []) + list(item.probes)
-        spelled = {json.dumps(value) for value in [*searched, self.compare.baseline.get(key, base)]}
-        return len(spelled) > 1
+        return len({json.dumps(value) for value in [*searched, self.compare.baseline.get(key, base)]}) > 1
 
     def identity(self) -> dict[str, Any]:
         """The parts that make it another sweep when they change; names, prices and thresholds do not."""
@@ -259,10 +258,12 @@ class SearchSpace(Section):
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.description}" if self.description else self.name]
         lines.append(f"  preset {self.preset}, {self.method}, {_how_many(self)}, seeds {list(self.seeds)}")
+        if self.overrides:
+            lines.append(f"  with {assigned(self.overrides)}")
         for key, item in self.parameters.items():
             when = " and ".join(f"{other} is {wanted}" for other, wanted in item.when.items())
             lines.append(f"  {key}: {item}" + (f"  when {when}" if when else ""))
-        baseline = ", ".join(f"{key} = {value}" for key, value in self.compare.baseline.items()) or "the preset itself"
+        baseline = assigned(self.compare.baseline) or "the preset itself"
         lines.append(f"  against {baseline}, judged by {self.metric.name} ({self.metric.goal})")
         return "\n".join(lines)
 

@@ -10,8 +10,8 @@ from pydantic import BeforeValidator, NonNegativeFloat, NonNegativeInt, Positive
 from pydantic import Field as PydanticField
 
 from orchestrator.space.parameter import Number
+from results.rows.columns import COLUMN_TYPES
 from results.rows.ranking import Bounds
-from results.rows.row import COLUMN_TYPES
 from results.stats.t_tests import Variance
 from trainer.spec.errors import ProblemsError, did_you_mean
 from trainer.spec.section import Section
@@ -80,7 +80,7 @@ class Compare(Section):
 
     baseline: Mapping[str, Any] = {}
     """Values that turn the preset into the baseline; empty is the preset itself. What `parameters` fixes is not part of
-    it: what holds for both is set in the preset, by `--set`."""
+    it: what holds for both stands under `set`."""
     margin: float = 0.005
     """Gain to be shown beyond noise."""
     unit: Literal["nats", "bpb"] = "nats"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -16,23 +17,24 @@ from orchestrator.sweep.imported import ImportedSweep
 from orchestrator.sweep.live import picture_from, read_live
 from orchestrator.sweep.sweep import Sweep
 from results.rows.machines import quarantined
+from trainer.spec.record import Record
 from trainer.spec.units import human_time
 
 LOOK_EVERY_S = 1.0
 
 
 def standing(sweep: Sweep) -> dict[str, Any]:
-    """One sweep as a row: sweep, state (running, complete, interrupted, or damaged while a record cannot be read),
+    """One sweep as a row: sweep, state (running, complete, failed when every run did, interrupted, or damaged while a
+    record cannot be read),
     recorded, runs, created_at, description, failed (runs by reason), quarantined (machines, and why), damage (of
     records, and what to do), live (the driver's latest picture; None while no driver runs).
     """
     records, damage = sweep.readable_records()
     busy, asked = sweep.is_locked(), sweep.asked()
     total = total_runs(sweep.space, asked) if damage else SweepState(sweep.space, asked, records).total_runs
-    ended = "damaged" if damage else "complete" if len(records) >= total else "interrupted"
     return {
         "sweep": sweep.name,
-        "state": "running" if busy else ended,
+        "state": "running" if busy else "damaged" if damage else _ended(records, total),
         "recorded": len(records),
         "runs": total,
         "created_at": sweep.created_at,
@@ -42,6 +44,12 @@ def standing(sweep: Sweep) -> dict[str, Any]:
         "damage": damage,
         "live": read_live(sweep.folder) if busy else None,
     }
+
+
+def _ended(records: Mapping[str, Record], total: int) -> str:
+    if len(records) < total:
+        return "interrupted"
+    return "failed" if all(record.status == "failed" for record in records.values()) else "complete"
 
 
 def standing_of_import(sweep: ImportedSweep) -> dict[str, Any]:
@@ -73,7 +81,7 @@ def print_standing(sweep: Sweep, console: Console) -> None:
 def standing_lines(facts: dict[str, Any], sweep: Sweep) -> list[str]:
     """State, failures by reason, quarantined machines, damaged records, and what to type next."""
     lines = [
-        f"{sweep.name}: {facts['state']}, {facts['recorded']} of {facts['runs']} runs recorded",
+        f"{sweep.name}: {facts['state']}, {_runs(facts)} recorded",
         *fault_lines(facts),
     ]
     if facts["state"] == "interrupted":
@@ -92,9 +100,14 @@ def fault_lines(facts: dict[str, Any]) -> list[str]:
 
 def listing_line(facts: dict[str, Any]) -> str:
     """One sweep among others."""
-    runs = f"{facts['recorded']} of {facts['runs']} runs"
+    runs = _runs(facts)
     created = human_time(facts["created_at"])
     return f"{facts['sweep']:<16} {facts['state']:<12} {runs:<18}  {created}  {facts['description']}"
+
+
+def _runs(facts: Mapping[str, Any]) -> str:
+    failed = sum(facts["failed"].values())
+    return f"{facts['recorded']} of {facts['runs']} runs" + (f", {failed} of them failed," if failed else "")
 
 
 def watch(sweep: Sweep, console: Console) -> None:

@@ -27,7 +27,11 @@ GPU_MIN_SPEED = 0.9
 SHARDS = ("train_shards", "val_shards")
 
 
-NO_VERSIONS = ("name", "hardware", "driver", "attention", *SHARDS)
+TEXT = "text"
+"""Fact that names the text a run read: shards are compared between runs of one text alone."""
+
+
+NO_VERSIONS = ("name", "hardware", "driver", "attention", TEXT, *SHARDS)
 """Facts of a machine that are not versions of packages."""
 
 
@@ -215,7 +219,14 @@ def computations_of(record: Record) -> list[Computed]:
 
 def facts_of(record: Record) -> dict[str, str]:
     """Facts of the run's machine by name; empty for a run that computed no stage itself."""
-    return {**record.machine, "hardware": record.hardware} if record.machine and record.stages_run else {}
+    if not record.machine or not record.stages_run:
+        return {}
+    return {**record.machine, "hardware": record.hardware, **_text_of(record)}
+
+
+def _text_of(record: Record) -> dict[str, str]:
+    data = record.recipe.get("data", {})
+    return {TEXT: " ".join(str(data.get(key, "")) for key in ("source", "folder", "tokenizer")).strip()}
 
 
 def complaints_about(
@@ -240,9 +251,13 @@ def complaints_about(
 def differing(
     mine: Mapping[str, str], theirs: Mapping[str, str], facts: Sequence[Fact]
 ) -> Iterator[tuple[str, str, str]]:
-    """Name and both values of each fact in which two machines differ; a fact that either lacks is no difference."""
+    """Name and both values of each fact in which two machines differ; a fact that either lacks is no difference.
+
+    Nor are the shards of two texts.
+    """
     for fact in facts:
-        for name in _named(fact, mine):
+        other_text = fact == "shards" and mine.get(TEXT, "") != theirs.get(TEXT, mine.get(TEXT, ""))
+        for name in () if other_text else _named(fact, mine):
             if name in theirs and mine[name] != theirs[name]:
                 yield name, mine[name], theirs[name]
 

@@ -51,7 +51,6 @@ from results.verdicts.seed_ledger import Ledger, Purpose
 from results.verdicts.terms import Blocks
 from trainer.spec.environment import commit
 from trainer.spec.errors import StoreError, did_you_mean
-from trainer.spec.load import override_text
 from trainer.spec.record import NAME_PATTERN, Record, now
 from trainer.store import locks
 from trainer.store.atomic_write import write_once
@@ -344,9 +343,9 @@ def _blocks_of(store: Path, space: SearchSpace) -> dict[str, str]:
 
 def _as_yaml(space: SearchSpace) -> bytes:
     plain: dict[str, Any] = space.model_dump(mode="json", exclude={"base", "overrides"}, exclude_none=True)
+    if space.overrides:
+        plain["set"] = dict(space.overrides)
     text = io.StringIO()
-    for key, value in space.overrides.items():
-        text.write(f"# --set {override_text(key, value)}\n")
     YAML(typ="safe", pure=True).dump(plain, text)
     return text.getvalue().encode()
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
-from scipy import stats
 
 from results.figures.paired_gains import paired_facts
 from results.figures.scores import score_facts
+from results.rows.intervals import half_interval
 from results.rows.tables import is_finished, per_run
 from results.stats.power import design_of
 from results.stats.shared_variance import SharedVariance
@@ -44,7 +44,7 @@ class Spread:
 
     def half_interval(self, n: int) -> float:
         """Half the 95 % interval of a mean of `n` such numbers."""
-        return self.sd / math.sqrt(n) * float(stats.t.ppf(0.975, self.df)) if self.df else math.nan
+        return half_interval(self.sd, n, self.df)
 
 
 def seed_table(sweep: SweepResults) -> pd.DataFrame:

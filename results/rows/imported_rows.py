@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from results.rows.columns import COLUMN_TYPES
 from results.rows.foreign_files import Cells, ForeignTable, spelled
 from results.rows.ranking import UNITS, Measure, unit_of
-from results.rows.row import COLUMN_TYPES, Row
+from results.rows.row import Row
 from trainer.spec.errors import ProblemsError, UserError, did_you_mean
 
 MOST_PROBLEMS = 20

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 import pandas as pd
 from pydantic_core import from_json
 
+from results.rows.columns import COLUMN_TYPES, ColumnType, columns
 from results.rows.layout import DRIFTED, RUNS, SHORT
-from results.rows.row import COLUMN_TYPES, ColumnType, Row, columns, row_of
+from results.rows.row import Row, row_of
 from trainer.spec.errors import StoreError
 from trainer.spec.record import split_run_id
 

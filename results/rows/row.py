@@ -10,80 +10,27 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from results.rows.columns import columns
 from trainer.spec.budget import total_bytes
 from trainer.spec.field_index import disabled_by, value_at
 from trainer.spec.record import split_run_id
 
 Status = Literal["planned", "running", "done", "failed", "stopped", "drifted"]
-ColumnType = Literal["text", "integer", "number", "boolean"]
 Row = dict[str, Any]
-
-COLUMN_TYPES: Mapping[str, ColumnType] = {
-    "sweep": "text",
-    "config": "text",
-    "seed": "integer",
-    "status": "text",
-    # every swept key stands here
-    "val_bpb": "number",
-    "val_loss": "number",
-    "val_tokens": "integer",
-    "val_bytes": "integer",
-    "val_documents": "integer",
-    "pre_quant_bpb": "number",
-    "roundtrip_bpb": "number",
-    "fit_cost_bpb": "number",
-    "sliding_bpb": "number",
-    "ttt_bpb": "number",
-    "steps": "integer",
-    "train_s": "number",
-    "eval_s": "number",
-    "model_bytes": "integer",
-    "scale_multiplier": "number",
-    "pruned_share": "number",
-    "code_bytes": "integer",
-    "total_bytes": "integer",
-    "within_budget": "boolean",
-    "legal": "boolean",
-    "ledger_digest": "text",
-    "peak_memory_bytes": "integer",
-    "tokens_per_s": "number",
-    "fingerprint": "text",
-    "commit": "text",
-    "started_at": "text",
-    "hardware": "text",
-    "versions": "text",
-    "error": "text",
-    "artifact": "text",
-    "stages_run": "text",
-}
-"""The columns in their order, swept keys apart. Units are in the names; `_bpb` is bits per byte, `val_loss` nats per
-token. `val_bpb` is the headline; `val_tokens`, `val_bytes` and `val_documents` are the text that it scored,
-`ledger_digest` that of the order in which it was scored and learned from (`ledger.json` of its stage), `fingerprint`
-that of the stage behind it, `artifact` that of the counted bytes."""
-
-COLUMNS = tuple(COLUMN_TYPES)
-SCORED_TEXT = ("val_tokens", "val_bytes", "val_documents")
-"""Size of the text behind the headline: targets scored, the bytes they stand for, documents with text."""
-LEADING = COLUMNS[: COLUMNS.index("status") + 1]
-
-
-def columns(swept_keys: Sequence[str]) -> tuple[str, ...]:
-    """All columns of a sweep in their order."""
-    return (*LEADING, *swept_keys, *COLUMNS[len(LEADING) :])
 
 
 def row_of(record: Mapping[str, Any], sweep: str, swept_keys: Sequence[str]) -> Row:
     """The row of a run that ended.
 
     record:      a `trainer.spec.record.Record` as parsed JSON
-    swept_keys:  dotted recipe keys; a list becomes its JSON text, one that a switch disables is empty
+    swept_keys:  dotted recipe keys; a list becomes its JSON text, null the text `null`; empty: a switch disables it
     Scores are empty unless the run is done: what a failed run scored on the way is no result of its configuration.
     Raises KeyError, TypeError or ValueError when the record lacks what every record of a sweep has.
     """
     metrics = {stage: outcome["metrics"] for stage, outcome in record["stages"].items()}
     headline = metrics.get(record["headline"], {})
     recipe = record["recipe"]
-    swept_values = {key: None if disabled_by(recipe, key) else value_at(recipe, key) for key in swept_keys}
+    swept_values = {key: None if disabled_by(recipe, key) else _chosen(value_at(recipe, key)) for key in swept_keys}
     filled: Row = {
         **unfinished_row(sweep, *split_run_id(record["run_id"]), record["status"], swept_values),
         **_of_training(metrics.get("train", {})),
@@ -147,3 +94,8 @@ def _fingerprint(record: Mapping[str, Any], stage: str) -> str | None:
 
 def _cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list | tuple) else value
+
+
+def _chosen(value: Any) -> Any:
+    """A null that was chosen is the text `null`: an empty cell says that a switch disables the key."""
+    return "null" if value is None else _cell(value)

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from results.rows.columns import COLUMNS
+from results.rows.intervals import half_interval
 from results.rows.ranking import CONDITIONS, Breach, Ranking
-from results.rows.row import COLUMNS
 
 BY_SCORE = Ranking()
 """By val_bpb without a baseline, over all seeds in the rows."""
@@ -171,7 +171,7 @@ def _status(grouped: Any, num_seeds: int | pd.Series[int], enough: Mapping[str, 
 def _spread(scores: Any, done: pd.Series[bool]) -> pd.DataFrame:
     """Mean, standard deviation and t interval of each complete configuration."""
     n, mean, sd = scores.count(), scores.mean(), scores.std()
-    half = sd / np.sqrt(n) * stats.t.ppf(0.975, (n - 1).where(n > 1))
+    half = pd.Series([half_interval(*each) for each in zip(sd, n, strict=True)], index=n.index, dtype="float64")
     spread = pd.DataFrame({"mean": mean, "sd": sd, "ci95_low": mean - half, "ci95_high": mean + half})
     return spread.where(done)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from results.rows.row import SCORED_TEXT
+from results.rows.columns import SCORED_TEXT
 from trainer.spec.record import Metric
 
 CODES: Mapping[str, str] = {

@@ -18,7 +18,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special
+
+from results.stats.late import special
+from results.stats.roots import root
 
 Array = NDArray[np.float64]
 Correction = Literal["holm", "dunnett", "none"]
@@ -92,7 +94,7 @@ def dunnett_p(t: float, df: float, num: int) -> float:
 @functools.lru_cache(maxsize=256)
 def _dunnett_critical(alpha: float, df: float, num: int) -> float:
     low, high = -float(special.stdtrit(df, alpha)), -float(special.stdtrit(df, alpha / num))
-    return float(optimize.brentq(lambda t: dunnett_p(t, df, num) - alpha, low - 1e-6, high + 1e-6))
+    return float(root(lambda t: dunnett_p(t, df, num) - alpha, low - 1e-6, high + 1e-6))
 
 
 @functools.lru_cache(maxsize=1)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
+from results.stats.late import special
 from results.stats.shared_variance import LEAST_POOLED_DF, spreads
 
 Array = NDArray[np.float64]

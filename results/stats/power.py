@@ -4,7 +4,7 @@ Computed for the test that `compare` will make: for pairs that borrow nothing ex
 for the other tests (variance borrowed from or shared over the sweep, Welch's test, a race) by simulation with a fixed
 seed. Assumes normal scores. The standard deviation between seeds is an input; it comes from finished runs or from
 published records.
-Source: scipy.stats.nct; statsmodels.stats.power gives the same figures for pairs.
+Source: scipy.special.nctdtr; statsmodels.stats.power gives the same figures for pairs.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special, stats
 
+from results.stats.late import special
 from results.stats.own_variance import ARM_PRIOR_DF, LEAST_ARMS, PAIRS_PRIOR_DF, OwnVariance, satterthwaite_df
+from results.stats.roots import root
 from results.stats.sequential import FIRST_LOOK, Looks
 from results.stats.shared_variance import LEAST_POOLED_DF, SharedVariance
 from results.stats.t_tests import Block, Variance
@@ -95,10 +96,10 @@ class Design:
                 gain = self.sd * float(np.quantile(detectable, power))
             return gain if math.isfinite(gain) else math.inf
         df, error = self._exact_df, self.sd / self.n**0.5
-        most = error * (abs(stats.t.ppf(self.level, df)) + abs(stats.t.ppf(1 - power, df)) + 10)
+        most = error * (abs(special.stdtrit(df, self.level)) + abs(special.stdtrit(df, 1 - power)) + 10)
         if not math.isfinite(most) or self.power(most * 2) < power:
             return math.inf
-        return float(optimize.brentq(lambda gain: self.power(gain) - power, 0.0, most * 2))
+        return float(root(lambda gain: self.power(gain) - power, 0.0, most * 2))
 
     @property
     def _exact_df(self) -> int:
@@ -198,10 +199,10 @@ def _power_of_t(df: int, level: float, noncentrality: float) -> float:
 
     Where SciPy's distribution is not a number, far from zero, it is the mean over quantiles of the variance.
     """
-    critical = stats.t.ppf(level, df)
-    power = float(stats.nct.cdf(critical, df, -noncentrality))
+    critical = special.stdtrit(df, level)
+    power = float(special.nctdtr(df, -noncentrality, critical))
     if math.isnan(power):
-        sd_Q = np.sqrt(stats.chi2.ppf((np.arange(QUANTILES) + 0.5) / QUANTILES, df) / df)
+        sd_Q = np.sqrt(special.chdtri(df, 1 - (np.arange(QUANTILES) + 0.5) / QUANTILES) / df)
         power = float(special.ndtr(noncentrality + critical * sd_Q).mean())
     return power
 
@@ -216,7 +217,7 @@ def _detectable_welch(n: int, level: float) -> NDArray[np.float64]:
     difference = random.normal(size=SIMULATED) * (2 / n) ** 0.5
     ours, theirs = random.chisquare(n - 1, size=(2, SIMULATED)) / (n - 1) / n
     df = (ours + theirs) ** 2 / ((ours**2 + theirs**2) / (n - 1))
-    return np.sort(difference - stats.t.ppf(level, df) * np.sqrt(ours + theirs))
+    return np.sort(difference - special.stdtrit(df, level) * np.sqrt(ours + theirs))
 
 
 @functools.lru_cache(maxsize=64)

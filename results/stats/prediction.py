@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
+from results.stats.late import special
 from results.stats.own_variance import satterthwaite_df
 from results.stats.shared_variance import spreads
 from results.stats.t_tests import NoVerdict

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from results.stats.t_tests import NoVerdict
 
@@ -69,6 +68,8 @@ def bootstrap_interval(values: Numbers, baseline: Numbers | None = None) -> tupl
         if np.ptp(array) == 0:
             raise NoVerdict("the scores are all the same, so there is no variance to test with; use other seeds")
     statistic = np.mean if len(arms) == 1 else _difference_of_means
+    from scipy import stats  # late: slow to import, and only a verdict in full prints this interval
+
     result = stats.bootstrap(arms, statistic, n_resamples=RESAMPLES, method="BCa", rng=np.random.default_rng(0))
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 

@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
+
+from results.stats.late import special
 
 Array = NDArray[np.float64]
 

@@ -17,8 +17,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
+from results.stats.late import special
 from results.stats.own_variance import NOTHING_BORROWED, OwnVariance, satterthwaite_df
 from results.stats.shared_variance import SharedVariance, TwoWayLayout, spreads
 from trainer.spec.errors import UserError

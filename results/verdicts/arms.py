@@ -15,9 +15,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from results.rows.columns import SCORED_TEXT
 from results.rows.tables import is_finished, swept_keys_of
 from results.stats.t_tests import Block
 from results.verdicts.verdict import SCORE_IN, Unit
+
+ScoredText = tuple[float, float]
+"""Bytes and documents of a scored text."""
+SAME_TEXT = 0.01
+"""Scored bytes may differ by this part: where a window ends depends on the tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,8 @@ class Arm:
     """Score of each finished seed."""
     tokens_per_byte: float
     """Scored tokens per counted byte, by val_bpb = val_loss / ln 2 x this; NaN when no row has both scores."""
+    text: ScoredText = (math.nan, math.nan)
+    """Bytes and documents of the scored text; NaN while unknown."""
 
 
 def arms_of(runs: pd.DataFrame, unit: Unit) -> dict[str, Arm]:
@@ -41,6 +49,7 @@ def arms_of(runs: pd.DataFrame, unit: Unit) -> dict[str, Arm]:
     artifacts, known = runs["artifact"].to_numpy(dtype=object), runs["artifact"].notna().to_numpy()
     seeds = runs["seed"].to_numpy()
     densities = (runs["val_bpb"] * math.log(2) / runs["val_loss"]).groupby(runs["config"]).median()
+    sizes = np.column_stack([_numbers(runs, name) for name in SCORED_TEXT[1:]])
     arms = {}
     for config, positions in runs.groupby("config", sort=False).indices.items():
         places = np.asarray(positions)
@@ -51,8 +60,38 @@ def arms_of(runs: pd.DataFrame, unit: Unit) -> dict[str, Arm]:
                 by_artifact.setdefault(artifacts[place], []).append(scores[place])
         means = {artifact: fmean(shared) for artifact, shared in by_artifact.items()}
         by_seed = dict(zip(seeds[kept].tolist(), scores[kept].tolist(), strict=True))
-        arms[str(config)] = Arm(scores[kept], means, by_seed, float(densities[str(config)]))
+        text = (float(sizes[kept, 0].max()), float(sizes[kept, 1].max())) if len(kept) else (math.nan, math.nan)
+        arms[str(config)] = Arm(scores[kept], means, by_seed, float(densities[str(config)]), text)
     return arms
+
+
+def _numbers(runs: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """A column with NaN for an empty cell, and for all where there is no such column."""
+    if column not in runs:
+        return np.full(len(runs), np.nan)
+    return runs[column].to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def other_text(arm: Arm, reference: Arm) -> str:
+    """Why two arms were not scored on the same text, or the empty string; what is unknown is no difference."""
+    (num_bytes, documents), (other_bytes, others) = arm.text, reference.text
+    unlike = not math.isclose(num_bytes, other_bytes, rel_tol=SAME_TEXT)  # True too where one is not known
+    if not (known(num_bytes, other_bytes) and unlike) and not (known(documents, others) and documents != others):
+        return ""
+    return (
+        f"scored on another text than the baseline ({_text_in_words(arm.text)}, and {_text_in_words(reference.text)}); "
+        "scores on different texts cannot be compared"
+    )
+
+
+def known(*numbers: float) -> bool:
+    """Whether none is NaN."""
+    return not any(map(math.isnan, numbers))
+
+
+def _text_in_words(text: ScoredText) -> str:
+    counted = zip(text, ("bytes", "documents"), strict=True)
+    return " in ".join(f"{number:,.0f} {unit}" for number, unit in counted if known(number))
 
 
 def flaws_of(runs: pd.DataFrame, unit: Unit, wanted: Collection[int], who: str) -> dict[str, str]:

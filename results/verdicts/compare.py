@@ -11,6 +11,7 @@ The rules, fixed before any score is known:
 - Whether a configuration is feasible is no matter of statistics: the conclusion is about scores alone, and the verdict
   says beside it which limit is broken, so that nobody announces it as better (`Verdict.headline`).
 - One arm is one configuration: rows whose swept values differ are not averaged under one name.
+- Both arms are scored on the same text, as far as its bytes and documents tell.
 - p-values are corrected over all configurations of the sweep (Holm; Dunnett where one variance was declared); one that
   cannot be tested counts as p = 1. Intervals have the level of the decision, so both say the same.
 - The test is made in the unit of the margin. Nats are per token: between tokenizers only bits per byte compare.
@@ -23,14 +24,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
-from scipy import special
 
 from results.rows.ranking import Ranking
 from results.rows.tables import breaches_of, per_run
+from results.stats.late import special
 from results.stats.many_against_one import Correction, Decision, decide
 from results.stats.prediction import p_new_run_better
 from results.stats.t_tests import NoVerdict, TTest, no_worse_p
-from results.verdicts.arms import Arm, arms_of, flaws_of
+from results.verdicts.arms import Arm, arms_of, flaws_of, other_text
 from results.verdicts.matching import NOTHING_SHARED, Match, Spreads, moved_by_shrinkage, spreads_of
 from results.verdicts.terms import Evidence, Terms
 from results.verdicts.verdict import Effect, Unit, Verdict
@@ -67,7 +68,10 @@ def compare(
     else:
         name, reference, flaw = _other_baseline(baseline, terms.unit)
     flaw = evidence.objections.get(name, "") or flaw
-    whys = {config: flaw or evidence.objections.get(config, "") or flaws[config] for config in arms}
+    whys = {
+        config: flaw or evidence.objections.get(config, "") or flaws[config] or other_text(arm, reference)
+        for config, arm in arms.items()
+    }
     matches = {
         config: Match.of(arm, reference, terms, one_sweep)
         for config, arm in arms.items()

@@ -11,13 +11,14 @@ from dataclasses import replace
 
 import pandas as pd
 
+from results.rows.columns import SCORED_TEXT
 from results.rows.ranking import Measure
 from results.rows.tables import is_finished
 from results.verdicts.compare import ALL_SEEDS, compare
 from results.verdicts.terms import Evidence, Terms
 from results.verdicts.verdict import SCORE_IN, Verdict
 
-JUDGED = ("sweep", "config", "seed", "status", "legal", "within_budget", "artifact")
+JUDGED = ("sweep", "config", "seed", "status", "legal", "within_budget", "artifact", *SCORED_TEXT)
 """Columns that a comparison reads beside the score."""
 
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import pandas as pd
-from scipy import stats
 
 from results.rows.tables import is_finished, per_run
+from results.stats.late import special
 from results.stats.t_tests import NoVerdict, one_sample_t, welch_t
-from results.verdicts.arms import arms_of, flaws_of
+from results.verdicts.arms import arms_of, flaws_of, other_text
 from results.verdicts.published_records import choice_of_seeds, incumbent_of, incumbents, name_of, record_losses
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.units import bits_per_byte_to_nats, nats_to_bits_per_byte
@@ -154,9 +154,12 @@ def accept(
     (flaw,) = flaws_of(rows, "bpb", wanted, "the candidate").values()
     if not flaw and other is not None:
         (flaw,) = flaws_of(other, "bpb", set(other["seed"]), "the incumbent").values()
+    (arm,) = arms_of(rows, "bpb").values()
+    if not flaw and other is not None:
+        (reference_arm,) = arms_of(other, "bpb").values()
+        flaw = other_text(arm, reference_arm)
     if flaw:
         return replace(asked, reason=flaw)
-    (arm,) = arms_of(rows, "bpb").values()
     scores, tokens = pd.Series(arm.scores), arm.tokens_per_byte
     if math.isnan(tokens) and (policy.margin_nats or policy.test == "known sigma" or other is None):
         return replace(
@@ -224,7 +227,7 @@ def _known_sigma(
         )
     gain_nats = bits_per_byte_to_nats(float(reference.mean() - scores.mean()), tokens)
     scaled = gain_nats / math.sqrt(1 / len(scores) + (0.0 if is_target else 1 / len(reference)))
-    p = float(stats.norm.sf(scaled / SIGMA_NATS))
+    p = float(special.ndtr(-scaled / SIGMA_NATS))
     note = (
         f"The sd of {SIGMA_NATS:g} nats is taken as known; these runs show {sigma.sd_nats:.4f} ({sigma.df} degrees of "
         "freedom), which does not contradict it."
@@ -248,7 +251,7 @@ def check_sigma(arms: Sequence[pd.Series[float]]) -> SigmaCheck:
     samples = [arm for arm in arms if len(arm) > 1]
     df = sum(len(arm) - 1 for arm in samples)
     sd_nats = math.sqrt(sum(float(arm.var()) * (len(arm) - 1) for arm in samples) / df)
-    return SigmaCheck(sd_nats, df, float(stats.chi2.sf(df * (sd_nats / SIGMA_NATS) ** 2, df)))
+    return SigmaCheck(sd_nats, df, float(special.chdtrc(df, df * (sd_nats / SIGMA_NATS) ** 2)))
 
 
 def acceptance_of_record(policy: Policy, record: str | int) -> Acceptance:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pandas as pd
-from scipy import special
 
+from results.stats.late import special
 from results.stats.race_rule import RaceRule, Standing
 from results.verdicts.compare import compare
 from results.verdicts.terms import Blocks, Evidence, Terms

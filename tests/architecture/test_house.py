@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.sweep_on_disk import finished_sweep
+
 ROOT = Path(__file__).parents[2]
 ROOMS = ("nn", "optim", "data", "quant", "scoring")
 FLOORS = {
@@ -108,7 +110,7 @@ def test_rooms_import_only_the_floors_below(package):
 def test_every_module_is_in_a_room(package):
     rooms = {room for floor in FLOORS[package] for room in rooms_of(floor)}
     there = {path.relative_to(ROOT / package).parts[0].removesuffix(".py") for path in modules(package)}
-    assert there - {"__init__"} == rooms | set(BESIDE[package])
+    assert there - {"__init__", "__main__"} == rooms | set(BESIDE[package])
 
 
 @pytest.mark.parametrize(
@@ -158,6 +160,39 @@ def test_importing_starts_neither_torch_nor_ray(module):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+HEAVY = {"pydantic", "numpy", "pandas", "scipy.special", "scipy.stats", "scipy.optimize", "matplotlib", "torch", "ray"}
+NEVER = HEAVY - {"pydantic", "numpy", "pandas"}
+
+
+@pytest.mark.parametrize(
+    ("command", "left_out"),
+    [
+        ("--help", HEAVY),
+        ("sweep --help", HEAVY - {"pydantic"}),  # Typer itself checks arguments by it
+        ("list", NEVER),
+        ("table small", NEVER),
+        ("compare small", NEVER - {"scipy.special"}),
+        ("plan {space}", NEVER - {"scipy.special"}),
+    ],
+)
+def test_a_command_imports_only_what_it_needs(small_store, command, left_out):
+    words = ["orchestrator", *command.format(space=small_store / "small.yaml").split()]
+    words += [] if "--help" in words else ["--store", str(small_store)]
+    code = (
+        f"import sys; sys.argv = {words}\nfrom orchestrator.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+        f"print(sorted({left_out} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+@pytest.fixture(scope="module")
+def small_store(tmp_path_factory) -> Path:
+    store = tmp_path_factory.mktemp("small")
+    finished_sweep(store)
+    return store
 
 
 def test_no_knob_is_read_from_the_environment():

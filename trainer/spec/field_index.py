@@ -6,7 +6,7 @@ The same keys are used in search spaces, in `--set`, in column names and in mess
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -66,6 +66,24 @@ def _type_name(annotation: Any) -> str:
 
 
 FIELDS: Mapping[str, FieldInfo] = {leaf.key: leaf for leaf in _leaves(Recipe)}
+
+
+def fields_matching(asked: str) -> list[str]:
+    """Keys that a person may mean: the key itself and those below it, else parts of that name, else starts of one.
+
+    '' means all; 'lr' every learning rate (`ttt.lr`, `optimizer.adamw.embed_lr`), 'model.ln' `model.ln_scale`.
+    """
+
+    def parts(key: str) -> list[str]:
+        return key.split(".")
+
+    tests: tuple[Callable[[str], bool], ...] = (
+        lambda key: not asked or key == asked or key.startswith(f"{asked}."),
+        lambda key: asked in parts(key) or parts(key)[-1].endswith(f"_{asked}"),
+        lambda key: key.startswith(asked) or any(part.startswith(asked) for part in parts(key)),
+        lambda key: asked in key,
+    )
+    return next((found for test in tests if (found := [key for key in FIELDS if test(key)])), [])
 
 
 def value_at(recipe: Recipe | Mapping[str, Any], key: str) -> Any:

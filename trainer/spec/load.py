@@ -72,7 +72,7 @@ def _expected(header: Mapping[str, Any], own: Mapping[str, Any], source: str) ->
     """Declared by the preset itself, else by the one it extends, whose sizes they then hold for."""
     if "expected" in header:
         return read_expected(header["expected"], Recipe.model_validate(own), source)
-    return load_preset(str(header["extends"])).expected if "extends" in header else None
+    return load_preset(_beside(source, str(header["extends"]))).expected if "extends" in header else None
 
 
 def expected_of(preset: str) -> Expected | None:
@@ -124,6 +124,16 @@ def override_text(key: str, value: Any) -> str:
     return f"{key}={value if _reads_as_itself(value) else _quoted(value)}"
 
 
+def spelled(value: Any) -> str:
+    """A value as a file writes it: `null`, `true`, `[0, 1]`, and a text as it is; `''` for an empty one."""
+    return (value or "''") if isinstance(value, str) else json.dumps(value)
+
+
+def assigned(values: Mapping[str, Any]) -> str:
+    """`ttt.lr = 0.001, data.order_seed = null`."""
+    return ", ".join(f"{key} = {spelled(value)}" for key, value in values.items())
+
+
 def _quoted(text: str) -> str:
     """In YAML's double quotes: JSON's leave characters beyond 16 bits in two halves, which YAML does not join."""
     return '"' + re.sub(r'[^ -~]|["\\]', lambda found: f"\\U{ord(found[0]):08x}", text) + '"'
@@ -152,9 +162,17 @@ def _read(name: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, A
     if parent := header.get("extends"):
         if parent in seen or parent == name:
             raise RecipeError(text.source, [f"extends = '{parent}' leads back to itself"])
-        tree, _, _ = _read(str(parent), (*seen, name))
+        tree, _, _ = _read(_beside(name, str(parent)), (*seen, name))
         return _merge(tree, changes), header, text
     return copy.deepcopy(changes), header, text
+
+
+def _beside(child: str, parent: str) -> str:
+    """The parent as a preset names it; a file is looked for beside the child first, then in this folder."""
+    if not parent.endswith((".yaml", ".yml")) or not child.endswith((".yaml", ".yml")):
+        return parent
+    beside = Path(child).parent / parent
+    return str(beside) if beside.is_file() else parent
 
 
 @lru_cache(maxsize=64)
@@ -293,10 +311,12 @@ def _article(type_name: str) -> str:
 __all__ = [
     "Preset",
     "ProblemsError",
+    "assigned",
     "load_preset",
     "override_text",
     "parse_overrides",
     "preset_names",
+    "spelled",
     "unknown_key",
     "with_values",
 ]

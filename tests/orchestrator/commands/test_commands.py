@@ -1,6 +1,7 @@
 """The command line: wrong requests end in a message and status 2, right ones in rows."""
 
 import json
+import runpy
 import shlex
 import socket
 import sys
@@ -11,7 +12,7 @@ import pytest
 from orchestrator.cli import main
 from orchestrator.sweep.notes import read_plan
 from tests.trainer.stages.conftest import text_store  # noqa: F401 - a fixture
-from trainer.cli import EXIT_INTERRUPTED
+from trainer.spec.command_line import EXIT_INTERRUPTED
 
 SPACE = """
 name: small
@@ -271,3 +272,19 @@ def test_a_sweep_whose_only_machine_fails_the_guard_ends_with_status_1_and_says_
     assert call("resume", "small", "--inline", "--trust", machine)[0] == 0
     rows = json.loads(call("table", "small", "--format", "json")[1])
     assert [row["n"] for row in rows] == [2, 2]
+
+
+@pytest.mark.parametrize("module", ["orchestrator", "orchestrator.cli", "trainer.cli"])
+def test_the_command_line_is_a_module_too(module, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [module, "--help"])
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(module, run_name="__main__")
+    assert not ended.value.code
+    assert "Usage: " in capsys.readouterr().out
+
+
+def test_a_plan_shows_what_set_changes(call):
+    status, out, _ = call("plan", "small.yaml", "--set", "model.num_layers=3", "--set", "data.order_seed=null")
+    assert status == 0
+    assert "with model.num_layers = 3, data.order_seed = null" in out

@@ -340,3 +340,68 @@ def test_the_recipe_schema_accepts_every_preset_and_tells_units():
     chunk = schema["$defs"]["TTT"]["properties"]["chunk_tokens"]
     assert (chunk["x-unit"], chunk["x-stages"]) == ("tokens", ["adapt"])
     assert not jsonschema.Draft202012Validator(schema).is_valid({"ttt": {"rl": 1}})
+
+
+OWN_TEXT = TTT + "set: {data.val_bytes: 2000}\n"
+
+
+def test_what_set_changes_holds_for_the_baseline_too_and_set_on_the_command_line_changes_it_again(tmp_path):
+    space = space_of(tmp_path, OWN_TEXT, overrides={"data.order_seed": 3})
+    assert space.recipe(space.compare.baseline).data.val_bytes == space.base.data.val_bytes == 2000
+    assert space.overrides == {"data.val_bytes": 2000, "data.order_seed": 3}
+    assert space_of(tmp_path, OWN_TEXT, overrides={"data.val_bytes": 9}).base.data.val_bytes == 9
+    assert "data.val_bytes" not in space.swept_keys
+
+
+@pytest.mark.parametrize(
+    ("set_", "expected"),
+    [
+        ("{ttt.lr: 1.0}", "set.ttt.lr would be overwritten by parameters.ttt.lr"),
+        ("{seed: 1}", "set.seed: a sweep declares its seeds; use seeds: [1, 2, 3]"),
+        ("{ttt.rl: 1.0}", "set.ttt.rl is no recipe key; did you mean 'ttt.lr'?"),
+        ("{data.val_bytes: -1}", "set.data.val_bytes = -1 must be at least 0"),
+    ],
+)
+def test_a_wrong_key_of_set_is_named_with_its_line(tmp_path, set_, expected):
+    message = complaints(tmp_path, TTT + f"set: {set_}\n")
+    assert expected in message
+    assert "space.yaml:" in message
+    assert "--set" not in message
+
+
+def test_a_preset_file_is_looked_for_beside_the_space_and_its_parent_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "base.yaml").write_text("extends: tiny\nmodel: {num_layers: 3}\n")
+    (tmp_path / "mine" / "child.yaml").write_text("extends: base.yaml\ndata: {order_seed: 4}\n")
+    monkeypatch.chdir("/")
+    base = space_of(tmp_path, TTT.replace("preset: tiny", "preset: mine/child.yaml")).base
+    assert (base.model.num_layers, base.data.order_seed) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("ttt.mode: {value: score_first}", "ttt.mode: {value: score_first}\n  data.val_bytes: {value: 20000}"),
+        ("{ttt.mode: off}", "{ttt.mode: off, data.val_bytes: 20000}"),
+    ],
+)
+def test_a_baseline_that_scores_another_text_than_the_configurations_is_refused(tmp_path, changes):
+    message = complaints(tmp_path, TTT.replace(*changes))
+    assert "scores on different texts cannot be compared; what holds for both is written once: set: " in message
+    assert "120000" in message
+
+
+def test_own_data_of_the_configurations_alone_is_refused_before_a_machine_could_look_drifted(tmp_path):
+    own = "ttt.mode: {value: score_first}"
+    for key, value in (("source", "shards"), ("folder", "/d"), ("tokenizer", "/t.model")):
+        own += f"\n  data.{key}: {{value: {value}}}"
+    message = complaints(tmp_path, TTT.replace("ttt.mode: {value: score_first}", own))
+    assert "data.source is shards in the configurations and stdlib in the baseline" in message
+
+
+def test_a_space_prints_what_set_changes_and_null_as_null(tmp_path):
+    printed = str(space_of(tmp_path, TTT.replace("[1, 2, 3]", "[1, 2]"), overrides={"data.order_seed": None}))
+    assert "with data.order_seed = null" in printed
+    assert "data.order_seed: null | 7" in str(
+        space_of(tmp_path, TTT.replace("ttt.epochs: {values: [1, 2, 3]}", "data.order_seed: {values: [null, 7]}"))
+    )

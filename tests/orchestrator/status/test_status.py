@@ -128,3 +128,13 @@ def test_before_there_is_a_pace_the_time_left_is_what_was_planned(sweep):
     picture = Overview(sweep, queue_of(sweep)).picture(())
     assert 80.0 < picture.left_s <= 90.0
     assert "left" in picture.time_line
+
+
+def test_a_sweep_of_which_every_run_failed_is_not_complete(sweep):
+    paths = sorted((sweep.folder / "runs").glob("*.json"))
+    for number, path in enumerate(paths, start=1):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "failed", "error": "OutOfMemory"}))
+        said = standing_lines(standing(sweep), sweep)[0]
+        assert (
+            said == f"small: {'failed' if number == 6 else 'complete'}, 6 of 6 runs, {number} of them failed, recorded"
+        )

@@ -85,3 +85,10 @@ def test_a_graph_compiled_inside_the_clock_is_reported():
 
 def test_a_run_that_computed_nothing_is_nobodys_fault():
     assert words(record("beta", torch="1.0").model_copy(update={"stages_run": ()})) == ""
+
+
+def test_a_machine_that_reads_another_text_for_another_configuration_has_not_drifted():
+    own = record(train_shards="2 shards xyz")
+    data = dict(own.recipe["data"]) | {"source": "shards", "folder": "/own"}
+    assert "train_shards" in words(own)
+    assert words(own.model_copy(update={"recipe": dict(own.recipe) | {"data": data}})) == ""

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from results.rows.row import COLUMNS, columns, row_of, unfinished_row
+from results.rows.columns import COLUMNS, columns
+from results.rows.row import row_of, unfinished_row
 from tests.results.sweeps import record
 from tests.same_rows import MEASURED
 
@@ -88,3 +89,10 @@ def test_rows_cost_no_pandas():
     code = "import sys, results.rows.row; print({'pandas', 'scipy', 'matplotlib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_null_that_was_chosen_is_told_from_a_key_without_effect():
+    made = record()
+    made["recipe"] |= {"data": {"order_seed": None}}
+    row = row_of(made, "demo", ["data.order_seed", "ttt.lr"])
+    assert (row["data.order_seed"], row["ttt.lr"]) == ("null", None)

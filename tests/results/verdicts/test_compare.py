@@ -362,3 +362,21 @@ def test_no_worse_is_corrected_over_the_sweep():
     assert a.p_no_worse_corrected == pytest.approx(3 * a.p_no_worse)
     assert "after correction" in a.sentence
     assert 2 * b.p_no_worse <= b.p_no_worse_corrected
+
+
+@pytest.mark.parametrize("unit", ["nats", "bpb"])
+def test_scores_on_different_texts_are_not_compared(unit):
+    same, other = {"val_bytes": 120_000, "val_documents": 40}, {"val_bytes": 20_000, "val_documents": 6}
+    texts = frame(*arm("base", BASELINE, **same), *arm("same", BASELINE, **same), *arm("new", (1.0, 1.1, 1.2), **other))
+    verdicts = {verdict.config: verdict for verdict in compare(texts, "base", Terms(0.005, unit))}
+    assert verdicts["same"].conclusion == "not shown"
+    assert verdicts["new"].conclusion == "cannot say"
+    assert verdicts["new"].reason == (
+        "scored on another text than the baseline (20,000 bytes in 6 documents, and 120,000 bytes in 40 documents); "
+        "scores on different texts cannot be compared"
+    )
+
+
+def test_a_text_whose_size_is_not_known_is_compared():
+    rows = [*arm("base", BASELINE), *arm("new", BASELINE, val_bytes=20_000)]
+    assert only(frame(*rows), "base").conclusion == "not shown"

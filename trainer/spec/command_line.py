@@ -1,0 +1,31 @@
+"""How both command lines end: exit statuses, and errors as messages for people."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+
+from trainer.spec.console import PlainConsole
+from trainer.spec.errors import UserError
+
+EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
+
+
+def exit_for_people(command: Callable[[], object]) -> None:
+    """Runs a command line; a UserError becomes its message on stderr and status 2, without a traceback.
+
+    SIGTERM is treated as Ctrl-C: while no run handles them, both raise KeyboardInterrupt and end in status 130.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        command()
+    except UserError as mistake:
+        _complain(str(mistake))
+    except OSError as fault:  # for example a store that is a file, a read-only folder, a full disk
+        _complain(f"{fault.filename or 'the store'}: {fault.strerror or fault}")
+
+
+def _complain(words: str) -> None:
+    PlainConsole(stderr=True).print(f"error: {words}", soft_wrap=True)
+    sys.exit(EXIT_WRONG)
