@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from orchestrator.commands.cache import cache
+from orchestrator.commands.export import export
 from orchestrator.commands.imports import import_
 from orchestrator.commands.next import next_
 from orchestrator.commands.reproduce import first_step, reproduce
@@ -26,6 +27,7 @@ COMMANDS = (
     ("reproduce", reproduce, "reproduce --original 1.10979,0.00021,3 --rerun 1.11350"),
     ("first-step", first_step, "first-step soap --rule mng-track3"),
     ("records", records, "records pr1530 --policy pg-written"),
+    ("export", export, "export ttt --to mlflow --place sqlite:///mlflow.db"),
     ("report", report, "report ttt --out ttt.html"),
     ("schema", schema, "schema space > space.schema.json"),
     ("next", next_, "next ttt --budget-seconds 3600 --format json"),

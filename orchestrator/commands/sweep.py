@@ -228,7 +228,7 @@ def _options(
 ) -> DriveOptions:
     from orchestrator.run.drive_options import DriveOptions
 
-    trackers.check(inline)
+    trackers.check()
     return DriveOptions(slots, workers, address, inline, snapshot_every_s, check, trackers)
 
 

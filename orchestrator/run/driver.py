@@ -18,6 +18,7 @@ from orchestrator.run.on_ray import run_on_ray
 from orchestrator.run.preflight import preflight
 from orchestrator.run.signals import stop_on_signals
 from orchestrator.run.slot import expected_ranks
+from orchestrator.run.tracking import Trackers
 from orchestrator.search.run_queue import FINISHED, RunQueue
 from orchestrator.status.progress import Overview
 from orchestrator.status.screen import make_screen
@@ -36,6 +37,7 @@ def drive(sweep: Sweep, queue: RunQueue, options: DriveOptions, console: Console
     study = StudyFile(sweep, queue)
     feed = Feed(sweep, queue, store, 1 if options.inline else expected_ranks(options.workers), study.update)
     if feed.is_finished():
+        _log_what_was_read(feed, sweep, options.trackers, console)
         return "complete"
     preflight(sweep, store.root, console, skip=not options.check)
     stop = threading.Event()
@@ -44,6 +46,7 @@ def drive(sweep: Sweep, queue: RunQueue, options: DriveOptions, console: Console
         if options.inline:
             with stop_on_signals(stop), make_screen(console) as screen:
                 stranded = run_inline(feed, store, options, overview, screen, stop)
+            _log_what_was_read(feed, sweep, options.trackers, console)
         else:
             stranded = run_on_ray(feed, sweep, store, options, overview, stop, console)
     finally:
@@ -51,3 +54,18 @@ def drive(sweep: Sweep, queue: RunQueue, options: DriveOptions, console: Console
     if queue.next_run() is FINISHED:
         return "complete"
     return "stranded" if stranded else "interrupted"
+
+
+def _log_what_was_read(feed: Feed, sweep: Sweep, trackers: Trackers, console: Console) -> None:
+    """Runs that got their record without Ray: from the store alone, or inline."""
+    recorded = feed.take_recorded()
+    if not trackers.wanted:
+        return
+    if not recorded:
+        console.print(
+            f"no run is new, so nothing was logged; to log what is recorded: {sweep.command('export')}", soft_wrap=True
+        )
+        return
+    from orchestrator.run.tuner import export_runs  # late: Ray, whose callbacks write to trackers
+
+    export_runs(trackers, sweep, recorded)

@@ -35,6 +35,30 @@ class Trackers:
     wandb: str | None = None
     """The project's name."""
 
+    @classmethod
+    def named(cls, name: str, place: str | None, sweep: Sweep) -> Trackers:
+        """One tracker by name.
+
+        place:  MLflow's URI or folder, by default in the sweep's folder; W&B's project, by default the sweep's name
+        """
+        if name == "mlflow":
+            return cls(mlflow=place or str(sweep.folder / TRACKING / name))
+        if name == "wandb":
+            return cls(wandb=place or sweep.name)
+        if place is not None:
+            raise UserError(f"--place {place}: TensorBoard reads {sweep.folder / TRACKING}; leave it out")
+        return cls(tensorboard=True)
+
+    def where(self, sweep: Sweep) -> str:
+        """Where a person finds what was logged."""
+        if self.mlflow:
+            return f"MLflow at {self.mlflow_uri}"
+        return (
+            f"W&B project {self.wandb}"
+            if self.wandb
+            else f"TensorBoard: tensorboard --logdir {sweep.folder / TRACKING}"
+        )
+
     @property
     def mlflow_uri(self) -> str:
         """A folder becomes a database in it: MLflow keeps plain files no longer."""
@@ -50,13 +74,9 @@ class Trackers:
         packages = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
         return {f"--{flag}": package for flag, package in packages.items() if getattr(self, flag)}
 
-    def check(self, inline: bool) -> None:
-        """Raises UserError when one cannot be served: its package is missing, or there will be no Ray."""
+    def check(self) -> None:
+        """Raises UserError when one cannot be served: its package is missing."""
         for flag, package in self.wanted.items():
-            if inline:
-                raise UserError(
-                    f"{flag} is served by Ray's callbacks, which --inline does without; leave one of them out"
-                )
             if find_spec(package) is None:
                 raise UserError(f"{flag} needs the package {package}: pip install -e '.[tracking]' in the checkout")
 

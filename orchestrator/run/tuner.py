@@ -6,6 +6,7 @@ Tune's own files are temporary; each driver process starts a new Tuner, and what
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import uuid
@@ -19,11 +20,12 @@ from ray.tune.logger import LoggerCallback, TBXLoggerCallback
 from ray.tune.search import Searcher
 
 from orchestrator.run.feed import Feed
-from orchestrator.run.ray_session import answer_before
+from orchestrator.run.ray_session import answer_before, ray_session
 from orchestrator.run.tracking import Trackers, is_offline, tracked_run
 from orchestrator.search.run_queue import FINISHED
 from orchestrator.sweep.sweep import Sweep
 from trainer.spec.errors import UserError
+from trainer.spec.record import Record
 from trainer.stages.run_record import RunRequest
 
 HEARTBEAT_S = 0.5
@@ -122,28 +124,43 @@ class StopOnRequest(tune.Stopper):
 class Tracking(tune.Callback):
     """Passes each run to Ray's own logger callbacks once it has its record, and nothing else."""
 
-    def __init__(self, feed: Feed, sweep: Sweep, loggers: Sequence[LoggerCallback]):
+    def __init__(self, feed: Feed | None, sweep: Sweep, loggers: Sequence[LoggerCallback]):
         self._feed, self._sweep, self._loggers = feed, sweep, loggers
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        for record in self._feed.take_recorded():
-            self._log(tracked_run(self._sweep, record), record.status == "failed")
+        for record in self._feed.take_recorded() if self._feed else ():
+            self.log(record)
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         self.on_step_end(0, trials)
-        for logger in self._loggers:
-            logger.on_experiment_end([], **info)
+        self.close()
 
-    def _log(self, run: Any, failed: bool) -> None:
+    def close(self) -> None:
+        """Ends the trackers once the last run was logged."""
+        for logger in self._loggers:
+            logger.on_experiment_end([])
+
+    def log(self, record: Record) -> None:
+        """One run that has its record: its curve, then its row."""
+        run: Any = tracked_run(self._sweep, record)
         run.init_local_path()
         for logger in self._loggers:
             logger.log_trial_start(run)
             for point in run.points:
                 logger.log_trial_result(point["training_iteration"], run, dict(point))
-            logger.log_trial_end(run, failed=failed)
+            logger.log_trial_end(run, failed=record.status == "failed")
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+def export_runs(trackers: Trackers, sweep: Sweep, records: Sequence[Record]) -> None:
+    """Logs runs that have their record, without a sweep running. W&B's writer needs a Ray, which is started for it."""
+    with ray_session(None) if trackers.wandb else contextlib.nullcontext():
+        tracking = Tracking(None, sweep, loggers_of(trackers, sweep))
+        for record in records:
+            tracking.log(record)
+        tracking.close()
 
 
 def loggers_of(trackers: Trackers, sweep: Sweep) -> list[LoggerCallback]:

@@ -1,8 +1,13 @@
 """What a tracker gets of a run, and when a tracker is refused."""
 
 import pytest
+from typer.testing import CliRunner
 
+from orchestrator.commands.app import app
+from orchestrator.output import console_for
+from orchestrator.run.driver import _log_what_was_read
 from orchestrator.run.tracking import MOST_POINTS, Trackers, tracked_run
+from results.rows.layout import TRACKING
 from tests.sweep_on_disk import finished_sweep
 from trainer.spec.errors import UserError
 
@@ -37,12 +42,43 @@ def test_a_long_curve_is_thinned_and_ends_where_it_ends(sweep):
 
 def test_a_missing_package_is_reported_with_what_to_install(monkeypatch):
     monkeypatch.setattr("orchestrator.run.tracking.find_spec", lambda name: None if name == "wandb" else object())
-    Trackers(tensorboard=True).check(inline=False)
+    Trackers(tensorboard=True).check()
     with pytest.raises(UserError, match=r"--wandb needs the package wandb: pip install -e '.\[tracking\]'"):
-        Trackers(wandb="project").check(inline=False)
+        Trackers(wandb="project").check()
 
 
-def test_trackers_need_ray():
-    with pytest.raises(UserError, match="--tensorboard is served by Ray's callbacks"):
-        Trackers(tensorboard=True).check(inline=True)
-    Trackers().check(inline=True)
+def test_a_sweep_that_is_read_from_the_store_is_logged_too_and_once(sweep, capsys):
+    written = list((sweep.folder / TRACKING).glob("*/events.out.tfevents.*"))
+    assert not written
+    records = sweep.records()
+    for run_id in records:  # the same runs, as a sweep whose stages the store holds records them
+        sweep.record_path(run_id).unlink()
+    feed = Recorded(list(records.values()))
+    for expected in (6, 6):
+        _log_what_was_read(feed, sweep, Trackers(tensorboard=True), console_for())
+        assert len(list((sweep.folder / TRACKING).glob("*/events.out.tfevents.*"))) == expected
+    assert "no run is new, so nothing was logged" in capsys.readouterr().out
+
+
+class Recorded:
+    """Stands in for a feed that wrote these records by reading the store."""
+
+    def __init__(self, records):
+        self.records = records
+
+    def take_recorded(self):
+        taken, self.records = self.records, []
+        return taken
+
+
+def test_what_is_recorded_is_exported_afterwards(sweep):
+    done = CliRunner().invoke(app, ["export", "small", "--to", "tensorboard", "--store", str(sweep.store)])
+    assert done.exit_code == 0, done.output
+    assert "6 runs logged to TensorBoard" in done.stdout
+    logged = {path.parent.name for path in (sweep.folder / TRACKING).glob("*/events.out.tfevents.*")}
+    assert logged == set(sweep.records())
+
+
+def test_a_place_that_a_tracker_does_not_have_is_refused(sweep):
+    with pytest.raises(UserError, match="TensorBoard reads"):
+        Trackers.named("tensorboard", "elsewhere", sweep)
