@@ -32,6 +32,8 @@ COLLECTIVE_TIMEOUT_S = 1800
 TAKE_WAIT_S = 30
 """`board.take` returns ASK_AGAIN after this long, well before the other ranks' broadcast times out."""
 REPORT_EVERY_S = 0.25
+ONE_NODE = "STRICT_PACK"
+"""Ray's placement of a slot's workers: all on one node, or not at all."""
 MAX_FAILURES = 3
 """Failures of worker groups after which the trainer gives up, so that a slot that never starts does end."""
 
@@ -103,6 +105,7 @@ def serve(
             num_workers=num_workers,
             use_gpu=use_gpu,
             resources_per_worker=worker_resources(use_gpu),
+            placement_strategy=ONE_NODE,
             label_selector=dict(nodes) if nodes else None,  # type: ignore[call-arg]  # of Ray Train's second version
         ),
         run_config=RunConfig(

@@ -19,7 +19,7 @@ from orchestrator.plan.artifact_size import Estimate, artifact_sizes, estimate_b
 from orchestrator.plan.detectable_effect import evidence_of
 from orchestrator.plan.makespan import INLINE_START_S, START_S
 from orchestrator.plan.plan import Plan, Resources, RunPlan, SecondsFrom, StagePlan
-from orchestrator.run.slot import expected_ranks, expected_slots
+from orchestrator.run.placement import expected_ranks, expected_slots, this_machine
 from orchestrator.search.pruner import rung_lines
 from orchestrator.space.configuration import (
     Configuration,
@@ -38,7 +38,7 @@ from orchestrator.sweep.sweep import list_sweeps, sweep_of_space
 from orchestrator.sweep.warm_start import precedent_lines, precedents_of
 from results.stats.t_tests import Block
 from trainer.data.corpus import text_digests
-from trainer.spec.environment import environment, num_gpus
+from trainer.spec.environment import environment
 from trainer.spec.errors import DataError
 from trainer.spec.fingerprint import TextDigests, fingerprints, workload
 from trainer.spec.load import expected_of
@@ -62,7 +62,7 @@ def plan_here(space: SearchSpace, slots: int | None, workers: int | None, store:
     texts = None
     with contextlib.suppress(DataError):  # the estimate works before the text is fetched
         texts = text_digests(space.base.data)
-    declared, here = expected_of(space.preset), num_gpus()
+    declared, here = expected_of(space.preset), this_machine().gpus
     elsewhere = declared is not None and declared.gpus > 0 and not here
     gpus = (workers or declared.gpus) if declared and elsewhere else expected_ranks(workers) if here else 0
     num_slots = (

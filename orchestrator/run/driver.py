@@ -15,9 +15,9 @@ from orchestrator.run.drive_options import DriveOptions
 from orchestrator.run.feed import Feed
 from orchestrator.run.inline import run_inline
 from orchestrator.run.on_ray import run_on_ray
+from orchestrator.run.placement import expected_ranks
 from orchestrator.run.preflight import preflight
 from orchestrator.run.signals import stop_on_signals
-from orchestrator.run.slot import expected_ranks
 from orchestrator.run.tracking import Trackers
 from orchestrator.search.run_queue import FINISHED, RunQueue
 from orchestrator.status.progress import Overview

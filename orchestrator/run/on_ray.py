@@ -19,9 +19,10 @@ from rich.console import Console
 from orchestrator.run.board_messages import BoardStatus, SlotStatus
 from orchestrator.run.drive_options import DriveOptions
 from orchestrator.run.feed import Feed
+from orchestrator.run.placement import plan_slots
 from orchestrator.run.ray_session import answer_before, output_to, ray_session
 from orchestrator.run.signals import stop_on_signals
-from orchestrator.run.slot import SlotThread, plan_slots
+from orchestrator.run.slot import SlotThread
 from orchestrator.run.watch import LOOK_EVERY_S, NoAnswer, Watch, looking
 from orchestrator.status.progress import Overview, describe
 from orchestrator.status.screen import Screen, make_screen
@@ -86,17 +87,17 @@ def _run_slots(
     import ray  # late: only a sweep that computes something pays for Ray and torch
 
     from orchestrator.run.board import Board
-    from orchestrator.run.nodes import has_room, resources_without, selector_without
+    from orchestrator.run.nodes import has_room, offers_without, selector_without
     from orchestrator.run.tuner import run_trials, tracking_of
     from trainer.stages.pipeline import run_pipeline
     from trainer.worker_group import serve, worker_resources
 
     tracking = tracking_of(options.trackers, feed, sweep)
     work = partial(run_pipeline, store=store, snapshot_every_s=options.snapshot_every_s)
-    offered = resources_without(feed.quarantined)
+    offered = offers_without(feed.quarantined)
     if feed.quarantined and not offered:
         return True
-    plan = plan_slots(offered.get("CPU", 0), offered.get("GPU", 0), overview.runs_left, options.slots, options.workers)
+    plan = plan_slots(offered, overview.runs_left, options.slots, options.workers)
     board_name = f"fairway-{os.getpid()}-{time.time_ns()}"
     board: Any = ray.remote(Board).options(**BOARD, name=board_name).remote(plan.num_slots)
     answer_before(stop, board.quarantine.remote(list(feed.quarantined)))

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from orchestrator.run.placement import this_machine
 from trainer.spec.errors import UserError
 
 QUIET = {
@@ -74,7 +75,7 @@ def own_sigterm() -> Iterator[None]:
 
 
 @contextmanager
-def ray_session(address: str | None, num_cpus: int | None = None) -> Iterator[None]:
+def ray_session(address: str | None) -> Iterator[None]:
     """Ray for the length of the block.
 
     address: None starts a local instance that listens on loopback alone and demands a token made here; otherwise the
@@ -91,7 +92,7 @@ def ray_session(address: str | None, num_cpus: int | None = None) -> Iterator[No
             if address is None:
                 ray.init(
                     address="local",  # else Ray would join whatever cluster was started here, or wait for a dead one
-                    num_cpus=num_cpus,
+                    num_cpus=this_machine().cpus,  # Ray itself counts the machine's, whatever this process may use
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level=logging.ERROR,

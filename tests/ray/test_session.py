@@ -1,5 +1,6 @@
 """A Ray that does not come up is a message, not a hang."""
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,18 @@ from orchestrator.run import ray_session
 from trainer.spec.errors import UserError
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+def test_a_local_ray_offers_the_cpus_that_this_process_may_use():
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        with ray_session.ray_session(None):
+            import ray  # only now: it reads the settings of its token when it is imported
+
+            assert ray.cluster_resources()["CPU"] == 1
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @pytest.fixture
