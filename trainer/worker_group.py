@@ -27,6 +27,7 @@ from trainer.spec.errors import StoreFull
 from trainer.spec.messages import Progress, SlotOrder
 from trainer.stages.context import Interrupted
 from trainer.stages.run_record import RunRequest
+from trainer.store.visible import is_visible, not_visible
 
 COLLECTIVE_TIMEOUT_S = 1800
 TAKE_WAIT_S = 30
@@ -89,6 +90,7 @@ def serve(
     num_workers: int,
     use_gpu: bool,
     nodes: Mapping[str, str] | None = None,
+    visible: Path | None = None,
 ) -> None:
     """Runs one slot until the board closes it; blocks, so call it in a thread. Raises after too many failures.
 
@@ -96,10 +98,11 @@ def serve(
     work:     called once per run; may raise Interrupted when `stopping` returns true
     scratch:  folder for Ray Train's own files, which are not needed afterwards
     nodes:    label selector of the permitted nodes; None permits all
+    visible:  the driver's file in its store; a machine that does not see it refuses the slot
     """
     SlotTrainer(
         serve_rank,
-        train_loop_config={"board": board, "slot": slot, "work": work, "scratch": str(scratch)},
+        train_loop_config={"board": board, "slot": slot, "work": work, "scratch": str(scratch), "visible": visible},
         torch_config=OwnProcessGroup(),
         scaling_config=ScalingConfig(
             num_workers=num_workers,
@@ -137,10 +140,14 @@ def end_controllers() -> None:
 def serve_rank(config: dict[str, Any]) -> None:
     """Computes runs on one rank of a slot until the board closes it."""
     ranks = join(Path(config["scratch"]))
-    board, slot, work = config["board"], config["slot"], config["work"]
+    board, slot, work, visible = config["board"], config["slot"], config["work"], config["visible"]
     warm_up(ranks)
-    machine = machine_name()
-    generation = ray.get(board.open_slot.remote(slot, machine)) if ranks.is_first else 0
+    machine, node, alive = this_node()
+    if ranks.any(visible is not None and not is_visible(visible)):
+        if ranks.is_first:
+            ray.get(board.refuse_slot.remote(slot, machine, not_visible(visible)))
+        return
+    generation = ray.get(board.open_slot.remote(slot, machine, node, alive)) if ranks.is_first else 0
     while True:
         order: RunRequest | SlotOrder = ranks.broadcast_object(
             ray.get(board.take.remote(slot, generation, TAKE_WAIT_S)) if ranks.is_first else None
@@ -150,26 +157,29 @@ def serve_rank(config: dict[str, Any]) -> None:
         if order is SlotOrder.CLOSE:
             return
         if order is SlotOrder.REOPEN:
-            generation = ray.get(board.open_slot.remote(slot, machine)) if ranks.is_first else 0
+            machine, node, alive = this_node()
+            generation = ray.get(board.open_slot.remote(slot, machine, node, alive)) if ranks.is_first else 0
             continue
-        reporter = BoardReporter(board, order.run_id)
+        reporter, stopped = BoardReporter(board, order.run_id), False
         try:
             work(order, ranks=ranks, report=reporter.report, stopping=reporter.stopping, machine=machine)
         except Interrupted:
-            pass
+            stopped = True
         except StoreFull as full:
+            stopped = True
             if ranks.is_first:
                 ray.get(board.halt.remote(str(full)))
             if ranks.size > 1:
                 raise  # the other ranks may be waiting for this one in a collective
         if ranks.is_first:
-            ray.get(board.finish.remote(slot, order.run_id))
+            ray.get(board.finish.remote(slot, order.run_id, stopped))
 
 
-def machine_name() -> str:
-    """The cluster's name of this worker's node."""
-    own = ray.get_runtime_context().get_node_id()
-    return node_name(next((node for node in ray.nodes() if node["NodeID"] == own), {}))
+def this_node() -> tuple[str, str, list[str]]:
+    """The cluster's name of this worker's node, Ray's id of it, and the ids of all nodes that are there."""
+    nodes, own = ray.nodes(), ray.get_runtime_context().get_node_id()
+    name = node_name(next((node for node in nodes if node["NodeID"] == own), {}))
+    return name, own, [node["NodeID"] for node in nodes if node["Alive"]]
 
 
 def join(scratch: Path) -> Ranks:

@@ -22,6 +22,15 @@ Workers = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Workers of a slot; default: 1 on CPU, a node's GPUs.")
 ]
 Address = Annotated[str | None, typer.Option(help="Ray cluster, e.g. auto; default: a local one.")]
+WaitForNodes = Annotated[
+    float | None,
+    typer.Option(
+        "--wait-for-nodes",
+        min=0.0,
+        metavar="SECONDS",
+        help="Wait for nodes of a cluster that grows; default: 1800 while it has none for this preset, else 0.",
+    ),
+]
 Price = Annotated[float | None, typer.Option(min=0.0, metavar="USD", help="USD for one GPU-hour; default: the file's.")]
 Inline = Annotated[bool, typer.Option("--inline", help="One run after another in this process, without Ray.")]
 SnapshotEvery = Annotated[float, typer.Option(help="Seconds of training that a kill may cost at most.")]

@@ -26,6 +26,7 @@ from orchestrator.commands.options import (
     TensorBoard,
     TextOrJson,
     Trials,
+    WaitForNodes,
     WandB,
     WarmStart,
     Workers,
@@ -100,6 +101,7 @@ def sweep(
     workers: Workers = None,
     price: Price = None,
     address: Address = None,
+    wait_for_nodes: WaitForNodes = None,
     inline: Inline = False,
     snapshot_every_s: SnapshotEvery = 60.0,
     tensorboard: TensorBoard = False,
@@ -118,7 +120,7 @@ def sweep(
 
     search_space = _search_space(space, preset, overrides, seeds, trials, warm_start, price)
     trackers = Trackers(tensorboard, mlflow, wandb)
-    options = _options(slots, workers, address, inline, snapshot_every_s, not no_check, trackers)
+    options = _options(slots, workers, address, inline, snapshot_every_s, not no_check, trackers, wait_for_nodes)
     opened = open_sweep(
         store,
         search_space,
@@ -134,6 +136,7 @@ def resume(
     slots: Slots = None,
     workers: Workers = None,
     address: Address = None,
+    wait_for_nodes: WaitForNodes = None,
     inline: Inline = False,
     snapshot_every_s: SnapshotEvery = 60.0,
     tensorboard: TensorBoard = False,
@@ -153,7 +156,7 @@ def resume(
     from orchestrator.sweep.sweep import find_sweep
 
     trackers = Trackers(tensorboard, mlflow, wandb)
-    options = _options(slots, workers, address, inline, snapshot_every_s, not no_check, trackers)
+    options = _options(slots, workers, address, inline, snapshot_every_s, not no_check, trackers, wait_for_nodes)
     opened = find_sweep(store, name)
     with opened.lock():
         for machine in trust:
@@ -170,6 +173,7 @@ def confirm(
     slots: Slots = None,
     workers: Workers = None,
     address: Address = None,
+    wait_for_nodes: WaitForNodes = None,
     inline: Inline = False,
     no_check: NoCheck = False,
     store: Store = USUAL_STORE,
@@ -189,7 +193,8 @@ def confirm(
     console_for(stderr=format == "json").print(
         f"sweep {opened.name}: {winner.id} and the baseline on fresh seeds {seeds}", soft_wrap=True
     )
-    _drive(opened, DriveOptions(slots, workers, address, inline, check=not no_check), format)
+    options = DriveOptions(slots, workers, address, inline, check=not no_check, wait_for_nodes_s=wait_for_nodes)
+    _drive(opened, options, format)
 
 
 def _search_space(
@@ -225,11 +230,12 @@ def _options(
     snapshot_every_s: float,
     check: bool,
     trackers: Trackers,
+    wait_for_nodes: float | None,
 ) -> DriveOptions:
     from orchestrator.run.drive_options import DriveOptions
 
     trackers.check()
-    return DriveOptions(slots, workers, address, inline, snapshot_every_s, check, trackers)
+    return DriveOptions(slots, workers, address, inline, snapshot_every_s, check, trackers, wait_for_nodes)
 
 
 def _drive(sweep: Sweep, options: DriveOptions, format: str, retry_failed: bool = False) -> None:
@@ -237,6 +243,7 @@ def _drive(sweep: Sweep, options: DriveOptions, format: str, retry_failed: bool 
     from orchestrator.plan.estimate import plan_here
     from orchestrator.plan.table import plan_rows
     from orchestrator.run.driver import End, drive
+    from orchestrator.sweep.discard import discarded_unless_begun
     from orchestrator.sweep.notes import keep_plan
     from orchestrator.sweep.open_queue import queue_of
     from orchestrator.sweep.same_text import refuse_other_text
@@ -258,16 +265,19 @@ def _drive(sweep: Sweep, options: DriveOptions, format: str, retry_failed: bool 
         if retry_failed:
             console.print(f"{sweep.set_aside_failed()} failed runs are run again")
         refuse_other_text(sweep)
-        if not sweep.asked():  # not begun: keep what is expected now, to compare with at the end
+        stored = False
+        if begins := not sweep.asked():  # keep what is expected now, to compare with at the end
             console.print(blocks_line(BlocksChoice(sweep.blocks, sweep.blocks_because)), soft_wrap=True)
             planned = plan_here(sweep.space, options.slots, options.workers, sweep.store, options.inline)
             keep_plan(sweep.folder, plan_rows(planned))
+            stored = planned.all_stored
         queue = queue_of(sweep)
         if len(queue.records) == queue.total_runs:
             console.print(f"nothing to run: all {queue.total_runs} runs are recorded")
         end: End = "interrupted"
-        with contextlib.suppress(KeyboardInterrupt):  # before the driver listens, or a second Ctrl-C
-            end = drive(sweep, queue, options, console)
+        with contextlib.suppress(KeyboardInterrupt), discarded_unless_begun(sweep):
+            # Ctrl-C before the driver listens, or a second one
+            end = drive(sweep, queue, options, console, may_be_finished=stored or not begins)
     if end == "stranded":
         for line in stranded_lines(sweep, queue.total_runs):
             console.print(line, style="red", soft_wrap=True)

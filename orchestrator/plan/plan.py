@@ -108,6 +108,11 @@ class Plan:
         return "steps" if self.space.base.budget.train_s is None else "clock"
 
     @property
+    def all_stored(self) -> bool:
+        """Whether no run misses a stage, so that nothing would be computed."""
+        return not any(run.missing for run in self.runs)
+
+    @property
     def exact(self) -> bool:
         """Whether the counts are exact; otherwise they are upper bounds."""
         return all(stage.exact for stage in self.stages)

@@ -16,6 +16,8 @@ class RunStatus:
     """Done part of the stage it is in, 0 to 1."""
     lost: str = ""
     """Why an ended run has no record; empty for one that has one, or that was stopped on request."""
+    finished_on: str = ""
+    """The machine that finished it, and so wrote its record; empty for one that was stopped or lost."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,10 @@ class SlotStatus:
     """What its worker group runs on; empty before one has started."""
     quarantined: bool
     """Whether that machine takes no more runs."""
+    lost_machine: str
+    """The machine that went away under it; empty once a worker group has started elsewhere."""
+    refused: str
+    """Why its machine cannot take runs; empty for one that can."""
     run_id: str
     """The run it holds; empty for none."""
     progress: Progress | None

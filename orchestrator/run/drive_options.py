@@ -19,3 +19,5 @@ class DriveOptions:
     check: bool = True
     """Whether the sweep's recipes must pass the liveness check before the first run."""
     trackers: Trackers = field(default_factory=Trackers)
+    wait_for_nodes_s: float | None = None
+    """How long to wait for nodes that the slots need; None waits only for the first one of a cluster."""

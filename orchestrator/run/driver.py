@@ -29,14 +29,24 @@ End = Literal["complete", "interrupted", "stranded"]
 """`stranded`: every machine that is left is quarantined."""
 
 
-def drive(sweep: Sweep, queue: RunQueue, options: DriveOptions, console: Console) -> End:
-    """Runs what is missing and returns how it ended. Everything finished is kept in each case."""
+def knows_machine(sweep: Sweep, options: DriveOptions) -> bool:
+    """Whether this process knows, before it joins a cluster, how the stages are named: not under a wall clock."""
+    return options.address is None or sweep.space.base.budget.train_s is None
+
+
+def drive(sweep: Sweep, queue: RunQueue, options: DriveOptions, console: Console, may_be_finished: bool = True) -> End:
+    """Runs what is missing and returns how it ended. Everything finished is kept in each case.
+
+    may_be_finished:  whether nothing may be left to compute; if not, no configuration is asked, which would declare its
+                      seeds, before checks have passed and Ray has started
+    """
     from orchestrator.run.optuna_study import StudyFile  # late: Optuna, which only a driver pays for
 
     store = stage_store(sweep.store)
     study = StudyFile(sweep, queue)
     feed = Feed(sweep, queue, store, 1 if options.inline else expected_ranks(options.workers), study.update)
-    if feed.is_finished():
+    all_recorded = len(queue.records) == queue.total_runs
+    if all_recorded or (may_be_finished and knows_machine(sweep, options) and feed.is_finished()):
         _log_what_was_read(feed, sweep, options.trackers, console)
         return "complete"
     preflight(sweep, store.root, console, skip=not options.check)

@@ -7,17 +7,26 @@ is computing. The order changes waiting times, never a result.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from threading import Event
 
 from orchestrator.search.next_run import LOOK_AHEAD, Stage, next_run
 from orchestrator.search.run_queue import FINISHED, WAIT, Pause, Run, RunQueue
 from orchestrator.sweep.quarantine import Quarantine
 from orchestrator.sweep.sweep import Sweep
 from trainer.spec.load import expected_of
+from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record, now, split_run_id
 from trainer.stages.run_record import RunRequest, adopt, fingerprints_of, keep_record, make_record
 from trainer.store.local import StageStore
+from trainer.store.mirror import store_name
+from trainer.store.visible import SHARE_THE_STORE
+
+RECORD_WITHIN_S = 60.0
+"""A network file system may keep a folder's old listing this long."""
+RECORD_LOOK_S = 0.5
 
 
 @dataclass
@@ -45,6 +54,7 @@ class Feed:
     ):
         self._on_change = on_change
         self._sweep, self._queue, self._store, self._num_ranks = sweep, queue, store, num_ranks
+        self._place = ""
         self._ahead: list[Waiting] = []
         self._out: dict[str, Waiting] = {}
         self._stored: set[Stage] = set()
@@ -52,6 +62,8 @@ class Feed:
         self._quarantine = Quarantine(sweep, store, expected_of(sweep.preset))
         self._repeated: list[str] = []
         self._recorded: list[Record] = []
+        self.unseen = ""
+        """Why the sweep cannot go on: a run is finished and its record is not seen here. Empty while all are."""
         for run_id, record in dict(queue.records).items():
             if run_id not in self._set_aside(run_id, record):  # a crash may have come between the record and its
                 self._note_end(run_id, record)  # inspection, or the ledger
@@ -73,17 +85,34 @@ class Feed:
         self._note_start(chosen)
         return chosen.request
 
+    def compute_on(self, num_ranks: int, place: str) -> None:
+        """Says what the slots run on, where that is not this machine: a wall-clock budget's stages are named by it.
+
+        place:  what `environment(num_ranks)` is there
+        """
+        self._num_ranks, self._place = num_ranks, place
+        for run in self._ahead:
+            run.stages = self._stages_of(run.request.load_recipe())
+
     def is_finished(self) -> bool:
         """Whether nothing is left to compute; hands nothing out."""
         return self._look_ahead() is FINISHED
 
-    def ended(self, run_id: str, lost: str = "") -> Record | None:
+    def ended(self, run_id: str, lost: str = "", finished_on: str = "", stop: Event | None = None) -> Record | None:
         """A run ended: its record goes to the queue. `lost` says why none was written, and becomes a failed record.
 
+        finished_on:  the machine that wrote its record; empty if none was written
+        stop:         set when the record cannot be found: every further run would be computed in vain
         Without a record and without a reason the run was interrupted: it is no result and stays to be resumed.
         """
         run = self._out.pop(run_id)
-        record = self._sweep.record(run_id)
+        record = self._awaited_record(run_id, stop) if finished_on and stop else self._sweep.record(run_id)
+        if record is None and finished_on and stop and not stop.is_set():
+            self.unseen = (
+                f"run {run_id} is finished on machine {finished_on}, but its record is not in the store of this "
+                f"driver, {store_name(self._store.root)}; "
+            ) + SHARE_THE_STORE
+            stop.set()
         if record is None and lost:
             recipe = run.request.load_recipe()
             keep_record(run.request, make_record(run.request, recipe, {}, (), run.started_at, self._num_ranks, lost))
@@ -93,6 +122,14 @@ class Feed:
             self._repeated += repeated
             if run_id not in repeated:
                 self._finish(run_id, record)
+        return record
+
+    def _awaited_record(self, run_id: str, stop: Event) -> Record | None:
+        """The record of a run that is finished: a network file system may show it only after a while."""
+        deadline = time.monotonic() + RECORD_WITHIN_S
+        while (record := self._sweep.record(run_id)) is None and time.monotonic() < deadline:
+            if stop.wait(RECORD_LOOK_S):
+                return self._sweep.record(run_id)
         return record
 
     @property
@@ -137,12 +174,15 @@ class Feed:
             self._sweep.declare(run.configuration)  # a recipe of its own, which the journal does not name
         path = self._sweep.record_path(run.run_id, short)
         request = RunRequest.of(run.run_id, self._sweep.preset, run.recipe, path)
-        return Waiting(request, tuple(fingerprints_of(run.recipe, self._num_ranks).items()))
+        return Waiting(request, self._stages_of(run.recipe))
+
+    def _stages_of(self, recipe: Recipe) -> tuple[Stage, ...]:
+        return tuple(fingerprints_of(recipe, self._num_ranks, self._place).items())
 
     def _finished_by_reading(self, run: Waiting) -> bool:
         if self._next_stage(run) is not None:
             return False
-        record = adopt(run.request, self._store, self._num_ranks)
+        record = adopt(run.request, self._store, self._num_ranks, self._place)
         if record is None:
             return False
         self._note_start(run)

@@ -18,8 +18,8 @@ from rich.console import Console
 
 from orchestrator.run.board_messages import BoardStatus, SlotStatus
 from orchestrator.run.drive_options import DriveOptions
+from orchestrator.run.exit_message import said_at_sudden_end
 from orchestrator.run.feed import Feed
-from orchestrator.run.placement import plan_slots
 from orchestrator.run.ray_session import answer_before, output_to, ray_session
 from orchestrator.run.signals import stop_on_signals
 from orchestrator.run.slot import SlotThread
@@ -31,8 +31,10 @@ from orchestrator.sweep.sweep import Sweep
 from results.rows.layout import RAY_LOG
 from trainer.spec.console import PlainConsole
 from trainer.spec.errors import StoreFull, UserError
+from trainer.spec.load import expected_of
 from trainer.spec.messages import Progress
 from trainer.store.local import StageStore
+from trainer.store.visible import visible_file
 
 ANSWER_WITHIN_S = 5.0
 """For the board to answer; busy with many slots it takes milliseconds."""
@@ -68,11 +70,32 @@ def run_on_ray(
     with (
         output_to(sweep.folder / RAY_LOG) as terminal,
         os.fdopen(os.dup(terminal), "w") as out,
+        message_if_head_is_gone(sweep, options.address, terminal),
         ray_session(options.address),
         stop_on_signals(stop),  # after ray.init, which they would not interrupt
         make_screen(PlainConsole(file=out, **plain)) as screen,
+        visible_file(store.root) as visible,
     ):
-        return _run_slots(feed, sweep, store, options, overview, stop, screen)
+        return _run_slots(feed, sweep, store, options, overview, stop, screen, visible)
+
+
+def message_if_head_is_gone(
+    sweep: Sweep, address: str | None, terminal: int
+) -> contextlib.AbstractContextManager[None]:
+    """Ray ends a driver a minute after the head of its cluster has gone; then this message is what remains."""
+    if address is None:
+        return contextlib.nullcontext()
+    return said_at_sudden_end(
+        f"\nerror: --address {address}: the head of the cluster is gone, and Ray ended this process; what is finished "
+        f"is kept; Ray's log: {sweep.folder / RAY_LOG}\ngo on with: {sweep.command('resume')} --address ...\n",
+        terminal,
+    )
+
+
+def gpus_wanted(sweep: Sweep) -> int:
+    """GPUs of a slot that the sweep's preset was made for; 0 if it was made for a CPU, or says nothing."""
+    declared = expected_of(sweep.preset)
+    return declared.gpus if declared else 0
 
 
 def _run_slots(
@@ -83,40 +106,46 @@ def _run_slots(
     overview: Overview,
     stop: threading.Event,
     screen: Screen,
+    visible: Path,
 ) -> bool:
     import ray  # late: only a sweep that computes something pays for Ray and torch
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     from orchestrator.run.board import Board
-    from orchestrator.run.nodes import has_room, offers_without, selector_without
+    from orchestrator.run.nodes import has_room, ids_alive, nodes_without, selector_without
+    from orchestrator.run.slot_room import find_room
     from orchestrator.run.tuner import run_trials, tracking_of
     from trainer.stages.pipeline import run_pipeline
     from trainer.worker_group import serve, worker_resources
 
     tracking = tracking_of(options.trackers, feed, sweep)
     work = partial(run_pipeline, store=store, snapshot_every_s=options.snapshot_every_s)
-    offered = offers_without(feed.quarantined)
-    if feed.quarantined and not offered:
+    if feed.quarantined and not nodes_without(feed.quarantined):
         return True
-    plan = plan_slots(offered, overview.runs_left, options.slots, options.workers)
+    wanted, one_kind = gpus_wanted(sweep), sweep.space.base.budget.train_s is not None or sweep.space.takes_turns
+    room = find_room(options, overview.runs_left, wanted, one_kind, feed.quarantined, visible, stop, screen.say)
+    if room is None:
+        return False
+    plan = room.plan
+    if room.place:
+        feed.compute_on(plan.workers_per_slot, room.place)
     board_name = f"fairway-{os.getpid()}-{time.time_ns()}"
-    board: Any = ray.remote(Board).options(**BOARD, name=board_name).remote(plan.num_slots)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    make_board = ray.remote(Board).options(**BOARD, name=board_name, scheduling_strategy=here)
+    board: Any = make_board.remote(plan.num_slots)
     answer_before(stop, board.quarantine.remote(list(feed.quarantined)))
     scratch = Path(tempfile.mkdtemp(prefix="fairway-"))
     ended = threading.Event()  # from then on a slot's thread must not touch Ray: it would end the process
 
     def serve_slot(slot: int) -> None:
-        nodes, workers = selector_without(feed.quarantined), plan.workers_per_slot
-        if not nodes or has_room(worker_resources(plan.use_gpu), workers, nodes):
-            serve(board, slot, work, scratch, workers, plan.use_gpu, nodes)
+        nodes, workers = selector_without(feed.quarantined, room.left_out), plan.workers_per_slot
+        if not feed.quarantined or has_room(worker_resources(plan.use_gpu), workers, nodes):
+            serve(board, slot, work, scratch, workers, plan.use_gpu, nodes, visible)
 
-    slots = [
-        SlotThread(
-            slot,
-            serve_slot,
-            lambda slot: bool(answer_before(ended, board.try_again.remote(slot))),
-        )
-        for slot in range(plan.num_slots)
-    ]
+    def try_again(slot: int) -> bool:
+        return not ended.is_set() and bool(answer_before(ended, board.try_again.remote(slot, ids_alive())))
+
+    slots = [SlotThread(slot, serve_slot, try_again) for slot in range(plan.num_slots)]
 
     try:
         for thread in slots:
@@ -140,6 +169,12 @@ def _run_slots(
         )
     if watch.halted:
         raise StoreFull(watch.halted)
+    if feed.unseen:
+        raise UserError(f"{feed.unseen}\ngo on with: {sweep.command('resume')}")
+    if dead and watch.refused:
+        raise UserError(
+            "\n".join(f"machine {machine} takes no runs: {reason}" for machine, reason in watch.refused.items())
+        )
     fault = next((thread.fault for thread in slots if thread.fault), "")
     if dead and (fault or not feed.quarantined):
         raise UserError(
@@ -184,11 +219,14 @@ def watching(
     """
     import ray
 
+    from orchestrator.run.nodes import ids_alive  # late: as above
+
     def before_a_look() -> None:
         if not any(thread.is_alive() for thread in slots):
             stop.set()
         if stop.is_set():
             board.close.remote()
+        board.note_nodes.remote(ids_alive())
         if feed.quarantined:
             board.quarantine.remote(list(feed.quarantined))  # a restarted board has no list of them
 
@@ -210,8 +248,12 @@ def watching(
 def _slot_picture(state: SlotStatus, overview: Overview) -> SlotPicture:
     if state.quarantined:
         return SlotPicture(state.slot, f"machine {state.machine} is quarantined: no more runs")
+    if state.refused:
+        return SlotPicture(state.slot, f"closed: machine {state.machine} cannot compute")
     if state.closed:
         return SlotPicture(state.slot, f"closed: its worker group kept dying, the cause is in {RAY_LOG}")
+    if state.lost_machine:
+        return SlotPicture(state.slot, f"machine {state.lost_machine} is gone: waiting for another")
     if not state.started:
         return SlotPicture(state.slot, "starting a worker group (about 20 s)")
     if not state.run_id:

@@ -101,6 +101,11 @@ def plan_slots(
     return SlotPlan(slots or min(fitting, max(num_runs, 1)), per_slot, use_gpu)
 
 
+def slot_size(workers: int | None, gpus_wanted: int) -> int:
+    """Workers of a slot, as far as that is known before the nodes are."""
+    return workers or gpus_wanted or 1
+
+
 def _unit(count: int, use_gpu: bool) -> str:
     return ("GPU" if use_gpu else "CPU") + ("" if count == 1 else "s")
 

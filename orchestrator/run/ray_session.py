@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
 import secrets
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -34,6 +36,10 @@ LOCAL = {
 }
 START_LIMIT_S = 120.0
 """Seconds after which a Ray that does not come up is given up; a busy laptop needs 50."""
+SOCKET_BYTES = 107
+"""Most bytes of the path of a Unix socket."""
+SOCKET_OF_RAY = "session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+"""The longest that Ray makes in its folder."""
 ANSWER_LOOK_S = 1.0
 """Between looks at the flag that ends the wait for an answer."""
 
@@ -74,6 +80,41 @@ def own_sigterm() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
+def ray_folder() -> Path:
+    """Where a local Ray keeps its sockets and logs, by Ray's own rule."""
+    return Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray"  # noqa: S108
+
+
+def refuse_unusable_folder(folder: Path) -> None:
+    """Raises UserError when Ray could not start there: sockets have short paths, and others' folders are closed."""
+    name = "RAY_TMPDIR" if os.environ.get("RAY_TMPDIR") else "TMPDIR"
+    remedy = f"choose another for Ray alone: RAY_TMPDIR=/tmp/ray-{getpass.getuser()} orchestrator ..."
+    beyond = len(os.fsencode(folder.absolute() / SOCKET_OF_RAY)) - SOCKET_BYTES
+    if beyond > 0:
+        raise UserError(
+            f"Ray's folder {folder} is {beyond} bytes too long: a socket's path has at most {SOCKET_BYTES}; {remedy}"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as fault:
+        raise UserError(f"Ray's folder {folder} (from {name}) cannot be written: {fault.strerror}; {remedy}") from None
+
+
+def start_fault(address: str | None, fault: Exception) -> str:
+    """What to say of a Ray that did not start, or did not let this driver in."""
+    reason = str(fault).strip().splitlines() or [type(fault).__name__]
+    if "ersion mismatch" in str(fault):
+        return (
+            f"--address {address}: its Ray or Python has another version: {' '.join(line.strip() for line in reason)}; "
+            "run this command with the cluster's own Python and Ray, or as a job there: ray job submit"
+        )
+    if address is not None:
+        return f"--address {address}: the Ray there does not let this driver in: {reason[0]}"
+    return f"the local Ray did not start: {reason[0]}; its folder is {ray_folder()}; RAY_TMPDIR=... chooses another"
+
+
 @contextmanager
 def ray_session(address: str | None) -> Iterator[None]:
     """Ray for the length of the block.
@@ -87,6 +128,8 @@ def ray_session(address: str | None) -> Iterator[None]:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     import ray  # late: it takes seconds, and a sweep with nothing missing never starts it
 
+    if address is None:
+        refuse_unusable_folder(ray_folder())
     try:
         with own_sigterm(), time_limit(START_LIMIT_S):
             if address is None:
@@ -108,6 +151,8 @@ def ray_session(address: str | None) -> Iterator[None]:
         raise UserError(
             f"--address {address}: no Ray cluster answers there ({fault}); start one or leave it out"
         ) from None
+    except (OSError, ValueError, RuntimeError) as fault:
+        raise UserError(start_fault(address, fault)) from fault
     try:
         yield
     finally:

@@ -20,6 +20,7 @@ from ray.tune.logger import LoggerCallback, TBXLoggerCallback
 from ray.tune.search import Searcher
 
 from orchestrator.run.feed import Feed
+from orchestrator.run.nodes import own_resource
 from orchestrator.run.ray_session import answer_before, ray_session
 from orchestrator.run.tracking import Trackers, is_offline, tracked_run
 from orchestrator.search.run_queue import FINISHED
@@ -31,6 +32,8 @@ from trainer.stages.run_record import RunRequest
 HEARTBEAT_S = 0.5
 TRIAL_MEMORY_BYTES = 1_000_000
 """Tune refuses an empty request, and any share of a CPU can hang when the slots hold them all."""
+SHARE_OF_NODE = 0.0001
+"""Of the resource that only the driver's node has: trials wait there, where no node is lost but with the driver."""
 
 
 class RunTrial(tune.Trainable):
@@ -47,7 +50,12 @@ class RunTrial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         status: Any = ray.get(self._board.wait.remote(self._request, HEARTBEAT_S, self._owner))
-        return {"fraction": status.fraction, "lost": status.lost, "done": status.ended}
+        return {
+            "fraction": status.fraction,
+            "lost": status.lost,
+            "finished_on": status.finished_on,
+            "done": status.ended,
+        }
 
     def cleanup(self) -> None:
         self._cancel()
@@ -73,6 +81,9 @@ class FeedSearcher(Searcher):
         self._run_ids: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        """The next run; none once the sweep stops: Tune would ask for ten minutes before it looks at its stopper."""
+        if self._stop.is_set():
+            return Searcher.FINISHED
         request = self._feed.next()
         if request is FINISHED:
             return Searcher.FINISHED
@@ -91,7 +102,8 @@ class FeedSearcher(Searcher):
         if run_id is None:
             return
         self._board.cancel.remote(run_id)  # first: what is repeated below is a new run under the same name
-        self._feed.ended(run_id, (result or {}).get("lost", ""))
+        said = result or {}
+        self._feed.ended(run_id, said.get("lost", ""), said.get("finished_on", ""), self._stop)
         if repeated := self._feed.take_repeated():
             answer_before(self._stop, self._board.quarantine.remote(list(self._feed.quarantined), repeated))
 
@@ -204,7 +216,7 @@ def run_trials(
 ) -> None:
     """Runs the whole feed through Tune; returns when it is finished or `stop` is set."""
     tune.Tuner(
-        tune.with_resources(RunTrial, {"memory": TRIAL_MEMORY_BYTES}),
+        tune.with_resources(RunTrial, {"memory": TRIAL_MEMORY_BYTES, own_resource(): SHARE_OF_NODE}),
         tune_config=tune.TuneConfig(
             search_alg=FeedSearcher(feed, board, board_name, stop),
             num_samples=-1,

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from orchestrator.run.board_messages import BoardStatus
+from orchestrator.run.board_messages import BoardStatus, SlotStatus
 from trainer.spec.units import human_seconds
 
 LOOK_EVERY_S = 0.25
@@ -43,10 +43,13 @@ class Watch:
         self._ask, self._show, self._say, self._stop, self._clock = ask, show, say, stop, clock
         self._answered_s = clock()
         self._said_silence = self._said_unshown = False
+        self._lost: dict[int, str] = {}
         self.halted = ""
         """Why the board ends every slot; empty while the store takes what they compute."""
         self.silence = ""
         """Why the sweep was stopped for want of an answer; empty while the board answers."""
+        self.refused: dict[str, str] = {}
+        """Machines that cannot compute runs, and why."""
 
     def look(self) -> None:
         """Polls the board once."""
@@ -58,6 +61,8 @@ class Watch:
         if self._said_silence:
             self._say("the board of this sweep answers again")
         self._answered_s, self._said_silence = self._clock(), False
+        for slot in status.slots:
+            self._note_slot(slot)
         if status.halted:
             self.halted = status.halted
             self._stop.set()
@@ -67,6 +72,15 @@ class Watch:
             if not self._said_unshown:
                 self._say(f"the picture for other terminals cannot be kept ({fault}); the sweep goes on")
             self._said_unshown = True
+
+    def _note_slot(self, slot: SlotStatus) -> None:
+        """Says once that a machine is gone, or cannot compute."""
+        if slot.refused and slot.machine not in self.refused:
+            self.refused[slot.machine] = slot.refused
+            self._say(f"machine {slot.machine} takes no runs: {slot.refused}")
+        if slot.lost_machine and self._lost.get(slot.slot) != slot.lost_machine:
+            self._say(f"machine {slot.lost_machine} is gone; its run goes on elsewhere from its last snapshot")
+        self._lost[slot.slot] = slot.lost_machine
 
     def _note_silence(self, fault: str) -> None:
         silent_s = self._clock() - self._answered_s

@@ -90,8 +90,9 @@ class RunQueue:
         self._version = 0
         self._latest: tuple[int, SweepState] | None = None
         self._configurations = list(journal.asked())
-        if not self._configurations:
-            self._add(baseline_of(space))
+        self._begun = bool(self._configurations)
+        if not self._begun:
+            self._configurations.append(baseline_of(space))
         self._most_runs = total_runs(space, self._configurations)
 
     @property
@@ -127,7 +128,13 @@ class RunQueue:
         return self.state.needed_runs if self._exhausted and self.state.is_decided else self._most_runs
 
     def next_run(self) -> Run | Pause:
-        """A run not handed out yet; WAIT while the next one depends on runs in flight; FINISHED when none is left."""
+        """A run not handed out yet; WAIT while the next one depends on runs in flight; FINISHED when none is left.
+
+        The first call writes the baseline to the journal, which declares its seeds: a sweep that never starts must not.
+        """
+        if not self._begun:
+            self._begun = True
+            self._journal.append(self._configurations[0])
         while (self._space.race is not None or self._space.takes_turns) and self._ask():
             pass  # a race starts once all configurations are known, and so do turns
         while True:

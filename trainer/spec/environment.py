@@ -122,4 +122,9 @@ def code_digest(folder: Path) -> str:
 
 def environment(num_ranks: int) -> str:
     """The identity that a wall-clock budget hashes: hardware, ranks and the versions that set the speed."""
-    return f"{hardware()}; {num_ranks} ranks; {versions()}"
+    return environment_of(hardware(), num_ranks, versions())
+
+
+def environment_of(hardware: str, num_ranks: int, versions: str) -> str:
+    """The same of another machine, by what its `hardware()` and `versions()` return."""
+    return f"{hardware}; {num_ranks} ranks; {versions}"

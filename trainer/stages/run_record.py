@@ -44,9 +44,12 @@ class RunRequest:
         return Recipe.model_validate(dict(self.recipe))
 
 
-def fingerprints_of(recipe: Recipe, num_ranks: int) -> dict[str, str]:
-    """Fingerprints of the run's stages with this machine's text and, under a wall-clock budget, its environment."""
-    return fingerprints(recipe, text_digests(recipe.data), environment(num_ranks))
+def fingerprints_of(recipe: Recipe, num_ranks: int, place: str = "") -> dict[str, str]:
+    """Fingerprints of the run's stages with this machine's text and, under a wall-clock budget, its environment.
+
+    place:  the environment of the machines that compute, where they are others; else empty
+    """
+    return fingerprints(recipe, text_digests(recipe.data), place or environment(num_ranks))
 
 
 def make_record(
@@ -85,10 +88,10 @@ def make_record(
     )
 
 
-def adopt(request: RunRequest, store: StageStore, num_ranks: int) -> Record | None:
-    """The run's record if every stage that it needs is in the store, else None."""
+def adopt(request: RunRequest, store: StageStore, num_ranks: int, place: str = "") -> Record | None:
+    """The run's record if every stage that it needs is in the store, else None. `place`: as in `fingerprints_of`."""
     recipe = request.load_recipe()
-    stored = {stage: store.find(stage, key) for stage, key in fingerprints_of(recipe, num_ranks).items()}
+    stored = {stage: store.find(stage, key) for stage, key in fingerprints_of(recipe, num_ranks, place).items()}
     stages = {stage: outcome for stage, outcome in stored.items() if outcome is not None}
     if len(stages) < len(stored):
         return None

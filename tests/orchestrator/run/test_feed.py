@@ -30,9 +30,9 @@ METRICS = {"val_bpb": 2.0, "val_loss": 3.0, "eval_s": 1.0, "legal": True, "model
 class Bench:
     """A sweep over a store whose stages 'compute' by being published."""
 
-    def __init__(self, folder, text=MIXED):
+    def __init__(self, folder, text=MIXED, **overrides):
         self.store = StageStore(folder / "runs")
-        self.sweep = open_sweep(folder / "runs", space_of(folder, text))
+        self.sweep = open_sweep(folder / "runs", space_of(folder, text, overrides=overrides))
         self.queue = queue_of(self.sweep)
         self.feed = Feed(self.sweep, self.queue, self.store, 1)
 
@@ -130,3 +130,45 @@ def test_a_trial_that_tune_gives_up_leaves_no_failed_run_and_its_run_is_resumed(
     assert bench.sweep.records() == {}
     again = Feed(bench.sweep, queue_of(bench.sweep), bench.store, 1)
     assert again.next().run_id == given_up
+
+
+def test_once_the_sweep_stops_tune_gets_no_more_runs(bench):
+    """Else its wait for the next trial outlasts a SIGTERM by ten minutes."""
+    from orchestrator.run.tuner import FeedSearcher  # late: loads Ray
+
+    stop = threading.Event()
+    tune = FeedSearcher(bench.feed, MagicMock(), "board", stop)
+    stop.set()
+    assert tune.suggest("trial") == FeedSearcher.FINISHED
+
+
+def test_a_finished_run_without_a_record_here_stops_the_sweep_and_names_the_machine(bench, monkeypatch):
+    monkeypatch.setattr("orchestrator.run.feed.RECORD_WITHIN_S", 0.0)
+    request, stop = bench.feed.next(), threading.Event()
+    assert bench.feed.ended(request.run_id, "", "beta", stop) is None
+    assert stop.is_set()
+    assert f"run {request.run_id} is finished on machine beta, but its record is not in the store" in bench.feed.unseen
+    assert "or a bucket" in bench.feed.unseen
+
+
+def test_a_record_that_a_network_file_system_shows_late_is_waited_for(bench):
+    request, stop = bench.feed.next(), threading.Event()
+    bench.compute(request)
+    late = threading.Timer(0.1, keep_record, [request, adopt(request, bench.store, 1)])
+    late.start()
+    assert bench.feed.ended(request.run_id, "", "beta", stop).run_id == request.run_id
+    assert (stop.is_set(), bench.feed.unseen) == (False, "")
+
+
+def test_under_a_wall_clock_the_stages_of_the_slots_machines_are_recognised_on_a_head_that_is_none(tmp_path):
+    place, clock = "8x NVIDIA H100; 8 ranks; python 3.11", {"budget.train_s": 600.0}
+    on_head = Bench(tmp_path, **clock)
+    request = on_head.feed.next()
+    for stage, key in fingerprints_of(request.load_recipe(), 8, place).items():
+        with on_head.store.writing(stage, key) as aside:
+            on_head.store.publish(aside, stage_outcome(stage, key, metrics=METRICS))
+    again = Feed(on_head.sweep, queue_of(on_head.sweep), on_head.store, 1)
+    assert not again.is_finished()
+    again.compute_on(8, place)
+    assert again.next().run_id != request.run_id
+    assert on_head.sweep.record(request.run_id).num_ranks == 8
