@@ -71,6 +71,9 @@ COLUMNS: Mapping[str, str] = {
     "report": "sweep:text report:text",
     "next": "kind:text sweep:text reason:text command:text configurations:array seeds:array runs:integer "
     "seconds:number? gpu_hours:number? exploratory:boolean chance:number? value_bpb:number? chosen:boolean",
+    "audit": "file:text verdict:text reasons:array unwrapped_layers:integer code_bytes:integer score_lines:array "
+    "rule:text? line:integer? in_file:text? condition:text? confidence:text? finding:text? detail:text? clears:text? "
+    "conditions:array rulings:array only_when:array called_from:array evidence_lines:array",
     "cache list": STAGES,
     "cache verify": STAGES,
     "cache prune": STAGES,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from orchestrator.commands.audit import audit
 from orchestrator.commands.cache import cache
 from orchestrator.commands.export import export
 from orchestrator.commands.imports import import_
@@ -31,6 +32,7 @@ COMMANDS = (
     ("report", report, "report ttt --out ttt.html"),
     ("schema", schema, "schema space > space.schema.json"),
     ("next", next_, "next ttt --budget-seconds 3600 --format json"),
+    ("audit", audit, "audit train_gpt.py"),
 )
 """Name, function and example of each command, in the order of `--help`."""
 

@@ -25,6 +25,8 @@ TORCH_FREE = (
     "trainer.stages.run_record",
     "trainer.stages.checked_data",
     "trainer.data.corpus",
+    "trainer.audit.static_audit",
+    "trainer.audit.static_report",
 )
 LATE = ("trainer.stages.pipeline", "trainer.stages.context", "trainer.worker_group", "trainer.cli")
 
@@ -73,6 +75,14 @@ def test_the_store_knows_paper_alone():
         names = imports(path)
         assert of(names, "trainer", "orchestrator", "results") == of(names, "trainer.spec", "trainer.store"), path
         assert not of(names, "torch", "ray"), path
+
+
+def test_the_audit_of_scripts_knows_paper_alone():
+    for path in modules("trainer/audit"):
+        if not path.name.startswith("behaviour"):
+            names = imports(path)
+            assert of(names, "trainer", "orchestrator", "results") == of(names, "trainer.spec", "trainer.audit"), path
+            assert not of(names, "torch", "ray"), path
 
 
 def test_results_stand_on_paper_and_the_store():

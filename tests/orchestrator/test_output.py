@@ -18,6 +18,7 @@ KINDS = {
     "string": str, "number": (int, float), "integer": int, "boolean": bool,
     "object": dict, "array": list, "null": type(None),
 }  # fmt: skip
+AUDITED = Path(__file__).parents[1] / "data" / "audit_scripts" / "legal" / "score_first_sliding.py"
 COMMANDS = {
     "plan": "plan space.yaml",
     "plan --per run": "plan space.yaml --per run",
@@ -36,6 +37,7 @@ COMMANDS = {
     "records": "records pr1530",
     "report": "report ttt",
     "next": "next --budget-seconds 1000",
+    "audit": f"audit {AUDITED}",
     "cache list": "cache list",
     "cache verify": "cache verify",
     "cache prune": "cache prune --dry-run",

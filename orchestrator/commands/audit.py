@@ -1,0 +1,33 @@
+"""`orchestrator audit`: does a script break the challenge's rules of evaluation? Read, never run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.commands.options import TextOrJson
+from trainer.cli import EXIT_FAILED
+
+
+def audit(
+    path: Annotated[Path, typer.Argument(help="A training script, with its helper modules beside it.")],
+    format: TextOrJson = "text",
+) -> None:
+    """Which lines of a script break a rule of evaluation: by parsing alone, wrappers opened; status 1 if any does."""
+    from orchestrator.output import print_rows
+    from trainer.audit.static_audit import audit_file
+    from trainer.audit.static_report import lines_of, rows_of
+
+    report = audit_file(path)
+    if format == "json":
+        print_rows(rows_of(report))
+    else:
+        from orchestrator.output import console_for
+
+        console = console_for()
+        for line in lines_of(report):
+            console.print(line, soft_wrap=True)
+    if report.is_illegal:
+        raise typer.Exit(EXIT_FAILED)

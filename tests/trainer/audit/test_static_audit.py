@@ -1,0 +1,196 @@
+"""The static audit on scripts written in the lineage's styles: none accused wrongly, planted breaches named."""
+
+import base64
+import bz2
+import lzma
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+
+from tests.trainer.audit.scripts import FOLDER, Planted, name_of, planted_in, scripts
+from trainer.audit.audit_rules import RULES
+from trainer.audit.machine import MOST_NODES
+from trainer.audit.static_audit import audit_file, audit_text
+from trainer.audit.unwrap import Unreadable
+
+ROOT = Path(__file__).parents[3]
+MOST_UNTOLD = 0.2
+
+
+@pytest.fixture(scope="module")
+def reports():
+    """Every script's report, by its path."""
+    return {script: audit_file(script) for kind in ("legal", "illegal") for script in scripts(kind)}
+
+
+def names(report, planted: Planted) -> bool:
+    """Whether a report names what is planted: line, condition, and that the defaults switch it on."""
+    return any(
+        (found.place.file, found.place.line) == (planted.file, planted.line)
+        and planted.condition in found.rule.conditions
+        and not found.only_when
+        for found in report.findings
+    )
+
+
+@pytest.mark.parametrize("script", scripts("legal"), ids=name_of)
+def test_no_legal_script_is_accused(reports, script):
+    assert not reports[script].findings
+
+
+@pytest.mark.parametrize("script", scripts("illegal"), ids=name_of)
+def test_what_is_planted_is_named_with_its_line_and_condition(reports, script):
+    assert reports[script].verdict == "illegal"
+    assert all(names(reports[script], planted) for planted in planted_in(script))
+
+
+def test_figures_of_both_sides(reports):
+    legal, illegal = scripts("legal"), scripts("illegal")
+    untold = {script for script, report in reports.items() if report.verdict == "cannot tell"}
+    planted = [(script, one) for script in illegal for one in planted_in(script)]
+    assert len(legal) >= 20 and len({script for script, _ in planted}) >= 20  # noqa: PT018
+    assert sum(names(reports[script], one) for script, one in planted) >= 0.8 * len(planted)
+    assert len(untold & set(legal)) <= MOST_UNTOLD * len(legal)
+    assert len(untold & set(illegal)) <= MOST_UNTOLD * len(illegal)
+
+
+def test_every_planted_line_is_the_only_one_of_its_rule(reports):
+    """A finding beside the planted one is of another rule: it belongs to the same breach, not to honest lines."""
+    for script in scripts("illegal"):
+        lines = {(one.file, one.line) for one in planted_in(script)}
+        rules = {found.rule.name for found in reports[script].findings if (found.place.file, found.place.line) in lines}
+        others = [found for found in reports[script].findings if (found.place.file, found.place.line) not in lines]
+        assert not [found for found in others if found.rule.name in rules], name_of(script)
+
+
+def b85(data: bytes) -> str:
+    return repr(base64.b85encode(data).decode())
+
+
+def raw(data: bytes) -> bytes:
+    return lzma.compress(data, lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2}])
+
+
+WRAPPERS = {
+    "lzma and base85": lambda source: (
+        f"import lzma as L,base64 as B\nexec(L.decompress(B.b85decode({b85(lzma.compress(source))})))"
+    ),
+    "raw lzma2": lambda source: (
+        f"import lzma as L,base64 as B\nexec(L.decompress(B.b85decode({b85(raw(source))}),"
+        'format=L.FORMAT_RAW,filters=[{"id":L.FILTER_LZMA2}]))'
+    ),
+    "zlib, compiled": lambda source: (
+        f"import zlib, base64\nDATA = base64.b64decode({base64.b64encode(zlib.compress(source))!r} + b'')\n"
+        "exec(compile(zlib.decompress(DATA).decode('utf-8'), 'train_gpt.py', 'exec'))"
+    ),
+    "bz2 by from-import": lambda source: (
+        "from bz2 import decompress as d\nfrom base64 import a85decode as a\n"
+        f"exec(d(a({base64.a85encode(bz2.compress(source))!r})))"
+    ),
+    "__import__": lambda source: (
+        f"exec(__import__('zlib').decompress(__import__('base64').b85decode({b85(zlib.compress(source))})))"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPERS)
+def test_a_wrapped_script_is_judged_by_the_lines_inside(kind):
+    script = FOLDER / "illegal" / "wrapped_and_adapted_first.py"
+    wrapped = WRAPPERS[kind](script.read_bytes())
+    report = audit_text(wrapped, script.name)
+    assert report.layers == 1
+    assert names(report, planted_in(script)[0])
+
+
+def test_a_wrapper_within_a_wrapper_is_opened():
+    script = FOLDER / "illegal" / "wrapped_and_adapted_first.py"
+    inner = WRAPPERS["raw lzma2"](script.read_bytes())
+    report = audit_text(WRAPPERS["zlib, compiled"](inner.encode()), script.name)
+    assert report.layers == 2
+    assert names(report, planted_in(script)[0])
+
+
+def test_a_wrapped_legal_script_is_not_accused():
+    script = FOLDER / "legal" / "score_first_in_a_wrapper.py"
+    assert audit_text(WRAPPERS["raw lzma2"](script.read_bytes()), script.name).verdict == "no breach found"
+
+
+def test_a_wrapper_that_expands_without_end_is_refused():
+    bomb = WRAPPERS["zlib, compiled"](b"#" * 50_000_000)
+    with pytest.raises(Unreadable, match="more than 4,000,000 bytes"):
+        audit_text(bomb, "bomb.py")
+
+
+def test_code_that_stays_hidden_is_not_called_legal():
+    report = audit_text("import urllib.request as r\nexec(r.urlopen('http://localhost/x').read())", "hidden.py")
+    assert report.verdict == "cannot tell"
+    assert any("exec" in reason for reason in report.reasons)
+
+
+def test_what_is_off_by_default_is_reported_with_its_setting():
+    text = (
+        (FOLDER / "illegal" / "adapted_before_scoring.py")
+        .read_text()
+        .replace('"TTT_ENABLED", "1"', '"TTT_ENABLED", "0"')
+    )
+    report = audit_text(text, "off.py")
+    assert report.verdict == "illegal when switched on"
+    assert report.findings[0].only_when == ("TTT_ENABLED=0",)
+
+
+def test_names_decide_nothing():
+    """The breach stays when every telling name is exchanged, and the honest script stays honest."""
+    swap = {"tokens": "train_tokens", "adapt": "evaluate_only", "eval_sliding": "pretrain", "span": "train_batch"}
+    for kind, script, verdict in (
+        ("illegal", "adapted_before_scoring", "illegal"),
+        ("legal", "score_first_sliding", "no breach found"),
+    ):
+        text = (FOLDER / kind / f"{script}.py").read_text()
+        for old, new in swap.items():
+            text = text.replace(old, new)
+        assert audit_text(text, "renamed.py").verdict == verdict
+
+
+def test_the_lines_of_a_helper_module_carry_its_name(reports):
+    report = reports[FOLDER / "illegal" / "helper_learns_first" / "train_gpt.py"]
+    assert {found.place.file for found in report.findings} == {"adaptation.py"}
+
+
+def test_every_rule_has_a_condition_a_ruling_and_what_clears_it():
+    for name, rule in RULES.items():
+        assert rule.name == name
+        assert rule.conditions and rule.rulings and rule.sentence and rule.clears  # noqa: PT018
+        assert set(rule.rulings) <= {"#402", "#677", "#1017", "#779", "#1376"}
+
+
+def test_a_script_of_two_thousand_lines_is_walked_within_the_limit(reports):
+    text = (FOLDER / "legal" / "score_first_sliding.py").read_text()
+    filler = "".join(f"\n\ndef unused_{n}(x):\n    y = x + {n}\n    return [y for _ in range(3)]\n" for n in range(400))
+    report = audit_text(filler + text, "long.py")
+    assert report.lines > 2000
+    assert report.verdict == "no breach found"
+
+
+def test_a_script_too_branched_to_be_walked_ends_in_cannot_tell():
+    deep = "x = 1\n" + "".join(f"{'    ' * n}for i{n} in range(k):\n" for n in range(18)) + "    " * 18 + "x += f(x)\n"
+    report = audit_text(deep, "deep.py")
+    assert report.verdict == "cannot tell"
+    assert "too branched" in report.reasons[0]
+    assert MOST_NODES < 100_000
+
+
+def test_the_audit_needs_no_torch():
+    code = (
+        "import sys; from orchestrator.cli import main; sys.argv[1:] = sys.argv[1:]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 1, end.code\n"
+        "assert not {'torch', 'ray', 'pandas'} & set(sys.modules)"
+    )
+    script = FOLDER / "illegal" / "adapted_before_scoring.py"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "audit", str(script)], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"adapted_before_scoring.py:{planted_in(script)[0].line}  E6" in done.stdout

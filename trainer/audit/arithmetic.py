@@ -1,0 +1,233 @@
+"""Arithmetic and comparisons, and what they say about scores and probabilities."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Namespace
+from trainer.audit.values import (
+    NOTHING,
+    Sequence,
+    Value,
+    combined,
+    constant,
+    full,
+    joined,
+    later,
+)
+
+LARGEST = 2**63
+
+
+ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+    ast.LShift: operator.lshift,
+    ast.RShift: operator.rshift,
+    ast.BitOr: operator.or_,
+    ast.BitAnd: operator.and_,
+    ast.BitXor: operator.xor,
+}
+
+
+COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda a, b: a in b,
+    ast.NotIn: lambda a, b: a not in b,
+    ast.Is: lambda a, b: a is b,
+    ast.IsNot: lambda a, b: a is not b,
+}
+
+
+def truth(value: Value) -> bool | None:
+    """Whether a condition holds; None if that is not known."""
+    if value.is_known and isinstance(value.const, bool | int | float | str | tuple | type(None)):
+        return bool(value.const)
+    for ref in value.refs:
+        if isinstance(ref, Function | Class | Namespace | Instance):
+            return True
+    return None
+
+
+def _binary(machine: Machine, node: ast.BinOp, frame: Frame) -> Value:
+    left, right = machine.evaluate(node.left, frame), machine.evaluate(node.right, frame)
+    return operation(machine, node.op, left, right, node)
+
+
+def operation(machine: Machine, op: ast.operator, left: Value, right: Value, node: ast.AST | None = None) -> Value:
+    """`left op right`."""
+    if left.is_known and right.is_known:
+        with suppress(Exception):
+            if _is_small(op, left.const, right.const):
+                result = ARITHMETIC[type(op)](left.const, right.const)
+                made = constant(result, left.env | right.env, later(left.at, right.at))
+                return replace(made, marks=combined([left, right]).marks)
+    if isinstance(op, ast.Add) and (both := _concatenated(machine, left, right)):
+        return both
+    if isinstance(op, ast.Mult) and (repeated := _repeated(left, right)):
+        return repeated
+    result = combined([left, right])
+    number = None
+    if left.number is not None and right.number is not None:
+        if isinstance(op, ast.Add | ast.Sub):
+            number = left.number.plus(right.number, 1 if isinstance(op, ast.Add) else -1)
+        elif isinstance(op, ast.Mult):
+            number = left.number.times(right.number)
+    if isinstance(op, ast.Div):
+        text = frozenset(f"{a.rstrip('/')}/{b}" for a in left.text for b in right.text)
+        result = replace(result, text=text or result.text)
+    return replace(_of_scores(machine, op, left, right, result, node), number=number)
+
+
+def _of_scores(
+    machine: Machine, op: ast.operator, left: Value, right: Value, result: Value, node: ast.AST | None
+) -> Value:
+    """The result, with what arithmetic on scores and probabilities says about them."""
+    for score, other in ((left, right), (right, left)):
+        if not score.scores:
+            continue
+        held = full(other)
+        if machine.holds_loss(score) and "lookup" in held.marks and not machine.holds_loss(other):
+            result = result.with_marks(f"keyed:{machine.place.line}")
+        if isinstance(op, ast.Mult) and {"bytes", "mask"} <= held.marks and machine.holds_loss(score):
+            result = result.with_marks(f"filtered:{machine.place.line}")
+        if isinstance(op, ast.Div | ast.Mult) and "ln2" in score.marks and "bytes" not in score.marks:
+            low, high = (1.5, 6.0) if isinstance(op, ast.Div) else (0.15, 0.65)
+            if isinstance(other.const, float) and low < other.const < high and not other.env:
+                result = result.with_marks(f"fixed:{machine.place.line}")
+    if result.scores and "ln2" in result.marks:
+        machine.report(result, 3 if "bytes" in result.marks else 2)
+    return _of_probabilities(machine, op, left, right, result, node)
+
+
+def _of_probabilities(
+    machine: Machine, op: ast.operator, left: Value, right: Value, result: Value, node: ast.AST | None
+) -> Value:
+    """The result, marked if it is a distribution, a weighted one, or a sum whose weights do not add up to one."""
+    spread = [bool({"probability", "weighted"} & value.marks) for value in (left, right)]
+    if not any(spread):
+        return result
+    if isinstance(op, ast.Div):
+        return result.with_marks("probability").without_marks("unnormalised")
+    if isinstance(op, ast.Mult) and not all(spread):
+        return result.with_marks("weighted")
+    if isinstance(op, ast.Add) and isinstance(node, ast.BinOp):
+        if all(spread) and not _adds_to_one(node, left, right):
+            return result.with_marks(f"unnormalised:{machine.place.line}", "weighted")
+        return result.with_marks("probability")
+    return result
+
+
+def _adds_to_one(node: ast.BinOp, left: Value, right: Value) -> bool:
+    """Whether the weights of `a * p + b * q` add up to one, as far as they can be seen."""
+    weights = [_weight(side) for side in (node.left, node.right)]
+    if all("weighted" not in value.marks for value in (left, right)):
+        return False  # two whole distributions
+    if any(weight is None for weight in weights):
+        return True
+    numbers = [getattr(weight, "value", None) for weight in weights]
+    if all(isinstance(number, int | float) for number in numbers):
+        return abs(sum(numbers) - 1) < 1e-6  # type: ignore[arg-type]
+    return True
+
+
+def _weight(side: ast.expr) -> ast.expr | None:
+    if isinstance(side, ast.BinOp) and isinstance(side.op, ast.Mult):
+        return side.left if isinstance(side.left, ast.Constant) else side.right
+    return None
+
+
+def _is_small(op: ast.operator, left: Any, right: Any) -> bool:
+    if isinstance(op, ast.Pow | ast.LShift):
+        return isinstance(right, int | float) and abs(right) <= 64 and isinstance(left, int | float)
+    if isinstance(op, ast.Mult) and isinstance(left, str | tuple | list) | isinstance(right, str | tuple | list):
+        return False
+    if isinstance(left, str | bytes | tuple):
+        return len(left) < 2000
+    return all(not isinstance(side, int) or abs(side) < LARGEST for side in (left, right))
+
+
+def _concatenated(machine: Machine, left: Value, right: Value) -> Value | None:
+    a = [ref for ref in left.refs if isinstance(ref, Sequence)]
+    b = [ref for ref in right.refs if isinstance(ref, Sequence)]
+    if not (a and b):
+        return None
+    exact = len(a) == len(b) == 1 and a[0].rest is None and b[0].rest is None
+    elements = [*a[0].elements, *b[0].elements]
+    rest = None if exact else joined([part for ref in (*a, *b) for part in _held(ref)])
+    return Value(refs=(Sequence(machine.new_id(), elements if exact else [], rest),))
+
+
+def _held(ref: Sequence) -> list[Value]:
+    return [*ref.elements, *([ref.rest] if ref.rest is not None else [])]
+
+
+def _repeated(left: Value, right: Value) -> Value | None:
+    for value, other in ((left, right), (right, left)):
+        for ref in value.refs:
+            if isinstance(ref, Sequence) and not other.tokens and not other.refs:
+                return replace(value, refs=(Sequence(ref.id, [*ref.elements], joined(_held(ref))),))
+    return None
+
+
+def _unary(machine: Machine, node: ast.UnaryOp, frame: Frame) -> Value:
+    value = machine.evaluate(node.operand, frame)
+    if isinstance(node.op, ast.Not):
+        known = truth(value)
+        return constant(not known, value.env, value.at) if known is not None else combined([value])
+    if value.is_known and isinstance(value.const, int | float):
+        with suppress(TypeError):
+            made = -value.const if isinstance(node.op, ast.USub) else value.const
+            return replace(constant(made, value.env, value.at), marks=value.marks)
+    result = combined([value])
+    if isinstance(node.op, ast.Invert):
+        return result.with_marks("mask")
+    return replace(result, marks=value.marks)
+
+
+def _boolean(machine: Machine, node: ast.BoolOp, frame: Frame) -> Value:
+    values = [machine.evaluate(part, frame) for part in node.values]
+    known = [truth(value) for value in values]
+    deciding = isinstance(node.op, ast.Or)
+    for value, holds in zip(values, known, strict=True):
+        if holds is deciding:
+            return value if value.is_known else constant(deciding, value.env)
+    if None not in known:
+        return replace(values[-1], env=frozenset().union(*(value.env for value in values)))
+    return replace(combined(values), refs=joined(values).refs)
+
+
+def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
+    values = [machine.evaluate(part, frame) for part in (node.left, *node.comparators)]
+    result = combined(values).with_marks("mask")
+    if len(values) != 2:
+        return result
+    left, right = values
+    compare = COMPARISONS.get(type(node.ops[0]), lambda a, b: NOTHING)
+    if left.is_known and right.is_known:
+        with suppress(Exception):
+            return constant(bool(compare(left.const, right.const)), left.env | right.env)
+    if isinstance(node.ops[0], ast.Is | ast.IsNot) and right.const is None and left.refs:
+        return constant(isinstance(node.ops[0], ast.IsNot))
+    for one, other in ((left, right), (right, left)):
+        if other.const == 0 and one.number is not None and (number := one.number.value) is not None:
+            answer = compare(number, 0) if one is left else compare(0, number)
+            return constant(bool(answer))
+    if left.tokens and not left.scores and right.is_known:
+        return result.with_marks("boundary")
+    return result

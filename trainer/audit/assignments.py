@@ -1,0 +1,149 @@
+"""Assignments: what they change of names, attributes, elements and weights."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+
+from trainer.audit.expressions import element, item, operation, store
+from trainer.audit.known_calls import fill
+from trainer.audit.machine import (
+    Class,
+    Frame,
+    Instance,
+    Machine,
+)
+from trainer.audit.methods import load
+from trainer.audit.values import (
+    NOTHING,
+    UNKNOWN,
+    Cell,
+    Mapping,
+    Value,
+    combined,
+    full,
+    joined,
+)
+from trainer.audit.values import Sequence as Listed
+
+
+class Assignments(Machine):
+    """The part of a walk that gives things other values."""
+
+    def assign(self, target: ast.expr, value: Value, frame: Frame) -> None:
+        if self.choosing and not value.refs:
+            value = value.with_marks(f"chosen:{self.choosing[-1]}")
+        if isinstance(target, ast.Name):
+            frame.assign(target.id, value)
+        elif isinstance(target, ast.Tuple | ast.List):
+            self._unpack(target.elts, value, frame)
+        elif isinstance(target, ast.Starred):
+            self.assign(target.value, value, frame)
+        elif isinstance(target, ast.Attribute):
+            self._set_attribute(self.evaluate(target.value, frame), target.attr, value)
+        elif isinstance(target, ast.Subscript):
+            self._set_item(target, value, frame, adds=False)
+
+    def _unpack(self, targets: list[ast.expr], value: Value, frame: Frame) -> None:
+        exact = [ref for ref in value.refs if isinstance(ref, Listed) and ref.rest is None]
+        fitting = [ref for ref in exact if len(ref.elements) == len(targets)]
+        if fitting and not any(isinstance(target, ast.Starred) for target in targets):
+            for k, target in enumerate(targets):
+                self.assign(target, joined([ref.elements[k] for ref in fitting]), frame)
+            return
+        listed = [ref for ref in value.refs if isinstance(ref, Listed)]
+        held = joined([part for ref in listed for part in (*ref.elements, *([ref.rest] if ref.rest else []))])
+        each = held if listed else replace(full(value), refs=(), const=NOTHING, number=None)
+        for target in targets:
+            self.assign(target, each, frame)
+
+    def _set_attribute(self, base: Value, name: str, value: Value) -> None:
+        for ref in base.refs:
+            if isinstance(ref, Instance):
+                old = ref.attributes.get(name)
+                ref.attributes[name] = joined([old, value]) if old is not None and self.guards else value
+            elif isinstance(ref, Class):
+                ref.frame.names[name] = value
+            elif isinstance(ref, Mapping):
+                ref.entries[name] = value
+        if name == "grad":
+            self.zero_gradients(full(base).objects)
+            if value.tokens:
+                self.backward(replace(full(value), objects=full(base).objects))
+        elif name == "data" and (base.objects or value.tokens):
+            self._set_weights(base, value)
+        elif base.objects and any(mark.startswith("chosen:") for mark in value.marks):
+            self.note("selection", f"'{name}' of the model was chosen by a validation score")
+
+    def _set_weights(self, base: Value, value: Value) -> None:
+        held = full(value)
+        gradients = frozenset(part for part in held.tokens if part.via == "gradient")
+        if gradients:
+            self.updated("manual", gradients, full(base).objects)
+        else:
+            load(self, base, held)
+
+    def _set_item(self, target: ast.Subscript, value: Value, frame: Frame, *, adds: bool) -> None:
+        base = self.evaluate(target.value, frame)
+        if isinstance(target.slice, ast.Slice):
+            self.evaluate(target.slice, frame)
+            key = UNKNOWN
+        elif isinstance(target.slice, ast.Tuple):
+            parts = [part for part in target.slice.elts if not isinstance(part, ast.Slice)]
+            key = combined([self.evaluate(part, frame) for part in parts])
+        else:
+            key = self.evaluate(target.slice, frame)
+        for ref in base.refs:
+            if isinstance(ref, Mapping) and not key.tokens:
+                store(ref, key, value)
+            elif isinstance(ref, Listed) and not key.tokens:
+                if (
+                    ref.rest is None
+                    and isinstance(key.const, int)
+                    and -len(ref.elements) <= key.const < len(ref.elements)
+                ):
+                    ref.elements[key.const] = value
+                else:
+                    ref.rest = value if ref.rest is None else joined([ref.rest, value])
+        if any(isinstance(ref, Cell) for ref in base.refs) or full(key).tokens:
+            fill(self, base, value, key=key, adds=adds)
+        elif base.objects and not base.refs and any(part.via == "gradient" for part in value.tokens):
+            self.updated("manual", value.tokens, base.objects)
+
+    def _Assign(self, node: ast.Assign, frame: Frame) -> None:
+        value = self.evaluate(node.value, frame)
+        for target in node.targets:
+            self.assign(target, value, frame)
+
+    def _AnnAssign(self, node: ast.AnnAssign, frame: Frame) -> None:
+        if node.value is not None:
+            self.assign(node.target, self.evaluate(node.value, frame), frame)
+
+    def _AugAssign(self, node: ast.AugAssign, frame: Frame) -> None:
+        value = self.evaluate(node.value, frame)
+        if value.scores:
+            self.report(value, 1)
+        old = self._old(node.target, frame)
+        gradients = frozenset(part for part in value.tokens if part.via == "gradient")
+        if gradients and old.objects:
+            self.updated("manual", gradients, old.objects)
+        if any(isinstance(ref, Cell) for ref in old.refs):
+            key = UNKNOWN
+            if isinstance(node.target, ast.Subscript) and not isinstance(node.target.slice, ast.Slice | ast.Tuple):
+                key = self.evaluate(node.target.slice, frame)
+            operation(self, node.op, old, value)
+            fill(self, old, value, key=key, adds=True)
+        elif isinstance(node.target, ast.Subscript):
+            self._set_item(node.target, operation(self, node.op, old, value), frame, adds=True)
+        else:
+            self.assign(node.target, operation(self, node.op, old, value), frame)
+
+    def _old(self, target: ast.expr, frame: Frame) -> Value:
+        if isinstance(target, ast.Subscript):
+            base = self.evaluate(target.value, frame)
+            if any(isinstance(ref, Cell) for ref in base.refs):
+                return base
+            if isinstance(target.slice, ast.Slice | ast.Tuple):
+                return element(self, base, target.slice, frame)
+            return item(self, base, self.evaluate(target.slice, frame))
+        return self.evaluate(target, frame)

@@ -1,0 +1,151 @@
+"""The rules of the static audit: which condition each breach belongs to, and the ruling it stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One kind of breach."""
+
+    name: str
+    conditions: tuple[str, ...]
+    """The condition broken first, then those broken with it (docs/recipe.md 1.4)."""
+    rulings: tuple[str, ...]
+    sentence: str
+    """What was found; the finding adds the lines."""
+    clears: str
+    """What would show that it is no breach, or mend it."""
+
+
+_RULES = (
+    Rule(
+        "trained-before-scoring",
+        ("E6", "E3", "E1", "E4"),
+        ("#402", "#677"),
+        "the model learns from validation tokens before they are scored",
+        "score each chunk without gradients and keep that score, then learn from that chunk, in the same loop",
+    ),
+    Rule(
+        "val-in-training",
+        ("E7", "E3"),
+        ("#402", "#677"),
+        "validation tokens are among the training data",
+        "show that the files read here hold no validation document",
+    ),
+    Rule(
+        "chunk-trained-before-score",
+        ("E3", "E1"),
+        ("#1017", "#402"),
+        "a part of the text is learned from before that part's score is taken",
+        "move the update behind the score of the same tokens",
+    ),
+    Rule(
+        "rescored-after-training",
+        ("E4", "E13", "E3"),
+        ("#1017", "#677"),
+        "tokens are scored again after the model learned from them, and the later score counts",
+        "keep the first score of every token; further epochs may train, not score",
+    ),
+    Rule(
+        "last-epoch-score",
+        ("E4", "E13", "E3"),
+        ("#1017", "#677"),
+        "the score that counts is taken in a later epoch, after earlier epochs learned from the same tokens",
+        "record the score in the first epoch, before the first update",
+    ),
+    Rule(
+        "table-of-unscored-tokens",
+        ("E3", "E1"),
+        ("#1017", "#779"),
+        "a table holds tokens when they are scored",
+        "fill the table with a chunk after that chunk was scored",
+    ),
+    Rule(
+        "target-keyed-lookup",
+        ("E14", "E2"),
+        ("#779", "#1017"),
+        "a probability is looked up for the target alone and mixed into its score",
+        "look up by context alone, form the distribution over the whole vocabulary, normalise, then take the target",
+    ),
+    Rule(
+        "unnormalised-mixture",
+        ("E2",),
+        ("#1017",),
+        "what is scored is no distribution: the weights of its parts do not sum to one",
+        "divide by the sum over the vocabulary, or use weights that sum to one, before the target is taken",
+    ),
+    Rule(
+        "statistics-of-the-whole-text",
+        ("E1", "E6"),
+        ("#1017",),
+        "scores depend on statistics of the whole validation text, tokens to come included",
+        "count only tokens that were scored",
+    ),
+    Rule(
+        "best-of-passes",
+        ("E4",),
+        ("#1017", "#1376"),
+        "the smaller of several scores of the same tokens counts",
+        "decide before scoring which pass counts, and score once",
+    ),
+    Rule(
+        "selection-by-score",
+        ("E4", "E6"),
+        ("#1376", "#1017"),
+        "a value that a validation score chose is used to score again",
+        "choose it on training data, or before evaluation",
+    ),
+    Rule(
+        "weights-selected-by-score",
+        ("E7", "E6"),
+        ("#402", "#1376"),
+        "weights are chosen by their validation score",
+        "choose the checkpoint by time or by training data",
+    ),
+    Rule(
+        "calibration",
+        ("E6", "E8"),
+        ("#677", "#1376"),
+        "weights or quantisation are computed from validation tokens",
+        "calibrate on training tokens within the training time, or on text that the model generates",
+    ),
+    Rule(
+        "val-in-artifact",
+        ("E7", "E15"),
+        ("#402",),
+        "validation tokens are written into what is saved",
+        "show that what is written is a log or a score, not part of the artifact",
+    ),
+    Rule(
+        "tokens-dropped",
+        ("E9",),
+        ("#1017",),
+        "only a part of the validation tokens is scored",
+        "score every target of the split",
+    ),
+    Rule(
+        "scores-changed",
+        ("E4", "E2"),
+        ("#1017",),
+        "scores are cut off before they are added",
+        "add the scores as they are",
+    ),
+    Rule(
+        "bytes-miscounted",
+        ("E9",),
+        ("#1017",),
+        "the bytes of the text are not counted as the pieces' bytes",
+        "count bytes as docs/recipe.md 1.2 does",
+    ),
+    Rule(
+        "network",
+        ("E15",),
+        ("#1017",),
+        "the script asks the network for something",
+        "show that it happens before the run, not in evaluation",
+    ),
+)
+RULES: Mapping[str, Rule] = {rule.name: rule for rule in _RULES}

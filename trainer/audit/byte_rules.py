@@ -1,0 +1,52 @@
+"""Does a script size its pieces as docs/recipe.md 1.2 says? Looked at where it asks a tokenizer for its pieces."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+PIECES = frozenset(["id_to_piece", "IdToPiece", "id_to_token", "convert_ids_to_tokens"])
+SPACE = "\u2581"
+
+
+@dataclass(frozen=True)
+class Miscount:
+    """A line that sizes pieces, and what is wrong there."""
+
+    line: int
+    detail: str
+
+
+def miscounts(tree: ast.Module) -> Iterator[Miscount]:
+    """Wrong ways of counting bytes that were seen in entries."""
+    for body in _bodies(tree):
+        calls = [node for node in ast.walk(body) if isinstance(node, ast.Call)]
+        names = {_name(node.func) for node in calls}
+        sizes = [node.lineno for node in calls if _name(node.func) == "len" and _encodes(node)]
+        if not names & PIECES or not sizes:
+            continue
+        texts = [
+            node.value for node in ast.walk(body) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
+        if not names & {"is_byte", "IsByte"} and not any("<0x" in text for text in texts):
+            yield Miscount(sizes[-1], "byte pieces are sized by their name, six bytes for <0x41>, instead of one")
+        elif not any(SPACE in text for text in texts):
+            yield Miscount(sizes[-1], "the space mark of a piece counts as the three bytes of U+2581 instead of one")
+
+
+def _bodies(tree: ast.Module) -> Iterator[ast.AST]:
+    """The functions, and what stands outside of them."""
+    outside = [node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    yield ast.Module(outside, [])
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def _name(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def _encodes(node: ast.Call) -> bool:
+    return any(isinstance(part, ast.Call) and _name(part.func) == "encode" for part in ast.walk(node))

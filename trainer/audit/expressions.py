@@ -1,0 +1,232 @@
+"""The values of expressions, except calls."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from trainer.audit.arithmetic import (
+    _binary,
+    _boolean,
+    _comparison,
+    _unary,
+    operation,
+    truth,
+)
+from trainer.audit.indexing import (
+    _attribute,
+    _subscript,
+    attribute,
+    element,
+    item,
+)
+from trainer.audit.iteration import iterated
+from trainer.audit.machine import Frame, Function, Machine
+from trainer.audit.values import (
+    NOTHING,
+    UNKNOWN,
+    Cell,
+    External,
+    Mapping,
+    Sequence,
+    Value,
+    combined,
+    constant,
+    full,
+    joined,
+)
+
+LN2 = (math.log(2.0), 1 / math.log(2.0))
+
+
+def value_of(machine: Machine, node: ast.expr | None, frame: Frame) -> Value:
+    """The value of an expression that is no call."""
+    if node is None:
+        return UNKNOWN
+    handler = HANDLERS.get(type(node))
+    return handler(machine, node, frame) if handler else UNKNOWN
+
+
+def _constant(machine: Machine, node: ast.Constant, frame: Frame) -> Value:
+    value = constant(node.value)
+    if isinstance(node.value, float) and any(abs(node.value - ln2) < 1e-4 for ln2 in LN2):
+        return value.with_marks("ln2")
+    return value
+
+
+def _name(machine: Machine, node: ast.Name, frame: Frame) -> Value:
+    found = frame.find(node.id)
+    return found if found is not None else Value(refs=(External(node.id),))
+
+
+def _either(machine: Machine, node: ast.IfExp, frame: Frame) -> Value:
+    test = machine.evaluate(node.test, frame)
+    known = truth(test)
+    if known is not None and not test.env:
+        return machine.evaluate(node.body if known else node.orelse, frame)
+    values = machine.evaluate(node.body, frame), machine.evaluate(node.orelse, frame)
+    if known is not None:
+        chosen = values[0] if known else values[1]
+        return replace(chosen, env=chosen.env | test.env)
+    result = joined(values)
+    return _chosen(machine, test, result)
+
+
+def _chosen(machine: Machine, test: Value, result: Value) -> Value:
+    if any(part.source == "val" for part in test.tokens) and test.scores and "mask" in test.marks:
+        return result.with_marks(f"chosen:{machine.place.line}")
+    return result
+
+
+def _lambda(machine: Machine, node: ast.Lambda, frame: Frame) -> Value:
+    return Value(refs=(Function(node, frame, [machine.evaluate(value, frame) for value in node.args.defaults]),))
+
+
+def _list(machine: Machine, node: ast.List | ast.Tuple | ast.Set, frame: Frame) -> Value:
+    elements: list[Value] = []
+    rest = None
+    for part in node.elts:
+        if isinstance(part, ast.Starred):
+            held = machine.evaluate(part.value, frame)
+            exact = [ref for ref in held.refs if isinstance(ref, Sequence) and ref.rest is None]
+            if exact:
+                elements += exact[0].elements
+            else:
+                rest = joined([full(held)]) if rest is None else joined([rest, full(held)])
+        else:
+            elements.append(machine.evaluate(part, frame))
+    known = rest is None and all(value.is_known for value in elements)
+    const = tuple(value.const for value in elements) if known and isinstance(node, ast.Tuple) else NOTHING
+    env = frozenset().union(*(value.env for value in elements))
+    made = Sequence(machine.new_id(), elements, rest, fixed=isinstance(node, ast.Tuple))
+    return Value(refs=(made,), const=const, env=env)
+
+
+def _dict(machine: Machine, node: ast.Dict, frame: Frame) -> Value:
+    made = Mapping(machine.new_id())
+    for key, part in zip(node.keys, node.values, strict=True):
+        value = machine.evaluate(part, frame)
+        if key is None:
+            for ref in value.refs:
+                if isinstance(ref, Mapping):
+                    made.entries |= ref.entries
+                    made.rest = joined([held for held in (made.rest, ref.rest) if held is not None]) or None
+        else:
+            store(made, machine.evaluate(key, frame), value)
+    return Value(refs=(made,))
+
+
+def store(mapping: Mapping, key: Value, value: Value) -> None:
+    """`mapping[key] = value`."""
+    with suppress(TypeError):
+        if key.is_known:
+            mapping.entries[key.const] = value
+            return
+    mapping.rest = value if mapping.rest is None else joined([mapping.rest, value])
+
+
+def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
+    inner = Frame(outer=frame, module=frame.module, file=frame.file, function=frame.function)
+    is_dict = isinstance(node, ast.DictComp)
+    found: list[tuple[Value, Value]] = []
+    exact = True
+
+    def walk(generators: list[ast.comprehension]) -> None:
+        nonlocal exact
+        if not generators:
+            if is_dict:
+                found.append((machine.evaluate(node.key, inner), machine.evaluate(node.value, inner)))
+            else:
+                found.append((UNKNOWN, machine.evaluate(node.elt, inner)))
+            return
+        first, *others = generators
+        over = machine.evaluate(first.iter, inner)
+        exact = exact and any(isinstance(ref, Sequence) and ref.rest is None for ref in over.refs) and not first.ifs
+        loop = machine.new_id()
+        for k, value in enumerate(iterated(machine, over, loop).elements):
+            machine.loops.append((loop, k))
+            machine.assign(first.target, value, inner)
+            tests = [truth(machine.evaluate(test, inner)) for test in first.ifs]
+            if False not in tests:
+                walk(others)
+            machine.loops.pop()
+
+    walk(node.generators)
+    if is_dict:
+        made = Mapping(machine.new_id())
+        for key, value in found:
+            store(made, key, value)
+        return Value(refs=(made,))
+    values = [value for _, value in found]
+    rest = None if exact else joined(values)
+    return Value(refs=(Sequence(machine.new_id(), values, rest),))
+
+
+def _text(machine: Machine, node: ast.JoinedStr, frame: Frame) -> Value:
+    values = [machine.evaluate(part, frame) for part in node.values]
+    for value in values:
+        if value.scores:
+            machine.report(value, 1)
+    if all(value.is_known for value in values):
+        env = frozenset().union(*(value.env for value in values))
+        return constant("".join(str(value.const) for value in values), env)
+    return replace(combined(values), scores=frozenset(), tokens=frozenset(), const=NOTHING)
+
+
+def _formatted(machine: Machine, node: ast.FormattedValue, frame: Frame) -> Value:
+    return machine.evaluate(node.value, frame)
+
+
+def _named(machine: Machine, node: ast.NamedExpr, frame: Frame) -> Value:
+    value = machine.evaluate(node.value, frame)
+    machine.assign(node.target, value, frame)
+    return value
+
+
+def _yield(machine: Machine, node: ast.Yield, frame: Frame) -> Value:
+    frame.yielded.append(machine.evaluate(node.value, frame))
+    return UNKNOWN
+
+
+def _yield_from(machine: Machine, node: ast.YieldFrom, frame: Frame) -> Value:
+    frame.yielded += iterated(machine, machine.evaluate(node.value, frame), machine.new_id()).elements
+    return UNKNOWN
+
+
+def _inner(machine: Machine, node: Any, frame: Frame) -> Value:
+    return machine.evaluate(node.value, frame)
+
+
+HANDLERS: dict[type[ast.expr], Callable[[Machine, Any, Frame], Value]] = {
+    ast.Constant: _constant,
+    ast.Name: _name,
+    ast.Attribute: _attribute,
+    ast.Subscript: _subscript,
+    ast.BinOp: _binary,
+    ast.UnaryOp: _unary,
+    ast.BoolOp: _boolean,
+    ast.Compare: _comparison,
+    ast.IfExp: _either,
+    ast.Lambda: _lambda,
+    ast.List: _list,
+    ast.Tuple: _list,
+    ast.Set: _list,
+    ast.Dict: _dict,
+    ast.ListComp: _comprehension,
+    ast.SetComp: _comprehension,
+    ast.GeneratorExp: _comprehension,
+    ast.DictComp: _comprehension,
+    ast.JoinedStr: _text,
+    ast.FormattedValue: _formatted,
+    ast.NamedExpr: _named,
+    ast.Yield: _yield,
+    ast.YieldFrom: _yield_from,
+    ast.Await: _inner,
+    ast.Starred: _inner,
+}
+
+__all__ = ["Cell", "attribute", "element", "item", "operation", "store", "truth", "value_of"]

@@ -1,0 +1,215 @@
+"""Attributes and elements of values: `x.name` and `x[index]`."""
+
+from __future__ import annotations
+
+import ast
+from contextlib import suppress
+from dataclasses import replace
+
+from trainer.audit.iteration import bound, selected, with_iteration
+from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Namespace
+from trainer.audit.values import (
+    NOTHING,
+    UNKNOWN,
+    External,
+    Mapping,
+    Sequence,
+    Value,
+    combined,
+    constant,
+    full,
+    joined,
+    later,
+)
+
+SIZES = ("shape", "ndim", "size", "device", "dtype", "itemsize", "nbytes", "training", "requires_grad", "is_leaf")
+
+
+SAME = ("data", "T", "mT", "module", "_orig_mod", "values", "real")
+"""Attributes that are the same tensor or model in another form."""
+
+
+def _attribute(machine: Machine, node: ast.Attribute, frame: Frame) -> Value:
+    return attribute(machine, machine.evaluate(node.value, frame), node.attr)
+
+
+def attribute(machine: Machine, value: Value, name: str) -> Value:
+    """`value.name`."""
+    found: list[Value] = []
+    for ref in value.refs:
+        if isinstance(ref, Namespace):
+            found.append(ref.frame.names.get(name, UNKNOWN))
+        elif isinstance(ref, Instance):
+            found.append(_of_instance(machine, ref, value, name))
+        elif isinstance(ref, Class):
+            found.append(ref.find(name) or UNKNOWN)
+        elif isinstance(ref, External):
+            found.append(_ln2(Value(refs=(External(f"{ref.path}.{name}"),))))
+        elif isinstance(ref, Mapping) and name in ref.entries:
+            found.append(ref.entries[name])
+    if found:
+        return joined(found)
+    if name == "grad":
+        return machine.gradient_of(value)
+    if name in SIZES:
+        return Value(at=value.at)
+    if name in SAME:
+        return value
+    return combined([value])
+
+
+def _ln2(value: Value) -> Value:
+    paths = [ref.path for ref in value.refs if isinstance(ref, External)]
+    return value.with_marks("ln2") if paths and paths[0].lower().endswith((".ln2", ".log2e", "log2_e")) else value
+
+
+def _of_instance(machine: Machine, instance: Instance, value: Value, name: str) -> Value:
+    if name in instance.attributes:
+        return instance.attributes[name]
+    if instance.kind is None:
+        return UNKNOWN
+    found = instance.kind.find(name)
+    if found is not None:
+        for ref in found.refs:
+            if isinstance(ref, Function) and any(_last(item) == "property" for item in _decorators(ref)):
+                return machine.call(bound(found, value), [], {})
+            if isinstance(ref, Function) and any(_last(item) == "classmethod" for item in _decorators(ref)):
+                return bound(found, Value(refs=(instance.kind,)))
+            if isinstance(ref, Function) and any(_last(item) == "staticmethod" for item in _decorators(ref)):
+                return found
+        return bound(found, replace(value, refs=(instance,)))
+    return Value(objects=value.objects, at=value.at)
+
+
+def _decorators(function: Function) -> list[ast.expr]:
+    return getattr(function.node, "decorator_list", [])
+
+
+def _last(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def _subscript(machine: Machine, node: ast.Subscript, frame: Frame) -> Value:
+    base = machine.evaluate(node.value, frame)
+    return element(machine, base, node.slice, frame)
+
+
+def element(machine: Machine, base: Value, index: ast.expr, frame: Frame) -> Value:
+    """`base[index]`."""
+    if isinstance(index, ast.Slice):
+        low = machine.evaluate(index.lower, frame) if index.lower else None
+        high = machine.evaluate(index.upper, frame) if index.upper else None
+        return _slice(machine, base, low, high)
+    if isinstance(index, ast.Tuple) and not any(isinstance(ref, Mapping) for ref in base.refs):
+        return _many(machine, base, index.elts, frame)
+    return item(machine, base, machine.evaluate(index, frame))
+
+
+def _many(machine: Machine, base: Value, parts: list[ast.expr], frame: Frame) -> Value:
+    plain = full(base)
+    result, key = plain, UNKNOWN
+    for part in parts:
+        if isinstance(part, ast.Slice):
+            low = machine.evaluate(part.lower, frame) if part.lower else None
+            high = machine.evaluate(part.upper, frame) if part.upper else None
+            result = replace(result, tokens=selected(result, low, high, is_slice=True), refs=())
+            continue
+        index = machine.evaluate(part, frame)
+        key = combined([key, index])
+        result = replace(result, tokens=selected(result, index, None, is_slice=False), refs=())
+    return _looked_up(machine, plain, replace(result, const=NOTHING, number=None), key)
+
+
+def _slice(machine: Machine, base: Value, low: Value | None, high: Value | None) -> Value:
+    sequences = [ref for ref in base.refs if isinstance(ref, Sequence)]
+    ends = [bound_value.const if bound_value else None for bound_value in (low, high)]
+    if sequences and all(isinstance(end, int | None) for end in ends):
+        copies = [
+            Sequence(ref.id, ref.elements[ends[0] : ends[1]] if ref.rest is None else [*ref.elements], ref.rest)
+            for ref in sequences
+        ]
+        return replace(base, refs=tuple(copies), const=NOTHING)
+    if sequences:
+        at = (high.at if high is not None else frozenset()) or (low.at if low is not None else frozenset())
+        copies = [Sequence(ref.id, [], joined([*ref.elements, *([ref.rest] if ref.rest else [])])) for ref in sequences]
+        return replace(base, refs=tuple(copies), at=later(base.at, at), const=NOTHING)
+    if base.is_known and isinstance(base.const, str | tuple) and all(isinstance(end, int | None) for end in ends):
+        return constant(base.const[ends[0] : ends[1]], base.env, base.at)
+    plain = full(base)
+    marks = plain.marks
+    limit = high.const if high is not None else NOTHING
+    whole = {part for part in plain.tokens if part.source == "val" and not part.at and part.low is None}
+    if whole and isinstance(limit, int) and limit > 0 and high is not None and not high.at:
+        marks = marks | {f"cut:{machine.place.line}"}
+    tokens = selected(plain, low, high, is_slice=True)
+    return replace(plain, refs=(), tokens=tokens, marks=marks, const=NOTHING, number=None)
+
+
+def item(machine: Machine, base: Value, index: Value) -> Value:
+    """`base[index]` for a single index."""
+    for ref in base.refs:
+        if isinstance(ref, External) and ref.path.endswith("environ"):
+            return Value(text=index.text, env=frozenset(f"{name}=" for name in index.text))
+        if isinstance(ref, Instance) and ref.kind is not None and (method := ref.kind.find("__getitem__")) is not None:
+            return machine.call(bound(method, base), [index], {})
+    if isinstance(index.const, str) and base.refs:
+        for ref in base.refs:
+            if isinstance(ref, Instance) and index.const in ref.attributes:
+                return ref.attributes[index.const]
+    held: list[Value] = []
+    for ref in base.refs:
+        if isinstance(ref, Sequence):
+            held.append(_of_sequence(ref, index))
+        elif isinstance(ref, Mapping):
+            held.append(_of_mapping(ref, index))
+    if held:
+        found = joined(held)
+        at = later(base.at, index.at)
+        keyed = any(getattr(ref, "keyed", False) for ref in base.refs)
+        found = with_iteration(found, at) if at else found
+        if keyed and index.tokens:
+            ids = frozenset(ref.id for ref in base.refs if isinstance(ref, Sequence | Mapping))
+            found = replace(found, objects=found.objects | ids, marks=found.marks | {"lookup"})
+        elif index.tokens and not index.scores:
+            found = found.with_marks("bytes")
+        return found
+    if base.is_known and index.is_known:
+        with suppress(Exception):
+            return constant(base.const[index.const], base.env | index.env, later(base.at, index.at))
+    plain = full(base)
+    result = replace(plain, tokens=selected(plain, index, None, is_slice=False), refs=(), const=NOTHING, number=None)
+    return _looked_up(machine, plain, replace(result, at=later(plain.at, index.at)), index)
+
+
+def _of_sequence(ref: Sequence, index: Value) -> Value:
+    if ref.rest is None and isinstance(index.const, int) and -len(ref.elements) <= index.const < len(ref.elements):
+        return ref.elements[index.const]
+    return joined([*ref.elements, *([ref.rest] if ref.rest is not None else [])])
+
+
+def _of_mapping(ref: Mapping, index: Value) -> Value:
+    with suppress(TypeError):
+        if index.is_known and index.const in ref.entries:
+            return ref.entries[index.const]
+    if index.is_known and ref.rest is not None:
+        return ref.rest
+    return joined([*ref.entries.values(), *([ref.rest] if ref.rest is not None else [])])
+
+
+def _looked_up(machine: Machine, base: Value, result: Value, index: Value) -> Value:
+    """An element chosen by tokens: of a table that learned from tokens, of scores, or of a fixed table."""
+    marks = {mark for mark in index.marks if mark.startswith("filtered:")}
+    if "mask" in index.marks and machine.holds_loss(base) and ("bytes" in index.marks or machine.holds_loss(index)):
+        marks |= {f"filtered:{machine.place.line}"}
+    if not index.tokens or index.scores:
+        return result.with_marks(*marks) if marks else result
+    if base.scores:
+        if machine.holds_loss(base) or "mask" in index.marks:
+            return result.with_marks(*marks) if marks else result
+        return machine.evaluated(combined([result, index]).without_marks("lookup"), is_loss=True)
+    learned = [part for part in base.tokens if part.source == "val"]
+    if learned and base.objects:
+        return result.with_marks("lookup", *marks)
+    if not base.tokens:
+        return combined([result, index]).with_marks("bytes", *marks)
+    return result

@@ -1,0 +1,324 @@
+"""Walks through a script: statements in order, both branches of unknown conditions, two iterations of each loop.
+
+Nothing of the script is run: every statement is looked at as syntax, and changes what is known of its names.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from trainer.audit.assignments import Assignments
+from trainer.audit.calls import call, call_of
+from trainer.audit.definitions import NO_GRADIENT, Definitions, Helpers
+from trainer.audit.expressions import truth, value_of
+from trainer.audit.iteration import iterated
+from trainer.audit.machine import (
+    MOST_CALLS,
+    Frame,
+    Function,
+    TooLong,
+    joined_frames,
+)
+from trainer.audit.trace import Guard
+from trainer.audit.values import (
+    NOTHING,
+    UNKNOWN,
+    Mapping,
+    Value,
+    constant,
+    joined,
+    later,
+)
+from trainer.audit.values import Sequence as Listed
+
+
+class Interpreter(Assignments, Definitions):
+    """One walk through one script."""
+
+    def __init__(self, helpers: Helpers = lambda name: None) -> None:
+        super().__init__(helpers)
+        self._conditions: dict[tuple[int, int], int] = {}
+        self._carried: dict[ast.AST, frozenset[str]] = {}
+        self.entered: set[str] = set()
+
+    def walk(self, tree: ast.Module, file: str, name: str = "__main__") -> Frame:
+        """Walks a module; returns its names."""
+        frame = Frame(file=file)
+        frame.module = frame
+        frame.names["__name__"] = constant(name)
+        self._within_limits(lambda: self.run_body(tree.body, frame))
+        return frame
+
+    def walk_call(self, called: Value) -> None:
+        """Walks a function that the module itself does not call."""
+        self._within_limits(lambda: self.call(called, [], {}))
+
+    def _within_limits(self, walk: Callable[[], object]) -> None:
+        try:
+            walk()
+        except TooLong:
+            line = self.place.line
+            self.trace.gap(f"the script is too branched to be walked to its end; the walk stopped at line {line}")
+        except RecursionError:
+            self.trace.gap(f"line {self.place.line} is nested too deeply to be followed")
+
+    # What the other parts of the walk use.
+
+    def evaluate(self, node: ast.expr | None, frame: Frame) -> Value:
+        if node is None:
+            return UNKNOWN
+        self.count(node, frame)
+        return call_of(self, node, frame) if isinstance(node, ast.Call) else value_of(self, node, frame)
+
+    def call(
+        self, called: Value, arguments: Sequence[Value], keywords: dict[str, Value], node: ast.Call | None = None
+    ) -> Value:
+        return call(self, called, arguments, keywords, node)
+
+    def may_enter(self, node: ast.AST) -> bool:
+        return self.active.count(node) < 2 and len(self.calls) < MOST_CALLS
+
+    def enter(self, function: Function, arguments: Sequence[Value], keywords: dict[str, Value]) -> Value:
+        outer = function.frame
+        frame = Frame(outer=outer, module=outer.module, file=outer.file, function=function.name)
+        self._bind(function, frame, arguments, keywords)
+        place = self.place
+        self.calls.append(place)
+        self.active.append(function.node)
+        self.entered.add(function.name)
+        self.without_gradient += function.without_gradient
+        try:
+            if isinstance(function.node, ast.Lambda):
+                return self.evaluate(function.node.body, frame)
+            self.run_body(function.node.body, frame)
+        finally:
+            self.without_gradient -= function.without_gradient
+            self.active.pop()
+            self.calls.pop()
+            self.place = place
+        if frame.yielded:
+            return Value(refs=(Listed(self.new_id(), [], joined(frame.yielded)),))
+        return joined(frame.returned)
+
+    def _bind(self, function: Function, frame: Frame, arguments: Sequence[Value], keywords: dict[str, Value]) -> None:
+        signature = function.node.args
+        names = [parameter.arg for parameter in (*signature.posonlyargs, *signature.args)]
+        keywords = dict(keywords)
+        for name, default in zip(names[len(names) - len(function.defaults) :], function.defaults, strict=False):
+            frame.names[name] = default
+        frame.names |= function.keyword_defaults
+        for name, value in zip(names, arguments, strict=False):
+            frame.names[name] = value
+        for name in (*names, *(parameter.arg for parameter in signature.kwonlyargs)):
+            if name in keywords:
+                frame.names[name] = keywords.pop(name)
+            frame.names.setdefault(name, UNKNOWN)
+        if signature.vararg:
+            frame.names[signature.vararg.arg] = Value(refs=(Listed(self.new_id(), [*arguments[len(names) :]]),))
+        if signature.kwarg:
+            frame.names[signature.kwarg.arg] = Value(refs=(Mapping(self.new_id(), dict(keywords)),))
+
+    # Statements.
+
+    def run_body(self, body: Sequence[ast.stmt], frame: Frame) -> str | None:
+        """Walks statements; how they certainly end: 'return', 'break', 'continue', or None."""
+        pushed = 0
+        ended = None
+        for statement in body:
+            self.count(statement, frame)
+            handler = getattr(self, f"_{type(statement).__name__}", None)
+            outcome = handler(statement, frame) if handler else None
+            if isinstance(outcome, Guard):
+                self.guards.append(outcome)
+                pushed += 1
+            elif outcome:
+                ended = outcome
+                break
+        del self.guards[len(self.guards) - pushed :]
+        return ended
+
+    def _Expr(self, node: ast.Expr, frame: Frame) -> None:
+        value = self.evaluate(node.value, frame)
+        if isinstance(node.value, ast.Call) and value.scores:
+            self.report(value, 1)
+
+    def _Return(self, node: ast.Return, frame: Frame) -> str:
+        value = self.evaluate(node.value, frame)
+        if value.scores:
+            self.report(value, 1)
+        frame.returned.append(value)
+        return "return"
+
+    def _Raise(self, node: ast.Raise, frame: Frame) -> str:
+        return "return"
+
+    def _Break(self, node: ast.Break, frame: Frame) -> str:
+        return "break"
+
+    def _Continue(self, node: ast.Continue, frame: Frame) -> str:
+        return "continue"
+
+    def _Assert(self, node: ast.Assert, frame: Frame) -> None:
+        self.evaluate(node.test, frame)
+
+    def _Global(self, node: ast.Global, frame: Frame) -> None:
+        if frame.module is not None:
+            frame.elsewhere |= dict.fromkeys(node.names, frame.module)
+
+    def _Nonlocal(self, node: ast.Nonlocal, frame: Frame) -> None:
+        for name in node.names:
+            outer = frame.outer
+            while outer is not None and name not in outer.names:
+                outer = outer.outer
+            if outer is not None:
+                frame.elsewhere[name] = outer.elsewhere.get(name, outer)
+
+    def _If(self, node: ast.If, frame: Frame) -> str | Guard | None:
+        test = self.evaluate(node.test, frame)
+        known = truth(test)
+        if known is not None:
+            taken, other = (node.body, node.orelse) if known else (node.orelse, node.body)
+            if test.env and other:
+                self._run_off(other, frame, test.env)
+            return self.run_body(taken, frame)
+        condition = self._condition(node, frame, test)
+        chooses = "mask" in test.marks and self._judges(test)
+        if chooses:
+            self.choosing.append(node.lineno)
+        before = dict(frame.names)
+        with self.guarded(Guard(condition, 1)):
+            ended_then = self.run_body(node.body, frame)
+        names_then, frame.names = frame.names, before
+        with self.guarded(Guard(condition, 0)):
+            ended_else = self.run_body(node.orelse, frame)
+        if chooses:
+            self.choosing.pop()
+        if ended_then and ended_else:
+            return ended_then if ended_then == ended_else else "return"
+        if ended_then:
+            return Guard(condition, 0)
+        if ended_else:
+            frame.names = names_then
+            return Guard(condition, 1)
+        joined_frames(frame.names, names_then)
+        return None
+
+    def _judges(self, test: Value) -> bool:
+        """Whether a condition compares scores of validation tokens."""
+        is_loss = any(self.trace.evaluations[score].is_loss for score in test.scores)
+        return is_loss and any(part.source == "val" for part in test.tokens)
+
+    def _condition(self, node: ast.stmt, frame: Frame, test: Value) -> int:
+        """A number for a condition; the same again while it cannot have changed."""
+        if test.at or test.tokens or test.number is not None:
+            return self.new_id()
+        return self._conditions.setdefault((id(frame), id(node)), self.new_id())
+
+    def _run_off(self, body: Sequence[ast.stmt], frame: Frame, env: frozenset[str]) -> None:
+        """Walks what is off by default; its names do not count afterwards."""
+        before = dict(frame.names)
+        returned = len(frame.returned)
+        with self.guarded(off=env):
+            self.run_body(body, frame)
+        frame.names = before
+        del frame.returned[returned:]
+
+    def _For(self, node: ast.For, frame: Frame) -> str | None:
+        over = self.evaluate(node.iter, frame)
+        loop = self.new_id()
+        found = iterated(self, over, loop)
+        if found.off:
+            with self.guarded(off=found.off):
+                self._iteration(node, frame, loop, 0, found.elements[0])
+            return None
+        for k, value in enumerate(found.elements):
+            ended = self._iteration(node, frame, loop, k, value)
+            if ended == "break":
+                return None
+            if ended == "return":
+                return "return"
+        return self.run_body(node.orelse, frame)
+
+    _AsyncFor = _For
+
+    def _While(self, node: ast.While, frame: Frame) -> str | None:
+        loop = self.new_id()
+        for k in (0, 1):
+            test = self.evaluate(node.test, frame)
+            known = truth(test)
+            if known is False and not test.env and k == 0 and not isinstance(node.test, ast.Compare):
+                return None
+            ended = self._iteration(node, frame, loop, k, None)
+            if ended in ("break", "return"):
+                return "return" if ended == "return" else None
+        return None
+
+    def _iteration(
+        self, node: ast.For | ast.While | ast.AsyncFor, frame: Frame, loop: int, k: int, value: Value | None
+    ) -> str | None:
+        self.loops.append((loop, k))
+        try:
+            for name in self._carried_by(node):
+                held = frame.find(name)
+                if held is not None and not (held.tokens or held.refs or held.scores):
+                    at = later(held.at, frozenset([(loop, k)]))
+                    frame.assign(name, replace(held, at=at, const=NOTHING))
+            if value is not None and isinstance(node, ast.For | ast.AsyncFor):
+                self.assign(node.target, value, frame)
+            return self.run_body(node.body, frame)
+        finally:
+            self.loops.pop()
+
+    def _carried_by(self, node: ast.For | ast.While | ast.AsyncFor) -> frozenset[str]:
+        """Names that one iteration may leave to the next."""
+        if node not in self._carried:
+            names = {
+                part.id
+                for statement in node.body
+                for part in ast.walk(statement)
+                if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
+            }
+            self._carried[node] = frozenset(names)
+        return self._carried[node]
+
+    def _With(self, node: ast.With, frame: Frame) -> str | Guard | None:
+        without = 0
+        for entered in node.items:
+            value = self.evaluate(entered.context_expr, frame)
+            names = {getattr(part, "attr", getattr(part, "id", "")) for part in ast.walk(entered.context_expr)}
+            without += bool(names & set(NO_GRADIENT))
+            if entered.optional_vars is not None:
+                self.assign(entered.optional_vars, value, frame)
+        self.without_gradient += without
+        try:
+            return self.run_body(node.body, frame)
+        finally:
+            self.without_gradient -= without
+
+    _AsyncWith = _With
+
+    def _Try(self, node: ast.Try, frame: Frame) -> str | None:
+        ended = self.run_body(node.body, frame) or self.run_body(node.orelse, frame)
+        for handler in node.handlers:
+            before = dict(frame.names)
+            with self.guarded(Guard(self.new_id(), 1)):
+                stopped = self.run_body(handler.body, frame)
+            if stopped:
+                frame.names = before
+            else:
+                joined_frames(frame.names, before)
+                ended = None
+        return self.run_body(node.finalbody, frame) or ended
+
+    _TryStar = _Try
+
+    def _Match(self, node: ast.Match, frame: Frame) -> None:
+        self.evaluate(node.subject, frame)
+        condition = self.new_id()
+        for k, case in enumerate(node.cases):
+            before = dict(frame.names)
+            with self.guarded(Guard(condition, k)):
+                self.run_body(case.body, frame)
+            joined_frames(frame.names, before)

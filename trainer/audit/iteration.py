@@ -1,0 +1,178 @@
+"""What a loop over a value goes through: two of its iterations, the first and another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from trainer.audit.machine import Instance, Machine
+from trainer.audit.polynomial import Polynomial
+from trainer.audit.values import (
+    NOTHING,
+    Iterations,
+    Mapping,
+    Sequence,
+    Steps,
+    Tokens,
+    Value,
+    Zipped,
+    constant,
+    full,
+    joined,
+    later,
+)
+
+MOST_EXACT = 4
+"""A list of at most so many elements is gone through whole."""
+
+
+@dataclass(frozen=True)
+class Iterated:
+    """The elements that are walked, and the settings without which there would be none."""
+
+    elements: tuple[Value, ...]
+    off: frozenset[str] = frozenset()
+
+
+def iterated(machine: Machine, value: Value, loop: int) -> Iterated:
+    """The elements of two iterations of a loop over `value`; all of a short list."""
+    for ref in value.refs:
+        if isinstance(ref, Steps):
+            return _of_range(ref, loop)
+        if isinstance(ref, Zipped):
+            columns = [iterated(machine, column, loop) for column in ref.columns]
+            shortest = min((len(column.elements) for column in columns), default=0)
+            rows = tuple(
+                Value(refs=(Sequence(machine.new_id(), [column.elements[k] for column in columns]),))
+                for k in range(shortest)
+            )
+            return Iterated(rows, frozenset().union(*(column.off for column in columns)))
+        if isinstance(ref, Instance) and ref.kind is not None:
+            if (method := ref.kind.find("__iter__")) is not None:
+                return iterated(machine, machine.call(bound(method, value), [], {}), loop)
+            if (method := ref.kind.find("__getitem__")) is not None:
+                return _repeated(lambda k: machine.call(bound(method, value), [_counter(loop, k)], {}), value, loop)
+    sequences = [ref for ref in value.refs if isinstance(ref, Sequence)]
+    if len(sequences) == 1 and sequences[0].rest is None:
+        return Iterated(tuple(_exact(sequences[0].elements, loop)))
+    if sequences:
+        return Iterated(tuple(_element(machine, value, sequences, loop, k) for k in (0, 1)))
+    if any(isinstance(ref, Mapping) for ref in value.refs):
+        keys = [key for ref in value.refs if isinstance(ref, Mapping) for key in ref.entries]
+        if keys and len(keys) <= MOST_EXACT:
+            return Iterated(tuple(constant(key) for key in keys))
+        return Iterated(tuple(_counter(loop, k) for k in (0, 1)))
+    plain = full(value)
+    return Iterated(tuple(_narrowed(plain, frozenset([(loop, k)])) for k in (0, 1)))
+
+
+def bound(method: Value, instance: Value) -> Value:
+    """A method of an instance."""
+    refs = tuple(
+        replace(ref, bound=instance) if hasattr(ref, "bound") and ref.bound is None else ref for ref in method.refs
+    )
+    return replace(method, refs=refs)
+
+
+def _repeated(call: Any, value: Value, loop: int) -> Iterated:
+    return Iterated(tuple(with_iteration(call(k), frozenset([(loop, k)])) for k in (0, 1)))
+
+
+def _of_range(steps: Steps, loop: int) -> Iterated:
+    at = later(later(steps.start.at, steps.stop.at), steps.step.at)
+    env = steps.stop.env | steps.start.env
+    bounds = (steps.start.const, steps.stop.const, steps.step.const)
+    if all(isinstance(bound, int) for bound in bounds) and steps.step.const:
+        numbers = range(*bounds)  # type: ignore[arg-type]
+        if not numbers:
+            return Iterated((_counter(loop, 0, at),), env or frozenset(["an empty range"]))
+        chosen = list(numbers) if len(numbers) <= 2 else [numbers[0], numbers[-1]]
+        return Iterated(tuple(constant(n, env, later(at, frozenset([(loop, k)]))) for k, n in enumerate(chosen)))
+    found = []
+    for k in (0, 1):
+        number = None
+        if steps.start.number is not None and steps.step.number is not None:
+            number = steps.start.number.plus(steps.step.number, k)
+        found.append(Value(at=later(at, frozenset([(loop, k)])), number=number))
+    return Iterated(tuple(found))
+
+
+def _exact(elements: list[Value], loop: int) -> list[Value]:
+    chosen = elements if len(elements) <= MOST_EXACT else [elements[0], elements[-1]]
+    if len({element.tokens for element in chosen}) < len(chosen):
+        return chosen  # the same tokens again are the same tokens
+    return [with_iteration(element, frozenset([(loop, k)])) for k, element in enumerate(chosen)]
+
+
+def _element(machine: Machine, value: Value, sequences: list[Sequence], loop: int, k: int) -> Value:
+    at = later(value.at, frozenset([(loop, k)]))
+    if len(sequences) == 1 and k < len(sequences[0].elements):
+        return with_iteration(sequences[0].elements[k], at)
+    each = [part for ref in sequences for part in (*ref.elements, *([ref.rest] if ref.rest is not None else []))]
+    current = {number for number, _ in machine.loops}
+    return with_iteration(_forgotten(joined(each), current), at)
+
+
+def _forgotten(value: Value, kept: set[int]) -> Value:
+    """The value without iterations of loops that ended: which of them it was is not known."""
+
+    def still(at: Iterations) -> Iterations:
+        return frozenset(pair for pair in at if pair[0] in kept)
+
+    tokens = frozenset(replace(part, at=still(part.at), low=None, high=None) for part in value.tokens)
+    refs = _each(value.refs, lambda part: _forgotten(part, kept))
+    return replace(value, tokens=tokens, at=still(value.at), number=None, refs=refs)
+
+
+def with_iteration(value: Value, at: Iterations) -> Value:
+    """The value, decided by these iterations too, and what a tuple holds; other containers share it by their `at`."""
+    tokens = frozenset(replace(part, at=later(part.at, at)) for part in value.tokens)
+    return replace(
+        value, tokens=tokens, at=later(value.at, at), refs=_each(value.refs, lambda part: with_iteration(part, at))
+    )
+
+
+def _each(refs: tuple[Any, ...], change: Callable[[Value], Value]) -> tuple[Any, ...]:
+    """The refs, with tuples among them replaced by tuples of changed elements."""
+    if not any(isinstance(ref, Sequence) and ref.fixed for ref in refs):
+        return refs
+    return tuple(
+        replace(ref, elements=[change(part) for part in ref.elements], rest=change(ref.rest) if ref.rest else None)
+        if isinstance(ref, Sequence) and ref.fixed
+        else ref
+        for ref in refs
+    )
+
+
+def forgotten(machine: Machine, value: Value) -> Value:
+    """The value without iterations of loops that ended, as when their parts are put together again."""
+    return _forgotten(value, {number for number, _ in machine.loops})
+
+
+def _narrowed(value: Value, at: Iterations) -> Value:
+    return replace(with_iteration(value, at), refs=(), const=NOTHING, number=None)
+
+
+def _counter(loop: int, k: int, at: Iterations = frozenset()) -> Value:
+    return Value(at=later(at, frozenset([(loop, k)])), number=Polynomial.constant(k))
+
+
+def selected(value: Value, low: Value | None, high: Value | None, *, is_slice: bool) -> frozenset[Tokens]:
+    """The tokens of `value[index]`: those that the index's loops and positions leave."""
+    if not is_slice:
+        at = low.at if low is not None else frozenset()
+        bounds: tuple[Polynomial | None, Polynomial | None] = (None, None)
+    elif high is None:
+        return value.tokens  # open towards the end: all that follows
+    else:
+        at = high.at or (low.at if low is not None else frozenset())
+        bounds = (low.number if low is not None else Polynomial.constant(0), high.number)
+    found = set()
+    for part in value.tokens:
+        if part.low is None and part.high is None and bounds[1] is not None and bounds[0] is not None:
+            positive = not isinstance(bounds[1].value, int) or bounds[1].value > 0
+            inside = not isinstance(bounds[0].value, int) or bounds[0].value >= 0
+            part = replace(part, low=bounds[0], high=bounds[1]) if positive and inside else part
+        found.add(replace(part, at=later(part.at, at)))
+    return frozenset(found)

@@ -1,0 +1,194 @@
+"""From what happens in a script to findings: which updates saw tokens that are scored later, and other breaches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from trainer.audit.audit_rules import RULES, Rule
+from trainer.audit.trace import Evaluation, Event, Place, Trace, Update
+
+Confidence = Literal["high", "medium", "low"]
+OWN = ("tokens", "activation")
+"""How the tokens that are scored get into an evaluation; what a table or a gradient brings in is something else."""
+ORDER = ("rescored-after-training", "last-epoch-score", "chunk-trained-before-score", "trained-before-scoring")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A breach of a rule at a line."""
+
+    rule: Rule
+    place: Place
+    detail: str
+    confidence: Confidence
+    only_when: tuple[str, ...] = ()
+    """Settings that are off by default, without which it does not happen; as NAME=DEFAULT."""
+    calls: tuple[Place, ...] = ()
+    evidence: tuple[Place, ...] = field(default=())
+
+
+def findings(trace: Trace) -> list[Finding]:
+    """Every breach, the surest and earliest first; one per rule and line."""
+    scored = scores_of(trace)
+    found = [*_updates(trace, scored), *_notes(trace, scored), *_marks(trace, scored), *_statistics(trace, scored)]
+    kept: dict[tuple[str, Place], Finding] = {}
+    for finding in found:
+        key = (finding.rule.name, finding.place)
+        if key not in kept or (kept[key].only_when and not finding.only_when):
+            kept[key] = finding
+    rank = {"high": 0, "medium": 1, "low": 2}
+    return sorted(kept.values(), key=lambda one: (bool(one.only_when), rank[one.confidence], one.place.line))
+
+
+def scores_of(trace: Trace) -> list[Evaluation]:
+    """The evaluations that are part of the score: those turned into bits, else those recorded."""
+    levels = trace.reported
+    for least in (2, 1):
+        chosen = [one for number, one in trace.evaluations.items() if levels.get(number, 0) >= least]
+        if least == 1 and any(not one.with_gradient for one in chosen):
+            chosen = [one for one in chosen if not one.with_gradient]
+        if chosen:
+            return chosen
+    return []
+
+
+def affects(trace: Trace, update: Update, score: Evaluation) -> bool:
+    """Whether what learned is what scored later, and was not replaced in between."""
+    if update.time >= score.time or not update.happens_with(score):
+        return False
+    if not update.objects:
+        return True
+    return any(_reaches(trace, update, number, score.time, 3) for number in score.objects)
+
+
+def _reaches(trace: Trace, update: Update, number: int, before: int, depth: int) -> bool:
+    last = None
+    for load in trace.loads:
+        if number in load.objects and load.time < before and not load.off:
+            last = load
+    if last is None or last.time < update.time:
+        return number in update.objects
+    if not depth:
+        return False
+    return any(
+        update.time < last.snapshot and _reaches(trace, update, source, last.snapshot, depth - 1)
+        for source in last.sources
+    )
+
+
+def _updates(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
+    first_training = min(
+        (update.time for update in trace.updates if {part.source for part in update.tokens} == {"train"}), default=None
+    )
+    best: dict[Place, tuple[int, Finding]] = {}
+    for update in trace.updates:
+        for score in scored:
+            if not affects(trace, update, score) or not _overlap(update, score):
+                continue
+            name = _kind(trace, update, score, scored, first_training)
+            finding = _finding(name, update, f"the score of line {score.place.line} comes after", (score,))
+            rank = ORDER.index(name) if name in ORDER else 0
+            known = best.get(update.place)
+            if known is None or (bool(finding.only_when), rank) < (bool(known[1].only_when), known[0]):
+                best[update.place] = (rank, finding)
+    for _, finding in best.values():
+        yield finding
+
+
+def _overlap(update: Update, score: Evaluation) -> bool:
+    own = [part for part in score.tokens if part.via in OWN]
+    return any(part.overlaps(other) for part in update.tokens if part.source == "val" for other in own)
+
+
+def _kind(trace: Trace, update: Update, score: Evaluation, scored: list[Evaluation], first_training: int | None) -> str:
+    if update.kind == "table":
+        return "table-of-unscored-tokens"
+    if any(part.source == "train" for part in update.tokens):
+        return "val-in-training"
+    if first_training is not None and update.time < first_training:
+        return "val-in-training"
+    data = {loop for part in update.tokens for loop, _ in part.at} & {
+        loop for part in score.tokens for loop, _ in part.at
+    }
+    mine, theirs = dict(update.loops), dict(score.loops)
+    again = [one for one in scored if one.place == score.place and one.time < update.time and _overlap(update, one)]
+    if any(one.calls[-1:] == score.calls[-1:] or one.loops[:1] == score.loops[:1] for one in again):
+        return "rescored-after-training"
+    if any(loop in theirs and mine[loop] != theirs[loop] and loop not in data for loop in mine):
+        return "last-epoch-score"
+    if any(mine[loop] == theirs.get(loop) for loop in data & mine.keys()):
+        return "chunk-trained-before-score"
+    return "trained-before-scoring"
+
+
+def _finding(name: str, event: Event, detail: str, others: Iterable[Event] = (), *, sure: bool = True) -> Finding:
+    off = event.off.union(*(other.off for other in others))
+    return Finding(
+        RULES[name],
+        event.place,
+        detail,
+        "high" if sure else "medium",
+        tuple(sorted(off)),
+        event.calls,
+        tuple(other.place for other in others),
+    )
+
+
+def _notes(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
+    for note in trace.notes:
+        if note.rule == "network":
+            continue
+        name = {"selection": "selection-by-score"}.get(note.rule, note.rule)
+        if note.rule in ("calibration", "weights-selected-by-score") and not any(
+            one.time > note.time for one in scored
+        ):
+            continue
+        yield _finding(name, note, note.detail, sure=note.sure)
+
+
+def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
+    last_training = max(
+        (update.time for update in trace.updates if any(part.source == "train" for part in update.tokens)), default=0
+    )
+    rules = {
+        "keyed": ("target-keyed-lookup", "mixed into the score of the target"),
+        "unnormalised": ("unnormalised-mixture", "the mixture is made"),
+        "filtered": ("tokens-dropped", "scores are left out"),
+        "clamped": ("scores-changed", "large scores are cut off"),
+        "fixed": ("bytes-miscounted", "a constant stands for the bytes of a token"),
+        "chosen": ("best-of-passes", "the choice is made"),
+    }
+    for report in trace.reports:
+        for mark in report.marks:
+            name, _, line = mark.partition(":")
+            if name not in rules:
+                continue
+            if name == "chosen" and min(trace.evaluations[score].time for score in report.scores) < last_training:
+                continue
+            rule, what = rules[name]
+            yield Finding(
+                RULES[rule], Place(report.place.file, int(line)), what, "high", tuple(sorted(report.off)), report.calls,
+                (report.place,),
+            )  # fmt: skip
+    val = [report for report in trace.reports if not report.off]
+    cut = [[mark for mark in report.marks if mark.startswith("cut:")] for report in val]
+    if val and all(cut):
+        yield Finding(
+            RULES["tokens-dropped"], Place(val[-1].place.file, int(cut[-1][0][4:])),
+            "the text is cut to a fixed number of tokens", "medium", (), val[-1].calls, (val[-1].place,),
+        )  # fmt: skip
+
+
+def _statistics(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
+    for score in scored:
+        narrow = [part for part in score.tokens if part.at and part.via in OWN]
+        wide = [part for part in score.tokens if part.via == "statistic" and not part.at and part.low is None]
+        steps = [part for part in score.tokens if part.via == "gradient"]
+        if any(step.overlaps(part) for step in steps for part in score.tokens if part.via in OWN):
+            yield _finding(
+                "chunk-trained-before-score", score, "weights here were moved by gradients of the same tokens"
+            )
+        if narrow and wide:
+            yield _finding("statistics-of-the-whole-text", score, f"the text is read in line {wide[0].line}")

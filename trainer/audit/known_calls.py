@@ -1,0 +1,341 @@
+"""Calls of functions that the script imports: torch, NumPy, files, settings. Others compute from their arguments."""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Literal
+
+from trainer.audit.indexing import attribute
+from trainer.audit.iteration import forgotten, iterated
+from trainer.audit.known_names import (
+    COUNTS,
+    LOSSES,
+    MAKERS,
+    NETWORK,
+    NUMBERED,
+    OF_FILES,
+    OPTIMIZERS,
+    READERS,
+    SAME,
+    SCHEDULES,
+    SETTING,
+    TOGETHER,
+    WRITERS,
+)
+from trainer.audit.machine import Class, Function, Instance, Keywords, Machine
+from trainer.audit.polynomial import Polynomial
+from trainer.audit.tables_of_tokens import fill
+from trainer.audit.tensor_calls import has_val, method_like, smaller
+from trainer.audit.values import (
+    UNKNOWN,
+    Cell,
+    External,
+    Mapping,
+    Optimizer,
+    Source,
+    Steps,
+    Tokens,
+    Value,
+    Zipped,
+    combined,
+    constant,
+    full,
+    joined,
+)
+from trainer.audit.values import Sequence as Listed
+
+
+def source_of(texts: frozenset[str]) -> Source | Literal["both"] | None:
+    """Which text a file of this name holds: 'val', 'train', 'both', or None."""
+    for text in texts:
+        if re.search(r"(?<![a-z])(val|valid|validation|test|heldout|holdout)(?![a-z])", text.lower()):
+            return "val"
+    if any(re.search(r"(?<![a-z])train(ing)?(?![a-z])", text.lower()) for text in texts):
+        return "train"
+    return "both" if any(re.search(r"\*\S*\.(bin|npy|pt|parquet)$", text) for text in texts) else None
+
+
+def external_call(
+    machine: Machine, called: External, arguments: Sequence[Value], keywords: Keywords, node: ast.Call | None
+) -> Value:
+    """The value of a call of something imported or built in."""
+    name, path = called.name, called.path
+    every = [*arguments, *keywords.values()]
+    first = arguments[0] if arguments else UNKNOWN
+    if (known := _constant(path, name, arguments, keywords)) is not None:
+        return known
+    if handler := HANDLERS.get(path) or HANDLERS.get(name):
+        return handler(machine, arguments, keywords)
+    if path in ("exec", "eval", "__import__", "importlib.import_module", "runpy.run_path") and arguments:
+        machine.trace.gap(f"line {machine.place.line}: {path} runs code that cannot be read here")
+    if NETWORK.match(path):
+        machine.note("network", f"{path} is called")
+    if SCHEDULES.search(path):
+        return Value(marks=frozenset(["schedule"]))
+    if OPTIMIZERS.search(path) and name[:1].isupper():
+        return optimizer(machine, combined(every))
+    if name in SAME and arguments:
+        return first
+    if SETTING.search(path):
+        return setting(arguments)
+    if name in COUNTS:
+        return Value(at=first.at, number=Polynomial.unknown(f"n{machine.new_id()}"))
+    if (name in READERS or (OF_FILES.search(name) and not path.startswith(("torch.", "np.", "numpy.", "os.")))) and (
+        read := reading(machine, path, every)
+    ):
+        return read
+    if name in LOSSES:
+        if not arguments and not keywords:
+            return Value(refs=(External(f"{path}.cross_entropy"),))
+        return machine.evaluated(combined(every), is_loss=True)
+    if name in WRITERS:
+        _written(machine, combined(every), path)
+        return combined(every)
+    result = combined(every)
+    if name in TOGETHER:
+        return forgotten(machine, replace(result, refs=()))
+    if name in MAKERS:
+        return Value(refs=(Cell(machine.new_id(), replace(result, refs=())),), marks=result.marks)
+    return method_like(machine, name, first, list(arguments[1:]), keywords, result)
+
+
+def optimizer(machine: Machine, parameters: Value) -> Value:
+    """An optimiser over these parameters."""
+    made = Optimizer(machine.new_id(), full(parameters).objects, machine.place.line)
+    return Value(refs=(made,))
+
+
+def setting(arguments: Sequence[Value]) -> Value:
+    """A setting of the environment, by its name and default."""
+    name = arguments[0].const if arguments and arguments[0].is_known else "?"
+    if len(arguments) < 2:
+        return Value(const=None, env=frozenset([f"{name}="]), text=frozenset([str(name)]))
+    default = arguments[1]
+    if not default.is_known:
+        return replace(default, env=default.env | {f"{name}="})
+    return constant(default.const, frozenset([f"{name}={default.const}"]))
+
+
+def reading(machine: Machine, path: str, values: list[Value]) -> Value | None:
+    """The tokens of the files that are named; None if the names say nothing."""
+    together = combined(values)
+    source = source_of(together.text)
+    if source is None or together.tokens:
+        return None
+    line = machine.place.line
+    sources: tuple[Source, ...] = ("val", "train") if source == "both" else (source,)
+    machine.trace.sources.update(sources)
+    return Value(tokens=frozenset(Tokens(one, together.at, line=line) for one in sources), at=together.at)
+
+
+def _written(machine: Machine, value: Value, path: str) -> None:
+    held = full(value)
+    vias = {part.via for part in held.tokens if part.source == "val"}
+    if held.scores or not vias:
+        return
+    if vias & {"activation", "statistic"}:
+        machine.note("calibration", f"what {path} writes is computed from validation tokens")
+    elif "tokens" in vias:
+        machine.note("val-in-artifact", f"what {path} writes holds validation tokens", sure=False)
+
+
+def _constant(path: str, name: str, arguments: Sequence[Value], keywords: Keywords) -> Value | None:
+    if path in ("math.log", "np.log", "numpy.log", "torch.log", "log") and len(arguments) == 1:
+        if arguments[0].const == 2:
+            return constant(math.log(2.0)).with_marks("ln2")
+        return None
+    if path in ("math.log2", "np.log2", "torch.log2") and arguments:
+        return combined([arguments[0]]).with_marks("ln2") if arguments[0].scores else None
+    function = NUMBERED.get(path)
+    if function and arguments and not keywords and all(value.is_known for value in arguments):
+        with suppress(Exception):
+            env = frozenset().union(*(value.env for value in arguments))
+            return replace(constant(function(*(value.const for value in arguments)), env), marks=arguments[0].marks)
+    return None
+
+
+def _length(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    refs = arguments[0].refs if arguments else ()
+    exact = [ref for ref in refs if isinstance(ref, Listed) and ref.rest is None]
+    if len(refs) == 1 and exact:
+        return constant(len(exact[0].elements))
+    return Value(at=arguments[0].at if arguments else frozenset(), number=Polynomial.unknown(f"n{machine.new_id()}"))
+
+
+def _range(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    zero, one = constant(0), constant(1)
+    bounds = [zero, arguments[0], one] if len(arguments) == 1 else [*arguments, one][:3]
+    return Value(refs=(Steps(*bounds),)) if len(bounds) == 3 else UNKNOWN
+
+
+def _enumerate(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    counter = Value(refs=(Steps(constant(0), UNKNOWN, constant(1)),))
+    return Value(refs=(Zipped((counter, arguments[0])),)) if arguments else UNKNOWN
+
+
+def _zip(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    return Value(refs=(Zipped(tuple(arguments)),))
+
+
+def _next(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    if not arguments:
+        return UNKNOWN
+    loop = machine.loops[-1] if machine.loops else (machine.new_id(), 0)
+    elements = iterated(machine, arguments[0], loop[0]).elements
+    return elements[min(loop[1], len(elements) - 1)] if elements else UNKNOWN
+
+
+def _map(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    if len(arguments) < 2:
+        return UNKNOWN
+    loop = machine.new_id()
+    made = []
+    for k, value in enumerate(iterated(machine, arguments[1], loop).elements):
+        machine.loops.append((loop, k))
+        made.append(machine.call(arguments[0], [value], {}))
+        machine.loops.pop()
+    return Value(refs=(Listed(machine.new_id(), made, joined(made)),))
+
+
+def _container(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    if not arguments:
+        return Value(refs=(Listed(machine.new_id()),))
+    value = arguments[0]
+    if any(isinstance(ref, Listed) for ref in value.refs):
+        copies = [Listed(machine.new_id(), [*ref.elements], ref.rest) for ref in value.refs if isinstance(ref, Listed)]
+        return replace(value, refs=tuple(copies))
+    if any(isinstance(ref, Steps | Zipped) for ref in value.refs):
+        elements = list(iterated(machine, value, machine.new_id()).elements)
+        return Value(refs=(Listed(machine.new_id(), elements, joined(elements)),))
+    return value
+
+
+def _dictionary(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    made = Mapping(machine.new_id(), dict(keywords))
+    for value in arguments:
+        for ref in value.refs:
+            if isinstance(ref, Mapping):
+                made.entries |= ref.entries
+                made.rest = ref.rest
+            elif isinstance(ref, Function | Class | External):
+                made.rest = machine.call(value, [], {})
+    if arguments and arguments[0].tokens:  # Counter(tokens)
+        made.rest, made.keyed = arguments[0].seen_via("statistic"), True
+    return Value(refs=(made,))
+
+
+def _copied(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    value = arguments[0] if arguments else UNKNOWN
+    for ref in value.refs:
+        if isinstance(ref, Instance) and ref.kind is not None:
+            copy = Instance(machine.new_id(), ref.kind, dict(ref.attributes))
+            source = replace(value, refs=(), snapshot=machine.tick())
+            machine.loaded(frozenset([copy.id]), source)
+            return replace(value, refs=(copy,), objects=(value.objects - {ref.id}) | {copy.id})
+    return replace(full(value), snapshot=machine.tick())
+
+
+def _partial(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    if not arguments:
+        return UNKNOWN
+    refs = tuple(
+        replace(ref, arguments=(*ref.arguments, *arguments[1:]), keywords={**ref.keywords, **keywords})
+        if isinstance(ref, Function)
+        else ref
+        for ref in arguments[0].refs
+    )
+    return replace(arguments[0], refs=refs)
+
+
+def _getattr(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    if len(arguments) < 2:
+        return UNKNOWN
+    if isinstance(arguments[1].const, str):
+        found = attribute(machine, arguments[0], arguments[1].const)
+        if found is UNKNOWN and len(arguments) > 2:
+            return arguments[2]
+        return found
+    return combined(arguments[:1])
+
+
+def _setattr(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    if len(arguments) == 3 and isinstance(arguments[1].const, str):
+        for ref in arguments[0].refs:
+            if isinstance(ref, Instance):
+                ref.attributes[arguments[1].const] = arguments[2]
+    return UNKNOWN
+
+
+def _gradient(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    return combined(arguments[:1]).seen_via("gradient") if arguments else UNKNOWN
+
+
+def _of_gradients(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`torch.func.grad(f)`: a function whose result is a gradient."""
+    return Value(refs=(External("autograd.of"), *(arguments[0].refs if arguments else ())))
+
+
+def _functional(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`functional_call(model, parameters, inputs)`."""
+    return machine.evaluated(combined([*arguments, *keywords.values()]), is_loss=False)
+
+
+def _least(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`min(...)`, `max(...)` and `sorted(...)`: of scores, of positions, or of anything else."""
+    if len(arguments) == 1:
+        value = full(arguments[0])
+        scored = value.scores and has_val(value) and machine.holds_loss(value)
+        result = replace(combined([value]), number=None)
+        return result.with_marks(f"chosen:{machine.place.line}") if scored else replace(result, refs=())
+    result = smaller(machine, list(arguments), combined(arguments))
+    decided = [value for value in arguments if value.at] or [value for value in arguments if value.number is not None]
+    return replace(result, number=decided[0].number if decided else None)
+
+
+def _add_at(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    if len(arguments) > 1:
+        fill(machine, arguments[0], combined(arguments[2:]), key=arguments[1], adds=True)
+    return UNKNOWN
+
+
+HANDLERS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
+    "len": _length,
+    "range": _range,
+    "trange": _range,
+    "enumerate": _enumerate,
+    "zip": _zip,
+    "next": _next,
+    "map": _map,
+    "list": _container,
+    "tuple": _container,
+    "set": _container,
+    "deque": _container,
+    "sorted": _container,
+    "reversed": _container,
+    "dict": _dictionary,
+    "defaultdict": _dictionary,
+    "OrderedDict": _dictionary,
+    "SimpleNamespace": _dictionary,
+    "Namespace": _dictionary,
+    "Counter": _dictionary,
+    "deepcopy": _copied,
+    "partial": _partial,
+    "getattr": _getattr,
+    "setattr": _setattr,
+    "autograd.grad": _gradient,
+    "torch.autograd.grad": _gradient,
+    "torch.func.grad": _of_gradients,
+    "torch.func.grad_and_value": _of_gradients,
+    "func.grad": _of_gradients,
+    "autograd.of": _gradient,
+    "functional_call": _functional,
+    "min": _least,
+    "max": _least,
+    "np.add.at": _add_at,
+    "numpy.add.at": _add_at,
+}

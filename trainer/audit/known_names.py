@@ -1,0 +1,143 @@
+"""Names of functions in torch, NumPy and Python that the audit knows."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+NUMBERED: dict[str, Callable[..., Any]] = {
+    "int": int, "float": float, "bool": bool, "str": str, "abs": abs, "round": round, "max": max, "min": min,
+    "math.sqrt": math.sqrt, "math.ceil": math.ceil, "math.floor": math.floor, "len": len, "strtobool": bool,
+}  # fmt: skip
+
+
+SAME = frozenset(
+    [
+        "compile",
+        "DistributedDataParallel",
+        "DDP",
+        "DataParallel",
+        "FullyShardedDataParallel",
+        "cast",
+        "tqdm",
+        "trange",
+        "iter",
+        "unwrap",
+        "from_numpy",
+        "as_tensor",
+        "asarray",
+        "ascontiguousarray",
+        "contiguous",
+        "disable",
+        "script",
+        "jit",
+        "checkpoint_wrapper",
+    ]
+)
+"""Functions whose result is their first argument in another form."""
+
+
+READERS = frozenset(
+    [
+        "fromfile",
+        "memmap",
+        "load",
+        "open",
+        "read_bytes",
+        "read_text",
+        "load_dataset",
+        "read_parquet",
+        "loadtxt",
+        "fromfile_",
+        "from_file",
+        "hf_hub_download",
+        "snapshot_download",
+        "read",
+    ]
+)
+
+
+OF_FILES = re.compile(r"load|read|fetch|shard|dataset|tokens|corpus|memmap", re.IGNORECASE)
+"""Names of functions nobody can see into that may read a text."""
+
+
+MAKERS = frozenset(
+    [
+        "zeros",
+        "ones",
+        "empty",
+        "full",
+        "randn",
+        "rand",
+        "normal",
+        "tensor",
+        "Parameter",
+        "zeros_like",
+        "ones_like",
+        "empty_like",
+        "full_like",
+        "randn_like",
+        "rand_like",
+        "array",
+        "bytearray",
+        "new_zeros",
+        "new_full",
+        "eye",
+    ]
+)
+
+
+LOSSES = frozenset(
+    ["cross_entropy", "nll_loss", "CrossEntropyLoss", "NLLLoss", "fused_linear_cross_entropy", "linear_cross_entropy"]
+)
+
+
+STATISTICS = frozenset(
+    [
+        "bincount",
+        "unique",
+        "unique_consecutive",
+        "histc",
+        "histogram",
+        "Counter",
+        "mean",
+        "nanmean",
+        "std",
+        "var",
+        "quantile",
+        "percentile",
+        "median",
+        "cov",
+        "corrcoef",
+        "value_counts",
+        "most_common",
+    ]
+)
+
+
+TOGETHER = frozenset(["cat", "concat", "concatenate", "stack", "hstack", "vstack", "block"])
+
+
+COUNTS = frozenset(
+    ["numel", "size", "dim", "len", "element_size", "is_available", "device_count", "get_world_size", "get_rank"]
+)
+
+
+OPTIMIZERS = re.compile(
+    r"(^|\.)optim\.(?!lr_scheduler)|^(SGD|Adam|AdamW|Adam8bit|AdamW8bit|RMSprop|Adagrad|Adamax|NAdam|RAdam|LBFGS|Muon|"
+    r"Lion|Adafactor|Adadelta)$"
+)
+
+
+SCHEDULES = re.compile(r"lr_scheduler|LRScheduler|Scheduler$|LR$")
+
+
+WRITERS = frozenset(
+    ["save", "dumps", "dump", "compress", "savez", "savez_compressed", "b85encode", "b64encode", "save_file"]
+)
+
+
+SETTING = re.compile(r"environ\.get$|(^|\.)get(?:env)$")
+NETWORK = re.compile(r"^(requests|urllib|httpx|socket|aiohttp|wget|boto3)\.")

@@ -1,0 +1,325 @@
+"""The state of a walk through a script: frames, loops, conditions, pending gradients, limits.
+
+Expressions, calls and statements are walked by functions of other modules; they reach each other through the machine.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.audit.trace import Evaluation, Guard, Load, Note, Place, Reported, Trace, Update, UpdateKind
+from trainer.audit.values import UNKNOWN, Tokens, Value, joined
+
+MOST_NODES = 45_000
+"""Expressions and statements looked at before the walk stops and says so."""
+MOST_CALLS = 14
+"""Depth of calls that is followed."""
+
+
+Keywords = dict[str, Value]
+
+
+class TooLong(Exception):
+    """The walk reached its limit."""
+
+
+@dataclass(eq=False)
+class Frame:
+    """Names and their values: of a module, a class body or a function."""
+
+    names: dict[str, Value] = field(default_factory=dict)
+    outer: Frame | None = None
+    """The frame a nested function was defined in."""
+    module: Frame | None = None
+    file: str = ""
+    elsewhere: dict[str, Frame] = field(default_factory=dict)
+    """Names declared global or nonlocal, and the frame they live in."""
+    returned: list[Value] = field(default_factory=list)
+    yielded: list[Value] = field(default_factory=list)
+    function: str = ""
+
+    def find(self, name: str) -> Value | None:
+        """The value of a name, looked up from the inside."""
+        frame: Frame | None = self.elsewhere.get(name, self)
+        while frame is not None:
+            if name in frame.names:
+                return frame.names[name]
+            frame = frame.outer
+        return None
+
+    def assign(self, name: str, value: Value) -> None:
+        """Gives a name another value."""
+        self.elsewhere.get(name, self).names[name] = value
+
+
+@dataclass(eq=False)
+class Function:
+    """A function of the script, where it was defined, and what is bound already."""
+
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+    frame: Frame
+    defaults: list[Value] = field(default_factory=list)
+    keyword_defaults: dict[str, Value] = field(default_factory=dict)
+    bound: Value | None = None
+    """The instance, for a method."""
+    arguments: tuple[Value, ...] = ()
+    keywords: dict[str, Value] = field(default_factory=dict)
+    without_gradient: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return getattr(self.node, "name", "lambda")
+
+
+@dataclass(eq=False)
+class Class:
+    """A class of the script."""
+
+    node: ast.ClassDef
+    frame: Frame
+    """Its body's names."""
+    bases: list[Value]
+    kind: str
+    """'module' for a part of a model, 'optimizer', or 'plain'."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.node.name
+
+    def find(self, name: str) -> Value | None:
+        """An attribute of the class or of its bases."""
+        if name in self.frame.names:
+            return self.frame.names[name]
+        for base in self.bases:
+            for ref in base.refs:
+                if isinstance(ref, Class) and (found := ref.find(name)) is not None:
+                    return found
+        return None
+
+
+@dataclass(eq=False)
+class Instance:
+    """An object of a class of the script, or the settings that a parser returns."""
+
+    id: int
+    kind: Class | None
+    attributes: dict[str, Value] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Namespace:
+    """A helper module of the script, walked."""
+
+    frame: Frame
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Gradients of a loss that wait for an optimiser step."""
+
+    tokens: frozenset[Tokens]
+    objects: frozenset[int]
+    scores: frozenset[int]
+
+
+class Machine:
+    """What all parts of the walk share; the walk itself is `interpreter.Interpreter`."""
+
+    def __init__(self) -> None:
+        self.trace = Trace()
+        self.loops: list[tuple[int, int]] = []
+        self.guards: list[Guard] = []
+        self.off: list[frozenset[str]] = []
+        self.calls: list[Place] = []
+        self.active: list[ast.AST] = []
+        self.place = Place("", 0)
+        self.without_gradient = 0
+        self.pending: list[Gradient] = []
+        self.hooks: list[Value] = []
+        self.choosing: list[int] = []
+        """Lines of conditions on a validation score around the present statement."""
+        self.nodes = 0
+        self._numbers = itertools.count(1)
+        self.time = 0
+
+    # The walk, by `interpreter.Interpreter`.
+
+    def evaluate(self, node: ast.expr | None, frame: Frame) -> Value:
+        """The value of an expression."""
+        raise NotImplementedError
+
+    def call(
+        self, called: Value, arguments: Sequence[Value], keywords: dict[str, Value], node: ast.Call | None = None
+    ) -> Value:
+        """The value of a call."""
+        raise NotImplementedError
+
+    def assign(self, target: ast.expr, value: Value, frame: Frame) -> None:
+        """Gives a name, attribute or element another value."""
+        raise NotImplementedError
+
+    def import_module(self, name: str, frame: Frame) -> Namespace | None:
+        """The helper module of this name beside the file, walked; None if there is none."""
+        raise NotImplementedError
+
+    def may_enter(self, node: ast.AST) -> bool:
+        """Whether a call of this function is followed."""
+        raise NotImplementedError
+
+    def enter(self, function: Function, arguments: Sequence[Value], keywords: dict[str, Value]) -> Value:
+        """What a function returns for these arguments."""
+        raise NotImplementedError
+
+    def run_body(self, body: Sequence[ast.stmt], frame: Frame) -> str | None:
+        """Walks statements; how they certainly end: 'return', 'break', 'continue', or None."""
+        raise NotImplementedError
+
+    # Numbers and limits.
+
+    def new_id(self) -> int:
+        """A number for an object, a loop, or a symbol."""
+        return next(self._numbers)
+
+    def tick(self) -> int:
+        """The next time."""
+        self.time += 1
+        return self.time
+
+    def count(self, node: ast.AST, frame: Frame) -> None:
+        """Counts a step of the walk, and says where it is."""
+        self.nodes += 1
+        if self.nodes > MOST_NODES:
+            raise TooLong
+        line = getattr(node, "lineno", 0)
+        if line:
+            self.place = Place(frame.file, line)
+
+    # Where the walk is.
+
+    @contextmanager
+    def guarded(self, guard: Guard | None = None, off: frozenset[str] = frozenset()) -> Iterator[None]:
+        """Within a branch that may not be taken, or that is off by default."""
+        if guard:
+            self.guards.append(guard)
+        self.off.append(off)
+        try:
+            yield
+        finally:
+            self.off.pop()
+            if guard:
+                self.guards.pop()
+
+    def _where(self) -> dict[str, Any]:
+        return {
+            "time": self.tick(),
+            "place": self.place,
+            "calls": tuple(self.calls),
+            "loops": tuple(self.loops),
+            "guards": tuple(self.guards),
+            "off": frozenset().union(*self.off) if self.off else frozenset(),
+        }
+
+    # What happens.
+
+    def evaluated(self, value: Value, *, is_loss: bool) -> Value:
+        """A model or loss was computed from `value`; the result, which remembers it.
+
+        A loss computed only from an earlier evaluation, with no other model or table, took place when that did.
+        """
+        val = frozenset(part for part in value.tokens if part.source == "val")
+        if not val:
+            return value
+        earlier = [self.trace.evaluations[score] for score in value.scores]
+        for mark in value.marks:
+            if mark.startswith("chosen:"):
+                self.note("selection", f"scored with what a validation score chose in line {mark[7:]}")
+        where = self._where()
+        if is_loss and earlier and value.objects <= frozenset().union(*(one.objects for one in earlier)):
+            where["time"] = min(one.time for one in earlier)
+        number = self.new_id()
+        self.trace.evaluations[number] = Evaluation(
+            tokens=val,
+            objects=self.trace.whole(value.objects),
+            is_loss=is_loss,
+            with_gradient=not self.without_gradient,
+            **where,
+        )
+        return Value(
+            tokens=value.tokens,
+            objects=value.objects,
+            scores=frozenset([number]),
+            at=value.at,
+            env=value.env,
+            marks=value.marks,
+        )
+
+    def updated(self, kind: UpdateKind, tokens: frozenset[Tokens], objects: frozenset[int]) -> None:
+        """Something learned from tokens."""
+        self.trace.updates.append(Update(kind=kind, tokens=tokens, objects=self.trace.whole(objects), **self._where()))
+
+    def loaded(self, objects: frozenset[int], source: Value) -> None:
+        """A model got the weights `source`."""
+        now = self._where()
+        snapshot = source.snapshot if source.snapshot is not None else now["time"]
+        self.trace.loads.append(Load(objects=objects, sources=source.objects, snapshot=snapshot, **now))
+
+    def note(self, rule: str, detail: str, *, sure: bool = True) -> None:
+        """A breach shows here."""
+        same = [note for note in self.trace.notes if (note.rule, note.place) == (rule, self.place)]
+        if not any(not note.off for note in same):
+            self.trace.notes.append(Note(rule=rule, detail=detail, sure=sure, **self._where()))
+
+    def report(self, value: Value, level: int) -> None:
+        """Evaluations in `value` are part of a score, to this certainty."""
+        level = max([level, *(self.trace.reported.get(score, 0) for score in value.scores)])
+        for score in value.scores:
+            self.trace.reported[score] = level
+        if value.scores and level > 1:
+            self.trace.reports.append(Reported(level=level, scores=value.scores, marks=value.marks, **self._where()))
+
+    def holds_loss(self, value: Value) -> bool:
+        """Whether scores of single targets are in a value, not only what a model computed from its input."""
+        return any(self.trace.evaluations[score].is_loss for score in value.scores)
+
+    def backward(self, loss: Value) -> None:
+        """Gradients of a loss wait for a step."""
+        self.pending.append(Gradient(loss.tokens, self.trace.whole(loss.objects), loss.scores))
+
+    def waiting(self, objects: frozenset[int]) -> list[Gradient]:
+        """Gradients that a step of these parameters uses."""
+        whole = self.trace.whole(objects)
+        return [gradient for gradient in self.pending if not whole or not gradient.objects or gradient.objects & whole]
+
+    def zero_gradients(self, objects: frozenset[int]) -> None:
+        """The gradients of these parameters are gone."""
+        gone = self.waiting(objects)
+        self.pending = [gradient for gradient in self.pending if gradient not in gone]
+
+    def step(self, objects: frozenset[int]) -> None:
+        """An optimiser changes these parameters by the gradients that wait."""
+        tokens = frozenset(part for gradient in self.waiting(objects) for part in gradient.tokens)
+        self.updated("step", tokens, objects)
+
+    def gradient_of(self, value: Value) -> Value:
+        """The `.grad` of parameters."""
+        waiting = self.waiting(value.objects)
+        tokens = frozenset(part for gradient in waiting for part in gradient.tokens)
+        return Value(tokens=tokens, objects=value.objects).seen_via("gradient")
+
+
+def joined_frames(into: dict[str, Value], other: dict[str, Value]) -> None:
+    """Names have either frame's values afterwards."""
+    for name, value in other.items():
+        mine = into.get(name)
+        if mine is not value:
+            into[name] = value if mine is None else joined([mine, value])
+
+
+__all__ = ["UNKNOWN", "Class", "Frame", "Function", "Gradient", "Instance", "Machine", "Namespace", "TooLong"]

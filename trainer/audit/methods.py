@@ -1,0 +1,266 @@
+"""Calls of methods of tensors, models, optimisers and containers."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from typing import Any
+
+from trainer.audit.expressions import attribute, item, store
+from trainer.audit.known_calls import (
+    COUNTS,
+    external_call,
+    fill,
+    method_like,
+    reading,
+)
+from trainer.audit.machine import Class, Instance, Keywords, Machine, Namespace
+from trainer.audit.polynomial import Polynomial
+from trainer.audit.values import (
+    UNKNOWN,
+    Cell,
+    External,
+    Mapping,
+    Optimizer,
+    Value,
+    Zipped,
+    combined,
+    full,
+    joined,
+)
+from trainer.audit.values import Sequence as Listed
+
+CHAINED = frozenset(
+    [
+        "to",
+        "cuda",
+        "cpu",
+        "eval",
+        "train",
+        "bfloat16",
+        "half",
+        "float",
+        "double",
+        "requires_grad_",
+        "contiguous",
+        "type",
+        "compile",
+        "share_memory",
+        "pin_memory",
+        "apply",
+        "detach_",
+        "share_memory_",
+        "module",
+        "unwrap",
+    ]
+)
+"""Methods whose result is their object."""
+
+
+PARAMETERS = frozenset(["parameters", "buffers", "modules", "children", "state_dict"])
+
+
+NAMED = frozenset(["named_parameters", "named_buffers", "named_modules", "named_children"])
+
+
+KEYED_IN_PLACE = {"scatter_add_": 1, "index_add_": 1, "scatter_": 1, "index_copy_": 1, "scatter_reduce_": 1,
+                  "index_put_": 0, "put_": 0, "index_fill_": 1}  # fmt: skip
+"""In-place methods that fill at places; which argument names them."""
+
+
+CLEARING = frozenset(["zero_", "normal_", "uniform_", "fill_", "clear", "trunc_normal_", "orthogonal_"])
+
+
+def method(
+    machine: Machine, base: Value, name: str, arguments: list[Value], keywords: Keywords, node: ast.Call | None
+) -> Value:
+    """The value of `base.name(...)`."""
+    results: list[Value] = []
+    for ref in base.refs[:3]:
+        if isinstance(ref, External):
+            results.append(external_call(machine, External(f"{ref.path}.{name}"), arguments, keywords, node))
+        elif isinstance(ref, Namespace | Class) or (isinstance(ref, Instance) and _has(ref, name)):
+            target = attribute(machine, replace(base, refs=(ref,)), name)
+            results.append(machine.call(target, arguments, keywords, node))
+        elif isinstance(ref, Optimizer):
+            results.append(_of_optimizer(machine, ref, name, arguments))
+        elif isinstance(ref, Listed):
+            results.append(_of_list(machine, base, ref, name, arguments))
+        elif isinstance(ref, Mapping):
+            results.append(_of_mapping(machine, base, ref, name, arguments, keywords))
+    if results:
+        return joined(results)
+    return _of_tensor(machine, base, name, arguments, keywords)
+
+
+def _has(instance: Instance, name: str) -> bool:
+    return name in instance.attributes or (instance.kind is not None and instance.kind.find(name) is not None)
+
+
+def _of_optimizer(machine: Machine, ref: Optimizer, name: str, arguments: list[Value]) -> Value:
+    if name == "step":
+        for closure in arguments:
+            machine.call(closure, [], {})
+        machine.step(ref.objects)
+    elif name == "zero_grad":
+        machine.zero_gradients(ref.objects)
+    elif name == "add_param_group":
+        ref.objects |= full(combined(arguments)).objects
+    return UNKNOWN
+
+
+def _of_list(machine: Machine, base: Value, ref: Listed, name: str, arguments: list[Value]) -> Value:
+    first = arguments[0] if arguments else UNKNOWN
+    if name in ("append", "add", "appendleft", "insert"):
+        added = arguments[-1] if arguments else UNKNOWN
+        if name == "add" and added.tokens and not added.scores:
+            fill(machine, Value(refs=(ref,)), UNKNOWN, key=added, adds=True)
+        ref.elements.append(added)
+        if machine.loops:
+            ref.rest = added if ref.rest is None else joined([ref.rest, added])
+        return UNKNOWN
+    if name in ("extend", "update"):
+        held = full(first)
+        ref.rest = held if ref.rest is None else joined([ref.rest, held])
+        return UNKNOWN
+    if name in ("pop", "popleft"):
+        return item(machine, base, first if arguments else UNKNOWN)
+    if name == "clear":
+        ref.elements, ref.rest = [], None
+        return UNKNOWN
+    if name == "copy":
+        return replace(base, refs=(Listed(machine.new_id(), [*ref.elements], ref.rest),))
+    if name in ("step", "zero_grad") and not ref.elements:
+        return _of_tensor(machine, replace(base, refs=()), name, arguments, {})
+    return combined([base, *arguments]) if name in ("index", "count") else UNKNOWN
+
+
+def _of_mapping(
+    machine: Machine, base: Value, ref: Mapping, name: str, arguments: list[Value], keywords: Keywords
+) -> Value:
+    every = [*ref.entries.values(), *([ref.rest] if ref.rest is not None else [])]
+    if name in ("get", "pop", "setdefault") and arguments:
+        if name == "setdefault" and len(arguments) > 1:
+            if arguments[0].tokens:
+                fill(machine, Value(refs=(ref,)), arguments[1], key=arguments[0], adds=True)
+                ref.rest = joined([ref.rest, arguments[1]]) if ref.rest is not None else arguments[1]
+            else:
+                store(ref, arguments[0], arguments[1])
+        found = item(machine, replace(base, refs=(ref,)), arguments[0])
+        return joined([found, arguments[1]]) if len(arguments) > 1 and found is not arguments[1] else found
+    if name == "items":
+        if ref.entries and ref.rest is None and len(ref.entries) <= 4:
+            pairs = [_pair(machine, key, value) for key, value in ref.entries.items()]
+            return Value(refs=(Listed(machine.new_id(), pairs),))
+        return Value(refs=(Zipped((UNKNOWN, Value(refs=(Listed(machine.new_id(), [], joined(every)),)))),))
+    if name == "values":
+        return Value(refs=(Listed(machine.new_id(), [*every], joined(every)),)) if every else UNKNOWN
+    if name == "update":
+        for value in arguments:
+            if value.tokens:
+                fill(machine, Value(refs=(ref,)), UNKNOWN, key=value, adds=True)
+            for part in value.refs:
+                if isinstance(part, Mapping):
+                    ref.entries |= part.entries
+                    ref.rest = part.rest if ref.rest is None else ref.rest
+        ref.entries |= keywords
+        return UNKNOWN
+    if name in ref.entries:
+        return machine.call(ref.entries[name], arguments, keywords)
+    if name == "copy":
+        return replace(base, refs=(Mapping(machine.new_id(), dict(ref.entries), ref.rest),))
+    if name == "clear":
+        ref.entries, ref.rest = {}, None
+    return combined([base, *arguments]) if name not in ("keys", "clear") else UNKNOWN
+
+
+def _pair(machine: Machine, key: Any, value: Value) -> Value:
+    return Value(refs=(Listed(machine.new_id(), [Value(const=key), value]),))
+
+
+def _of_tensor(machine: Machine, base: Value, name: str, arguments: list[Value], keywords: Keywords) -> Value:
+    """A method of a tensor, a model of torch, a path, or of something unknown."""
+    every = [base, *arguments, *keywords.values()]
+    if name == "backward":
+        machine.backward(full(base))
+        return UNKNOWN
+    if name == "step":
+        return _step(machine, base, arguments)
+    if name == "zero_grad":
+        machine.zero_gradients(full(base).objects)
+        return UNKNOWN
+    if name in ("register_forward_hook", "register_forward_pre_hook") and arguments:
+        machine.hooks.append(arguments[0])
+        return Value(marks=frozenset(["hook"]))
+    if name == "remove" and not base.tokens:
+        machine.hooks.clear()
+        return UNKNOWN
+    if name == "load_state_dict":
+        load(machine, base, full(combined(arguments)))
+        return UNKNOWN
+    if name in NAMED or (name == "items" and not base.refs):
+        return Value(refs=(Zipped((UNKNOWN, combined([base]))),), objects=base.objects)
+    if name in PARAMETERS:
+        return combined([base])
+    if name in CHAINED:
+        return base
+    if name in COUNTS:
+        return Value(at=base.at, number=Polynomial.unknown(f"n{machine.new_id()}"))
+    if base.is_known and isinstance(base.const, str):
+        return _of_text(base, name, arguments, every)
+    if name in ("read_bytes", "read_text", "read") and (read := reading(machine, name, every)):
+        return read
+    if name.endswith("_") and not name.endswith("__"):
+        return _in_place(machine, base, name, arguments, keywords)
+    return method_like(machine, name, base, arguments, keywords, combined(every))
+
+
+def _step(machine: Machine, base: Value, arguments: list[Value]) -> Value:
+    stepped = [ref for value in arguments for ref in value.refs if isinstance(ref, Optimizer)]
+    for ref in stepped:  # a gradient scaler
+        machine.step(ref.objects)
+    if not stepped and "schedule" not in base.marks and machine.pending and not base.tokens:
+        machine.step(full(base).objects)
+    return UNKNOWN
+
+
+def _of_text(base: Value, name: str, arguments: list[Value], every: list[Value]) -> Value:
+    known = all(value.is_known for value in arguments)
+    plain = ("lower", "upper", "strip", "split", "rstrip", "lstrip", "startswith", "endswith", "format", "replace")
+    if known and name in plain and len(base.const) < 2000:
+        try:
+            made = getattr(base.const, name)(*(value.const for value in arguments))
+        except Exception:
+            return combined(every)
+        const = tuple(made) if isinstance(made, list) else made
+        return Value(const=const, env=base.env, text=base.text)
+    return combined(every)
+
+
+def _in_place(machine: Machine, base: Value, name: str, arguments: list[Value], keywords: Keywords) -> Value:
+    given = full(combined([*arguments, *keywords.values()]))
+    if name in CLEARING:
+        for ref in base.refs:
+            if isinstance(ref, Cell):
+                ref.content = UNKNOWN
+        return base
+    if any(part.via == "gradient" for part in given.tokens):
+        gradients = frozenset(part for part in given.tokens if part.via == "gradient")
+        machine.updated("manual", gradients, full(base).objects)
+    elif name == "copy_" and base.objects:
+        load(machine, base, given)
+    if any(isinstance(ref, Cell) for ref in base.refs):
+        where = KEYED_IN_PLACE.get(name)
+        key = full(arguments[where]) if where is not None and len(arguments) > where else UNKNOWN
+        fill(machine, base, given, key=key, adds=name not in ("copy_", "scatter_", "index_copy_"))
+    return base
+
+
+def load(machine: Machine, base: Value, state: Value) -> None:
+    """A model gets other weights: notes what of them comes from validation tokens."""
+    machine.loaded(base.objects, state)
+    if any(part.source == "val" and part.via in ("tokens", "activation", "statistic") for part in state.tokens):
+        machine.note("calibration", "weights that are loaded here are computed from validation tokens")
+    for mark in state.marks:
+        if mark.startswith("chosen:"):
+            machine.note("weights-selected-by-score", f"the score decides in line {mark[7:]}")

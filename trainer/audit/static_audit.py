@@ -1,0 +1,91 @@
+"""Static audit of a training script: what learns from validation tokens before they are scored, by its syntax alone.
+
+The script is parsed and walked through, never imported or run; self-extracting wrappers are opened, helper modules
+beside it are parsed too. What the names say decides nothing: followed is which tokens reach which update, and when.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import Any
+
+from trainer.audit.audit_rules import RULES
+from trainer.audit.byte_rules import miscounts
+from trainer.audit.interpreter import Interpreter
+from trainer.audit.judgement import Finding, findings, scores_of
+from trainer.audit.static_report import StaticReport, Verdict
+from trainer.audit.trace import Place
+from trainer.audit.unwrap import LARGEST_SOURCE_BYTES, Unreadable, parsed, unwrap
+
+
+def audit_file(path: Path) -> StaticReport:
+    """The audit of a script, with helper modules beside it. Raises Unreadable for a file that is no Python."""
+    text = read_source(path)
+
+    def helper(name: str) -> tuple[str, ast.Module] | None:
+        if not name or name.partition(".")[0] in sys.stdlib_module_names:
+            return None
+        beside = path.parent.joinpath(*name.split("."))
+        for candidate in (beside.with_suffix(".py"), beside / "__init__.py"):
+            if candidate.is_file() and candidate.resolve() != path.resolve():
+                inner = unwrap(read_source(candidate), candidate.name)
+                return candidate.name, parsed(inner.text, candidate.name)
+        return None
+
+    return audit_text(text, path.name, helper)
+
+
+def read_source(path: Path) -> str:
+    """The text of a script. Raises Unreadable if it is missing, too large, or no UTF-8."""
+    try:
+        if path.stat().st_size > LARGEST_SOURCE_BYTES:
+            raise Unreadable(f"{path}: {path.stat().st_size:,} bytes; at most {LARGEST_SOURCE_BYTES:,} are read")
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise Unreadable(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"{path}: byte {error.start} is no UTF-8; expected Python source") from error
+
+
+def audit_text(text: str, name: str, helpers: Any = lambda name: None) -> StaticReport:
+    """The audit of the source of a script."""
+    unwrapped = unwrap(text, name)
+    tree = parsed(unwrapped.text, name)
+    walk = Interpreter(helpers)
+    frame = walk.walk(tree, name)
+    if not walk.trace.evaluations and "main" in frame.names and "main" not in walk.entered:
+        walk.walk_call(frame.names["main"])
+    trace = walk.trace
+    found = [*findings(trace), *_miscounted(tree, name)]
+    scored = scores_of(trace)
+    reasons = list(trace.gaps)
+    if "val" not in trace.sources:
+        reasons.append("nothing in it reads validation tokens in a way that could be followed")
+    elif not scored:
+        reasons.append("no score of validation tokens was found")
+    return StaticReport(
+        file=name,
+        verdict=_verdict(found, reasons),
+        findings=tuple(found),
+        reasons=tuple(reasons),
+        layers=unwrapped.layers,
+        lines=unwrapped.text.count("\n") + 1,
+        code_bytes=len(text.encode("utf-8")),
+        scores=tuple(sorted({score.place.line for score in scored})),
+    )
+
+
+def _miscounted(tree: ast.Module, name: str) -> list[Finding]:
+    rule = RULES["bytes-miscounted"]
+    return [Finding(rule, Place(name, found.line), found.detail, "medium") for found in miscounts(tree)]
+
+
+def _verdict(found: list[Finding], reasons: list[str]) -> Verdict:
+    sure = [finding for finding in found if finding.confidence in ("high", "medium")]
+    if any(not finding.only_when for finding in sure):
+        return "illegal"
+    if sure:
+        return "illegal when switched on"
+    return "cannot tell" if reasons else "no breach found"

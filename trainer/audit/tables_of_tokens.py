@@ -1,0 +1,48 @@
+"""Arrays and dictionaries that are changed in place, and when that means that they learned from tokens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from trainer.audit.machine import Machine
+from trainer.audit.values import (
+    UNKNOWN,
+    Cell,
+    Mapping,
+    Value,
+    combined,
+    full,
+    joined,
+)
+from trainer.audit.values import Sequence as Listed
+
+
+def fill(machine: Machine, base: Value, value: Value, *, key: Value = UNKNOWN, adds: bool) -> None:
+    """`base[key] = value`, or `+=` if it adds: what a table holds, and that it learned if tokens decide the place."""
+    held = full(value)
+    place = full(key)
+    by_tokens = bool(place.tokens) and not place.scores and "boundary" not in place.marks
+    counted = frozenset(part for part in held.tokens if part.via == "statistic")
+    learned = frozenset(part for part in place.tokens) if by_tokens else counted
+    for ref in base.refs:
+        if isinstance(ref, Cell):
+            content = combined([held, replace(place, scores=frozenset())]) if by_tokens else held
+            content = content.seen_via("table") if learned else content
+            ref.keyed = ref.keyed or bool(learned)
+            ref.content = _mixed(ref.content, content, adds or bool(learned))
+        elif isinstance(ref, Mapping | Listed) and by_tokens:
+            ref.keyed = True
+            seen = combined([held, replace(place, scores=frozenset())]).seen_via("table")
+            ref.rest = seen if ref.rest is None else joined([ref.rest, seen])
+    if learned:
+        objects = base.objects | {ref.id for ref in base.refs if isinstance(ref, Cell | Mapping | Listed)}
+        machine.updated("table", learned, objects)
+
+
+def _mixed(old: Value, new: Value, adds: bool) -> Value:
+    """What a cell holds afterwards; a part that is overwritten in a later iteration is gone."""
+    if not adds:
+        fresh = {loop: k for part in new.tokens for loop, k in part.at}
+        stale = [part for part in old.tokens if any(fresh.get(loop, k) != k for loop, k in part.at)]
+        old = replace(old, tokens=old.tokens - frozenset(stale))
+    return combined([old, new])

@@ -1,0 +1,70 @@
+"""What functions and methods of tensors do alike: `x.name(...)` and `torch.name(x, ...)`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from trainer.audit.known_names import (
+    STATISTICS,
+)
+from trainer.audit.machine import Keywords, Machine
+from trainer.audit.values import (
+    Value,
+    combined,
+    full,
+    joined,
+)
+
+
+def method_like(
+    machine: Machine, name: str, base: Value, others: list[Value], keywords: Keywords, result: Value
+) -> Value:
+    """What `x.name(...)` and `torch.name(x, ...)` have in common."""
+    held = full(base)
+    if name in ("softmax", "gumbel_softmax"):
+        return result.with_marks("probability").without_marks("unnormalised")
+    if name in ("log_softmax", "logsumexp"):
+        return replace(result, refs=())
+    if name in ("log", "log2", "neg", "float", "double", "exp") and "probability" in held.marks:
+        return result.with_marks("probability")
+    if name in STATISTICS:
+        if name in ("bincount", "unique", "histc", "histogram", "Counter", "quantile", "percentile") or not held.scores:
+            return result.seen_via("statistic") if not held.scores else result
+        return result
+    if name in ("gather", "take_along_dim", "take_along_axis", "pick", "index_select", "take") and others:
+        index = full(combined(others))
+        if index.tokens and held.scores and not machine.holds_loss(held):
+            if "weighted" in held.marks and not any(mark.startswith("unnormalised:") for mark in held.marks):
+                result = result.with_marks(f"unnormalised:{machine.place.line}")
+            return machine.evaluated(result.without_marks("lookup"), is_loss=True)
+        if index.tokens and any(part.source == "val" for part in held.tokens) and held.objects and not held.scores:
+            return result.with_marks("lookup")
+        return result
+    if name in ("minimum", "fmin", "amin") or (name == "min" and (others or keywords)):
+        return smaller(machine, [base, *others], result)
+    if name == "where" and others:
+        test = full(base)
+        if machine.holds_loss(test) and all(machine.holds_loss(full(value)) for value in others[:2]):
+            return smaller(machine, others, result)
+        return replace(result, refs=joined(others).refs if not result.tokens else ())
+    if name in ("clamp", "clip", "clamp_max") and machine.holds_loss(held) and ("max" in keywords or len(others) > 1):
+        return result.with_marks(f"clamped:{machine.place.line}")
+    if name in ("topk", "kthvalue", "masked_select", "quantile") and machine.holds_loss(held):
+        return result.with_marks(f"filtered:{machine.place.line}") if name != "quantile" else result
+    if name in ("clone", "copy", "deepcopy", "state_dict", "detach_and_clone"):
+        return replace(result, refs=(), snapshot=machine.time if result.snapshot is None else result.snapshot)
+    if name in ("nonzero", "argwhere", "flatnonzero") and "boundary" in held.marks:
+        return Value(at=held.at)
+    return result
+
+
+def smaller(machine: Machine, values: list[Value], result: Value) -> Value:
+    """The smaller of several scores of validation tokens."""
+    scored = [value for value in map(full, values) if value.scores and has_val(value) and machine.holds_loss(value)]
+    if len(scored) > 1 or (len(values) == 1 and scored):
+        return result.with_marks(f"chosen:{machine.place.line}")
+    return result
+
+
+def has_val(value: Value) -> bool:
+    return any(part.source == "val" for part in value.tokens)

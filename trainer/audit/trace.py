@@ -1,0 +1,131 @@
+"""What happens while a script is walked through: evaluations of a model, updates, states loaded, in order.
+
+Loops are walked for two of their iterations, so an order in the trace is an order in the script.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from trainer.audit.values import Tokens
+
+
+class Place(NamedTuple):
+    """A line of a file."""
+
+    file: str
+    line: int
+
+
+class Guard(NamedTuple):
+    """A condition whose value is not known, and the branch that is walked."""
+
+    condition: int
+    branch: int
+
+
+Guards = tuple[Guard, ...]
+UpdateKind = Literal["step", "manual", "table"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened at a time, under conditions."""
+
+    time: int
+    place: Place
+    calls: tuple[Place, ...]
+    """Where the functions around it were called, the outermost first."""
+    loops: tuple[tuple[int, int], ...]
+    guards: Guards
+    off: frozenset[str]
+    """Settings that are off by default, without which it does not happen."""
+
+    def happens_with(self, other: Event) -> bool:
+        """Whether both can happen in one run."""
+        branches = dict(self.guards)
+        return all(branches.get(condition, branch) == branch for condition, branch in other.guards)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation(Event):
+    """A model, or a loss, was computed on tokens."""
+
+    tokens: frozenset[Tokens]
+    objects: frozenset[int]
+    """What it was computed with: models, adapters, tables."""
+    is_loss: bool
+    with_gradient: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update(Event):
+    """A model or a table learned from tokens."""
+
+    kind: UpdateKind
+    tokens: frozenset[Tokens]
+    objects: frozenset[int]
+    """What learned; empty if unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load(Event):
+    """A model got other weights: what it learned before is gone, what the source had learned comes in."""
+
+    objects: frozenset[int]
+    sources: frozenset[int]
+    snapshot: int
+    """Time at which the source was copied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note(Event):
+    """A breach that shows at one place."""
+
+    rule: str
+    detail: str
+    sure: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported(Event):
+    """Scores became bits."""
+
+    level: int
+    scores: frozenset[int]
+    marks: frozenset[str]
+
+
+@dataclass
+class Trace:
+    """Everything that happened."""
+
+    evaluations: dict[int, Evaluation] = field(default_factory=dict)
+    updates: list[Update] = field(default_factory=list)
+    loads: list[Load] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    reports: list[Reported] = field(default_factory=list)
+    reported: dict[int, int] = field(default_factory=dict)
+    """How surely an evaluation is part of the score: 1 recorded, 2 in bits, 3 in bits per byte."""
+    sources: set[str] = field(default_factory=set)
+    """Texts that are read: 'val', 'train'."""
+    gaps: list[str] = field(default_factory=list)
+    """What could not be followed, and so cannot be told."""
+    parts: dict[int, frozenset[int]] = field(default_factory=dict)
+    """Models that a model was built from."""
+
+    def gap(self, sentence: str) -> None:
+        """Remembers once what could not be followed."""
+        if sentence not in self.gaps:
+            self.gaps.append(sentence)
+
+    def whole(self, objects: frozenset[int]) -> frozenset[int]:
+        """The objects and those they were built from."""
+        seen, waiting = set(objects), list(objects)
+        while waiting:
+            for part in self.parts.get(waiting.pop(), frozenset()):
+                if part not in seen:
+                    seen.add(part)
+                    waiting.append(part)
+        return frozenset(seen)

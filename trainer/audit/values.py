@@ -1,0 +1,299 @@
+"""What the audit knows about a value of the script: which tokens it was computed from, by which model, in which loops.
+
+A value is never the number or tensor itself. Values are joined where two branches meet and combined where an
+expression uses several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from trainer.audit.polynomial import Polynomial
+
+Source = Literal["val", "train", "unknown"]
+Via = Literal["tokens", "activation", "statistic", "gradient", "table"]
+Iterations = frozenset[tuple[int, int]]
+"""Pairs (loop, iteration) whose variables decided which part it is."""
+
+MOST_TOKENS, MOST_SCORES, MOST_TEXTS, MOST_REFS = 16, 300, 8, 6
+
+
+class _Nothing:
+    def __repr__(self) -> str:
+        return "unknown"
+
+
+NOTHING = _Nothing()
+"""The constant of a value that is not known."""
+STICKY = ("ln2", "bytes", "lookup", "unnormalised", "keyed", "clamped", "cut", "chosen", "filtered", "fixed")
+"""Marks that whatever is computed from a marked value bears too; most say the line they come from, as `cut:12`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A part of a text that a value was computed from."""
+
+    source: Source
+    at: Iterations = frozenset()
+    low: Polynomial | None = None
+    high: Polynomial | None = None
+    """Positions [low, high), where they are known."""
+    via: Via = "tokens"
+    line: int = 0
+    """Where the text is read."""
+
+    def overlaps(self, other: Tokens) -> bool:
+        """Whether both may hold one token: not if loop variables or positions tell them apart."""
+        if self.source != other.source:
+            return False
+        if self.high is not None and other.low is not None and other.low.is_at_least(self.high):
+            return False
+        if other.high is not None and self.low is not None and self.low.is_at_least(other.high):
+            return False
+        return same_iteration(self.at, other.at) or self.contains(other)
+
+    def contains(self, other: Tokens) -> bool:
+        """Whether every position of the other is certainly one of this."""
+        if self.low is None or self.high is None or other.low is None or other.high is None:
+            return False
+        return other.low.is_at_least(self.low) and self.high.is_at_least(other.high)
+
+
+def same_iteration(a: Iterations, b: Iterations) -> bool:
+    """Whether no loop that both depend on is in different iterations."""
+    iterations = dict(a)
+    return all(iterations.get(loop, iteration) == iteration for loop, iteration in b)
+
+
+def later(a: Iterations, b: Iterations) -> Iterations:
+    """Both together; of one loop the later iteration counts."""
+    if not b or a == b:
+        return a
+    if not a:
+        return b
+    iterations = dict(a)
+    for loop, iteration in b:
+        iterations[loop] = max(iterations.get(loop, 0), iteration)
+    return frozenset(iterations.items())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Value:
+    """What is known of one value."""
+
+    refs: tuple[Any, ...] = ()
+    """Functions, classes, instances, containers it may be."""
+    tokens: frozenset[Tokens] = frozenset()
+    objects: frozenset[int] = frozenset()
+    """Models, parameters, tables it was computed with or lies in."""
+    scores: frozenset[int] = frozenset()
+    """Evaluations of a model that it was computed from."""
+    at: Iterations = frozenset()
+    number: Polynomial | None = None
+    const: Any = NOTHING
+    env: frozenset[str] = frozenset()
+    """Settings whose default the constant is, as NAME=DEFAULT."""
+    text: frozenset[str] = frozenset()
+    marks: frozenset[str] = frozenset()
+    snapshot: int | None = None
+    """Time of the copy of a state that it is."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is a constant."""
+        return self.const is not NOTHING
+
+    def with_marks(self, *marks: str) -> Value:
+        """The same value, marked."""
+        return replace(self, marks=self.marks | set(marks))
+
+    def without_marks(self, *marks: str) -> Value:
+        """The same value without these marks."""
+        return replace(self, marks=frozenset(mark for mark in self.marks if mark.partition(":")[0] not in marks))
+
+    def seen_via(self, via: Via) -> Value:
+        """The same value; of its tokens only what such a computation keeps."""
+        return replace(self, tokens=frozenset(replace(part, via=via) for part in self.tokens), refs=())
+
+
+UNKNOWN = Value()
+
+
+def constant(value: Any, env: frozenset[str] = frozenset(), at: Iterations = frozenset()) -> Value:
+    """The value of a constant of the script, or of a setting's default."""
+    number = Polynomial.constant(value) if isinstance(value, int) and not isinstance(value, bool) else None
+    text = frozenset([value]) if isinstance(value, str) else frozenset()
+    return Value(const=value, number=number, env=env, text=text, at=at)
+
+
+def combined(values: Iterable[Value]) -> Value:
+    """A value computed from all of these."""
+    parts = [full(value) for value in values]
+    interesting = [part for part in parts if part is not UNKNOWN]
+    if not interesting:
+        return UNKNOWN
+    at: Iterations = frozenset()
+    for part in interesting:
+        at = later(at, part.at)
+    return Value(
+        tokens=fewer(frozenset().union(*(part.tokens for part in interesting))),
+        objects=frozenset().union(*(part.objects for part in interesting)),
+        scores=latest(frozenset().union(*(part.scores for part in interesting))),
+        at=at,
+        env=frozenset().union(*(part.env for part in interesting)),
+        text=shorter(frozenset().union(*(part.text for part in interesting))),
+        marks=frozenset(mark for part in interesting for mark in part.marks if mark.partition(":")[0] in STICKY),
+        snapshot=max((part.snapshot for part in interesting if part.snapshot is not None), default=None),
+    )
+
+
+def joined(values: Iterable[Value]) -> Value:
+    """A value that is one of these."""
+    each = [value for value in values if value is not None]
+    if not each:
+        return UNKNOWN
+    first = each[0]
+    if all(value is first for value in each):
+        return first
+    refs: list[Any] = []
+    for value in each:
+        refs += [ref for ref in value.refs if all(ref is not known for known in refs)]
+    alike = all(type(value.const) is type(first.const) and value.const == first.const for value in each)
+    at = first.at
+    for value in each[1:]:
+        at = later(at, value.at)
+    numbers = [value.number for value in each]
+    return Value(
+        refs=tuple(refs[:MOST_REFS]),
+        tokens=fewer(frozenset().union(*(value.tokens for value in each))),
+        objects=frozenset().union(*(value.objects for value in each)),
+        scores=latest(frozenset().union(*(value.scores for value in each))),
+        at=at,
+        number=numbers[0] if all(number == numbers[0] for number in numbers) else None,
+        const=first.const if alike else NOTHING,
+        env=frozenset().union(*(value.env for value in each)),
+        text=shorter(frozenset().union(*(value.text for value in each))),
+        marks=frozenset().union(*(value.marks for value in each)),
+        snapshot=first.snapshot if all(value.snapshot == first.snapshot for value in each) else None,
+    )
+
+
+def fewer(tokens: frozenset[Tokens]) -> frozenset[Tokens]:
+    """The same tokens in at most so many parts: beyond that, what their loop iterations have in common."""
+    if len(tokens) <= MOST_TOKENS:
+        return tokens
+    groups: dict[tuple[Source, Via], list[Tokens]] = {}
+    for part in tokens:
+        groups.setdefault((part.source, part.via), []).append(part)
+    merged = []
+    for (source, via), parts in groups.items():
+        at = frozenset.intersection(*(part.at for part in parts))
+        merged.append(Tokens(source, at, via=via, line=min(part.line for part in parts)))
+    return frozenset(merged)
+
+
+def latest(scores: frozenset[int]) -> frozenset[int]:
+    """At most so many evaluations, the latest."""
+    return scores if len(scores) <= MOST_SCORES else frozenset(sorted(scores)[-MOST_SCORES:])
+
+
+def shorter(texts: frozenset[str]) -> frozenset[str]:
+    """At most so many texts."""
+    return texts if len(texts) <= MOST_TEXTS else frozenset(sorted(texts, key=len)[:MOST_TEXTS])
+
+
+@dataclass(eq=False, slots=True)
+class Cell:
+    """An array or tensor that is changed in place."""
+
+    id: int
+    content: Value = UNKNOWN
+    keyed: bool = False
+    """Whether it was filled at places that tokens decide."""
+
+
+@dataclass(eq=False, slots=True)
+class Sequence:
+    """A list, tuple, set or queue."""
+
+    id: int
+    elements: list[Value] = field(default_factory=list)
+    rest: Value | None = None
+    """What further elements may be; with it the number of elements is unknown."""
+    keyed: bool = False
+    fixed: bool = False
+    """Whether it is a tuple."""
+
+
+@dataclass(eq=False, slots=True)
+class Mapping:
+    """A dictionary, or the attributes of a namespace."""
+
+    id: int
+    entries: dict[Any, Value] = field(default_factory=dict)
+    rest: Value | None = None
+    keyed: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Optimizer:
+    """An optimiser of torch, or of the script's own class."""
+
+    id: int
+    objects: frozenset[int]
+    """What its parameters belong to; empty if unknown."""
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """Something the script imports, by its dotted name."""
+
+    path: str
+
+    @property
+    def name(self) -> str:
+        """The last part of its dotted name."""
+        return self.path.rpartition(".")[2]
+
+
+def parts_of(ref: Any) -> list[Value]:
+    """What a container holds."""
+    if isinstance(ref, Cell):
+        return [ref.content]
+    if isinstance(ref, Sequence):
+        return [*ref.elements, *([ref.rest] if ref.rest is not None else [])]
+    if isinstance(ref, Mapping):
+        return [*ref.entries.values(), *([ref.rest] if ref.rest is not None else [])]
+    return []
+
+
+def full(value: Value, depth: int = 4) -> Value:
+    """The value with all that its containers hold."""
+    if not value.refs or not depth:
+        return value
+    inner = [full(part, depth - 1) for ref in value.refs for part in parts_of(ref)]
+    ids = frozenset(ref.id for ref in value.refs if isinstance(ref, Cell | Sequence | Mapping))
+    inner = [part for part in inner if part is not UNKNOWN]
+    if not inner and not ids:
+        return value
+    together = joined([replace(value, refs=()), *(replace(part, refs=()) for part in inner)])
+    return replace(together, refs=value.refs, objects=together.objects | ids, const=NOTHING, number=None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Steps:
+    """A `range`."""
+
+    start: Value
+    stop: Value
+    step: Value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Zipped:
+    """Values that are iterated together, as by `zip` and `enumerate`."""
+
+    columns: tuple[Value, ...]
