@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 TRAINER_NEEDS := pydantic pydantic_core annotated-types typing-inspection typing_extensions ruamel.yaml zstandard brotli \
     filelock typer annotated-doc rich safetensors
 
-.PHONY: demo test test-all faults mutations lint bench gpu wheels liveness docs clean
+.PHONY: demo test test-all faults mutations lint bench gpu wheels liveness docs tutorial site pictures clean
 
 demo: $(VENV)/.installed  ## install, then the main job: a TTT sweep on real text
 	$(BIN)/orchestrator plan search_spaces/ttt.yaml
@@ -17,10 +18,11 @@ test: $(VENV)/.installed  ## every test this machine can run, in parallel over i
 test-all: $(VENV)/.installed  ## the slow ones as well: every preset over ranks, slots under fire; one by one, since some measure time; about 15 minutes
 	$(BIN)/python -m pytest -m "slow or not slow"
 
-lint: $(VENV)/.installed  ## style and types
+lint: $(VENV)/.installed  ## style, types, and every link and anchor of the pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	folder=$$(mktemp -d) && $(MKDOCS) --quiet --site-dir $$folder && rm -r $$folder
 
 faults: $(VENV)/.installed  ## a hundred kills at random moments; appends what it found to results/LOG.md
 	$(BIN)/python -m tests.faults.campaign --inline 70 --ray 30 --log results/LOG.md
@@ -50,9 +52,19 @@ liveness: $(VENV)/.installed  ## every preset's switches are alive on nano sibli
 	for file in trainer/spec/presets/*.yaml; do \
 	    $(BIN)/python -m trainer check $$(basename $$file .yaml) --compiler inductor || exit 1; done
 
-docs: $(VENV)/.installed  ## docs/reference/ and docs/presets.md, written anew from the code
+docs: $(VENV)/.installed  ## docs/reference/ and the pages of presets, written anew from the code
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/presets.py
+	$(BIN)/python docs/preset_table.py
+
+tutorial: $(VENV)/.installed  ## docs/tutorial.md, with the output that its commands print now
+	$(BIN)/python docs/tutorial.py
+
+site: $(VENV)/.installed  ## the pages of docs/ as a site: build/docs/index.html
+	$(MKDOCS)
+
+pictures: $(VENV)/.installed  ## docs/pictures/: terminal and report of the demo; about 10 minutes, needs Chromium
+	$(BIN)/python docs/pictures.py
 
 clean:
 	rm -rf $(VENV) runs

@@ -5,6 +5,7 @@ Needs Debian's chromium and chromium-driver (or their like on the path) and sele
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from collections.abc import Iterator
@@ -81,6 +82,13 @@ def screenshot(driver: Any, path: Path, width: int = 1100) -> Path:
     driver.set_window_size(width, min(height, 16_000))
     driver.save_screenshot(str(path))
     return path
+
+
+def printed_pages(driver: Any) -> int:
+    """On how many pages of A4 it prints."""
+    a4 = {"paperWidth": 8.27, "paperHeight": 11.69}
+    pdf = base64.b64decode(driver.execute_cdp_cmd("Page.printToPDF", a4)["data"])
+    return pdf.count(b"/Type /Page\n")
 
 
 def contrast(driver: Any, selector: str) -> float:

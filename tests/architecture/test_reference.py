@@ -1,25 +1,9 @@
-"""The pages of docs/reference/ and docs/presets.md say what the code says today."""
-
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
+"""The pages of docs/reference/ and of presets say what the code says today."""
 
 import pytest
 
+from tests.docs.pages import DOCS, script
 from trainer.spec.load import load_preset
-
-DOCS = Path(__file__).parents[2] / "docs"
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +34,11 @@ def test_presets_equal_their_sources_or_say_why_not():
     )
     assert "| `optimizer.muon.lr` | matrix_lr | 0.022 | 0.022 |  |" in page
     assert page == (DOCS / "presets.md").read_text(encoding="utf-8"), "docs/presets.md is not current; run: make docs"
+
+
+def test_the_table_of_presets_is_current():
+    page = (DOCS / "preset_table.md").read_text(encoding="utf-8")
+    assert script("preset_table").page() == page, "docs/preset_table.md is not current; run: make docs"
 
 
 def test_a_preset_that_leaves_its_source_is_noticed(monkeypatch):
