@@ -46,6 +46,17 @@ class Ranks:
             )
         return cls(rank, size, device)
 
+    @classmethod
+    def launched(cls) -> Ranks:
+        """The ranks that `torchrun` started this process among; without it a single one."""
+        if not dist.is_torchelastic_launched():
+            return cls.alone()
+        device = torch.device("cuda", dist.get_node_local_rank()) if torch.cuda.is_available() else torch.device("cpu")
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        return cls(dist.get_rank(), dist.get_world_size(), device)
+
     def leave(self) -> None:
         """Leaves the process group after a barrier: a rank that exits earlier can make a communicating peer abort."""
         if self.size > 1:

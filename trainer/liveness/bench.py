@@ -21,9 +21,9 @@ from trainer.nn.gpt import GPT
 from trainer.spec.load import with_values
 from trainer.spec.nano import SEQ_TOKENS, nano_values
 from trainer.spec.recipe import Recipe
+from trainer.spec.stage_table import ARTIFACT_FILE, TOKENIZER_FILE
 from trainer.stages.context import StageContext
-from trainer.stages.export import ARTIFACT, export
-from trainer.stages.prepare import TOKENIZER
+from trainer.stages.export import export
 from trainer.stages.train import LAST, initial_model, train_model
 from trainer.stages.weights import load_weights
 from trainer.store.local import StageStore
@@ -53,9 +53,9 @@ class Bench:
         self.original = recipe
         self.recipe = with_values(recipe, _small(recipe, self.text), "check")
         _write_text(self.text)
-        tokenizer = self.store.folder("train_text", "text") / TOKENIZER
+        tokenizer = self.store.folder("train_text", "text") / TOKENIZER_FILE
         tokenizer.parent.mkdir(parents=True)
-        tokenizer.write_bytes((self.text / TOKENIZER).read_bytes())
+        tokenizer.write_bytes((self.text / TOKENIZER_FILE).read_bytes())
         self.start = initial_model(self.recipe, torch.device("cpu")).state_dict()
 
     def without(self, key: str, off: Any) -> Recipe:
@@ -89,7 +89,7 @@ class Bench:
         """The artifact of the changed recipe from the trained weights, with a fast compressor."""
         recipe = with_values(self.recipe, {COMPRESSOR: "zstd", "quantization.zstd_level": 1, **changes}, "check")
         context = self.context(recipe, export=f"quick-{'-'.join(changes)}")
-        return (self.run("export", export, context) / ARTIFACT).read_bytes()
+        return (self.run("export", export, context) / ARTIFACT_FILE).read_bytes()
 
     def started(self, recipe: Recipe) -> GPT:
         """A model of `recipe` with the common initial weights; tensors that it adds or reshapes start as usual."""
@@ -121,7 +121,7 @@ def _small(recipe: Recipe, text: Path) -> dict[str, Any]:
     return nano_values(recipe) | {
         "data.source": "shards",
         "data.folder": str(text),
-        "data.tokenizer": str(text / TOKENIZER),
+        "data.tokenizer": str(text / TOKENIZER_FILE),
         "data.vocab_size": VOCAB_SIZE,
         "data.train_batch_tokens": BATCH_ROWS * SEQ_TOKENS,
         "data.micro_batches": 1,
@@ -142,7 +142,7 @@ def _write_text(folder: Path) -> None:
     texts = [path.read_text(encoding="utf-8") for path in sources]
     folder.mkdir(parents=True)
     model = train_tokenizer(texts, VOCAB_SIZE)
-    (folder / TOKENIZER).write_bytes(model)
+    (folder / TOKENIZER_FILE).write_bytes(model)
     tokenizer = Tokenizer(model)
     tokens = np.concatenate([tokenizer.encode(text) for text in texts])
     write_split(folder, "train", [tokens[VAL_TOKENS:]], tokenizer.bos_id, VOCAB_SIZE)

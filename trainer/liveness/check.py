@@ -34,9 +34,10 @@ from trainer.quant.artifact import decode_artifact
 from trainer.quant.packing import storage_of, weight_transform
 from trainer.spec.nano import SEQ_TOKENS
 from trainer.spec.recipe import Recipe
+from trainer.spec.stage_table import ARTIFACT_FILE
 from trainer.stages.adapt import adapt
 from trainer.stages.evaluate import NLL, evaluate
-from trainer.stages.export import ARTIFACT, averaged_weights, export
+from trainer.stages.export import averaged_weights, export
 from trainer.stages.train import initial_model, train_model
 from trainer.stages.weights import build_model, load_weights
 
@@ -103,7 +104,7 @@ def _initialisation(bench: Bench) -> list[Finding]:
 def _quantized_forward(bench: Bench) -> list[Finding]:
     """Whether fake quantisation in training gives the weights that the artifact holds."""
     context = bench.context(bench.recipe)
-    artifact = decode_artifact((bench.run("export", export, context) / ARTIFACT).read_bytes())
+    artifact = decode_artifact((bench.run("export", export, context) / ARTIFACT_FILE).read_bytes())
     if bench.recipe.quantization.qat == "off":
         return []
     quantization, vocab_size = bench.recipe.quantization, bench.recipe.data.vocab_size
@@ -125,7 +126,7 @@ def _quantized_forward(bench: Bench) -> list[Finding]:
 def _exporting(bench: Bench) -> list[Finding]:
     """Every switch of the export; all but the compressor are compared under a fast one."""
     findings = []
-    artifact = (bench.context(bench.recipe).folder("export") / ARTIFACT).read_bytes()
+    artifact = (bench.context(bench.recipe).folder("export") / ARTIFACT_FILE).read_bytes()
     fast = bench.exported({})
     for key, other in switched_on(bench.recipe, EXPORT_SWITCHES).items():
         expected = artifact if key == COMPRESSOR else fast

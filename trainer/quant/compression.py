@@ -31,6 +31,8 @@ class Coder:
     compress: Callable[[bytes, Quantization], bytes]
     decompress: Callable[[bytes, int], bytes]
     """(frame, most bytes to produce) → content; raises for more than that, and for damage."""
+    damage: type[Exception]
+    """What its library raises for bytes that are damaged."""
 
 
 def compress(content: bytes, quantization: Quantization) -> bytes:
@@ -52,7 +54,7 @@ def decompress(data: bytes) -> bytes:
         raise ArtifactError(f"artifact version {found} found, this program reads versions {sorted(by_format)}")
     try:
         return coder.decompress(data[1:], LARGEST_CONTENT_BYTES)
-    except (zstandard.ZstdError, lzma.LZMAError, zlib.error, brotli.error, EOFError) as error:
+    except (coder.damage, EOFError) as error:
         raise ArtifactError(f"the artifact is truncated or damaged: {error}") from error
 
 
@@ -94,12 +96,14 @@ def _unlzma(frame: bytes, most: int) -> bytes:
 
 def _brotli(content: bytes, quantization: Quantization) -> bytes:
     # Brotli keeps no checksum of its own.
-    return zlib.crc32(content).to_bytes(CHECKSUM_BYTES) + brotli.compress(shuffled(content), quality=BROTLI_QUALITY)
+    return zlib.crc32(content).to_bytes(CHECKSUM_BYTES, "big") + brotli.compress(
+        shuffled(content), quality=BROTLI_QUALITY
+    )
 
 
 def _unbrotli(frame: bytes, most: int) -> bytes:
     content = unshuffled(_whole(expand(unbrotli, frame[CHECKSUM_BYTES:], most), "brotli"))
-    if zlib.crc32(content).to_bytes(CHECKSUM_BYTES) != frame[:CHECKSUM_BYTES]:
+    if zlib.crc32(content).to_bytes(CHECKSUM_BYTES, "big") != frame[:CHECKSUM_BYTES]:
         raise EOFError("the checksum of the brotli stream differs")
     return content
 
@@ -119,8 +123,8 @@ def _whole(expanded: Expanded, name: str) -> bytes:
 
 
 CODERS = {
-    "zstd": Coder(1, _zstd, _unzstd),
-    "lzma": Coder(2, _lzma, _unlzma),
-    "brotli": Coder(3, _brotli, _unbrotli),
-    "zlib": Coder(4, _zlib, _unzlib),
+    "zstd": Coder(1, _zstd, _unzstd, zstandard.ZstdError),
+    "lzma": Coder(2, _lzma, _unlzma, lzma.LZMAError),
+    "brotli": Coder(3, _brotli, _unbrotli, brotli.error),
+    "zlib": Coder(4, _zlib, _unzlib, zlib.error),
 }

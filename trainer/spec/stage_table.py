@@ -18,6 +18,10 @@ from typing import Any
 from trainer.spec.field_index import FIELDS, disabled_by, value_at
 from trainer.spec.recipe import Recipe
 
+TOKENIZER_FILE = "tokenizer.model"
+"""The SentencePiece model among the training text, and its usual name beside shards."""
+ARTIFACT_FILE = "artifact.bin"
+"""What an export leaves: the counted bytes of the model."""
 CURVE_FILE = "curve.csv"
 """What a training leaves of its losses: a line per step, the names of its columns on top."""
 

@@ -16,7 +16,7 @@ from trainer.scoring.ttt import score_first
 from trainer.scoring.unguarded import UnguardedText, pre_eval
 from trainer.spec.record import Metric
 from trainer.stages.compiling import scoring_forward
-from trainer.stages.context import StageContext
+from trainer.stages.context import RunContext
 from trainer.stages.evaluate import keep_score, load_artifact, open_ledger
 
 PROCEDURES: dict[str, tuple[type[Ledger], Callable[..., None]]] = {
@@ -26,7 +26,7 @@ PROCEDURES: dict[str, tuple[type[Ledger], Callable[..., None]]] = {
 """Ledger and procedure of each mode."""
 
 
-def adapt(context: StageContext, folder: Path) -> dict[str, Metric]:
+def adapt(context: RunContext, folder: Path | None) -> dict[str, Metric]:
     """Runs on every rank; the first one writes."""
     recipe = context.recipe
     started_s = context.settled_s()

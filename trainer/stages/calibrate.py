@@ -18,13 +18,13 @@ from trainer.nn.gpt import GPT
 from trainer.nn.linear import Linear
 from trainer.ranks import Ranks
 from trainer.spec.tensors import EMBEDDING, HEAD
-from trainer.stages.context import StageContext
+from trainer.stages.context import RunContext
 
 SAME_INPUT = {"c_k": "c_q", "c_v": "c_q"}
 """Layers with the same input as another one, whose Hessian they use."""
 
 
-def calibration_batches(context: StageContext) -> Iterable[Tensor]:
+def calibration_batches(context: RunContext) -> Iterable[Tensor]:
     """Inputs ids_BT of the first micro-batches of the recipe's data order, on one rank."""
     recipe, device = context.recipe, context.ranks.device
     paths = split_files(context.text_folder("train_text"), "train")

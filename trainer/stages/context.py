@@ -1,17 +1,18 @@
-"""The arguments of a stage: recipe, store, fingerprints, ranks, clock, and callbacks for progress and stopping."""
+"""The arguments of a stage: recipe, folders, ranks, clock, and callbacks for progress and stopping."""
 
 from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainer.ranks import Ranks
 from trainer.spec.messages import Progress
 from trainer.spec.recipe import Recipe
-from trainer.spec.record import StageOutcome
+from trainer.spec.record import Metric, StageOutcome
+from trainer.spec.stage_table import TOKENIZER_FILE
 from trainer.store.local import StageStore
 
 SNAPSHOT_EVERY_S = 60.0
@@ -21,39 +22,40 @@ class Interrupted(Exception):
     """The run was asked to stop; it leaves no record and is resumed later."""
 
 
-@dataclass
-class StageContext:
-    """Everything that the stages of one run need. Every rank has one; only the first rank writes."""
+class RunContext:
+    """What the stages of one run need, wherever they find and leave files. Every rank has one; the first one writes."""
 
     recipe: Recipe
     run_id: str
-    store: StageStore
-    fingerprints: dict[str, str]
-    ranks: Ranks = field(default_factory=Ranks)
-    report: Callable[[Progress], None] = lambda progress: None
-    stopping: Callable[[], bool] = lambda: False
+    ranks: Ranks
+    report: Callable[[Progress], None]
+    stopping: Callable[[], bool]
     """Returns whether the run should stop; called on the first rank only."""
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float]
     """Seconds from an arbitrary origin."""
-    snapshot_every_s: float = SNAPSHOT_EVERY_S
-    """Seconds between snapshots, the most work that a kill loses; has no effect on results."""
-    compiler: str = "inductor"
+    compiler: str
     """Torch's name of the back end for compiled training."""
-    outcomes: dict[str, StageOutcome] = field(default_factory=dict)
-    machine: str = field(default_factory=socket.gethostname)
-    """The cluster's name of this machine."""
 
     def folder(self, stage: str) -> Path:
         """Folder of a finished stage of this run."""
-        return self.store.folder(stage, self.fingerprints[stage])
-
-    def snapshot_path(self, stage: str) -> Path:
-        """Path of the snapshot of an unfinished stage of this run."""
-        return self.store.snapshot_path(stage, self.fingerprints[stage])
+        raise NotImplementedError
 
     def text_folder(self, stage: str) -> Path:
-        """Folder with the shards of `train_text` or `val_text`: the stage's, or the one that the recipe names."""
-        return Path(self.recipe.data.folder) if self.recipe.data.source == "shards" else self.folder(stage)
+        """Folder with the shards of `train_text` or `val_text`."""
+        raise NotImplementedError
+
+    def metrics(self, stage: str) -> Mapping[str, Metric]:
+        """Numbers of an earlier stage of this run; empty where it has not run."""
+        raise NotImplementedError
+
+    @property
+    def tokenizer(self) -> Path:
+        """The SentencePiece model of the shards."""
+        return self.folder("train_text") / TOKENIZER_FILE
+
+    def artifact(self, file: str) -> Path:
+        """An exported artifact."""
+        return self.folder("export") / file
 
     def tell(self, stage: str, fraction: float, detail: str = "") -> None:
         """Reports progress, on the first rank."""
@@ -87,3 +89,39 @@ class StageContext:
             return requested or self.clock() - started_s > self.recipe.budget.eval_s
 
         return stop
+
+
+@dataclass
+class StageContext(RunContext):
+    """The context of a run whose stages are in a store."""
+
+    recipe: Recipe
+    run_id: str
+    store: StageStore
+    fingerprints: dict[str, str]
+    ranks: Ranks = field(default_factory=Ranks)
+    report: Callable[[Progress], None] = lambda progress: None
+    stopping: Callable[[], bool] = lambda: False
+    clock: Callable[[], float] = time.monotonic
+    snapshot_every_s: float = SNAPSHOT_EVERY_S
+    """Seconds between snapshots, the most work that a kill loses; has no effect on results."""
+    compiler: str = "inductor"
+    outcomes: dict[str, StageOutcome] = field(default_factory=dict)
+    machine: str = field(default_factory=socket.gethostname)
+    """The cluster's name of this machine."""
+
+    def folder(self, stage: str) -> Path:
+        """Folder of a finished stage of this run."""
+        return self.store.folder(stage, self.fingerprints[stage])
+
+    def metrics(self, stage: str) -> Mapping[str, Metric]:
+        """Numbers of an earlier stage, as the store keeps them."""
+        return self.outcomes[stage].metrics if stage in self.outcomes else {}
+
+    def snapshot_path(self, stage: str) -> Path:
+        """Path of the snapshot of an unfinished stage of this run."""
+        return self.store.snapshot_path(stage, self.fingerprints[stage])
+
+    def text_folder(self, stage: str) -> Path:
+        """Folder with the shards of `train_text` or `val_text`: the stage's, or the one that the recipe names."""
+        return Path(self.recipe.data.folder) if self.recipe.data.source == "shards" else self.folder(stage)

@@ -24,17 +24,16 @@ from trainer.scoring.ledger_summary import LEDGER_FILE
 from trainer.scoring.legality import Ledger, Score
 from trainer.scoring.sliding import score
 from trainer.spec.record import Metric
+from trainer.spec.stage_table import ARTIFACT_FILE
 from trainer.stages.compiling import scoring_forward
-from trainer.stages.context import StageContext
-from trainer.stages.export import ARTIFACT
-from trainer.stages.prepare import TOKENIZER
+from trainer.stages.context import RunContext
 from trainer.stages.weights import build_model, require_shapes, save_weights
 
 NLL = "nll.safetensors"
 Text = TypeVar("Text", bound=Ledger)
 
 
-def evaluate(context: StageContext, folder: Path) -> dict[str, Metric]:
+def evaluate(context: RunContext, folder: Path | None) -> dict[str, Metric]:
     """Runs on every rank; the first one writes."""
     started_s = context.settled_s()
     model = load_artifact(context)
@@ -45,9 +44,9 @@ def evaluate(context: StageContext, folder: Path) -> dict[str, Metric]:
     return keep_score(context, folder, ledger, started_s)
 
 
-def load_artifact(context: StageContext, file: str = ARTIFACT) -> GPT:
+def load_artifact(context: RunContext, file: str = ARTIFACT_FILE) -> GPT:
     """The model decoded from an exported artifact."""
-    artifact = decode_artifact((context.folder("export") / file).read_bytes())
+    artifact = decode_artifact(context.artifact(file).read_bytes())
     hint = "holds other tensors than its own model section has"
     require_shapes("the artifact", artifact.model, artifact.vocab_size, artifact.state, hint)
     model = build_model(artifact.model, artifact.vocab_size, context.ranks.device)
@@ -55,13 +54,13 @@ def load_artifact(context: StageContext, file: str = ARTIFACT) -> GPT:
     return model.eval()
 
 
-def open_ledger(context: StageContext, kind: type[Text] = Ledger) -> Text:  # type: ignore[assignment]
+def open_ledger(context: RunContext, kind: type[Text] = Ledger) -> Text:  # type: ignore[assignment]
     """A ledger of this class over the validation tokens."""
     vocab_size = context.recipe.data.vocab_size
     return kind.open(
         context.text_folder("val_text"),
         read_split=read_tokens,
-        byte_table=ByteTable.from_tokenizer(context.folder("train_text") / TOKENIZER, vocab_size),
+        byte_table=ByteTable.from_tokenizer(context.tokenizer, vocab_size),
         vocab_size=vocab_size,
         ranks=context.ranks,
     )
@@ -72,11 +71,11 @@ def read_tokens(folder: Path, split: Split, vocab_size: int) -> Tensor:
     return torch.from_numpy(np.concatenate(read_split(folder, split, vocab_size)))
 
 
-def keep_score(context: StageContext, folder: Path, ledger: Ledger, started_s: float) -> dict[str, Metric]:
-    """Closes the ledger, writes the nats of each token and what the ledger did, and returns the metrics."""
+def keep_score(context: RunContext, folder: Path | None, ledger: Ledger, started_s: float) -> dict[str, Metric]:
+    """Closes the ledger, writes nats and what the ledger did unless `folder` is None, and returns the metrics."""
     result: Score = ledger.close()
     eval_s = context.settled_s() - started_s
-    if context.ranks.is_first:
+    if context.ranks.is_first and folder is not None:
         save_weights(folder / NLL, {"nll": result.nll_P})
         (folder / LEDGER_FILE).write_text(json.dumps(ledger.summary), encoding="utf-8")
     return {

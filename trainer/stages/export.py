@@ -19,17 +19,17 @@ from trainer.quant.prune import encode_pruned_to_fit
 from trainer.spec.budget import model_limit_bytes
 from trainer.spec.errors import UserError
 from trainer.spec.record import Metric
+from trainer.spec.stage_table import ARTIFACT_FILE
 from trainer.stages.calibrate import calibration_batches, layer_hessians
-from trainer.stages.context import StageContext
+from trainer.stages.context import RunContext
 from trainer.stages.train import EMA_FILE, LAST, SWA_FILE
 from trainer.stages.weights import build_model, load_weights
 
-ARTIFACT = "artifact.bin"
 UNLIMITED = "unlimited.bin"
 WEIGHTS_FILE = {"none": LAST, "swa": SWA_FILE, "ema": EMA_FILE}
 
 
-def averaged_weights(context: StageContext) -> Path:
+def averaged_weights(context: RunContext) -> Path:
     """The file of the weights that `averaging.use` names. Raises UserError when training left none."""
     use = context.recipe.averaging.use
     path = context.folder("train") / WEIGHTS_FILE[use]
@@ -43,7 +43,7 @@ def averaged_weights(context: StageContext) -> Path:
     return path
 
 
-def export(context: StageContext, folder: Path) -> dict[str, Metric]:
+def export(context: RunContext, folder: Path) -> dict[str, Metric]:
     """Quantises and compresses; runs on the first rank alone."""
     recipe = context.recipe
     weights = load_weights(averaged_weights(context), context.ranks.device)
@@ -56,23 +56,23 @@ def export(context: StageContext, folder: Path) -> dict[str, Metric]:
     elif recipe.quantization.prune_to_fit:
         model = (weights, recipe.model, recipe.data.vocab_size, recipe.quantization)
         pruned = encode_pruned_to_fit(*model, model_limit_bytes(recipe.budget), hessians, context.check_alone)
-        (folder / ARTIFACT).write_bytes(pruned.artifact)
+        (folder / ARTIFACT_FILE).write_bytes(pruned.artifact)
         metrics |= {"pruned_share": pruned.share, "encodings": pruned.encodings}
     else:
         model = (weights, recipe.model, recipe.data.vocab_size, recipe.quantization)
-        (folder / ARTIFACT).write_bytes(encode_artifact(*model, hessians, context.check_alone))
-    return {"model_bytes": (folder / ARTIFACT).stat().st_size} | metrics
+        (folder / ARTIFACT_FILE).write_bytes(encode_artifact(*model, hessians, context.check_alone))
+    return {"model_bytes": (folder / ARTIFACT_FILE).stat().st_size} | metrics
 
 
 def _export_to_fit(
-    context: StageContext, folder: Path, weights: Mapping[str, Tensor], hessians: Mapping[str, Tensor] | None
+    context: RunContext, folder: Path, weights: Mapping[str, Tensor], hessians: Mapping[str, Tensor] | None
 ) -> dict[str, Metric]:
     """Writes the artifact that fits, and beside it the one by the rule alone, for `diagnose` to score."""
     recipe, seen = context.recipe, _seen_by_training(context)
     model = (weights, recipe.model, recipe.data.vocab_size)
     limit_bytes = model_limit_bytes(recipe.budget)
     fitted = encode_to_fit(*model, recipe.quantization, limit_bytes, hessians, context.check_alone, seen)
-    (folder / ARTIFACT).write_bytes(fitted.artifact)
+    (folder / ARTIFACT_FILE).write_bytes(fitted.artifact)
     if fitted.coarser != 1:
         quick = recipe.quantization.model_copy(update={"compressor": "zstd", "zstd_level": 1})
         unlimited = fitted.first if seen == 1 else encode_artifact(*model, quick, hessians, context.check_alone)
@@ -80,13 +80,12 @@ def _export_to_fit(
     return {"scale_multiplier": fitted.coarser, "encodings": fitted.encodings}
 
 
-def _seen_by_training(context: StageContext) -> float:
+def _seen_by_training(context: RunContext) -> float:
     """The multiplier of scales that QAT saw last; 1 without."""
-    trained = context.outcomes.get("train")
-    return float(trained.metrics.get("scale_multiplier") or 1.0) if trained else 1.0
+    return float(context.metrics("train").get("scale_multiplier") or 1.0)
 
 
-def _hessians(context: StageContext, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def _hessians(context: RunContext, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     context.tell("export", 0.1, "calibrating GPTQ")
     model = build_model(context.recipe.model, context.recipe.data.vocab_size, context.ranks.device)
     model.load_state_dict(weights)

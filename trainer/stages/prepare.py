@@ -20,10 +20,9 @@ from trainer.data.shards import read_split, write_split
 from trainer.data.tokenizer import Tokenizer, train_tokenizer
 from trainer.spec.errors import DataError, UserError
 from trainer.spec.record import Metric
+from trainer.spec.stage_table import TOKENIZER_FILE
 from trainer.stages.checked_data import sound_data
 from trainer.stages.context import StageContext
-
-TOKENIZER = "tokenizer.model"
 
 
 def require_sound_data(context: StageContext) -> None:
@@ -48,14 +47,14 @@ def prepare_train_text(context: StageContext, folder: Path) -> dict[str, Metric]
     """Tokenizer and training shards; runs on the first rank alone."""
     data = context.recipe.data
     if data.source == "shards":
-        shutil.copyfile(data.tokenizer, folder / TOKENIZER)
+        shutil.copyfile(data.tokenizer, folder / TOKENIZER_FILE)
         report = sound_data(data, context.store.root)
         assert report.train is not None, "a report without problems has both splits"
         return {"num_documents": report.train.documents, "num_tokens": report.train.tokens}
     documents = read_stdlib().train
     context.tell("train_text", 0.1, f"training a tokenizer of {data.vocab_size} pieces")
     model = train_tokenizer([document.text for document in documents], data.vocab_size)
-    (folder / TOKENIZER).write_bytes(model)
+    (folder / TOKENIZER_FILE).write_bytes(model)
     context.tell("train_text", 0.5, f"encoding {len(documents)} documents")
     return _write(context, folder, "train", documents, Tokenizer(model))
 
@@ -73,7 +72,7 @@ def prepare_val_text(context: StageContext, folder: Path) -> dict[str, Metric]:
             "num_bytes": report.val_bytes,
         }
     documents = val_documents(read_stdlib().val, data.val_bytes)
-    tokenizer = Tokenizer(context.folder("train_text") / TOKENIZER)
+    tokenizer = Tokenizer(context.tokenizer)
     metrics = _write(context, folder, "val", documents, tokenizer)
     context.tell("val_text", 0.5, "measuring trivial codes")
     train_tokens = np.concatenate(read_split(context.text_folder("train_text"), "train", data.vocab_size))

@@ -13,7 +13,6 @@ import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -33,7 +32,7 @@ from trainer.spec.record import Metric
 from trainer.spec.schedule import multiplier, takes_snapshot, used_fraction, warmdown_is_due
 from trainer.spec.stage_table import CURVE_FILE
 from trainer.stages.compiling import Graphs, LossOf, Variant, compiler_for, is_compiled, mean_nats
-from trainer.stages.context import Interrupted, StageContext
+from trainer.stages.context import Interrupted, RunContext, StageContext
 from trainer.stages.training import SnapshotTimer, Training, read_snapshot, write_snapshot
 from trainer.stages.training_clock import TrainingClock
 from trainer.stages.weights import build_model, save_weights
@@ -43,6 +42,8 @@ REPORT_EVERY_STEPS = 10
 FITTED_PARTS = 20
 """Parts of the training budget, in each of which QAT under `fit_bytes` chooses its scales anew."""
 CURVE_COLUMNS = "step,train_loss,multiplier,elapsed_s"
+AfterStep = Callable[[float], None]
+"""Called with the seconds of the budget that no step has a claim on; infinite without a wall clock."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,36 @@ def initial_model(recipe: Recipe, device: torch.device) -> GPT:
 
 
 def train_model(context: StageContext, folder: Path, model: GPT) -> dict[str, Metric]:
-    """Trains a model that is given; `train` is this from the run's own start."""
-    recipe, ranks = context.recipe, context.ranks
-    training = begin(context, model)
-    clock, started_at_step = training.clock, training.step
+    """Trains a model that is given, from its latest snapshot on; `train` is this from the run's own start.
+
+    Asked to stop, it raises Interrupted after a snapshot, so that not a step is lost.
+    """
+    training, path, is_first = begin(context, model), context.snapshot_path("train"), context.ranks.is_first
+    started_at_step = training.step
+    timer = SnapshotTimer(context.snapshot_every_s, training.clock.elapsed_s)
+
+    def after_step(left_s: float) -> None:
+        timer(path, training, left_s, context.clock)
+
+    try:
+        metrics = run_steps(context, training, after_step)
+    except Interrupted:
+        if is_first and training.step:
+            write_snapshot(path, training)
+        raise
+    if is_first:
+        save_training(training, folder)
+    return metrics | {"continued_at_step": started_at_step}
+
+
+def run_steps(
+    context: RunContext, training: Training, after_step: AfterStep = lambda left_s: None
+) -> dict[str, Metric]:
+    """Trains until the budget ends. Every rank calls it; `after_step` is called on the first one.
+
+    Raises Interrupted when asked to stop, after a whole step.
+    """
+    recipe, ranks, clock = context.recipe, context.ranks, training.clock
     switch = _switches(training, recipe)
     graphs = Graphs(compiler_for(recipe, context.compiler)) if is_compiled(recipe, ranks.device) else None
     loss_of = graphs.loss_of if graphs else mean_nats
@@ -115,9 +142,7 @@ def train_model(context: StageContext, folder: Path, model: GPT) -> dict[str, Me
         context.tell("train", 0.0, "compiling")
         graphs.warm_up(training, recipe, one_step)
 
-    snapshot = SnapshotTimer(context.snapshot_every_s, clock.elapsed_s)
-    if context.stop_requested():
-        leave(context, training)
+    context.check_interrupted()
     clock.start(context.settled_s())  # every rank has warmed up: they all just answered
     while not (decision := Decision.of(recipe, training.step, clock, ranks)).ends:
         training.sees_quantized |= _sees_quantized(recipe, decision.settled_multiplier)
@@ -127,13 +152,9 @@ def train_model(context: StageContext, folder: Path, model: GPT) -> dict[str, Me
         loss = update(training, recipe, decision, ranks, loss_of)
         end_step(context, training, decision, loss)
         if ranks.is_first:
-            snapshot(context.snapshot_path("train"), training, _left_s(recipe, clock), context.clock)
-
-    if ranks.is_first:
-        _save(training, folder)
+            after_step(_left_s(recipe, clock))
     return {
         "steps": training.step,
-        "continued_at_step": started_at_step,
         "train_s": clock.elapsed_s,
         "train_loss": training.loss,
         "tokens_per_s": training.step * recipe.data.train_batch_tokens / max(clock.elapsed_s, 1e-9),
@@ -153,6 +174,16 @@ def _fitted(training: Training, recipe: Recipe) -> dict[str, Metric]:
 
 def begin(context: StageContext, model: GPT) -> Training:
     """The training of a model at its first step, or where the latest snapshot left it."""
+    training = started(context, model)
+    state = read_snapshot(context.snapshot_path("train"))
+    if not context.ranks.any(state is None):  # all ranks go on, or none
+        assert state is not None
+        training.load_state_dict(state)
+    return training
+
+
+def started(context: RunContext, model: GPT) -> Training:
+    """The training of a model at its first step."""
     recipe, ranks = context.recipe, context.ranks
     model.train()
     shards = [
@@ -169,14 +200,10 @@ def begin(context: StageContext, model: GPT) -> Training:
     )
     if training.ema:
         training.ema.update(model.named_parameters())  # it starts from the initial weights
-    state = read_snapshot(context.snapshot_path("train"))
-    if not ranks.any(state is None):  # all ranks go on, or none
-        assert state is not None
-        training.load_state_dict(state)
     return training
 
 
-def end_step(context: StageContext, training: Training, decision: Decision, loss: Tensor) -> None:
+def end_step(context: RunContext, training: Training, decision: Decision, loss: Tensor) -> None:
     """Reads loss and clock once every rank and the device are done with the step, and leaves when asked to stop.
 
     loss:  of `update`, on the host once the device is done: the one wait of a step
@@ -193,17 +220,10 @@ def end_step(context: StageContext, training: Training, decision: Decision, loss
         )
     training.curve.append(f"{step},{training.loss:.6f},{decision.multiplier:.6f},{clock.elapsed_s:.3f}")
     if stop:
-        leave(context, training)
+        raise Interrupted(context.run_id)
     if step % REPORT_EVERY_STEPS == 0:
         done = min(used_fraction(context.recipe.budget, step + 1, clock.elapsed_s), 1.0)
         context.tell("train", done, f"step {step}  loss {training.loss:.3f}")
-
-
-def leave(context: StageContext, training: Training) -> NoReturn:
-    """Raises Interrupted after a snapshot, so that not a step is lost."""
-    if context.ranks.is_first and training.step:
-        write_snapshot(context.snapshot_path("train"), training)
-    raise Interrupted(context.run_id)
 
 
 def _left_s(recipe: Recipe, clock: TrainingClock) -> float:
@@ -252,7 +272,8 @@ def update(training: Training, recipe: Recipe, decision: Decision, ranks: Ranks,
     return ranks.to_host(loss)
 
 
-def _save(training: Training, folder: Path) -> None:
+def save_training(training: Training, folder: Path) -> None:
+    """Writes the last weights, the averages there are, and the curve."""
     save_weights(folder / LAST, dict(training.model.named_parameters()))
     if training.swa and training.swa.count:
         save_weights(folder / SWA_FILE, training.swa.average())
