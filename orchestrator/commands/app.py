@@ -6,7 +6,7 @@ import typer
 
 from orchestrator.commands.audit import audit
 from orchestrator.commands.cache import cache
-from orchestrator.commands.export import export
+from orchestrator.commands.export_runs import export
 from orchestrator.commands.imports import import_
 from orchestrator.commands.next import next_
 from orchestrator.commands.reproduce import first_step, reproduce

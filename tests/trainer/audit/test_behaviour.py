@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.trainer.audit import evaluators
-from tests.trainer.audit.evaluators import BOS, CLAIMS
+from tests.trainer.audit.evaluators import CLAIMS
 from trainer.audit.behaviour import AuditReport, audit_evaluator
 from trainer.audit.behaviour_callable import CallableSubject
 from trainer.audit.behaviour_cases import Answer, Claims, made_text
