@@ -18,6 +18,7 @@ from typer.models import ArgumentInfo, OptionInfo
 
 from orchestrator.commands.app import app as orchestrator_app
 from orchestrator.space.load_space import SpaceFile
+from orchestrator.space.program_keys import ProgramKeys
 from orchestrator.space.wandb_words import REFUSED, REFUSED_OF_METRIC
 from trainer.cli import app as trainer_app
 from trainer.spec.field_index import FIELDS, FieldInfo
@@ -76,23 +77,34 @@ def search_space() -> str:
         "## The file",
         section_table(SpaceFile),
     ]
-    for name, info in SpaceFile.model_fields.items():
-        for section in sections_in(info.annotation):
-            rule = section.model_fields.get("rule")
-            of_rule = f", rule {type_text(rule.annotation).replace(' / ', ' or ')}" if rule else ""
-            parts += [
-                f"## {name}{'.KEY' if is_mapping(info.annotation) else ''}{of_rule}",
-                inspect.getdoc(section) or "",
-            ]
-            parts.append(section_table(section))
+    parts += section_parts(SpaceFile, "")
     words = REFUSED | {f"metric.{word}": reason for word, reason in REFUSED_OF_METRIC.items()}
     refused = [(code(word), reason) for word, reason in words.items()]
     return joined([*parts, "## Words of W&B that are refused", table(("word", "why"), refused)])
 
 
+def section_parts(above: type[Section], path: str) -> list[str]:
+    """A heading and a table for each section below a section; those of a program stand below it in turn."""
+    parts: list[str] = []
+    for name, info in above.model_fields.items():
+        for section in sections_in(info.annotation):
+            rule = section.model_fields.get("rule")
+            of_rule = f", rule {type_text(rule.annotation).replace(' / ', ' or ')}" if rule else ""
+            here = f"{path}{name}{'.KEY' if is_mapping(info.annotation) else ''}"
+            parts += [f"## {here}{of_rule}", inspect.getdoc(section) or "", section_table(section)]
+            if section is ProgramKeys or path:
+                parts += section_parts(section, f"{here}.")
+    return parts
+
+
 def section_table(section: type[Section]) -> str:
     rows = [
-        (code(name), type_text(info.annotation), default_text(info), (info.description or "").replace("\n", " "))
+        (
+            code(info.alias or name),
+            type_text(info.annotation),
+            default_text(info),
+            (info.description or "").replace("\n", " "),
+        )
         for name, info in section.model_fields.items()
     ]
     return table(("key", "type", "default", "meaning"), rows)

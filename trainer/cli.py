@@ -21,7 +21,7 @@ from trainer.data_cli import data_app
 from trainer.spec.certain_failures import refuse_certain_failure
 from trainer.spec.command_line import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people
 from trainer.spec.console import PlainConsole
-from trainer.spec.errors import RecipeError, UserError, did_you_mean
+from trainer.spec.errors import Interrupted, RecipeError, UserError, did_you_mean
 from trainer.spec.field_index import FIELDS, FieldInfo, fields_matching
 from trainer.spec.fingerprint import configuration_id
 from trainer.spec.load import load_preset, parse_overrides, spelled
@@ -106,7 +106,6 @@ def _check_name(name: str, path: Path, recipe: Recipe) -> None:
 def _run(
     path: Path, name: str, preset: str, recipe: Recipe, store: Path, console: Console, snapshot_every_s: float
 ) -> Record:
-    from trainer.stages.context import Interrupted  # late: a wrong request should not wait for torch
     from trainer.stages.pipeline import run_pipeline
 
     stop = threading.Event()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,12 +22,13 @@ from ray.train.backend import Backend
 from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
+from trainer.program.run_program import run_program
 from trainer.ranks import Ranks
 from trainer.spec.environment import node_name
-from trainer.spec.errors import StoreFull
+from trainer.spec.errors import Interrupted, StoreFull
 from trainer.spec.messages import Progress, SlotOrder
-from trainer.stages.context import Interrupted
 from trainer.stages.run_record import RunRequest
+from trainer.store.local import StageStore
 from trainer.store.visible import is_visible, not_visible
 
 COLLECTIVE_TIMEOUT_S = 1800
@@ -77,9 +79,29 @@ class Work(Protocol):
     ) -> object: ...
 
 
-def worker_resources(use_gpu: bool) -> dict[str, float]:
-    """Ray resources of one worker of a slot."""
-    return {"CPU": 1.0} | ({"GPU": 1.0} if use_gpu else {})
+@dataclass(frozen=True)
+class ProgramWork:
+    """Computes a run of a program, on the only rank of its slot."""
+
+    store: StageStore
+    num_ranks: int
+    """GPUs of the slot, or processes on a CPU."""
+
+    def __call__(
+        self,
+        request: RunRequest,
+        *,
+        ranks: Ranks,
+        report: Callable[[Progress], None],
+        stopping: Callable[[], bool],
+        machine: str,
+    ) -> object:
+        return run_program(request, self.store, self.num_ranks, report, stopping, machine)
+
+
+def worker_resources(use_gpu: bool, each: int = 1) -> dict[str, float]:
+    """Ray resources of one worker of a slot: so many GPUs with a CPU each, or so many CPUs."""
+    return {"CPU": float(each)} | ({"GPU": float(each)} if use_gpu else {})
 
 
 def serve(
@@ -91,6 +113,8 @@ def serve(
     use_gpu: bool,
     nodes: Mapping[str, str] | None = None,
     visible: Path | None = None,
+    gpus_each: int = 1,
+    own_ranks: bool = False,
 ) -> None:
     """Runs one slot until the board closes it; blocks, so call it in a thread. Raises after too many failures.
 
@@ -99,15 +123,18 @@ def serve(
     scratch:  folder for Ray Train's own files, which are not needed afterwards
     nodes:    label selector of the permitted nodes; None permits all
     visible:  the driver's file in its store; a machine that does not see it refuses the slot
+    gpus_each:  GPUs, or CPUs, of each worker
+    own_ranks:  whether `work` starts its own ranks, as a program does: the worker then touches no GPU itself
     """
+    config = {"board": board, "slot": slot, "work": work, "scratch": str(scratch), "visible": visible}
     SlotTrainer(
         serve_rank,
-        train_loop_config={"board": board, "slot": slot, "work": work, "scratch": str(scratch), "visible": visible},
+        train_loop_config=config | {"own_ranks": own_ranks},
         torch_config=OwnProcessGroup(),
         scaling_config=ScalingConfig(
             num_workers=num_workers,
             use_gpu=use_gpu,
-            resources_per_worker=worker_resources(use_gpu),
+            resources_per_worker=worker_resources(use_gpu, gpus_each),
             placement_strategy=ONE_NODE,
             label_selector=dict(nodes) if nodes else None,  # type: ignore[call-arg]  # of Ray Train's second version
         ),
@@ -139,9 +166,10 @@ def end_controllers() -> None:
 
 def serve_rank(config: dict[str, Any]) -> None:
     """Computes runs on one rank of a slot until the board closes it."""
-    ranks = join(Path(config["scratch"]))
     board, slot, work, visible = config["board"], config["slot"], config["work"], config["visible"]
-    warm_up(ranks)
+    ranks = Ranks() if config["own_ranks"] else join(Path(config["scratch"]))
+    if not config["own_ranks"]:
+        warm_up(ranks)
     machine, node, alive = this_node()
     if ranks.any(visible is not None and not is_visible(visible)):
         if ranks.is_first:

@@ -25,6 +25,7 @@ from results.verdicts.race_verdicts import race_verdicts
 from results.verdicts.terms import Blocks, Evidence, Terms
 from results.verdicts.verdict import OTHER_TERMS, SCORE_IN, Verdict
 from trainer.spec.errors import UserError, did_you_mean
+from trainer.spec.recipe import Recipe
 
 
 def demand_race_terms(sweep: Sweep, terms: Compare) -> None:
@@ -69,7 +70,8 @@ OTHER_TEXT = "These runs were scored on another text than the record's, so the d
 
 def is_foreign(sweep: Sweep, baseline: str | None) -> bool:
     """Whether the baseline is a published record while the sweep's text is not the challenge's."""
-    return (baseline or "").startswith("record:") and sweep.space.base.data.source != "shards"
+    base = sweep.space.base
+    return (baseline or "").startswith("record:") and isinstance(base, Recipe) and base.data.source != "shards"
 
 
 def verdicts_of(
@@ -94,7 +96,11 @@ def verdicts_of(
         level = level_of(attempts, sweep.name, terms.alpha)
         evidence = replace(evidence, declared_alpha=terms.alpha if level < terms.alpha else None)
         of_attempt = terms.model_copy(update={"alpha": level})
-        verdicts = compare(frame, reference, terms_of(of_attempt, sweep.blocks), evidence)
+        asked = terms_of(of_attempt, sweep.blocks)
+        if sweep.space.program:
+            verdicts = compare_measured(frame, reference, sweep.space.measure, asked, evidence)
+        else:
+            verdicts = compare(frame, reference, asked, evidence)
     return [replace(verdict, settle=sweep.command("confirm", "--config", verdict.config)) for verdict in verdicts]
 
 

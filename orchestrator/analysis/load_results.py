@@ -27,9 +27,12 @@ from results.rows.machines import read_machines
 from results.rows.read import read_outcomes
 from results.stats.t_tests import SHARED_COST
 from results.verdicts.sweep_results import SweepResults, published_results
+from trainer.program.code_store import code_digest
 from trainer.spec.environment import WITHOUT_GIT
 from trainer.spec.load import assigned, override_text
+from trainer.spec.recipe import Recipe
 from trainer.spec.record import run_id_of
+from trainer.spec.runnable import by_the_clock
 from trainer.spec.stage_table import CURVE_FILE
 from trainer.spec.units import human_time
 from trainer.store.mirror import USUAL_STORE, store_folder
@@ -45,6 +48,7 @@ VARIANCES = {
 def load_results(sweep: Sweep) -> SweepResults:
     """Everything that a report or a notebook shows of the sweep in its present state."""
     space, asked, frame, state = sweep.space, sweep.asked(), rows_of(sweep), sweep.state()
+    curve_stage = space.program.curve_stage if space.program else "train"
     results = SweepResults(
         name=sweep.name,
         description=space.description or sweep.name,
@@ -63,8 +67,10 @@ def load_results(sweep: Sweep) -> SweepResults:
         planned=read_plan(sweep.folder),
         wall_s=driven_s(sweep.folder),
         machines=read_machines(sweep.folder),
-        by_the_clock=space.base.budget.train_s is not None,
-        curve_of=partial(stage_store(sweep.store).read_file, "train", name=CURVE_FILE),
+        by_the_clock=by_the_clock(space.base),
+        compared=space.measure,
+        curve_stage=curve_stage,
+        curve_of=partial(stage_store(sweep.store).read_file, curve_stage, name=CURVE_FILE),
         commands=_commands(sweep),
         space_text=(sweep.folder / SPACE_FILE).read_text(encoding="utf-8"),
     )
@@ -87,10 +93,10 @@ def results_of(store: Path, name: str) -> SweepResults:
 
 def _terms(sweep: Sweep, state: SweepState) -> Mapping[str, str]:
     space, terms = sweep.space, sweep.space.compare
-    baseline = assigned(terms.baseline) or "the preset itself"
+    baseline = assigned(terms.baseline) or space.itself
     changed = assigned(space.overrides)
     terms_by_name = {
-        "Preset": f"{space.preset}{f', with {changed}' if changed else ''}",
+        ("Program" if space.program else "Preset"): f"{_what(space)}{f', with {changed}' if changed else ''}",
         "Search": f"{space.method}, {space.num_configurations} configurations beside the baseline",
         "Swept": "; ".join(f"{key}: {item}" for key, item in space.parameters.items()),
         "Seeds": ", ".join(str(seed) for seed in space.seeds),
@@ -110,7 +116,16 @@ def _terms(sweep: Sweep, state: SweepState) -> Mapping[str, str]:
     return {name: words for name, words in terms_by_name.items() if words}
 
 
+def _what(space: SearchSpace) -> str:
+    """The preset, or the program and its code."""
+    if space.program is None:
+        return space.preset
+    return f"{space.program.name} (code {code_digest(space.program)})"
+
+
 def _end_of_training(space: SearchSpace) -> str:
+    if not isinstance(space.base, Recipe):
+        return "by the program itself, so the result may depend on the hardware"
     budget = space.base.budget
     if budget.train_s is None:
         steps = space.parameters.get("budget.train_steps", budget.train_steps)

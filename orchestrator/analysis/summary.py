@@ -17,9 +17,11 @@ from orchestrator.sweep.sweep_attempts import attempts_of
 from results.rows.layout import FIGURES, SCORES_FIGURE
 from results.rows.machines import machine_lines, quarantined, read_machines
 from results.rows.render import render
+from results.rows.row import short_error
 from results.rows.tables import handling_lines
 from results.rows.text_scale import scored_text_lines
 from trainer.spec.record import Record
+from trainer.spec.runnable import by_the_clock
 
 
 def conclude(sweep: Sweep, console: Console, format: str) -> None:
@@ -64,10 +66,10 @@ def failure_lines(sweep: Sweep, records: Mapping[str, Record]) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for run_id, record in records.items():
         if record.status == "failed":
-            reasons.setdefault(record.error, []).append(run_id)
+            reasons.setdefault(short_error(record.error), []).append(run_id)
     if not reasons:
         return []
-    lines = [f"failed ({len(runs)}x, e.g. {runs[0]}): {reason}" for reason, runs in reasons.items()]
+    lines = [f"failed ({len(runs)}x, e.g. {runs[0]}): {records[runs[0]].error}" for runs in reasons.values()]
     return ["", *lines, f"once mended: {sweep.command('resume', '--retry-failed')}"]
 
 
@@ -84,4 +86,4 @@ def stranded_lines(sweep: Sweep, total_runs: int) -> list[str]:
 
 def machines_say(sweep: Sweep) -> list[str]:
     """Quarantined machines, differences between machines, and unlike ones under a clock."""
-    return machine_lines(read_machines(sweep.folder), sweep.space.base.budget.train_s is not None)
+    return machine_lines(read_machines(sweep.folder), by_the_clock(sweep.space.base))

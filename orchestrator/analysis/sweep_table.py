@@ -27,7 +27,8 @@ MOST_UNRANKED = 10
 
 def rows_of(sweep: Sweep) -> pd.DataFrame:
     """The sweep's rows, in the order its configurations were chosen."""
-    return read_rows(sweep.folder, sweep.space.swept_keys, [asked.id for asked in sweep.asked()])
+    order = [asked.id for asked in sweep.asked()]
+    return read_rows(sweep.folder, sweep.space.swept_keys, order, sweep.space.measured)
 
 
 def as_text(sweep: Sweep, table: pd.DataFrame, width: int) -> str:

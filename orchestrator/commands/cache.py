@@ -56,7 +56,8 @@ def entries(store: StageStore, *, verify: bool = False) -> list[Entry]:
     """Everything in the store, the largest first. With `verify` every file is compared with its checksum."""
     from trainer.spec.stage_table import STAGES  # late: it imports pydantic, which `--help` should not pay for
 
-    listed = [entry for stage in STAGES for entry in _entries_of(store, stage, verify)]
+    stages = [*STAGES, *sorted(set(store.stages()) - set(STAGES))]  # a program's have names of their own
+    listed = [entry for stage in stages for entry in _entries_of(store, stage, verify)]
     return sorted(listed, key=lambda entry: -entry.disk_bytes)
 
 

@@ -69,13 +69,16 @@ def no_estimate(recipes: Sequence[Recipe]) -> None:
 def artifact_sizes(
     space: SearchSpace, configurations: Iterable[Configuration], store: Path, estimate: Estimate
 ) -> tuple[ArtifactSize, ...]:
-    """One of each size; configurations whose artifacts have the same shapes and rules share it."""
+    """One of each size; configurations whose artifacts have the same shapes and rules share it. None of a program."""
+    if space.program:
+        return ()
     groups: dict[str, tuple[Recipe, list[str]]] = {}
     recipes: dict[str, tuple[str, Recipe]] = {}  # by the values that may matter: a recipe takes milliseconds
     for item in {item.id: item for item in configurations}.values():
         values = digest({key: value for key, value in item.values.items() if key.startswith(SECTIONS)})
         if values not in recipes:
             recipe = space.recipe(item.values)
+            assert isinstance(recipe, Recipe)
             recipes[values] = _shapes_and_rules(recipe), recipe
         key, recipe = recipes[values]
         groups.setdefault(key, (recipe, []))[1].append(item.id)

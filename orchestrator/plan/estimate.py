@@ -43,8 +43,10 @@ from trainer.spec.errors import DataError
 from trainer.spec.fingerprint import TextDigests, fingerprints, workload
 from trainer.spec.load import expected_of
 from trainer.spec.recipe import Recipe
-from trainer.spec.stage_table import STAGES
+from trainer.spec.runnable import Runnable
+from trainer.spec.stage_table import artifact_stage, possible_stages
 from trainer.spec.stage_times import Expected
+from trainer.stages.run_record import NO_TEXT
 from trainer.store.local import StageStore
 from trainer.store.shared import stage_store
 
@@ -61,7 +63,7 @@ def plan_here(space: SearchSpace, slots: int | None, workers: int | None, store:
     """
     texts = None
     with contextlib.suppress(DataError):  # the estimate works before the text is fetched
-        texts = text_digests(space.base.data)
+        texts = text_digests(space.base.data) if isinstance(space.base, Recipe) else NO_TEXT
     declared, here = expected_of(space.preset), this_machine().gpus
     elsewhere = declared is not None and declared.gpus > 0 and not here
     gpus = (workers or declared.gpus) if declared and elsewhere else expected_ranks(workers) if here else 0
@@ -114,12 +116,17 @@ def make_plan(
         text_is_here=texts is not None,
         test=test,
         test_reason=reason,
-        evidence=None if test == "none" else evidence_of(space, block, store.root, sweep),
+        evidence=None if test == "none" or not _in_bits(space) else evidence_of(space, block, store.root, sweep),
         sizes=artifact_sizes(
             space, [*known.values(), *(run_fingerprints.probes if unchosen else ())], store.root, estimate
         ),
         notes=_notes(space, sweep.precedents if sweep else precedents_of(store.root, space)),
     )
+
+
+def _in_bits(space: SearchSpace) -> bool:
+    """Whether spreads that are known in bits per byte say anything about what is compared."""
+    return space.program is None or space.metric.name == "val_bpb"
 
 
 def _notes(space: SearchSpace, precedents: Sequence[Precedent]) -> tuple[str, ...]:
@@ -169,7 +176,7 @@ def _plan_stages(
 ) -> Iterable[StagePlan]:
     lengths = 1 + (len(space.rungs.rungs) if space.rungs else 0)
     recipe, expected = space.recipe(run_fingerprints.probes[0].values), expected_of(space.preset)
-    for stage in STAGES:
+    for stage in possible_stages(space.base):
         open_ended = unchosen > 0 and run_fingerprints.touched(stage)
         representatives = known if unchosen == 0 or open_ended else [*known, *run_fingerprints.probes[:1]]
         forms = [form for item in representatives for form in _forms(space, item)]
@@ -213,7 +220,7 @@ def _plan_runs(
         missing = tuple(stage for stage in run_fingerprints.of(item, seed).items() if not held(*stage))
         done = item.run_id(seed) in recorded
         yield RunPlan(item, seed, done, () if done else missing)
-    swept = {stage for stage in STAGES if unchosen > 0 and run_fingerprints.touched(stage)}
+    swept = {stage for stage in possible_stages(space.base) if unchosen > 0 and run_fingerprints.touched(stage)}
     for number in range(unchosen):
         for form, seed in itertools.product(_forms(space, run_fingerprints.probes[0]), space.seeds):
             needed = run_fingerprints.of(form, seed).items()
@@ -225,14 +232,15 @@ def _plan_runs(
 
 
 def _seconds_each(
-    recipe: Recipe, expected: Expected | None, store: StageStore, stage: str
+    recipe: Runnable, expected: Expected | None, store: StageStore, stage: str
 ) -> tuple[float | None, SecondsFrom]:
     """A wall-clock budget is used up; anything else takes as long as it took, or as the preset says."""
-    if stage == "train" and recipe.budget.train_s is not None and recipe.budget.train_steps is None:
-        return recipe.budget.train_s, "budget"
+    budget = recipe.budget if isinstance(recipe, Recipe) else None
+    if stage == "train" and budget is not None and budget.train_s is not None and budget.train_steps is None:
+        return budget.train_s, "budget"
     if history := store.recent_seconds(stage, workload(recipe, stage)):
         return fmean(history), "history"
-    declared = expected.stage_s(recipe, stage) if expected else None
+    declared = expected.stage_s(recipe, stage) if expected and isinstance(recipe, Recipe) else None
     return declared, "unknown" if declared is None else "preset"
 
 
@@ -244,7 +252,8 @@ def _test(
     others = [probe for probe in run_fingerprints.probes if probe.id != baseline.id]
     if not others:
         return "none", None, "the baseline alone is run: its spread over seeds is the answer"
-    artifacts = {run_fingerprints.of(item, space.seeds[0])["export"] for item in [baseline, *others]}
+    stage = artifact_stage(space.base)
+    artifacts = {run_fingerprints.of(item, space.seeds[0])[stage] for item in [baseline, *others]} if stage else ()
     if len(artifacts) == 1 and choice.blocks != "none":
         return "paired", "artifact", "every configuration scores the same trained artifact of each seed"
     if choice.blocks == "seed":

@@ -13,6 +13,7 @@ from orchestrator.plan.makespan import START_S, makespan_s
 from orchestrator.search.next_run import Stage
 from orchestrator.space.configuration import Configuration
 from orchestrator.space.search_space import SearchSpace
+from trainer.spec.runnable import by_the_clock
 
 SecondsFrom = Literal["budget", "history", "preset", "unknown"]
 
@@ -104,8 +105,9 @@ class Plan:
 
     @property
     def mode(self) -> Literal["steps", "clock"]:
-        """What ends a training: a number of steps is the same on every machine, a time limit is not."""
-        return "steps" if self.space.base.budget.train_s is None else "clock"
+        """What ends a training: a number of steps is the same on every machine, a time limit is not. Of a program
+        nobody knows, so it counts as the clock."""
+        return "clock" if by_the_clock(self.space.base) else "steps"
 
     @property
     def all_stored(self) -> bool:

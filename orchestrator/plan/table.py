@@ -24,6 +24,7 @@ MODES = {
     "steps": "training ends by steps: different machines compute the same thing",
     "clock": "training ends by the clock: the result depends on the hardware, so keep to machines of one kind",
 }
+PROGRAM = "nobody knows how much the program depends on its hardware: results are taken from like machines alone"
 
 
 def plan_rows(plan: Plan) -> list[dict[str, Any]]:
@@ -151,12 +152,12 @@ def runs_text(plan: Plan) -> RenderableType:
 def _configuration_lines(plan: Plan) -> list[Text]:
     if plan.space.method != "grid":
         return []
-    return [Text(f"  {item.id}  {_values(item)}") for item in plan.configurations]
+    return [Text(f"  {item.id}  {_values(item, plan.space.itself)}") for item in plan.configurations]
 
 
-def _values(item: Configuration) -> str:
+def _values(item: Configuration, itself: str) -> str:
     values = " ".join(f"{key}={spelled(value)}" for key, value in item.values.items())
-    return f"baseline  {values or 'the preset itself'}" if item.is_baseline else values
+    return f"baseline  {values or itself}" if item.is_baseline else values
 
 
 def _cells(stage: StagePlan) -> tuple[str, ...]:
@@ -236,4 +237,4 @@ def _notes(plan: Plan) -> Iterator[str]:
     expected = expected_of(plan.space.preset)
     if expected and any(stage.seconds_from == "preset" for stage in plan.stages):
         yield f"preset: as {plan.space.preset} declares it for {expected.hardware}; the store has no run of these sizes"
-    yield MODES[plan.mode]
+    yield PROGRAM if plan.space.program else MODES[plan.mode]

@@ -13,7 +13,7 @@ from rich.console import Console
 from orchestrator.run.trainer_process import run_trainer
 from orchestrator.space.search_space import SearchSpace
 from trainer.spec.errors import DataError
-from trainer.spec.recipe import Data
+from trainer.spec.recipe import Data, Recipe
 from trainer.stages.checked_data import known_report, refuse_small_vocabulary
 
 
@@ -22,6 +22,8 @@ def check_data_of(space: SearchSpace, store: Path, console: Console) -> list[str
 
     Raises DataError with the problems, before anything was computed.
     """
+    if not isinstance(space.base, Recipe):
+        return []
     data = space.base.data
     if data.source != "shards":
         return []

@@ -23,6 +23,7 @@ from orchestrator.search.run_queue import FINISHED, RunQueue
 from orchestrator.status.progress import Overview
 from orchestrator.status.screen import make_screen
 from orchestrator.sweep.sweep import Sweep
+from trainer.spec.runnable import by_the_clock
 from trainer.store.shared import stage_store
 
 End = Literal["complete", "interrupted", "stranded"]
@@ -31,7 +32,7 @@ End = Literal["complete", "interrupted", "stranded"]
 
 def knows_machine(sweep: Sweep, options: DriveOptions) -> bool:
     """Whether this process knows, before it joins a cluster, how the stages are named: not under a wall clock."""
-    return options.address is None or sweep.space.base.budget.train_s is None
+    return options.address is None or not by_the_clock(sweep.space.base)
 
 
 def drive(sweep: Sweep, queue: RunQueue, options: DriveOptions, console: Console, may_be_finished: bool = True) -> End:
@@ -44,7 +45,8 @@ def drive(sweep: Sweep, queue: RunQueue, options: DriveOptions, console: Console
 
     store = stage_store(sweep.store)
     study = StudyFile(sweep, queue)
-    feed = Feed(sweep, queue, store, 1 if options.inline else expected_ranks(options.workers), study.update)
+    alone = options.inline and sweep.space.program is None  # a program inline has all GPUs, as in a slot
+    feed = Feed(sweep, queue, store, 1 if alone else expected_ranks(options.workers), study.update)
     all_recorded = len(queue.records) == queue.total_runs
     if all_recorded or (may_be_finished and knows_machine(sweep, options) and feed.is_finished()):
         _log_what_was_read(feed, sweep, options.trackers, console)

@@ -16,9 +16,10 @@ from orchestrator.search.next_run import LOOK_AHEAD, Stage, next_run
 from orchestrator.search.run_queue import FINISHED, WAIT, Pause, Run, RunQueue
 from orchestrator.sweep.quarantine import Quarantine
 from orchestrator.sweep.sweep import Sweep
+from trainer.program.run_program import adopt_program
 from trainer.spec.load import expected_of
-from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record, now, split_run_id
+from trainer.spec.runnable import Runnable
 from trainer.stages.run_record import RunRequest, adopt, fingerprints_of, keep_record, make_record
 from trainer.store.local import StageStore
 from trainer.store.mirror import store_name
@@ -133,6 +134,16 @@ class Feed:
         return record
 
     @property
+    def runs_program(self) -> bool:
+        """Whether its runs are those of a program of the user's."""
+        return self._sweep.space.program is not None
+
+    @property
+    def num_ranks(self) -> int:
+        """Ranks of a slot."""
+        return self._num_ranks
+
+    @property
     def quarantined(self) -> Mapping[str, str]:
         """Machines that take no more runs, and why."""
         return self._quarantine.machines
@@ -176,13 +187,14 @@ class Feed:
         request = RunRequest.of(run.run_id, self._sweep.preset, run.recipe, path)
         return Waiting(request, self._stages_of(run.recipe))
 
-    def _stages_of(self, recipe: Recipe) -> tuple[Stage, ...]:
+    def _stages_of(self, recipe: Runnable) -> tuple[Stage, ...]:
         return tuple(fingerprints_of(recipe, self._num_ranks, self._place).items())
 
     def _finished_by_reading(self, run: Waiting) -> bool:
         if self._next_stage(run) is not None:
             return False
-        record = adopt(run.request, self._store, self._num_ranks, self._place)
+        adopted = adopt_program if self._sweep.space.program else adopt
+        record = adopted(run.request, self._store, self._num_ranks, self._place)
         if record is None:
             return False
         self._note_start(run)

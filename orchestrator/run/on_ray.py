@@ -33,6 +33,7 @@ from trainer.spec.console import PlainConsole
 from trainer.spec.errors import StoreFull, UserError
 from trainer.spec.load import expected_of
 from trainer.spec.messages import Progress
+from trainer.spec.runnable import by_the_clock
 from trainer.store.local import StageStore
 from trainer.store.visible import visible_file
 
@@ -116,19 +117,22 @@ def _run_slots(
     from orchestrator.run.slot_room import find_room
     from orchestrator.run.tuner import run_trials, tracking_of
     from trainer.stages.pipeline import run_pipeline
-    from trainer.worker_group import serve, worker_resources
+    from trainer.worker_group import ProgramWork, Work, serve, worker_resources
 
     tracking = tracking_of(options.trackers, feed, sweep)
-    work = partial(run_pipeline, store=store, snapshot_every_s=options.snapshot_every_s)
     if feed.quarantined and not nodes_without(feed.quarantined):
         return True
-    wanted, one_kind = gpus_wanted(sweep), sweep.space.base.budget.train_s is not None or sweep.space.takes_turns
+    wanted, one_kind = gpus_wanted(sweep), by_the_clock(sweep.space.base) or sweep.space.takes_turns
     room = find_room(options, overview.runs_left, wanted, one_kind, feed.quarantined, visible, stop, screen.say)
     if room is None:
         return False
     plan = room.plan
     if room.place:
         feed.compute_on(plan.workers_per_slot, room.place)
+    work: Work = partial(run_pipeline, store=store, snapshot_every_s=options.snapshot_every_s)
+    workers, each = plan.workers_per_slot, 1
+    if feed.runs_program:  # one worker that holds all of the slot: a program starts its own ranks
+        work, workers, each = ProgramWork(store, plan.workers_per_slot), 1, plan.workers_per_slot
     board_name = f"fairway-{os.getpid()}-{time.time_ns()}"
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     make_board = ray.remote(Board).options(**BOARD, name=board_name, scheduling_strategy=here)
@@ -138,9 +142,9 @@ def _run_slots(
     ended = threading.Event()  # from then on a slot's thread must not touch Ray: it would end the process
 
     def serve_slot(slot: int) -> None:
-        nodes, workers = selector_without(feed.quarantined, room.left_out), plan.workers_per_slot
-        if not feed.quarantined or has_room(worker_resources(plan.use_gpu), workers, nodes):
-            serve(board, slot, work, scratch, workers, plan.use_gpu, nodes, visible)
+        nodes = selector_without(feed.quarantined, room.left_out)
+        if not feed.quarantined or has_room(worker_resources(plan.use_gpu, each), workers, nodes):
+            serve(board, slot, work, scratch, workers, plan.use_gpu, nodes, visible, each, feed.runs_program)
 
     def try_again(slot: int) -> bool:
         return not ended.is_set() and bool(answer_before(ended, board.try_again.remote(slot, ids_alive())))

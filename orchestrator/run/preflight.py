@@ -22,11 +22,14 @@ from orchestrator.space.configuration import Configuration, baseline_of, identif
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.sweep import Sweep
 from results.rows.layout import PREFLIGHT_FILE
+from trainer.program.code_store import keep_code
 from trainer.spec.environment import PACKAGE, code_digest, versions
 from trainer.spec.errors import UserError
 from trainer.spec.field_index import FIELDS, FieldInfo, disabled_by, value_at
 from trainer.spec.fingerprint import digest
 from trainer.spec.recipe import Recipe
+from trainer.spec.runnable import Runnable
+from trainer.store.shared import stage_store
 
 TO_FIT = ("quantization.fit_bytes", "quantization.prune_to_fit")
 EXECUTION = ("budget.", "system.", "data.source", "data.order_seed", *TO_FIT)
@@ -47,11 +50,14 @@ class DeadPart(UserError):
 def preflight(sweep: Sweep, store: Path, console: Console, skip: bool = False) -> None:
     """Checks the data, and that every switch of the sweep's recipes has an effect, unless checked before.
 
+    Of a program: keeps its code in the store, so that every run has that, whatever is edited meanwhile.
     Writes the preflight file. `skip` leaves out the switches, and prints and writes that.
     Raises DataError naming what is wrong with the data, DeadPart naming what has no effect.
     """
     data_lines = check_data_of(sweep.space, store, console)
-    if skip:
+    if sweep.space.program:
+        keep_code(sweep.space.program, stage_store(store))
+    elif skip:
         console.print("liveness not checked (--no-check)", style="yellow")
     else:
         for configuration in representatives(sweep.space):
@@ -62,7 +68,7 @@ def preflight(sweep: Sweep, store: Path, console: Console, skip: bool = False) -
 def representatives(space: SearchSpace) -> list[Configuration]:
     """Configurations that turn on, among them, every value of every switch that any of the space turns on."""
     probes = [*(identify(space, 0, values) for values in space.probes()), baseline_of(space)]
-    turned_on = [(_turned_on(space.recipe(probe.values)), probe) for probe in probes]
+    turned_on = [(_turned_on(recipe_of(space.recipe(probe.values))), probe) for probe in probes]
     left = set().union(*(values for values, _ in turned_on))
     chosen: list[Configuration] = []
     while left or not chosen:
@@ -70,6 +76,12 @@ def representatives(space: SearchSpace) -> list[Configuration]:
         left -= values
         chosen.append(probe)
     return chosen
+
+
+def recipe_of(runnable: Runnable) -> Recipe:
+    """The recipe of a run of our own trainer."""
+    assert isinstance(runnable, Recipe)
+    return runnable
 
 
 def _turned_on(recipe: Recipe) -> set[tuple[str, Any]]:
@@ -90,7 +102,7 @@ def _is_switch(info: FieldInfo) -> bool:
 
 
 def _check(sweep: Sweep, configuration: Configuration, passed: Path, console: Console) -> None:
-    recipe = sweep.space.recipe(configuration.values, sweep.space.seeds[0])
+    recipe = recipe_of(sweep.space.recipe(configuration.values, sweep.space.seeds[0]))
     passed_file = passed / digest([configuration.id, code_digest(PACKAGE), versions()])  # other code is checked anew
     if passed_file.exists():
         return

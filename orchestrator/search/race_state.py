@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.space.configuration import Configuration
 from orchestrator.space.search_space import SearchSpace
+from results.rows.row import row_of
 from results.stats.race_rule import RaceRule, Standing, standing
 from results.stats.sequential import Looks
 from results.verdicts.verdict import SCORE_IN
 from trainer.spec.record import Record
+from trainer.spec.stage_table import artifact_stage
 
 
 def rule_of(space: SearchSpace, paired: bool) -> RaceRule:
@@ -45,9 +47,9 @@ def _scores(space: SearchSpace, configuration: Configuration, records: Mapping[s
 
 def _score(record: Record, name: str) -> float:
     """NaN for a run that failed, or whose evaluation is not known to be legal: it is never compared."""
-    score = record.metric(record.headline, name)
-    usable = record.status == "done" and record.metric(record.headline, "legal") and score is not None
-    return float(score) if usable and score is not None else math.nan
+    row = row_of(record.model_dump(mode="json"), "", ())
+    usable = row["status"] == "done" and row["legal"] and row[name] is not None
+    return float(row[name]) if usable else math.nan
 
 
 def is_paired(space: SearchSpace, configurations: Sequence[Configuration], records: Mapping[str, Record]) -> bool:
@@ -58,5 +60,6 @@ def is_paired(space: SearchSpace, configurations: Sequence[Configuration], recor
     if space.compare.blocks in ("seed", "none"):
         return space.compare.blocks == "seed"
     firsts = [records.get(item.run_id(space.seeds[0])) for item in configurations]
-    artifacts = {record.stages["export"].fingerprint for record in firsts if record and "export" in record.stages}
+    stage = artifact_stage(space.base)
+    artifacts = {record.stages[stage].fingerprint for record in firsts if record and stage and stage in record.stages}
     return len(artifacts) == 1

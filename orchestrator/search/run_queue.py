@@ -19,8 +19,8 @@ from orchestrator.search.pruner import Pruner
 from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import Configuration, Outcome, baseline_of, identify, in_turns, total_runs
 from orchestrator.space.search_space import SearchSpace
-from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record
+from trainer.spec.runnable import Runnable
 
 
 class Pause(Enum):
@@ -40,7 +40,7 @@ class Run:
     run_id: str
     configuration: Configuration
     seed: int
-    recipe: Recipe
+    recipe: Runnable
 
 
 class ChoosesConfigurations(Protocol):

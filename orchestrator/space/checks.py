@@ -41,6 +41,8 @@ DIAGNOSED = {
 """Numbers that the stage `diagnose` measures, and what switches them on."""
 TEXT_KEYS = ("data.source", "data.folder", "data.tokenizer", "data.val_bytes")
 """Keys that name the text itself: scores on different texts cannot be compared."""
+LIMITED = ("model_bytes", "eval_s")
+"""Columns of a program that are measured where its output does not tell them."""
 MOST_LISTED = 20
 """Values that one message spells out."""
 Complaint = tuple[str, tuple[str, ...]]
@@ -53,7 +55,7 @@ def complaints_about(space: SearchSpace, known_base: bool, whole: bool) -> Itera
     whole:       whether no part was dropped for other complaints; else no part is reported as missing
     Raises graphlib.CycleError if the `when` of parameters refer to each other in a circle.
     """
-    yield from _about_names(space)
+    yield from _about_names(space, known_base)
     oversized = list(complaints_about_size(space))
     yield from oversized
     yield from _about_seeds(space)
@@ -67,25 +69,28 @@ def complaints_about(space: SearchSpace, known_base: bool, whole: bool) -> Itera
     if whole:
         yield from _about_emptiness(space)
     for key in space.parameters:
-        yield from _about_key(key, space.parameters[key])
+        yield from _about_key(space, key, space.parameters[key])
     if known_base and not when and not oversized:
         faults = list(_about_recipes(space, whole))
         faults += [] if faults else _about_text(space)
         yield from faults or _about_rungs(space)
 
 
-def _about_names(space: SearchSpace) -> Iterator[Complaint]:
+def _about_names(space: SearchSpace, known_base: bool) -> Iterator[Complaint]:
     if not re.fullmatch(NAME_PATTERN, space.name):
         yield f"name = {space.name!r} must be letters, digits, '.', '_' or '-': it names a folder", ("name",)
-    if space.metric.name not in COLUMNS:
-        yield f"metric.name = {space.metric.name!r} {_no_column(space.metric.name)}", ("metric", "name")
+    known = (*space.program.metrics, *LIMITED) if space.program else COLUMNS
+    if space.program and not known_base:
+        return
+    if space.metric.name not in known:
+        yield f"metric.name = {space.metric.name!r} {_no_column(space.metric.name, known)}", ("metric", "name")
     for name in space.constraints:
-        if name not in COLUMNS:
-            yield f"constraints.{name} {_no_column(name)}", ("constraints", name)
+        if name not in known:
+            yield f"constraints.{name} {_no_column(name, known)}", ("constraints", name)
 
 
-def _no_column(name: str) -> str:
-    return f"is no column of the table{did_you_mean(name, COLUMNS)}; known: {', '.join(COLUMNS)}"
+def _no_column(name: str, known: Sequence[str]) -> str:
+    return f"is no column of the table{did_you_mean(name, known)}; known: {', '.join(known)}"
 
 
 def _about_seeds(space: SearchSpace) -> Iterator[Complaint]:
@@ -102,7 +107,7 @@ def _about_seeds(space: SearchSpace) -> Iterator[Complaint]:
 
 
 def _about_emptiness(space: SearchSpace) -> Iterator[Complaint]:
-    known_keys = all(key in FIELDS for key in space.compare.baseline)
+    known_keys = all(is_key(space, key) for key in space.compare.baseline)
     if known_keys and len(space.seeds) == 1 and not space.swept_keys:
         yield (
             "nothing varies: no key takes two values and there is one seed; add values under parameters, or seeds",
@@ -112,9 +117,9 @@ def _about_emptiness(space: SearchSpace) -> Iterator[Complaint]:
 
 def _about_baseline(space: SearchSpace, known_base: bool) -> Iterator[Complaint]:
     path = ("compare", "baseline")
-    unknown = [key for key in space.compare.baseline if key not in FIELDS or key == "seed"]
+    unknown = [key for key in space.compare.baseline if not is_key(space, key) or key == "seed"]
     for key in unknown:
-        what = "seed: the baseline runs on the same seeds" if key == "seed" else unknown_key(key)
+        what = "seed: the baseline runs on the same seeds" if key == "seed" else _unknown(space, key)
         yield f"compare.baseline: {what}", (*path, key)
     if not known_base or unknown:
         return
@@ -123,6 +128,8 @@ def _about_baseline(space: SearchSpace, known_base: bool) -> Iterator[Complaint]
     except RecipeError as error:
         for line in error.problems:
             yield f"compare.baseline: {line}", (*path, line.split(" ")[0])
+        return
+    if not isinstance(recipe, Recipe):
         return
     for key in space.compare.baseline:
         if switch := disabled_by(recipe, key):
@@ -135,8 +142,8 @@ def _about_when(space: SearchSpace) -> Iterator[Complaint]:
     for key, item in space.parameters.items():
         path = ("parameters", key, "when")
         for other, wanted in item.when.items():
-            if other not in FIELDS:
-                yield f"parameters.{key}: when: {unknown_key(other)}", (*path, other)
+            if not is_key(space, other):
+                yield f"parameters.{key}: when: {_unknown(space, other)}", (*path, other)
                 continue
             taken = _values_taken(space, other)
             if taken is not None and not any(
@@ -209,7 +216,7 @@ def _about_speed(space: SearchSpace) -> Iterator[Complaint]:
 def _about_stopping(space: SearchSpace) -> Iterator[Complaint]:
     if space.stopping is None:
         return
-    if not space.swept_keys and all(key in FIELDS for key in space.compare.baseline):
+    if not space.swept_keys and all(is_key(space, key) for key in space.compare.baseline):
         yield "stopping: there is no configuration beside the baseline; add values under parameters", ("stopping",)
     if space.race is not None:
         yield from _about_race(space, space.race)
@@ -244,6 +251,9 @@ def _about_rungs(space: SearchSpace) -> Iterator[Complaint]:
     if not isinstance(space.stopping, Rungs):
         return
     path = ("stopping", "rungs")
+    if space.program:
+        yield "stopping: nothing is known of shorter schedules of a program; leave it out, or {rule: race}", path
+        return
     for name in {space.metric.name, *space.constraints} & set(DIAGNOSED):
         yield f"stopping: short runs leave out the diagnosis that measures {name}; judge by val_bpb", path
     for rung in space.stopping.rungs:
@@ -265,8 +275,8 @@ def _about_warm_start(space: SearchSpace) -> Iterator[Complaint]:
         yield f"warm_start names {name} twice", path
 
 
-def _about_key(key: str, item: Parameter) -> Iterator[Complaint]:
-    if not item.varies:
+def _about_key(space: SearchSpace, key: str, item: Parameter) -> Iterator[Complaint]:
+    if not item.varies or space.program:
         return
     if key in TEXT_KEYS:
         yield (
@@ -278,7 +288,21 @@ def _about_key(key: str, item: Parameter) -> Iterator[Complaint]:
         yield f"parameters.{key} changes no result: no stage reads it; give it one value", ("parameters", key)
 
 
+def is_key(space: SearchSpace, key: str) -> bool:
+    """Whether a dotted key names a field of the recipe, or a knob that the file gives the program."""
+    return key in FIELDS if space.program is None else key in space.parameters or key in space.program.values
+
+
+def _unknown(space: SearchSpace, key: str) -> str:
+    if space.program is None:
+        return unknown_key(key)
+    knobs = [*space.parameters, *space.program.values]
+    return f"{key} is no knob of this file{did_you_mean(key, knobs)}; name it under parameters or set"
+
+
 def _about_recipes(space: SearchSpace, whole: bool) -> Iterator[Complaint]:
+    if space.program:
+        return
     effective: set[str] = set()
     idle: dict[str, tuple[str, Any]] = {}
     undiagnosed: set[str] = set()
@@ -289,6 +313,7 @@ def _about_recipes(space: SearchSpace, whole: bool) -> Iterator[Complaint]:
             for line in error.problems:
                 yield _at_its_key(line, space.parameters)
             continue
+        assert isinstance(recipe, Recipe)
         for line in certain_failures(recipe):
             yield _at_its_key(line, space.parameters)
         on = "diagnose" in stages_of(recipe)  # fit_bytes too switches the stage on
@@ -312,10 +337,10 @@ def _about_recipes(space: SearchSpace, whole: bool) -> Iterator[Complaint]:
 def _about_text(space: SearchSpace) -> Iterator[Complaint]:
     """Configurations that score another text than the baseline: their scores cannot be compared."""
     named = [key for key in TEXT_KEYS if key in space.parameters or key in space.compare.baseline]
-    if not named:
+    if not named or not isinstance(space.base, Recipe):
         return
     baseline = with_values(space.base, space.compare.baseline, "compare.baseline")
-    others = [space.recipe(values) for values in _checked_values(space)]
+    others = [with_values(space.base, values, "parameters") for values in _checked_values(space)]
     for key in TEXT_KEYS:
         theirs = _text_part(baseline, key)
         mine = next((part for recipe in others if (part := _text_part(recipe, key)) != theirs), theirs)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.space.load_space import SpaceFile
+from orchestrator.space.program_keys import OWN_MARKS
+from orchestrator.space.wandb_words import LEFT_OUT
 from trainer.spec.field_index import FIELDS, FieldInfo
 
 
@@ -13,19 +15,24 @@ def schema_of_space() -> dict[str, Any]:
     schema = SpaceFile.model_json_schema()
     schema["title"] = "Search space"
     keys = [info for key, info in FIELDS.items() if key != "seed"]
-    schema["properties"]["parameters"] |= {
-        "properties": {info.key: _described(info) for info in keys},
-        "additionalProperties": {  # a name that is no dotted key opens a nested section
-            "type": "object",
-            "required": ["parameters"],
-            "additionalProperties": False,
-            "properties": {"parameters": {"type": "object"}},
-        },
+    nested = {  # a name that is no dotted key opens a nested section
+        "type": "object",
+        "required": ["parameters"],
+        "additionalProperties": False,
+        "properties": {"parameters": {"type": "object"}},
     }
-    schema["$defs"]["Compare"]["properties"]["baseline"] |= {
+    parameters = {"properties": {info.key: _described(info) for info in keys}, "additionalProperties": nested}
+    baseline = {
         "properties": {info.key: {"description": _sentence(info)} for info in keys},
         "additionalProperties": False,
     }
+    free = schema["properties"]["parameters"].pop("additionalProperties")
+    schema["if"] = {"anyOf": [{"required": [mark]} for mark in OWN_MARKS]}
+    schema["then"] = {"properties": {"parameters": {"additionalProperties": {"anyOf": [free, nested]}}}}
+    schema["else"] = {
+        "properties": {"parameters": parameters, "compare": {"properties": {"baseline": baseline}}},
+    }
+    _say_program(schema)
     seeds = schema["properties"]["seeds"]
     seeds["anyOf"] = [
         {"type": "array", "items": seeds.pop("items"), "minItems": 1, "uniqueItems": True},
@@ -33,6 +40,23 @@ def schema_of_space() -> dict[str, Any]:
     ]
     del seeds["type"]
     return schema
+
+
+def _say_program(schema: dict[str, Any]) -> None:
+    """The keys of a program stand at the top of the file, or together below `program`, which may be a path alone."""
+    keys = schema["$defs"]["ProgramKeys"]["properties"]
+    whole = schema["properties"]["program"]
+    whole["anyOf"] = [{"type": "string"}, {"$ref": "#/$defs/ProgramKeys"}]
+    whole.pop("default", None)
+    texts = {"anyOf": [{"type": "string"}, {"type": "array"}]}
+    source = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Source"}]}
+    for section in (keys, schema["$defs"]["StageKeys"]["properties"]):
+        for name in {"command", "files", "inherit", "reads", "leaves"} & set(section):
+            section[name] = texts | {"description": section[name].get("description", "")}
+        section["env"]["additionalProperties"] = {"type": ["string", "number", "boolean"]}
+    keys["metrics"]["additionalProperties"] = {"anyOf": [*source["anyOf"], {"type": "array", "items": source}]}
+    schema["properties"] |= {name: key for name, key in keys.items() if name != "script"}
+    schema["properties"] |= {name: {"description": why} for name, why in LEFT_OUT.items()}
 
 
 def _described(info: FieldInfo) -> dict[str, Any]:

@@ -18,7 +18,17 @@ from pydantic import Field as PydanticField
 
 from orchestrator.space.checks import complaints_about
 from orchestrator.space.key_kind import complaint_of_kind, of_kind
+from orchestrator.space.load_program import (
+    load_program,
+    of_free_kind,
+    remarks_about,
+    resolved_keys,
+    terms_of_program,
+    unknown_program,
+    without_left_out,
+)
 from orchestrator.space.parameter import Parameter, reads_as_number
+from orchestrator.space.program_keys import ProgramKeys, gathered, keys_below, runs_program
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.space.sections import (
     Compare,
@@ -36,6 +46,7 @@ from orchestrator.space.wandb_words import refused_keys, without
 from trainer.spec.errors import ProblemsError, RecipeError, did_you_mean
 from trainer.spec.field_index import FIELDS
 from trainer.spec.load import load_preset
+from trainer.spec.program import Program
 from trainer.spec.recipe import Recipe, Section
 from trainer.spec.yaml_text import YamlText, read_text
 
@@ -84,6 +95,9 @@ class SpaceFile(Section):
     {rule: asha} or {rule: median}: after short schedules, if they are shown to rank like full ones."""
     warm_start: Annotated[tuple[str, ...], BeforeValidator(listed)] = ()
     """Earlier sweeps of the same store whose finished configurations an adaptive search starts from."""
+    program: ProgramKeys | None = None
+    """A program of your own, in place of `preset`: the path of a script, whose other keys stand beside it at the top of
+    the file, or all of them together here. `parameters` then name its knobs, freely: docs/own_program.md."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +113,8 @@ class Places:
         if path and path[0] in self.flags:
             return f" ({self.flags[str(path[0])]})"
         full = tuple(path)
+        if len(full) > 1 and full[0] == "program" and not isinstance(self.text.value.get("program"), dict):
+            full = ("program", *full[2:]) if full[1] == "script" else full[1:]
         if len(full) > 1 and full[0] == "parameters":
             full = (*self.parameter_paths.get(str(full[1]), full[:2]), *full[2:])
         place = self.text.where(full)
@@ -131,10 +147,18 @@ def load_space(
     if preset is None:
         file = file.model_copy(update={"preset": _beside(Path(path), file.preset)})
     changes = {**file.set, **(overrides or {})}
-    base = _base(file, dict(overrides or {}), places, problems)
-    parameters = _known_parameters(file, places, problems)
+    base: Recipe | Program | None
+    if file.program is not None:
+        parameters = {key: of_free_kind(item) for key, item in file.parameters.items()}
+        base, faults = load_program(file.program, Path(path), file.metric.name, parameters, changes, file.preset)
+        problems += [line + places.where(at) for line, at in faults]
+    elif runs_program(text.value):
+        base, parameters = None, dict(file.parameters)  # its keys are refused
+    else:
+        base = _base(file, dict(overrides or {}), places, problems)
+        parameters = _known_parameters(file, places, problems)
     whole = not dropped and len(parameters) == len(file.parameters)
-    space = _resolved(file, Path(path), parameters, base, changes)
+    space = _resolved(file, Path(path), parameters, base, changes, text.value)
     try:
         problems += [line + places.where(at) for line, at in complaints_about(space, base is not None, whole)]
     except CycleError as error:
@@ -171,7 +195,10 @@ def _flattened(text: YamlText) -> tuple[dict[str, Any], dict[str, tuple[str, ...
     if odd := [key for key in text.value if not isinstance(key, str)]:
         raise SpaceError(text.source, [f"{key!r} is no key: keys are words ({text.where((key,))})" for key in odd])
     problems, tree = [], text.value
-    for path, complaint in refused_keys(text.value):
+    if runs_program(tree):
+        tree, twice = gathered(without_left_out(tree))
+        problems += [f"{complaint} ({text.where(path)})" for path, complaint in twice]
+    for path, complaint in refused_keys(tree):
         problems.append(f"{complaint} ({text.where(path)})")
         tree = without(tree, path)
     paths: dict[str, tuple[str, ...]] = {}
@@ -257,7 +284,7 @@ def _joined(key: str, line: str) -> str:
     """'compare' and 'alpha = 3 must' read 'compare.alpha = 3 must'; blocks that carry a name are set apart by ': '."""
     if line.startswith("= "):
         return f"{key} {line}"
-    return f"{key}: {line}" if key.startswith(("parameters.", "constraints.")) else f"{key}.{line}"
+    return f"{key}: {line}" if key.startswith(("parameters.", "constraints.", "program")) else f"{key}.{line}"
 
 
 def _nearest(loc: Sequence[str | int], place: Sequence[str | int]) -> str:
@@ -271,6 +298,9 @@ def _nearest(loc: Sequence[str | int], place: Sequence[str | int]) -> str:
     if len(loc) > 3 and tuple(loc[:2]) == ("compare", "subject_to"):
         known = list(Condition.model_fields)
         return f"{did_you_mean(str(loc[-1]), known)}; known: {', '.join(known)}"
+    if loc[0] == "program":
+        known = keys_below(loc[1:])
+        return f"{did_you_mean(str(loc[-1]), known)}; known: {', '.join(known)}"
     nested: dict[str, type[Section]] = {"parameters": Parameter, "constraints": Limit}
     model = SpaceFile if len(loc) == 1 else sections.get(str(loc[0])) or nested[str(loc[0])]
     if model is SpaceFile and str(loc[0]) in FIELDS:
@@ -281,7 +311,8 @@ def _nearest(loc: Sequence[str | int], place: Sequence[str | int]) -> str:
         if model is Parameter and not did_you_mean(str(loc[-1]), known)
         else ""
     )
-    return f"{did_you_mean(str(loc[-1]), known)}{below}; known: {', '.join(known)}"
+    near = did_you_mean(str(loc[-1]), [*known, *(keys_below(loc) if model is SpaceFile else ())])
+    return f"{near}{below}; known: {', '.join(known)}"
 
 
 def _beside(path: Path, preset: str | None) -> str | None:
@@ -340,22 +371,35 @@ def _complaint_about_key(key: str, item: Parameter) -> Iterator[str]:
 
 
 def _resolved(
-    file: SpaceFile, path: Path, parameters: dict[str, Parameter], base: Recipe | None, overrides: dict[str, Any]
+    file: SpaceFile,
+    path: Path,
+    parameters: dict[str, Parameter],
+    base: Recipe | Program | None,
+    overrides: dict[str, Any],
+    tree: Mapping[str, Any],
 ) -> SearchSpace:
     finite = all(item.choices is not None for item in parameters.values())
     method: Any = {"bayes": "tpe", None: "grid" if finite else "tpe"}.get(file.method, file.method)
+    if isinstance(base, Program) and file.program is not None:
+        remarks, run_cap = remarks_about(tree, finite, file.method, file.run_cap)
+        compare, preset = terms_of_program(file.compare, file.metric, base), f"program {base.name}"
+        keys = resolved_keys(file.program, base)
+    else:
+        remarks, run_cap, compare, preset, keys = (), file.run_cap, file.compare, file.preset or "", {}
     return SearchSpace(
         name=file.name or path.stem,
         description=file.description,
-        preset=file.preset or "",
+        preset=preset,
+        program_keys=keys,
+        remarks=remarks,
         overrides=overrides,
-        base=base or load_preset("tiny").recipe,
+        base=base or (unknown_program(file.metric.name) if runs_program(tree) else load_preset("tiny").recipe),
         method=method,
         metric=file.metric,
         parameters=parameters,
         seeds=file.seeds,
-        run_cap=file.run_cap,
-        compare=file.compare,
+        run_cap=run_cap,
+        compare=compare,
         constraints=file.constraints,
         budget=file.budget,
         stopping=file.stopping,

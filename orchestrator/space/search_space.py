@@ -20,12 +20,15 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from orchestrator.space.parameter import Parameter
 from orchestrator.space.sections import Compare, Guard, Limit, Metric, Race, Rungs, Spending
-from results.rows.ranking import Ranking
+from results.rows.columns import COLUMN_TYPES
+from results.rows.ranking import Measure, Ranking, unit_of
 from results.verdicts.attempts import Tested
 from trainer.spec.field_index import flat, value_at
 from trainer.spec.fingerprint import digest
 from trainer.spec.load import assigned, with_values
-from trainer.spec.recipe import Recipe, Section
+from trainer.spec.program import Program
+from trainer.spec.recipe import Section
+from trainer.spec.runnable import Runnable
 
 MOST_COUNTED = 100_000
 """Finite spaces are counted up to here; larger ones count as infinite."""
@@ -43,11 +46,15 @@ class SearchSpace(Section):
     description: str = ""
     """The question that the sweep answers, in a sentence."""
     preset: str
-    """The recipe that the parameters change."""
+    """The recipe that the parameters change; 'program NAME' where they change a program's knobs."""
     overrides: Mapping[str, Any] = {}
     """Keys of the preset changed by `set:` in the file and by `--set`."""
-    base: Recipe
-    """Preset and overrides, resolved."""
+    base: Runnable
+    """Preset and overrides, resolved; or the program with the knobs that do not vary."""
+    program_keys: Mapping[str, Any] = {}
+    """What the file says of its program, with the paths resolved; empty where it runs our trainer."""
+    remarks: tuple[str, ...] = ()
+    """What the file says that is left out, and what was taken where it says nothing."""
     method: Literal["grid", "random", "tpe", "cmaes", "gp"]
     """How configurations are chosen."""
     metric: Metric = Metric()
@@ -77,9 +84,27 @@ class SearchSpace(Section):
         return self.model_copy(update={"budget": changed})
 
     @property
+    def program(self) -> Program | None:
+        """The program that is run, or None where it is our trainer."""
+        return self.base if isinstance(self.base, Program) else None
+
+    @property
+    def itself(self) -> str:
+        """What the baseline is where it changes nothing."""
+        return "the program with its own defaults" if self.program else "the preset itself"
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Numbers that the program tells and that are none of our columns."""
+        told = self.program.metrics if self.program else ()
+        return tuple(name for name in told if name not in COLUMN_TYPES)
+
+    @property
     def notes(self) -> tuple[str, ...]:
-        """What the file's distributions come to where a reader may not expect it."""
-        return tuple(f"parameters.{key}: {item}: {item.note}" for key, item in self.parameters.items() if item.note)
+        """What the file's distributions come to where a reader may not expect it, and what of it was left out."""
+        return self.remarks + tuple(
+            f"parameters.{key}: {item}: {item.note}" for key, item in self.parameters.items() if item.note
+        )
 
     @property
     def race(self) -> Race | None:
@@ -130,6 +155,14 @@ class SearchSpace(Section):
             seeds=self.seeds,
             enough=enough or {},
         )
+
+    @property
+    def measure(self) -> Measure:
+        """The number that the verdicts are about: of our trainer the score, of a program its metric."""
+        if self.program is None:
+            return Measure()
+        name = self.metric.name
+        return Measure(name, unit_of(name) or name, self.metric.goal == "maximize")
 
     @cached_property
     def ordered(self) -> tuple[tuple[str, Parameter], ...]:
@@ -184,8 +217,11 @@ class SearchSpace(Section):
         drawn = (next(self.combinations(lambda item: [dice.choice(item.probes)])) for _ in range(MOST_PROBES))
         return list({digest(values): values for values in drawn}.values())
 
-    def recipe(self, values: Mapping[str, Any], seed: int | None = None) -> Recipe:
-        """The recipe of a configuration, with a run's seed. Raises RecipeError if no recipe accepts the values."""
+    def recipe(self, values: Mapping[str, Any], seed: int | None = None) -> Runnable:
+        """The recipe, or the program, of a configuration, with a run's seed.
+
+        Raises RecipeError if no recipe accepts the values.
+        """
         seeded = {} if seed is None else {"seed": seed}
         return with_values(self.base, {**values, **seeded}, f"sweep {self.name}")
 
@@ -257,13 +293,14 @@ class SearchSpace(Section):
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.description}" if self.description else self.name]
-        lines.append(f"  preset {self.preset}, {self.method}, {_how_many(self)}, seeds {list(self.seeds)}")
+        what = self.preset if self.program else f"preset {self.preset}"
+        lines.append(f"  {what}, {self.method}, {_how_many(self)}, seeds {list(self.seeds)}")
         if self.overrides:
             lines.append(f"  with {assigned(self.overrides)}")
         for key, item in self.parameters.items():
             when = " and ".join(f"{other} is {wanted}" for other, wanted in item.when.items())
             lines.append(f"  {key}: {item}" + (f"  when {when}" if when else ""))
-        baseline = assigned(self.compare.baseline) or "the preset itself"
+        baseline = assigned(self.compare.baseline) or self.itself
         lines.append(f"  against {baseline}, judged by {self.metric.name} ({self.metric.goal})")
         return "\n".join(lines)
 

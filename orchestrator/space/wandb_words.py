@@ -11,8 +11,6 @@ from typing import Any
 LAUNCH = "a sweep here runs recipes on its own slots, not W&B Launch jobs; remove it: preset: tiny names the recipe"
 CUSTOM = "a search here is one of grid, random, tpe, cmaes, gp; remove it and write method: tpe"
 REFUSED: Mapping[str, str] = {
-    "program": "a sweep here runs recipes, not programs; remove it and name the recipe: preset: tiny",
-    "command": "a sweep here runs recipes, not commands; remove it and name the recipe: preset: tiny",
     "early_terminate": "runs are not cut short: a cooldown decides at the end; prune configurations after short "
     "schedules instead, stopping: {rule: asha} or {rule: median}, or between seeds, stopping: {rule: race}",
     "project": "where results are shown is no part of a search space; remove it and start with --wandb PROJECT",
@@ -27,6 +25,12 @@ REFUSED: Mapping[str, str] = {
     "kind": "the file is always a sweep; remove it",
 }
 """Top-level keys."""
+LEFT_OUT: Mapping[str, str] = {
+    "early_terminate": "left out: the runs of a program are not cut short, all of them end in a score",
+    "project": "left out; start with --wandb PROJECT to have the runs there too",
+    "entity": "left out; W&B reads WANDB_ENTITY",
+}
+"""Top-level keys of a W&B file with a program that say nothing about its runs: named, and left out."""
 REFUSED_OF_METRIC: Mapping[str, str] = {
     "target": "a sweep runs all of its configurations, so that its verdict keeps its error rate; remove it and limit "
     "them, run_cap: 20",

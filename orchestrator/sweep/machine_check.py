@@ -289,8 +289,10 @@ def speed_of(record: Record) -> float | None:
 
 
 def _preset_speed(record: Record, expected: Expected | None) -> tuple[float, str] | None:
+    if expected is None:
+        return None
     recipe = Recipe.model_validate(dict(record.recipe))
-    if expected is None or expected.stage_s(recipe, "train") is None:
+    if expected.stage_s(recipe, "train") is None:
         return None
     return expected.tokens_per_s, f"what {record.preset} declares for {expected.hardware}"
 

@@ -27,9 +27,10 @@ def read_plan(sweep_folder: Path) -> list[dict[str, Any]] | None:
 
 
 def preflight_words(sweep: Sweep) -> str:
-    """The report's sentence on the liveness check; empty if its file is missing or cannot be read."""
+    """The report's sentence on the liveness check; empty if its file is missing or cannot be read, and of a program,
+    of whose switches nothing is known."""
     skipped = _preflight(sweep).get("skipped")
-    if skipped is None:
+    if skipped is None or sweep.space.program:
         return ""
     return "not checked (--no-check)" if skipped else "every switch was shown to act before the first run"
 

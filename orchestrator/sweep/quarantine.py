@@ -23,6 +23,7 @@ from results.rows.machines import events_of, quarantined_by
 from trainer.data.corpus import shard_facts
 from trainer.spec.environment import machine_facts
 from trainer.spec.errors import DataError, UserError, did_you_mean
+from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record, now
 from trainer.spec.stage_times import Expected
 from trainer.store.atomic_write import write_synced
@@ -63,8 +64,9 @@ class Quarantine:
 
     def _driver_facts(self) -> dict[str, str]:
         """Facts of this process: versions and text, but no GPU and no attention back end."""
+        base = self._sweep.space.base
         with contextlib.suppress(DataError):
-            return machine_facts() | shard_facts(self._sweep.space.base.data)
+            return machine_facts() | (shard_facts(base.data) if isinstance(base, Recipe) else {})
         return machine_facts()
 
     def _set_aside(self, item: SetAside) -> None:

@@ -14,7 +14,7 @@ def text_complaint(sweep: Sweep) -> str:
     All runs of a sweep share their text, so one record is enough. The number of ranks does not matter.
     """
     record = next((record for record in sweep.records().values() if "val_text" in record.stages), None)
-    if record is None:
+    if record is None or sweep.space.program:
         return ""
     fingerprints = fingerprints_of(Recipe.model_validate(dict(record.recipe)), record.num_ranks)
     return next(

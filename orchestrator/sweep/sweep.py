@@ -342,8 +342,13 @@ def _blocks_of(store: Path, space: SearchSpace) -> dict[str, str]:
 
 
 def _as_yaml(space: SearchSpace) -> bytes:
-    plain: dict[str, Any] = space.model_dump(mode="json", exclude={"base", "overrides"}, exclude_none=True)
-    if space.overrides:
+    ours = {"base", "overrides", "program_keys", "remarks"}
+    plain: dict[str, Any] = space.model_dump(mode="json", exclude=ours, exclude_none=True)
+    if space.program:
+        keys = space.model_dump(mode="json")["program_keys"]
+        plain = {key: value for key, value in plain.items() if key != "preset"}
+        plain["program"] = keys | {"set": {**keys.get("set", {}), **space.overrides}}
+    elif space.overrides:
         plain["set"] = dict(space.overrides)
     text = io.StringIO()
     YAML(typ="safe", pure=True).dump(plain, text)

@@ -48,7 +48,9 @@ def _trainings(sweep: SweepResults) -> pd.DataFrame:
     """One row per distinct training of the table, with the group of configurations that share it, best first."""
     outcomes = sweep.outcomes
     order = {config: place for place, config in enumerate(sweep.table["config"])} | {sweep.baseline: -1}
-    trained = outcomes[(outcomes["stage"] == "train") & outcomes["config"].isin(list(order))]  # short runs are in none
+    trained = outcomes[
+        (outcomes["stage"] == sweep.curve_stage) & outcomes["config"].isin(list(order))
+    ]  # short runs are in none
     trained = trained.assign(place=trained["config"].map(order)).sort_values(["place", "seed"], kind="stable")
     sharing = {
         fingerprint: tuple(dict.fromkeys(configs)) for fingerprint, configs in trained.groupby("fingerprint")["config"]

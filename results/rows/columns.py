@@ -51,11 +51,16 @@ token. `val_bpb` is the headline; `val_tokens`, `val_bytes` and `val_documents` 
 that of the stage behind it, `artifact` that of the counted bytes."""
 
 COLUMNS = tuple(COLUMN_TYPES)
+MEASURED = "measured"
+"""Key of a table's attributes: its columns that hold numbers of a program, beside ours and the swept keys."""
 SCORED_TEXT = ("val_tokens", "val_bytes", "val_documents")
 """Size of the text behind the headline: targets scored, the bytes they stand for, documents with text."""
 LEADING = COLUMNS[: COLUMNS.index("status") + 1]
 
 
-def columns(swept_keys: Sequence[str]) -> tuple[str, ...]:
-    """All columns of a sweep in their order."""
-    return (*LEADING, *swept_keys, *COLUMNS[len(LEADING) :])
+def columns(swept_keys: Sequence[str], measured: Sequence[str] = ()) -> tuple[str, ...]:
+    """All columns of a sweep in their order.
+
+    measured:  numbers of a program that are none of our columns
+    """
+    return (*LEADING, *swept_keys, *measured, *COLUMNS[len(LEADING) :])

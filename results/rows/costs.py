@@ -34,7 +34,9 @@ def stage_facts(outcomes: pd.DataFrame, planned: Rows | None) -> pd.DataFrame:
     expected = {str(row["stage"]): row for row in planned or ()}
     rows = [_stage(str(name), runs, expected.get(str(name))) for name, runs in outcomes.groupby("stage")]
     facts = pd.DataFrame(rows, columns=list(STAGE_COLUMNS))
-    place = {name: position for position, name in enumerate(STAGES)}
+    there = dict.fromkeys(outcomes["stage"])  # a program's stages stand in running order in each of its runs
+    names = STAGES if set(there) <= set(STAGES) else there
+    place = {name: position for position, name in enumerate(names)}
     return facts.sort_values("stage", key=lambda names: names.map(place)).reset_index(drop=True)
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pandas as pd
 from pydantic_core import from_json
 
-from results.rows.columns import COLUMN_TYPES, ColumnType, columns
+from results.rows.columns import COLUMN_TYPES, MEASURED, ColumnType, columns
 from results.rows.layout import DRIFTED, RUNS, SHORT
 from results.rows.row import Row, row_of
 from trainer.spec.errors import StoreError
@@ -26,16 +26,19 @@ OUTCOME_COLUMNS = ("run_id", "config", "seed", "stage", "fingerprint", "seconds"
 T = TypeVar("T")
 
 
-def read_rows(sweep_folder: Path, swept_keys: Sequence[str], config_order: Sequence[str] = ()) -> pd.DataFrame:
+def read_rows(
+    sweep_folder: Path, swept_keys: Sequence[str], config_order: Sequence[str] = (), measured: Sequence[str] = ()
+) -> pd.DataFrame:
     """One row per record in `sweep_folder`/runs, and one with status 'drifted' for each that was set aside.
 
     config_order:  configurations as they were asked; those it does not name follow by name. Seeds ascend.
+    measured:      numbers of a program that are none of our columns
     Raises StoreError when there is no such sweep; one without records yet is an empty table.
     """
     if not sweep_folder.is_dir():
         raise StoreError(f"{sweep_folder}: no such sweep; `orchestrator list` shows those there are")
     rows, unreadable = _gathered(sweep_folder, lambda record: row_of(record, sweep_folder.name, swept_keys), DRIFTED)
-    frame = frame_of(rows, swept_keys, config_order)
+    frame = frame_of(rows, swept_keys, config_order, measured)
     frame.attrs["unreadable"] = unreadable
     return frame
 
@@ -84,11 +87,17 @@ def _record_files(folder: Path) -> list[str]:
         return sorted(entry.path for entry in entries if entry.name.endswith(".json"))
 
 
-def frame_of(rows: Sequence[Row], swept_keys: Sequence[str], config_order: Sequence[str] = ()) -> pd.DataFrame:
+def frame_of(
+    rows: Sequence[Row], swept_keys: Sequence[str], config_order: Sequence[str] = (), measured: Sequence[str] = ()
+) -> pd.DataFrame:
     """Rows as a table with the types of their columns, in the order of `read_rows`."""
     place = {config: position for position, config in enumerate(config_order)}
     ordered = sorted(rows, key=lambda row: (place.get(row["config"], len(place)), row["config"], row["seed"]))
-    return pd.DataFrame({name: _column(ordered, name) for name in columns(swept_keys)})
+    cells = {name: _column(ordered, name) for name in columns(swept_keys)}
+    cells |= {name: pd.Series([row.get(name) for row in ordered], dtype="float64") for name in measured}
+    frame = pd.DataFrame({name: cells[name] for name in columns(swept_keys, measured)})
+    frame.attrs[MEASURED] = tuple(measured)
+    return frame
 
 
 def _column(rows: Sequence[Row], name: str) -> pd.Series[Any]:

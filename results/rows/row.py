@@ -10,10 +10,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from results.rows.columns import columns
+from results.rows.columns import COLUMN_TYPES, columns
 from trainer.spec.budget import total_bytes
 from trainer.spec.field_index import disabled_by, value_at
 from trainer.spec.record import split_run_id
+from trainer.spec.runnable import is_program
 
 Status = Literal["planned", "running", "done", "failed", "stopped", "drifted"]
 Row = dict[str, Any]
@@ -27,12 +28,15 @@ def row_of(record: Mapping[str, Any], sweep: str, swept_keys: Sequence[str]) -> 
     Scores are empty unless the run is done: what a failed run scored on the way is no result of its configuration.
     Raises KeyError, TypeError or ValueError when the record lacks what every record of a sweep has.
     """
-    metrics = {stage: outcome["metrics"] for stage, outcome in record["stages"].items()}
-    headline = metrics.get(record["headline"], {})
     recipe = record["recipe"]
     swept_values = {key: None if disabled_by(recipe, key) else _chosen(value_at(recipe, key)) for key in swept_keys}
+    unfinished = unfinished_row(sweep, *split_run_id(record["run_id"]), record["status"], swept_values)
+    if is_program(recipe):
+        return unfinished | _of_program(record)
+    metrics = {stage: outcome["metrics"] for stage, outcome in record["stages"].items()}
+    headline = metrics.get(record["headline"], {})
     filled: Row = {
-        **unfinished_row(sweep, *split_run_id(record["run_id"]), record["status"], swept_values),
+        **unfinished,
         **_of_training(metrics.get("train", {})),
         **_of_artifact(metrics.get("export", {})),
         **{name: record.get(name) for name in ("within_budget", "commit", "started_at", "hardware", "versions")},
@@ -50,6 +54,45 @@ def row_of(record: Mapping[str, Any], sweep: str, swept_keys: Sequence[str]) -> 
     if record["status"] == "done":
         filled |= _scores(metrics, headline)
     return filled
+
+
+def _of_program(record: Mapping[str, Any]) -> Row:
+    """What a program told: every number that it was read, under its name, whether or not it is one of our columns.
+
+    Nobody audits the evaluation of a program: `legal` is what its user says it is, so it excludes nobody.
+    """
+    told = {name: value for outcome in record["stages"].values() for name, value in outcome["metrics"].items()}
+    done = record["status"] == "done"
+    numbers = {
+        name: int(value) if COLUMN_TYPES.get(name) == "integer" else value
+        for name, value in told.items()
+        if isinstance(value, int | float) and COLUMN_TYPES.get(name, "number") in ("integer", "number")
+    }
+    scores = ("val_bpb", "val_loss", record["recipe"]["headline"])
+    kept = numbers if done else {name: value for name, value in numbers.items() if name not in scores}
+    limited, names = told.get("limited_file_bytes"), record["recipe"]["stages"]
+    return {
+        **({} if limited is None else {"model_bytes": limited}),
+        **({"eval_s": told["seconds"]} if len(names) > 1 and "seconds" in told else {}),
+        **kept,
+        **{name: record.get(name) for name in ("within_budget", "commit", "started_at", "hardware", "versions")},
+        "legal": True if done else None,
+        "fingerprint": _fingerprint(record, record["headline"]),
+        "artifact": _fingerprint(record, names[-2]["name"]) if len(names) > 1 else None,
+        "error": record["error"],
+        "stages_run": " ".join(record["stages_run"]),
+    }
+
+
+LOG_LINES = "\n  | "
+"""What stands before the end of a program's log in an error."""
+
+
+def short_error(error: str) -> str:
+    """An error in a line: of a traceback the last one, of a program's failure what stands before its log."""
+    if LOG_LINES in error or not error:
+        return error.partition("\n")[0]
+    return error.splitlines()[-1]
 
 
 def unfinished_row(sweep: str, config: str, seed: int, status: Status, swept_values: Mapping[str, Any]) -> Row:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results.rows.columns import COLUMNS
+from results.rows.columns import COLUMNS, MEASURED
 from results.rows.intervals import half_interval
 from results.rows.ranking import CONDITIONS, Breach, Ranking
 
@@ -42,7 +42,7 @@ def is_finished(frame: pd.DataFrame, metric: str = "val_bpb") -> pd.Series[bool]
 
 def swept_keys_of(frame: pd.DataFrame) -> list[str]:
     """The columns of a table of rows that are dotted keys of this sweep."""
-    return [name for name in frame.columns if name not in COLUMNS]
+    return [name for name in frame.columns if name not in COLUMNS and name not in frame.attrs.get(MEASURED, ())]
 
 
 def per_configuration(frame: pd.DataFrame, ranking: Ranking = BY_SCORE) -> pd.DataFrame:

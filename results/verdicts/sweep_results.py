@@ -75,6 +75,8 @@ class SweepResults:
     """One row per machine, as `read_machines` gives it."""
     by_the_clock: bool = False
     """Whether training ends by the clock, so that results depend on the hardware."""
+    curve_stage: str = "train"
+    """The stage whose folder holds a learning curve."""
     curve_of: Callable[[str], bytes | None] = lambda fingerprint: None
     """The learning curve of a training by its fingerprint, as CSV; None where it is gone."""
     example: Mapping[str, Any] | None = None

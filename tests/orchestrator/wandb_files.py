@@ -188,8 +188,8 @@ FORMS = {
     "no recipe key": lambda dice: ("learning_rate", {"value": 0.1}, "learning_rate is no recipe key"),
 }
 EXTRAS = {
-    "program": ("train.py", "program: a sweep here runs recipes"),
-    "command": (["${env}", "${program}"], "command: a sweep here runs recipes"),
+    "program": ("train.py", "program = 'train.py': there is no such file"),
+    "command": (["${env}", "${program}"], "command: ${program} needs the script"),
     "project": ("mine", "start with --wandb PROJECT"),
     "entity": ("me", "set WANDB_ENTITY"),
     "controller": ({"type": "local"}, "chosen by the command that runs the sweep"),

@@ -10,19 +10,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainer.spec.errors import RecipeError
+from trainer.spec.program import Program
 from trainer.spec.recipe import Recipe
+from trainer.spec.runnable import Runnable
 from trainer.spec.schedule import multiplier, takes_snapshot, used_fraction
 
 MOST_SCANNED = 1_000_000
 """Steps that are looked at, from the last one backwards."""
 
 
-def certain_failures(recipe: Recipe) -> list[str]:
-    """A line for each part of the recipe whose run is certain to fail, or that is certain to do nothing."""
+def certain_failures(recipe: Runnable) -> list[str]:
+    """A line for each part of the recipe whose run is certain to fail, or that is certain to do nothing.
+
+    Nothing is known of a program before it runs.
+    """
+    if isinstance(recipe, Program):
+        return []
     return [*_no_snapshot(recipe), *_no_late_qat(recipe), *_no_recurrence(recipe)]
 
 
-def refuse_certain_failure(recipe: Recipe, source: str) -> None:
+def refuse_certain_failure(recipe: Runnable, source: str) -> None:
     """Raises RecipeError if a run of the recipe is certain to fail."""
     if problems := certain_failures(recipe):
         raise RecipeError(source, problems)

@@ -76,3 +76,7 @@ def did_you_mean(unknown: str, known: Iterable[str]) -> str:
         leaf = unknown.lower().rsplit(".", 1)[-1]
         near = [low for low in by_lower if low.rsplit(".", 1)[-1] == leaf][:1]
     return f"; did you mean '{by_lower[near[0]]}'?" if near else ""
+
+
+class Interrupted(Exception):
+    """A run was asked to stop; it leaves no record and is resumed later. No error of anybody."""

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from trainer.spec.program import Program
 from trainer.spec.recipe import Recipe
+from trainer.spec.runnable import Runnable, is_program
 from trainer.spec.section import Knob, Section
 
 
@@ -86,21 +88,35 @@ def fields_matching(asked: str) -> list[str]:
     return next((found for test in tests if (found := [key for key in FIELDS if test(key)])), [])
 
 
-def value_at(recipe: Recipe | Mapping[str, Any], key: str) -> Any:
-    """The value of a dotted key, e.g. `value_at(recipe, 'optimizer.muon.lr')`, of a recipe or of nested mappings."""
+def value_at(recipe: Runnable | Mapping[str, Any], key: str) -> Any:
+    """The value of a dotted key, e.g. `value_at(recipe, 'optimizer.muon.lr')`, of a recipe or of nested mappings.
+
+    Of a program: the value of that knob, or None where the program has its own default.
+    """
+    if isinstance(recipe, Program):
+        return recipe.seed if key == "seed" else recipe.values.get(key)
+    if isinstance(recipe, Mapping) and is_program(recipe):
+        return recipe["seed"] if key == "seed" else recipe["values"].get(key)
     node: Any = recipe
     for part in key.split("."):
         node = node[part] if isinstance(node, Mapping) else getattr(node, part)
     return node
 
 
-def flat(recipe: Recipe) -> dict[str, Any]:
-    """All values by dotted key, in the order of the recipe's declaration."""
+def flat(recipe: Runnable) -> dict[str, Any]:
+    """All values by dotted key, in the order of the recipe's declaration; of a program its knobs and its parts."""
+    if isinstance(recipe, Program):
+        return recipe.flat()
     return {key: value_at(recipe, key) for key in FIELDS}
 
 
-def disabled_by(recipe: Recipe | Mapping[str, Any], key: str) -> tuple[str, Any] | None:
-    """The switch and its value that take all effect from `key`, or None while it has an effect."""
+def disabled_by(recipe: Runnable | Mapping[str, Any], key: str) -> tuple[str, Any] | None:
+    """The switch and its value that take all effect from `key`, or None while it has an effect.
+
+    Nothing is known of the switches of a program.
+    """
+    if isinstance(recipe, Program) or (isinstance(recipe, Mapping) and is_program(recipe)):
+        return None
     info = FIELDS[key]
     for switch, off in info.unless.items():
         if is_off(value := value_at(recipe, switch), off):

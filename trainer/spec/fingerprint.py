@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.spec.field_index import flat
+from trainer.spec.program import Program
 from trainer.spec.recipe import Recipe
+from trainer.spec.runnable import Runnable
 from trainer.spec.stage_table import STAGES, fields_read, stages_of
 
 
@@ -31,11 +33,13 @@ def digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def fingerprints(recipe: Recipe, texts: TextDigests, environment: str = "") -> dict[str, str]:
-    """Fingerprint of each stage that the recipe needs, in running order.
+def fingerprints(recipe: Runnable, texts: TextDigests, environment: str = "") -> dict[str, str]:
+    """Fingerprint of each stage that the recipe or program needs, in running order.
 
-    environment:  hardware, ranks and versions; hashed only if `budget.train_s` is set
+    environment:  hardware, ranks and versions; hashed only if `budget.train_s` is set, and for every program
     """
+    if isinstance(recipe, Program):
+        return recipe.fingerprints(environment)
     known: dict[str, str] = {}
     for name in stages_of(recipe):
         known[name] = _fingerprint(name, recipe, texts, environment, known)
@@ -59,11 +63,13 @@ def _fingerprint(name: str, recipe: Recipe, texts: TextDigests, environment: str
     return digest(content)
 
 
-def workload(recipe: Recipe, stage: str) -> str:
+def workload(recipe: Runnable, stage: str) -> str:
     """Hash of the sizes and choices that a stage's duration depends on; not of rates, seeds or settings of TTT.
 
     Two recipes of one workload take about equally long on one machine, so time estimates are made within a workload.
     """
+    if isinstance(recipe, Program):
+        return recipe.workload(stage)
     values = flat(recipe)
     sections = ("model.", "data.")
     read = fields_read(recipe, stage) | {key: value for key, value in values.items() if key.startswith(sections)}
@@ -75,8 +81,10 @@ def workload(recipe: Recipe, stage: str) -> str:
     return digest([stage, counted])
 
 
-def configuration_id(recipe: Recipe) -> str:
-    """Identity of a recipe without its seed, as sweeps use it for a configuration: 10 hex digits."""
+def configuration_id(recipe: Runnable) -> str:
+    """Identity of a recipe or program without its seed, as sweeps use it for a configuration: 10 hex digits."""
+    if isinstance(recipe, Program):
+        return recipe.identity()[:10]
     values = {key: value for name in stages_of(recipe) for key, value in fields_read(recipe, name).items()}
     values.pop("seed", None)
     return digest(values)[:10]

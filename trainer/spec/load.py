@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from pydantic import ValidationError
 
 from trainer.spec.errors import ProblemsError, RecipeError, did_you_mean
 from trainer.spec.field_index import FIELDS
 from trainer.spec.nano import SUFFIX, nano_values
+from trainer.spec.program import Program
 from trainer.spec.recipe import Recipe
+from trainer.spec.runnable import Runnable
 from trainer.spec.stage_times import Expected, read_expected
 from trainer.spec.yaml_text import YamlText, parse_value, read_text
 
@@ -83,8 +85,19 @@ def expected_of(preset: str) -> Expected | None:
         return None
 
 
-def with_values(recipe: Recipe, values: Mapping[str, Any], source: str) -> Recipe:
-    """The recipe with some dotted keys changed. Raises RecipeError naming every invalid value."""
+@overload
+def with_values(recipe: Recipe, values: Mapping[str, Any], source: str) -> Recipe: ...
+
+
+@overload
+def with_values(recipe: Program, values: Mapping[str, Any], source: str) -> Program: ...
+
+
+def with_values(recipe: Runnable, values: Mapping[str, Any], source: str) -> Runnable:
+    """The recipe with some dotted keys changed, or the program with some knobs. Raises RecipeError naming every invalid
+    value; a program's knobs take any."""
+    if isinstance(recipe, Program):
+        return recipe.with_knobs(values)
     tree = recipe.model_dump(mode="json")
     problems = _apply(tree, values, source)
     return _validate(tree, _no_file(source), problems, {})

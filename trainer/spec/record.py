@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trainer.spec.budget import check_artifact_bytes, check_eval_s, check_train_s
 from trainer.spec.errors import BudgetExceeded
-from trainer.spec.recipe import Recipe
+from trainer.spec.program import Program
+from trainer.spec.runnable import Runnable
 from trainer.spec.stage_table import headline_stage
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
@@ -85,8 +86,13 @@ def split_run_id(run_id: str) -> tuple[str, int]:
     return config, int(seed)
 
 
-def budget_complaint(recipe: Recipe, stages: Mapping[str, StageOutcome]) -> str:
-    """Which limit the run exceeded, or the empty string. These limits enter no fingerprint."""
+def budget_complaint(recipe: Runnable, stages: Mapping[str, StageOutcome]) -> str:
+    """Which limit the run exceeded, or the empty string. These limits enter no fingerprint.
+
+    A program's limits are looked at where it runs: `trainer.program.run_program`.
+    """
+    if isinstance(recipe, Program):
+        return ""
     try:
         if "export" in stages:
             exported = stages["export"].metrics

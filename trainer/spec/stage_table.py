@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.spec.field_index import FIELDS, disabled_by, value_at
+from trainer.spec.program import Program
 from trainer.spec.recipe import Recipe
+from trainer.spec.runnable import Runnable
 
 TOKENIZER_FILE = "tokenizer.model"
 """The SentencePiece model among the training text, and its usual name beside shards."""
@@ -55,12 +57,14 @@ STAGES: Mapping[str, Stage] = {
 }
 
 
-def stages_of(recipe: Recipe) -> list[str]:
-    """The stages this recipe needs, in the order they run.
+def stages_of(recipe: Runnable) -> list[str]:
+    """The stages this recipe or program needs, in the order they run.
 
     The score without test-time training is always computed; all TTT settings of one artifact share it. An artifact that
     is made to fit is diagnosed, for what that costs.
     """
+    if isinstance(recipe, Program):
+        return list(recipe.stage_names)
     names = ["train_text", "val_text", "train", "export", "evaluate"]
     if recipe.ttt.mode != "off":
         names.append("adapt")
@@ -69,8 +73,20 @@ def stages_of(recipe: Recipe) -> list[str]:
     return names
 
 
-def headline_stage(recipe: Recipe) -> str:
-    """The stage whose score is `val_bpb`."""
+def possible_stages(recipe: Runnable) -> tuple[str, ...]:
+    """Every stage that a configuration of this kind may need, in running order."""
+    return recipe.stage_names if isinstance(recipe, Program) else tuple(STAGES)
+
+
+def artifact_stage(recipe: Runnable) -> str | None:
+    """The stage whose result is scored: runs that share it are pairs. None where everything is one stage."""
+    return recipe.artifact_stage if isinstance(recipe, Program) else "export"
+
+
+def headline_stage(recipe: Runnable) -> str:
+    """The stage whose score is `val_bpb`; of a program the last one."""
+    if isinstance(recipe, Program):
+        return recipe.stage_names[-1]
     return "evaluate" if recipe.ttt.mode == "off" else "adapt"
 
 

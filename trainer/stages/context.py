@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainer.ranks import Ranks
+from trainer.spec.errors import Interrupted
 from trainer.spec.messages import Progress
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Metric, StageOutcome
@@ -16,10 +17,6 @@ from trainer.spec.stage_table import TOKENIZER_FILE
 from trainer.store.local import StageStore
 
 SNAPSHOT_EVERY_S = 60.0
-
-
-class Interrupted(Exception):
-    """The run was asked to stop; it leaves no record and is resumed later."""
 
 
 class RunContext:

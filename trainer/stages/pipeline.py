@@ -17,12 +17,13 @@ import torch
 from trainer.data.corpus import shard_facts
 from trainer.ranks import Ranks
 from trainer.spec.environment import machine_facts
-from trainer.spec.errors import BudgetExceeded, StoreError, StoreFull, UserError
+from trainer.spec.errors import BudgetExceeded, Interrupted, StoreError, StoreFull, UserError
 from trainer.spec.fingerprint import workload
 from trainer.spec.messages import Progress
+from trainer.spec.recipe import Recipe
 from trainer.spec.record import Metric, Record, StageOutcome, now
 from trainer.stages.adapt import adapt
-from trainer.stages.context import SNAPSHOT_EVERY_S, Interrupted, StageContext
+from trainer.stages.context import SNAPSHOT_EVERY_S, StageContext
 from trainer.stages.diagnose import diagnose
 from trainer.stages.evaluate import evaluate
 from trainer.stages.export import export
@@ -70,6 +71,7 @@ def run_pipeline(
         torch.set_num_threads(1)  # a fixed order of summation: results do not depend on the number of cores
     started_at = now()
     recipe = request.load_recipe()
+    assert isinstance(recipe, Recipe), "programs are run by `trainer.program.run_program`"
     outcomes: dict[str, StageOutcome] = {}
     stages_run: list[str] = []
     error = ""

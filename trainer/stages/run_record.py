@@ -10,9 +10,10 @@ from typing import Any, Literal
 from trainer.data.corpus import text_digests
 from trainer.spec.environment import commit, environment, hardware, versions
 from trainer.spec.errors import StoreFull
-from trainer.spec.fingerprint import fingerprints
+from trainer.spec.fingerprint import TextDigests, fingerprints
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record, StageOutcome, budget_complaint, now
+from trainer.spec.runnable import Runnable, read_runnable
 from trainer.spec.stage_table import headline_stage
 from trainer.store.atomic_write import write_once
 from trainer.store.local import StageStore
@@ -26,35 +27,41 @@ class RunRequest:
     run_id: str
     preset: str
     recipe: Mapping[str, Any]
-    """The full recipe, seed included, as nested sections."""
+    """The full recipe or program, seed included, as nested sections."""
     record_path: str
     """Where the record is written, once."""
 
     @classmethod
-    def of(cls, run_id: str, preset: str, recipe: Recipe, record_path: Path) -> RunRequest:
+    def of(cls, run_id: str, preset: str, recipe: Runnable, record_path: Path) -> RunRequest:
         plain = recipe.model_dump(mode="json")
-        if recipe.data.source == "shards":  # the run may be computed by a process with another working folder
+        with_shards = isinstance(recipe, Recipe) and recipe.data.source == "shards"
+        if with_shards:  # the run may be computed by a process with another working folder
             plain["data"] |= {key: str(Path(plain["data"][key]).absolute()) for key in ("folder", "tokenizer")}
         return cls(run_id, preset, plain, str(Path(record_path).absolute()))
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    def load_recipe(self) -> Recipe:
-        return Recipe.model_validate(dict(self.recipe))
+    def load_recipe(self) -> Runnable:
+        return read_runnable(self.recipe)
 
 
-def fingerprints_of(recipe: Recipe, num_ranks: int, place: str = "") -> dict[str, str]:
+NO_TEXT = TextDigests("", "")
+"""Of a program, whose files are hashed in their place."""
+
+
+def fingerprints_of(recipe: Runnable, num_ranks: int, place: str = "") -> dict[str, str]:
     """Fingerprints of the run's stages with this machine's text and, under a wall-clock budget, its environment.
 
     place:  the environment of the machines that compute, where they are others; else empty
     """
-    return fingerprints(recipe, text_digests(recipe.data), place or environment(num_ranks))
+    texts = text_digests(recipe.data) if isinstance(recipe, Recipe) else NO_TEXT
+    return fingerprints(recipe, texts, place or environment(num_ranks))
 
 
 def make_record(
     request: RunRequest,
-    recipe: Recipe,
+    recipe: Runnable,
     stages: Mapping[str, StageOutcome],
     stages_run: Sequence[str],
     started_at: str,
@@ -77,7 +84,7 @@ def make_record(
         headline=headline_stage(recipe),
         stages=stages,
         stages_run=tuple(stages_run),
-        within_budget=None if "export" not in stages else not over,
+        within_budget=_within_budget(recipe, stages, error, over),
         error=error or over,
         started_at=started_at,
         commit=commit(),
@@ -86,6 +93,13 @@ def make_record(
         num_ranks=num_ranks,
         machine=machine or {},
     )
+
+
+def _within_budget(recipe: Runnable, stages: Mapping[str, StageOutcome], error: str, over: str) -> bool | None:
+    """None where it is not known: nothing was exported, or a program failed, perhaps at a limit."""
+    if not isinstance(recipe, Recipe):
+        return None if error else True
+    return None if "export" not in stages else not over
 
 
 def adopt(request: RunRequest, store: StageStore, num_ranks: int, place: str = "") -> Record | None:

@@ -26,13 +26,13 @@ from trainer.quant.fit import estimated_multiplier
 from trainer.quant.packing import weight_transform
 from trainer.ranks import Ranks
 from trainer.spec.budget import model_limit_bytes, training_ends
-from trainer.spec.errors import UserError
+from trainer.spec.errors import Interrupted, UserError
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Metric
 from trainer.spec.schedule import multiplier, takes_snapshot, used_fraction, warmdown_is_due
 from trainer.spec.stage_table import CURVE_FILE
 from trainer.stages.compiling import Graphs, LossOf, Variant, compiler_for, is_compiled, mean_nats
-from trainer.stages.context import Interrupted, RunContext, StageContext
+from trainer.stages.context import RunContext, StageContext
 from trainer.stages.training import SnapshotTimer, Training, read_snapshot, write_snapshot
 from trainer.stages.training_clock import TrainingClock
 from trainer.stages.weights import build_model, save_weights

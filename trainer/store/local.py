@@ -4,6 +4,7 @@
     STORE/stages/STAGE/FINGERPRINT.exceeded    the time limit in seconds that the stage did not meet
     STORE/stages/STAGE/FINGERPRINT.claim       lock file of the process that computes the stage now
     STORE/stages/STAGE/FINGERPRINT.snapshot    state of an unfinished training
+    STORE/stages/STAGE/FINGERPRINT.failed.log  what a program printed in this stage before it failed
     STORE/stages/STAGE/.FINGERPRINT-HOST-...   staging folder of the process that computes the stage now
 
 A stage is written to a staging folder and renamed, so its folder appears atomically. A folder whose files do not match
@@ -165,6 +166,7 @@ class StageStore:
                 raise StoreError(f"{target}: cannot be written; is the store full or read-only?") from None
             return earlier
         self._exceeded(stage, fingerprint).unlink(missing_ok=True)
+        self.failed_log(stage, fingerprint).unlink(missing_ok=True)
         for snapshot in target.parent.glob(f"{fingerprint}.snapshot*"):
             snapshot.unlink(missing_ok=True)
         return outcome
@@ -172,6 +174,14 @@ class StageStore:
     def snapshot_path(self, stage: str, fingerprint: str) -> Path:
         """Where the holder of the claim keeps the snapshot of an unfinished stage; `publish` removes it."""
         return self._stages / stage / f"{fingerprint}.snapshot"
+
+    def failed_log(self, stage: str, fingerprint: str) -> Path:
+        """Where the output of a program's stage that failed is kept; `publish` removes it."""
+        return self._stages / stage / f"{fingerprint}.failed.log"
+
+    def stages(self) -> list[str]:
+        """Names of the stages for which the store has a folder."""
+        return sorted(path.name for path in self._stages.glob("*") if path.is_dir())
 
     def fingerprints(self, stage: str) -> list[str]:
         """Fingerprints of the stage for which the store holds any file but a claim, finished or not."""
@@ -194,7 +204,8 @@ class StageStore:
 
     def _left_over(self, stage: str, fingerprint: str) -> list[Path]:
         parent = self._stages / stage
-        return [*parent.glob(f"{fingerprint}.snapshot*"), *parent.glob(f".{fingerprint}-*")]
+        patterns = (f"{fingerprint}.snapshot*", f"{fingerprint}.failed.log", f".{fingerprint}-*")
+        return [path for pattern in patterns for path in parent.glob(pattern)]
 
     def remove(self, stage: str, fingerprint: str) -> bool:
         """Removes the stage, its snapshots and staging folders. Returns False, and removes nothing, if claimed."""

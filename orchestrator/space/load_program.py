@@ -1,0 +1,92 @@
+"""What differs in loading a search space that runs a program: kinds of knobs, defaults, W&B's other keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.space.key_kind import of_kind
+from orchestrator.space.parameter import Parameter
+from orchestrator.space.program_file import Complaint, fixed_values, program_of
+from orchestrator.space.program_keys import ProgramKeys
+from orchestrator.space.sections import Compare, Metric
+from orchestrator.space.wandb_words import LEFT_OUT
+from trainer.spec.program import ONLY_STAGE, Program, ProgramStage
+
+RUN_CAP = 20
+"""Configurations of a search over a program that names no end, as W&B's files do not."""
+SCORES = ("val_loss", "val_bpb")
+
+
+def of_free_kind(item: Parameter) -> Parameter:
+    """A parameter as W&B draws it: `uniform` draws numbers with a point, whatever its ends are; the rest as written."""
+    return item if item.quantized else of_kind(item, "number")
+
+
+def load_program(
+    keys: ProgramKeys,
+    path: Path,
+    metric: str,
+    parameters: Mapping[str, Parameter],
+    overrides: Mapping[str, Any],
+    preset: str | None,
+) -> tuple[Program | None, list[Complaint]]:
+    """The program of a search space file, or complaints with the path of what they are about."""
+    problems: list[Complaint] = []
+    if preset is not None:
+        problems.append(("preset belongs to our trainer, and this file runs a program; keep one of them", ("preset",)))
+    for key in overrides:
+        if key in parameters:
+            problems.append((f"--set {key} would be overwritten by parameters.{key}", ("parameters", key)))
+    program, faults = program_of(keys, path.parent, metric, fixed_values(parameters), overrides, list(parameters))
+    seed_key = program.seed_key if program else None
+    for name, given in (("parameters", parameters), ("set", keys.set), ("--set", overrides)):
+        if seed_key in given:
+            words = "seeds are not swept: every configuration runs on all of them; write seeds: [1337, 42]"
+            problems.append((f"{name}.{seed_key}: {words}", ("parameters", str(seed_key))))
+    return (None if problems else program), [*problems, *faults]
+
+
+def unknown_program(metric: str) -> Program:
+    """Stands for a program that could not be read, so that the rest of its file is checked."""
+    stage = ProgramStage(name=ONLY_STAGE)
+    return Program(name="", root="", command=(), stages=(stage,), metrics={metric: ()}, headline=metric)
+
+
+def resolved_keys(keys: ProgramKeys, program: Program) -> dict[str, Any]:
+    """What the file said, as it may be written anywhere: its script by its absolute path."""
+    said = keys.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return said | ({"script": str(Path(program.root, program.script))} if program.script else {})
+
+
+def terms_of_program(compare: Compare, metric: Metric, program: Program) -> Compare:
+    """The terms of the comparison. Where the scores are not both told, the margin is in the unit of the metric, and 0
+    unless it is given."""
+    told = set(program.metrics)
+    if told.issuperset(SCORES):
+        return compare
+    unit = "nats" if metric.name == "val_loss" else "bpb"
+    changes: dict[str, Any] = {}
+    if "unit" not in compare.model_fields_set:
+        changes["unit"] = unit
+    if "margin" not in compare.model_fields_set:
+        changes["margin"] = 0.0
+    return compare.model_copy(update=changes)
+
+
+def remarks_about(
+    tree: Mapping[str, Any], finite: bool, method: str | None, run_cap: int | None
+) -> tuple[tuple[str, ...], int | None]:
+    """What is left out of the file or assumed for it, and the most configurations."""
+    remarks = [f"{key}: {why}" for key, why in LEFT_OUT.items() if key in tree]
+    endless = method not in (None, "grid") or not finite
+    if not finite and endless and run_cap is None:
+        remarks.append(f"run_cap is not given, and the search would never end: {RUN_CAP} is taken; or --trials N")
+        return tuple(remarks), RUN_CAP
+    return tuple(remarks), run_cap
+
+
+def without_left_out(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The file without W&B's keys that say nothing about the runs of a program."""
+    return {key: value for key, value in tree.items() if key not in LEFT_OUT}

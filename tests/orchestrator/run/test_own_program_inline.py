@@ -1,0 +1,137 @@
+"""A whole sweep over a program without torch, in this process: rows, verdicts, what is not run again, report."""
+
+import contextlib
+import io
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from orchestrator.analysis.comparison import verdicts_of
+from orchestrator.analysis.load_results import load_results
+from orchestrator.analysis.sweep_table import rows_of, table_of
+from orchestrator.cli import main
+from orchestrator.sweep.sweep import Sweep, find_sweep
+from results.figures.curves import curve_facts
+from results.report.report import write_report
+
+SCRIPT = """
+import json, os, sys
+LR, WARMTH, SEED = float(os.environ["LR"]), float(os.environ.get("WARMTH", 0)), int(os.environ["SEED"])
+if os.environ["MODE"] == "train":
+    for step in range(1, 4):
+        sys.stdout.write(f"\\rbar {step}")
+        print(f"\\nstep {step}/3 loss {3 - step + LR}", file=sys.stderr)
+    with open("model.json", "w") as file:
+        json.dump({"loss": (LR - 0.2) ** 2 + SEED * 1e-3, "trained": 1}, file)
+else:
+    with open("model.json") as file:
+        model = json.load(file)
+    if WARMTH == 3:
+        raise RuntimeError("too warm")
+    print(json.dumps({"eval": {"reward": 10 - model["loss"] + WARMTH + SEED * 1e-4 * WARMTH}}))
+"""
+SPACE = """
+program: train.py
+pass: env
+metrics: {reward: {key: eval.reward}, bytes_left: '(NUMBER) bytes left'}
+metric: {name: reward, goal: maximize}
+curve: '^step (?P<step>\\d+)/(?P<total>\\d+) loss (?P<loss>NUMBER)'
+set: {LR: 0.1}
+stages:
+  - {name: train, reads: LR, leaves: model.json, env: {MODE: train}}
+  - {name: evaluate, reads: [LR, WARMTH], env: {MODE: evaluate}}
+seeds: [1, 2, 3]
+parameters: {WARMTH: {values: [1, 2, 3]}}
+"""
+
+
+def command(*words: str) -> tuple[int, str]:
+    """Status and output of a command."""
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        patch.setattr("sys.argv", ["orchestrator", *words])
+        try:
+            main()
+        except SystemExit as end:
+            return int(end.code or 0), out.getvalue()
+    return 0, out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with the script, its search space, and a store in which the sweep has run."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "train.py").write_text(SCRIPT)
+    (folder / "warmth.yaml").write_text(SPACE)
+    status, said = command("sweep", str(folder / "warmth.yaml"), "--inline", "--store", str(folder / "runs"))
+    assert status == 1, said  # one configuration fails
+    assert "failed (3x" in said
+    assert "stage evaluate ended with exit status 1: RuntimeError: too warm" in said
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sweep(place) -> Sweep:
+    return find_sweep(place / "runs", "warmth")
+
+
+def test_its_evaluations_share_a_training_for_each_seed(place, sweep):
+    trained = [path for path in (place / "runs/stages/train").iterdir() if path.is_dir()]
+    assert len(trained) == 3
+    assert len(sweep.records()) == 12
+    assert sum("train" in record.stages_run for record in sweep.records().values()) == 3
+
+
+def test_a_metric_of_its_own_is_ranked_compared_and_reported(sweep, tmp_path):
+    frame = rows_of(sweep)
+    assert "bytes_left" in frame
+    best = table_of(sweep, frame).iloc[0]
+    assert (best["WARMTH"], best["n"], best["status"]) == (2, 3, "done")
+    by_warmth = dict(zip(frame["config"], frame["WARMTH"], strict=True))
+    verdicts = {by_warmth[verdict.config]: verdict for verdict in verdicts_of(sweep, frame)}
+    assert (verdicts[2].headline, verdicts[2].block, verdicts[2].unit) == ("better", "artifact", "reward")
+    assert verdicts[3].headline == "cannot say"
+    page = write_report(load_results(sweep), tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "too warm" in page
+
+
+def test_its_learning_curve_is_that_of_the_lines_it_printed(sweep):
+    facts = curve_facts(load_results(sweep))
+    assert sorted(set(facts["step"])) == [1, 2, 3]
+    assert len(facts) == 9
+
+
+def test_a_corrected_pattern_reads_the_kept_output_and_runs_nothing(place):
+    text = SPACE.replace("eval.reward}", "reward}")
+    (place / "wrong.yaml").write_text(text.replace("values: [1, 2, 3]", "values: [1, 2]"))
+    status, said = command("sweep", str(place / "wrong.yaml"), "--inline", "--store", str(place / "runs"))
+    assert status == 1, said
+    assert "no reward was found in what the program printed" in said
+    (place / "right.yaml").write_text((place / "wrong.yaml").read_text().replace("key: reward", "key: eval.reward"))
+    status, said = command("sweep", str(place / "right.yaml"), "--inline", "--store", str(place / "runs"))
+    assert status == 0, said
+    records = find_sweep(place / "runs", "right").records().values()
+    assert all(record.stages_run == () for record in records)
+
+
+def test_a_sweep_goes_on_with_the_code_it_began_with(place, tmp_path):
+    for name in ("train.py", "warmth.yaml"):
+        shutil.copy(place / name, tmp_path / name)
+    words = (str(tmp_path / "warmth.yaml"), "--inline", "--store", str(tmp_path / "runs"), "--set", "LR=0.3")
+    command("sweep", *words)
+    before = rows_of(find_sweep(tmp_path / "runs", "warmth"))
+    (tmp_path / "train.py").write_text("raise SystemExit(9)")
+    for record in (tmp_path / "runs/sweeps/warmth/runs").glob("*-s1.json"):
+        record.unlink()
+    shutil.rmtree(tmp_path / "runs/stages/evaluate")
+    command("resume", "warmth", "--inline", "--store", str(tmp_path / "runs"))
+    after = rows_of(find_sweep(tmp_path / "runs", "warmth"))
+    assert after["reward"].fillna(0).tolist() == before["reward"].fillna(0).tolist()
+
+
+def test_plan_says_what_is_shared_and_what_is_not_known(place):
+    _, said = command("plan", str(place / "warmth.yaml"), "--store", str(place / "elsewhere"))
+    assert re.search(r"train +12 +3 ", said)
+    assert "12 runs, 0 of them recorded already; time and price: ?" in said

@@ -1,0 +1,219 @@
+"""Search spaces that run a program: what is taken as it is, what is refused and why, what makes another run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.space.configuration import baseline_of, grid_of
+from orchestrator.space.json_schema import schema_of_space
+from orchestrator.space.load_space import load_space
+from orchestrator.space.search_space import SearchSpace
+from orchestrator.space.sections import SpaceError
+from trainer.program.command_line import Place, command_of, environment_of
+from trainer.spec.program import Program
+from trainer.spec.yaml_text import YamlText
+
+PLAIN = """
+program: train.py
+pass: env
+metric: {name: val_loss}
+seeds: [1, 2]
+parameters:
+  LR: {values: [0.1, 0.2]}
+  WIDTH: {value: 64}
+"""
+WANDB = """
+program: train.py
+project: mine
+method: bayes
+metric: {name: val/loss, goal: minimize}
+early_terminate: {type: hyperband, min_iter: 3}
+parameters:
+  lr: {distribution: log_uniform_values, min: 1e-4, max: 1e-1}
+  layers: {distribution: int_uniform, min: 1, max: 4}
+  dropout: {distribution: uniform, min: 0, max: 1}
+  batch: {distribution: q_uniform, min: 8, max: 64, q: 8}
+  fast: {values: [true, false]}
+  optimizer: {parameters: {momentum: {value: 0.9}}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "train.py").write_text("import helper, json\nfrom pkg import deep\nprint('val_loss: 1')\n")
+    (tmp_path / "helper.py").write_text("import numpy\n")
+    (tmp_path / "unrelated.py").write_text("print(1)\n")
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg/__init__.py").write_text("")
+    (tmp_path / "pkg/deep.py").write_text("")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/a.bin").write_bytes(bytes(100))
+    return tmp_path
+
+
+def loaded(folder: Path, text: str, **said) -> SearchSpace:
+    (folder / "sweep.yaml").write_text(text, encoding="utf-8")
+    return load_space(folder / "sweep.yaml", **said)
+
+
+def program_of(folder: Path, text: str, **said) -> Program:
+    program = loaded(folder, text, **said).program
+    assert program is not None
+    return program
+
+
+def complaint(folder: Path, text: str, **said) -> str:
+    with pytest.raises(SpaceError) as caught:
+        loaded(folder, text, **said)
+    return str(caught.value)
+
+
+PLACE = Place(Path("/work"), Path("/tmp"), 20001, 8)
+
+
+def test_code_is_the_script_and_what_it_imports_from_its_folder(folder):
+    assert sorted(program_of(folder, PLAIN).code) == ["helper.py", "pkg/__init__.py", "pkg/deep.py", "train.py"]
+
+
+def test_what_has_one_value_is_the_baseline_s_too(folder):
+    space = loaded(folder, PLAIN + "set: {STEPS: 5}\n", overrides={"DEPTH": 2})
+    assert space.recipe(baseline_of(space).values).values == {"STEPS": 5, "WIDTH": 64, "DEPTH": 2}
+    assert [item.values["LR"] for item in grid_of(space)] == [0.1, 0.2]
+    assert space.swept_keys == ("LR",)
+
+
+def test_a_wandb_file_is_taken_as_it_is_and_says_what_it_leaves_out(folder):
+    space = loaded(folder, WANDB)
+    assert (space.method, space.run_cap, space.metric.name) == ("tpe", 20, "val/loss")
+    assert [note.partition(":")[0] for note in space.remarks[:2]] == ["early_terminate", "project"]
+    assert "run_cap is not given" in space.remarks[2]
+    assert not space.parameters["dropout"].integer
+    assert list(space.parameters["batch"].choices or ()) == [8, 16, 24, 32, 40, 48, 56, 64]
+    chosen = {"lr": 0.01, "layers": 2, "fast": True, "optimizer.momentum": 0.9}
+    program = space.recipe(chosen, seed=7)
+    assert isinstance(program, Program)
+    words = command_of(program, "run", PLACE)
+    assert words[1:] == ["train.py", "--optimizer.momentum=0.9", "--lr=0.01", "--layers=2", "--fast=True", "--seed=7"]
+
+
+def test_a_wandb_command_has_wandb_s_macros(folder):
+    command = "['${env}', python, '${program}', fixed, '${args_no_boolean_flags}', '${args_json}', 'w${lr}']"
+    program = program_of(folder, WANDB + f"command: {command}\n").with_knobs({"lr": 0.5, "fast": False, "seed": 3})
+    words = command_of(program, "run", PLACE)
+    assert words[:4] == ["/usr/bin/env", "python", "train.py", "fixed"]
+    assert words[4:7] == ["--optimizer.momentum=0.9", "--lr=0.5", "--seed=3"]
+    assert json.loads(words[7]) == {"optimizer.momentum": 0.9, "lr": 0.5, "fast": False, "seed": 3}
+    assert words[8] == "w0.5"
+
+
+def test_the_environment_holds_what_is_declared_and_nothing_else(folder, monkeypatch):
+    monkeypatch.setenv("SECRET", "x")
+    monkeypatch.setenv("TOKEN", "y")
+    program = program_of(folder, PLAIN + "env: {OMP_NUM_THREADS: 2}\ninherit: [TOKEN]\n")
+    variables = environment_of(program.with_knobs({"LR": 0.1, "FAST": True, "seed": 5}), "run", PLACE)
+    wanted = {"LR": "0.1", "FAST": "1", "SEED": "5", "WIDTH": "64", "OMP_NUM_THREADS": "2", "TOKEN": "y"}
+    assert {key: variables.get(key) for key in wanted} == wanted
+    assert "SECRET" not in variables
+    assert (variables["HOME"], variables["MASTER_PORT"]) == ("/work", "20001")
+
+
+def test_torchrun_starts_a_process_for_each_gpu_of_the_slot(folder):
+    program = program_of(folder, PLAIN + "launch: torchrun\n")
+    assert "--nproc-per-node=8" in command_of(program, "run", PLACE)
+    assert command_of(program, "run", PLACE)[-1] == "train.py"
+
+
+STAGES = PLAIN + "stages: [{name: train, reads: [LR], leaves: m.pt}, {name: evaluate, reads: [WIDTH]}]\n"
+
+
+@pytest.mark.parametrize(
+    ("changed", "stages"),
+    [
+        ({"LR": 0.3}, {"train", "evaluate"}),
+        ({"WIDTH": 32}, {"evaluate"}),
+        ({"seed": 9}, {"train", "evaluate"}),
+    ],
+)
+def test_a_knob_changes_the_stages_that_read_it_and_those_after(folder, changed, stages):
+    program = program_of(folder, STAGES)
+    before, after = (item.fingerprints("here") for item in (program, program.with_knobs(changed)))
+    assert {name for name in before if before[name] != after[name]} == stages
+
+
+def test_code_listed_files_and_machine_change_every_stage_but_patterns_and_limits_none(folder):
+    text = STAGES + "files: [data]\n"
+    before = program_of(folder, text).fingerprints("here")
+    patterns = program_of(folder, text + "metrics: {val_loss: 'x=(NUMBER)'}\nlimits: {seconds: 5}\n")
+    assert patterns.fingerprints("here") == before
+    (folder / "unrelated.py").write_text("print(2)\n")
+    assert program_of(folder, text).fingerprints("here") == before
+    assert before["train"] != program_of(folder, text).fingerprints("there")["train"]
+    for name in ("data/a.bin", "helper.py"):
+        (folder / name).write_bytes(b"import numpy  # other")
+        changed = program_of(folder, text).fingerprints("here")
+        assert not set(changed.values()) & set(before.values()), name
+        before = changed
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("train.py", "trian.py"), "program = 'trian.py': there is no such file; did you mean 'train.py'?"),
+        (("pass: env", "pass: envs"), "program.pass = 'envs' is unknown; did you mean 'env'?"),
+        (("pass: env", "passs: env"), "passs is unknown; did you mean 'pass'?"),
+        (("pass: env", "format: parameter-gulf"), "is unknown; did you mean 'parameter-golf'?"),
+        (("pass: env", "limits: {second: 5}"), "program.limits.second is unknown; did you mean 'seconds'?"),
+        (("pass: env", "metrics: {val_loss: 'loss ([0-9'}"), "is no regular expression"),
+        (("pass: env", "metrics: {val_loss: 'loss 1'}"), "has no group; put brackets around the number"),
+        (("pass: env", "files: [dta]"), "files: 'dta' is no file and no folder with files in"),
+        (("pass: env", "files: [../x]"), "leads out of"),
+        (("pass: env", "command: 'python ${program}'"), "holds no ${args}, so no knob would reach the program"),
+        (("pass: env", "command: 'python ${programm} ${args}'"), "${programm} is no macro and no knob"),
+        (("pass: env", "stages: [{name: a, reads: [LR]}]"), "WIDTH is read by no stage"),
+        (("pass: env", "stages: [{name: a, reads: [RL]}]"), "names RL, which is no knob of this file; did you mean"),
+        (("pass: env", "preset: tiny"), "preset belongs to our trainer"),
+        (("LR:", "'L R':"), "L R cannot name an environment variable"),
+        (("LR:", "steps:"), "steps is a column of every table; give the knob another name here"),
+        (("LR:", "SEED: {values: [1, 2]}\n  LR:"), "seeds are not swept"),
+        (("pass: env", "compare: {baseline: {RL: 1}}"), "RL is no knob of this file; did you mean 'LR'?"),
+        (("pass: env", "constraints: {accuracy: {min: 1}}"), "constraints.accuracy is no column of the table"),
+        (("pass: env", "stopping: {rule: asha}"), "nothing is known of shorter schedules of a program"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_what_to_write_instead(folder, change, expected):
+    assert PLAIN.replace(*change) != PLAIN
+    said = complaint(folder, PLAIN.replace(*change))
+    assert expected in said
+    assert "sweep.yaml" in said
+
+
+def test_the_keys_stand_at_the_top_or_together_below_program(folder):
+    below = PLAIN.replace("program: train.py\npass: env", "program: {script: train.py, pass: env}")
+    assert loaded(folder, below).identity() == loaded(folder, PLAIN).identity()
+    assert "pass stands at the top of the file and below program" in complaint(folder, below + "pass: args\n")
+
+
+def test_a_format_is_a_preset_that_the_file_may_change(folder):
+    golf = "program: train.py\nformat: parameter-golf\nseeds: [1, 2]\nmetrics: {steps: 'n=(NUMBER)'}\n"
+    program = program_of(folder, golf)
+    assert (program.knobs_by, program.seed_key) == ("env", "SEED")
+    assert {"val_bpb", "val_loss", "total_bytes", "train_s"} < set(program.metrics)
+    assert program.metrics["steps"][0].pattern is not None
+    assert program.metrics["steps"][0].pattern.startswith("n=(")
+    assert program_of(folder, golf + "pass: args\nseed_key: s\n").seed_key == "s"
+
+
+def test_a_margin_is_in_the_unit_of_the_metric_where_the_scores_are_not_both_told(folder):
+    plain = loaded(folder, PLAIN).compare
+    assert (plain.margin, plain.unit) == (0.0, "nats")
+    both = loaded(folder, PLAIN + "metrics: {val_bpb: 'b=(NUMBER)', val_loss: 'l=(NUMBER)'}\n").compare
+    assert (both.margin, both.unit) == (0.005, "nats")
+
+
+def test_the_schema_takes_programs_and_their_free_knobs():
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+    judge = jsonschema.Draft202012Validator(schema_of_space())
+    for text in (PLAIN, WANDB, STAGES, PLAIN + "metrics: {a: x, b: [{key: c}, y]}\nlimits: {seconds: 3}\n"):
+        judge.validate(YamlText(text, "file").value)
+    assert not judge.is_valid(YamlText(PLAIN + "limits: {secs: 3}\n", "file").value)

@@ -1,0 +1,106 @@
+"""What scripts do wrong, each as one clear failed record; and what they may do."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.space.load_space import load_space
+from trainer.program.run_program import run_program
+from trainer.spec.errors import Interrupted
+from trainer.spec.program import Program
+from trainer.stages.run_record import RunRequest
+from trainer.store.local import StageStore
+
+SCRIPTS = Path(__file__).parents[2] / "data/programs"
+SPACE = f"""
+program: {SCRIPTS}/misbehave.py
+pass: env
+metrics: {{val_bpb: 'val_bpb:(NUMBER)', train_s: {{pattern: 'train_time:(NUMBER)ms', scale: 0.001}}}}
+limits: {{seconds: 1.5, memory_gb: 0.2, output_mb: 1, train_s: 5}}
+set: {{MODE: good}}
+seeds: [1, 2]
+"""
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory) -> Program:
+    path = tmp_path_factory.mktemp("space") / "space.yaml"
+    path.write_text(SPACE, encoding="utf-8")
+    program = load_space(path).program
+    assert program is not None
+    return program
+
+
+def record_of(folder: Path, program: Program, mode: str, **said):
+    """The record of a run in which the script does what `mode` says."""
+    asked = program.with_knobs({"MODE": mode, "seed": 1})
+    return run_program(RunRequest.of(f"{mode}-s1", "program", asked, folder / "run.json"), StageStore(folder), **said)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("hang", "stage run did not end within limits.seconds = 1.5\n  | began"),
+        ("crash", "stage run ended with exit status 1: ValueError: bad shape \\x1b[31mred\n  | about to fail"),
+        ("nan", "val_bpb = nan: the program printed a score that is no finite number\n  | val_bpb:nan"),
+        ("eat", "stage run used more memory than limits.memory_gb = 0.2; it printed nothing"),
+        ("silent", "no val_bpb was found in what the program printed; its output is kept"),
+        ("swallow", "no val_bpb was found in what the program printed: ValueError: bad shape"),
+        ("shout", "stage run printed more than limits.output_mb = 1"),
+        ("slow", "stage run trained for longer than limits.train_s = 5\n  | step:1/9"),
+        ("write", "table.txt lies beside the script but is not listed: files: [table.txt]"),
+    ],
+)
+def test_what_goes_wrong_is_a_failed_record_with_the_end_of_the_log(tmp_path, program, mode, expected):
+    record = record_of(tmp_path, program, mode)
+    assert (record.status, record.within_budget) == ("failed", None)
+    assert expected in record.error
+
+
+def test_a_limited_file_that_is_too_large_fails_the_run(tmp_path, program):
+    limits = program.limits.model_validate({"bytes": {"file": "model.bin", "at_most": 1000}})
+    record = record_of(tmp_path, program.model_copy(update={"limits": limits}), "big")
+    assert "model.bin" in record.error
+    assert "limits.bytes.at_most" in record.error
+
+
+def test_of_two_scores_the_last_counts_and_both_are_counted(tmp_path, program):
+    record = record_of(tmp_path, program, "twice")
+    assert (record.status, record.metric("run", "val_bpb"), record.metric("run", "scores_printed")) == ("done", 1.5, 2)
+
+
+def test_a_score_behind_a_progress_bar_without_any_line_end_is_found(tmp_path, program):
+    assert record_of(tmp_path, program, "chunks").metric("run", "val_bpb") == 1.25
+
+
+def test_processes_that_a_program_leaves_are_ended_and_counted(tmp_path, program):
+    record = record_of(tmp_path, program, "leave")
+    log = tmp_path / "stages/run" / record.stages["run"].fingerprint / "log.txt"
+    child = int(log.read_text().split()[1])
+    assert (record.status, record.metric("run", "left_over_processes")) == ("done", 2)
+    assert not Path(f"/proc/{child}").exists()
+
+
+def test_a_listed_file_is_there_and_what_is_written_stays_in_the_working_folder(tmp_path, program):
+    (tmp_path / "space.yaml").write_text(SPACE + "files: [table.txt]\n")
+    listed = load_space(tmp_path / "space.yaml").program
+    assert listed is not None
+    assert record_of(tmp_path, listed, "write").metric("run", "val_bpb") == 1.75
+    assert not (SCRIPTS / "logs").exists()
+
+
+def test_a_run_that_is_to_stop_ends_its_program_and_leaves_no_record(tmp_path, program):
+    patient = program.model_copy(update={"limits": program.limits.model_validate({})})
+    started_s = time.monotonic()
+    with pytest.raises(Interrupted):
+        record_of(tmp_path, patient, "hang", stopping=lambda: time.monotonic() - started_s > 0.5)
+    assert not (tmp_path / "run.json").exists()
+    assert not [pid for pid in Path("/proc").glob("[0-9]*") if _works_below(pid, tmp_path)]
+
+
+def _works_below(process: Path, folder: Path) -> bool:
+    try:
+        return (process / "cwd").readlink().is_relative_to(folder)
+    except OSError:
+        return False

@@ -1,0 +1,112 @@
+"""Why a program's stage counts as failed, in words, with the end of its log."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainer.program.process import End
+from trainer.spec.printable import printable
+from trainer.spec.program import Program
+
+TAIL_LINES = 12
+TAIL_BYTES = 16_384
+MOST_WIDTH = 200
+MISSING = (
+    re.compile(r"No such file or directory: ['\"]([^'\"]+)['\"]"),
+    re.compile(r"can't open file ['\"]([^'\"]+)['\"]"),
+    re.compile(r"([^\s'\":]+): No such file or directory"),
+)
+WORK_FOLDER = re.compile(r"/[^\s'\"]*/stages/[^\s/'\"]+/\.[0-9a-f]{16}-[^\s/'\"]+/work/")
+"""The working folder of a run, which is gone when anybody reads of it."""
+NO_MODULE = re.compile(r"No module named ['\"]([^'\"]+)['\"]")
+NO_ARGUMENT = re.compile(r"unrecognized arguments: (.+)")
+
+
+def tail_of(log: Path, lines: int = TAIL_LINES) -> list[str]:
+    """The last lines of a log, printable and not too wide; of a progress bar what it showed last."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(log.stat().st_size - TAIL_BYTES, 0))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    shown = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
+    kept = [WORK_FOLDER.sub("", line) for line in shown if line.strip()][-lines:]
+    return [printable(line)[:MOST_WIDTH] for line in kept]
+
+
+def failure_words(program: Program, stage: str, end: End, folder: Path, changed: Sequence[Path]) -> str:
+    """What went wrong, or the empty string: a limit, the exit status, changed data. Missing scores are no matter of a
+    stage, whose output is kept: see `trainer.program.run_program`."""
+    if end.reason:
+        return f"stage {stage} {end.reason}"
+    log = folder.parent / "log.txt"
+    if end.status != 0:
+        return f"stage {stage} {_exit_words(end)}{last_error(log)}{hint(program, folder, log)}"
+    if changed:
+        return f"stage {stage} changed {changed[0]}, which it only reads: all runs share it; copy it before writing"
+    return ""
+
+
+def _exit_words(end: End) -> str:
+    if end.status is None:
+        return "could not be run"
+    if end.status >= 0:
+        return f"ended with exit status {end.status}"
+    try:
+        name = signal.Signals(-end.status).name
+    except ValueError:
+        name = f"signal {-end.status}"
+    memory = "; the machine may have run out of memory" if name == "SIGKILL" else ""
+    return f"was killed by {name}{memory}"
+
+
+def last_error(log: Path) -> str:
+    """The last line of a traceback: ': ValueError: bad shape'."""
+    for line in reversed(tail_of(log, 60)):
+        if re.match(r"(?:\[rank\d+\]: ?)?[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b", line.strip()):
+            return f": {line.strip()[:MOST_WIDTH]}"
+    return ""
+
+
+def hint(program: Program, folder: Path, log: Path) -> str:
+    """What to write in the search space, where the log says what the program missed."""
+    text = "\n".join(tail_of(log, 60))
+    for pattern in MISSING:
+        for found in pattern.findall(text):
+            if (name := _beside_script(program, folder, found)) is not None:
+                return f"; {name} lies beside the script but is not listed: files: [{name}]"
+    for module in NO_MODULE.findall(text):
+        name = f"{module.replace('.', '/')}.py"
+        if Path(program.root, name).is_file():
+            return f"; {name} lies beside the script but is not listed: files: [{name}]"
+    if program.seed_key and (found := NO_ARGUMENT.search(text)) and f"--{program.seed_key}=" in found[1]:
+        return (
+            f"; it takes no --{program.seed_key}: name the knob that takes the seed, seed_key: NAME, or write "
+            "seed_key: null where it has none"
+        )
+    return ""
+
+
+def _beside_script(program: Program, folder: Path, named: str) -> str | None:
+    """The path below the script's folder of a file that the program looked for, if it lies there and is not listed."""
+    path = Path(named)
+    if path.is_absolute():
+        if not path.is_relative_to(folder):
+            return None
+        path = path.relative_to(folder)
+    relative = path.as_posix()
+    there = Path(program.root, relative)
+    known = relative in program.files or relative in program.code
+    return relative if there.exists() and not known and ".." not in path.parts else None
+
+
+def with_log(fault: str, log: Path, kept: Path) -> str:
+    """The fault, then the end of the log, and where all of it is kept."""
+    lines = tail_of(log)
+    if not lines:
+        return f"{fault}; it printed nothing"
+    return "\n".join([fault, *(f"  | {line}" for line in lines), f"  whole log: {kept}"])

@@ -1,0 +1,196 @@
+"""Reads numbers from the output of a program, while it grows and at its end. A process of its own, of the standard
+library alone: a pattern that takes for ever hangs this process, which is ended, and nothing else.
+
+Its input is one line of JSON (what to read), then `live` lines, answered by one line each, and `end`, whose answer
+holds the metrics and the learning curve. Lines of the output end in a line feed or a carriage return, as progress bars
+write it; a longer piece than MOST_LINE characters is read in overlapping parts, so memory stays bounded whatever is
+printed.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import math
+import re
+import sys
+
+MOST_LINE = 4096
+OVERLAP = 256
+MOST_JSON = 1_000_000
+"""Characters of a line that is read as JSON."""
+MOST_POINTS = 20_000
+CHUNK_BYTES = 1 << 20
+MOST_FILE = 16 * CHUNK_BYTES
+"""Characters of a file that are read."""
+LINE_ENDS = re.compile(r"[\r\n]+")
+
+
+class Reader:
+    """The metrics, the curve and the phase that an output has told so far."""
+
+    def __init__(self, spec: dict):
+        self._lines: list[tuple[str, int, dict, re.Pattern | None]] = []
+        self._files: list[tuple[str, int, dict]] = []
+        for name, sources in spec["metrics"].items():
+            for place, source in enumerate(sources):
+                if source.get("file"):
+                    self._files.append((name, place, source))
+                else:
+                    pattern = re.compile(source["pattern"]) if source.get("pattern") else None
+                    self._lines.append((name, place, source, pattern))
+        self._curve = re.compile(spec["curve"]) if spec.get("curve") else None
+        self._phases = {name: re.compile(pattern) for name, pattern in spec.get("phases", {}).items()}
+        self._wants_json = any(pattern is None for _, _, _, pattern in self._lines)
+        self._found: dict[str, dict[int, float]] = {}
+        self.counts: dict[str, int] = {}
+        self.points: list[tuple[int, float, float | None]] = []
+        self.total: int | None = None
+        self.phase = ""
+        self.last = ""
+        self._rest = ""
+        self._every = 1
+        self._seen_points = 0
+
+    def feed(self, text: str) -> None:
+        """Takes more of the output; what follows its last line end waits for more."""
+        *lines, self._rest = LINE_ENDS.split(self._rest + text)
+        for line in lines:
+            self._take(line)
+        if len(self._rest) > MOST_JSON:
+            self._take(self._rest[:-OVERLAP])
+            self._rest = self._rest[-OVERLAP:]
+
+    def finish(self) -> None:
+        """The output has ended: what follows its last line end is a line too."""
+        self._take(self._rest)
+        self._rest = ""
+
+    def read_file(self, name: str, place: int, source: dict, content: str) -> None:
+        """Takes a file that the program wrote."""
+        if source.get("pattern"):
+            compiled = re.compile(source["pattern"])
+            for line in LINE_ENDS.split(content):
+                for start in range(0, max(len(line), 1), MOST_LINE - OVERLAP):
+                    self._match(name, place, source, compiled, line[start : start + MOST_LINE])
+            return
+        try:
+            self._note(name, place, _at(json.loads(content), source["key"]), source)
+        except ValueError:
+            return
+
+    @property
+    def files(self) -> list[tuple[str, int, dict]]:
+        """Metrics that stand in files: name, place among its sources, source."""
+        return self._files
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The newest value of each number that was found, of the first of its sources that has one."""
+        return {name: values[min(values)] for name, values in self._found.items()}
+
+    def _take(self, line: str) -> None:
+        if not line.strip():
+            return
+        self.last = line[-200:]
+        if self._wants_json and line.lstrip().startswith("{") and len(line) <= MOST_JSON:
+            self._take_json(line)
+        for start in range(0, len(line), MOST_LINE - OVERLAP):
+            piece = line[start : start + MOST_LINE]
+            self._take_piece(piece)
+            if start + MOST_LINE >= len(line):
+                break
+
+    def _take_piece(self, piece: str) -> None:
+        for name, place, source, pattern in self._lines:
+            if pattern is not None:
+                self._match(name, place, source, pattern, piece)
+        if self._curve is not None and (match := self._curve.search(piece)):
+            self._take_point(match.groupdict())
+        for name, pattern in self._phases.items():
+            if pattern.search(piece):
+                self.phase = name
+
+    def _take_json(self, line: str) -> None:
+        try:
+            tree = json.loads(line)
+        except ValueError:
+            return
+        for name, place, source, pattern in self._lines:
+            if pattern is None:
+                self._note(name, place, _at(tree, source["key"]), source)
+
+    def _match(self, name: str, place: int, source: dict, pattern: re.Pattern, text: str) -> None:
+        for match in pattern.finditer(text):
+            group = match.group("value") if "value" in pattern.groupindex else match.group(1)
+            self._note(name, place, group, source)
+
+    def _note(self, name: str, place: int, value: object, source: dict) -> None:
+        number = _number(value)
+        if number is not None:
+            scaled = number * source.get("scale", 1.0)
+            self._found.setdefault(name, {})[place] = float(f"{scaled:.15g}")  # 0.288, not 0.28800000000000003
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def _take_point(self, groups: dict[str, str | None]) -> None:
+        step, loss = _number(groups.get("step")), _number(groups.get("loss"))
+        if step is None or loss is None or not math.isfinite(step):
+            return
+        total, ms, seconds = (_number(groups.get(name)) for name in ("total", "ms", "seconds"))
+        elapsed_s = seconds if ms is None else ms / 1000
+        self.total = int(total) if total is not None and math.isfinite(total) else self.total
+        self._seen_points += 1
+        if self._seen_points % self._every == 0:
+            self.points.append((int(step), loss, elapsed_s))
+        if len(self.points) > MOST_POINTS:
+            self.points, self._every = self.points[::2], self._every * 2
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value.replace(",", "") if isinstance(value, str) else value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _at(tree: object, key: str) -> object:
+    """The value at a key, or at dotted ones."""
+    if isinstance(tree, dict) and key in tree:
+        return tree[key]
+    for part in key.split("."):
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree
+
+
+def main() -> None:
+    order = json.loads(sys.stdin.buffer.readline())
+    reader = Reader(order)
+    with open(order["log"], "rb") as log:  # noqa: PTH123  no pathlib: this starts in milliseconds
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for line in sys.stdin.buffer:
+            while chunk := log.read(CHUNK_BYTES):
+                reader.feed(decoder.decode(chunk))
+            if line.strip() == b"end":
+                _finish(reader, order["files"])
+                return
+            newest = reader.points[-1] if reader.points else None
+            answer = {"phase": reader.phase, "point": newest, "total": reader.total, "last": reader.last}
+            print(json.dumps(answer | {"metrics": reader.metrics}), flush=True)
+
+
+def _finish(reader: Reader, paths: dict[str, str]) -> None:
+    reader.finish()
+    for name, place, source in reader.files:
+        try:
+            with open(paths[source["file"]], encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+                reader.read_file(name, place, source, file.read(MOST_FILE))
+        except OSError:
+            continue
+    answer = {"metrics": reader.metrics, "counts": reader.counts, "curve": reader.points, "phase": reader.phase}
+    print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Which files a program consists of, and their hashes: read once, when its search space is loaded.
+
+Code: the script, whatever else its commands name beside it, and the modules that these import from their folder,
+found by reading their import statements; nothing is imported. Everything else that a program reads must be listed.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+
+from trainer.spec.errors import UserError
+
+MOST_CODE_FILES = 2_000
+MOST_CODE_BYTES = 50_000_000
+MOST_FILES = 20_000
+SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
+READ_BYTES = 1 << 20
+
+
+def code_of(root: Path, named: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of each file of code, by its path below `root`.
+
+    named:  paths below root that the script or a command names; those that are no files are left out
+    Raises UserError for more code than a program has.
+    """
+    waiting = [path for path in map(Path, named) if (root / path).is_file()]
+    found: dict[str, str] = {}
+    num_bytes = 0
+    while waiting:
+        path = waiting.pop()
+        key = path.as_posix()
+        if key in found:
+            continue
+        content = (root / path).read_bytes()
+        found[key] = hashlib.sha256(content).hexdigest()
+        num_bytes += len(content)
+        if len(found) > MOST_CODE_FILES or num_bytes > MOST_CODE_BYTES:
+            raise UserError(
+                f"{root}: the script and what it imports are more than {MOST_CODE_FILES:,} files or "
+                f"{MOST_CODE_BYTES:,} bytes; is a folder of data or an installed package beside it?"
+            )
+        if path.suffix == ".py":
+            waiting += [other for name in _imported(content) for other in _modules(root, path.parent, name)]
+    return dict(sorted(found.items()))
+
+
+def _imported(content: bytes) -> Iterator[str]:
+    """First parts of the names of the modules that a source imports; '' for a relative import."""
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return  # Python will say so when it runs
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "" if node.level else (node.module or "").partition(".")[0]
+
+
+def _modules(root: Path, beside: Path, name: str) -> Iterator[Path]:
+    """Files of a module of this name: beside the script, at the root, or a whole package."""
+    if not name:
+        yield from _sources_in(root, beside)
+        return
+    for folder in dict.fromkeys((beside, Path())):
+        if (root / folder / f"{name}.py").is_file():
+            yield folder / f"{name}.py"
+        elif (root / folder / name).is_dir() and any((root / folder / name).glob("*.py")):
+            yield from _sources_in(root, folder / name)
+
+
+def _sources_in(root: Path, folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(root / folder):
+        folders[:] = sorted(name for name in folders if not _skipped(Path(place, name)))
+        yield from (Path(place, name).relative_to(root) for name in sorted(names) if name.endswith(".py"))
+
+
+def _skipped(folder: Path) -> bool:
+    return folder.name.startswith(".") or folder.name in SKIPPED or (folder / "pyvenv.cfg").exists()
+
+
+def files_of(root: Path, listed: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """SHA-256 of each listed file by its path (below root, or absolute), and complaints about what is listed.
+
+    listed:  files, folders or patterns such as data/*.bin
+    """
+    paths: dict[str, Path] = {}
+    problems = []
+    for entry in listed:
+        chosen = list(_chosen(root, entry))
+        if not chosen:
+            problems.append(f"files: {entry!r} is no file and no folder with files in {root}")
+        if ".." in Path(entry).parts:
+            problems.append(f"files: {entry!r} leads out of {root}; give an absolute path, or a link beside the script")
+        for path in chosen:
+            inside = path.is_relative_to(root) and not Path(entry).is_absolute()
+            paths[path.relative_to(root).as_posix() if inside else str(path)] = path
+        if len(paths) > MOST_FILES:
+            return {}, [f"files: more than {MOST_FILES:,} files are listed; pack them, or list fewer"]
+    if problems:
+        return {}, problems
+    with ThreadPoolExecutor() as pool:
+        digests = list(pool.map(digest_of, paths.values()))
+    return dict(sorted(zip(paths, digests, strict=True))), []
+
+
+def _chosen(root: Path, entry: str) -> Iterator[Path]:
+    expanded = Path(entry).expanduser()
+    base = expanded if expanded.is_absolute() else root / expanded
+    if base.is_file():
+        yield base
+    elif base.is_dir():
+        for place, folders, names in os.walk(base):
+            folders[:] = sorted(name for name in folders if not _skipped(Path(place, name)))
+            yield from (Path(place, name) for name in sorted(names))
+    elif not expanded.is_absolute() and any(letter in entry for letter in "*?["):
+        yield from sorted(path for path in root.glob(entry) if path.is_file())
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file; within one process, a file that did not change since is not read again."""
+    state = path.stat()
+    return _digest(str(path), state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=4 * MOST_FILES)
+def _digest(path: str, size: int, changed_ns: int) -> str:
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while chunk := file.read(READ_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,200 @@
+"""Runs one command inside limits, and ends everything that it started. A process of its own, of the standard library
+alone: `python -I -S supervisor.py`.
+
+Its input is one line of JSON (`Order`), and then nothing: when its input ends, the process that asked is gone or wants
+the command stopped. Its output is one line of JSON (`End`). Whatever the command starts stays below this process, also
+what detaches itself (PR_SET_CHILD_SUBREAPER), and is ended with it: first SIGTERM, then SIGKILL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+LOOK_EVERY_S = 0.05
+MEASURE_EVERY_S = 0.25
+GRACE_S = 2.0
+"""Between SIGTERM and SIGKILL."""
+LEAVE_WITHIN_S = 0.5
+"""For processes that are about to end by themselves when the command has ended."""
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> None:
+    order = json.loads(sys.stdin.buffer.readline())
+    prctl = getattr(ctypes.CDLL(None), "prctl", lambda *arguments: 0)  # Linux has it
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # asked to stop by the end of the input alone
+    print(json.dumps(run(order, prctl)), flush=True)
+
+
+def run(order: dict, prctl: Callable[..., int]) -> dict:
+    """Runs the command to its end, or until a limit or the asking process ends it."""
+    started_s = time.monotonic()
+    with open(order["log"], "ab", buffering=0) as log:  # noqa: PTH123  no pathlib: this starts in milliseconds
+        try:
+            child = subprocess.Popen(  # noqa: S603  what the user asked to run
+                order["command"],
+                cwd=order["folder"],
+                env=order["environment"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0),  # one thread here, so it is safe
+            )
+        except OSError as fault:
+            return {"status": None, "reason": f"cannot be started: {fault}", "seconds": 0.0, "peak_bytes": 0, "left": 0}
+    watch = Watch(order, started_s)
+    reason = ""
+    while child.poll() is None and not reason:
+        reason = watch.reason()
+        _reap(child.pid)
+        time.sleep(LOOK_EVERY_S)
+    seconds = time.monotonic() - started_s
+    if not reason and size_of(order["log"]) > order["limits"]["output_bytes"]:
+        reason = "output"
+    left = end_all(child, asked=bool(reason))
+    return {
+        "status": child.poll(),
+        "reason": reason,
+        "seconds": seconds,
+        "peak_bytes": watch.peak_bytes,
+        "left": 0 if reason else left,
+    }
+
+
+class Watch:
+    """Looks at the limits of a running command."""
+
+    def __init__(self, order: dict, started_s: float):
+        self._order, self._started_s, self._measured_s = order, started_s, 0.0
+        self.peak_bytes = 0
+
+    def reason(self) -> str:
+        """Why the command must end now; the empty string while it may go on."""
+        if select.select([sys.stdin], [], [], 0)[0]:
+            return "stopped"
+        now_s, limits = time.monotonic(), self._order["limits"]
+        if limits.get("seconds") is not None and now_s - self._started_s > limits["seconds"]:
+            return "seconds"
+        if now_s - self._measured_s < MEASURE_EVERY_S:
+            return ""
+        self._measured_s = now_s
+        return self._outgrown(limits)
+
+    def _outgrown(self, limits: dict) -> str:
+        used_bytes = memory_bytes(descendants(os.getpid()))
+        self.peak_bytes = max(self.peak_bytes, used_bytes)
+        if limits.get("memory_bytes") and used_bytes > limits["memory_bytes"]:
+            return "memory"
+        if size_of(self._order["log"]) > limits["output_bytes"]:
+            return "output"
+        if limits.get("file") and size_of(limits["file"]) > limits["file_bytes"]:
+            return "bytes"
+        return ""
+
+
+def size_of(path: str) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116
+    except OSError:
+        return 0
+
+
+def end_all(child: subprocess.Popen, asked: bool) -> int:
+    """Ends every process below this one; returns how many the command left when it had ended by itself."""
+    if not asked:
+        _wait_until_gone(child, LEAVE_WITHIN_S)
+    left = descendants(os.getpid())
+    if left:
+        for pid in left:
+            _signal(pid, signal.SIGTERM)
+            _signal(pid, signal.SIGCONT)
+        _wait_until_gone(child, GRACE_S)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)  # where there is no /proc to look through
+    while remaining := descendants(os.getpid()):  # again and again: they may start others meanwhile
+        for pid in remaining:
+            _signal(pid, signal.SIGKILL)
+        _wait_until_gone(child, LOOK_EVERY_S)
+    child.poll()
+    return len(left)
+
+
+def _wait_until_gone(child: subprocess.Popen, most_s: float) -> None:
+    deadline_s = time.monotonic() + most_s
+    while True:
+        child.poll()
+        _reap(child.pid)
+        if not descendants(os.getpid()) or time.monotonic() >= deadline_s:
+            return
+        time.sleep(LOOK_EVERY_S / 5)
+
+
+def _reap(child: int) -> None:
+    """Takes the status of adopted processes that ended; that of the command itself is `Popen`'s."""
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != child:
+            os.waitpid(ended.si_pid, os.WNOHANG)
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def descendants(root: int) -> list[int]:
+    """Processes below one, at any depth, that have not ended."""
+    children: dict[int, list[int]] = {}
+    zombies = set()
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH112, PTH208
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
+                state, parent = file.read().rpartition(b")")[2].split()[:2]
+        except (OSError, ValueError):
+            continue
+        children.setdefault(int(parent), []).append(int(name))
+        if state in (b"Z", b"X"):
+            zombies.add(int(name))
+    found: list[int] = []
+    waiting = [root]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return [pid for pid in found if pid not in zombies]
+
+
+def memory_bytes(pids: list[int]) -> int:
+    """Main memory of processes together; pages that they share count once, as far as the system says so."""
+    return sum(_own_bytes(pid) for pid in pids)
+
+
+def _own_bytes(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:  # noqa: PTH123
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith(b"Pss:"))
+    except (OSError, StopIteration, ValueError):
+        pass
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123
+            return int(file.read().split()[1]) * PAGE_BYTES
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+if __name__ == "__main__":
+    main()
