@@ -51,6 +51,12 @@ COLUMNS: Mapping[str, str] = {
     "table --per run": RUNS,
     "status": f"{STANDING} live:object?",
     "list": STANDING,
+    "list presets": "preset:text description:text source:text parameters:integer?",
+    "list spaces": "space:text name:text preset:text description:text",
+    "best": "config:text verdict:text sentence:text n:integer mean:number? sd:number? ci95_low:number? "
+    "ci95_high:number? gain_bpb:number? gain_low_bpb:number? gain_high_bpb:number? seed:integer recipe:text "
+    "artifact:text? model_bytes:integer? changes:object command:text",
+    "show": RUNS,
     "compare": "config:text baseline:text conclusion:text alpha:number exploratory:boolean sweep:text reason:text "
     "test:text assumption:text n_candidate:integer? n_baseline:integer? nats:object? bpb:object? t:number? df:number? "
     "p:number? p_corrected:number? num_comparisons:integer correlation:number? "

@@ -19,14 +19,14 @@ from rich.text import Text
 
 from trainer.data_cli import data_app
 from trainer.spec.certain_failures import refuse_certain_failure
-from trainer.spec.command_line import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people
+from trainer.spec.command_line import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people, print_version
 from trainer.spec.console import PlainConsole
 from trainer.spec.errors import Interrupted, RecipeError, UserError, did_you_mean
 from trainer.spec.field_index import FIELDS, FieldInfo, fields_matching
 from trainer.spec.fingerprint import configuration_id
 from trainer.spec.load import load_preset, parse_overrides, spelled
 from trainer.spec.messages import Progress
-from trainer.spec.printable import printable_json
+from trainer.spec.printable import printable, printable_json
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import NAME_PATTERN, Record, run_id_of
 from trainer.spec.units import human_bytes, human_seconds
@@ -42,7 +42,23 @@ PROGRESS_EVERY = 0.1
 TABLE_WIDTH = 120
 """Characters that the table of `explain` needs so that no key is broken."""
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    add_completion=False,  # of `python -m` no shell completes anything
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=__doc__,
+)
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None: ...
+
+
 app.add_typer(data_app, name="data")
 SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one field of the preset.")]
 RowsOption = Annotated[Literal["text", "json"], typer.Option("--format", help="json: rows on stdout, nothing else.")]
@@ -250,6 +266,24 @@ def score(
     out.print(f"{'val_loss':<14} {result.val_loss:.6f}  nats per token")
     out.print(f"{'num_tokens':<14} {result.num_tokens:,}")
     out.print(f"{'num_bytes':<14} {result.num_bytes:,}")
+
+
+@app.command(epilog="Example: python -m trainer sample runs/stages/export/FINGERPRINT/artifact.bin --prompt 'def '")
+def sample(
+    file: Annotated[Path, typer.Argument(help="An artifact of this program.", metavar="ARTIFACT")],
+    prompt: Annotated[str, typer.Option(help="What the text begins with.")] = "",
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="SentencePiece model; default: the one beside the artifact in its store.")
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=1, max=100_000, help="Most tokens to add.")] = 200,
+    temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token; 1 draws as trained.")] = 0.8,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same text.")] = 0,
+) -> None:
+    """Text from an artifact: the prompt, continued by the model in the counted bytes."""
+    from trainer.stages.sample import sample_text  # late: it starts torch
+
+    text = sample_text(file, prompt, tokenizer, tokens, temperature, seed)
+    print(printable(text))
 
 
 @app.command(epilog="Example: python -m trainer explain ttt")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from orchestrator.commands.audit import audit
 from orchestrator.commands.cache import cache
 from orchestrator.commands.export_runs import export
 from orchestrator.commands.imports import import_
+from orchestrator.commands.keep import rm, stop
 from orchestrator.commands.next import next_
 from orchestrator.commands.reproduce import first_step, reproduce
 from orchestrator.commands.results import compare, records, report, table
 from orchestrator.commands.schema import schema
 from orchestrator.commands.status import list_, status
 from orchestrator.commands.sweep import confirm, plan, resume, sweep
+from orchestrator.commands.winner import best, curves, show
+from trainer.spec.command_line import print_version
 
 COMMANDS = (
     ("plan", plan, "plan search_spaces/ttt.yaml"),
@@ -21,9 +26,14 @@ COMMANDS = (
     ("resume", resume, "resume ttt"),
     ("confirm", confirm, "confirm ttt"),
     ("status", status, "status ttt"),
-    ("list", list_, "list --format json"),
+    ("stop", stop, "stop ttt"),
+    ("list", list_, "list presets"),
+    ("rm", rm, "rm ttt --dry-run"),
     ("table", table, "table ttt --per run --format csv > rows.csv"),
     ("compare", compare, "compare ttt --baseline record:1413 --margin 0.005"),
+    ("best", best, "best ttt --out my_winner.yaml"),
+    ("show", show, "show ttt a1b2c3d4e5-s42"),
+    ("curves", curves, "curves ttt --out curves.svg"),
     ("import", import_, "import runs.csv --name mine --metric accuracy --goal maximize"),
     ("reproduce", reproduce, "reproduce --original 1.10979,0.00021,3 --rerun 1.11350"),
     ("first-step", first_step, "first-step soap --rule mng-track3"),
@@ -37,11 +47,21 @@ COMMANDS = (
 """Name, function and example of each command, in the order of `--help`."""
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Plan a sweep, run it, look at it, compare it.",
 )
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None: ...
+
+
 app.add_typer(cache, name="cache")
 for _name, _function, _example in COMMANDS:
     app.command(_name, epilog=f"Example: orchestrator {_example}")(_function)

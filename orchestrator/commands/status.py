@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -45,8 +46,19 @@ def status(
     (watch if watching else print_standing)(sweep, console_for())
 
 
-def list_(store: Store = USUAL_STORE, format: TextOrJson = "text") -> None:
-    """All sweeps of the store."""
+def list_(
+    what: Annotated[Literal["sweeps", "presets", "spaces"], typer.Argument(help="What to list.")] = "sweeps",
+    store: Store = USUAL_STORE,
+    format: TextOrJson = "text",
+) -> None:
+    """All sweeps of the store, the presets that ship, or the search spaces in search_spaces/."""
+    if what != "sweeps":
+        rows, lines = _presets() if what == "presets" else _spaces()
+        if format == "json":
+            print_rows(rows)
+        else:
+            console_for().print("\n".join(lines), soft_wrap=True)
+        return
     from orchestrator.status.status import listing_line, standing, standing_of_import
     from orchestrator.sweep.imported import list_imports
     from orchestrator.sweep.sweep import damaged_sweeps, list_sweeps
@@ -63,3 +75,32 @@ def list_(store: Store = USUAL_STORE, format: TextOrJson = "text") -> None:
         f"{store_name(store)}: no sweeps yet; start one: orchestrator sweep FILE{store_option(store)}"
     ]
     console_for().print("\n".join(lines), soft_wrap=True)
+
+
+def _presets() -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows and lines of the presets, each with its purpose."""
+    from trainer.spec.load import load_preset, preset_names
+
+    known = [load_preset(name) for name in preset_names()]
+    rows = [
+        {"preset": one.name, "description": one.description, "source": one.source, "parameters": one.parameters}
+        for one in known
+    ]
+    width = max(len(one.name) for one in known)
+    return rows, [f"{one.name:<{width}}  {one.description}" for one in known]
+
+
+def _spaces(folder: Path = Path("search_spaces")) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows and lines of the search space files of this folder, each with its question, or why it cannot be read."""
+    from orchestrator.space.load_space import load_space
+
+    rows, lines = [], []
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            space = load_space(path)
+        except UserError as mistake:
+            lines.append(f"{path}: {str(mistake).splitlines()[0]}; orchestrator plan {path} names them")
+            continue
+        rows.append({"space": str(path), "name": space.name, "preset": space.preset, "description": space.description})
+        lines.append(f"{path}  {space.description}")
+    return rows, lines or [f"no search space in {folder}/ of this folder; write one: orchestrator schema space"]

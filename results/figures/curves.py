@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import io
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from results.figures.style import GREY, OKABE_ITO, new_figure, shortened, tidy
+from results.figures.style import GREY, OKABE_ITO, new_figure, save, shortened, tidy
 from results.verdicts.sweep_results import SweepResults
 
 MOST_GROUPS = len(OKABE_ITO)
 MOST_CURVES = 36
 MOST_POINTS = 150
+RING: dict[str, Any] = {"marker": "o", "markerfacecolor": "none", "linestyle": "none", "markersize": 8}
 DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 2)))
-COLUMNS = ("group", "seed", "fingerprint", "step", "train_loss", "elapsed_s", "num_steps")
+COLUMNS = ("group", "seed", "fingerprint", "step", "train_loss", "elapsed_s", "num_steps", "val_loss")
 
 
 def curve_facts(sweep: SweepResults) -> pd.DataFrame:
     """One row per drawn point: group (by label), seed, fingerprint, step, train_loss (nats per token), elapsed_s,
-    and num_steps that the point is the mean of.
+    num_steps that the point is the mean of, and val_loss, the lowest of the runs that stand on the training.
 
     Groups follow the ranking, the baseline's first. `attrs['num_left_out']` counts trainings not drawn, and
     `attrs['num_missing']` those whose folder is gone from the store.
@@ -38,7 +41,8 @@ def curve_facts(sweep: SweepResults) -> pd.DataFrame:
         curve = _read(sweep.curve_of(row["fingerprint"]))
         num_missing += curve is None
         if curve is not None:
-            parts.append(_thinned(curve).assign(**{name: row[name] for name in ("group", "seed", "fingerprint")}))
+            named = {name: row[name] for name in ("group", "seed", "fingerprint", "val_loss")}
+            parts.append(_thinned(curve).assign(**named))
     facts = pd.concat(parts, ignore_index=True)[list(COLUMNS)] if parts else pd.DataFrame(columns=list(COLUMNS))
     facts.attrs.update(num_left_out=len(trainings) - len(kept), num_missing=num_missing)
     return facts
@@ -55,7 +59,9 @@ def _trainings(sweep: SweepResults) -> pd.DataFrame:
     sharing = {
         fingerprint: tuple(dict.fromkeys(configs)) for fingerprint, configs in trained.groupby("fingerprint")["config"]
     }
-    distinct = trained.drop_duplicates("fingerprint")
+    scored = trained.merge(sweep.frame[["config", "seed", "val_loss"]], on=["config", "seed"], how="left")
+    lowest = scored.groupby("fingerprint")["val_loss"].min()
+    distinct = trained.drop_duplicates("fingerprint").assign(val_loss=lambda table: table["fingerprint"].map(lowest))
     return distinct.assign(group=[_named(sweep, sharing[fingerprint]) for fingerprint in distinct["fingerprint"]])
 
 
@@ -78,7 +84,10 @@ def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
 
 
 def curve_figure(facts: pd.DataFrame) -> Figure:
-    """Loss over steps: a colour for each group and a dash for each seed; one group alone has a colour for each seed."""
+    """Loss over steps: a colour for each group and a dash for each seed; one group alone has a colour for each seed.
+
+    A ring at a curve's end is the validation loss of its training's best score.
+    """
     figure = new_figure(4.6)
     ax = figure.subplots()
     tidy(ax)
@@ -89,14 +98,21 @@ def curve_figure(facts: pd.DataFrame) -> Figure:
             hue = dash
         colour = OKABE_ITO[hue] if hue < len(OKABE_ITO) else GREY
         ax.plot(curve["step"], curve["train_loss"], color=colour, linestyle=DASHES[dash % len(DASHES)], linewidth=1.4)
-    _draw_legend(figure, groups, seeds)
+        if pd.notna(val_loss := curve["val_loss"].iloc[-1]):
+            ax.plot(curve["step"].iloc[-1], val_loss, color=colour, **RING)
+    _draw_legend(figure, facts, groups, seeds)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("step")
     ax.set_ylabel("training loss (nats per token)")
     return figure
 
 
-def _draw_legend(figure: Figure, groups: list[str], seeds: list[int]) -> None:
+def draw_curves(facts: pd.DataFrame, path: Path) -> None:
+    """The figure as a file, PNG or SVG by its ending."""
+    save(curve_figure(facts), path)
+
+
+def _draw_legend(figure: Figure, facts: pd.DataFrame, groups: list[str], seeds: list[int]) -> None:
     ax = figure.axes[0]
     if len(groups) > 1:
         for hue, group in enumerate(groups):
@@ -105,5 +121,7 @@ def _draw_legend(figure: Figure, groups: list[str], seeds: list[int]) -> None:
         ax.plot(
             [], [], color=GREY if len(groups) > 1 else OKABE_ITO[dash], linestyle=DASHES[dash], label=f"seed {seed}"
         )
+    if facts["val_loss"].notna().any():
+        ax.plot([], [], color=GREY, label="validation loss", **RING)
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)), frameon=False)

@@ -39,8 +39,8 @@ RUNS, SHORT = "runs", "short"
 """Folders of records: of the runs of its table, and of short runs, which steer its search."""
 FAILED, DRIFTED, DRIFTED_SHORT = "failed", "drifted", "drifted-short"
 """Folders of records that were set aside, their runs to be done again."""
-FIGURES, SCORES_FIGURE = "figures", "scores.png"
-"""Folder of drawings, and the one drawn at the end of a sweep."""
+FIGURES, SCORES_FIGURE, CURVES_FIGURE = "figures", "scores.png", "curves.png"
+"""Folder of drawings, the one drawn at the end of a sweep, and the learning curves."""
 REPORT_PAGE = "report.html"
 TRACKING = "tracking"
 """Folder of TensorBoard's event files, and of what W&B keeps for a later `wandb sync`."""
@@ -73,6 +73,11 @@ def import_names(store: Path) -> list[str]:
 def record_file(run_id: str) -> str:
     """File name of a run's record."""
     return f"{run_id}.json"
+
+
+def recipe_file(config: str) -> str:
+    """Path, within the sweep's folder, of a configuration's recipe as a preset file."""
+    return f"recipes/{config}.yaml"
 
 
 def set_aside_file(run_id: str) -> str:

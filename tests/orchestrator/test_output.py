@@ -28,6 +28,10 @@ COMMANDS = {
     "table --per run": "table ttt --per run",
     "status": "status",
     "list": "list",
+    "list presets": "list presets",
+    "list spaces": "list spaces",
+    "best": "best ttt",
+    "show": "show ttt",
     "compare": "compare ttt",
     "compare --policy": "compare ttt --policy pg-written",
     "compare --metric": "compare speed --metric train_s",
@@ -42,7 +46,7 @@ COMMANDS = {
     "cache verify": "cache verify",
     "cache prune": "cache prune --dry-run",
 }
-EMPTY = ("cache list", "cache verify", "cache prune")
+EMPTY = ("list spaces", "cache list", "cache verify", "cache prune")
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,15 @@ from trainer.spec.errors import UserError
 EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
 
 
+def print_version(asked: bool) -> None:
+    """The version of the installed package, and the end of the command; for `--version`."""
+    if asked:
+        from importlib.metadata import version  # late: only this option needs it
+
+        print(f"fairway {version('fairway')}")
+        sys.exit(0)
+
+
 def exit_for_people(command: Callable[[], object]) -> None:
     """Runs a command line; a UserError becomes its message on stderr and status 2, without a traceback.
 

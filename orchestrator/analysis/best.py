@@ -1,0 +1,226 @@
+"""The winner of a sweep to take home: its recipe as a preset file, its artifact, its scores, and what was shown."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.text import Text
+
+from orchestrator.analysis.comparison import verdicts_of
+from orchestrator.analysis.sweep_table import baseline_of, ranking_of, rows_of, table_of
+from orchestrator.output import say
+from orchestrator.space.configuration import Configuration, label
+from orchestrator.sweep.sweep import Sweep
+from results.rows.layout import recipe_file
+from results.rows.ranking import unit_of
+from results.rows.tables import breaches_of, why_none_is_ranked
+from results.verdicts.verdict import Verdict
+from trainer.spec.errors import UserError, did_you_mean
+from trainer.spec.load import spelled
+from trainer.spec.recipe import Recipe
+from trainer.spec.recipe_text import difference, recipe_text
+from trainer.spec.stage_table import ARTIFACT_FILE
+from trainer.spec.units import human_bytes
+from trainer.store.mirror import store_option
+from trainer.store.shared import stage_store
+
+STYLES = {"better": "bold green", "suggested": "green", "not shown": "bold yellow", "infeasible": "bold red"}
+SHOWN_SENTENCES = {
+    "better": "shown: better than the baseline",
+    "suggested": "suggested, not shown: confirm it on fresh seeds",
+    "not shown": "not shown: the sweep does not show it to be better than the baseline",
+    "infeasible": "infeasible: it breaks a limit, whatever its score",
+    "cannot say": "cannot say whether it is better than the baseline",
+}
+
+
+@dataclass(frozen=True)
+class Best:
+    """One configuration of a sweep, with everything needed to use it elsewhere."""
+
+    sweep: Sweep
+    configuration: Configuration
+    line: Mapping[str, Any]
+    """Its line of the table per configuration."""
+    verdict: Verdict | None
+    """None for the baseline."""
+    seed: int
+    """Of its finished runs the best one's, whose artifact is named."""
+    fingerprint: str
+    """Of the stage that left that artifact."""
+    model_bytes: int | None
+
+    @property
+    def recipe(self) -> Recipe:
+        """With the seed of that run, so that running it finds its stages in the store."""
+        return _recipe_of(self.sweep, self.configuration, self.seed)
+
+    @property
+    def baseline(self) -> Recipe:
+        """What the sweep compared it with."""
+        return _recipe_of(self.sweep, self.sweep.asked()[0], self.seed)
+
+    @property
+    def run_id(self) -> str:
+        """Of that run."""
+        return self.configuration.run_id(self.seed)
+
+    @property
+    def artifact(self) -> Path:
+        """The counted bytes."""
+        return stage_store(self.sweep.store).folder("export", self.fingerprint) / ARTIFACT_FILE
+
+    @property
+    def word(self) -> str:
+        """What the verdict says of it, in a word or two."""
+        return "baseline" if self.verdict is None else self.verdict.word
+
+    @property
+    def sentence(self) -> str:
+        """Whether the verdict supports it."""
+        return "the baseline itself" if self.verdict is None else SHOWN_SENTENCES[self.verdict.word]
+
+    def command(self, file: Path) -> str:
+        """What runs it again; in this store its stages are found, in another one they are computed."""
+        return f"python -m trainer run {shlex.quote(str(file))}{store_option(self.sweep.store)}"
+
+    def text(self) -> str:
+        """The recipe as a preset file."""
+        name = label(self.configuration, self.sweep.space)
+        source = f"orchestrator best {self.sweep.name} --config {self.configuration.id}"
+        words = f"{name}, of sweep {self.sweep.name}: {self.sentence}"
+        return recipe_text(self.recipe, words, source, None if self.verdict is None else self.baseline)
+
+
+def best_of(sweep: Sweep, config: str | None = None) -> Best:
+    """The best ranked configuration beside the baseline, or the one that is named.
+
+    Raises UserError when there is none, or the named one has no finished run.
+    """
+    frame = rows_of(sweep)
+    table = table_of(sweep, frame)
+    baseline = baseline_of(sweep)
+    chosen = config or _winner(sweep, frame, table)
+    known = {item.id: item for item in reversed(sweep.asked()) if item.rung == 1}
+    if chosen not in known:
+        raise UserError(
+            f"--config {chosen} is no configuration of sweep '{sweep.name}'{did_you_mean(chosen, known)}; "
+            f"known: {', '.join(known)}"
+        )
+    if not isinstance(sweep.space.base, Recipe):
+        raise UserError(
+            f"sweep '{sweep.name}' runs a program, which has no preset to write; the knobs of {chosen}: "
+            f"{label(known[chosen], sweep.space)}; its runs: {sweep.command('table')} --per run"
+        )
+    ranking = ranking_of(sweep)
+    runs = frame[(frame["config"] == chosen) & (frame["status"] == "done") & frame["artifact"].notna()]
+    if runs.empty:
+        raise UserError(f"{chosen} of sweep '{sweep.name}' has no finished run yet; see: {sweep.command('status')}")
+    scores = runs[ranking.metric].astype("float64")
+    run = runs.to_dict("records")[int(scores.argmax() if ranking.higher_first else scores.argmin())]
+    verdict = next((one for one in verdicts_of(sweep, frame) if one.config == chosen), None)
+    return Best(
+        sweep=sweep,
+        configuration=known[chosen],
+        line={str(name): cell for name, cell in table[table["config"] == chosen].iloc[0].items()},
+        verdict=None if chosen == baseline else verdict,
+        seed=int(run["seed"]),
+        fingerprint=str(run["artifact"]),
+        model_bytes=None if pd.isna(run["model_bytes"]) else int(run["model_bytes"]),
+    )
+
+
+def _recipe_of(sweep: Sweep, configuration: Configuration, seed: int) -> Recipe:
+    recipe = sweep.space.recipe(configuration.values, seed)
+    assert isinstance(recipe, Recipe), "best_of refuses sweeps of programs"
+    return recipe
+
+
+def _winner(sweep: Sweep, frame: pd.DataFrame, table: pd.DataFrame) -> str:
+    ranked = table[table["rank"].notna() & ~table["is_baseline"]]
+    if ranked.empty:
+        why = why_none_is_ranked(table, breaches_of(frame, ranking_of(sweep)))
+        raise UserError(f"sweep '{sweep.name}' has no winner yet: {why}; see: {sweep.command('status')}")
+    return str(ranked.iloc[0]["config"])
+
+
+def write_recipe(best: Best, out: Path | None) -> Path:
+    """The preset file, by default in the sweep's folder."""
+    path = out or best.sweep.folder / recipe_file(best.configuration.id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(best.text(), encoding="utf-8")
+    return path
+
+
+def best_row(best: Best, file: Path) -> dict[str, Any]:
+    """One flat row, for programs."""
+    line, bpb = best.line, best.verdict.bpb if best.verdict else None
+    return {
+        "config": best.configuration.id,
+        "verdict": best.word,
+        "sentence": best.verdict.sentence if best.verdict else best.sentence,
+        **{name: _number(line[name]) for name in ("n", "mean", "sd", "ci95_low", "ci95_high")},
+        "gain_bpb": None if bpb is None else -bpb.difference,
+        "gain_low_bpb": None if bpb is None else -bpb.high,
+        "gain_high_bpb": None if bpb is None else -bpb.low,
+        "seed": best.seed,
+        "recipe": str(file),
+        "artifact": str(best.artifact) if best.artifact.exists() else None,
+        "model_bytes": best.model_bytes,
+        "changes": {key: mine for key, (mine, _) in difference(best.recipe, best.baseline).items()},
+        "command": best.command(file),
+    }
+
+
+def _number(cell: Any) -> Any:
+    return None if pd.isna(cell) else cell.item() if hasattr(cell, "item") else cell
+
+
+def print_best(best: Best, file: Path, console: Console) -> None:
+    """The verdict first, then scores, what differs from the baseline, the artifact, and what to type next."""
+    name = label(best.configuration, best.sweep.space)
+    console.print(Text(f"{name}  ({best.configuration.id})", style="bold"))
+    style = STYLES.get(best.word, "")
+    say(console, best.sentence, style, indent=0)
+    for line in _score_lines(best):
+        say(console, line)
+    changes = difference(best.recipe, best.baseline)
+    console.print("differs from the baseline in:" if changes else "differs from the baseline in nothing")
+    for key, (mine, theirs) in changes.items():
+        for sign, value, colour in (("-", theirs, "red"), ("+", mine, "green")):
+            console.print(Text(f"  {sign} {key} = {spelled(value)}", style=colour))
+    where = best.artifact if best.artifact.exists() else f"{best.artifact}, which has left the store"
+    size = "" if best.model_bytes is None else f", {best.model_bytes:,} bytes ({human_bytes(best.model_bytes)})"
+    say(console, f"artifact of seed {best.seed}, its best{size}:", indent=0)
+    console.print(f"  {where}", soft_wrap=True)
+    console.print("recipe, a preset again:")
+    console.print(f"  {file}", soft_wrap=True)
+    console.print("run it:")
+    console.print(f"  {best.command(file)}", soft_wrap=True)
+
+
+def _score_lines(best: Best) -> list[str]:
+    line, metric = best.line, best.sweep.space.metric.name
+    unit = unit_of(metric)
+    mean, low, high = (_number(line[name]) for name in ("mean", "ci95_low", "ci95_high"))
+    if mean is None:
+        return [f"{metric}: no mean, since it has {line['n']} finished seeds and needs more"]
+    interval = "" if low is None else f", 95 % interval {low:.5f} to {high:.5f}"
+    lines = [f"{metric} {mean:.5f}{f' {unit}' if unit else ''}: mean of {line['n']} seeds{interval}"]
+    if best.verdict is not None:
+        lines.append(_named(best))
+    return lines
+
+
+def _named(best: Best) -> str:
+    """The verdict in full, with labels in place of identities."""
+    sentence = best.verdict.sentence if best.verdict else ""
+    for item in best.sweep.asked():
+        sentence = sentence.replace(item.id, label(item, best.sweep.space))
+    return sentence

@@ -1,0 +1,107 @@
+"""One run of a sweep for people: its recipe, its stages, its curve, its error. Reads records; runs nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from orchestrator.output import say
+from orchestrator.space.configuration import label
+from orchestrator.sweep.sweep import Sweep
+from results.rows.layout import RAY_LOG
+from results.rows.row import row_of
+from trainer.spec.errors import UserError, did_you_mean
+from trainer.spec.load import spelled
+from trainer.spec.recipe_text import differing_recipes
+from trainer.spec.record import Record, split_run_id
+from trainer.spec.stage_table import CURVE_FILE
+from trainer.spec.units import human_seconds, human_time
+from trainer.store.shared import stage_store
+
+BARS = "▁▂▃▄▅▆▇█"
+CURVE_WIDTH = 60
+"""Characters of a curve."""
+LOG_LINES = 12
+"""Lines of an error that are printed."""
+
+
+def find_run(sweep: Sweep, asked: str) -> Record:
+    """The record of a run by its id, the start of it, or CONFIG-sSEED. Raises UserError naming the nearest."""
+    records = {**sweep.short_records(), **sweep.records()}
+    matching = [asked] if asked in records else [run_id for run_id in records if run_id.startswith(asked)]
+    if len(matching) == 1:
+        return records[matching[0]]
+    if matching:
+        raise UserError(f"{asked} begins {len(matching)} runs of sweep '{sweep.name}': {', '.join(matching)}")
+    known = f"known: {', '.join(records)}" if records else f"none has ended yet; see: {sweep.command('status')}"
+    raise UserError(f"sweep '{sweep.name}' has no finished run '{asked}'{did_you_mean(asked, records)}; {known}")
+
+
+def run_row(sweep: Sweep, record: Record) -> dict[str, Any]:
+    """The run's row, for programs."""
+    return row_of(record.model_dump(mode="json"), sweep.name, sweep.space.swept_keys)
+
+
+def print_run(sweep: Sweep, record: Record, console: Console) -> None:
+    """Status and scores, what differs from the baseline, a line per stage, the curve, the error in full."""
+    config, seed = split_run_id(record.run_id)
+    known = {item.id: item for item in sweep.asked()}
+    name = label(known[config], sweep.space) if config in known else config
+    console.print(Text(f"{record.run_id}: {name}, seed {seed}", style="bold"))
+    style = "red" if record.status == "failed" else ""
+    say(console, f"{record.status}, started {human_time(record.started_at)} on {record.hardware}", style)
+    for words in (*_scores(record), f"commit {record.commit}; {record.versions}"):
+        say(console, words)
+    baseline = sweep.space.recipe(sweep.asked()[0].values).model_dump(mode="json")
+    changes = differing_recipes(record.recipe, baseline)
+    console.print("recipe: the baseline's" + (", but" if changes else ""))
+    for key, (mine, theirs) in changes.items():
+        say(console, f"{key} = {spelled(mine)}  (baseline: {spelled(theirs)})")
+    console.print("stages:")
+    for stage, made in record.stages.items():
+        how = "computed" if stage in record.stages_run else "from the store"
+        console.print(f"  {stage:<11} {human_seconds(made.seconds):>8}  {how:<15} {made.fingerprint}", soft_wrap=True)
+    for line in _curve_lines(sweep, record):
+        console.print(line)
+    if record.error:
+        console.print("it failed, and printed last:")
+        for line in record.error.strip().splitlines()[-LOG_LINES:]:
+            console.print(Text(f"  {line}", style="red"), soft_wrap=True)
+    if (log := sweep.folder / RAY_LOG).exists():
+        console.print(f"log of Ray and its workers: {log}", soft_wrap=True)
+
+
+def _scores(record: Record) -> Iterator[str]:
+    names = (("val_bpb", "bits per byte"), ("val_loss", "nats per token"))
+    for name, unit in names:
+        if isinstance(value := record.metric(record.headline, name), float):
+            yield f"{name} {value:.6f} {unit}"
+    if isinstance(model_bytes := record.metric("export", "model_bytes"), int):
+        yield f"model_bytes {model_bytes:,}"
+
+
+def _curve_lines(sweep: Sweep, record: Record) -> list[str]:
+    """The training loss as a row of bars, with its ends."""
+    train = record.stages.get("train")
+    content = stage_store(sweep.store).read_file("train", train.fingerprint, CURVE_FILE) if train else None
+    if content is None:
+        return []
+    losses = [float(line["train_loss"]) for line in csv.DictReader(io.StringIO(content.decode()))]
+    if not losses:
+        return []
+    return [f"training loss, {losses[0]:.3f} to {losses[-1]:.3f} in {len(losses)} steps:", f"  {bars(losses)}"]
+
+
+def bars(numbers: Sequence[float], width: int = CURVE_WIDTH) -> str:
+    """A row of at most so many bars, each as high as the mean of its part of the numbers; the lowest is a low one."""
+    parts = min(width, len(numbers))
+    edges = [len(numbers) * part // parts for part in range(parts + 1)]
+    means = [sum(numbers[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
+    low, span = min(means), max(means) - min(means)
+    return "".join(BARS[min(int((mean - low) / span * len(BARS)), len(BARS) - 1) if span else 0] for mean in means)
