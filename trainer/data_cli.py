@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +12,15 @@ from rich.text import Text
 
 from trainer.spec.command_line import EXIT_FAILED
 from trainer.spec.console import PlainConsole
+from trainer.spec.errors import DataError
 from trainer.store.mirror import store_folder
 
 if TYPE_CHECKING:
     from trainer.data.data_report import DataReport
     from trainer.data.fetch import Fetched
 
+MOST_SKIPPED = 20
+"""Skipped files that are named; the others are counted."""
 data_app = typer.Typer(no_args_is_help=True, help="Text to train on, in the challenge's format.")
 OutOption = Annotated[Path, typer.Option("--out", help="Folder to leave shards and tokenizer in.")]
 
@@ -42,13 +47,30 @@ def fetch(
 def build(
     sources: Annotated[list[Path], typer.Option("--from", help="A UTF-8 file, or a folder of them.")],
     vocab_size: Annotated[int, typer.Option(min=300, max=65_536, help="Pieces of the tokenizer to train.")] = 1024,
+    name: Annotated[str, typer.Option(help="What the text is called; default: after its first source.")] = "",
     out: OutOption = Path("data"),
 ) -> None:
-    """Make a tokenizer and shards from your own text, each file a document."""
-    from trainer.data.build import build_from_files
+    """Make a tokenizer and shards from your own text, each file a document, and a preset that trains on them.
 
-    fetched = build_from_files(sources, vocab_size, out)
-    _print_checked(fetched)
+    What is no text in a folder is skipped and listed.
+    """
+    from trainer.data.build import build_from_files
+    from trainer.spec.record import NAME_PATTERN  # late: `--help` does not import pydantic
+
+    if name and not re.fullmatch(NAME_PATTERN, name):
+        raise DataError(f"--name {name} must be letters, digits, '.', '_' or '-': it names a folder")
+    built = build_from_files(sources, vocab_size, out, name)
+    _print_checked(built.data)
+    preset = out / f"{built.name}.yaml"
+    preset.write_text(built.preset(), encoding="utf-8")
+    console = PlainConsole(soft_wrap=True)
+    for path, why in list(built.skipped.items())[:MOST_SKIPPED]:
+        console.print(Text.assemble(("skipped", "yellow"), f" {path}: {why}"))
+    if (more := len(built.skipped) - MOST_SKIPPED) > 0:
+        console.print(f"skipped {more:,} more")
+    console.print(f"{built.num_documents:,} documents; preset {preset}. Train on them, or sweep:")
+    console.print(f"  python -m trainer run {shlex.quote(str(preset))}")
+    console.print(f"  orchestrator sweep search_spaces/rope.yaml --preset {shlex.quote(str(preset))}")
 
 
 @data_app.command(epilog="Example: python -m trainer data rebuild docs_selected.jsonl --tokenizer my.model")

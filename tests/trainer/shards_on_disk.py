@@ -27,7 +27,7 @@ def build(folder: Path, texts: Sequence[str] = TEXTS) -> Fetched:
     source.mkdir(parents=True)
     for number, text in enumerate(texts):
         (source / f"{number}.txt").write_text(text, encoding="utf-8")
-    return build_from_files([source], VOCAB_SIZE, folder / "data")
+    return build_from_files([source], VOCAB_SIZE, folder / "data", "fineweb10B").data
 
 
 def copy(built: Fetched, target: Path) -> Fetched:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.data.fetch import Fetched, record_digest
@@ -17,28 +19,72 @@ from trainer.data.shard_files import Split
 from trainer.data.shards import write_split
 from trainer.data.tokenizer import Tokenizer, train_tokenizer
 from trainer.spec.errors import DataError
+from trainer.spec.load import override_text
 
 VAL_ONE_IN = 20
 """One document in this many is validation text, chosen by a hash of its content."""
 
 
-def build_from_files(paths: Sequence[Path], vocab_size: int, out: Path) -> Fetched:
-    """Tokenizer and shards of some UTF-8 files, one document each; folders are searched for files.
+@dataclass(frozen=True)
+class Built:
+    """Shards of somebody's own text."""
 
-    Raises DataError if a file is missing or not UTF-8, or if either split would be empty.
+    name: str
+    data: Fetched
+    vocab_size: int
+    num_documents: int
+    skipped: Mapping[Path, str]
+    """Files of a folder that are no text, and why."""
+
+    def preset(self, extends: str = "tiny") -> str:
+        """A preset file that trains a preset on this text."""
+        values = {
+            "source": "shards",
+            "folder": self.data.folder.absolute(),
+            "tokenizer": self.data.tokenizer.absolute(),
+        }
+        lines = [override_text(key, str(value)).replace("=", ": ", 1) for key, value in values.items()]
+        return "\n".join(
+            [
+                override_text("description", f"{extends} on the text of {self.name}").replace("=", ": ", 1),
+                f"extends: {extends}",
+                "data:",
+                *(f"  {line}" for line in [*lines, f"vocab_size: {self.vocab_size}"]),
+                "",
+            ]
+        )
+
+
+def name_of(paths: Sequence[Path]) -> str:
+    """What the text is called: the first source's name, as a file name."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", paths[0].absolute().name.removesuffix(paths[0].suffix)).strip("-._")
+    return name or "text"
+
+
+def build_from_files(paths: Sequence[Path], vocab_size: int, out: Path, name: str = "") -> Built:
+    """Tokenizer and shards of some UTF-8 files, one document each, named after the first source.
+
+    Folders are searched for text; their hidden files, and what is no text, are skipped and listed.
+    Raises DataError if a file that was named itself is missing or not UTF-8, or if either split would be empty.
     """
-    texts = list(dict.fromkeys(_read_text(path) for path in _files(paths)))
+    name = name or name_of(paths)
+    skipped: dict[Path, str] = {}
+    texts = list(dict.fromkeys(_texts(paths, out.absolute(), skipped)))
     ordered = sorted((text for text in texts if text), key=_content_hash)
     val = [text for text in ordered if int(_content_hash(text), 16) % VAL_ONE_IN == 0]
     train = [text for text in ordered if int(_content_hash(text), 16) % VAL_ONE_IN]
     if not val and len(train) > 1:
         val, train = train[:1], train[1:]  # with few documents, the first by hash
     if not val:
-        raise DataError(f"{len(ordered)} documents with text cannot be split; expected at least 2 different ones")
-    tokenizer = out / "tokenizers" / f"fineweb_{vocab_size}_bpe.model"
+        left_out = _in_words(skipped)
+        raise DataError(
+            f"{len(ordered)} documents with text cannot be split; expected at least 2 different ones{left_out}"
+        )
+    tokenizer = out / "tokenizers" / f"{name}_{vocab_size}_bpe.model"
     tokenizer.parent.mkdir(parents=True, exist_ok=True)
     tokenizer.write_bytes(train_tokenizer(train, vocab_size))
-    return _write(out, tokenizer, train, val)
+    data = _write(out, tokenizer, train, val, name)
+    return Built(name, data, vocab_size, len(ordered), skipped)
 
 
 def rebuild(documents: Path, tokenizer: Path, out: Path, val_documents: int = 50_000) -> Fetched:
@@ -60,11 +106,13 @@ def rebuild(documents: Path, tokenizer: Path, out: Path, val_documents: int = 50
     return _write(out, copy, lines, val)
 
 
-def _write(out: Path, tokenizer_path: Path, train: Iterable[str], val: Iterable[str]) -> Fetched:
+def _write(
+    out: Path, tokenizer_path: Path, train: Iterable[str], val: Iterable[str], name: str = "fineweb10B"
+) -> Fetched:
     tokenizer = Tokenizer(tokenizer_path)
     if tokenizer.bos_id < 0:
         raise DataError(f"tokenizer '{tokenizer_path}' has no BOS piece, with which documents begin")
-    folder = out / f"fineweb10B_sp{tokenizer.vocab_size}"
+    folder = out / f"{name}_sp{tokenizer.vocab_size}"
     splits: tuple[tuple[Split, Iterable[str]], ...] = (("val", val), ("train", train))
     for split, texts in splits:
         kept = _refuse_lost_text(texts, tokenizer, tokenizer_path) if split == "val" else texts
@@ -87,17 +135,35 @@ def _refuse_lost_text(texts: Iterable[str], tokenizer: Tokenizer, path: Path) ->
         yield text
 
 
-def _files(paths: Sequence[Path]) -> Iterator[Path]:
+def _texts(paths: Sequence[Path], out: Path, skipped: dict[Path, str]) -> Iterator[str]:
+    """The text of each file; notes those of folders that have none."""
     for path in paths:
-        if path.is_dir():
-            yield from sorted(file for file in path.rglob("*") if file.is_file())
-        else:
-            yield path
+        if not path.is_dir():
+            yield _read_text(path)
+            continue
+        for file in sorted(file for file in path.rglob("*") if file.is_file()):
+            if out in file.absolute().parents:
+                continue  # what an earlier build left
+            if any(part.startswith(".") for part in file.relative_to(path).parts):
+                skipped[file] = "hidden"
+                continue
+            try:
+                yield _read_text(file)
+            except DataError as error:
+                skipped[file] = str(error).removeprefix(f"{file} ").partition(";")[0]
+
+
+def _in_words(skipped: Mapping[Path, str]) -> str:
+    """'; skipped a.png, which is not UTF-8 at byte 3', for a message that ends without any text."""
+    return "".join(f"; skipped {path}, which {why}" for path, why in list(skipped.items())[:3])
 
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_bytes().decode()
+        text = path.read_bytes().decode()
+        if "\0" in text:
+            raise DataError(f"{path} holds zero bytes, so it is no text; leave it out")
+        return text
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

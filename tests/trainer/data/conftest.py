@@ -12,6 +12,7 @@ from tests.trainer.cli import trainer
 from trainer.data.corpus import read_stdlib
 from trainer.data.tokenizer import train_tokenizer
 
+NAME = "fineweb10B"
 WORDS = sorted([*keyword.kwlist, *dir(builtins)])
 TEXTS = [f"Document {n}: " + " ".join(WORDS[(n * k) % len(WORDS)] for k in range(60)) for n in range(60)]
 
@@ -32,7 +33,7 @@ def built(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("built")
     for number, text in enumerate([*TEXTS, TEXTS[0]]):
         (folder / f"{number}.txt").write_text(text)
-    done = trainer("data", "build", "--from", folder, "--vocab-size", 320, "--out", folder / "data")
+    done = trainer("data", "build", "--from", folder, "--vocab-size", 320, "--out", folder / "data", "--name", NAME)
     assert done.exit_code == 0, done.output
     return folder / "data"
 
@@ -42,7 +43,10 @@ def mirror(built, tmp_path) -> Path:
     """The published layout around the built shards."""
     root = tmp_path / "mirror"
     shutil.copytree(built / "fineweb10B_sp320", root / "datasets" / "fineweb10B_sp320")
-    shutil.copytree(built / "tokenizers", root / "tokenizers")
+    (root / "tokenizers").mkdir()
+    shutil.copy(built / "tokenizers" / f"{NAME}_320_bpe.model", root / "tokenizers" / "fineweb_320_bpe.model")
+    for digests in (root / "datasets").glob("*/SHA256.json"):
+        digests.write_text(digests.read_text().replace(f"{NAME}_320_bpe", "fineweb_320_bpe"))
     stats = {"files_train": 1, "files_val": 1}
     (root / "manifest.json").write_text(json.dumps({"datasets": [{"name": "fineweb10B_sp320", "stats": stats}]}))
     return root

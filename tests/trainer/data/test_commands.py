@@ -13,6 +13,7 @@ from trainer.data.fetch import Mirror, fetch_variant
 from trainer.data.shards import read_shard
 from trainer.data.tokenizer import Tokenizer
 from trainer.spec.errors import DataError
+from trainer.spec.load import load_preset
 
 
 def fetched(mirror: Path, out: Path, train_shards: int = 1) -> list[str]:
@@ -22,7 +23,9 @@ def fetched(mirror: Path, out: Path, train_shards: int = 1) -> list[str]:
 
 
 def paths(data: Path) -> tuple[Path, Path]:
-    return data / "fineweb10B_sp320", data / "tokenizers" / "fineweb_320_bpe.model"
+    folder = data / "tokenizers"
+    tokenizer = next(folder.glob("*_320_bpe.model"), folder / "fineweb_320_bpe.model")
+    return data / "fineweb10B_sp320", tokenizer
 
 
 def test_built_shards_hold_every_document_once(built):
@@ -149,7 +152,31 @@ def test_e10_a_validation_document_among_the_train_shards_is_found(built, tmp_pa
 
 
 def test_text_that_cannot_be_counted_or_split_is_refused(tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"caf\xe9")
-    assert "not UTF-8 at byte 3" in str(trainer("data", "build", "--from", tmp_path, "--out", tmp_path / "d").exception)
+    latin = tmp_path / "a.txt"
+    latin.write_bytes(b"caf\xe9")
+    for source in (tmp_path, latin):
+        done = trainer("data", "build", "--from", source, "--out", tmp_path / "d")
+        assert "not UTF-8 at byte 3" in str(done.exception)
     (tmp_path / "a.txt").write_text("only one")
     assert "cannot be split" in str(trainer("data", "build", "--from", tmp_path, "--out", tmp_path / "d").exception)
+
+
+def test_own_text_is_named_after_its_folder_skips_what_is_no_text_and_ends_in_a_preset(tmp_path, monkeypatch):
+    notes = tmp_path / "my notes"
+    (notes / ".git").mkdir(parents=True)
+    for number, text in enumerate(TEXTS):
+        (notes / f"{number}.txt").write_text(text)
+    (notes / ".git" / "HEAD").write_text("ref")
+    (notes / "a.png").write_bytes(b"\x89PNG")
+    (notes / "b.bin").write_bytes(b"a\0b")
+    done = trainer("data", "build", "--from", notes, "--vocab-size", 320, "--out", tmp_path / "data")
+    assert done.exit_code == 0, done.output
+    assert f"skipped {notes}/a.png: is not UTF-8 at byte 0" in done.output
+    assert f"skipped {notes}/b.bin: holds zero bytes, so it is no text" in done.output
+    assert f"skipped {notes}/.git/HEAD: hidden" in done.output
+    preset = tmp_path / "data" / "my-notes.yaml"
+    assert f"python -m trainer run {preset}" in done.output
+    monkeypatch.chdir("/")
+    data = load_preset(str(preset)).recipe.data
+    assert (data.source, data.vocab_size, Path(data.folder).name) == ("shards", 320, "my-notes_sp320")
+    assert Path(data.tokenizer).is_file()
