@@ -116,7 +116,7 @@ def best_of(sweep: Sweep, config: str | None = None) -> Best:
     if not isinstance(sweep.space.base, Recipe):
         raise UserError(
             f"sweep '{sweep.name}' runs a program, which has no preset to write; the knobs of {chosen}: "
-            f"{label(known[chosen], sweep.space)}; its runs: {sweep.command('table')} --per run"
+            f"{label(known[chosen], sweep.space)}; its runs: {sweep.command('table', '--per run')}"
         )
     ranking = ranking_of(sweep)
     runs = frame[(frame["config"] == chosen) & (frame["status"] == "done") & frame["artifact"].notna()]

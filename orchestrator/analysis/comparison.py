@@ -22,7 +22,7 @@ from results.verdicts.compare import compare
 from results.verdicts.measured import compare_measured
 from results.verdicts.published_records import record_losses
 from results.verdicts.race_verdicts import race_verdicts
-from results.verdicts.terms import Blocks, Evidence, Terms
+from results.verdicts.terms import Evidence, Terms
 from results.verdicts.verdict import OTHER_TERMS, SCORE_IN, Verdict
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.recipe import Recipe
@@ -96,7 +96,7 @@ def verdicts_of(
         level = level_of(attempts, sweep.name, terms.alpha)
         evidence = replace(evidence, declared_alpha=terms.alpha if level < terms.alpha else None)
         of_attempt = terms.model_copy(update={"alpha": level})
-        asked = terms_of(of_attempt, sweep.blocks)
+        asked = terms_of(of_attempt, sweep)
         if sweep.space.program:
             verdicts = compare_measured(frame, reference, sweep.space.measure, asked, evidence)
         else:
@@ -110,7 +110,7 @@ def verdicts_against_exact(
     """The same against a mean that is taken as exact: a weaker claim, the contest's own. Raises UserError in a race."""
     if sweep.space.race:
         raise UserError(f"--exact: sweep '{sweep.name}' raced against its own baseline, which decides")
-    asked = replace(terms_of(terms, sweep.blocks), exact_baseline=True)
+    asked = replace(terms_of(terms, sweep), exact_baseline=True)
     evidence = replace(evidence_of(sweep, frame, attempts_of(sweep)), exploratory_because=OTHER_TERMS)
     if not isinstance(reference, float):
         return compare(frame, reference, asked, evidence)
@@ -131,9 +131,16 @@ def _family(sweep: Sweep) -> int:
     return len({item.id for item in asked} - {asked[0].id}) + to_come
 
 
-def terms_of(compare: Compare, blocks: Blocks) -> Terms:
-    """The terms of the test, as the search space file asks for them, and what pairs the runs of this sweep."""
-    return Terms(compare.margin, compare.unit, compare.alpha, variance=compare.variance, blocks=blocks)
+def terms_of(compare: Compare, sweep: Sweep) -> Terms:
+    """The terms of the test, as the search space file asks for them, and what the sweep was created with."""
+    return Terms(
+        compare.margin,
+        compare.unit,
+        compare.alpha,
+        correction=sweep.correction,
+        variance=compare.variance,
+        blocks=sweep.blocks,
+    )
 
 
 def evidence_of(sweep: Sweep, frame: pd.DataFrame, attempts: Sequence[Attempt] = ()) -> Evidence:

@@ -24,6 +24,7 @@ from orchestrator.sweep.sweep_attempts import attempts_of, level_of, planned_att
 from results.rows.read import read_rows
 from results.rows.tables import is_finished, per_run
 from results.stats.blocks import UNKNOWN_CORRELATION, sd_between_pairs
+from results.stats.many_against_one import Correction
 from results.stats.power import MOST_RACED, MOST_SEEDS, Design, design_of, seeds_needed, upper_sd
 from results.stats.shared_variance import SharedVariance
 from results.stats.t_tests import SHARED_COST, Block, Variance
@@ -81,6 +82,8 @@ class Evidence:
     first_look: int | None = None
     """Of a race, if it is one."""
     variance: Variance = "own"
+    correction: Correction = "dunnett"
+    """As declared, see `Terms`."""
     further: str = ""
     """Why its verdicts will be exploratory although results choose nothing: earlier attempts spent alpha."""
 
@@ -101,6 +104,7 @@ class Evidence:
             self.adaptive,
             self.first_look,
             self.variance,
+            self.correction,
         )
 
     def seeds_for(self, gain_bpb: float) -> int | None:
@@ -116,6 +120,7 @@ class Evidence:
             self.adaptive,
             self.first_look,
             self.variance,
+            self.correction,
         )
 
 
@@ -134,9 +139,11 @@ def evidence_of(space: SearchSpace, block: Block | None, store: Path, sweep: Swe
     name = sweep.name if sweep is not None and begun else ""
     alpha = level_of(attempts, name, alpha)
     first_look = race.first_look if race else None
-    design = design_of(block, num, len(space.seeds), spread.planned_bpb, alpha, space.exploratory, first_look, variance)
+    correction: Correction = "dunnett" if sweep is None else sweep.correction
+    terms = alpha, space.exploratory, first_look, variance, correction
+    design = design_of(block, num, len(space.seeds), spread.planned_bpb, *terms)
     further = further_attempt(attempts, name)
-    return Evidence(design, spread, block, num, space.exploratory, first_look, variance, further)
+    return Evidence(design, spread, block, num, space.exploratory, first_look, variance, correction, further)
 
 
 def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread:
@@ -202,6 +209,7 @@ def evidence_lines(evidence: Evidence, gain_bpb: float | None = None) -> list[st
     design, smallest_bpb = evidence.design, evidence.minimum_detectable_effect_bpb
     test = TESTS[design.test]
     correction = f", corrected for {design.num_comparisons} comparisons" if design.num_comparisons > 1 else ""
+    correction += " by Dunnett" if correction and design.correction == "dunnett" else ""
     spread = evidence.spread
     lines = [f"spread: sd {spread.sd_bpb:.5f} bits per byte between {BETWEEN[evidence.block]} ({spread.source})"]
     if spread.df is not None:

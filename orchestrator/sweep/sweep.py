@@ -47,6 +47,7 @@ from results.rows.layout import (
     set_aside_file,
     sweep_folder,
 )
+from results.stats.many_against_one import Correction
 from results.verdicts.seed_ledger import Ledger, Purpose
 from results.verdicts.terms import Blocks
 from trainer.spec.environment import commit
@@ -82,6 +83,8 @@ class Sweep:
     blocks: Blocks = "artifact"
     """What pairs the runs of two configurations, decided when the sweep was created; in 0.1.0 always the artifact."""
     blocks_because: str = "as in 0.1.0, which made this sweep"
+    correction: Correction = "dunnett"
+    """How p-values may be corrected, see `Terms`; in 0.1.0 always by Holm."""
     tested_space: str = ""
     """Digest of what is tested, by which attempts are counted; of a confirmation that of its source."""
     note: str = ""
@@ -358,7 +361,9 @@ def _as_yaml(space: SearchSpace) -> bytes:
 def _read(folder: Path) -> Sweep:
     try:
         header = journal_entries(folder / JOURNAL)[0]
-        space = SearchSpace.model_validate_json(json.dumps(_with_terms_of_0_1_0(header.pop("space"))))
+        given = header.pop("space")
+        header.setdefault("correction", "dunnett" if "variance" in given.get("compare", {}) else "holm")
+        space = SearchSpace.model_validate_json(json.dumps(_with_terms_of_0_1_0(given)))
         precedents = tuple(_precedent(entry) for entry in header.pop("precedents", ()))
         header["space_digest"] = header.pop(DIGEST_KEY)
         return Sweep(name=folder.name, folder=folder, space=space, precedents=precedents, **header)

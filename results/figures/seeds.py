@@ -108,7 +108,8 @@ def detectable_lines(sweep: SweepResults, verdict: Verdict) -> Sequence[str]:
         return []
     n, first_look = len(sweep.seeds), verdict.looks[0] if verdict.looks else None
     num = len(sweep.verdicts)
-    design = design_of(block, num, n, spread.sd, verdict.alpha, sweep.adaptive, first_look, verdict.variance)
+    terms = verdict.alpha, sweep.adaptive, first_look, verdict.variance, verdict.correction
+    design = design_of(block, num, n, spread.sd, *terms)
     gain = design.minimum_detectable_effect(POWER)
     if gain is None:
         return []

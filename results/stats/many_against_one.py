@@ -79,6 +79,35 @@ def critical_value(alpha: float, df: float, num: int, correction: Correction = "
     return -float(special.stdtrit(df, alpha / num))
 
 
+def is_dunnetts_case(errors_SC: ArrayLike, dfs_SC: ArrayLike) -> NDArray[np.bool_]:
+    """Whether all comparisons of a sweep have one standard error and its degrees of freedom, by sweep.
+
+    So it is where one variance is pooled over all arms and n is equal, and where a baseline far noisier than the others
+    keeps its own, which only correlates the comparisons more.
+    Where shrinkage keeps variances apart, or one comparison stands alone, Holm's correction holds.
+    """
+    errors, dfs = np.atleast_1d(np.asarray(errors_SC, np.float64)), np.atleast_1d(np.asarray(dfs_SC, np.float64))
+    if errors.shape[-1] < 2:
+        return np.zeros(errors.shape[:-1], dtype=bool)
+    alike = np.isclose(errors, errors[..., :1], rtol=1e-9, atol=0.0).all(-1)
+    return np.asarray(alike & (dfs == dfs[..., :1]).all(-1))
+
+
+def first_step(alpha: float, errors_SC: ArrayLike, dfs_SC: ArrayLike, num: int, dunnett: bool = False) -> Array:
+    """Critical values of the best of each of many sweeps, by comparison.
+
+    dunnett:  whether Dunnett's distribution may be used, as `is_dunnetts_case` allows; else Holm's correction
+    """
+    dfs = np.asarray(dfs_SC, np.float64)
+    critical = np.asarray(-special.stdtrit(dfs, alpha / num))
+    if dunnett:
+        case_S = is_dunnetts_case(errors_SC, dfs)
+        values, places = np.unique(dfs[case_S, 0], return_inverse=True)
+        by_df = np.array([critical_value(alpha, float(df), num, "dunnett") for df in values])
+        critical[case_S] = by_df[places][:, None] if len(values) else critical[case_S]
+    return critical
+
+
 def dunnett_p(t: float, df: float, num: int) -> float:
     """Probability that the largest of `num` t-values is at least `t`, all against one baseline with equal n.
 

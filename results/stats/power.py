@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from results.stats.late import special
+from results.stats.many_against_one import Correction, critical_value, first_step
 from results.stats.own_variance import ARM_PRIOR_DF, LEAST_ARMS, PAIRS_PRIOR_DF, OwnVariance, satterthwaite_df
 from results.stats.roots import root
 from results.stats.sequential import FIRST_LOOK, Looks
@@ -54,11 +55,13 @@ class Design:
     """Standard deviation between seeds of one arm; where the test has pairs, of the differences of pairs."""
     alpha: float
     num_comparisons: int = 1
-    """Configurations that share `alpha` by Holm's correction; the smallest p-value must be below alpha / this."""
+    """Configurations that share `alpha`; the power is that of the smallest p-value, which is corrected for all."""
     num_arms: int = 0
     """Arms of the sweep, the baseline included, whose variances are shared or borrowed from."""
     first_look: int = FIRST_LOOK
     """Seeds at the first look of a race; the last look is after `n`."""
+    correction: Correction = "holm"
+    """'dunnett' where the verdict will be corrected so, see `Terms`; it needs a shared variance."""
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
@@ -74,6 +77,9 @@ class Design:
     @property
     def level(self) -> float:
         """The significance level of one comparison; in a race, of all its looks together."""
+        if self.test == "two-way" and self.correction == "dunnett":
+            df = self._exact_df
+            return float(special.stdtr(df, -critical_value(self.alpha, df, self.num_comparisons, "dunnett")))
         return self.alpha / self.num_comparisons
 
     def power(self, gain: float) -> float:
@@ -109,7 +115,8 @@ class Design:
     def _simulated_detectable(self) -> NDArray[np.float64] | None:
         """Gain, in units of sd, at which each simulated comparison becomes significant; None where a formula serves."""
         if self.test == "moderated":
-            return _detectable_moderated(self.n, min(self.num_arms, MOST_SIMULATED_ARMS), self.level)
+            among = self.alpha, self.num_comparisons, self.correction
+            return _detectable_moderated(self.n, min(self.num_arms, MOST_SIMULATED_ARMS), *among)
         if self.test in ("own", "own paired"):
             paired = self.test == "own paired"
             return _detectable_own(self.n, min(self.num_arms, MOST_SIMULATED_ARMS), self.level, paired)
@@ -129,6 +136,7 @@ def design_of(
     adaptive: bool = False,
     first_look: int | None = None,
     variance: Variance = "own",
+    correction: Correction = "dunnett",
 ) -> Design:
     """The comparison with the baseline that `compare` will make for a sweep, corrected over its configurations.
 
@@ -136,13 +144,15 @@ def design_of(
     num_configurations:  without the baseline
     adaptive:            only the winner is compared, on fresh seeds, so there is no correction and no shared variance
     first_look:          seeds at the first look of a race; None for a fixed number of seeds
+    variance, correction:  as declared, see `Terms`
     """
     if first_look is not None:
         race: TestName = "paired race" if block else "race"
         return Design(race, n, sd, alpha, num_configurations, first_look=first_look)
     compared = 1 if adaptive else num_configurations
     test = _test_of(block, compared, n, "own" if adaptive else variance)
-    return Design(test, n, sd, alpha, compared, compared + 1)
+    corrected = correction if test in ("moderated", "two-way") else "holm"
+    return Design(test, n, sd, alpha, compared, compared + 1, correction=corrected)
 
 
 def _test_of(block: Block | None, num_configurations: int, n: int, variance: Variance) -> TestName:
@@ -177,6 +187,7 @@ def seeds_needed(
     adaptive: bool = False,
     first_look: int | None = None,
     variance: Variance = "own",
+    correction: Correction = "dunnett",
 ) -> int | None:
     """Smallest number of seeds per configuration with which a gain beyond the margin is shown with this power.
 
@@ -184,7 +195,7 @@ def seeds_needed(
     """
 
     def enough(n: int) -> bool:
-        design = design_of(block, num_configurations, n, sd, alpha, adaptive, first_look, variance)
+        design = design_of(block, num_configurations, n, sd, alpha, adaptive, first_look, variance, correction)
         return design.power(gain) >= power
 
     most = MOST_SEEDS if first_look is None else MOST_RACED
@@ -221,7 +232,9 @@ def _detectable_welch(n: int, level: float) -> NDArray[np.float64]:
 
 
 @functools.lru_cache(maxsize=64)
-def _detectable_moderated(n: int, num_arms: int, level: float) -> NDArray[np.float64]:
+def _detectable_moderated(
+    n: int, num_arms: int, alpha: float, num_comparisons: int, correction: Correction
+) -> NDArray[np.float64]:
     """The same for the moderated t-test, with variances shrunk over a simulated sweep of arms."""
     random = np.random.default_rng(0)
     variance_SA = random.chisquare(n - 1, size=(SIMULATED_ARMS // num_arms, num_arms)) / (n - 1)
@@ -230,7 +243,8 @@ def _detectable_moderated(n: int, num_arms: int, level: float) -> NDArray[np.flo
     df = np.minimum(df_SA[:, ours], df_SA[:, theirs])
     error = np.sqrt((shrunk_SA[:, ours] + shrunk_SA[:, theirs]) / n)
     difference = random.normal(size=df.shape) * (2 / n) ** 0.5
-    return np.sort((difference - special.stdtrit(df, level) * error).ravel())
+    critical = first_step(alpha, error, df, num_comparisons, correction == "dunnett")
+    return np.sort((difference + critical * error).ravel())
 
 
 @functools.lru_cache(maxsize=64)

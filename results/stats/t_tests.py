@@ -31,8 +31,8 @@ Variance = Literal["own", "shared"]
 """'own': a configuration is judged by its own spread, with one degree of freedom borrowed from the sweep; 'shared': by
 one that all of the sweep share, as far as they look alike."""
 SHARED_COST = (
-    "right only if all configurations spread alike: with a baseline 3 times noisier, 6 to 9 % of sweeps without any "
-    "difference call something better at alpha = 0.01, with a fifth of the configurations 5 times noisier up to 21 %"
+    "right only if all configurations spread alike: with a baseline 3 times noisier, 5 to 10 % of sweeps without any "
+    "difference call something better at alpha = 0.01, with a fifth of the configurations 5 times noisier up to 20 %"
 )
 """What the shared variance costs where its assumption is wrong; counted in `docs/statistics.md`."""
 

@@ -28,7 +28,7 @@ import pandas as pd
 from results.rows.ranking import Ranking
 from results.rows.tables import breaches_of, per_run
 from results.stats.late import special
-from results.stats.many_against_one import Correction, Decision, decide
+from results.stats.many_against_one import Correction, Decision, decide, is_dunnetts_case
 from results.stats.prediction import p_new_run_better
 from results.stats.t_tests import NoVerdict, TTest, no_worse_p
 from results.verdicts.arms import Arm, arms_of, flaws_of, other_text
@@ -99,7 +99,7 @@ def compare(
         )
         match = matches.get(config)
         verdicts.append(asked if match is None else _judged(asked, (arm, reference), match, terms, spreads))
-    return _with_shrunken(_decided(verdicts, terms, evidence.family), matches, arms, terms.unit)
+    return with_shrunken(_decided(verdicts, terms, evidence.family), matches, arms, terms.unit)
 
 
 def _own_baseline(name: str, arms: Mapping[str, Arm], flaws: Mapping[str, str]) -> tuple[str, Arm, str]:
@@ -193,13 +193,11 @@ def _decided(verdicts: Sequence[Verdict], terms: Terms, family: int) -> list[Ver
 
 
 def _correction(tested: Sequence[Verdict], terms: Terms) -> Correction:
-    """Dunnett's where its assumption is declared and all comparisons have one variance and equal n; else Holm's."""
-    if terms.correction == "none" or terms.variance != "shared":
-        return terms.correction
-    errors = [verdict.bpb.error for verdict in tested if verdict.bpb is not None]
-    alike = all(math.isclose(error, errors[0], rel_tol=1e-9) for error in errors)
-    one_df = len({verdict.df for verdict in tested}) == 1
-    return "dunnett" if len(errors) > 1 and alike and one_df else "holm"
+    """Dunnett's where its assumption is declared and it is the case; else Holm's."""
+    if terms.correction == "dunnett" and terms.variance == "shared":
+        errors = [verdict.bpb.error for verdict in tested if verdict.bpb is not None]
+        return "dunnett" if is_dunnetts_case(errors, [verdict.df or math.nan for verdict in tested]) else "holm"
+    return "none" if terms.correction == "none" else "holm"
 
 
 def _concluded(verdict: Verdict, decision: Decision) -> Verdict:
@@ -221,10 +219,13 @@ def _with_ends(effect: Effect | None, decision: Decision) -> Effect | None:
     return effect.with_ends(decision.critical, max(bound, effect.margin) if decision.better else bound)
 
 
-def _with_shrunken(
+def with_shrunken(
     verdicts: Sequence[Verdict], matches: Mapping[str, Match], arms: Mapping[str, Arm], unit: Unit
 ) -> list[Verdict]:
-    """With the means of all tested candidates drawn together; one alone was not selected."""
+    """With the means of all tested candidates drawn together; one alone was not selected.
+
+    matches, arms:  of each tested candidate, by configuration
+    """
     tested = [verdict.config for verdict in verdicts if verdict.p is not None]
     moved = dict(zip(tested, moved_by_shrinkage([matches[config] for config in tested]), strict=True))
 

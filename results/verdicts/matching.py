@@ -127,7 +127,9 @@ def moved_by_shrinkage(matches: Sequence[Match]) -> list[float]:
 def _error_of_a_mean(matches: Sequence[Match]) -> float:
     """Variance of a candidate's mean, without what the blocks add to all of them alike."""
     scores = [match.candidate for match in matches]
-    if all(match.block is not None for match in matches) and len({len(array) for array in scores}) == 1:
+    if all(match.block is not None for match in matches):
+        if len({len(array) for array in scores}) > 1:  # in a race: half of the variance between pairs is one arm's
+            return float(np.mean([match.differences.var(ddof=1) / 2 / len(match.candidate) for match in matches]))
         table = np.stack(scores)
         left = table - table.mean(0) - table.mean(1)[:, None] + table.mean()
         num_arms, num_blocks = table.shape

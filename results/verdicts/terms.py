@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from results.rows.ranking import Breach
+from results.stats.many_against_one import Correction
 from results.stats.t_tests import Variance
 from results.verdicts.verdict import CHOSEN_ON_THESE_SEEDS, OUTCOMES_KNOWN, Unit
 
@@ -24,8 +25,9 @@ class Terms:
     """Unit of the margin, in which the test is made: nats per token, or bits per byte."""
     alpha: float = 0.01
     """Largest p-value, after correction, that counts as shown."""
-    correction: Literal["holm", "none"] = "holm"
-    """How p-values are corrected over all configurations of the sweep."""
+    correction: Correction = "dunnett"
+    """How p-values are corrected over all configurations of the sweep: `dunnett` where one variance was declared and
+    holds for all of them, elsewhere Holm's way; `holm` throughout, as in 0.1.0; or not at all."""
     exact_baseline: bool = False
     """Test against the baseline's mean as if it were exact (the challenge's rule), which is weaker evidence."""
     variance: Variance = "own"

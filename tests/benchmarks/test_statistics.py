@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from results.stats.many_against_one import Correction, first_step, is_dunnetts_case
 from results.stats.own_variance import (
     ARM_PRIOR_DF,
     NOTHING_BORROWED,
@@ -88,6 +89,16 @@ class Found:
     difference: np.ndarray
     error: np.ndarray
     df: np.ndarray
+    dunnett: bool = False
+    """Whether Dunnett's distribution may be used."""
+
+    def critical(self, alpha: float) -> np.ndarray:
+        """Standard errors that the best of each sweep has to gain."""
+        return first_step(alpha, self.error, self.df, self.error.shape[-1], self.dunnett)
+
+    def better(self, alpha: float) -> np.ndarray:
+        """Whether each comparison alone passes the first step."""
+        return -self.difference / self.error > self.critical(alpha)
 
     @property
     def p(self) -> np.ndarray:
@@ -97,9 +108,9 @@ class Found:
         """Whether the 95 % interval holds the true difference."""
         return np.abs(self.difference - true) <= special.stdtrit(self.df, 0.975) * self.error
 
-    def needs(self, level: float) -> np.ndarray:
-        """Gains that would just have been shown at this level."""
-        return self.difference - special.stdtrit(self.df, level) * self.error
+    def needs(self, alpha: float) -> np.ndarray:
+        """Gains that would just have been shown."""
+        return self.difference + self.critical(alpha) * self.error
 
 
 def own(scores_SAn: np.ndarray, prior_df: float = ARM_PRIOR_DF) -> Found:
@@ -131,14 +142,15 @@ def paired(scores_SAn: np.ndarray) -> Found:
 
 
 def shared(scores_SAn: np.ndarray) -> Found:
-    """`variance: shared`, the default of 0.1.0; Welch's test where it has too few degrees of freedom."""
+    """`variance: shared`; Welch's test where it has too few degrees of freedom."""
     n, mean = scores_SAn.shape[-1], scores_SAn.mean(-1)
     variance = scores_SAn.var(-1, ddof=1)
     pool = SharedVariance.over(variance, n - 1)
     steady, df = pool.shrunk(variance, n - 1)
     apart, use = welch(scores_SAn), pool.df[:, None] >= LEAST_POOLED_DF
     error = np.where(use, np.sqrt((steady[:, 1:] + steady[:, :1]) / n), apart.error)
-    return Found(mean[:, 1:] - mean[:, :1], error, np.where(use, np.minimum(df[:, 1:], df[:, :1]), apart.df))
+    df = np.where(use, np.minimum(df[:, 1:], df[:, :1]), apart.df)
+    return Found(mean[:, 1:] - mean[:, :1], error, df, dunnett=True)
 
 
 TESTS = {"own": own, "own in blocks": own_in_blocks, "Welch": welch, "paired t": paired, "shared": shared}
@@ -151,10 +163,13 @@ def test_the_array_version_is_compare():
         scores = 2.0 + 0.01 * random.normal(size=(4, num_arms, 3))
         scores[0, 2] = 2.0 + 40 * (scores[0, 2] - 2.0)  # one arm is far noisier than the rest
         scores[1] = 2.0 + (scores[1] - 2.0) * np.geomspace(1, 30, num_arms)[:, None]  # no two spread alike
-        for sweep, p_values in zip(scores, TESTS[name](scores).p, strict=True):
+        results = TESTS[name](scores)
+        by_dunnett = is_dunnetts_case(results.error, results.df) & results.dunnett
+        for sweep, p_values, dunnett in zip(scores, results.p, by_dunnett, strict=True):
             rows = [row(f"c{a}", seed, score) for a, arm in enumerate(sweep) for seed, score in enumerate(arm)]
-            theirs = [verdict.p for verdict in compare(frame(*rows), "c0", declared)]
-            assert p_values == pytest.approx(theirs, rel=1e-6)
+            theirs = compare(frame(*rows), "c0", declared)
+            assert p_values == pytest.approx([verdict.p for verdict in theirs], rel=1e-6)
+            assert {verdict.correction for verdict in theirs} == {"dunnett" if dunnett else "holm"}
 
 
 def equal(shape: tuple[int, int], random: np.random.Generator) -> np.ndarray:
@@ -202,9 +217,9 @@ def test_unequal_spreads_keep_the_error_and_what_that_costs(n, num_candidates):
             scores = sds[..., None] * random.normal(size=(CHUNK, num_candidates + 1, n))
             for name, test in TESTS.items():
                 results = test(scores)
-                errors[name] += int((results.p.min(1) < alpha / num_candidates).sum())  # Holm's first step
+                errors[name] += int(results.better(alpha).any(1).sum())
                 covered[name] += results.covers().mean(0) * CHUNK / EMPTY_SWEEPS
-                needs[name].append(results.needs(alpha / num_candidates)[:, -1])
+                needs[name].append(results.needs(alpha)[:, -1])
         bounds = {name: upper_99(count, EMPTY_SWEEPS) for name, count in errors.items()}
         cells = (
             f"{errors[name] / EMPTY_SWEEPS:.2%} (≤ {bounds[name]:.2%}); {np.min(covered[name]):.0%}; "
@@ -228,7 +243,7 @@ def test_pairs_by_seed_show_what_seeds_that_correlate_hide():
             scores = correlation**0.5 * noise[0] + (1 - correlation) ** 0.5 * noise[1]
             scores[:, 1] -= 1.0
             for name, test in TESTS.items():
-                counts[name] += int((test(scores).p[:, 0] < 0.01 / 10).sum())
+                counts[name] += int(test(scores).better(0.01)[:, 0].sum())
         shown[correlation] = {name: count / 10 / CHUNK for name, count in counts.items()}
         print(f"| {correlation:g} | " + " | ".join(f"{rate:.1%}" for rate in shown[correlation].values()) + " |")
     assert shown[0.95]["own in blocks"] >= 0.5
@@ -295,20 +310,21 @@ def test_the_planned_power_is_the_power():
     for test, n, num in itertools.product(tests, (3, 5, 10), (1, 10, 50)):
         if test in ("own", "own paired", "moderated") and num == 1:
             continue
-        design = Design(test, n, 1.0, 0.01, num, num + 1)
+        correction: Correction = "dunnett" if test == "moderated" else "holm"
+        design = Design(test, n, 1.0, 0.01, num, num + 1, correction=correction)
         gain = design.minimum_detectable_effect(0.8)
         shown = 0
         for _ in range(20):
             if test == "paired":
-                p = p_less(random.normal(-gain, 1, (CHUNK, n)), np.zeros((1, n)), paired=True)
+                better = p_less(random.normal(-gain, 1, (CHUNK, n)), np.zeros((1, n)), paired=True) < design.level
             elif test == "welch":
-                p = p_less(random.normal(-gain, 1, (CHUNK, n)), random.normal(size=(CHUNK, n)))
+                better = p_less(random.normal(-gain, 1, (CHUNK, n)), random.normal(size=(CHUNK, n))) < design.level
             else:
                 scores = random.normal(size=(CHUNK, num + 1, n)) * (0.5**0.5 if test == "own paired" else 1.0)
                 scores[:, 1] -= gain
                 arrays = {"own": own, "own paired": own_in_blocks, "moderated": shared}
-                p = arrays[test](scores).p[:, 0]
-            shown += int((p < design.level).sum())
+                better = arrays[test](scores).better(design.alpha)[:, 0]
+            shown += int(better.sum())
         print(f"| {test} | {n} | {num} | {gain:.2f} | 80.0% | {shown / 20 / CHUNK:.1%} |")
         assert shown / 20 / CHUNK == pytest.approx(0.8, abs=0.02)
     for last, num in itertools.product((5, 10, 20), (1, 10)):

@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from orchestrator.analysis.comparison import terms_of
 from orchestrator.commands.app import app
+from orchestrator.plan.detectable_effect import evidence_of
+from orchestrator.sweep.sweep import find_sweep, open_sweep
+from tests.orchestrator.spaces import TTT, space_of
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -38,3 +42,10 @@ def test_a_0_1_0_sweep_is_complete_and_its_stages_and_ledger_are_whole(store):
 def test_a_0_1_0_sweep_is_continued_and_not_begun_anew(store):
     space = DATA.parents[1] / "search_spaces" / "ttt.yaml"
     assert "nothing to run: all 21 runs are recorded" in run(store, "sweep", str(space))
+
+
+def test_a_0_1_0_sweep_is_corrected_by_holm_as_0_1_0_did_and_a_new_one_may_be_by_dunnett(store, tmp_path):
+    old, new = find_sweep(store, "ttt"), open_sweep(tmp_path / "new", space_of(tmp_path, TTT))
+    assert (old.space.compare.variance, old.correction, new.correction) == ("shared", "holm", "dunnett")
+    assert terms_of(old.space.compare, old).correction == "holm"
+    assert evidence_of(old.space, None, store, old).design.correction == "holm"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
+from results.stats.many_against_one import critical_value
 from results.stats.own_variance import ARM_PRIOR_DF, PAIRS_PRIOR_DF, OwnVariance, satterthwaite_df
 from results.stats.power import Design, design_of, seeds_needed, upper_sd
 from results.stats.race_rule import RaceBatch, RaceRule
@@ -116,6 +117,19 @@ def test_pairs_by_seed_show_one_sd_beyond_the_margin_where_seeds_correlate():
     between_pairs = (2 * (1 - 0.95)) ** 0.5
     assert design_of("seed", 10, 5, between_pairs, 0.01).power(1.0) > 0.5
     assert design_of(None, 10, 5, 1.0, 0.01, variance="shared").power(1.0) < 0.1
+
+
+def test_a_shared_variance_is_planned_with_the_correction_of_its_verdict():
+    """Of sweeps with the planned gain 80 % pass Dunnett's first step; Holm's asks for a larger gain."""
+    for block in ("seed", None):
+        dunnett, holm = (
+            design_of(block, 10, 5, 1.0, 0.01, variance="shared", correction=c) for c in ("dunnett", "holm")
+        )
+        assert dunnett.minimum_detectable_effect() < holm.minimum_detectable_effect() - 0.02
+    critical = critical_value(0.01, 40, 10, "dunnett")
+    two_way = design_of("seed", 10, 5, 1.0, 0.01, variance="shared")
+    assert two_way.power(2.0) == pytest.approx(1 - stats.nct.cdf(critical, 40, 2.0 * 5**0.5))
+    assert design_of("artifact", 10, 5, 1.0, 0.01, variance="shared").correction == "holm"
 
 
 def test_a_design_without_spread_is_refused():
