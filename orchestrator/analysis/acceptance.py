@@ -12,9 +12,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.analysis.answer import word_of
 from orchestrator.analysis.comparison import OTHER_TEXT, evidence_of, is_foreign, reference_of, verdicts_of
 from orchestrator.analysis.sweep_table import baseline_of, rows_of, table_of
+from orchestrator.analysis.verdict_table import word_of
 from orchestrator.output import console_for, print_rows, say
 from orchestrator.space.configuration import label
 from orchestrator.sweep.sweep import Sweep

@@ -11,26 +11,27 @@ from dataclasses import dataclass
 
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from orchestrator.analysis.comparison import verdicts_of
 from orchestrator.analysis.next_steps import Step, next_steps
 from orchestrator.analysis.sweep_table import PIPED_WIDTH, baseline_of, ranking_of, table_of
+from orchestrator.analysis.verdict_table import (
+    MOST_REASONS,
+    MOST_SHOWN,
+    counted,
+    reason_lines,
+    verdict_table,
+    warning_lines,
+    word_of,
+)
 from orchestrator.output import say
 from orchestrator.space.configuration import label
 from orchestrator.sweep.sweep import Sweep
 from orchestrator.sweep.sweep_attempts import attempt_lines
 from results.rows.tables import breaches_of, why_none_is_ranked
 from results.verdicts.attempts import Attempt
-from results.verdicts.verdict import Verdict, few_seeds_warning, other_order, selected_gain
+from results.verdicts.verdict import Verdict, other_order, selected_gain
 from trainer.spec.units import human_seconds
-
-MOST_SHOWN = 20
-"""Configurations in the table; --explain and --format json have all."""
-MOST_REASONS = 5
-"""Different reasons that are printed of infeasible configurations."""
-STYLES = {"BETTER": "bold green", "suggested": "green", "infeasible": "dim", "cannot say": "dim"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ def print_answer(answer: Answer, console: Console, next_command: bool = True) ->
         say(console, line, indent=0)
     if answer.verdicts:
         console.print()
-        console.print(answer_table(answer), width=None if console.is_terminal else PIPED_WIDTH)
+        table = verdict_table(answer.verdicts, answer.name, declared=answer.declared)
+        console.print(table, width=None if console.is_terminal else PIPED_WIDTH)
     for line in (*footnotes(answer), ""):
         say(console, line, "dim", indent=0)
     say(console, sentence(answer), "bold", indent=0)
@@ -122,66 +124,23 @@ def heading_lines(answer: Answer) -> Iterator[str]:
         yield f"Gain{against} in bits per byte, positive is better{margin}; alpha = {tested.alpha:.4g} {together}."
 
 
-def answer_table(answer: Answer) -> Table:
-    """A row per configuration, as far as a screen is long."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("configuration", overflow="fold")
-    for head in ("gain", "interval", "p", "verdict"):
-        table.add_column(head, justify="left" if head == "verdict" else "right", no_wrap=True)
-    if answer.declared:
-        table.add_column("as declared", no_wrap=True)
-    for verdict in answer.verdicts[:MOST_SHOWN]:
-        word = word_of(verdict)
-        cells: list[Text | str] = [
-            Text(answer.name(verdict.config)),
-            *_numbers(verdict),
-            Text(word, style=STYLES.get(word.strip(" *"), "")),
-        ]
-        if answer.declared:
-            declared = answer.declared.get(verdict.config)
-            cells.append(Text("" if declared is None else word_of(declared)))
-        table.add_row(*cells)
-    return table
-
-
-def word_of(verdict: Verdict) -> str:
-    """The verdict in a word or two: 'suggested' is a gain that is exploratory; a star warns of few seeds."""
-    word = "BETTER" if verdict.word == "better" else verdict.word
-    return f"{word} *" if verdict.headline == "better" and few_seeds_warning(verdict) else word
-
-
-def _numbers(verdict: Verdict) -> tuple[str, str, str]:
-    if verdict.bpb is None:
-        return "", "", ""
-    p = verdict.p if verdict.p_corrected is None else verdict.p_corrected
-    interval = f"{-verdict.bpb.high:+.4f} to {-verdict.bpb.low:+.4f}"
-    return f"{-verdict.bpb.difference:+.5f}", interval, f"{p:.2g}"
-
-
 def footnotes(answer: Answer) -> Iterator[str]:
     """Each reason once, with how many configurations it concerns."""
     more = len(answer.verdicts) - MOST_SHOWN
     if more > 0:
         yield f"and {more:,} more: {answer.sweep.command('compare', '--explain')}"
     yield from _infeasible(answer)
-    reasons = Counter(verdict.reason for verdict in answer.verdicts if verdict.reason)
-    said = answer.best.reason if answer.best else ""
-    for reason, count in reasons.items():
-        if reason != said or count > 1:
-            told = "as said below" if reason == said else answer.named(reason)
-            yield f"cannot say ({_counted(count)}): {told}"
+    yield from reason_lines(answer.verdicts, answer.named, answer.best.reason if answer.best else "")
     for reason, count in _exploratory(answer).items():
-        yield f"suggested, no evidence yet ({_counted(count)}): {reason}"
-    warnings = {few_seeds_warning(verdict) for verdict in answer.verdicts if verdict.headline == "better"}
-    for warning in sorted(warnings - {""}):
-        yield f"* {warning}"
+        yield f"suggested, no evidence yet ({counted(count)}): {reason}"
+    yield from warning_lines(answer.verdicts)
 
 
 def _infeasible(answer: Answer) -> Iterator[str]:
     """Which limit is broken, each once; of many different ones the first few."""
     reasons = Counter("; ".join(map(str, verdict.breaches)) for verdict in answer.verdicts if verdict.breaches)
     for reason, count in list(reasons.items())[:MOST_REASONS]:
-        yield f"infeasible ({_counted(count)}): {reason}"
+        yield f"infeasible ({counted(count)}): {reason}"
     if len(reasons) > MOST_REASONS:
         yield f"infeasible for the like reasons: {sum(list(reasons.values())[MOST_REASONS:]):,} more"
 
@@ -191,10 +150,6 @@ def _exploratory(answer: Answer) -> Counter[str]:
     said = answer.best.exploratory_because if answer.best and answer.best.word == "suggested" else ""
     suggested = [verdict for verdict in answer.verdicts if verdict.word == "suggested"]
     return Counter(one.exploratory_because for one in suggested if one.exploratory_because != said)
-
-
-def _counted(count: int) -> str:
-    return f"{count:,} configuration{'s' if count != 1 else ''}"
 
 
 def sentence(answer: Answer) -> str:

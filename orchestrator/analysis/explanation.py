@@ -10,8 +10,9 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.analysis.answer import Answer, word_of
+from orchestrator.analysis.answer import Answer
 from orchestrator.analysis.sweep_table import baseline_of
+from orchestrator.analysis.verdict_table import word_of
 from orchestrator.output import say
 from orchestrator.sweep.live import driven_s
 from orchestrator.sweep.notes import read_plan

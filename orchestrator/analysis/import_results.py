@@ -7,17 +7,16 @@ holds if neither configurations nor seeds were chosen by these very scores, and 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Literal
 
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from orchestrator.analysis.comparison import external_reference
-from orchestrator.analysis.sweep_table import _width as shown_width
+from orchestrator.analysis.sweep_table import PIPED_WIDTH, shown_width
+from orchestrator.analysis.verdict_table import MOST_SHOWN, reason_lines, verdict_table, warning_lines
 from orchestrator.output import console_for, print_rows, say
 from orchestrator.sweep.imported import ImportedSweep
 from results.rows.render import render
@@ -26,7 +25,7 @@ from results.verdicts.measured import compare_measured, knows_both_scores
 from results.verdicts.policies import Acceptance, accept, policy_of
 from results.verdicts.sweep_results import SweepResults
 from results.verdicts.terms import Blocks, Evidence, Terms
-from results.verdicts.verdict import SCORE_IN, Headline, Unit, Verdict
+from results.verdicts.verdict import SCORE_IN, Unit, Verdict
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.printable import printable
 from trainer.spec.units import human_time
@@ -36,11 +35,6 @@ CAVEAT = (
     "were chosen by these scores."
 )
 ALPHA = 0.01
-MOST_LINES = 40
-"""Configurations in a comparison on the screen; the others are counted."""
-MOST_REASONS = 10
-"""Reasons for 'cannot say' that are printed; the others are counted."""
-STYLES: Mapping[Headline, str] = {"better": "bold green", "not shown": "", "cannot say": "dim", "infeasible": "dim"}
 
 
 def verdicts_of_import(
@@ -147,18 +141,23 @@ def print_import_comparison(
             f"there is only one configuration, {sweep.header.baseline}; name what to compare it with: --baseline",
         )
         return
-    words = (
-        f"gain in {sweep.measure.measured}, positive is better; 'new run': how often one is better than the baseline's"
+    scale: Unit = "nats" if sweep.measure.column == "val_loss" else "bpb"
+    together = f"for all {len(verdicts)} together" if len(verdicts) > 1 else "for the one comparison"
+    say(
+        console,
+        f"Gain in {sweep.measure.measured}, positive is better; alpha = {alpha or ALPHA:g} {together}.",
+        indent=0,
     )
-    say(console, words, "dim", indent=0)
-    console.print(_verdict_table(verdicts, sweep.measure.measured))
-    reasons = [f"{one.config}: {one.reason}" for one in verdicts if one.reason]
-    for reason in reasons[:MOST_REASONS]:
-        say(console, reason, "dim", indent=0)
-    if len(reasons) > MOST_REASONS:
-        say(console, f"{len(reasons) - MOST_REASONS:,} more cannot be compared: --format json says why", "dim", 0)
-    if len(verdicts) > MOST_LINES:
-        console.print(f"{len(verdicts) - MOST_LINES:,} more: --format json has all", soft_wrap=True)
+    console.print(verdict_table(verdicts, unit=scale), width=None if console.is_terminal else PIPED_WIDTH)
+    if len(verdicts) > MOST_SHOWN:
+        say(
+            console,
+            f"and {len(verdicts) - MOST_SHOWN:,} more: {sweep.command('compare', '--format', 'json')}",
+            "dim",
+            0,
+        )
+    for line in (*reason_lines(verdicts, said=verdicts[0].reason), *warning_lines(verdicts)):
+        say(console, line, "dim", indent=0)
     console.print()
     _print_in_words(console, verdicts[0])
     say(console, CAVEAT, "dim")
@@ -171,26 +170,6 @@ def _print_in_words(console: Console, verdict: Verdict) -> None:
         say(console, f"t = {verdict.t:.3f} with {verdict.df:.4g} degrees of freedom, p = {verdict.p:.3g}")
     if verdict.assumption:
         say(console, f"assumes: {verdict.assumption}", "dim")
-
-
-def _verdict_table(verdicts: Sequence[Verdict], measured: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("configuration", overflow="fold", min_width=14)
-    for head in ("runs", "gain", "95 % interval", "p", "new run"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for verdict in verdicts[:MOST_LINES]:
-        effect = verdict.nats if verdict.nats and measured.startswith("val_loss") else verdict.bpb
-        cells = ["", "", "", "", ""]
-        if effect is not None:
-            runs = f"{verdict.n_candidate}" + (f" v {verdict.n_baseline}" if verdict.n_baseline else "")
-            p = verdict.p if verdict.p_corrected is None else verdict.p_corrected
-            new = "" if verdict.p_new_run_better is None else f"{verdict.p_new_run_better:.0%}"
-            interval = f"{-effect.high:+.5f} to {-effect.low:+.5f}"
-            cells = [runs, f"{-effect.difference:+.5f}", interval, f"{p:.2g}", new]
-        words = Text(verdict.headline, STYLES[verdict.headline])
-        table.add_row(Text(verdict.config), *cells, words)
-    return table
 
 
 def print_import_table(sweep: ImportedSweep, per: Literal["run", "config"], format: str) -> None:

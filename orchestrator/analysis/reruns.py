@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from orchestrator.analysis.comparison import external_reference
+from orchestrator.analysis.step_curves import StepCurves
 from orchestrator.analysis.sweep_table import rows_of
 from orchestrator.output import console_for, print_rows, say
-from orchestrator.sweep.imported import ImportedSweep, find_import
+from orchestrator.sweep.imported import find_import
 from orchestrator.sweep.sweep import find_sweep
 from results.rows.ranking import Measure
 from results.rows.tables import is_finished, per_run
@@ -113,7 +114,7 @@ def _numbers(text: str) -> list[float] | None:
 
 
 def print_first_step(
-    sweep: ImportedSweep,
+    curves: StepCurves,
     configs: Sequence[str],
     threshold: float | None,
     alpha: float,
@@ -121,21 +122,20 @@ def print_first_step(
     format: str,
 ) -> None:
     """From which step on each configuration's curve passes."""
-    known = sweep.configs
+    known, sign = list(curves.by_config), curves.sign
     for config in configs:
         if config not in known:
             raise UserError(
-                f"--config {config} is no configuration of sweep '{sweep.name}'{did_you_mean(config, known)}"
+                f"--config {config} is no configuration with a curve{did_you_mean(config, known)}; known: "
+                f"{', '.join(known[:5])}"
             )
-    sign = sweep.measure.sign
     answers = []
     for config in configs or known:
-        curves = {
+        turned = {
             seed: {step: sign * value for step, value in points.items()}
-            for (owner, seed), points in sweep.curves.items()
-            if owner == config
+            for seed, points in curves.by_config[config].items()
         }
-        answers.append(first_step(config, curves, None if threshold is None else sign * threshold, alpha, rule))
+        answers.append(first_step(config, turned, None if threshold is None else sign * threshold, alpha, rule))
     if format == "json":
         print_rows(
             {"config": answer.config, "first_step": answer.first, "rule": answer.rule, "sentence": answer.sentence}
@@ -154,3 +154,5 @@ def print_first_step(
                 soft_wrap=True,
             )
         say(console, answer.sentence, "bold", indent=0)
+    if curves.note:
+        say(console, curves.note, "dim", indent=0)

@@ -39,7 +39,8 @@ def as_text(sweep: Sweep, table: pd.DataFrame, width: int) -> str:
     return str(render(shown, "text", width))
 
 
-def _width(console: Console) -> int:
+def shown_width(console: Console) -> int:
+    """Characters of a line."""
     return console.width if console.is_terminal else PIPED_WIDTH
 
 
@@ -78,7 +79,7 @@ def print_table(sweep: Sweep, per: Literal["run", "config"], format: str) -> Non
     """The rows, per run or per configuration, in any format."""
     frame = rows_of(sweep)
     warn_unreadable(frame, console_for(stderr=True))
-    width = _width(console_for())
+    width = shown_width(console_for())
     if per == "run":
         content = render(per_run(frame), format, width)
     else:

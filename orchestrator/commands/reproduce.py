@@ -32,7 +32,7 @@ def reproduce(
 
 
 def first_step(
-    name: Annotated[str, typer.Argument(help="An imported sweep with a column of steps.")],
+    name: Annotated[str, typer.Argument(help="An import with a column of steps, or a sweep over budget.train_steps.")],
     config: Annotated[list[str], typer.Option("--config", help="A configuration; default: all.")] = [],  # noqa: B006
     below: Annotated[
         float | None, typer.Option(help="The mean must be shown to be below this (above, where higher is better).")
@@ -44,14 +44,10 @@ def first_step(
 ) -> None:
     """From which step on does it pass? The first point of the learning curves at which a rule holds over all seeds."""
     from orchestrator.analysis.reruns import print_first_step
+    from orchestrator.analysis.step_curves import curves_of_import, curves_of_sweep
     from orchestrator.sweep.imported import find_import
     from orchestrator.sweep.sweep import find_sweep
 
-    sweep = find_import(store, name)
-    if sweep is None:
-        find_sweep(store, name)
-        raise UserError(
-            f"sweep '{name}' keeps curves of the training loss alone; import a table with columns config, seed, step, "
-            "val_loss"
-        )
-    print_first_step(sweep, config, below, alpha, rule, format)
+    imported = find_import(store, name)
+    curves = curves_of_sweep(find_sweep(store, name)) if imported is None else curves_of_import(imported)
+    print_first_step(curves, config, below, alpha, rule, format)

@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from orchestrator.analysis.answer import answer_of, footnotes, next_lines, print_answer, sentence, word_of
+from orchestrator.analysis.answer import answer_of, footnotes, next_lines, print_answer, sentence
 from orchestrator.analysis.sweep_table import rows_of, table_of
+from orchestrator.analysis.verdict_table import word_of
 from orchestrator.commands.app import app
 from orchestrator.sweep.sweep import open_sweep
 from tests.orchestrator.analysis.test_attempts_share_alpha import GRID, better, gain, noise

@@ -1,0 +1,88 @@
+"""Verdicts as the one table that people read, of our own sweeps and of imports, with what stands below it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from results.verdicts.verdict import Unit, Verdict, few_seeds_warning
+
+MOST_SHOWN = 20
+"""Configurations in the table; --explain and --format json have all."""
+MOST_REASONS = 5
+"""Different reasons that are printed of configurations without a verdict."""
+STYLES = {"BETTER": "bold green", "suggested": "green", "infeasible": "dim", "cannot say": "dim"}
+
+
+def verdict_table(
+    verdicts: Sequence[Verdict],
+    name: Callable[[str], str] = str,
+    unit: Unit = "bpb",
+    declared: Mapping[str, Verdict] | None = None,
+) -> Table:
+    """A row per configuration, as far as a screen is long.
+
+    unit:      of gain and interval, where a verdict has both nats and bits per byte (or the imported metric)
+    declared:  by the declared terms, in a last column, where the verdicts are by others
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("configuration", overflow="fold")
+    for head in ("gain", "interval", "p", "verdict"):
+        table.add_column(head, justify="left" if head == "verdict" else "right", no_wrap=True)
+    if declared:
+        table.add_column("as declared", no_wrap=True)
+    for verdict in verdicts[:MOST_SHOWN]:
+        word = word_of(verdict)
+        cells: list[Text | str] = [
+            Text(name(verdict.config)),
+            *_numbers(verdict, unit),
+            Text(word, STYLES.get(word.strip(" *"), "")),
+        ]
+        if declared:
+            other = declared.get(verdict.config)
+            cells.append(Text("" if other is None else word_of(other)))
+        table.add_row(*cells)
+    return table
+
+
+def word_of(verdict: Verdict) -> str:
+    """The verdict in a word or two: 'suggested' is a gain that is exploratory; a star warns of few seeds."""
+    word = "BETTER" if verdict.word == "better" else verdict.word
+    return f"{word} *" if verdict.headline == "better" and few_seeds_warning(verdict) else word
+
+
+def _numbers(verdict: Verdict, unit: Unit) -> tuple[str, str, str]:
+    effect = verdict.nats if unit == "nats" and verdict.nats is not None else verdict.bpb
+    if effect is None:
+        return "", "", ""
+    p = verdict.p if verdict.p_corrected is None else verdict.p_corrected
+    return f"{-effect.difference:+.5f}", f"{-effect.high:+.5f} to {-effect.low:+.5f}", f"{p:.2g}"
+
+
+def reason_lines(verdicts: Sequence[Verdict], named: Callable[[str], str] = str, said: str = "") -> Iterator[str]:
+    """Why there is no verdict, each reason once, with how many configurations it concerns.
+
+    named:  a reason with labels in place of identities
+    said:   a reason that is printed below in full; it is left out where it concerns one configuration
+    """
+    reasons = Counter(verdict.reason for verdict in verdicts if verdict.reason)
+    if reasons[said] == 1:
+        del reasons[said]
+    for reason, count in list(reasons.items())[:MOST_REASONS]:
+        yield f"cannot say ({counted(count)}): {'as said below' if reason == said else named(reason)}"
+    if len(reasons) > MOST_REASONS:
+        yield f"cannot say for the like reasons: {counted(sum(list(reasons.values())[MOST_REASONS:]))}"
+
+
+def warning_lines(verdicts: Sequence[Verdict]) -> list[str]:
+    """What the stars in the table mean."""
+    warnings = {few_seeds_warning(verdict) for verdict in verdicts if verdict.headline == "better"}
+    return [f"* {warning}" for warning in sorted(warnings - {""})]
+
+
+def counted(count: int) -> str:
+    """'1 configuration', '1,200 configurations'."""
+    return f"{count:,} configuration{'s' if count != 1 else ''}"
