@@ -38,8 +38,12 @@ from trainer.spec.errors import UserError
 from trainer.store.mirror import USUAL_STORE
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from orchestrator.run.drive_options import DriveOptions
+    from orchestrator.run.driver import End
     from orchestrator.run.tracking import Trackers
+    from orchestrator.search.run_queue import RunQueue
     from orchestrator.space.search_space import SearchSpace
     from orchestrator.sweep.sweep import Sweep
 
@@ -240,9 +244,33 @@ def _options(
 
 def _drive(sweep: Sweep, options: DriveOptions, format: str, retry_failed: bool = False) -> None:
     from orchestrator.analysis.summary import conclude, stranded_lines
+
+    console = console_for(stderr=format == "json")
+    end, queue = run_sweep(sweep, options, console, retry_failed)
+    if end == "stranded":
+        for line in stranded_lines(sweep, queue.total_runs):
+            console.print(line, style="red", soft_wrap=True)
+    if end == "interrupted":
+        console.print(  # counted on disk: a run may have ended after the driver last listened
+            f"interrupted: {len(sweep.records())} of {queue.total_runs} runs are kept. "
+            f"Go on with:\n  {sweep.command('resume')}",
+            soft_wrap=True,
+        )
+    if end == "complete" or format == "json":
+        conclude(sweep, console, format)
+    if end == "interrupted":
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if end == "stranded" or any(record.status == "failed" for record in queue.records.values()):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def run_sweep(
+    sweep: Sweep, options: DriveOptions, console: Console, retry_failed: bool = False
+) -> tuple[End, RunQueue]:
+    """Runs what is missing of an opened sweep, printing its progress; how it ended, and its queue."""
     from orchestrator.plan.estimate import plan_here
     from orchestrator.plan.table import plan_rows
-    from orchestrator.run.driver import End, drive
+    from orchestrator.run.driver import drive
     from orchestrator.sweep.discard import discarded_unless_begun
     from orchestrator.sweep.notes import keep_plan
     from orchestrator.sweep.open_queue import queue_of
@@ -250,7 +278,6 @@ def _drive(sweep: Sweep, options: DriveOptions, format: str, retry_failed: bool 
     from orchestrator.sweep.seed_blocks import BlocksChoice, blocks_line
     from orchestrator.sweep.warm_start import precedent_lines
 
-    console = console_for(stderr=format == "json")
     if sweep.note:
         console.print(sweep.note, soft_wrap=True)
     for line in precedent_lines(sweep.precedents):
@@ -278,18 +305,4 @@ def _drive(sweep: Sweep, options: DriveOptions, format: str, retry_failed: bool 
         with contextlib.suppress(KeyboardInterrupt), discarded_unless_begun(sweep):
             # Ctrl-C before the driver listens, or a second one
             end = drive(sweep, queue, options, console, may_be_finished=stored or not begins)
-    if end == "stranded":
-        for line in stranded_lines(sweep, queue.total_runs):
-            console.print(line, style="red", soft_wrap=True)
-    if end == "interrupted":
-        console.print(  # counted on disk: a run may have ended after the driver last listened
-            f"interrupted: {len(sweep.records())} of {queue.total_runs} runs are kept. "
-            f"Go on with:\n  {sweep.command('resume')}",
-            soft_wrap=True,
-        )
-    if end == "complete" or format == "json":
-        conclude(sweep, console, format)
-    if end == "interrupted":
-        raise typer.Exit(EXIT_INTERRUPTED)
-    if end == "stranded" or any(record.status == "failed" for record in queue.records.values()):
-        raise typer.Exit(EXIT_FAILED)
+    return end, queue
