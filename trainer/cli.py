@@ -46,7 +46,6 @@ app = typer.Typer(
     add_completion=False,  # of `python -m` no shell completes anything
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
     help=__doc__,
 )
 

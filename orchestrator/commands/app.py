@@ -49,7 +49,6 @@ COMMANDS = (
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
     help="Plan a sweep, run it, look at it, compare it.",
 )
 

@@ -24,9 +24,13 @@ def print_version(asked: bool) -> None:
 def exit_for_people(command: Callable[[], object]) -> None:
     """Runs a command line; a UserError becomes its message on stderr and status 2, without a traceback.
 
+    `-h` as the last word is `--help`; named as an option of its own it would take a column of every help.
+
     SIGTERM is treated as Ctrl-C: while no run handles them, both raise KeyboardInterrupt and end in status 130.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if sys.argv[-1] == "-h":
+        sys.argv[-1] = "--help"
     try:
         command()
     except UserError as mistake:
