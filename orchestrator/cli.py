@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.commands.app import app
-from trainer.spec.command_line import exit_for_people
+from trainer.spec.exit_status import exit_for_people
 
 
 def main() -> None:

@@ -19,9 +19,9 @@ from rich.text import Text
 
 from trainer.data_cli import data_app
 from trainer.spec.certain_failures import refuse_certain_failure
-from trainer.spec.command_line import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people, print_version
 from trainer.spec.console import PlainConsole
 from trainer.spec.errors import Interrupted, RecipeError, UserError, did_you_mean
+from trainer.spec.exit_status import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people, print_version
 from trainer.spec.field_index import FIELDS, FieldInfo, fields_matching
 from trainer.spec.fingerprint import configuration_id
 from trainer.spec.load import load_preset, parse_overrides, spelled

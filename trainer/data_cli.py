@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from trainer.spec.command_line import EXIT_FAILED
 from trainer.spec.console import PlainConsole
 from trainer.spec.errors import DataError
+from trainer.spec.exit_status import EXIT_FAILED
 from trainer.store.mirror import store_folder
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from orchestrator.commands.schema import schema
 from orchestrator.commands.status import list_, status
 from orchestrator.commands.sweep import confirm, plan, resume, sweep
 from orchestrator.commands.winner import best, curves, show
-from trainer.spec.command_line import print_version
+from trainer.spec.exit_status import print_version
 
 COMMANDS = (
     ("plan", plan, "plan search_spaces/ttt.yaml"),

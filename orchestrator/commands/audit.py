@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.commands.options import TextOrJson
-from trainer.spec.command_line import EXIT_FAILED
+from trainer.spec.exit_status import EXIT_FAILED
 
 
 def audit(

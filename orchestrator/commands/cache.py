@@ -13,8 +13,8 @@ import typer
 
 from orchestrator.commands.options import Store, TextOrJson
 from orchestrator.output import console_for, print_rows
-from trainer.spec.command_line import EXIT_FAILED
 from trainer.spec.errors import StoreError
+from trainer.spec.exit_status import EXIT_FAILED
 from trainer.spec.units import human_bytes, human_seconds, human_time
 from trainer.store.mirror import USUAL_STORE, store_name
 

@@ -9,8 +9,8 @@ import typer
 
 from orchestrator.commands.options import Name, Store
 from orchestrator.output import console_for
-from trainer.spec.command_line import EXIT_FAILED
 from trainer.spec.errors import UserError
+from trainer.spec.exit_status import EXIT_FAILED
 from trainer.spec.units import human_bytes
 from trainer.store.mirror import USUAL_STORE, store_option
 

@@ -15,7 +15,7 @@ Name = Annotated[str, typer.Argument(help="A sweep's name; see `orchestrator lis
 Preset = Annotated[str | None, typer.Option(help="Use this preset instead of the file's.")]
 Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the preset.")]
 Seeds = Annotated[str | None, typer.Option(help="Seeds, e.g. 1,2,3.")]
-Trials = Annotated[int | None, typer.Option(help="Configurations, the baseline not counted.")]
+Trials = Annotated[int | None, typer.Option(help="Configurations beside the baseline.")]
 WarmStart = Annotated[list[str], typer.Option("--warm-start", metavar="NAME", help="Learn from this sweep.")]
 Slots = Annotated[int | None, typer.Option(min=1, metavar="N", help="Worker groups; default: as many as fit.")]
 Workers = Annotated[
@@ -27,11 +27,11 @@ WaitForNodes = Annotated[
     typer.Option(
         "--wait-for-nodes",
         min=0.0,
-        metavar="SECONDS",
-        help="Wait for nodes of a cluster that grows; default: 1800 while it has none for this preset, else 0.",
+        metavar="S",
+        help="Seconds to wait for nodes; default: 1800 while none fits.",
     ),
 ]
-Price = Annotated[float | None, typer.Option(min=0.0, metavar="USD", help="USD for one GPU-hour; default: the file's.")]
+Price = Annotated[float | None, typer.Option(min=0.0, metavar="USD", help="USD per GPU-hour; default: the file's.")]
 Inline = Annotated[bool, typer.Option("--inline", help="One run after another in this process, without Ray.")]
 SnapshotEvery = Annotated[float, typer.Option(help="Seconds of training that a kill may cost at most.")]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Leave each run's curve and row for TensorBoard.")]

@@ -33,8 +33,8 @@ from orchestrator.commands.options import (
     parse_seeds,
 )
 from orchestrator.output import console_for, print_rows
-from trainer.spec.command_line import EXIT_FAILED, EXIT_INTERRUPTED
 from trainer.spec.errors import UserError
+from trainer.spec.exit_status import EXIT_FAILED, EXIT_INTERRUPTED
 from trainer.store.mirror import USUAL_STORE
 
 if TYPE_CHECKING:

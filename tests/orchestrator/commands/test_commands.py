@@ -12,7 +12,7 @@ import pytest
 from orchestrator.cli import main
 from orchestrator.sweep.notes import read_plan
 from tests.trainer.stages.conftest import text_store  # noqa: F401 - a fixture
-from trainer.spec.command_line import EXIT_INTERRUPTED
+from trainer.spec.exit_status import EXIT_INTERRUPTED
 
 SPACE = """
 name: small
