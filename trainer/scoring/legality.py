@@ -146,6 +146,11 @@ class Ledger:
         return cls(read_split(folder, "val", vocab_size), byte_table, vocab_size, ranks)
 
     @property
+    def num_scored(self) -> int:
+        """Positions that this rank has scored."""
+        return self._num_scored
+
+    @property
     def digest(self) -> str:
         """Hash chain over every issue, commit and grant so far; after `close`, the digest of the summary."""
         return digest_of(self.summary) if self.summary else self._chain

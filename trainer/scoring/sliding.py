@@ -90,7 +90,10 @@ class Scorer:
     def check_time(self) -> None:
         """Raises BudgetExceeded on every rank once `stop` is true on any."""
         if self.stop is not None and self.ranks.any(self.stop()):
-            raise BudgetExceeded("evaluation was stopped before every position was scored: its time is used up")
+            raise BudgetExceeded(
+                f"evaluation: its time is used up with {self.ledger.num_scored:,} of {self.ledger.num_positions:,} "
+                "positions scored by this rank; raise evaluation.stride_tokens or lower ttt.epochs"
+            )
 
 
 def score(

@@ -17,6 +17,7 @@ from trainer.data.shards import read_shard, split_files
 from trainer.nn.gpt import GPT
 from trainer.nn.linear import Linear
 from trainer.ranks import Ranks
+from trainer.spec.budget import check_train_s
 from trainer.spec.tensors import EMBEDDING, HEAD
 from trainer.stages.context import RunContext
 
@@ -25,13 +26,18 @@ SAME_INPUT = {"c_k": "c_q", "c_v": "c_q"}
 
 
 def calibration_batches(context: RunContext) -> Iterable[Tensor]:
-    """Inputs ids_BT of the first micro-batches of the recipe's data order, on one rank."""
+    """Inputs ids_BT of the first micro-batches of the recipe's data order, on one rank.
+
+    Raises BudgetExceeded before the batch at which training and calibration are over `budget.train_s`.
+    """
     recipe, device = context.recipe, context.ranks.device
     paths = split_files(context.text_folder("train_text"), "train")
     shards = [read_shard(path, recipe.data.vocab_size) for path in paths]
     loader = make_loader(recipe.data, recipe.seed, shards, Ranks(device=device), device)
+    train_s, started_s = float(context.metrics("train").get("train_s") or 0.0), context.settled_s()
     for _ in range(recipe.quantization.calibration_batches):
         context.check_alone()
+        check_train_s(train_s, context.settled_s() - started_s, recipe.budget)
         yield loader.next_micro_batch()[0]
 
 

@@ -186,11 +186,14 @@ def _work(context: StageContext, stage: str, fingerprint: str, folder: Path) -> 
     if stage not in FIRST_RANK_ONLY:
         try:
             return WORK[stage](context, folder)
-        except BudgetExceeded:
+        except BudgetExceeded as over:
             context.check_interrupted()  # scoring loops raise BudgetExceeded also when the run was asked to stop
-            if stage in BUDGETED and context.ranks.is_first:
-                context.store.mark_exceeded(stage, fingerprint, context.recipe.budget.eval_s)
-            raise
+            if stage not in BUDGETED:
+                raise
+            limit_s = context.recipe.budget.eval_s
+            if context.ranks.is_first:
+                context.store.mark_exceeded(stage, fingerprint, limit_s)
+            raise BudgetExceeded(f"{stage}: {over} (budget.eval_s = {limit_s:g} s)") from None
     metrics: dict[str, Metric] | str | None = {}
     if context.ranks.is_first:
         try:

@@ -13,6 +13,8 @@ from tests.fakes import AsynchronousRanks, on_ranks
 from tests.trainer.stages.conftest import small
 from tests.trainer.stages.test_training_clock import TINIEST, WALL_CLOCK
 from trainer.nn.block import Block
+from trainer.spec.errors import BudgetExceeded
+from trainer.spec.record import StageOutcome
 from trainer.stages.context import StageContext
 from trainer.stages.export import export
 from trainer.stages.run_record import fingerprints_of
@@ -78,3 +80,19 @@ def test_seconds_of_calibration_are_those_of_the_device(text_store, tmp_path):
         undone.callback(hook.remove)
         metrics = export(context, tmp_path)
     assert metrics["calibration_s"] == pytest.approx(3 * 2.0 * recipe.model.num_layers)
+
+
+def test_calibration_ends_at_the_batch_that_is_over_the_budget(text_store, tmp_path):
+    gptq = {"quantization__method": "gptq", "quantization__calibration_batches": 50}
+    recipe, ranks = small(**gptq, budget__train_s=30.0, budget__reserve_s=9.0), AsynchronousRanks()
+    stages, worker = fingerprints_of(small(**gptq), 1), ranks.worker
+    context = StageContext(recipe, "run", StageStore(text_store), stages, ranks, clock=worker)
+    context.outcomes["train"] = StageOutcome(
+        stage="train", fingerprint="", seconds=0.0, started_at="", host="", metrics={"train_s": 20.0}
+    )
+    hook = register_module_forward_pre_hook(lambda module, _: worker.launch(1.0) if isinstance(module, Block) else None)
+    with contextlib.ExitStack() as undone:
+        undone.callback(hook.remove)
+        with pytest.raises(BudgetExceeded, match=r"20.0 s \+ 12.0 s of calibration exceeds budget.train_s = 30 s"):
+            export(context, tmp_path)
+    assert not (tmp_path / "artifact.bin").exists()
