@@ -74,6 +74,9 @@ COLUMNS: Mapping[str, str] = {
     "pooled_each_seed_once:object? sentence:text",
     "first-step": "config:text first_step:integer? rule:text points:array sentence:text",
     "records": ANSWERS,
+    "package": "folder:text config:text seeds:array val_bpb:number code_bytes:integer total_bytes:integer policy:text "
+    "answer:text p:number?",
+    "verify": "check:text status:text words:text",
     "report": "sweep:text report:text",
     "next": "kind:text sweep:text reason:text command:text configurations:array seeds:array runs:integer "
     "seconds:number? gpu_hours:number? exploratory:boolean chance:number? value_bpb:number? chosen:boolean",

@@ -12,6 +12,7 @@ from orchestrator.commands.export_runs import export
 from orchestrator.commands.imports import import_
 from orchestrator.commands.keep import rm, stop
 from orchestrator.commands.next import next_
+from orchestrator.commands.package import package, verify
 from orchestrator.commands.reproduce import first_step, reproduce
 from orchestrator.commands.results import compare, records, report, table
 from orchestrator.commands.schema import schema
@@ -40,6 +41,8 @@ COMMANDS = (
     ("records", records, "records pr1530 --policy pg-written"),
     ("export", export, "export ttt --to mlflow --place sqlite:///mlflow.db"),
     ("report", report, "report ttt --out ttt.html"),
+    ("package", package, "package ttt best --out submission"),
+    ("verify", verify, "verify submission"),
     ("schema", schema, "schema space > space.schema.json"),
     ("next", next_, "next ttt --budget-seconds 3600 --format json"),
     ("audit", audit, "audit train_gpt.py"),

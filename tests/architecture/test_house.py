@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("nn", "optim", "data", "quant", "scoring")
 FLOORS = {
     "orchestrator": ("space", "search", "sweep", "status", "run", "plan", "analysis", "commands", "cli"),
-    "results": (("stats", "rows"), "verdicts", "figures", "report"),
+    "results": (("stats", "rows"), "verdicts", "figures", ("report", "submission")),
 }
 """Rooms from the lowest floor to the highest: each imports only itself and what stands before it."""
 BESIDE = {"orchestrator": ("output", "functions"), "results": ()}
@@ -25,6 +25,8 @@ TORCH_FREE = (
     "trainer.stages.run_record",
     "trainer.stages.checked_data",
     "trainer.data.corpus",
+    "trainer.data.shard_files",
+    "trainer.scoring.ledger_summary",
     "trainer.audit.static_audit",
     "trainer.audit.static_report",
     "trainer.program",

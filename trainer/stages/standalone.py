@@ -22,15 +22,15 @@ from trainer.spec.errors import UserError
 from trainer.spec.messages import Progress
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Metric
-from trainer.spec.stage_table import ARTIFACT_FILE, TOKENIZER_FILE, headline_stage
+from trainer.spec.stage_table import ARTIFACT_FILE, TOKENIZER_FILE
 from trainer.stages.adapt import adapt
 from trainer.stages.context import RunContext
 from trainer.stages.evaluate import evaluate
 from trainer.stages.export import export
 from trainer.stages.train import initial_model, run_steps, save_training, started
 
-SCORES = {"evaluate": evaluate, "adapt": adapt}
-"""The stage behind the headline, with and without test-time training."""
+SCORES = {"off": evaluate, "score_first": adapt, "pre_eval": adapt}
+"""The stage behind the headline, by `ttt.mode`."""
 
 
 @dataclass
@@ -163,7 +163,7 @@ def _trained(recipe: Recipe, script: Path, asked: argparse.Namespace, ranks: Ran
 
 def _headline(context: Standalone) -> dict[str, Metric]:
     """The score, and the ledger's digest."""
-    metrics = SCORES[headline_stage(context.recipe)](context, None)
+    metrics = SCORES[context.recipe.ttt.mode](context, None)
     check_eval_s(float(metrics["eval_s"] or 0), context.recipe.budget)
     return {
         name: metrics[name] for name in ("val_loss", "val_bpb", "num_tokens", "num_bytes", "eval_s", "ledger_digest")

@@ -1,0 +1,1 @@
+"""Submission folders: the self-contained script, the metadata made from rows, and the checks of a finished folder."""
