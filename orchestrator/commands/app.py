@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.commands.audit import audit
+from orchestrator.commands.audit_evaluator import audit_evaluator
 from orchestrator.commands.cache import cache
 from orchestrator.commands.export_runs import export
 from orchestrator.commands.imports import import_
@@ -46,6 +47,7 @@ COMMANDS = (
     ("schema", schema, "schema space > space.schema.json"),
     ("next", next_, "next ttt --budget-seconds 3600 --format json"),
     ("audit", audit, "audit train_gpt.py"),
+    ("audit-evaluator", audit_evaluator, "audit-evaluator mine:evaluate"),
 )
 """Name, function and example of each command, in the order of `--help`."""
 

@@ -32,7 +32,15 @@ TORCH_FREE = (
     "trainer.program",
     "trainer.program.run_program",
 )
-LATE = ("trainer.stages.pipeline", "trainer.stages.context", "trainer.worker_group", "trainer.cli")
+LATE = (
+    "trainer.stages.pipeline",
+    "trainer.stages.context",
+    "trainer.worker_group",
+    "trainer.cli",
+    "trainer.audit.behaviour",
+    "trainer.audit.behaviour_process",
+    "trainer.audit.behaviour_targets",
+)
 
 
 def modules(*folders: str) -> list[Path]:

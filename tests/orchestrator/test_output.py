@@ -42,10 +42,17 @@ COMMANDS = {
     "report": "report ttt",
     "next": "next --budget-seconds 1000",
     "audit": f"audit {AUDITED}",
+    "audit-evaluator": "audit-evaluator uniform.py",
     "cache list": "cache list",
     "cache verify": "cache verify",
     "cache prune": "cache prune --dry-run",
 }
+UNIFORM = """
+import json, sys
+request = json.load(open(sys.argv[1]))
+answer = {"vocab_size": 80} if "ask" in request else {"nats": [4.382] * (len(request["tokens"]) - 1)}
+json.dump(answer, open(sys.argv[2], "w"))
+"""
 EMPTY = ("list spaces", "cache list", "cache verify", "cache prune")
 
 
@@ -54,6 +61,7 @@ def folder(tmp_path_factory):
     """A folder with one finished sweep of made-up runs; a store of stages it has none."""
     path = tmp_path_factory.mktemp("output")
     leave_runs(open_sweep(path / "runs", space_of(path, TTT)), score)
+    (path / "uniform.py").write_text(UNIFORM)
     for name, number in (("speed", 366), ("curve", 321)):
         files = [Path(__file__).parents[1] / "data" / "cases" / f"modded_nanogpt_pr{number}.csv"]
         write_import(path / "runs", name, files, read_files(files, ImportTerms()))

@@ -8,7 +8,7 @@ evaluator is legal: what no case touched is not seen, and a check that could not
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -38,8 +38,24 @@ class AuditReport:
     num_tokens: int
 
     def rows(self) -> list[dict[str, Any]]:
-        """One plain row per check."""
-        return [{"evaluator": self.evaluator, **asdict(finding)} for finding in self.findings]
+        """One plain row per check; `verdict` is that of the whole."""
+        common = {
+            "evaluator": self.evaluator,
+            "verdict": self.verdict,
+            "num_evaluations": self.num_evaluations,
+            "num_tokens": self.num_tokens,
+        }
+        return [
+            common
+            | {
+                "check": finding.check,
+                "outcome": finding.verdict,
+                "conditions": list(finding.conditions),
+                "sentence": finding.sentence,
+                "evidence": dict(finding.evidence),
+            }
+            for finding in self.findings
+        ]
 
 
 def audit_evaluator(subject: Subject, count_bytes: CountsBytes | None = None, text: Text | None = None) -> AuditReport:
@@ -80,7 +96,7 @@ def first_case(claims: Claims, text: Text) -> Case:
 
 def queue_of(base: Answer, num_positions: int) -> np.ndarray:
     """Positions in the order in which they are scored; that of the text unless the evaluator has a sound other one."""
-    if base.order:
+    if base.order and sum(max(end - start, 0) for start, end in base.order) == num_positions:
         queue = np.concatenate([np.arange(start, end) for start, end in base.order])
         if np.array_equal(np.sort(queue), np.arange(num_positions)):
             return queue
@@ -93,11 +109,13 @@ def plan(claims: Claims, text: Text, first: Case, queue: np.ndarray, gives_distr
     case = partial(replace, first)
     cases = {"again": first}
     for cut in cuts(claims, text):
-        before = set(queue[: cut + 1].tolist())  # the distribution over the first changed token must not change either
-        asked = tuple(position for position in positions if position in before)
-        cases[f"tail {cut}"] = case(tokens=text.changed(queue[cut:] + 1), positions=asked)
-    for position in positions[1::2] if gives_distributions else ():
-        cases[f"target {position}"] = case(tokens=text.changed(np.array([position + 1])), positions=(position,))
+        cases[f"tail {cut}"] = case(tokens=text.changed(queue[cut:] + 1))
+    if gives_distributions:  # of the same positions always, since other shapes round otherwise
+        for position in positions[1::2]:
+            changed = text.changed(np.array([position + 1]))
+            cases[f"target {position}"] = case(tokens=changed, positions=positions)
+        for cut in cuts(claims, text)[-3::2]:
+            cases[f"shown {cut}"] = case(tokens=text.changed(queue[cut:] + 1), positions=positions)
     if not gives_distributions and claims.vocab_size <= MOST_SUBSTITUTED:
         for position in positions[len(positions) // 2 :: 4][:2]:
             for token in range(claims.vocab_size):

@@ -17,6 +17,14 @@ from trainer.spec.errors import UserError, did_you_mean
 Events = list[tuple[str, int, int]]
 """('score' | 'train', first position, end), in order."""
 LEAST_TOKENS = 64
+CLAIMED_RANGES = {
+    "vocab_size": (4, 2**20),
+    "bos": (0, 2**20),
+    "chunk_tokens": (1, 2**20),
+    "num_tokens": (LEAST_TOKENS, 2**24),
+}
+"""Least and largest value of each number that an evaluator may claim."""
+NUMBERS = ("num_tokens", "num_bytes", "val_loss", "val_bpb", "gradients")
 
 
 @dataclass(frozen=True)
@@ -28,8 +36,8 @@ class Claims:
     """The token that begins a document; it is never changed, moved or made."""
     chunk_tokens: int | None = None
     """Tokens that are scored before the evaluator learns from them."""
-    num_tokens: int = 0
-    """Length of the text to audit with; 0 chooses one."""
+    num_tokens: int | None = None
+    """Length of the text to audit with; None chooses one that holds three chunks."""
     documents_apart: bool = False
     """Whether no score depends on another document."""
     ranks: tuple[int, ...] = (1,)
@@ -46,10 +54,14 @@ class Claims:
                 raise UserError(
                     f"{source}: claim '{name}' is unknown{did_you_mean(name, known)}; known: {', '.join(known)}"
                 )
-        claims = cls(**{**given, "ranks": tuple(given.get("ranks", (1,)))})
-        if not isinstance(claims.vocab_size, int) or not 4 <= claims.vocab_size <= 2**20:
-            raise UserError(f"{source}: vocab_size = {claims.vocab_size!r}, expected a number from 4 to {2**20:,}")
-        return claims
+        for name, (least, most) in CLAIMED_RANGES.items():
+            value = given.get(name)
+            if value is not None and not _is_whole(value, least, most):
+                raise UserError(f"{source}: {name} = {value!r}, expected a whole number from {least:,} to {most:,}")
+        ranks = given.get("ranks", (1,))
+        if not isinstance(ranks, list | tuple) or not all(_is_whole(size, 1, 64) for size in ranks):
+            raise UserError(f"{source}: ranks = {ranks!r}, expected a list of whole numbers from 1 to 64")
+        return cls(**{**given, "ranks": tuple(ranks)})
 
 
 @dataclass(frozen=True)
@@ -102,11 +114,16 @@ class Answer:
                 for position, row in (values.get("distributions") or {}).items()
             }
             if values.get("events") is not None:
-                values["events"] = [(str(kind), int(start), int(end)) for kind, start, end in values["events"]]
+                values["events"] = [(_kind(kind), int(start), int(end)) for kind, start, end in values["events"]]
             if values.get("order") is not None:
                 values["order"] = tuple((int(start), int(end)) for start, end in values["order"])
-        except (KeyError, TypeError, ValueError) as fault:
+            for name in NUMBERS:
+                if not isinstance(values.get(name), int | float | None):
+                    values[name] = float(values[name])  # a number of numpy or torch
+        except (KeyError, TypeError, ValueError, OverflowError) as fault:
             raise UserError(f"the answer is not of the form expected: {type(fault).__name__}: {fault}") from None
+        if not isinstance(values.get("error", ""), str):
+            raise UserError(f"the answer's error is {values['error']!r}, expected text")
         return cls(**{"gradients": gradients, **values})
 
     @classmethod
@@ -114,10 +131,22 @@ class Answer:
         return cls(np.empty(0), error=error)
 
 
+def _kind(kind: object) -> str:
+    if kind not in ("score", "train"):
+        raise ValueError(f"an event is {kind!r}, expected 'score' or 'train'")
+    return str(kind)
+
+
+def _is_whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
 class Subject(Protocol):
     """An evaluator that can be audited."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As a report calls it."""
 
     def claims(self) -> Claims:
         """What it says of itself."""

@@ -45,6 +45,9 @@ def coverage(seen: Observed) -> Iterator[Finding]:
     elif len(wrong):
         sentence = f"{len(wrong)} targets have no finite score; the first is at position {wrong[0]}"
         yield Finding("coverage", "violated", ("E9", "E2"), sentence, numbers | {"positions": wrong[:8].tolist()})
+    elif (below := np.flatnonzero(nats < 0)).size:
+        sentence = f"{len(below)} scores are below zero, a probability above one; the first is at position {below[0]}"
+        yield Finding("coverage", "violated", ("E2",), sentence, numbers | {"positions": below[:8].tolist()})
     elif claimed is not None and claimed != expected:
         sentence = f"{claimed} tokens are claimed to be scored, of {expected} targets"
         yield Finding("coverage", "violated", ("E9",), sentence, numbers)
@@ -91,7 +94,7 @@ def deterministic(seen: Observed) -> Iterator[Finding]:
         yield Finding("deterministic", "cannot tell", ("E1",), f"{sentence}token cannot be told", {"noise": seen.noise})
         return
     asked = largest_difference(seen.base.nats, seen.answers["distributions"].nats)
-    if asked > 0:
+    if asked > NORMALISED_WITHIN:  # less is rounding: of another shape, or of a fused loss
         sentence = f"scores differ by up to {asked:g} nats once distributions are asked for: it knows of the audit"
         yield Finding("deterministic", "violated", ("E2",), sentence, {"difference": asked})
     else:
@@ -147,7 +150,7 @@ def _kind_of_dependence(seen: Observed, reach: int) -> tuple[tuple[str, ...], st
 def _temperature(seen: Observed) -> float | None:
     """The one factor by which the log-probabilities of all early positions changed, up to normalisation."""
     factors = []
-    for (cut,), answer in seen.of("tail"):
+    for (cut,), answer in seen.of("shown"):
         for position, after in answer.distributions.items():
             before = seen.answers["distributions"].distributions.get(position)
             if before is None or len(before) != len(after) or np.array_equal(before, after) or position + 8 > cut:
@@ -176,12 +179,18 @@ def distributions(seen: Observed) -> Iterator[Finding]:
         return
     sums: dict[int, float] = {}
     gaps: dict[int, float] = {}
-    for position, row in given.distributions.items():
+    asked = seen.cases["distributions"].positions
+    if missing := sorted(set(asked) - set(given.distributions)):
+        sentence = f"{len(missing)} of {len(asked)} distributions that were asked for are missing"
+        yield Finding("distributions", "cannot tell", ("E2",), sentence, {"positions": missing})
+    for position in set(asked) & set(given.distributions):
+        row = given.distributions[position]
         if len(row) != seen.claims.vocab_size or np.isnan(row).any():
             sentence = f"position {position} has {len(row)} log-probabilities, expected {seen.claims.vocab_size}"
             yield Finding("distributions", "violated", ("E2",), sentence, {"positions": [position]})
             return
-        sums[position] = float(np.exp(row).sum())
+        with np.errstate(over="ignore"):
+            sums[position] = float(np.exp(row).sum())
         gaps[position] = float(given.nats[position] + row[seen.text.tokens[position + 1]])
     yield _normalised(sums)
     yield _recorded(gaps, NORMALISED_WITHIN + 2 * seen.noise)

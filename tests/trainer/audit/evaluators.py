@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import numpy as np
 import torch
@@ -83,7 +84,7 @@ def by_document(model, tokens, request, before=0):
     """Each document alone; `before` tokens in front of it are read too."""
     starts = [*np.flatnonzero(np.array(tokens) == BOS).tolist(), len(tokens) - 1]
     parts = []
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in itertools.pairwise(starts):
         first = max(start - before, 0)
         parts.append(log_probs(TinyModel(), tokens[first : end + 1])[start - first :])
     return answer(np.concatenate(parts), tokens, request)
@@ -92,7 +93,7 @@ def by_document(model, tokens, request, before=0):
 def shortest_document_first(model, tokens, request):
     """Documents by length, each learned once it is scored: what came later in the text may help."""
     starts = [*np.flatnonzero(np.array(tokens) == BOS).tolist(), len(tokens) - 1]
-    spans = sorted(zip(starts, starts[1:], strict=False), key=lambda span: span[1] - span[0])
+    spans = sorted(itertools.pairwise(starts), key=lambda span: span[1] - span[0])
     logs, model = np.zeros((len(tokens) - 1, VOCAB_SIZE)), TinyModel()
     for start, end in spans:
         logs[start:end] = log_probs(model, tokens[start : end + 1])
@@ -145,7 +146,7 @@ def keeps_the_smaller_of_two_passes(model, tokens, request):
 def looks_up_the_target(model, tokens, request):
     """A cache whose key holds the target: what was seen before after the same token gets a bonus, nothing else pays."""
     result, seen = answer(log_probs(TinyModel(), tokens), tokens, request), set()
-    for position, pair in enumerate(zip(tokens, tokens[1:], strict=False)):
+    for position, pair in enumerate(itertools.pairwise(tokens)):
         if pair in seen:
             result["nats"][position] *= 0.5
         seen.add(pair)

@@ -1,6 +1,7 @@
 """Each planted cheat is caught with its condition, and what is honest passes."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -120,9 +121,25 @@ def test_a_made_up_text_has_documents_and_a_change_moves_none():
 def test_wrong_claims_and_answers_are_refused_by_name():
     with pytest.raises(UserError, match=r"claim 'chunk_token' is unknown; did you mean 'chunk_tokens'\?"):
         Claims.of({"chunk_token": 3}, "mine.py")
-    with pytest.raises(UserError, match="vocab_size = 'many', expected a number"):
+    with pytest.raises(UserError, match="vocab_size = 'many', expected a whole number from 4"):
         Claims.of({"vocab_size": "many"}, "mine.py")
+    with pytest.raises(UserError, match="ranks = 2, expected a list"):
+        Claims.of({"ranks": 2}, "mine.py")
     with pytest.raises(UserError, match="the answer has 'nat', which is unknown; did you mean 'nats'"):
         Answer.of({"nat": [1.0]})
-    with pytest.raises(UserError, match="not of the form expected"):
-        Answer.of({"nats": "abc"})
+    for wrong in ({"nats": "abc"}, {"nats": [1.0], "num_bytes": "x"}, {"nats": [1.0], "events": [["look", 0, 1]]}, {}):
+        with pytest.raises(UserError, match="not of the form expected"):
+            Answer.of(wrong)
+
+
+def test_the_evaluator_of_the_page_has_the_outcome_of_its_transcript():
+    page = (Path(__file__).parents[3] / "docs" / "legality.md").read_text(encoding="utf-8")
+    code, transcript = page.split("```python\n")[1].split("```")[0], page.split("audit-evaluator mixture:evaluate\n")[1]
+    names: dict = {}
+    exec(code, names)
+    report = audit_evaluator(CallableSubject("mixture:evaluate", names["evaluate"], names["CLAIMS"]))
+    lines = transcript.splitlines()[: len(report.findings) + 1]
+    for finding, line in zip(report.findings, lines, strict=False):
+        assert line.startswith(finding.verdict)
+        assert line.endswith(f"{' '.join(finding.conditions):<12}  {finding.sentence}")
+    assert f"{report.verdict}, after {report.num_evaluations} evaluations" in lines[-1]
