@@ -6,7 +6,6 @@ import ast
 import operator
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Namespace
@@ -14,6 +13,7 @@ from trainer.audit.values import (
     NOTHING,
     Sequence,
     Value,
+    changed,
     combined,
     constant,
     full,
@@ -76,7 +76,7 @@ def operation(machine: Machine, op: ast.operator, left: Value, right: Value, nod
             if _is_small(op, left.const, right.const):
                 result = ARITHMETIC[type(op)](left.const, right.const)
                 made = constant(result, left.env | right.env, later(left.at, right.at))
-                return replace(made, marks=combined([left, right]).marks)
+                return changed(made, marks=combined([left, right]).marks)
     if isinstance(op, ast.Add) and (both := _concatenated(machine, left, right)):
         return both
     if isinstance(op, ast.Mult) and (repeated := _repeated(left, right)):
@@ -90,8 +90,8 @@ def operation(machine: Machine, op: ast.operator, left: Value, right: Value, nod
             number = left.number.times(right.number)
     if isinstance(op, ast.Div):
         text = frozenset(f"{a.rstrip('/')}/{b}" for a in left.text for b in right.text)
-        result = replace(result, text=text or result.text)
-    return replace(_of_scores(machine, op, left, right, result, node), number=number)
+        result = changed(result, text=text or result.text)
+    return changed(_of_scores(machine, op, left, right, result, node), number=number)
 
 
 def _of_scores(
@@ -181,7 +181,7 @@ def _repeated(left: Value, right: Value) -> Value | None:
     for value, other in ((left, right), (right, left)):
         for ref in value.refs:
             if isinstance(ref, Sequence) and not other.tokens and not other.refs:
-                return replace(value, refs=(Sequence(ref.id, [*ref.elements], joined(_held(ref))),))
+                return changed(value, refs=(Sequence(ref.id, [*ref.elements], joined(_held(ref))),))
     return None
 
 
@@ -193,11 +193,11 @@ def _unary(machine: Machine, node: ast.UnaryOp, frame: Frame) -> Value:
     if value.is_known and isinstance(value.const, int | float):
         with suppress(TypeError):
             made = -value.const if isinstance(node.op, ast.USub) else value.const
-            return replace(constant(made, value.env, value.at), marks=value.marks)
+            return changed(constant(made, value.env, value.at), marks=value.marks)
     result = combined([value])
     if isinstance(node.op, ast.Invert):
         return result.with_marks("mask")
-    return replace(result, marks=value.marks)
+    return changed(result, marks=value.marks)
 
 
 def _boolean(machine: Machine, node: ast.BoolOp, frame: Frame) -> Value:
@@ -208,8 +208,8 @@ def _boolean(machine: Machine, node: ast.BoolOp, frame: Frame) -> Value:
         if holds is deciding:
             return value if value.is_known else constant(deciding, value.env)
     if None not in known:
-        return replace(values[-1], env=frozenset().union(*(value.env for value in values)))
-    return replace(combined(values), refs=joined(values).refs)
+        return changed(values[-1], env=frozenset().union(*(value.env for value in values)))
+    return changed(combined(values), refs=joined(values).refs)
 
 
 def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import replace
 
 from trainer.audit.expressions import element, item, operation, store
 from trainer.audit.known_calls import fill
@@ -20,6 +19,7 @@ from trainer.audit.values import (
     Cell,
     Mapping,
     Value,
+    changed,
     combined,
     full,
     joined,
@@ -53,7 +53,7 @@ class Assignments(Machine):
             return
         listed = [ref for ref in value.refs if isinstance(ref, Listed)]
         held = joined([part for ref in listed for part in (*ref.elements, *([ref.rest] if ref.rest else []))])
-        each = held if listed else replace(full(value), refs=(), const=NOTHING, number=None)
+        each = held if listed else changed(full(value), refs=(), const=NOTHING, number=None)
         for target in targets:
             self.assign(target, each, frame)
 
@@ -69,7 +69,7 @@ class Assignments(Machine):
         if name == "grad":
             self.zero_gradients(full(base).objects)
             if value.tokens:
-                self.backward(replace(full(value), objects=full(base).objects))
+                self.backward(changed(full(value), objects=full(base).objects))
         elif name == "data" and (base.objects or value.tokens):
             self._set_weights(base, value)
         elif base.objects and any(mark.startswith("chosen:") for mark in value.marks):

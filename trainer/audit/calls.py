@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from dataclasses import replace
 
 from trainer.audit.iteration import bound
 from trainer.audit.known_calls import (
@@ -21,6 +20,7 @@ from trainer.audit.values import (
     External,
     Mapping,
     Value,
+    changed,
     combined,
     joined,
 )
@@ -106,7 +106,7 @@ def _instance_call(
     found = instance.kind.find(name)
     if found is None:
         return machine.evaluated(combined([called, *arguments, *keywords.values()]), is_loss=False)
-    return machine.call(bound(found, replace(called, refs=(instance,))), arguments, keywords)
+    return machine.call(bound(found, changed(called, refs=(instance,))), arguments, keywords)
 
 
 def function_call(machine: Machine, function: Function, arguments: Sequence[Value], keywords: Keywords) -> Value:
@@ -115,7 +115,7 @@ def function_call(machine: Machine, function: Function, arguments: Sequence[Valu
     if function.bound is not None:
         instance = next((ref for ref in function.bound.refs if isinstance(ref, Instance)), None)
         kind = instance.kind if instance is not None else None
-        if kind is not None and kind.kind == "module" and not _acts(kind, function.name):
+        if kind is not None and kind.kind == "module" and not _acts(machine, kind, function.name):
             return _model_call(machine, function, every, keywords)
         every = [function.bound, *every]
     if not machine.may_enter(function.node):
@@ -123,8 +123,15 @@ def function_call(machine: Machine, function: Function, arguments: Sequence[Valu
     return machine.enter(function, every, {**function.keywords, **keywords})
 
 
-def _acts(kind: Class, name: str) -> bool:
+def _acts(machine: Machine, kind: Class, name: str) -> bool:
     """Whether a method of a model, or one that it calls on itself, changes weights or tables."""
+    known = machine.acting.get((kind.node, name))
+    if known is None:
+        known = machine.acting[(kind.node, name)] = _found_acting(kind, name)
+    return known
+
+
+def _found_acting(kind: Class, name: str) -> bool:
     seen, waiting = set(), [name]
     while waiting:
         current = waiting.pop()
@@ -148,15 +155,17 @@ def _model_call(machine: Machine, function: Function, arguments: Sequence[Value]
     """A forward pass of a model, or another of its methods."""
     assert function.bound is not None
     given = [*arguments, *keywords.values()]
-    value = combined([replace(function.bound, refs=()), *given])
+    value = combined([changed(function.bound, refs=()), *given])
     if machine.hooks and value.tokens:
         hooks, machine.hooks = machine.hooks, []
         inputs = combined(given)
         for hook in hooks:
-            seen = replace(inputs.seen_via("activation"), scores=frozenset())
+            seen = changed(inputs.seen_via("activation"), scores=frozenset())
             machine.call(hook, [UNKNOWN, Value(refs=(Listed(machine.new_id(), [seen]),)), seen], {})
         machine.hooks = hooks
-    is_loss = _returns_loss(function) and (len(arguments) > 1 or len(keywords) > 0)
+    if function.node not in machine.losses:
+        machine.losses[function.node] = _returns_loss(function)
+    is_loss = machine.losses[function.node] and (len(arguments) > 1 or len(keywords) > 0)
     return machine.evaluated(value, is_loss=is_loss)
 
 
@@ -179,11 +188,11 @@ def instance_of(machine: Machine, kind: Class, arguments: Sequence[Value], keywo
     instance = Instance(machine.new_id(), kind)
     value = Value(refs=(instance,))
     if kind.kind == "module":
-        value = replace(value, objects=frozenset([instance.id]))
+        value = changed(value, objects=frozenset([instance.id]))
         models = [part for part in every if any(isinstance(ref, Instance) for ref in part.refs)]
         if models:
             machine.trace.parts[instance.id] = frozenset().union(*(part.objects for part in models))
-        if not any(_acts(kind, name) for name in kind.frame.names):
+        if not any(_acts(machine, kind, name) for name in kind.frame.names):
             return value
     if (made := kind.find("__init__")) is not None:
         machine.call(bound(made, value), arguments, keywords)
@@ -195,5 +204,5 @@ def instance_of(machine: Machine, kind: Class, arguments: Sequence[Value], keywo
         machine.call(bound(after, value), [], {})
     if any(isinstance(ref, External) and ref.name == "NamedTuple" for base in kind.bases for ref in base.refs):
         elements = [instance.attributes.get(name, UNKNOWN) for name in fields]
-        return replace(value, refs=(instance, Listed(machine.new_id(), elements)))
+        return changed(value, refs=(instance, Listed(machine.new_id(), elements)))
     return value

@@ -6,7 +6,6 @@ import ast
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from trainer.audit.arithmetic import (
@@ -34,6 +33,7 @@ from trainer.audit.values import (
     Mapping,
     Sequence,
     Value,
+    changed,
     combined,
     constant,
     full,
@@ -71,7 +71,7 @@ def _either(machine: Machine, node: ast.IfExp, frame: Frame) -> Value:
     values = machine.evaluate(node.body, frame), machine.evaluate(node.orelse, frame)
     if known is not None:
         chosen = values[0] if known else values[1]
-        return replace(chosen, env=chosen.env | test.env)
+        return changed(chosen, env=chosen.env | test.env)
     result = joined(values)
     return _chosen(machine, test, result)
 
@@ -149,7 +149,7 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
         loop = machine.new_id()
         for k, value in enumerate(iterated(machine, over, loop).elements):
             machine.loops.append((loop, k))
-            machine.assign(first.target, value, inner)
+            machine.assign(first.target, _named_by(first.ifs, value), inner)
             tests = [truth(machine.evaluate(test, inner)) for test in first.ifs]
             if False not in tests:
                 walk(others)
@@ -166,6 +166,17 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
     return Value(refs=(Sequence(machine.new_id(), values, rest),))
 
 
+def _named_by(conditions: list[ast.expr], value: Value) -> Value:
+    """The name of a file that passes `"train" in name`: it holds what it is asked for."""
+    names = set(value.text)
+    for test in conditions:
+        if isinstance(test, ast.Compare) and isinstance(test.left, ast.Constant) and isinstance(test.left.value, str):
+            kept = isinstance(test.ops[0], ast.In)
+            other = {"val": "train", "train": "val"}.get(test.left.value, "")
+            names.add(test.left.value if kept else other)
+    return changed(value, text=frozenset(names)) if value.text else value
+
+
 def _text(machine: Machine, node: ast.JoinedStr, frame: Frame) -> Value:
     values = [machine.evaluate(part, frame) for part in node.values]
     for value in values:
@@ -174,7 +185,7 @@ def _text(machine: Machine, node: ast.JoinedStr, frame: Frame) -> Value:
     if all(value.is_known for value in values):
         env = frozenset().union(*(value.env for value in values))
         return constant("".join(str(value.const) for value in values), env)
-    return replace(combined(values), scores=frozenset(), tokens=frozenset(), const=NOTHING)
+    return changed(combined(values), scores=frozenset(), tokens=frozenset(), const=NOTHING)
 
 
 def _formatted(machine: Machine, node: ast.FormattedValue, frame: Frame) -> Value:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from contextlib import suppress
-from dataclasses import replace
 
 from trainer.audit.iteration import bound, selected, with_iteration
 from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Namespace
@@ -15,6 +14,7 @@ from trainer.audit.values import (
     Mapping,
     Sequence,
     Value,
+    changed,
     combined,
     constant,
     full,
@@ -65,7 +65,10 @@ def _ln2(value: Value) -> Value:
 
 def _of_instance(machine: Machine, instance: Instance, value: Value, name: str) -> Value:
     if name in instance.attributes:
-        return instance.attributes[name]
+        held = instance.attributes[name]
+        if instance.kind is not None and instance.kind.kind == "module":
+            return changed(held, objects=held.objects | {instance.id})
+        return held
     if instance.kind is None:
         return UNKNOWN
     found = instance.kind.find(name)
@@ -77,7 +80,7 @@ def _of_instance(machine: Machine, instance: Instance, value: Value, name: str) 
                 return bound(found, Value(refs=(instance.kind,)))
             if isinstance(ref, Function) and any(_last(item) == "staticmethod" for item in _decorators(ref)):
                 return found
-        return bound(found, replace(value, refs=(instance,)))
+        return bound(found, changed(value, refs=(instance,)))
     return Value(objects=value.objects, at=value.at)
 
 
@@ -112,12 +115,12 @@ def _many(machine: Machine, base: Value, parts: list[ast.expr], frame: Frame) ->
         if isinstance(part, ast.Slice):
             low = machine.evaluate(part.lower, frame) if part.lower else None
             high = machine.evaluate(part.upper, frame) if part.upper else None
-            result = replace(result, tokens=selected(result, low, high, is_slice=True), refs=())
+            result = changed(result, tokens=selected(result, low, high, is_slice=True), refs=())
             continue
         index = machine.evaluate(part, frame)
         key = combined([key, index])
-        result = replace(result, tokens=selected(result, index, None, is_slice=False), refs=())
-    return _looked_up(machine, plain, replace(result, const=NOTHING, number=None), key)
+        result = changed(result, tokens=selected(result, index, None, is_slice=False), refs=())
+    return _looked_up(machine, plain, changed(result, const=NOTHING, number=None), key)
 
 
 def _slice(machine: Machine, base: Value, low: Value | None, high: Value | None) -> Value:
@@ -128,11 +131,11 @@ def _slice(machine: Machine, base: Value, low: Value | None, high: Value | None)
             Sequence(ref.id, ref.elements[ends[0] : ends[1]] if ref.rest is None else [*ref.elements], ref.rest)
             for ref in sequences
         ]
-        return replace(base, refs=tuple(copies), const=NOTHING)
+        return changed(base, refs=tuple(copies), const=NOTHING)
     if sequences:
         at = (high.at if high is not None else frozenset()) or (low.at if low is not None else frozenset())
         copies = [Sequence(ref.id, [], joined([*ref.elements, *([ref.rest] if ref.rest else [])])) for ref in sequences]
-        return replace(base, refs=tuple(copies), at=later(base.at, at), const=NOTHING)
+        return changed(base, refs=tuple(copies), at=later(base.at, at), const=NOTHING)
     if base.is_known and isinstance(base.const, str | tuple) and all(isinstance(end, int | None) for end in ends):
         return constant(base.const[ends[0] : ends[1]], base.env, base.at)
     plain = full(base)
@@ -142,7 +145,7 @@ def _slice(machine: Machine, base: Value, low: Value | None, high: Value | None)
     if whole and isinstance(limit, int) and limit > 0 and high is not None and not high.at:
         marks = marks | {f"cut:{machine.place.line}"}
     tokens = selected(plain, low, high, is_slice=True)
-    return replace(plain, refs=(), tokens=tokens, marks=marks, const=NOTHING, number=None)
+    return changed(plain, refs=(), tokens=tokens, marks=marks, const=NOTHING, number=None)
 
 
 def item(machine: Machine, base: Value, index: Value) -> Value:
@@ -169,7 +172,7 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
         found = with_iteration(found, at) if at else found
         if keyed and index.tokens:
             ids = frozenset(ref.id for ref in base.refs if isinstance(ref, Sequence | Mapping))
-            found = replace(found, objects=found.objects | ids, marks=found.marks | {"lookup"})
+            found = changed(found, objects=found.objects | ids, marks=found.marks | {"lookup"})
         elif index.tokens and not index.scores:
             found = found.with_marks("bytes")
         return found
@@ -177,8 +180,8 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
         with suppress(Exception):
             return constant(base.const[index.const], base.env | index.env, later(base.at, index.at))
     plain = full(base)
-    result = replace(plain, tokens=selected(plain, index, None, is_slice=False), refs=(), const=NOTHING, number=None)
-    return _looked_up(machine, plain, replace(result, at=later(plain.at, index.at)), index)
+    result = changed(plain, tokens=selected(plain, index, None, is_slice=False), refs=(), const=NOTHING, number=None)
+    return _looked_up(machine, plain, changed(result, at=later(plain.at, index.at)), index)
 
 
 def _of_sequence(ref: Sequence, index: Value) -> Value:

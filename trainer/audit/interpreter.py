@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from trainer.audit.assignments import Assignments
 from trainer.audit.calls import call, call_of
@@ -27,6 +26,7 @@ from trainer.audit.values import (
     UNKNOWN,
     Mapping,
     Value,
+    changed,
     constant,
     joined,
     later,
@@ -264,7 +264,7 @@ class Interpreter(Assignments, Definitions):
                 held = frame.find(name)
                 if held is not None and not (held.tokens or held.refs or held.scores):
                     at = later(held.at, frozenset([(loop, k)]))
-                    frame.assign(name, replace(held, at=at, const=NOTHING))
+                    frame.assign(name, changed(held, at=at, const=NOTHING))
             if value is not None and isinstance(node, ast.For | ast.AsyncFor):
                 self.assign(node.target, value, frame)
             return self.run_body(node.body, frame)
@@ -287,8 +287,8 @@ class Interpreter(Assignments, Definitions):
         without = 0
         for entered in node.items:
             value = self.evaluate(entered.context_expr, frame)
-            names = {getattr(part, "attr", getattr(part, "id", "")) for part in ast.walk(entered.context_expr)}
-            without += bool(names & set(NO_GRADIENT))
+            context = entered.context_expr.func if isinstance(entered.context_expr, ast.Call) else entered.context_expr
+            without += getattr(context, "attr", getattr(context, "id", "")) in NO_GRADIENT
             if entered.optional_vars is not None:
                 self.assign(entered.optional_vars, value, frame)
         self.without_gradient += without

@@ -17,6 +17,7 @@ from trainer.audit.values import (
     Tokens,
     Value,
     Zipped,
+    changed,
     constant,
     full,
     joined,
@@ -44,7 +45,7 @@ def iterated(machine: Machine, value: Value, loop: int) -> Iterated:
             columns = [iterated(machine, column, loop) for column in ref.columns]
             shortest = min((len(column.elements) for column in columns), default=0)
             rows = tuple(
-                Value(refs=(Sequence(machine.new_id(), [column.elements[k] for column in columns]),))
+                Value(refs=(Sequence(machine.new_id(), [column.elements[k] for column in columns], fixed=True),))
                 for k in range(shortest)
             )
             return Iterated(rows, frozenset().union(*(column.off for column in columns)))
@@ -72,7 +73,7 @@ def bound(method: Value, instance: Value) -> Value:
     refs = tuple(
         replace(ref, bound=instance) if hasattr(ref, "bound") and ref.bound is None else ref for ref in method.refs
     )
-    return replace(method, refs=refs)
+    return changed(method, refs=refs)
 
 
 def _repeated(call: Any, value: Value, loop: int) -> Iterated:
@@ -122,13 +123,13 @@ def _forgotten(value: Value, kept: set[int]) -> Value:
 
     tokens = frozenset(replace(part, at=still(part.at), low=None, high=None) for part in value.tokens)
     refs = _each(value.refs, lambda part: _forgotten(part, kept))
-    return replace(value, tokens=tokens, at=still(value.at), number=None, refs=refs)
+    return changed(value, tokens=tokens, at=still(value.at), number=None, refs=refs)
 
 
 def with_iteration(value: Value, at: Iterations) -> Value:
     """The value, decided by these iterations too, and what a tuple holds; other containers share it by their `at`."""
     tokens = frozenset(replace(part, at=later(part.at, at)) for part in value.tokens)
-    return replace(
+    return changed(
         value, tokens=tokens, at=later(value.at, at), refs=_each(value.refs, lambda part: with_iteration(part, at))
     )
 
@@ -151,7 +152,7 @@ def forgotten(machine: Machine, value: Value) -> Value:
 
 
 def _narrowed(value: Value, at: Iterations) -> Value:
-    return replace(with_iteration(value, at), refs=(), const=NOTHING, number=None)
+    return changed(with_iteration(value, at), refs=(), const=NOTHING, number=None)
 
 
 def _counter(loop: int, k: int, at: Iterations = frozenset()) -> Value:
@@ -163,6 +164,8 @@ def selected(value: Value, low: Value | None, high: Value | None, *, is_slice: b
     if not is_slice:
         at = low.at if low is not None else frozenset()
         bounds: tuple[Polynomial | None, Polynomial | None] = (None, None)
+    elif high is not None and high.const == 0 and high.is_known:
+        return frozenset()
     elif high is None:
         return value.tokens  # open towards the end: all that follows
     else:
@@ -170,9 +173,9 @@ def selected(value: Value, low: Value | None, high: Value | None, *, is_slice: b
         bounds = (low.number if low is not None else Polynomial.constant(0), high.number)
     found = set()
     for part in value.tokens:
-        if part.low is None and part.high is None and bounds[1] is not None and bounds[0] is not None:
+        if part.is_whole and bounds[1] is not None and bounds[0] is not None:
             positive = not isinstance(bounds[1].value, int) or bounds[1].value > 0
             inside = not isinstance(bounds[0].value, int) or bounds[0].value >= 0
             part = replace(part, low=bounds[0], high=bounds[1]) if positive and inside else part
-        found.add(replace(part, at=later(part.at, at)))
+        found.add(replace(part, at=later(part.at, at), is_whole=False))
     return frozenset(found)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from trainer.audit.audit_rules import RULES, Rule
-from trainer.audit.trace import Evaluation, Event, Place, Trace, Update
+from trainer.audit.trace import Evaluation, Event, Place, Reported, Trace, Update
 
 Confidence = Literal["high", "medium", "low"]
 OWN = ("tokens", "activation")
@@ -168,10 +168,9 @@ def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             if name == "chosen" and min(trace.evaluations[score].time for score in report.scores) < last_training:
                 continue
             rule, what = rules[name]
-            yield Finding(
-                RULES[rule], Place(report.place.file, int(line)), what, "high", tuple(sorted(report.off)), report.calls,
-                (report.place,),
-            )  # fmt: skip
+            place = Place(report.place.file, int(line))
+            only_when, sure = tuple(sorted(report.off)), _confidence(trace, name, report)
+            yield Finding(RULES[rule], place, what, sure, only_when, report.calls, (report.place,))
     val = [report for report in trace.reports if not report.off]
     cut = [[mark for mark in report.marks if mark.startswith("cut:")] for report in val]
     if val and all(cut):
@@ -179,6 +178,13 @@ def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             RULES["tokens-dropped"], Place(val[-1].place.file, int(cut[-1][0][4:])),
             "the text is cut to a fixed number of tokens", "medium", (), val[-1].calls, (val[-1].place,),
         )  # fmt: skip
+
+
+def _confidence(trace: Trace, name: str, report: Reported) -> Confidence:
+    """Low for a choice among finished scores of different evaluations: that may be a line of the log."""
+    places = {trace.evaluations[score].place for score in report.scores}
+    earlier = [one for one in trace.reports if one.time < report.time and one.scores < report.scores]
+    return "low" if name == "chosen" and len(places) > 1 and earlier else "high"
 
 
 def _statistics(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:

@@ -17,9 +17,12 @@ from trainer.audit.known_names import (
     LOSSES,
     MAKERS,
     NETWORK,
+    NO_TOKENS,
     NUMBERED,
     OF_FILES,
     OPTIMIZERS,
+    PURE,
+    RANKS,
     READERS,
     SAME,
     SCHEDULES,
@@ -42,6 +45,7 @@ from trainer.audit.values import (
     Tokens,
     Value,
     Zipped,
+    changed,
     combined,
     constant,
     full,
@@ -52,12 +56,12 @@ from trainer.audit.values import Sequence as Listed
 
 def source_of(texts: frozenset[str]) -> Source | Literal["both"] | None:
     """Which text a file of this name holds: 'val', 'train', 'both', or None."""
-    for text in texts:
-        if re.search(r"(?<![a-z])(val|valid|validation|test|heldout|holdout)(?![a-z])", text.lower()):
-            return "val"
-    if any(re.search(r"(?<![a-z])train(ing)?(?![a-z])", text.lower()) for text in texts):
+    names = [text.rstrip("/").rpartition("/")[2].lower() for text in texts if not NO_TOKENS.search(text)]
+    if any(re.search(r"(?<![a-z])(val|valid|validation|test|heldout|holdout)(?![a-z])", name) for name in names):
+        return "val"
+    if any(re.search(r"(?<![a-z])train(ing)?(?![a-z])", name) for name in names):
         return "train"
-    return "both" if any(re.search(r"\*\S*\.(bin|npy|pt|parquet)$", text) for text in texts) else None
+    return "both" if any(re.search(r"\*\S*\.(bin|npy|pt|parquet)$", name) for name in names) else None
 
 
 def external_call(
@@ -98,9 +102,11 @@ def external_call(
         return combined(every)
     result = combined(every)
     if name in TOGETHER:
-        return forgotten(machine, replace(result, refs=()))
+        return forgotten(machine, changed(result, refs=()))
     if name in MAKERS:
-        return Value(refs=(Cell(machine.new_id(), replace(result, refs=())),), marks=result.marks)
+        return Value(refs=(Cell(machine.new_id(), changed(result, refs=())),), marks=result.marks)
+    if path.partition(".")[0] not in PURE and name not in PURE:
+        result = machine.elsewhere(result)
     return method_like(machine, name, first, list(arguments[1:]), keywords, result)
 
 
@@ -113,11 +119,13 @@ def optimizer(machine: Machine, parameters: Value) -> Value:
 def setting(arguments: Sequence[Value]) -> Value:
     """A setting of the environment, by its name and default."""
     name = arguments[0].const if arguments and arguments[0].is_known else "?"
+    if name in RANKS:
+        return Value(number=Polynomial.unknown(str(name)))
     if len(arguments) < 2:
         return Value(const=None, env=frozenset([f"{name}="]), text=frozenset([str(name)]))
     default = arguments[1]
     if not default.is_known:
-        return replace(default, env=default.env | {f"{name}="})
+        return changed(default, env=default.env | {f"{name}="})
     return constant(default.const, frozenset([f"{name}={default.const}"]))
 
 
@@ -125,7 +133,8 @@ def reading(machine: Machine, path: str, values: list[Value]) -> Value | None:
     """The tokens of the files that are named; None if the names say nothing."""
     together = combined(values)
     source = source_of(together.text)
-    if source is None or together.tokens:
+    writes = any(isinstance(value.const, str) and value.const[:1] in "wax" for value in values[1:])
+    if source is None or values[0].tokens or (path == "open" and writes):
         return None
     line = machine.place.line
     sources: tuple[Source, ...] = ("val", "train") if source == "both" else (source,)
@@ -155,7 +164,7 @@ def _constant(path: str, name: str, arguments: Sequence[Value], keywords: Keywor
     if function and arguments and not keywords and all(value.is_known for value in arguments):
         with suppress(Exception):
             env = frozenset().union(*(value.env for value in arguments))
-            return replace(constant(function(*(value.const for value in arguments)), env), marks=arguments[0].marks)
+            return changed(constant(function(*(value.const for value in arguments)), env), marks=arguments[0].marks)
     return None
 
 
@@ -208,7 +217,7 @@ def _container(machine: Machine, arguments: Sequence[Value], keywords: Keywords)
     value = arguments[0]
     if any(isinstance(ref, Listed) for ref in value.refs):
         copies = [Listed(machine.new_id(), [*ref.elements], ref.rest) for ref in value.refs if isinstance(ref, Listed)]
-        return replace(value, refs=tuple(copies))
+        return changed(value, refs=tuple(copies))
     if any(isinstance(ref, Steps | Zipped) for ref in value.refs):
         elements = list(iterated(machine, value, machine.new_id()).elements)
         return Value(refs=(Listed(machine.new_id(), elements, joined(elements)),))
@@ -234,10 +243,10 @@ def _copied(machine: Machine, arguments: Sequence[Value], keywords: Keywords) ->
     for ref in value.refs:
         if isinstance(ref, Instance) and ref.kind is not None:
             copy = Instance(machine.new_id(), ref.kind, dict(ref.attributes))
-            source = replace(value, refs=(), snapshot=machine.tick())
+            source = changed(value, refs=(), snapshot=machine.tick())
             machine.loaded(frozenset([copy.id]), source)
-            return replace(value, refs=(copy,), objects=(value.objects - {ref.id}) | {copy.id})
-    return replace(full(value), snapshot=machine.tick())
+            return changed(value, refs=(copy,), objects=(value.objects - {ref.id}) | {copy.id})
+    return changed(full(value), snapshot=machine.tick())
 
 
 def _partial(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
@@ -249,7 +258,7 @@ def _partial(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -
         else ref
         for ref in arguments[0].refs
     )
-    return replace(arguments[0], refs=refs)
+    return changed(arguments[0], refs=refs)
 
 
 def _getattr(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
@@ -290,11 +299,11 @@ def _least(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> 
     if len(arguments) == 1:
         value = full(arguments[0])
         scored = value.scores and has_val(value) and machine.holds_loss(value)
-        result = replace(combined([value]), number=None)
-        return result.with_marks(f"chosen:{machine.place.line}") if scored else replace(result, refs=())
+        result = changed(combined([value]), number=None)
+        return result.with_marks(f"chosen:{machine.place.line}") if scored else changed(result, refs=())
     result = smaller(machine, list(arguments), combined(arguments))
     decided = [value for value in arguments if value.at] or [value for value in arguments if value.number is not None]
-    return replace(result, number=decided[0].number if decided else None)
+    return changed(result, number=decided[0].number if decided else None)
 
 
 def _add_at(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:

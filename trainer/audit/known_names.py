@@ -140,4 +140,53 @@ WRITERS = frozenset(
 
 
 SETTING = re.compile(r"environ\.get$|(^|\.)get(?:env)$")
+NO_TOKENS = re.compile(r"\.(txt|log|json|jsonl|csv|md|py|model|vocab|html)$")
+"""Files that hold no tokens, whatever their name."""
+RANKS = frozenset(["RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"])
+"""Settings of a launcher: no default decides them."""
+PURE = frozenset(
+    [
+        "torch",
+        "np",
+        "numpy",
+        "math",
+        "F",
+        "os",
+        "re",
+        "sys",
+        "functools",
+        "itertools",
+        "collections",
+        "nn",
+        "str",
+        "int",
+        "float",
+        "bool",
+        "abs",
+        "sum",
+        "round",
+        "divmod",
+        "pow",
+        "print",
+        "any",
+        "all",
+        "sorted",
+        "isinstance",
+        "hasattr",
+        "type",
+        "super",
+        "id",
+        "repr",
+        "format",
+        "bytes",
+        "ord",
+        "chr",
+        "zip",
+        "copy",
+        "json",
+        "Path",
+        "pathlib",
+    ]
+)
+"""Modules and functions whose result depends on their arguments alone."""
 NETWORK = re.compile(r"^(requests|urllib|httpx|socket|aiohttp|wget|boto3)\.")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.audit.trace import Evaluation, Guard, Load, Note, Place, Reported, Trace, Update, UpdateKind
-from trainer.audit.values import UNKNOWN, Tokens, Value, joined
+from trainer.audit.values import UNKNOWN, Tokens, Value, changed, joined, later
 
 MOST_NODES = 45_000
 """Expressions and statements looked at before the walk stops and says so."""
@@ -145,6 +145,10 @@ class Machine:
         self.hooks: list[Value] = []
         self.choosing: list[int] = []
         """Lines of conditions on a validation score around the present statement."""
+        self.acting: dict[tuple[ast.ClassDef, str], bool] = {}
+        """Methods of models, and whether they change weights or tables."""
+        self.losses: dict[ast.AST, bool] = {}
+        """Methods of models, and whether they compute a loss."""
         self.nodes = 0
         self._numbers = itertools.count(1)
         self.time = 0
@@ -287,6 +291,12 @@ class Machine:
     def holds_loss(self, value: Value) -> bool:
         """Whether scores of single targets are in a value, not only what a model computed from its input."""
         return any(self.trace.evaluations[score].is_loss for score in value.scores)
+
+    def elsewhere(self, value: Value) -> Value:
+        """A value that comes from outside: in another iteration of the loop around, it may be another."""
+        if not self.loops or value.tokens or value.is_known:
+            return value
+        return changed(value, at=later(value.at, frozenset([self.loops[-1]])))
 
     def backward(self, loss: Value) -> None:
         """Gradients of a loss wait for a step."""

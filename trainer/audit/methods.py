@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import replace
 from typing import Any
 
 from trainer.audit.expressions import attribute, item, store
@@ -24,6 +23,7 @@ from trainer.audit.values import (
     Optimizer,
     Value,
     Zipped,
+    changed,
     combined,
     full,
     joined,
@@ -68,6 +68,8 @@ KEYED_IN_PLACE = {"scatter_add_": 1, "index_add_": 1, "scatter_": 1, "index_copy
 """In-place methods that fill at places; which argument names them."""
 
 
+OUTSIDE = frozenset(["read", "readline", "recv", "get", "pop", "popleft", "acquire", "next", "unpack", "from_bytes"])
+"""Methods of what is unknown whose result may be another each time."""
 CLEARING = frozenset(["zero_", "normal_", "uniform_", "fill_", "clear", "trunc_normal_", "orthogonal_"])
 
 
@@ -80,7 +82,7 @@ def method(
         if isinstance(ref, External):
             results.append(external_call(machine, External(f"{ref.path}.{name}"), arguments, keywords, node))
         elif isinstance(ref, Namespace | Class) or (isinstance(ref, Instance) and _has(ref, name)):
-            target = attribute(machine, replace(base, refs=(ref,)), name)
+            target = attribute(machine, changed(base, refs=(ref,)), name)
             results.append(machine.call(target, arguments, keywords, node))
         elif isinstance(ref, Optimizer):
             results.append(_of_optimizer(machine, ref, name, arguments))
@@ -129,9 +131,9 @@ def _of_list(machine: Machine, base: Value, ref: Listed, name: str, arguments: l
         ref.elements, ref.rest = [], None
         return UNKNOWN
     if name == "copy":
-        return replace(base, refs=(Listed(machine.new_id(), [*ref.elements], ref.rest),))
+        return changed(base, refs=(Listed(machine.new_id(), [*ref.elements], ref.rest),))
     if name in ("step", "zero_grad") and not ref.elements:
-        return _of_tensor(machine, replace(base, refs=()), name, arguments, {})
+        return _of_tensor(machine, changed(base, refs=()), name, arguments, {})
     return combined([base, *arguments]) if name in ("index", "count") else UNKNOWN
 
 
@@ -146,7 +148,7 @@ def _of_mapping(
                 ref.rest = joined([ref.rest, arguments[1]]) if ref.rest is not None else arguments[1]
             else:
                 store(ref, arguments[0], arguments[1])
-        found = item(machine, replace(base, refs=(ref,)), arguments[0])
+        found = item(machine, changed(base, refs=(ref,)), arguments[0])
         return joined([found, arguments[1]]) if len(arguments) > 1 and found is not arguments[1] else found
     if name == "items":
         if ref.entries and ref.rest is None and len(ref.entries) <= 4:
@@ -168,14 +170,14 @@ def _of_mapping(
     if name in ref.entries:
         return machine.call(ref.entries[name], arguments, keywords)
     if name == "copy":
-        return replace(base, refs=(Mapping(machine.new_id(), dict(ref.entries), ref.rest),))
+        return changed(base, refs=(Mapping(machine.new_id(), dict(ref.entries), ref.rest),))
     if name == "clear":
         ref.entries, ref.rest = {}, None
     return combined([base, *arguments]) if name not in ("keys", "clear") else UNKNOWN
 
 
 def _pair(machine: Machine, key: Any, value: Value) -> Value:
-    return Value(refs=(Listed(machine.new_id(), [Value(const=key), value]),))
+    return Value(refs=(Listed(machine.new_id(), [Value(const=key), value], fixed=True),))
 
 
 def _of_tensor(machine: Machine, base: Value, name: str, arguments: list[Value], keywords: Keywords) -> Value:
@@ -212,7 +214,10 @@ def _of_tensor(machine: Machine, base: Value, name: str, arguments: list[Value],
         return read
     if name.endswith("_") and not name.endswith("__"):
         return _in_place(machine, base, name, arguments, keywords)
-    return method_like(machine, name, base, arguments, keywords, combined(every))
+    result = combined(every)
+    if not result.tokens and not result.objects and name in OUTSIDE:
+        result = machine.elsewhere(result)
+    return method_like(machine, name, base, arguments, keywords, result)
 
 
 def _step(machine: Machine, base: Value, arguments: list[Value]) -> Value:

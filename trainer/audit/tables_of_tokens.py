@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from trainer.audit.machine import Machine
 from trainer.audit.values import (
     UNKNOWN,
     Cell,
     Mapping,
     Value,
+    changed,
     combined,
     full,
     joined,
@@ -26,13 +25,13 @@ def fill(machine: Machine, base: Value, value: Value, *, key: Value = UNKNOWN, a
     learned = frozenset(part for part in place.tokens) if by_tokens else counted
     for ref in base.refs:
         if isinstance(ref, Cell):
-            content = combined([held, replace(place, scores=frozenset())]) if by_tokens else held
+            content = combined([held, changed(place, scores=frozenset())]) if by_tokens else held
             content = content.seen_via("table") if learned else content
             ref.keyed = ref.keyed or bool(learned)
             ref.content = _mixed(ref.content, content, adds or bool(learned))
         elif isinstance(ref, Mapping | Listed) and by_tokens:
             ref.keyed = True
-            seen = combined([held, replace(place, scores=frozenset())]).seen_via("table")
+            seen = combined([held, changed(place, scores=frozenset())]).seen_via("table")
             ref.rest = seen if ref.rest is None else joined([ref.rest, seen])
     if learned:
         objects = base.objects | {ref.id for ref in base.refs if isinstance(ref, Cell | Mapping | Listed)}
@@ -44,5 +43,5 @@ def _mixed(old: Value, new: Value, adds: bool) -> Value:
     if not adds:
         fresh = {loop: k for part in new.tokens for loop, k in part.at}
         stale = [part for part in old.tokens if any(fresh.get(loop, k) != k for loop, k in part.at)]
-        old = replace(old, tokens=old.tokens - frozenset(stale))
+        old = changed(old, tokens=old.tokens - frozenset(stale))
     return combined([old, new])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from trainer.audit.known_names import (
     STATISTICS,
 )
 from trainer.audit.machine import Keywords, Machine
 from trainer.audit.values import (
     Value,
+    changed,
     combined,
     full,
     joined,
@@ -24,7 +23,7 @@ def method_like(
     if name in ("softmax", "gumbel_softmax"):
         return result.with_marks("probability").without_marks("unnormalised")
     if name in ("log_softmax", "logsumexp"):
-        return replace(result, refs=())
+        return changed(result, refs=())
     if name in ("log", "log2", "neg", "float", "double", "exp") and "probability" in held.marks:
         return result.with_marks("probability")
     if name in STATISTICS:
@@ -46,13 +45,13 @@ def method_like(
         test = full(base)
         if machine.holds_loss(test) and all(machine.holds_loss(full(value)) for value in others[:2]):
             return smaller(machine, others, result)
-        return replace(result, refs=joined(others).refs if not result.tokens else ())
+        return changed(result, refs=joined(others).refs if not result.tokens else ())
     if name in ("clamp", "clip", "clamp_max") and machine.holds_loss(held) and ("max" in keywords or len(others) > 1):
         return result.with_marks(f"clamped:{machine.place.line}")
     if name in ("topk", "kthvalue", "masked_select", "quantile") and machine.holds_loss(held):
         return result.with_marks(f"filtered:{machine.place.line}") if name != "quantile" else result
     if name in ("clone", "copy", "deepcopy", "state_dict", "detach_and_clone"):
-        return replace(result, refs=(), snapshot=machine.time if result.snapshot is None else result.snapshot)
+        return changed(result, refs=(), snapshot=machine.time if result.snapshot is None else result.snapshot)
     if name in ("nonzero", "argwhere", "flatnonzero") and "boundary" in held.marks:
         return Value(at=held.at)
     return result

@@ -43,6 +43,8 @@ class Tokens:
     via: Via = "tokens"
     line: int = 0
     """Where the text is read."""
+    is_whole: bool = True
+    """Whether no index was applied yet: the bounds of the first slice are positions in the text."""
 
     def overlaps(self, other: Tokens) -> bool:
         """Whether both may hold one token: not if loop variables or positions tell them apart."""
@@ -79,9 +81,9 @@ def later(a: Iterations, b: Iterations) -> Iterations:
     return frozenset(iterations.items())
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Value:
-    """What is known of one value."""
+    """What is known of one value; nobody changes it, `changed` makes another one."""
 
     refs: tuple[Any, ...] = ()
     """Functions, classes, instances, containers it may be."""
@@ -107,18 +109,27 @@ class Value:
 
     def with_marks(self, *marks: str) -> Value:
         """The same value, marked."""
-        return replace(self, marks=self.marks | set(marks))
+        return changed(self, marks=self.marks | set(marks))
 
     def without_marks(self, *marks: str) -> Value:
         """The same value without these marks."""
-        return replace(self, marks=frozenset(mark for mark in self.marks if mark.partition(":")[0] not in marks))
+        return changed(self, marks=frozenset(mark for mark in self.marks if mark.partition(":")[0] not in marks))
 
     def seen_via(self, via: Via) -> Value:
         """The same value; of its tokens only what such a computation keeps."""
-        return replace(self, tokens=frozenset(replace(part, via=via) for part in self.tokens), refs=())
+        return changed(self, tokens=frozenset(replace(part, via=via) for part in self.tokens), refs=())
 
 
 UNKNOWN = Value()
+FIELDS = tuple(Value.__slots__)
+
+
+def changed(value: Value, **changes: Any) -> Value:
+    """The value with other fields: `dataclasses.replace`, for the many calls of a walk."""
+    made = object.__new__(Value)
+    for name in FIELDS:
+        setattr(made, name, changes[name] if name in changes else getattr(value, name))
+    return made
 
 
 def constant(value: Any, env: frozenset[str] = frozenset(), at: Iterations = frozenset()) -> Value:
@@ -134,19 +145,35 @@ def combined(values: Iterable[Value]) -> Value:
     interesting = [part for part in parts if part is not UNKNOWN]
     if not interesting:
         return UNKNOWN
+    if len(interesting) == 1:
+        only = interesting[0]
+        return changed(only, refs=(), const=NOTHING, number=None, marks=sticky(only.marks))
     at: Iterations = frozenset()
     for part in interesting:
         at = later(at, part.at)
     return Value(
-        tokens=fewer(frozenset().union(*(part.tokens for part in interesting))),
-        objects=frozenset().union(*(part.objects for part in interesting)),
-        scores=latest(frozenset().union(*(part.scores for part in interesting))),
+        tokens=fewer(united([part.tokens for part in interesting])),
+        objects=united([part.objects for part in interesting]),
+        scores=latest(united([part.scores for part in interesting])),
         at=at,
-        env=frozenset().union(*(part.env for part in interesting)),
-        text=shorter(frozenset().union(*(part.text for part in interesting))),
-        marks=frozenset(mark for part in interesting for mark in part.marks if mark.partition(":")[0] in STICKY),
+        env=united([part.env for part in interesting]),
+        text=shorter(united([part.text for part in interesting])),
+        marks=sticky(united([part.marks for part in interesting])),
         snapshot=max((part.snapshot for part in interesting if part.snapshot is not None), default=None),
     )
+
+
+def united(sets: list[frozenset[Any]]) -> frozenset[Any]:
+    """The union of the sets; the set itself where only one holds anything."""
+    filled = [one for one in sets if one]
+    if len(filled) < 2:
+        return filled[0] if filled else frozenset()
+    return filled[0].union(*filled[1:])
+
+
+def sticky(marks: frozenset[str]) -> frozenset[str]:
+    """The marks that a computed value bears too."""
+    return frozenset(mark for mark in marks if mark.partition(":")[0] in STICKY) if marks else marks
 
 
 def joined(values: Iterable[Value]) -> Value:
@@ -167,15 +194,15 @@ def joined(values: Iterable[Value]) -> Value:
     numbers = [value.number for value in each]
     return Value(
         refs=tuple(refs[:MOST_REFS]),
-        tokens=fewer(frozenset().union(*(value.tokens for value in each))),
-        objects=frozenset().union(*(value.objects for value in each)),
-        scores=latest(frozenset().union(*(value.scores for value in each))),
+        tokens=fewer(united([value.tokens for value in each])),
+        objects=united([value.objects for value in each]),
+        scores=latest(united([value.scores for value in each])),
         at=at,
         number=numbers[0] if all(number == numbers[0] for number in numbers) else None,
         const=first.const if alike else NOTHING,
-        env=frozenset().union(*(value.env for value in each)),
-        text=shorter(frozenset().union(*(value.text for value in each))),
-        marks=frozenset().union(*(value.marks for value in each)),
+        env=united([value.env for value in each]),
+        text=shorter(united([value.text for value in each])),
+        marks=united([value.marks for value in each]),
         snapshot=first.snapshot if all(value.snapshot == first.snapshot for value in each) else None,
     )
 
@@ -279,8 +306,8 @@ def full(value: Value, depth: int = 4) -> Value:
     inner = [part for part in inner if part is not UNKNOWN]
     if not inner and not ids:
         return value
-    together = joined([replace(value, refs=()), *(replace(part, refs=()) for part in inner)])
-    return replace(together, refs=value.refs, objects=together.objects | ids, const=NOTHING, number=None)
+    together = joined([changed(value, refs=()), *(changed(part, refs=()) for part in inner)])
+    return changed(together, refs=value.refs, objects=together.objects | ids, const=NOTHING, number=None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
