@@ -30,7 +30,7 @@ _RULES = (
     ),
     Rule(
         "val-in-training",
-        ("E7", "E3"),
+        ("E7", "E6", "E3"),
         ("#402", "#677"),
         "validation tokens are among the training data",
         "show that the files read here hold no validation document",

@@ -155,7 +155,8 @@ def _model_call(machine: Machine, function: Function, arguments: Sequence[Value]
     """A forward pass of a model, or another of its methods."""
     assert function.bound is not None
     given = [*arguments, *keywords.values()]
-    value = combined([changed(function.bound, refs=()), *given])
+    held = [ref.given for ref in function.bound.refs if isinstance(ref, Instance)]
+    value = combined([changed(function.bound, refs=()), *held, *given])
     if machine.hooks and value.tokens:
         hooks, machine.hooks = machine.hooks, []
         inputs = combined(given)
@@ -189,6 +190,7 @@ def instance_of(machine: Machine, kind: Class, arguments: Sequence[Value], keywo
     value = Value(refs=(instance,))
     if kind.kind == "module":
         value = changed(value, objects=frozenset([instance.id]))
+        instance.given = changed(combined(every), refs=(), objects=frozenset(), scores=frozenset())
         models = [part for part in every if any(isinstance(ref, Instance) for ref in part.refs)]
         if models:
             machine.trace.parts[instance.id] = frozenset().union(*(part.objects for part in models))

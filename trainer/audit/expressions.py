@@ -149,7 +149,7 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
         loop = machine.new_id()
         for k, value in enumerate(iterated(machine, over, loop).elements):
             machine.loops.append((loop, k))
-            machine.assign(first.target, _named_by(first.ifs, value), inner)
+            machine.assign(first.target, _named_by(machine, first.ifs, value, inner), inner)
             tests = [truth(machine.evaluate(test, inner)) for test in first.ifs]
             if False not in tests:
                 walk(others)
@@ -166,14 +166,14 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
     return Value(refs=(Sequence(machine.new_id(), values, rest),))
 
 
-def _named_by(conditions: list[ast.expr], value: Value) -> Value:
+def _named_by(machine: Machine, conditions: list[ast.expr], value: Value, frame: Frame) -> Value:
     """The name of a file that passes `"train" in name`: it holds what it is asked for."""
     names = set(value.text)
-    for test in conditions:
-        if isinstance(test, ast.Compare) and isinstance(test.left, ast.Constant) and isinstance(test.left.value, str):
-            kept = isinstance(test.ops[0], ast.In)
-            other = {"val": "train", "train": "val"}.get(test.left.value, "")
-            names.add(test.left.value if kept else other)
+    for test in conditions if names else ():
+        asked = machine.evaluate(test.left, frame).const if isinstance(test, ast.Compare) else None
+        if isinstance(test, ast.Compare) and isinstance(asked, str):
+            other = {"val": "train", "train": "val"}.get(asked, "")
+            names.add(asked if isinstance(test.ops[0], ast.In) else other)
     return changed(value, text=frozenset(names)) if value.text else value
 
 

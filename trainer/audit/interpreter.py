@@ -128,8 +128,7 @@ class Interpreter(Assignments, Definitions):
         ended = None
         for statement in body:
             self.count(statement, frame)
-            handler = getattr(self, f"_{type(statement).__name__}", None)
-            outcome = handler(statement, frame) if handler else None
+            outcome = self._walked(statement, frame)
             if isinstance(outcome, Guard):
                 self.guards.append(outcome)
                 pushed += 1
@@ -138,6 +137,17 @@ class Interpreter(Assignments, Definitions):
                 break
         del self.guards[len(self.guards) - pushed :]
         return ended
+
+    def _walked(self, statement: ast.stmt, frame: Frame) -> str | Guard | None:
+        """Walks one statement. One that the audit trips over is left out, and said."""
+        handler = getattr(self, f"_{type(statement).__name__}", None)
+        try:
+            return handler(statement, frame) if handler else None
+        except (TooLong, RecursionError):
+            raise
+        except Exception as error:
+            self.trace.gap(f"line {statement.lineno} is not followed, a gap of the audit: {type(error).__name__}")
+            return None
 
     def _Expr(self, node: ast.Expr, frame: Frame) -> None:
         value = self.evaluate(node.value, frame)

@@ -12,6 +12,8 @@ from trainer.audit.trace import Evaluation, Event, Place, Reported, Trace, Updat
 Confidence = Literal["high", "medium", "low"]
 OWN = ("tokens", "activation")
 """How the tokens that are scored get into an evaluation; what a table or a gradient brings in is something else."""
+ONCE = ("calibration", "val-in-artifact")
+"""Of these the first line is reported: what is packed, written and loaded afterwards is the same."""
 ORDER = ("rescored-after-training", "last-epoch-score", "chunk-trained-before-score", "trained-before-scoring")
 
 
@@ -64,17 +66,15 @@ def affects(trace: Trace, update: Update, score: Evaluation) -> bool:
 
 
 def _reaches(trace: Trace, update: Update, number: int, before: int, depth: int) -> bool:
-    last = None
-    for load in trace.loads:
-        if number in load.objects and load.time < before and not load.off:
-            last = load
-    if last is None or last.time < update.time:
-        return number in update.objects
-    if not depth:
-        return False
-    return any(
-        update.time < last.snapshot and _reaches(trace, update, source, last.snapshot, depth - 1)
-        for source in last.sources
+    loads = [load for load in trace.loads if number in load.objects and load.time < before and not load.off]
+    last = max((load.time for load in loads if not load.adds), default=-1)
+    if last < update.time and number in update.objects:
+        return True
+    return depth > 0 and any(
+        update.time < load.snapshot and _reaches(trace, update, source, load.snapshot, depth - 1)
+        for load in loads
+        if load.time >= last
+        for source in load.sources - {number}
     )
 
 
@@ -107,7 +107,7 @@ def _kind(trace: Trace, update: Update, score: Evaluation, scored: list[Evaluati
         return "table-of-unscored-tokens"
     if any(part.source == "train" for part in update.tokens):
         return "val-in-training"
-    if first_training is not None and update.time < first_training:
+    if "train" not in trace.sources or (first_training is not None and update.time < first_training):
         return "val-in-training"
     data = {loop for part in update.tokens for loop, _ in part.at} & {
         loop for part in score.tokens for loop, _ in part.at
@@ -137,9 +137,12 @@ def _finding(name: str, event: Event, detail: str, others: Iterable[Event] = (),
 
 
 def _notes(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
+    seen: set[str] = set()
     for note in trace.notes:
-        if note.rule == "network":
+        if note.rule == "network" or (note.rule in seen and note.rule in ONCE):
             continue
+        if not note.off:
+            seen.add(note.rule)
         name = {"selection": "selection-by-score"}.get(note.rule, note.rule)
         if note.rule in ("calibration", "weights-selected-by-score") and not any(
             one.time > note.time for one in scored
@@ -165,7 +168,7 @@ def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             name, _, line = mark.partition(":")
             if name not in rules:
                 continue
-            if name == "chosen" and min(trace.evaluations[score].time for score in report.scores) < last_training:
+            if name == "chosen" and not _chooses(trace, report, last_training):
                 continue
             rule, what = rules[name]
             place = Place(report.place.file, int(line))
@@ -178,6 +181,20 @@ def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             RULES["tokens-dropped"], Place(val[-1].place.file, int(cut[-1][0][4:])),
             "the text is cut to a fixed number of tokens", "medium", (), val[-1].calls, (val[-1].place,),
         )  # fmt: skip
+
+
+def _chooses(trace: Trace, report: Reported, last_training: int) -> bool:
+    """Whether it is a choice among several scores of the same tokens, and not one made while training goes on."""
+    chosen = [trace.evaluations[score] for score in report.scores]
+    if min(one.time for one in chosen) < last_training:
+        return False
+    return any(
+        part.overlaps(other) and one.time != two.time
+        for one in chosen
+        for two in chosen
+        for part in one.tokens
+        for other in two.tokens
+    )
 
 
 def _confidence(trace: Trace, name: str, report: Reported) -> Confidence:

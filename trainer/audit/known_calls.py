@@ -14,6 +14,7 @@ from trainer.audit.indexing import attribute
 from trainer.audit.iteration import forgotten, iterated
 from trainer.audit.known_names import (
     COUNTS,
+    DATASETS,
     LOSSES,
     MAKERS,
     NETWORK,
@@ -85,6 +86,8 @@ def external_call(
         return optimizer(machine, combined(every))
     if name in SAME and arguments:
         return first
+    if name in DATASETS and arguments:
+        return Value(refs=(Zipped(tuple(arguments)),)) if len(arguments) > 1 and name == "TensorDataset" else first
     if SETTING.search(path):
         return setting(arguments)
     if name in COUNTS:
@@ -97,9 +100,12 @@ def external_call(
         if not arguments and not keywords:
             return Value(refs=(External(f"{path}.cross_entropy"),))
         return machine.evaluated(combined(every), is_loss=True)
+    if name in READERS and machine.disk.objects and not full(first).objects:
+        return machine.elsewhere(changed(machine.disk, at=first.at))
     if name in WRITERS:
-        _written(machine, combined(every), path)
-        return combined(every)
+        return _written(machine, arguments, combined(every), path)
+    if name in ("BytesIO", "StringIO"):
+        return Value(refs=(Cell(machine.new_id(), full(first)),))
     result = combined(every)
     if name in TOGETHER:
         return forgotten(machine, changed(result, refs=()))
@@ -142,8 +148,20 @@ def reading(machine: Machine, path: str, values: list[Value]) -> Value | None:
     return Value(tokens=frozenset(Tokens(one, together.at, line=line) for one in sources), at=together.at)
 
 
-def _written(machine: Machine, value: Value, path: str) -> None:
+def _written(machine: Machine, arguments: Sequence[Value], value: Value, path: str) -> Value:
+    """What is saved, dumped or compressed: into a buffer or a file, where it is not only returned."""
+    saved = full(arguments[0]) if arguments else UNKNOWN
+    buffers = [ref for target in arguments[1:2] for ref in target.refs if isinstance(ref, Cell)]
+    for buffer in buffers:
+        buffer.content = changed(saved, refs=(), snapshot=machine.tick())
+    if len(arguments) > 1 and not buffers:
+        machine.written(saved)
     held = full(value)
+    _note_validation(machine, held, path)
+    return changed(held, refs=())
+
+
+def _note_validation(machine: Machine, held: Value, path: str) -> None:
     vias = {part.via for part in held.tokens if part.source == "val"}
     if held.scores or not vias:
         return
@@ -160,6 +178,9 @@ def _constant(path: str, name: str, arguments: Sequence[Value], keywords: Keywor
         return None
     if path in ("math.log2", "np.log2", "torch.log2") and arguments:
         return combined([arguments[0]]).with_marks("ln2") if arguments[0].scores else None
+    if path.endswith("path.join") and arguments and all(isinstance(value.const, str) for value in arguments):
+        joined_path = "/".join(value.const.rstrip("/") for value in arguments)
+        return constant(joined_path, frozenset().union(*(value.env for value in arguments)))
     function = NUMBERED.get(path)
     if function and arguments and not keywords and all(value.is_known for value in arguments):
         with suppress(Exception):

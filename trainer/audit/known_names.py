@@ -39,6 +39,8 @@ SAME = frozenset(
 """Functions whose result is their first argument in another form."""
 
 
+DATASETS = frozenset(["DataLoader", "TensorDataset", "Subset", "islice"])
+"""What goes through its first argument."""
 READERS = frozenset(
     [
         "fromfile",
@@ -49,6 +51,7 @@ READERS = frozenset(
         "read_text",
         "load_dataset",
         "read_parquet",
+        "load_file",
         "loadtxt",
         "fromfile_",
         "from_file",

@@ -111,6 +111,8 @@ class Instance:
     id: int
     kind: Class | None
     attributes: dict[str, Value] = field(default_factory=dict)
+    given: Value = UNKNOWN
+    """What a model was built from, besides sizes."""
 
 
 @dataclass(eq=False)
@@ -143,6 +145,8 @@ class Machine:
         self.without_gradient = 0
         self.pending: list[Gradient] = []
         self.hooks: list[Value] = []
+        self.disk = UNKNOWN
+        """What was written to files that hold no tokens, the artifact above all."""
         self.choosing: list[int] = []
         """Lines of conditions on a validation score around the present statement."""
         self.acting: dict[tuple[ast.ClassDef, str], bool] = {}
@@ -268,11 +272,11 @@ class Machine:
         """Something learned from tokens."""
         self.trace.updates.append(Update(kind=kind, tokens=tokens, objects=self.trace.whole(objects), **self._where()))
 
-    def loaded(self, objects: frozenset[int], source: Value) -> None:
-        """A model got the weights `source`."""
+    def loaded(self, objects: frozenset[int], source: Value, *, adds: bool = False) -> None:
+        """A model got the weights `source`, or some of them if it `adds`."""
         now = self._where()
         snapshot = source.snapshot if source.snapshot is not None else now["time"]
-        self.trace.loads.append(Load(objects=objects, sources=source.objects, snapshot=snapshot, **now))
+        self.trace.loads.append(Load(objects=objects, sources=source.objects, snapshot=snapshot, adds=adds, **now))
 
     def note(self, rule: str, detail: str, *, sure: bool = True) -> None:
         """A breach shows here."""
@@ -292,9 +296,15 @@ class Machine:
         """Whether scores of single targets are in a value, not only what a model computed from its input."""
         return any(self.trace.evaluations[score].is_loss for score in value.scores)
 
+    def written(self, value: Value) -> None:
+        """A value is written to a file: as it is now."""
+        if value.objects or value.tokens:
+            kept = Value(tokens=value.tokens, objects=value.objects, marks=value.marks)
+            self.disk = changed(joined([self.disk, kept]), snapshot=self.tick())
+
     def elsewhere(self, value: Value) -> Value:
         """A value that comes from outside: in another iteration of the loop around, it may be another."""
-        if not self.loops or value.tokens or value.is_known:
+        if not self.loops or value.is_known:
             return value
         return changed(value, at=later(value.at, frozenset([self.loops[-1]])))
 

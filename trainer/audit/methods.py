@@ -210,14 +210,25 @@ def _of_tensor(machine: Machine, base: Value, name: str, arguments: list[Value],
         return Value(at=base.at, number=Polynomial.unknown(f"n{machine.new_id()}"))
     if base.is_known and isinstance(base.const, str):
         return _of_text(base, name, arguments, every)
-    if name in ("read_bytes", "read_text", "read") and (read := reading(machine, name, every)):
-        return read
+    if name in ("write", "write_bytes", "tofile") and every:
+        machine.written(full(combined(arguments or [base])))
+        return UNKNOWN
+    if name in ("read_bytes", "read_text", "read"):
+        return _contents(machine, base, name, every)
     if name.endswith("_") and not name.endswith("__"):
         return _in_place(machine, base, name, arguments, keywords)
     result = combined(every)
     if not result.tokens and not result.objects and name in OUTSIDE:
         result = machine.elsewhere(result)
     return method_like(machine, name, base, arguments, keywords, result)
+
+
+def _contents(machine: Machine, base: Value, name: str, every: list[Value]) -> Value:
+    """What a file or buffer holds."""
+    if any(isinstance(ref, Cell) for ref in base.refs):
+        return changed(full(base), refs=())
+    read = reading(machine, name, every)
+    return read or machine.elsewhere(changed(machine.disk, at=base.at))
 
 
 def _step(machine: Machine, base: Value, arguments: list[Value]) -> Value:
@@ -254,6 +265,8 @@ def _in_place(machine: Machine, base: Value, name: str, arguments: list[Value], 
         machine.updated("manual", gradients, full(base).objects)
     elif name == "copy_" and base.objects:
         load(machine, base, given)
+    elif base.objects and given.objects - base.objects and not any(isinstance(ref, Cell) for ref in base.refs):
+        machine.loaded(base.objects, given, adds=True)
     if any(isinstance(ref, Cell) for ref in base.refs):
         where = KEYED_IN_PLACE.get(name)
         key = full(arguments[where]) if where is not None and len(arguments) > where else UNKNOWN

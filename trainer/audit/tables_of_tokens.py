@@ -29,6 +29,8 @@ def fill(machine: Machine, base: Value, value: Value, *, key: Value = UNKNOWN, a
             content = content.seen_via("table") if learned else content
             ref.keyed = ref.keyed or bool(learned)
             ref.content = _mixed(ref.content, content, adds or bool(learned))
+            if adds and held.objects and ref.content.snapshot is not None:  # a running average of weights
+                ref.content = changed(ref.content, snapshot=machine.tick())
         elif isinstance(ref, Mapping | Listed) and by_tokens:
             ref.keyed = True
             seen = combined([held, changed(place, scores=frozenset())]).seen_via("table")

@@ -7,6 +7,8 @@ from trainer.audit.known_names import (
 )
 from trainer.audit.machine import Keywords, Machine
 from trainer.audit.values import (
+    UNKNOWN,
+    Cell,
     Value,
     changed,
     combined,
@@ -46,15 +48,22 @@ def method_like(
         if machine.holds_loss(test) and all(machine.holds_loss(full(value)) for value in others[:2]):
             return smaller(machine, others, result)
         return changed(result, refs=joined(others).refs if not result.tokens else ())
-    if name in ("clamp", "clip", "clamp_max") and machine.holds_loss(held) and ("max" in keywords or len(others) > 1):
+    if name in ("clamp", "clip", "clamp_max") and machine.holds_loss(held) and _cuts(others, keywords):
         return result.with_marks(f"clamped:{machine.place.line}")
     if name in ("topk", "kthvalue", "masked_select", "quantile") and machine.holds_loss(held):
         return result.with_marks(f"filtered:{machine.place.line}") if name != "quantile" else result
-    if name in ("clone", "copy", "deepcopy", "state_dict", "detach_and_clone"):
-        return changed(result, refs=(), snapshot=machine.time if result.snapshot is None else result.snapshot)
+    if name in ("clone", "copy"):
+        copied = changed(result, refs=(), snapshot=machine.time if result.snapshot is None else result.snapshot)
+        return changed(copied, refs=(Cell(machine.new_id(), copied),))
     if name in ("nonzero", "argwhere", "flatnonzero") and "boundary" in held.marks:
         return Value(at=held.at)
     return result
+
+
+def _cuts(others: list[Value], keywords: Keywords) -> bool:
+    """Whether `clamp` bounds scores from above; 1 bounds a probability."""
+    highest = keywords.get("max", others[1] if len(others) > 1 else UNKNOWN)
+    return isinstance(highest.const, int | float) and highest.const > 1
 
 
 def smaller(machine: Machine, values: list[Value], result: Value) -> Value:

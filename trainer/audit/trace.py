@@ -77,6 +77,8 @@ class Load(Event):
     sources: frozenset[int]
     snapshot: int
     """Time at which the source was copied."""
+    adds: bool
+    """Whether what the model had stays too, as in a moving average."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

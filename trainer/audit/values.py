@@ -307,6 +307,8 @@ def full(value: Value, depth: int = 4) -> Value:
     if not inner and not ids:
         return value
     together = joined([changed(value, refs=()), *(changed(part, refs=()) for part in inner)])
+    snapshot = max((part.snapshot for part in (value, *inner) if part.snapshot is not None), default=None)
+    together = changed(together, snapshot=snapshot)
     return changed(together, refs=value.refs, objects=together.objects | ids, const=NOTHING, number=None)
 
 
