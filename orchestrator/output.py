@@ -82,7 +82,7 @@ COLUMNS: Mapping[str, str] = {
     "seconds:number? gpu_hours:number? exploratory:boolean chance:number? value_bpb:number? chosen:boolean",
     "audit": "file:text verdict:text reasons:array unwrapped_layers:integer code_bytes:integer score_lines:array "
     "rule:text? line:integer? in_file:text? condition:text? confidence:text? finding:text? detail:text? clears:text? "
-    "conditions:array rulings:array only_when:array called_from:array evidence_lines:array",
+    "conditions:array rulings:array only_when:array called_from:array evidence_lines:array smoke:object?",
     "audit-evaluator": "evaluator:text verdict:text num_evaluations:integer num_tokens:integer check:text outcome:text "
     "conditions:array sentence:text evidence:object",
     "cache list": STAGES,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.commands.options import Sets, Store, TextOrJson
-from trainer.spec.command_line import EXIT_FAILED
+from trainer.spec.exit_status import EXIT_FAILED
 from trainer.store.mirror import USUAL_STORE
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from trainer.audit.values import UNKNOWN, Tokens, Value, changed, joined, later
 
 MOST_NODES = 45_000
 """Expressions and statements looked at before the walk stops and says so."""
+MOST_SECONDS = 1.5
+"""Of the processor, after which the walk stops too."""
 MOST_CALLS = 14
 """Depth of calls that is followed."""
 
@@ -154,6 +157,7 @@ class Machine:
         self.losses: dict[ast.AST, bool] = {}
         """Methods of models, and whether they compute a loss."""
         self.nodes = 0
+        self._started_s = time.process_time()
         self._numbers = itertools.count(1)
         self.time = 0
 
@@ -203,7 +207,7 @@ class Machine:
     def count(self, node: ast.AST, frame: Frame) -> None:
         """Counts a step of the walk, and says where it is."""
         self.nodes += 1
-        if self.nodes > MOST_NODES:
+        if self.nodes > MOST_NODES or (self.nodes % 64 == 0 and time.process_time() - self._started_s > MOST_SECONDS):
             raise TooLong
         line = getattr(node, "lineno", 0)
         if line:

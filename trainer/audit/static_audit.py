@@ -17,7 +17,7 @@ from trainer.audit.interpreter import Interpreter
 from trainer.audit.judgement import Finding, findings, scores_of
 from trainer.audit.static_report import StaticReport, Verdict
 from trainer.audit.trace import Place
-from trainer.audit.unwrap import LARGEST_SOURCE_BYTES, Unreadable, parsed, unwrap
+from trainer.audit.unwrap import parsed, read_source, unwrap
 
 
 def audit_file(path: Path) -> StaticReport:
@@ -35,18 +35,6 @@ def audit_file(path: Path) -> StaticReport:
         return None
 
     return audit_text(text, path.name, helper)
-
-
-def read_source(path: Path) -> str:
-    """The text of a script. Raises Unreadable if it is missing, too large, or no UTF-8."""
-    try:
-        if path.stat().st_size > LARGEST_SOURCE_BYTES:
-            raise Unreadable(f"{path}: {path.stat().st_size:,} bytes; at most {LARGEST_SOURCE_BYTES:,} are read")
-        return path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise Unreadable(f"{path}: cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise Unreadable(f"{path}: byte {error.start} is no UTF-8; expected Python source") from error
 
 
 def audit_text(text: str, name: str, helpers: Any = lambda name: None) -> StaticReport:

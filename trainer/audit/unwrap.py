@@ -15,6 +15,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import brotli
@@ -37,6 +38,18 @@ DAMAGED = (
 
 class Unreadable(UserError):
     """A script that cannot be parsed, or a wrapper that cannot be opened."""
+
+
+def read_source(path: Path) -> str:
+    """The text of a script. Raises Unreadable if it is missing, too large, or no UTF-8."""
+    try:
+        if path.stat().st_size > LARGEST_SOURCE_BYTES:
+            raise Unreadable(f"{path}: {path.stat().st_size:,} bytes; at most {LARGEST_SOURCE_BYTES:,} are read")
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise Unreadable(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"{path}: byte {error.start} is no UTF-8; expected Python source") from error
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ Via = Literal["tokens", "activation", "statistic", "gradient", "table"]
 Iterations = frozenset[tuple[int, int]]
 """Pairs (loop, iteration) whose variables decided which part it is."""
 
-MOST_TOKENS, MOST_SCORES, MOST_TEXTS, MOST_REFS = 16, 300, 8, 6
+MOST_TOKENS, MOST_SCORES, MOST_TEXTS, MOST_REFS, MOST_LOOPS = 16, 300, 8, 6, 30
 
 
 class _Nothing:
@@ -78,6 +78,9 @@ def later(a: Iterations, b: Iterations) -> Iterations:
     iterations = dict(a)
     for loop, iteration in b:
         iterations[loop] = max(iterations.get(loop, 0), iteration)
+    if len(iterations) > MOST_LOOPS:  # the outermost and the latest; those between ended long ago
+        pairs = sorted(iterations.items())
+        return frozenset(pairs[: MOST_LOOPS // 3] + pairs[-MOST_LOOPS // 3 :])
     return frozenset(iterations.items())
 
 

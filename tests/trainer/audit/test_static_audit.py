@@ -57,6 +57,10 @@ def test_figures_of_both_sides(reports):
     assert len(untold & set(illegal)) <= MOST_UNTOLD * len(illegal)
 
 
+def test_every_script_is_followed_without_gaps(reports):
+    assert {name_of(script): report.reasons for script, report in reports.items() if report.reasons} == {}
+
+
 def test_every_planted_line_is_the_only_one_of_its_rule(reports):
     """A finding beside the planted one is of another rule: it belongs to the same breach, not to honest lines."""
     for script in scripts("illegal"):

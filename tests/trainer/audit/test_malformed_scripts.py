@@ -1,0 +1,124 @@
+"""Damaged scripts and wrappers: a clear error or a report, none over the limits, and nothing of them is run."""
+
+import base64
+import lzma
+import random
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.trainer.audit.scripts import scripts
+from trainer.audit.static_audit import audit_file, audit_text
+from trainer.audit.unwrap import Unreadable
+
+SECONDS = 2.0
+SOURCES = [path.read_text(encoding="utf-8") for path in (*scripts("legal"), *scripts("illegal"))]
+TRAP = "open({!r}, 'w').write('run')\n"
+LIMITS = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+
+
+def report_or_error(text: str) -> None:
+    """The audit of `text` ends in a report or in an error for people."""
+    started = time.process_time()
+    try:
+        report = audit_text(text, "train_gpt.py")
+    except Unreadable as error:
+        assert str(error).startswith("train_gpt.py")  # noqa: PT017
+    else:
+        assert report.verdict
+        assert not [reason for reason in report.reasons if "a gap of the audit" in reason], report.reasons
+    assert time.process_time() - started < SECONDS
+
+
+def damaged(random_: random.Random) -> str:
+    """One of the scripts with lines lost, doubled, exchanged, or characters changed."""
+    lines = random_.choice(SOURCES).splitlines(True)
+    for _ in range(random_.randint(1, 6)):
+        at, other = random_.randrange(len(lines)), random_.randrange(len(lines))
+        kind = random_.randrange(5)
+        if kind == 0:
+            del lines[at : at + random_.randint(1, 5)]
+        elif kind == 1:
+            lines.insert(at, lines[other])
+        elif kind == 2:
+            lines[at], lines[other] = lines[other], lines[at]
+        elif kind == 3 and lines[at]:
+            place = random_.randrange(len(lines[at]))
+            lines[at] = lines[at][:place] + chr(random_.randrange(1, 300)) + lines[at][place + 1 :]
+        else:
+            lines[at] = lines[at].replace(random_.choice("abcdeinost"), random_.choice("abcdeinost"))
+        lines = lines or ["\n"]
+    return "".join(lines)
+
+
+def wrapped(source: str, random_: random.Random) -> str:
+    """A wrapper around it, damaged in one place or cut short."""
+    packed = bytearray(random_.choice([lzma.compress, zlib.compress])(source.encode("utf-8", "replace")))
+    for _ in range(random_.randint(0, 3)):
+        packed[random_.randrange(len(packed))] = random_.randrange(256)
+    text = base64.b85encode(bytes(packed[: random_.randint(1, len(packed))])).decode()
+    return f"import lzma,zlib,base64 as B\nexec({random_.choice(['lzma', 'zlib'])}.decompress(B.b85decode({text!r})))"
+
+
+@LIMITS
+@given(st.integers())
+def test_damaged_scripts_end_in_a_report_or_a_clear_error(seed):
+    report_or_error(damaged(random.Random(seed)))
+
+
+@LIMITS
+@given(st.integers())
+def test_damaged_wrappers_end_in_a_report_or_a_clear_error(seed):
+    report_or_error(wrapped(SOURCES[seed % 5], random.Random(seed)))
+
+
+@LIMITS
+@given(st.text() | st.binary().map(lambda data: data.decode("latin-1")))
+def test_any_text_ends_in_a_report_or_a_clear_error(text):
+    report_or_error(text)
+
+
+@pytest.mark.slow
+def test_ten_thousand_malformed_scripts_and_wrappers():
+    for seed in range(10_000):
+        random_ = random.Random(seed)
+        report_or_error(damaged(random_) if seed % 2 else wrapped(damaged(random_), random_))
+
+
+@pytest.mark.parametrize("wrapper", ["{}", "exec({!r})", "import zlib\nexec(zlib.decompress({}).decode())"])
+def test_nothing_of_a_script_is_run(tmp_path, wrapper):
+    trap = tmp_path / "trap"
+    source = TRAP.format(str(trap))
+    inner = repr(zlib.compress(source.encode())) if "zlib" in wrapper else source
+    text = wrapper.format(inner)
+    audit_text(f"__import__('os').mkdir({str(trap)!r})\n{text}", "train_gpt.py")
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def f(:\n", "train_gpt.py, line 1: no Python that can be parsed"),
+        ("x = 1\n" * 1_000_000, "at most 4,000,000 are read"),
+        ("(" * 5000 + ")" * 5000, "no Python that can be parsed"),
+        ("x = '\0'", "no Python that can be parsed"),
+        ("import zlib\nexec(zlib.decompress(b'abc'))", "line 2: the wrapper is damaged"),
+    ],
+)
+def test_the_error_says_where_and_why(text, message):
+    with pytest.raises(Unreadable, match=message):
+        audit_text(text, "train_gpt.py")
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path):
+    with pytest.raises(Unreadable, match="cannot be read: No such file"):
+        audit_file(tmp_path / "missing.py")
+    (tmp_path / "bytes.py").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(Unreadable, match="byte 0 is no UTF-8"):
+        audit_file(tmp_path / "bytes.py")
+    with pytest.raises(Unreadable, match="cannot be read"):
+        audit_file(Path(tmp_path))
