@@ -39,8 +39,10 @@ def limit(seconds: int, memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**26, 2**26))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
+    no_network = PermissionError("the smoke test has no network")
+
     def refuse(*arguments: Any, **keywords: Any) -> Any:
-        raise OSError("the smoke test has no network")
+        raise no_network
 
     for name in ("connect", "connect_ex", "bind", "sendto"):
         setattr(socket.socket, name, refuse)

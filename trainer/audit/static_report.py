@@ -99,4 +99,5 @@ def lines_of(report: StaticReport) -> Iterator[str]:
         yield printable(f"  not followed: {reason}")
     if report.verdict == "no breach found":
         lines = ", ".join(str(line) for line in report.scores)
-        yield printable(f"  scores are taken in {lines and 'line ' + lines}; nothing learned from their tokens before")
+        plural = "s" if len(report.scores) > 1 else ""
+        yield printable(f"  scores are taken in line{plural} {lines}; nothing learned from their tokens before")

@@ -12,6 +12,7 @@ import bz2
 import gzip
 import io
 import lzma
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -80,7 +81,9 @@ def parsed(text: str, name: str) -> ast.Module:
     if len(text) > LARGEST_SOURCE_BYTES:
         raise Unreadable(f"{name}: {len(text):,} characters; at most {LARGEST_SOURCE_BYTES:,} are read")
     try:
-        return ast.parse(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Python thinks of a foreign script's literals is not our output
+            return ast.parse(text)
     except SyntaxError as error:
         raise Unreadable(f"{name}, line {error.lineno}: no Python that can be parsed: {error.msg}") from error
     except (ValueError, RecursionError, MemoryError) as error:
