@@ -115,11 +115,14 @@ def _many(machine: Machine, base: Value, parts: list[ast.expr], frame: Frame) ->
         if isinstance(part, ast.Slice):
             low = machine.evaluate(part.lower, frame) if part.lower else None
             high = machine.evaluate(part.upper, frame) if part.upper else None
-            result = changed(result, tokens=selected(result, low, high, is_slice=True), refs=())
+            at = (high.at if high is not None else frozenset()) or (low.at if low is not None else frozenset())
+            tokens = selected(result, low, high, is_slice=True)
+            result = changed(result, tokens=tokens, refs=(), at=later(result.at, at))
             continue
         index = machine.evaluate(part, frame)
         key = combined([key, index])
-        result = changed(result, tokens=selected(result, index, None, is_slice=False), refs=())
+        tokens = selected(result, index, None, is_slice=False)
+        result = changed(result, tokens=tokens, refs=(), at=later(result.at, index.at))
     return _looked_up(machine, plain, changed(result, const=NOTHING, number=None), key)
 
 
@@ -145,7 +148,8 @@ def _slice(machine: Machine, base: Value, low: Value | None, high: Value | None)
     if whole and isinstance(limit, int) and limit > 0 and high is not None and not high.at:
         marks = marks | {f"cut:{machine.place.line}"}
     tokens = selected(plain, low, high, is_slice=True)
-    return changed(plain, refs=(), tokens=tokens, marks=marks, const=NOTHING, number=None)
+    at = (high.at if high is not None else frozenset()) or (low.at if low is not None else frozenset())
+    return changed(plain, refs=(), tokens=tokens, marks=marks, const=NOTHING, number=None, at=later(plain.at, at))
 
 
 def item(machine: Machine, base: Value, index: Value) -> Value:

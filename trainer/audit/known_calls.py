@@ -25,6 +25,7 @@ from trainer.audit.known_names import (
     PURE,
     RANKS,
     READERS,
+    RUNNERS,
     SAME,
     SCHEDULES,
     SETTING,
@@ -78,6 +79,10 @@ def external_call(
         return handler(machine, arguments, keywords)
     if path in ("exec", "eval", "__import__", "importlib.import_module", "runpy.run_path") and arguments:
         machine.trace.gap(f"line {machine.place.line}: {path} runs code that cannot be read here")
+    if path.startswith("subprocess.") and any(".py" in text for value in every for text in full(value).text):
+        machine.trace.gap(f"line {machine.place.line}: {path} runs another script")
+    if name in RUNNERS and (run := _run(machine, arguments, keywords)) is not None:
+        return run
     if NETWORK.match(path):
         machine.note("network", f"{path} is called")
     if SCHEDULES.search(path):
@@ -114,6 +119,18 @@ def external_call(
     if path.partition(".")[0] not in PURE and name not in PURE:
         result = machine.elsewhere(result)
     return method_like(machine, name, first, list(arguments[1:]), keywords, result)
+
+
+def _run(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value | None:
+    """`spawn(function, args=(...))`, `Thread(target=function, args=(...))`, `submit(function, ...)`."""
+    called = keywords.get("target", arguments[0] if arguments else UNKNOWN)
+    if not any(isinstance(ref, Function) for ref in called.refs):
+        return None
+    packed = keywords.get("args", UNKNOWN)
+    given = [part for ref in packed.refs if isinstance(ref, Listed) for part in ref.elements]
+    first = [] if "target" in keywords else list(arguments[1:])
+    rank = [UNKNOWN] if "args" in keywords and "target" not in keywords else []
+    return machine.call(called, [*rank, *first, *given], {})
 
 
 def optimizer(machine: Machine, parameters: Value) -> Value:
@@ -177,7 +194,7 @@ def _constant(path: str, name: str, arguments: Sequence[Value], keywords: Keywor
             return constant(math.log(2.0)).with_marks("ln2")
         return None
     if path in ("math.log2", "np.log2", "torch.log2") and arguments:
-        return combined([arguments[0]]).with_marks("ln2") if arguments[0].scores else None
+        return combined([arguments[0]]).with_marks("ln2")
     if path.endswith("path.join") and arguments and all(isinstance(value.const, str) for value in arguments):
         joined_path = "/".join(value.const.rstrip("/") for value in arguments)
         return constant(joined_path, frozenset().union(*(value.env for value in arguments)))

@@ -145,6 +145,8 @@ WRITERS = frozenset(
 SETTING = re.compile(r"environ\.get$|(^|\.)get(?:env)$")
 NO_TOKENS = re.compile(r"\.(txt|log|json|jsonl|csv|md|py|model|vocab|html)$")
 """Files that hold no tokens, whatever their name."""
+RUNNERS = frozenset(["spawn", "Process", "Thread", "submit", "start_processes"])
+"""What runs a function that is handed in."""
 RANKS = frozenset(["RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"])
 """Settings of a launcher: no default decides them."""
 PURE = frozenset(

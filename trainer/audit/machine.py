@@ -16,7 +16,7 @@ from typing import Any
 from trainer.audit.trace import Evaluation, Guard, Load, Note, Place, Reported, Trace, Update, UpdateKind
 from trainer.audit.values import UNKNOWN, Tokens, Value, changed, joined, later
 
-MOST_NODES = 45_000
+MOST_NODES = 80_000
 """Expressions and statements looked at before the walk stops and says so."""
 MOST_SECONDS = 1.5
 """Of the processor, after which the walk stops too."""

@@ -15,6 +15,7 @@ import lzma
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 import brotli
 import zstandard
 
+from trainer.audit.newer_syntax import Lost, rewritten
 from trainer.spec.errors import UserError
 
 LARGEST_SOURCE_BYTES = 4_000_000
@@ -81,13 +83,19 @@ def parsed(text: str, name: str) -> ast.Module:
     if len(text) > LARGEST_SOURCE_BYTES:
         raise Unreadable(f"{name}: {len(text):,} characters; at most {LARGEST_SOURCE_BYTES:,} are read")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Python thinks of a foreign script's literals is not our output
-            return ast.parse(text)
+        return _tree(text)
     except SyntaxError as error:
+        with suppress(Lost, SyntaxError):
+            return _tree(rewritten(text))
         raise Unreadable(f"{name}, line {error.lineno}: no Python that can be parsed: {error.msg}") from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise Unreadable(f"{name}: no Python that can be parsed: {error or type(error).__name__}") from error
+
+
+def _tree(text: str) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Python thinks of a foreign script's literals is not our output
+        return ast.parse(text)
 
 
 def _wrapped(tree: ast.Module, name: str) -> str | None:

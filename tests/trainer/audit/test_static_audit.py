@@ -12,7 +12,6 @@ import pytest
 
 from tests.trainer.audit.scripts import FOLDER, Planted, name_of, planted_in, scripts
 from trainer.audit.audit_rules import RULES
-from trainer.audit.machine import MOST_NODES
 from trainer.audit.static_audit import audit_file, audit_text
 from trainer.audit.unwrap import Unreadable
 
@@ -145,6 +144,14 @@ def test_what_is_off_by_default_is_reported_with_its_setting():
     assert report.findings[0].only_when == ("TTT_ENABLED=0",)
 
 
+def test_quotes_within_quotes_of_newer_pythons_are_read():
+    text = (FOLDER / "illegal" / "adapted_before_scoring.py").read_text()
+    newer = text.replace("{logged.item() / rows:.4f}", '{"\\n".join([f"{logged.item() / rows:{"8.4f"}}"])}')
+    assert newer != text
+    report = audit_text(newer, "adapted_before_scoring.py")
+    assert names(report, planted_in(FOLDER / "illegal" / "adapted_before_scoring.py")[0])
+
+
 def test_names_decide_nothing():
     """The breach stays when every telling name is exchanged, and the honest script stays honest."""
     swap = {"tokens": "train_tokens", "adapt": "evaluate_only", "eval_sliding": "pretrain", "span": "train_batch"}
@@ -183,7 +190,6 @@ def test_a_script_too_branched_to_be_walked_ends_in_cannot_tell():
     report = audit_text(deep, "deep.py")
     assert report.verdict == "cannot tell"
     assert "too branched" in report.reasons[0]
-    assert MOST_NODES < 100_000
 
 
 def test_the_audit_needs_no_torch():
