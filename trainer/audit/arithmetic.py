@@ -102,7 +102,8 @@ def _of_scores(
         if not score.scores:
             continue
         held = full(other)
-        if machine.holds_loss(score) and "lookup" in held.marks and not machine.holds_loss(other):
+        looked_up = "lookup" in held.marks and not machine.holds_loss(other)
+        if looked_up and machine.holds_loss(score) and _of_same_tokens(machine, score, held):
             result = result.with_marks(f"keyed:{machine.place.line}")
         if isinstance(op, ast.Mult) and {"bytes", "mask"} <= held.marks and machine.holds_loss(score):
             result = result.with_marks(f"filtered:{machine.place.line}")
@@ -115,6 +116,13 @@ def _of_scores(
     return _of_probabilities(machine, op, left, right, result, node)
 
 
+def _of_same_tokens(machine: Machine, score: Value, looked_up: Value) -> bool:
+    """Whether the score is that of tokens that were looked up, not of earlier ones, as in a weight learned so far."""
+    asked = [part for part in looked_up.tokens if part.via == "tokens"]
+    scored = [part for number in score.scores for part in machine.trace.evaluations[number].tokens]
+    return any(part.overlaps(other) for part in asked for other in scored)
+
+
 def _of_probabilities(
     machine: Machine, op: ast.operator, left: Value, right: Value, result: Value, node: ast.AST | None
 ) -> Value:
@@ -125,25 +133,30 @@ def _of_probabilities(
     if isinstance(op, ast.Div):
         return result.with_marks("probability").without_marks("unnormalised")
     if isinstance(op, ast.Mult) and not all(spread):
-        return result.with_marks("weighted")
+        summed = any(mark.startswith("unnormalised:") for mark in result.marks)
+        weighed = left.is_known or right.is_known
+        return result.without_marks("unnormalised") if summed and weighed else result.with_marks("weighted")
     if isinstance(op, ast.Add) and isinstance(node, ast.BinOp):
-        if all(spread) and not _adds_to_one(node, left, right):
+        if all(spread) and not _adds_to_one(node):
             return result.with_marks(f"unnormalised:{machine.place.line}", "weighted")
-        return result.with_marks("probability")
+        return result.without_marks("unnormalised").with_marks("probability")
     return result
 
 
-def _adds_to_one(node: ast.BinOp, left: Value, right: Value) -> bool:
-    """Whether the weights of `a * p + b * q` add up to one, as far as they can be seen."""
-    weights = [_weight(side) for side in (node.left, node.right)]
-    if all("weighted" not in value.marks for value in (left, right)):
-        return False  # two whole distributions
-    if any(weight is None for weight in weights):
-        return True
+def _adds_to_one(node: ast.BinOp) -> bool:
+    """Whether the weights of `a * p + b * q + ...` add up to one, as far as they can be seen."""
+    terms = _summands(node)
+    weights = [_weight(term) for term in terms]
     numbers = [getattr(weight, "value", None) for weight in weights]
     if all(isinstance(number, int | float) for number in numbers):
         return abs(sum(numbers) - 1) < 1e-6  # type: ignore[arg-type]
-    return True
+    return any(weight is not None for weight in weights)
+
+
+def _summands(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return [*_summands(node.left), *_summands(node.right)]
+    return [node]
 
 
 def _weight(side: ast.expr) -> ast.expr | None:

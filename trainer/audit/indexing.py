@@ -216,7 +216,9 @@ def _looked_up(machine: Machine, base: Value, result: Value, index: Value) -> Va
         return machine.evaluated(combined([result, index]).without_marks("lookup"), is_loss=True)
     learned = [part for part in base.tokens if part.source == "val"]
     if learned and base.objects:
-        return result.with_marks("lookup", *marks)
+        return combined([result, index]).with_marks("lookup", *marks)
+    if "mask" in index.marks and not base.tokens:
+        return result  # places that a condition leaves
     if not base.tokens:
         return combined([result, index]).with_marks("bytes", *marks)
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from trainer.audit.audit_rules import RULES, Rule
@@ -148,7 +148,8 @@ def _notes(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             one.time > note.time for one in scored
         ):
             continue
-        yield _finding(name, note, note.detail, sure=note.sure)
+        found = _finding(name, note, note.detail, sure=note.sure)
+        yield replace(found, confidence="low") if name == "val-in-artifact" else found
 
 
 def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:

@@ -182,7 +182,7 @@ def _note_validation(machine: Machine, held: Value, path: str) -> None:
     vias = {part.via for part in held.tokens if part.source == "val"}
     if held.scores or not vias:
         return
-    if vias & {"activation", "statistic"}:
+    if held.objects and vias & {"activation", "statistic"}:
         machine.note("calibration", f"what {path} writes is computed from validation tokens")
     elif "tokens" in vias:
         machine.note("val-in-artifact", f"what {path} writes holds validation tokens", sure=False)

@@ -55,7 +55,9 @@ def method_like(
     if name in ("clone", "copy"):
         copied = changed(result, refs=(), snapshot=machine.time if result.snapshot is None else result.snapshot)
         return changed(copied, refs=(Cell(machine.new_id(), copied),))
-    if name in ("nonzero", "argwhere", "flatnonzero") and "boundary" in held.marks:
+    if (
+        name in ("nonzero", "argwhere", "flatnonzero") or (name == "where" and not others)
+    ) and "boundary" in held.marks:
         return Value(at=held.at)
     return result
 
