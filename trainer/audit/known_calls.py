@@ -370,6 +370,7 @@ HANDLERS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     "SimpleNamespace": _dictionary,
     "Namespace": _dictionary,
     "Counter": _dictionary,
+    "ArgumentParser": lambda machine, arguments, keywords: Value(refs=(Mapping(machine.new_id()),)),
     "deepcopy": _copied,
     "partial": _partial,
     "getattr": _getattr,

@@ -144,6 +144,17 @@ def test_what_is_off_by_default_is_reported_with_its_setting():
     assert report.findings[0].only_when == ("TTT_ENABLED=0",)
 
 
+def test_an_option_that_is_off_by_default_is_reported_with_its_name():
+    text = (FOLDER / "illegal" / "adapted_before_scoring.py").read_text()
+    parsed = "import argparse\nparser = argparse.ArgumentParser()\nOPTION\ncli = parser.parse_args()\n" + text.replace(
+        'int(os.environ.get("TTT_ENABLED", "1"))', "cli.adapt_first"
+    )
+    off = audit_text(parsed.replace("OPTION", 'parser.add_argument("--adapt-first", action="store_true")'), "off.py")
+    on = audit_text(parsed.replace("OPTION", 'parser.add_argument("--adapt-first", type=int, default=1)'), "on.py")
+    assert (off.verdict, off.findings[0].only_when) == ("illegal when switched on", ("--adapt-first=False",))
+    assert on.verdict == "illegal"
+
+
 def test_quotes_within_quotes_of_newer_pythons_are_read():
     text = (FOLDER / "illegal" / "adapted_before_scoring.py").read_text()
     newer = text.replace("{logged.item() / rows:.4f}", '{"\\n".join([f"{logged.item() / rows:{"8.4f"}}"])}')
