@@ -9,6 +9,7 @@ import typer
 from orchestrator.commands.audit import audit
 from orchestrator.commands.audit_evaluator import audit_evaluator
 from orchestrator.commands.cache import cache
+from orchestrator.commands.cluster import cluster
 from orchestrator.commands.export_runs import export
 from orchestrator.commands.imports import import_
 from orchestrator.commands.keep import rm, stop
@@ -67,5 +68,6 @@ def _options(
 
 
 app.add_typer(cache, name="cache")
+app.add_typer(cluster, name="cluster")
 for _name, _function, _example in COMMANDS:
     app.command(_name, epilog=f"Example: orchestrator {_example}")(_function)

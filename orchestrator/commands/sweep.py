@@ -58,6 +58,9 @@ def plan(
     slots: Slots = None,
     workers: Workers = None,
     price: Price = None,
+    cluster: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Take the price from this file of orchestrator/cluster/.")
+    ] = None,
     gain: Annotated[
         float | None, typer.Option(min=0, help="Also say how many seeds detect this gain, in bits per byte.")
     ] = None,
@@ -84,6 +87,8 @@ def plan(
         else:
             console_for().print("\n".join(import_plan_lines(imported, gain)), soft_wrap=True)
         return
+    if cluster is not None:
+        price = price_of(cluster, price)
     made = plan_here(_search_space(space, preset, overrides, seeds, trials, warm_start, price), slots, workers, store)
     if spread_from is not None and made.evidence is not None:
         made = replace(made, evidence=with_spread_of(made.evidence, store, spread_from))
@@ -199,6 +204,15 @@ def confirm(
     )
     options = DriveOptions(slots, workers, address, inline, check=not no_check, wait_for_nodes_s=wait_for_nodes)
     _drive(opened, options, format)
+
+
+def price_of(cluster: Path, price: float | None) -> float:
+    """USD for one GPU-hour by a cluster's file. Raises UserError when a price is given as well."""
+    from orchestrator.cluster.price import read_price
+
+    if price is not None:
+        raise UserError(f"--price {price:g} and --cluster {cluster}: two prices; give one of them")
+    return read_price(cluster).usd_per_gpu_hour
 
 
 def _search_space(

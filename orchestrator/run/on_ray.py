@@ -134,7 +134,7 @@ def _run_slots(
     if feed.runs_program:  # one worker that holds all of the slot: a program starts its own ranks
         work, workers, each = ProgramWork(store, plan.workers_per_slot), 1, plan.workers_per_slot
     board_name = f"fairway-{os.getpid()}-{time.time_ns()}"
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # lost with it alone
     make_board = ray.remote(Board).options(**BOARD, name=board_name, scheduling_strategy=here)
     board: Any = make_board.remote(plan.num_slots)
     answer_before(stop, board.quarantine.remote(list(feed.quarantined)))

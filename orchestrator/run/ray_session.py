@@ -102,6 +102,18 @@ def refuse_unusable_folder(folder: Path) -> None:
         raise UserError(f"Ray's folder {folder} (from {name}) cannot be written: {fault.strerror}; {remedy}") from None
 
 
+def refuse_open_head(address: str) -> None:
+    """Raises UserError for a head that others can reach and that asks for no token."""
+    host = address.rpartition(":")[0].strip("[]")
+    if os.environ.get("RAY_AUTH_MODE") == "token" or host == "localhost" or host.startswith("127.") or host == "::1":
+        return
+    raise UserError(
+        f"the head at {address} is reached from other machines and asks for no token: whoever reaches it can run code "
+        "there. Start it, its nodes and this command with RAY_AUTH_MODE=token and the token in ~/.ray/auth_token "
+        "(`ray get-auth-token --generate` makes one)"
+    )
+
+
 def start_fault(address: str | None, fault: Exception) -> str:
     """What to say of a Ray that did not start, or did not let this driver in."""
     reason = str(fault).strip().splitlines() or [type(fault).__name__]
@@ -142,6 +154,7 @@ def ray_session(address: str | None) -> Iterator[None]:
                 )
             else:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+                refuse_open_head(ray.get_runtime_context().gcs_address)
     except Late:
         what = "the local Ray" if address is None else f"--address {address}: the Ray there"
         raise UserError(
@@ -151,6 +164,9 @@ def ray_session(address: str | None) -> Iterator[None]:
         raise UserError(
             f"--address {address}: no Ray cluster answers there ({fault}); start one or leave it out"
         ) from None
+    except UserError:
+        ray.shutdown()
+        raise
     except (OSError, ValueError, RuntimeError) as fault:
         raise UserError(start_fault(address, fault)) from fault
     try:

@@ -13,7 +13,7 @@ from tests.sweep_on_disk import finished_sweep
 ROOT = Path(__file__).parents[2]
 ROOMS = ("nn", "optim", "data", "quant", "scoring")
 FLOORS = {
-    "orchestrator": ("space", "search", "sweep", "status", "run", "plan", "analysis", "commands", "cli"),
+    "orchestrator": ("space", "search", "sweep", "status", "run", "cluster", "plan", "analysis", "commands", "cli"),
     "results": (("stats", "rows"), "verdicts", "figures", ("report", "submission")),
 }
 """Rooms from the lowest floor to the highest: each imports only itself and what stands before it."""

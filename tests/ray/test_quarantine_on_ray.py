@@ -38,6 +38,8 @@ environment.machine_facts = machine_facts
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
     """Node alpha as it is, and node beta that says it has another torch: every process of Ray imports the fault."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")  # before Ray is imported, which reads it once
+    monkeypatch.setenv("RAY_AUTH_TOKEN", os.environ.get("RAY_AUTH_TOKEN", "ab" * 32))
     from ray.cluster_utils import Cluster
 
     (tmp_path / "sitecustomize.py").write_text(FAULT)
