@@ -20,6 +20,7 @@ from rich.text import Text
 from trainer.data_cli import data_app
 from trainer.spec.certain_failures import refuse_certain_failure
 from trainer.spec.console import PlainConsole
+from trainer.spec.environment import num_gpus
 from trainer.spec.errors import Interrupted, RecipeError, UserError, did_you_mean
 from trainer.spec.exit_status import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people, print_version
 from trainer.spec.field_index import FIELDS, FieldInfo, fields_matching
@@ -136,6 +137,14 @@ def _run(
             )
 
     request = RunRequest.of(name, preset, recipe, path)
+    if (gpus := num_gpus()) > 1:
+        console.print(
+            f"this machine has {gpus} GPUs, and `trainer run` trains on 1 of them; a sweep, of one configuration too, "
+            f"trains on all: orchestrator sweep SPACE.yaml --workers {min(gpus, 8)}",
+            style="yellow",
+            soft_wrap=True,
+            highlight=False,
+        )
     _require_sound_data(recipe, store, console)
     if record := adopt(request, stage_store(store), num_ranks=1):
         keep_record(request, record)
