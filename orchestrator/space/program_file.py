@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.space.parameter import Parameter
 from orchestrator.space.program_keys import NUMBER, ProgramKeys, StageKeys
 from results.rows.columns import COLUMN_TYPES
-from trainer.program.command_line import LISTS, MACRO, known_macro
+from trainer.program.invocation import LISTS, MACRO, known_macro
 from trainer.program.sources import code_of, files_of
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.program import METRIC_NAME, ONLY_STAGE, Program, ProgramStage, Source

@@ -230,7 +230,7 @@ def small_store(tmp_path_factory) -> Path:
 
 def test_no_knob_is_read_from_the_environment():
     for path in modules("trainer", "results"):
-        if path == ROOT / "trainer/program/command_line.py":
+        if path == ROOT / "trainer/program/invocation.py":
             continue  # hands a program its PATH, its GPUs and what its user lists
         assert "os.environ" not in path.read_text(encoding="utf-8"), path
         assert "getenv" not in path.read_text(encoding="utf-8"), path

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from trainer.program import workspace
 from trainer.program.code_store import encoded, keep_code
-from trainer.program.command_line import Place, command_of, environment_of, write_knobs
 from trainer.program.failure import failure_words, with_log
+from trainer.program.invocation import Place, command_of, environment_of, write_knobs
 from trainer.program.ports import free_port
 from trainer.program.process import End, Interrupt, run_command
 from trainer.program.reading import Live, Readings, read_output

@@ -10,7 +10,7 @@ from orchestrator.space.json_schema import schema_of_space
 from orchestrator.space.load_space import load_space
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.space.sections import SpaceError
-from trainer.program.command_line import Place, command_of, environment_of
+from trainer.program.invocation import Place, command_of, environment_of
 from trainer.spec.program import Program
 from trainer.spec.yaml_text import YamlText
 
