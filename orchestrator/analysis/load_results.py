@@ -33,7 +33,7 @@ from trainer.spec.load import assigned, override_text
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import run_id_of
 from trainer.spec.runnable import by_the_clock
-from trainer.spec.stage_table import CURVE_FILE
+from trainer.spec.stage_table import CURVE_FILE, curve_stage
 from trainer.spec.units import human_time
 from trainer.store.mirror import USUAL_STORE, store_folder
 from trainer.store.shared import stage_store
@@ -48,7 +48,7 @@ VARIANCES = {
 def load_results(sweep: Sweep) -> SweepResults:
     """Everything that a report or a notebook shows of the sweep in its present state."""
     space, asked, frame, state = sweep.space, sweep.asked(), rows_of(sweep), sweep.state()
-    curve_stage = space.program.curve_stage if space.program else "train"
+    trained = curve_stage(space.base)
     results = SweepResults(
         name=sweep.name,
         description=space.description or sweep.name,
@@ -69,8 +69,8 @@ def load_results(sweep: Sweep) -> SweepResults:
         machines=read_machines(sweep.folder),
         by_the_clock=by_the_clock(space.base),
         compared=space.measure,
-        curve_stage=curve_stage,
-        curve_of=partial(stage_store(sweep.store).read_file, curve_stage, name=CURVE_FILE),
+        curve_stage=trained,
+        curve_of=partial(stage_store(sweep.store).read_file, trained, name=CURVE_FILE),
         commands=_commands(sweep),
         space_text=(sweep.folder / SPACE_FILE).read_text(encoding="utf-8"),
     )

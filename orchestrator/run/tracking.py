@@ -18,7 +18,7 @@ from results.rows.layout import TRACKING
 from results.rows.row import row_of
 from trainer.spec.errors import UserError
 from trainer.spec.record import Record
-from trainer.spec.stage_table import CURVE_FILE
+from trainer.spec.stage_table import CURVE_FILE, curve_stage
 from trainer.store.shared import stage_store
 
 MOST_POINTS = 100
@@ -133,8 +133,9 @@ def tracked_run(sweep: Sweep, record: Record) -> TrackedRun:
 
 def _curve(sweep: Sweep, record: Record) -> list[dict[str, Any]]:
     """At most so many points of the training's losses; nothing when they left the store."""
-    train = record.stages.get("train")
-    content = stage_store(sweep.store).read_file("train", train.fingerprint, CURVE_FILE) if train else None
+    stage = curve_stage(sweep.space.base)
+    train = record.stages.get(stage)
+    content = stage_store(sweep.store).read_file(stage, train.fingerprint, CURVE_FILE) if train else None
     if content is None:
         return []
     head, *lines = content.decode().splitlines()

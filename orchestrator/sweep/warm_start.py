@@ -79,7 +79,7 @@ def _values_in(space: SearchSpace, sweep: Sweep, configuration: Configuration) -
     values: dict[str, Any] = {}
     for key, item in space.ordered:
         if space.active(item, values):
-            values[key] = recipe[key]
+            values[key] = recipe.get(key)  # a knob of a program may be left to its default
     outside = [key for key, value in values.items() if not space.parameters[key].takes(value)]
     if outside:
         return values, f"{', '.join(outside)} outside this space"
@@ -90,5 +90,6 @@ def _values_in(space: SearchSpace, sweep: Sweep, configuration: Configuration) -
     if same:
         return values, ""
     fixed = {key: value for key, value in flat(space.base).items() if key not in space.parameters and key != "seed"}
-    differing = [f"{key} {recipe[key]} there, {value} here" for key, value in fixed.items() if recipe[key] != value]
+    there = {key: recipe.get(key) for key in fixed}
+    differing = [f"{key} {there[key]} there, {value} here" for key, value in fixed.items() if there[key] != value]
     return values, "; ".join(differing) or "another recipe"

@@ -29,7 +29,7 @@ def row_of(record: Mapping[str, Any], sweep: str, swept_keys: Sequence[str]) -> 
     Raises KeyError, TypeError or ValueError when the record lacks what every record of a sweep has.
     """
     recipe = record["recipe"]
-    swept_values = {key: None if disabled_by(recipe, key) else _chosen(value_at(recipe, key)) for key in swept_keys}
+    swept_values = {key: _chosen(value_at(recipe, key)) if _acts(recipe, key) else None for key in swept_keys}
     unfinished = unfinished_row(sweep, *split_run_id(record["run_id"]), record["status"], swept_values)
     if is_program(recipe):
         return unfinished | _of_program(record)
@@ -54,6 +54,11 @@ def row_of(record: Mapping[str, Any], sweep: str, swept_keys: Sequence[str]) -> 
     if record["status"] == "done":
         filled |= _scores(metrics, headline)
     return filled
+
+
+def _acts(recipe: Mapping[str, Any], key: str) -> bool:
+    """Whether a key has an effect: no switch disables it; a program is given that knob."""
+    return key in recipe["values"] if is_program(recipe) else disabled_by(recipe, key) is None
 
 
 def _of_program(record: Mapping[str, Any]) -> Row:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import time
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -16,6 +17,7 @@ from trainer.spec.program import Program
 from trainer.spec.record import StageOutcome, now
 from trainer.store.local import StageStore
 
+POLL_S = 0.1
 STAGE = "program"
 """Its name in the store; not a stage of any run."""
 
@@ -44,7 +46,7 @@ def keep_code(program: Program, store: StageStore) -> Path:
     if store.find_intact(STAGE, digest) is not None:
         return store.folder(STAGE, digest)
     while (claim := store.claim(STAGE, digest)) is None:
-        pass  # somebody copies the same few files now
+        time.sleep(POLL_S)  # somebody copies the same few files now
     try:
         if store.find_intact(STAGE, digest) is None:
             _copy(program, store, digest)

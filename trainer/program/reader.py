@@ -13,6 +13,7 @@ import codecs
 import json
 import math
 import re
+import resource
 import sys
 
 MOST_LINE = 4096
@@ -20,6 +21,7 @@ OVERLAP = 256
 MOST_JSON = 1_000_000
 """Characters of a line that is read as JSON."""
 MOST_POINTS = 20_000
+MOST_CPU_S = 3600
 CHUNK_BYTES = 1 << 20
 MOST_FILE = 16 * CHUNK_BYTES
 """Characters of a file that are read."""
@@ -166,6 +168,7 @@ def _at(tree: object, key: str) -> object:
 
 def main() -> None:
     order = json.loads(sys.stdin.buffer.readline())
+    resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_S, MOST_CPU_S))  # for a pattern that hangs when nobody is left
     reader = Reader(order)
     with open(order["log"], "rb") as log:  # noqa: PTH123  no pathlib: this starts in milliseconds
         decoder = codecs.getincrementaldecoder("utf-8")("replace")

@@ -63,7 +63,7 @@ class Readings:
     @property
     def curve_csv(self) -> str:
         """The curve as `results.figures.curves` reads it; its losses are those the program printed."""
-        lines = [f"{step},{loss!r},{'' if seconds is None else repr(seconds)}" for step, loss, seconds in self.curve]
+        lines = [f"{step},{loss!r},{'nan' if seconds is None else repr(seconds)}" for step, loss, seconds in self.curve]
         return "\n".join(["step,train_loss,elapsed_s", *lines]) + "\n"
 
 

@@ -18,7 +18,7 @@ from trainer.spec.errors import UserError
 
 MOST_CODE_FILES = 2_000
 MOST_CODE_BYTES = 50_000_000
-MOST_FILES = 20_000
+MOST_FILES = 5_000
 SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
 READ_BYTES = 1 << 20
 

@@ -78,6 +78,11 @@ def possible_stages(recipe: Runnable) -> tuple[str, ...]:
     return recipe.stage_names if isinstance(recipe, Program) else tuple(STAGES)
 
 
+def curve_stage(recipe: Runnable) -> str:
+    """The stage whose folder holds the learning curve."""
+    return recipe.curve_stage if isinstance(recipe, Program) else "train"
+
+
 def artifact_stage(recipe: Runnable) -> str | None:
     """The stage whose result is scored: runs that share it are pairs. None where everything is one stage."""
     return recipe.artifact_stage if isinstance(recipe, Program) else "export"

@@ -16,6 +16,7 @@ ITERATIONS = int(os.environ.get("ITERATIONS", "30"))
 MATRIX_LR = float(os.environ.get("MATRIX_LR", "0.5"))
 MOMENTUM = float(os.environ.get("MOMENTUM", "0.9"))
 EVAL_TEMPERATURE = float(os.environ.get("EVAL_TEMPERATURE", "1.0"))
+EVAL_SHARPNESS = float(os.environ.get("EVAL_SHARPNESS", "1.0"))
 NAP_S = float(os.environ.get("NAP_S", "0"))
 ARTIFACT = "final_model.int8.ptz"
 
@@ -45,7 +46,7 @@ def main():
     began = time.perf_counter()
     with open(ARTIFACT, "rb") as file:
         table = torch.frombuffer(bytearray(zlib.decompress(file.read())), dtype=torch.int8).view(256, 256).float() / 16
-    loss = torch.nn.functional.cross_entropy(table[val[:-1]] / EVAL_TEMPERATURE, val[1:])
+    loss = torch.nn.functional.cross_entropy(table[val[:-1]] * EVAL_SHARPNESS / EVAL_TEMPERATURE, val[1:])
     ms = 1000 * (time.perf_counter() - began)
     log0(f"final_int8_zlib_roundtrip val_loss:{loss:.4f} val_bpb:{loss / 0.693147:.4f} eval_time:{ms:.0f}ms", rank)
     log0(f"final_int8_zlib_roundtrip_exact val_loss:{loss:.8f} val_bpb:{loss / 0.69314718:.8f}", rank)

@@ -1,0 +1,93 @@
+"""Numbers in what programs print: lines, progress bars, JSON, files, units, phases, and patterns that never end."""
+
+import json
+
+import pytest
+
+from trainer.program.process import PhaseClock
+from trainer.program.reader import MOST_LINE, Reader
+from trainer.program.reading import Live, OutputReader
+from trainer.spec.errors import UserError
+from trainer.spec.program import Program, ProgramStage
+
+NUMBER = r"([-+0-9.eE]+|nan)"
+
+
+def read(text, metrics, parts=1, **said):
+    """What a reader finds in a text that comes in so many parts."""
+    reader = Reader({"metrics": metrics, **said})
+    size = -(-len(text) // parts)
+    for start in range(0, len(text), size):
+        reader.feed(text[start : start + size])
+    reader.finish()
+    return reader
+
+
+@pytest.mark.parametrize("parts", [1, 3, 50])
+def test_the_last_match_counts_wherever_the_output_was_cut(parts):
+    text = "loss=3\r\n\r50% loss=2\rloss=1.5 \u2713\nother\nloss=1e-2"
+    reader = read(text, {"loss": [{"pattern": f"loss={NUMBER}"}]}, parts)
+    assert (reader.metrics, reader.counts) == ({"loss": 0.01}, {"loss": 4})
+
+
+def test_a_line_of_any_length_is_read_in_bounded_pieces():
+    text = "." * (5 * MOST_LINE - 4) + "loss=1.25" + "." * 10 * MOST_LINE
+    assert read(text, {"loss": [{"pattern": r"loss=(\d\.\d+)"}]}, 7).metrics == {"loss": 1.25}
+
+
+def test_the_first_source_that_has_a_number_counts_in_its_unit():
+    sources = [{"pattern": r"total (\d+) s"}, {"pattern": r"took (\d+)ms", "scale": 0.001}]
+    assert read("took 288ms", {"eval_s": sources}).metrics == {"eval_s": 0.288}
+    assert read("total 3 s\ntook 288ms", {"eval_s": sources}).metrics == {"eval_s": 3.0}
+
+
+def test_numbers_stand_in_json_lines_and_files_at_dotted_keys():
+    metrics = {"a": [{"key": "eval.a"}], "b": [{"file": "out.json", "key": "deep.b"}], "c": [{"key": "x.y"}]}
+    lines = ["{broken", json.dumps({"eval": {"a": 1}}), json.dumps({"x.y": "2.5", "eval": {"a": True}}), "{}"]
+    reader = read("\n".join(lines), metrics)
+    for name, place, source in reader.files:
+        reader.read_file(name, place, source, json.dumps({"deep": {"b": 7}}))
+    assert reader.metrics == {"a": 1.0, "b": 7.0, "c": 2.5}
+
+
+def test_a_curve_is_thinned_and_knows_its_end():
+    lines = "\n".join(f"step:{step}/50000 loss:{1 / (step + 1)} t:{step}ms" for step in range(50_000))
+    curve = r"step:(?P<step>\d+)/(?P<total>\d+) loss:(?P<loss>\S+) t:(?P<ms>\d+)ms"
+    reader = read(lines, {}, 3, curve=curve)
+    assert reader.total == 50_000
+    assert 5_000 < len(reader.points) <= 20_001
+    assert reader.points[-1][2] == reader.points[-1][0] / 1000
+
+
+def program(**said):
+    stage = ProgramStage(name="run")
+    sources = {"loss": [{"pattern": said.pop("pattern", "loss=(.*)")}]}
+    plain = {"name": "x", "root": "/", "command": [], "stages": [stage.model_dump()], "metrics": sources, **said}
+    return Program.model_validate_json(json.dumps({**plain, "headline": "loss"}))
+
+
+def test_a_pattern_that_takes_for_ever_ends_its_reader_alone(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("a" * 60 + "b\n")
+    with OutputReader(program(pattern="(a+)+$"), log, {}) as reader, pytest.raises(UserError, match="were not through"):
+        reader.finish(within_s=1.0)
+
+
+def test_phases_are_timed_by_the_lines_that_begin_them():
+    hand = [0.0]
+    limited = program(limits={"train_s": 10, "eval_s": 5}, phases={"eval": "^evaluating"})
+    clock = PhaseClock(limited, lambda: hand[0])
+    hand[0] = 9.0
+    assert clock.exceeded() == ""
+    clock.note(Live(phase="eval"))
+    hand[0] = 13.0
+    assert clock.exceeded() == ""
+    hand[0] = 14.5
+    assert clock.exceeded() == "eval_s"
+
+
+def test_seconds_that_the_output_tells_count_before_phases():
+    clock = PhaseClock(program(limits={"train_s": 10}, metrics={"train_s": [{"pattern": "t=(.*)"}]}), lambda: 99.0)
+    assert clock.exceeded() == ""
+    clock.note(Live(metrics={"train_s": 10.5}))
+    assert clock.exceeded() == "train_s"
