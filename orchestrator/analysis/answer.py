@@ -112,7 +112,7 @@ def heading_lines(answer: Answer) -> Iterator[str]:
         sd = f", sd {first['sd']:.5f}" if pd.notna(first["sd"]) else ""
         seeds = f"{first['n']} seed{'s' if first['n'] != 1 else ''}"
         yield f"Baseline: mean {ranking.metric} {first['mean']:.5f} over {seeds}{sd}."
-    if note := other_order(ranking):
+    if note := other_order(ranking, sweep.space.measure):
         yield note
     tested = next((verdict for verdict in answer.verdicts if verdict.bpb is not None), None)
     if tested is not None and tested.bpb is not None:
@@ -121,7 +121,7 @@ def heading_lines(answer: Answer) -> Iterator[str]:
         against = "" if tested.baseline == baseline_of(sweep) else f" over {answer.name(tested.baseline)}"
         num = tested.num_comparisons
         together = f"for all {num} together" if num > 1 else "for the one comparison"
-        yield f"Gain{against} in bits per byte, positive is better{margin}; alpha = {tested.alpha:.4g} {together}."
+        yield f"Gain{against} in {tested.unit}, positive is better{margin}; alpha = {tested.alpha:.4g} {together}."
 
 
 def footnotes(answer: Answer) -> Iterator[str]:
@@ -168,11 +168,11 @@ def sentence(answer: Answer) -> str:
     if best.headline == "better":
         return _of_better(answer, best, name, against, counts)
     if gain <= margin:
-        so_far = f"gains {gain:.5f} bits per byte" if gain >= 0 else f"is {-gain:.5f} bits per byte worse"
+        so_far = f"gains {gain:.5f} {best.unit}" if gain >= 0 else f"is {-gain:.5f} {best.unit} worse"
         return f"Nothing beats {against} by more than {counts}: {name}, the best, {so_far}."
     low, high = f"{-best.bpb.high:+.5f}", f"{-best.bpb.low:+.5f}"
     return (
-        f"Not shown: {name} looks {gain:.5f} bits per byte better than {against}{selected_gain(best)}, but runs "
+        f"Not shown: {name} looks {gain:.5f} {best.unit} better than {against}{selected_gain(best)}, but runs "
         f"scatter so much that its true gain may be anything from {low} to {high}; all of that would have to be more "
         f"than {counts}."
     )
@@ -184,11 +184,11 @@ def _of_better(answer: Answer, best: Verdict, name: str, against: str, counts: s
     also = f" (so {'does' if others == 1 else 'do'} {others} other{'s' if others > 1 else ''})" if others else ""
     if best.exploratory:
         return (
-            f"{name} looks {gain:.5f} bits per byte better than {against}{selected_gain(best)}, more than "
+            f"{name} looks {gain:.5f} {best.unit} better than {against}{selected_gain(best)}, more than "
             f"{counts}{also}; but that only suggests it: {best.exploratory_because}."
         )
     return (
-        f"{name} is better than {against} by {gain:.5f} bits per byte{selected_gain(best)}; that it gains more than "
+        f"{name} is better than {against} by {gain:.5f} {best.unit}{selected_gain(best)}; that it gains more than "
         f"{counts} is shown{also}."
     )
 

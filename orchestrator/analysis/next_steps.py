@@ -148,6 +148,8 @@ def _finish(sweep: Sweep, state: SweepState) -> Step:
 def _confirm(sweep: Sweep) -> Iterator[Step]:
     """The best configuration, if it looks better by more than the margin and no confirmation has shown it yet."""
     frame, space = rows_of(sweep), sweep.space
+    if space.program and space.metric.name != "val_bpb":
+        return  # nothing is known of the spread in other units, so no chance can be given
     verdicts = {verdict.config: verdict for verdict in verdicts_of(sweep, frame)}
     table = table_of(sweep, frame)
     if table[table["rank"].notna() & ~table["is_baseline"]].empty or _is_outdone(sweep):

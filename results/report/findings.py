@@ -62,7 +62,7 @@ def verdict(sweep: SweepResults) -> Chapter:
     if note := other_order(sweep.ranking, sweep.compared):
         parts.append(Text(note))
     if of_best.bpb is not None and (selected := selected_gain(of_best)):
-        parts.append(Text(f"Measured gain {-of_best.bpb.difference:.5f} bits per byte{selected}."))
+        parts.append(Text(f"Measured gain {-of_best.bpb.difference:.5f} {of_best.unit}{selected}."))
     if of_best.assumption:
         parts.append(Text(f"The test assumes: {of_best.assumption}."))
     parts.append(Text(f"Of all {len(sweep.verdicts):,} configurations compared: {counted}."))

@@ -69,6 +69,8 @@ def place(tmp_path_factory) -> Path:
     assert status == 1, said  # one configuration fails
     assert "failed (3x" in said
     assert "stage evaluate ended with exit status 1: RuntimeError: too warm" in said
+    assert "Gain in reward, positive is better" in said
+    assert "bits per byte" not in said
     return folder
 
 
