@@ -67,7 +67,14 @@ def write():
         print(f"val_bpb:{float(file.read())}")
 
 
+def spoil():
+    with open("data/large.bin", "r+b") as file:
+        file.write(b"spoilt")
+    print("val_bpb:1.0")
+
+
 {
+    "spoil": spoil,
     "good": lambda: print(f"val_bpb:{score(SEED)}"),
     "hang": hang,
     "crash": crash,

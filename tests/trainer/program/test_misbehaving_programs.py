@@ -90,6 +90,18 @@ def test_a_listed_file_is_there_and_what_is_written_stays_in_the_working_folder(
     assert not (SCRIPTS / "logs").exists()
 
 
+def test_a_run_that_changes_a_large_file_that_all_runs_share_has_failed(tmp_path, program):
+    for name in program.code:
+        (tmp_path / name).write_bytes((SCRIPTS / name).read_bytes())
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/large.bin").write_bytes(bytes(1_100_000))
+    (tmp_path / "space.yaml").write_text(SPACE.replace(f"{SCRIPTS}/", "") + "files: [data/]\n")
+    listed = load_space(tmp_path / "space.yaml").program
+    assert listed is not None
+    assert "data/large.bin, which it only reads" in record_of(tmp_path / "runs", listed, "spoil").error
+    assert "large.bin was changed since the sweep was loaded" in record_of(tmp_path / "again", listed, "good").error
+
+
 def test_a_run_that_is_to_stop_ends_its_program_and_leaves_no_record(tmp_path, program):
     patient = program.model_copy(update={"limits": program.limits.model_validate({})})
     started_s = time.monotonic()
