@@ -196,15 +196,21 @@ def _of_better(answer: Answer, best: Verdict, name: str, against: str, counts: s
 def next_lines(answer: Answer) -> list[str]:
     """The one command that is worth most, with its cost and chance, and where the rest is told."""
     sweep = answer.sweep
+    command, words = next_command(answer) or (
+        sweep.command("report"),
+        "one page with figures, costs and how to repeat it",
+    )
+    return [f"next:    {command}", f"         {words}", f"details: {sweep.command('compare', '--explain')}"]
+
+
+def next_command(answer: Answer) -> tuple[str, str] | None:
+    """The command of the step that is worth most, and its cost and chance; None where the answer needs no more runs."""
+    sweep = answer.sweep
     steps = [] if sweep.is_locked() else next_steps(sweep.store, [sweep])
     order = {"finish": 0, "confirm": 1, "search": 2}
     step = min(steps, key=lambda one: order[one.kind], default=None)
     shown = answer.best is not None and answer.best.headline == "better" and not answer.best.exploratory
-    if step is None or (shown and step.kind == "search"):
-        lines = [f"next:    {sweep.command('report')}", "         one page with figures, costs and how to repeat it"]
-    else:
-        lines = [f"next:    {step.command}", f"         {_cost(step)}"]
-    return [*lines, f"details: {sweep.command('compare', '--explain')}"]
+    return None if step is None or (shown and step.kind == "search") else (step.command, _cost(step))
 
 
 def _cost(step: Step) -> str:

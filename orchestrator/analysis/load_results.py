@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from orchestrator.analysis.answer import make_answer, next_command, sentence
 from orchestrator.analysis.comparison import verdicts_of
 from orchestrator.analysis.import_results import load_import
 from orchestrator.analysis.speed import faster_of
@@ -74,7 +76,14 @@ def load_results(sweep: Sweep) -> SweepResults:
         commands=_commands(sweep),
         space_text=(sweep.folder / SPACE_FILE).read_text(encoding="utf-8"),
     )
-    return results.with_example(_example(sweep, results))
+    return _with_answer(sweep, results.with_example(_example(sweep, results)))
+
+
+def _with_answer(sweep: Sweep, results: SweepResults) -> SweepResults:
+    """The same with the sentence and the next command that end the sweep on a terminal."""
+    answer = make_answer(sweep, results.frame, results.table, results.verdicts, results.attempts)
+    command, because = next_command(answer) or (sweep.command("compare", "--explain"), "every verdict in full")
+    return replace(results, headline=sentence(answer), next_command=command, next_because=because)
 
 
 def open_results(store: str = "", name: str = "", sweep_folder: str = "") -> SweepResults:

@@ -7,12 +7,25 @@ Intervals of means hold the spread between seeds, which is larger than that of a
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from results.figures.style import BAND, BASELINE, GREY, INK, OKABE_ITO, name_rows, new_figure, tidy
+from results.figures.style import (
+    BAND,
+    BASELINE,
+    GREY,
+    INK,
+    NARROW_IN,
+    OKABE_ITO,
+    WIDTH_IN,
+    name_rows,
+    name_rows_above,
+    new_figure,
+    tidy,
+)
 from results.rows.tables import is_finished, per_run
 from results.verdicts.sweep_results import SweepResults
 from results.verdicts.verdict import Verdict
@@ -108,9 +121,13 @@ def _pairs(sweep: SweepResults, configs: list[str]) -> dict[str, list[float]]:
     return {str(config): list(values) for config, values in gains.groupby(ours["config"])}
 
 
-def gain_figure(facts: pd.DataFrame) -> Figure:
-    """Gains, with intervals at the level of the decision, against nothing and the margin; a tick for each pair."""
-    figure = new_figure(AXES_IN + ROW_IN * len(facts))
+def gain_figure(facts: pd.DataFrame, narrow: bool = False) -> Figure:
+    """Gains, with intervals at the level of the decision, against nothing and the margin; a tick for each pair.
+
+    narrow:  as wide as a telephone, each name above its row
+    """
+    row_in = 2 * ROW_IN if narrow else ROW_IN
+    figure = new_figure(AXES_IN + row_in * len(facts), NARROW_IN if narrow else WIDTH_IN)
     ax = figure.subplots()
     tidy(ax, "x")
     ax.axvline(0, color=INK, linewidth=1)
@@ -128,6 +145,10 @@ def gain_figure(facts: pd.DataFrame) -> Figure:
         ax.plot([fact["low"], fact["high"]], [place, place], color=colour, linewidth=1.8)
         ax.scatter(fact["pairs"], [place] * len(fact["pairs"]), **SEED_TICK)
         ax.scatter(fact["gain"], place, color=colour, marker=SHAPES[fact["conclusion"]], **MEAN_DOT)
-    name_rows(ax, list(facts["label"]))
+    if narrow:
+        name_rows_above(ax, list(facts["label"]))
+        axis = textwrap.fill(axis, 46)
+    else:
+        name_rows(ax, list(facts["label"]))
     ax.set_xlabel(axis)
     return figure

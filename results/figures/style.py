@@ -29,14 +29,14 @@ PAGE_COLOURS |= {colour: f"--series-{number}" for number, colour in enumerate(OK
 POINT: dict[str, Any] = {"s": 34, "alpha": 0.9, "linewidths": 0}
 BASELINE: dict[str, Any] = {"color": GREY, "linewidth": 1.4, "linestyle": "--"}
 BAND: dict[str, Any] = {"color": GREY, "alpha": 0.16, "linewidth": 0}
-WIDTH_IN, DPI = 12.0, 100
+WIDTH_IN, NARROW_IN, DPI = 12.0, 4.6, 100
 LONGEST_WORDS = 44
 """Characters of a label beside an axis; longer ones are cut in the middle."""
 
 
-def new_figure(height_in: float) -> Figure:
-    """An empty figure, 1200 pixels wide as PNG."""
-    figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout="constrained")
+def new_figure(height_in: float, width_in: float = WIDTH_IN) -> Figure:
+    """An empty figure, 1200 pixels wide as PNG unless another width is asked for."""
+    figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -53,6 +53,17 @@ def name_rows(ax: Axes, names: list[str]) -> None:
     """Names the rows 0, 1, ... of a horizontal figure, the first on top."""
     ax.set_yticks(range(len(names)), [shortened(name) for name in names], parse_math=False)
     ax.set_ylim(len(names) - 0.5, -0.5)
+
+
+def name_rows_above(ax: Axes, names: list[str]) -> None:
+    """Names the rows 0, 1, ... each above what is drawn in it, for figures too narrow for names beside the axis."""
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    for place, name in enumerate(names):
+        ax.annotate(
+            shortened(name), (0, place - 0.3), xycoords=("axes fraction", "data"), va="center", parse_math=False
+        )
+    ax.set_ylim(len(names) - 0.5, -0.6)
 
 
 def shortened(words: str) -> str:

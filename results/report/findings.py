@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 import pandas as pd
 
@@ -17,26 +16,18 @@ from results.figures.importance import importance_facts, importance_figure
 from results.figures.ranking_figures import gain_facts, gain_figure, ranking_facts, ranking_figure
 from results.figures.scores import score_figure
 from results.figures.seeds import detectable_lines, scatter_facts, seed_outcome_table, spread_lines
+from results.report.answer import MOST_ROWS
 from results.report.page import Callout, Chapter, Code, Part, Table, Text, left_out, plot, table_of
+from results.report.tones import TONES, Tone
 from results.rows.layout import SPACE_FILE
 from results.rows.tables import is_finished, mean_bpb, per_run
 from results.rows.text_scale import scale_lines, scored_text_lines
 from results.verdicts.policies import Policy
 from results.verdicts.sweep_results import SweepResults
-from results.verdicts.verdict import Headline, Verdict, other_order, selected_gain
+from results.verdicts.verdict import Verdict, other_order, selected_gain
 
 P_VALUES = ("p", "p_corrected", "p_no_worse", "sign_flip_p")
-TONES: dict[Headline, Literal["good", "plain", "bad"]] = {
-    "better": "good",
-    "not shown": "plain",
-    "cannot say": "bad",
-    "infeasible": "bad",
-}
-TONES_OF_SPEED: dict[str, Literal["good", "plain", "bad"]] = {
-    "faster": "good",
-    "not shown": "plain",
-    "cannot say": "bad",
-}
+TONES_OF_SPEED: dict[str, Tone] = {"faster": "good", "not shown": "plain", "cannot say": "bad"}
 MOST_SPEEDS = 5
 """Claims on seconds that a page shows."""
 
@@ -173,8 +164,10 @@ def differences(sweep: SweepResults) -> Chapter:
     margin = facts["margin"].median()
     margin_note = f"; the margin is {margin:.5f} {sweep.compared.unit}" if margin > 0 else ""
     table = table_of(facts.assign(**signed), heads, f"Each difference with the test behind its verdict{margin_note}.")
-    parts = [plot("gains", "Gains", gain_figure(facts), caption), table, *_acceptances(sweep)]
-    return Chapter("differences", "Differences", parts)
+    drawn = (
+        [plot("gains", "Gains", gain_figure(facts), caption)] if len(facts) > MOST_ROWS else []
+    )  # else it stands above
+    return Chapter("differences", "Differences", [*drawn, table, *_acceptances(sweep)])
 
 
 def _acceptances(sweep: SweepResults) -> list[Part]:

@@ -62,6 +62,8 @@ class Plot:
     svg: Markup
     caption: str
     facts: Table | None = None
+    narrow: Markup | None = None
+    """The same for a telephone, where the wide one would have to be scrolled sideways."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,22 @@ class Chapter:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """The first screen: what a reader who reads nothing else must know."""
+
+    headline: Callout
+    plot: Plot | None = None
+    table: Table | None = None
+    next_command: Code | None = None
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """What there is of it, in the order of reading."""
+        parts = (self.headline, self.plot, self.table, self.next_command)
+        return [part for part in parts if part is not None]
+
+
+@dataclass(frozen=True)
 class Page:
     """A whole page."""
 
@@ -95,6 +113,7 @@ class Page:
     standing: str
     chapters: Sequence[Chapter]
     made_at: str
+    answer: Answer | None = None
 
 
 def table_of(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from results.report import cost_chapters as costs
 from results.report import findings
+from results.report.answer import answer
 from results.report.page import Page, page_html
 from results.verdicts.sweep_results import SweepResults
 from trainer.spec.record import now
@@ -46,6 +47,7 @@ def report_html(sweep: SweepResults) -> str:
         standing=_standing(sweep),
         chapters=[chapter(sweep) for chapter in CHAPTERS],
         made_at=human_time(now()),
+        answer=answer(sweep),
     )
     return page_html(page)
 

@@ -81,6 +81,12 @@ class SweepResults:
     """The learning curve of a training by its fingerprint, as CSV; None where it is gone."""
     example: Mapping[str, Any] | None = None
     """The record of one run of the best configuration, or of any that ended."""
+    headline: str = ""
+    """The answer in a sentence, as the end of the sweep prints it; empty where runs were made elsewhere."""
+    next_command: str = ""
+    """What is worth running next; empty if nothing is known to be."""
+    next_because: str = ""
+    """What it costs, and with which chance it decides something."""
     commands: Sequence[str] = ()
     """Commands that repeat the sweep."""
     space_text: str = ""

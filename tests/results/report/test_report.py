@@ -79,7 +79,7 @@ def test_every_piece_of_text_from_people_is_escaped(tmp_path):
 def test_each_id_is_unique_and_each_figure_has_a_title(page):
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
-    assert page.count("<svg") == page.count('role="img"') == page.count("<desc") == 5
+    assert page.count("<svg") == page.count('role="img"') == page.count("<desc") == 6
 
 
 def test_figures_take_their_colours_from_the_page(page):
@@ -130,3 +130,16 @@ def test_many_configurations_make_no_longer_a_page_and_it_says_what_it_left_out(
     assert "The first 30 of 401 rows" in text_of(ranking(made))
     assert "Drawn: 202 of 401 configurations" in text_of(scatter(made))
     assert len(page_html(Page("", "", "", [scatter(made)], ""))) < 1_000_000
+
+
+def test_the_first_screen_has_headline_gains_verdicts_and_the_next_command():
+    made = replace(sweep_results(9), headline="It is so.", next_command="orchestrator confirm x", next_because="8 runs")
+    first = words(report_html(made)).split("Verdict Search space")[0]
+    assert re.search(
+        r"It is so\. .*The best 6 of 9; all are below\. .* verdict .* Next: 8 runs orchestrator conf", first
+    )
+    assert "the best, is 0.0" in words(report_html(sweep_results(9)))  # a short one where nobody wrote a sentence
+
+
+def test_every_figure_says_its_numbers_to_those_who_cannot_see_it(page):
+    assert re.search(r'<desc id="answer-words">Gain over the baseline .*lr of c0000\d: \+0\.0\d+, ', page)
