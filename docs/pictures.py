@@ -95,13 +95,22 @@ def recorded(words: list[str], columns: int, folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted(kept.iterdir())]
 
 
-def screens(pieces: list[bytes], columns: int) -> Iterator[list[Text]]:
-    """What the terminal shows after each piece."""
+def screens(pieces: list[bytes], columns: int) -> Iterator[pyte.Screen]:
+    """The terminal after each piece; it is the same one, which goes on."""
     screen = pyte.Screen(columns, ROWS)
     stream = pyte.ByteStream(screen)
     for piece in pieces:
         stream.feed(piece)
-        yield [line_text(screen.buffer[row], columns) for row in range(screen.cursor.y + 1)]
+        yield screen
+
+
+def lines_of(screen: pyte.Screen) -> list[Text]:
+    """What the terminal shows, down to its cursor."""
+    return [line_text(screen.buffer[row], screen.columns) for row in range(screen.cursor.y + 1)]
+
+
+def at_the_end(pieces: list[bytes], columns: int) -> list[Text]:
+    return lines_of(next(screens([b"".join(pieces)], columns)))
 
 
 def line_text(cells: Any, columns: int) -> Text:
@@ -127,10 +136,10 @@ def colour(name: str) -> str | None:
 
 def half_way(pieces: list[bytes], columns: int) -> list[Text]:
     """The live screen when half of the runs were done."""
-    for lines in screens(pieces, columns):
-        shown = RUNS_DONE.search("\n".join(line.plain for line in lines))
+    for screen in screens(pieces, columns):
+        shown = RUNS_DONE.search("\n".join(screen.display))
         if shown and 2 * int(shown[1]) >= int(shown[2]):
-            return lines
+            return lines_of(screen)
     raise SystemExit("no live screen was seen")
 
 
@@ -149,13 +158,10 @@ def terminals(folder: Path) -> None:
     """Plan, live screen and end of the demo at each width."""
     plan, sweep = ["orchestrator", "plan", SPACE], ["orchestrator", "sweep", SPACE]
     for columns in WIDTHS:
-        for lines in screens(recorded(plan, columns, folder), columns):
-            planned = lines
-        draw(planned, plan, columns, "plan")
+        draw(at_the_end(recorded(plan, columns, folder), columns), plan, columns, "plan")
         pieces = recorded(sweep, columns, folder)
         draw(half_way(pieces, columns), sweep, columns, "live")
-        *_, ended = screens(pieces, columns)
-        draw(ended, sweep, columns, "sweep")
+        draw(at_the_end(pieces, columns), sweep, columns, "sweep")
 
 
 def photographs(folder: Path) -> None:
@@ -166,8 +172,9 @@ def photographs(folder: Path) -> None:
     if missing := real.missing():
         raise SystemExit(f"no pictures of the report: {missing}; Debian: apt-get install chromium chromium-driver")
     page = folder / "report.html"
-    words = ["report", "ttt", "--store", folder / f"work_{WIDTHS[0]}" / "runs", "--out", page]
-    subprocess.run([Path(sys.executable).parent / "orchestrator", *words], check=True)  # noqa: S603
+    program, work = Path(sys.executable).parent / "orchestrator", folder / f"work_{WIDTHS[0]}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([program, "report", "ttt", "--out", page], check=True, cwd=work, env=environment)  # noqa: S603
     with tempfile.TemporaryDirectory() as profile, real.browser(Path(profile)) as driver:
         for name, scheme, media, width, height in (
             ("light", "light", "screen", 1000, 1000),
