@@ -10,7 +10,7 @@ from rich.table import Table
 
 from orchestrator.commands.options import Address, Store, TextOrJson
 from orchestrator.output import console_for, print_rows
-from trainer.spec.command_line import EXIT_FAILED
+from trainer.spec.exit_status import EXIT_FAILED
 from trainer.spec.units import human_bytes
 from trainer.store.mirror import USUAL_STORE
 
