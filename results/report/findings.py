@@ -16,7 +16,7 @@ from results.figures.importance import importance_facts, importance_figure
 from results.figures.ranking_figures import gain_facts, gain_figure, ranking_facts, ranking_figure
 from results.figures.scores import score_figure
 from results.figures.seeds import detectable_lines, scatter_facts, seed_outcome_table, spread_lines
-from results.report.answer import MOST_ROWS
+from results.report.first_screen import MOST_ROWS
 from results.report.page import Callout, Chapter, Code, Part, Table, Text, left_out, plot, table_of
 from results.report.tones import TONES, Tone
 from results.rows.layout import SPACE_FILE

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from results.report import cost_chapters as costs
 from results.report import findings
-from results.report.answer import answer
+from results.report.first_screen import answer
 from results.report.page import Page, page_html
 from results.verdicts.sweep_results import SweepResults
 from trainer.spec.record import now
