@@ -11,16 +11,19 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from orchestrator.analysis.sweep_table import rows_of, table_of
 from orchestrator.output import say
 from orchestrator.space.configuration import label
 from orchestrator.sweep.sweep import Sweep
 from results.rows.layout import RAY_LOG
 from results.rows.row import row_of
+from trainer.program.stage import LOG
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.load import spelled
 from trainer.spec.recipe_text import differing_recipes
-from trainer.spec.record import Record, split_run_id
-from trainer.spec.stage_table import CURVE_FILE
+from trainer.spec.record import Record, run_id_of, split_run_id
+from trainer.spec.runnable import is_program
+from trainer.spec.stage_table import CURVE_FILE, curve_stage
 from trainer.spec.units import human_seconds, human_time
 from trainer.store.shared import stage_store
 
@@ -43,6 +46,13 @@ def find_run(sweep: Sweep, asked: str) -> Record:
     raise UserError(f"sweep '{sweep.name}' has no finished run '{asked}'{did_you_mean(asked, records)}; {known}")
 
 
+def best_run_of_program(sweep: Sweep) -> str:
+    """The first run of the best ranked configuration, the baseline's included; of a sweep without any its first."""
+    ranked = table_of(sweep, rows_of(sweep))
+    config = sweep.asked()[0].id if ranked.empty else str(ranked.iloc[0]["config"])
+    return run_id_of(config, sweep.space.seeds[0])
+
+
 def run_row(sweep: Sweep, record: Record) -> dict[str, Any]:
     """The run's row, for programs."""
     return row_of(record.model_dump(mode="json"), sweep.name, sweep.space.swept_keys)
@@ -60,13 +70,16 @@ def print_run(sweep: Sweep, record: Record, console: Console) -> None:
         say(console, words)
     baseline = sweep.space.recipe(sweep.asked()[0].values).model_dump(mode="json")
     changes = differing_recipes(record.recipe, baseline)
-    console.print("recipe: the baseline's" + (", but" if changes else ""))
+    what = "knobs" if sweep.space.program else "recipe"
+    console.print(f"{what}: the baseline's" + (", but" if changes else ""))
     for key, (mine, theirs) in changes.items():
         say(console, f"{key} = {spelled(mine)}  (baseline: {spelled(theirs)})")
     console.print("stages:")
     for stage, made in record.stages.items():
         how = "computed" if stage in record.stages_run else "from the store"
         console.print(f"  {stage:<11} {human_seconds(made.seconds):>8}  {how:<15} {made.fingerprint}", soft_wrap=True)
+        if sweep.space.program:
+            console.print(f"    log: {stage_store(sweep.store).folder(stage, made.fingerprint) / LOG}", soft_wrap=True)
     for line in _curve_lines(sweep, record):
         console.print(line)
     if record.error:
@@ -78,18 +91,21 @@ def print_run(sweep: Sweep, record: Record, console: Console) -> None:
 
 
 def _scores(record: Record) -> Iterator[str]:
-    names = (("val_bpb", "bits per byte"), ("val_loss", "nats per token"))
-    for name, unit in names:
+    names = {"val_bpb": "bits per byte", "val_loss": "nats per token"}
+    if is_program(record.recipe):
+        names = dict.fromkeys([record.recipe["headline"]], "") | names
+    for name, unit in names.items():
         if isinstance(value := record.metric(record.headline, name), float):
-            yield f"{name} {value:.6f} {unit}"
+            yield f"{name} {value:.6f} {unit}".rstrip()
     if isinstance(model_bytes := record.metric("export", "model_bytes"), int):
         yield f"model_bytes {model_bytes:,}"
 
 
 def _curve_lines(sweep: Sweep, record: Record) -> list[str]:
     """The training loss as a row of bars, with its ends."""
-    train = record.stages.get("train")
-    content = stage_store(sweep.store).read_file("train", train.fingerprint, CURVE_FILE) if train else None
+    stage = curve_stage(sweep.space.base)
+    train = record.stages.get(stage)
+    content = stage_store(sweep.store).read_file(stage, train.fingerprint, CURVE_FILE) if train else None
     if content is None:
         return []
     losses = [float(line["train_loss"]) for line in csv.DictReader(io.StringIO(content.decode()))]

@@ -43,11 +43,12 @@ def show(
 ) -> None:
     """One run: its status and scores, its recipe against the baseline's, its stages, its curve, its error."""
     from orchestrator.analysis.best import best_of
-    from orchestrator.analysis.one_run import find_run, print_run, run_row
+    from orchestrator.analysis.one_run import best_run_of_program, find_run, print_run, run_row
     from orchestrator.sweep.sweep import find_sweep
 
     sweep = find_sweep(store, name)
-    record = find_run(sweep, run or best_of(sweep).run_id)
+    usual = best_run_of_program(sweep) if sweep.space.program else run or best_of(sweep).run_id
+    record = find_run(sweep, run or usual)
     if format == "json":
         print_rows([run_row(sweep, record)])
     else:

@@ -31,7 +31,7 @@ stages:
   - {name: train, reads: [MATRIX_LR], leaves: final_model.int8.ptz}
   - {name: evaluate, reads: [EVAL_TEMPERATURE, EVAL_SHARPNESS], env: {LOAD: 1}}
 set: {MATRIX_LR: 0.5}
-parameters: {EVAL_TEMPERATURE: {values: [0.9, 1.0, 1.5]}, EVAL_SHARPNESS: {values: [1, 2]}}
+parameters: {EVAL_TEMPERATURE: {values: [0.9, 1.1, 1.5]}, EVAL_SHARPNESS: {values: [1, 2]}}
 """
 )
 VALUES = "parameters: {MATRIX_LR: {values: [0.1, 0.5]}, MOMENTUM: {values: [0.0, 0.9]}}\n"

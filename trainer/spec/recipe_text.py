@@ -8,6 +8,7 @@ from typing import Any
 from trainer.spec.field_index import FIELDS, flat, value_at
 from trainer.spec.load import override_text
 from trainer.spec.recipe import Recipe
+from trainer.spec.runnable import is_program
 
 
 def recipe_text(recipe: Recipe, description: str, source: str, compared: Recipe | None = None) -> str:
@@ -27,9 +28,10 @@ def difference(recipe: Recipe, compared: Recipe) -> dict[str, tuple[Any, Any]]:
 
 
 def differing_recipes(recipe: Mapping[str, Any], compared: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The same of recipes as records hold them; a key that one of them lacks is left out."""
+    """The same of recipes as records hold them; a key that one of them lacks is left out. Of programs their knobs."""
     found = {}
-    for key in FIELDS:
+    of_program = is_program(recipe) and is_program(compared)
+    for key in dict.fromkeys([*recipe["values"], *compared["values"]]) if of_program else FIELDS:
         try:
             mine, theirs = value_at(recipe, key), value_at(compared, key)
         except (KeyError, TypeError):

@@ -133,6 +133,16 @@ def test_a_sweep_goes_on_with_the_code_it_began_with(place, tmp_path):
     assert after["reward"].fillna(0).tolist() == before["reward"].fillna(0).tolist()
 
 
+def test_show_has_the_knobs_the_score_the_curve_and_the_log_of_the_best_run(place):
+    status, said = command("show", "warmth", "--store", str(place / "runs"))
+    assert status == 0, said
+    assert re.search(r"WARMTH = 2 +\(baseline: null\)", said)
+    assert "reward 11." in said
+    assert "training loss" in said
+    log = re.findall(r"log: (\S+)", said)[-1]
+    assert '"reward"' in Path(log).read_text()
+
+
 def test_plan_says_what_is_shared_and_what_is_not_known(place):
     _, said = command("plan", str(place / "warmth.yaml"), "--store", str(place / "elsewhere"))
     assert re.search(r"train +12 +3 ", said)
