@@ -19,6 +19,7 @@ from rich.text import Text
 
 from trainer.data_cli import data_app
 from trainer.spec.certain_failures import refuse_certain_failure
+from trainer.spec.checked_json import without_checksum
 from trainer.spec.console import PlainConsole
 from trainer.spec.environment import num_gpus
 from trainer.spec.errors import Interrupted, RecipeError, UserError, did_you_mean
@@ -111,7 +112,7 @@ def _check_name(name: str, path: Path, recipe: Recipe) -> None:
     if not path.exists():
         return
     try:
-        record = Record.model_validate_json(path.read_bytes())
+        record = Record.model_validate_json(without_checksum(path.read_bytes())[0])
         same = configuration_id(Recipe.model_validate(dict(record.recipe))) == configuration_id(recipe)
     except ValueError:
         return  # unreadable, or of an older version: it is replaced

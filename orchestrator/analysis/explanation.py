@@ -76,7 +76,7 @@ def cost_table(sweep: Sweep) -> Table | str:
     lines = _cost_lines(sweep)
     for line in lines:
         table.add_row(*line)
-    return table if lines else "no plan was kept when this sweep began"
+    return table if lines else "no plan is kept of this sweep"
 
 
 def cost_line(sweep: Sweep) -> str:

@@ -18,6 +18,7 @@ from orchestrator.search.pruner import rung_lines
 from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import label
 from orchestrator.space.search_space import SearchSpace
+from orchestrator.sweep.damage import space_text
 from orchestrator.sweep.imported import find_import
 from orchestrator.sweep.live import driven_s
 from orchestrator.sweep.notes import data_words, preflight_words, read_plan
@@ -74,7 +75,7 @@ def load_results(sweep: Sweep) -> SweepResults:
         curve_stage=trained,
         curve_of=partial(stage_store(sweep.store).read_file, trained, name=CURVE_FILE),
         commands=_commands(sweep),
-        space_text=(sweep.folder / SPACE_FILE).read_text(encoding="utf-8"),
+        space_text=space_text(sweep),
     )
     return _with_answer(sweep, results.with_example(_example(sweep, results)))
 

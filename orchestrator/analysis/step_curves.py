@@ -19,6 +19,7 @@ from orchestrator.sweep.sweep import Sweep
 from results.rows.tables import is_finished, per_run
 from trainer.spec.errors import UserError
 from trainer.spec.field_index import flat
+from trainer.spec.recipe import Recipe
 
 STEPS = "budget.train_steps"
 SCORE = "val_loss"
@@ -52,6 +53,8 @@ def curves_of_sweep(sweep: Sweep) -> StepCurves:
     groups: dict[str, dict[int, Configuration]] = {}
     for item in sweep.asked():
         recipe = sweep.space.recipe(item.values, sweep.space.seeds[0])
+        if not isinstance(recipe, Recipe):  # a program's knobs mean what its script says
+            continue
         steps, rest = recipe.budget.train_steps, flat(recipe) | {STEPS: None}
         if item.rung == 1 and steps is not None:
             groups.setdefault(repr(rest), {}).setdefault(steps, item)

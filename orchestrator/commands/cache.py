@@ -13,12 +13,15 @@ import typer
 
 from orchestrator.commands.options import Store, TextOrJson
 from orchestrator.output import console_for, print_rows
+from results.rows.layout import JOURNAL, sweep_folder
 from trainer.spec.errors import StoreError
 from trainer.spec.exit_status import EXIT_FAILED
+from trainer.spec.printable import printable
 from trainer.spec.units import human_bytes, human_seconds, human_time
 from trainer.store.mirror import USUAL_STORE, store_name
 
 if TYPE_CHECKING:
+    from orchestrator.sweep.damage import Fault
     from trainer.store.local import StageStore
 
 DAY_S = 86_400.0
@@ -99,13 +102,50 @@ def cache_list(store: Store = USUAL_STORE, format: TextOrJson = "text") -> None:
 
 @cache.command("verify", epilog="Example: orchestrator cache verify")
 def cache_verify(store: Store = USUAL_STORE, format: TextOrJson = "text") -> None:
-    """Compare every file with its checksum; exit status 1 if anything is damaged. Damaged stages are computed anew."""
+    """Compare every file of stages and sweeps with its checksum, and records with their stages; exit status 1 if any is
+    damaged. Damaged stages are computed anew; `resume` makes records anew from their stages."""
 
     checked = entries(_opened(store), verify=True)
-    damaged = [entry for entry in checked if entry.damage]
-    _print_entries(damaged, store, format, nothing=f"all {len(checked)} stages are whole")
+    in_sweeps, plain = _verified_sweeps(store)
+    damaged = [*(entry for entry in checked if entry.damage), *in_sweeps]
+    _print_entries(damaged, store, format, nothing=f"all {len(checked)} stages and the files of all sweeps are whole")
+    if plain and format == "text":
+        print(
+            f"{len(plain)} files of sweeps have no checksum (written by an earlier version): {printable(plain[0])}, ..."
+        )
     if damaged:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _verified_sweeps(store: Path) -> tuple[list[Entry], list[str]]:
+    """Damaged files of the store's sweeps and its seed ledger, and files without a checksum."""
+    from orchestrator.sweep.damage import Fault, file_faults, record_faults, without_checksums
+    from orchestrator.sweep.sweep import find_sweep, sweep_names
+    from results.verdicts.seed_ledger import FILE, Ledger
+
+    faults: list[Fault] = []
+    plain: list[Path] = []
+    for name in sweep_names(store):
+        folder = sweep_folder(store, name)
+        try:
+            sweep = find_sweep(store, name)
+        except (StoreError, OSError) as fault:
+            faults.append(Fault(folder / JOURNAL, str(fault).removeprefix(f"{folder / JOURNAL}:")))
+            continue
+        faults += [*file_faults(sweep), *record_faults(sweep, _opened(store))]
+        plain += without_checksums(sweep)
+    try:
+        Ledger(store).entries()
+    except StoreError as fault:
+        faults.append(Fault(store / FILE, str(fault).removeprefix(f"{store / FILE}:")))
+    return [_entry_of(fault, store) for fault in faults], [path.relative_to(store).as_posix() for path in plain]
+
+
+def _entry_of(fault: Fault, store: Path) -> Entry:
+    known = fault.path.stat() if fault.path.exists() else None
+    name = fault.path.relative_to(store).as_posix()
+    size, used_at_s = (known.st_size, known.st_mtime) if known else (0, 0.0)
+    return Entry("sweep", name, "finished", size, used_at_s, None, fault.reason.strip())
 
 
 @cache.command("prune", epilog="Example: orchestrator cache prune --unused-days 30 --dry-run")

@@ -145,11 +145,14 @@ def report(
 ) -> None:
     """One self-contained HTML page: verdict, ranking, figures, budget, failures, how to reproduce."""
     from orchestrator.analysis.load_results import results_of
+    from orchestrator.analysis.sweep_table import demand_readable
     from results.report.report import write_report
     from results.rows.layout import REPORT_PAGE, sweep_folder
 
-    page = write_report(results_of(store, name), out or sweep_folder(store, name) / REPORT_PAGE)
+    results = results_of(store, name)
+    page = write_report(results, out or sweep_folder(store, name) / REPORT_PAGE)
     if format == "json":
         print_rows([{"sweep": name, "report": str(page)}])
     else:
         print(printable(str(page)))
+    demand_readable(results.frame)

@@ -285,12 +285,14 @@ def run_sweep(
     from orchestrator.plan.estimate import plan_here
     from orchestrator.plan.table import plan_rows
     from orchestrator.run.driver import drive
+    from orchestrator.sweep.damage import set_aside_faults
     from orchestrator.sweep.discard import discarded_unless_begun
     from orchestrator.sweep.notes import keep_plan
     from orchestrator.sweep.open_queue import queue_of
     from orchestrator.sweep.same_text import refuse_other_text
     from orchestrator.sweep.seed_blocks import BlocksChoice, blocks_line
     from orchestrator.sweep.warm_start import precedent_lines
+    from trainer.store.shared import stage_store
 
     if sweep.note:
         console.print(sweep.note, soft_wrap=True)
@@ -303,6 +305,8 @@ def run_sweep(
             )
         options = replace(options, slots=1)
     with sweep.lock():
+        for line in set_aside_faults(sweep, stage_store(sweep.store)):
+            console.print(line, style="yellow", soft_wrap=True)
         if retry_failed:
             console.print(f"{sweep.set_aside_failed()} failed runs are run again")
         refuse_other_text(sweep)

@@ -8,7 +8,6 @@ in the store for that recipe and this code. What a check looks at: `trainer.live
 
 from __future__ import annotations
 
-import json
 import subprocess
 import tempfile
 from pathlib import Path
@@ -20,8 +19,8 @@ from orchestrator.run.data_preflight import check_data_of
 from orchestrator.run.trainer_process import run_trainer
 from orchestrator.space.configuration import Configuration, baseline_of, identify, label
 from orchestrator.space.search_space import SearchSpace
+from orchestrator.sweep.notes import keep_preflight
 from orchestrator.sweep.sweep import Sweep
-from results.rows.layout import PREFLIGHT_FILE
 from trainer.program.code_store import keep_code
 from trainer.spec.environment import PACKAGE, code_digest, versions
 from trainer.spec.errors import UserError
@@ -62,7 +61,7 @@ def preflight(sweep: Sweep, store: Path, console: Console, skip: bool = False) -
     else:
         for configuration in representatives(sweep.space):
             _check(sweep, configuration, store / "checks", console)
-    (sweep.folder / PREFLIGHT_FILE).write_text(json.dumps({"skipped": skip, "data": data_lines}), encoding="utf-8")
+    keep_preflight(sweep.folder, {"skipped": skip, "data": data_lines})
 
 
 def representatives(space: SearchSpace) -> list[Configuration]:

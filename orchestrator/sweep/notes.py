@@ -9,21 +9,42 @@ from typing import Any
 
 from orchestrator.sweep.sweep import Sweep
 from results.rows.layout import PLAN_FILE, PREFLIGHT_FILE
+from trainer.spec.checked_json import ChecksumDiffers, with_checksum, without_checksum
+from trainer.spec.errors import StoreError
 from trainer.store.atomic_write import write_once
 
 
 def keep_plan(sweep_folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Keeps the plan made before the first run; a later plan of the same sweep is not written."""
-    write_once(sweep_folder / PLAN_FILE, json.dumps(rows, indent=1).encode())
+    write_once(sweep_folder / PLAN_FILE, with_checksum(json.dumps({"rows": rows}, indent=1).encode()))
 
 
 def read_plan(sweep_folder: Path) -> list[dict[str, Any]] | None:
-    """The rows of the plan that was kept, or None when there is none, or none that can be read."""
-    try:
-        rows: list[dict[str, Any]] = json.loads((sweep_folder / PLAN_FILE).read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
+    """The rows of the plan that was kept, or None when there is none. Raises StoreError for one that was changed."""
+    path, remedy = sweep_folder / PLAN_FILE, "delete it: planned costs are then left out"
+    plan = _checked(path, remedy)
+    rows = plan.get("rows") if isinstance(plan, dict) else plan  # 0.1.0 wrote the rows alone
+    if plan is not None and not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
+        raise StoreError(f"{path}: is no plan; {remedy}")
     return rows
+
+
+def keep_preflight(sweep_folder: Path, content: Mapping[str, Any]) -> None:
+    """Keeps what the check before the first run found; the newest check stands."""
+    (sweep_folder / PREFLIGHT_FILE).write_bytes(with_checksum(json.dumps(content).encode()))
+
+
+def _checked(path: Path, remedy: str) -> Any:
+    """What a file of JSON holds, or None where there is no file. Raises StoreError for one that was changed."""
+    try:
+        return json.loads(without_checksum(path.read_bytes())[0])
+    except FileNotFoundError:
+        return None
+    except OSError as fault:
+        raise StoreError(f"{path}: cannot be read ({fault.strerror})") from None
+    except (ValueError, RecursionError) as fault:
+        reason = fault if isinstance(fault, ChecksumDiffers) else "holds something else than what was written"
+        raise StoreError(f"{path}: {reason}; {remedy}") from None
 
 
 def preflight_words(sweep: Sweep) -> str:
@@ -41,8 +62,8 @@ def data_words(sweep: Sweep) -> str:
 
 
 def _preflight(sweep: Sweep) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads((sweep.folder / PREFLIGHT_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return content
+    path, remedy = sweep.folder / PREFLIGHT_FILE, "delete it: the report then leaves out what was checked"
+    content = _checked(path, remedy)
+    if content is not None and not (isinstance(content, dict) and "skipped" in content):
+        raise StoreError(f"{path}: is no result of a check; {remedy}")
+    return content or {}

@@ -18,9 +18,11 @@ from typing import Any
 from orchestrator.sweep.machine_check import Decision, MachineNotes, SetAside, decide
 from orchestrator.sweep.sharing import set_aside
 from orchestrator.sweep.sweep import Sweep
+from orchestrator.sweep.sweep_files import append_line
 from results.rows.layout import DRIFTED, DRIFTED_SHORT, MACHINES, set_aside_file
 from results.rows.machines import events_of, quarantined_by
 from trainer.data.corpus import shard_facts
+from trainer.spec.checked_json import with_checksum, without_checksum
 from trainer.spec.environment import machine_facts
 from trainer.spec.errors import DataError, UserError, did_you_mean
 from trainer.spec.recipe import Recipe
@@ -88,7 +90,7 @@ class Quarantine:
         if aside_path is None:
             aside_path = folder / set_aside_file(item.run_id)
             aside = record.model_copy(update={"status": "drifted", "error": item.why})
-            write_synced(aside_path, aside.model_dump_json(indent=1).encode())
+            write_synced(aside_path, with_checksum(aside.model_dump_json(indent=1).encode()))
         path.unlink(missing_ok=True)
         set_aside(path, aside_path)
 
@@ -113,11 +115,10 @@ def trust_machine(sweep: Sweep, machine: str) -> None:
 
 def _note(sweep: Sweep, event: Mapping[str, object]) -> dict[str, Any]:
     """Appends to the sweep's notes, and returns the note as it will be read."""
-    line = json.dumps({**event, "at": now()})
-    with (sweep.folder / MACHINES).open("a", encoding="utf-8") as file:
-        file.write(f"{line}\n")
-    publish_file(sweep.folder / MACHINES)
-    return json.loads(line)
+    path, plain = sweep.folder / MACHINES, {**event, "at": now()}
+    append_line(path, plain)
+    publish_file(path)
+    return json.loads(json.dumps(plain))
 
 
 def _kept_aside(folder: Path, record: Record) -> Path | None:
@@ -125,6 +126,7 @@ def _kept_aside(folder: Path, record: Record) -> Path | None:
     same = {"status": record.status, "error": record.error}
     for path in folder.glob(f"{record.run_id}-*.json"):
         with contextlib.suppress(ValueError):
-            if Record.model_validate_json(path.read_bytes()).model_copy(update=same) == record:
+            body, _ = without_checksum(path.read_bytes())
+            if Record.model_validate_json(body).model_copy(update=same) == record:
                 return path
     return None

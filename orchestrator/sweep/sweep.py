@@ -11,6 +11,7 @@ The journal is only ever appended to, by one driver at a time; any process may r
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import itertools
 import json
@@ -31,7 +32,7 @@ from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import Configuration, Outcome, Precedent
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.sharing import driven_elsewhere, driving, fetch_sweeps, journal_stands, set_aside
-from orchestrator.sweep.sweep_files import ReadWhenNeeded, cut_torn_line, journal_entries, read_record
+from orchestrator.sweep.sweep_files import ReadWhenNeeded, append_line, cut_torn_line, journal_entries, read_record
 from results.rows.layout import (
     DRIVER_LOCK,
     DRIVER_PID,
@@ -50,11 +51,12 @@ from results.rows.layout import (
 from results.stats.many_against_one import Correction
 from results.verdicts.seed_ledger import Ledger, Purpose
 from results.verdicts.terms import Blocks
+from trainer.spec.checked_json import with_checksum
 from trainer.spec.environment import commit
 from trainer.spec.errors import StoreError, did_you_mean
 from trainer.spec.record import NAME_PATTERN, Record, now
 from trainer.store import locks
-from trainer.store.atomic_write import write_once
+from trainer.store.atomic_write import write_once, write_synced
 from trainer.store.mirror import fetch_file, publish_file, store_name, store_option
 
 LOCK_TIMEOUT_S = 0.5
@@ -87,6 +89,8 @@ class Sweep:
     """How p-values may be corrected, see `Terms`; in 0.1.0 always by Holm."""
     tested_space: str = ""
     """Digest of what is tested, by which attempts are counted; of a confirmation that of its source."""
+    space_sha256: str = ""
+    """Checksum of the search space file; empty where an earlier version made the sweep."""
     note: str = ""
     """Message for the user on how this sweep was found or created; empty when there is none."""
 
@@ -158,11 +162,7 @@ class Sweep:
 
     def append(self, configuration: Configuration) -> None:
         """Writes one more configuration to the journal, synced to disk. Only under the `lock`."""
-        line = json.dumps(asdict(configuration)) + "\n"
-        with (self.folder / JOURNAL).open("ab") as file:
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.folder / JOURNAL, asdict(configuration))
         publish_file(self.folder / JOURNAL)
         self.declare(configuration)
 
@@ -276,6 +276,8 @@ def find_sweep(store: Path, name: str) -> Sweep:
         raise StoreError(
             f"sweep '{name}' was imported and is only read: table, compare, report, plan, reproduce, first-step"
         )
+    if name not in known and (folder := sweep_folder(store, name)).is_dir():
+        raise StoreError(f"{folder / JOURNAL}: is missing; restore it from a copy, or move the folder away")
     if name not in known:
         start = f"there is none yet; start one: orchestrator sweep FILE{store_option(store)}"
         known = sorted([*known, *import_names(store)])
@@ -303,6 +305,13 @@ def _names(store: Path) -> list[str]:
     return sorted(path.parent.name for path in (store / SWEEPS).glob(f"*/{JOURNAL}"))
 
 
+def sweep_names(store: Path) -> list[str]:
+    """Folders of sweeps, whether or not they can be read; imports apart."""
+    fetch_sweeps(store)
+    folders = (path.name for path in (store / SWEEPS).glob("*/") if re.fullmatch(NAME_PATTERN, path.name))
+    return sorted(name for name in folders if not is_import(store, name))
+
+
 def _names_from(wanted: str) -> Iterator[str]:
     return (wanted if number == 1 else f"{wanted}-{number}" for number in itertools.count(1))
 
@@ -319,7 +328,9 @@ def _create(
     """Writes the journal unless the folder has one. Returns whether this call created the sweep."""
     if (folder / JOURNAL).exists():
         return False
+    text = _as_yaml(space)
     header = {
+        "space_sha256": hashlib.sha256(text).hexdigest(),
         DIGEST_KEY: space.identity_digest(),
         "sweep_seed": sweep_seed,
         "lag": lag,
@@ -331,8 +342,11 @@ def _create(
         **_blocks_of(folder.parents[1], space),
         "space": space.model_dump(mode="json"),
     }
-    write_once(folder / SPACE_FILE, _as_yaml(space))
-    return write_once(folder / JOURNAL, (json.dumps(header) + "\n").encode()) and journal_stands(folder / JOURNAL)
+    if not write_once(folder / SPACE_FILE, text):  # left by a creator that died before it wrote its journal
+        write_synced(folder / SPACE_FILE, text)
+    return write_once(folder / JOURNAL, with_checksum(json.dumps(header).encode()) + b"\n") and journal_stands(
+        folder / JOURNAL
+    )
 
 
 def _blocks_of(store: Path, space: SearchSpace) -> dict[str, str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from results.rows.lines import LONGEST_LINE_BYTES, checked_lines
+from trainer.spec.checked_json import ChecksumDiffers, with_checksum, without_checksum
 from trainer.spec.errors import StoreError
 from trainer.spec.record import Record
 
@@ -33,12 +36,21 @@ class ReadWhenNeeded(Mapping[str, Record]):
 
 
 def journal_entries(path: Path) -> list[dict[str, Any]]:
-    """The journal's complete lines; an incomplete last line is ignored."""
-    *whole, _torn = path.read_bytes().split(b"\n")
-    try:
-        return [json.loads(line) for line in whole]
-    except ValueError:
-        raise StoreError(f"{path}: is damaged; move the sweep's folder away to start anew") from None
+    """The journal's complete lines; an incomplete last one is ignored. Raises StoreError where one was changed."""
+    return list(checked_lines(path, "restore it from a copy, or move the sweep's folder away to start anew"))
+
+
+def append_line(path: Path, entry: Mapping[str, Any]) -> None:
+    """One line more, with its checksum, synced to disk. An incomplete last line, of a killed writer, makes way."""
+    with path.open("a+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - LONGEST_LINE_BYTES))
+        complete, _, torn = file.read().rpartition(b"\n")
+        file.truncate(end - len(torn))
+        previous = complete.rpartition(b"\n")[2]
+        file.write(with_checksum(json.dumps(entry).encode(), previous) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def cut_torn_line(path: Path) -> None:
@@ -49,8 +61,17 @@ def cut_torn_line(path: Path) -> None:
 
 
 def read_record(path: Path) -> Record:
-    """The record in a file. Raises StoreError for a file that holds none."""
+    """The record in a file. Raises StoreError for a file that holds none, or that of another run."""
+    redo = "resume the sweep to have it made again from its stages"
     try:
-        return Record.model_validate_json(path.read_bytes())
+        body, _ = without_checksum(path.read_bytes())
+        record = Record.model_validate_json(body)
+    except OSError as fault:
+        raise StoreError(f"{path}: cannot be read ({fault.strerror})") from None
+    except ChecksumDiffers as fault:
+        raise StoreError(f"{path}: {fault}; {redo}") from None
     except ValueError:
-        raise StoreError(f"{path}: is no record of this version; delete it to have the run done again") from None
+        raise StoreError(f"{path}: is no record of this version; {redo}") from None
+    if record.run_id != path.stem:
+        raise StoreError(f"{path}: holds the record of run {record.run_id}; {redo}")
+    return record

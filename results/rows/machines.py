@@ -6,7 +6,6 @@ Reads the records and the sweep's file of machine events. `orchestrator/sweep/qu
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import median
@@ -16,17 +15,25 @@ import pandas as pd
 from pydantic_core import from_json
 
 from results.rows.layout import DRIFTED, DRIFTED_SHORT, MACHINES, RUNS, SHORT
+from results.rows.lines import checked_lines
+from trainer.spec.checked_json import without_checksum
+from trainer.spec.errors import StoreError
 
 RECORDS = (RUNS, SHORT, DRIFTED, DRIFTED_SHORT)
 COLUMNS = ("machine", "hardware", "runs", "set_aside", "tokens_per_s", "differs", "quarantined")
 
 
 def events_of(sweep_folder: Path) -> Iterator[dict[str, Any]]:
-    """Events of the sweep's machines in order; an incomplete line, left by a kill, is skipped."""
+    """Events of the sweep's machines in order; an incomplete last line, left by a kill, is skipped.
+
+    Raises StoreError for a file that was changed: a wrong digit there quarantines a machine.
+    """
     path = sweep_folder / MACHINES
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        with contextlib.suppress(ValueError):
-            yield json.loads(line)
+    remedy = "restore it from a copy, or delete it: then the machine check begins anew"
+    for event in checked_lines(path, remedy) if path.exists() else ():
+        if not isinstance(event.get("event"), str):
+            raise StoreError(f"{path}: holds something else than events of machines; {remedy}")
+        yield event
 
 
 def quarantined_by(events: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -82,8 +89,8 @@ def machine_lines(machines: pd.DataFrame, by_the_clock: bool) -> list[str]:
 
 def _records(folder: Path) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob("*.json")) if folder.exists() else ():
-        with contextlib.suppress(ValueError):
-            yield from_json(path.read_bytes())
+        with contextlib.suppress(ValueError, OSError):  # `read_rows` names it
+            yield from_json(without_checksum(path.read_bytes())[0])
 
 
 def _differences(mine: Mapping[str, str], all_facts: list[Mapping[str, str]]) -> Iterator[str]:

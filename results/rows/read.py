@@ -17,6 +17,7 @@ from pydantic_core import from_json
 from results.rows.columns import COLUMN_TYPES, MEASURED, ColumnType, columns
 from results.rows.layout import DRIFTED, RUNS, SHORT
 from results.rows.row import Row, row_of
+from trainer.spec.checked_json import ChecksumDiffers, without_checksum
 from trainer.spec.errors import StoreError
 from trainer.spec.record import split_run_id
 
@@ -74,10 +75,26 @@ def _gathered(sweep_folder: Path, read: Callable[[Mapping[str, Any]], T], *furth
     for path in [path for folder in (RUNS, *further) for path in _record_files(sweep_folder / folder)]:
         try:
             with open(path, "rb") as file:  # noqa: PTH123  a Path each doubles the time of 10,000 records
-                read_values.append(read(from_json(file.read())))
+                body, _ = without_checksum(file.read())
+            record = from_json(body)
+            _demand_own(path, record["run_id"])
+            read_values.append(read(record))
+        except OSError as fault:
+            unreadable.append(f"{path}: cannot be read ({fault.strerror})")
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            unreadable.append(f"{path}: {type(error).__name__}: {error}")
+            unreadable.append(f"{path}: {_reason(error)}")
     return read_values, unreadable
+
+
+def _demand_own(path: str, run_id: str) -> None:
+    """Raises ValueError for the record of another run; the name of one that was set aside goes on with a time."""
+    name = path[path.rfind("/") + 1 : -len(".json")]
+    if name != run_id and not name.startswith(f"{run_id}-"):
+        raise ChecksumDiffers(f"holds the record of run {run_id}")
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, ChecksumDiffers) else f"{type(error).__name__}: {error}"
 
 
 def _record_files(folder: Path) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainer.data.corpus import text_digests
+from trainer.spec.checked_json import with_checksum
 from trainer.spec.environment import commit, environment, hardware, versions
 from trainer.spec.errors import StoreFull
 from trainer.spec.fingerprint import TextDigests, fingerprints
@@ -118,7 +119,7 @@ def keep_record(request: RunRequest, record: Record) -> bool:
     Raises StoreFull when it cannot be written.
     """
     try:
-        first = write_once(Path(request.record_path), record.model_dump_json(indent=1).encode())
+        first = write_once(Path(request.record_path), with_checksum(record.model_dump_json(indent=1).encode()))
     except OSError as fault:
         raise StoreFull(
             f"{request.record_path}: cannot be written ({fault.strerror}); free space, then go on"

@@ -15,6 +15,7 @@ is killed. Importing this module does not import torch.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import os
 import re
@@ -33,7 +34,7 @@ from trainer.spec.errors import StoreError, StoreFull
 from trainer.spec.record import StageOutcome
 from trainer.store import locks
 from trainer.store.atomic_write import write_synced
-from trainer.store.checksums import compute_checksums, damaged_files, sizes_match, write_checksums
+from trainer.store.checksums import compute_checksums, damaged_files, read_checksums, sizes_match, write_checksums
 
 RESULT = "result.json"
 PROBE_BYTES = 2**20
@@ -97,11 +98,24 @@ class StageStore:
         return outcome
 
     def read_file(self, stage: str, fingerprint: str, name: str) -> bytes | None:
-        """Content of one small file of a finished stage, or None if it is missing. Does not count as a use."""
+        """Content of one small file of a finished stage, or None without such a stage. Does not count as a use.
+
+        Raises StoreError for a file that is not what the stage wrote.
+        """
+        path = self.folder(stage, fingerprint) / name
+        listed = read_checksums(path.parent).get(name)
         try:
-            return (self.folder(stage, fingerprint) / name).read_bytes()
-        except OSError:
-            return None
+            content = path.read_bytes()
+        except FileNotFoundError:
+            content = None
+        except OSError as fault:
+            raise StoreError(f"{path}: cannot be read ({fault.strerror})") from None
+        if listed is not None and (content is None or hashlib.sha256(content).hexdigest() != listed.sha256):
+            raise StoreError(
+                f"{path}: {'is missing' if content is None else 'its content differs from its checksum'}; "
+                "`orchestrator cache prune` removes damaged stages, and `resume` computes them again"
+            )
+        return content
 
     def recent_seconds(self, stage: str, workload: str, newest: int = 50) -> list[float]:
         """Durations of the newest finished stages of this workload, for time estimates."""

@@ -1,0 +1,108 @@
+"""A short campaign; `make corruptions` runs the long one. And which command names and mends a damaged record."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from orchestrator.sweep.damage import record_faults, set_aside_faults
+from orchestrator.sweep.sweep import find_sweep
+from tests.faults.corruptions import KINDS, NAME, SHORT_COMMANDS, call, files_of, finished_store, strike
+from trainer.spec.checked_json import without_checksum
+from trainer.store.local import StageStore
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory) -> Path:
+    return finished_store(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture
+def store(pristine, tmp_path) -> Path:
+    return Path(shutil.copytree(pristine, tmp_path / "store"))
+
+
+def a_record(store: Path) -> Path:
+    return min((store / "sweeps" / NAME / "runs").glob("*.json"))
+
+
+def test_one_file_of_each_kind_corrupted_in_each_way_changes_nothing_in_silence(pristine, tmp_path):
+    chosen = {("record" if "runs" in file.parts else file.name): file for file in files_of(pristine)}
+    names = ("record", "journal.jsonl", "machines.jsonl", "seed_ledger.jsonl", "seed_ledger.head", "result.json")
+    cases = [(chosen[name], kind) for name in names for kind in KINDS]
+    counts, complaints = strike(pristine, tmp_path / "work", SHORT_COMMANDS[:1], iter(cases), seed=2)
+    assert complaints == []
+    assert counts.total() == len(cases)
+
+
+def test_a_changed_digit_of_a_record_is_noticed_by_table_compare_and_verify(store):
+    path = a_record(store)
+    path.write_text(path.read_text().replace('"val_bpb": 2.01', '"val_bpb": 1.01'))
+    for words in (("table", NAME), ("compare", NAME)):
+        outcome = call(store, *words)
+        assert outcome.status == 2
+        assert f"{path}: its content differs from its checksum" in outcome.message
+    verified = call(store, "cache", "verify")
+    assert (verified.status, path.name in verified.out) == (1, True)
+
+
+def test_a_record_without_a_checksum_is_accepted_and_held_against_its_stages(store):
+    path = a_record(store)
+    body, _ = without_checksum(path.read_bytes())
+    path.write_bytes(body)
+    assert call(store, "table", NAME).status == 0
+    assert "no checksum (written by an earlier version)" in call(store, "cache", "verify").message.replace("\n", " ")
+    path.write_bytes(body.replace(b'"val_bpb": 2.01', b'"val_bpb": 1.01'))
+    (fault,) = record_faults(find_sweep(store, NAME), StageStore(store))
+    assert fault.path == path
+    assert "differs from the result of its stage evaluate" in fault.reason
+    assert "in val_bpb" in fault.reason
+
+
+def test_resume_sets_a_damaged_record_aside_so_that_it_is_made_again_from_its_stages(store):
+    path, sweep = a_record(store), find_sweep(store, NAME)
+    path.write_bytes(path.read_bytes()[:-100])
+    (line,) = set_aside_faults(sweep, StageStore(store))
+    assert "made again from its stages" in line
+    assert not path.exists()
+    assert path.stem in sorted((sweep.folder / "failed").iterdir())[0].name
+    assert set_aside_faults(sweep, StageStore(store)) == []
+
+
+def test_a_record_that_is_gone_though_its_run_ended_is_named(store):
+    path = a_record(store)
+    path.unlink()
+    outcome = call(store, "table", NAME)
+    assert outcome.status == 2
+    assert f"{path}: is missing, though its run ended" in outcome.message
+
+
+def test_a_line_taken_out_of_the_journal_is_named(store):
+    path = store / "sweeps" / NAME / "journal.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:1] + lines[2:]))
+    assert f"{path}:2:" in call(store, "table", NAME).message
+    path.write_bytes(b"".join(lines[:-1]))
+    assert "of which there are records: lines were removed" in call(store, "table", NAME).message
+
+
+def test_a_changed_digit_of_a_learning_curve_is_not_drawn(store):
+    path = min(store.glob("stages/train/*/curve.csv"))
+    path.write_text(path.read_text().replace("1,5.7", "1,2.7"))
+    outcome = call(store, "report", NAME)
+    assert (outcome.status, f"{path}: its content differs" in outcome.message) == (2, True)
+
+
+def test_a_plan_of_another_kind_of_content_is_named(store):
+    folder = store / "sweeps" / NAME
+    shutil.copyfile(folder / "preflight.json", folder / "plan.json")
+    assert f"{folder / 'plan.json'}: is no plan" in call(store, "compare", NAME, "--explain").message
+
+
+def test_a_file_that_cannot_be_read_is_named_and_is_no_traceback(store):
+    path = a_record(store)
+    path.unlink()
+    path.mkdir()
+    assert f"{path}: cannot be read" in call(store, "table", NAME).message
+    assert json.loads(call(store, "status", NAME, "--format", "json").out)[0]["damage"]
