@@ -91,8 +91,8 @@ class Scorer:
         """Raises BudgetExceeded on every rank once `stop` is true on any."""
         if self.stop is not None and self.ranks.any(self.stop()):
             raise BudgetExceeded(
-                f"evaluation: its time is used up with {self.ledger.num_scored:,} of {self.ledger.num_positions:,} "
-                "positions scored by this rank; raise evaluation.stride_tokens or lower ttt.epochs"
+                f"evaluation: its time is used up before every position was scored, {self.ledger.num_scored:,} of "
+                f"{self.ledger.num_positions:,} by this rank; raise evaluation.stride_tokens or lower ttt.epochs"
             )
 
 

@@ -153,7 +153,7 @@ def test_an_evaluation_over_its_budget_is_cut_short_and_tried_again_only_under_a
     store = fresh_store("slow")
     slow = small(budget__eval_s=1e-9)
     assert re.search(
-        r"its time is used up with 0 of \d+ positions scored.*\(budget.eval_s = 1e-09 s\)",
+        r"its time is used up before every position was scored, 0 of \d+ .*\(budget.eval_s = 1e-09 s\)",
         run(store, slow, "slow").error,
     )
     assert "did not end within" in run(store, slow, "slow-again").error
