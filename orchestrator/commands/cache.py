@@ -13,7 +13,6 @@ import typer
 
 from orchestrator.commands.options import Store, TextOrJson
 from orchestrator.output import console_for, print_rows
-from results.rows.layout import JOURNAL, sweep_folder
 from trainer.spec.errors import StoreError
 from trainer.spec.exit_status import EXIT_FAILED
 from trainer.spec.printable import printable
@@ -121,6 +120,7 @@ def _verified_sweeps(store: Path) -> tuple[list[Entry], list[str]]:
     """Damaged files of the store's sweeps and its seed ledger, and files without a checksum."""
     from orchestrator.sweep.damage import Fault, file_faults, record_faults, without_checksums
     from orchestrator.sweep.sweep import find_sweep, sweep_names
+    from results.rows.layout import JOURNAL, sweep_folder
     from results.verdicts.seed_ledger import FILE, Ledger
 
     faults: list[Fault] = []
