@@ -37,7 +37,8 @@ def keep_preflight(sweep_folder: Path, content: Mapping[str, Any]) -> None:
 def _checked(path: Path, remedy: str) -> Any:
     """What a file of JSON holds, or None where there is no file. Raises StoreError for one that was changed."""
     try:
-        return json.loads(without_checksum(path.read_bytes())[0])
+        content = path.read_bytes()
+        return json.loads(without_checksum(content)[0]) if content else None  # empty: its writer was killed
     except FileNotFoundError:
         return None
     except OSError as fault:

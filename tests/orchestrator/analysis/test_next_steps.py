@@ -130,8 +130,8 @@ def test_a_damaged_record_hides_no_other_sweep(tmp_path, finished):
     reasons = []
     assert {step.sweep for step in next_steps(tmp_path, left_out=reasons.append)} == {"other"}
     assert "sweep 'ttt'" in reasons[0]
-    assert "delete it to have the run done again" in reasons[0]
-    with pytest.raises(StoreError, match="delete it"):
+    assert "resume the sweep to have it made again" in reasons[0]
+    with pytest.raises(StoreError, match="resume the sweep"):
         next_steps(tmp_path, [finished])
 
 

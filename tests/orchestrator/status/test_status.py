@@ -79,7 +79,7 @@ def test_a_damaged_record_is_named_and_the_others_are_counted(sweep):
     path.write_text("{half")
     row = standing(sweep)
     assert (row["state"], row["recorded"], row["runs"]) == ("damaged", 5, 6)
-    assert f"{path}: is no record of this version; delete it" in printed(print_standing, sweep)
+    assert f"{path}: is no record of this version; resume the sweep" in printed(print_standing, sweep)
     path.unlink()
     assert standing(sweep)["state"] == "interrupted"
 
