@@ -21,6 +21,7 @@ from results.submission.manifest import (
 from results.verdicts.policies import POLICIES
 from trainer.spec.errors import UserError
 from trainer.spec.field_index import value_at
+from trainer.spec.record import run_id_of
 from trainer.spec.stage_table import TOKENIZER_FILE
 
 PACKAGES = ("torch", "numpy", "safetensors", "sentencepiece", "protobuf", "zstandard", "brotli")
@@ -68,8 +69,8 @@ def log_head(submission: Submission, seed: str) -> list[str]:
     """The lines before the first step."""
     extra = submission.fairway
     return [
-        f"run {extra.config}-s{seed} of sweep {extra.sweep}, seed {seed}, preset {extra.preset}, {extra.label}, "
-        f"{submission.date}",
+        f"run {run_id_of(extra.config, int(seed))} of sweep {extra.sweep}, seed {seed}, preset {extra.preset}, "
+        f"{extra.label}, {submission.date}",
         f"trainer {extra.commit}, script {extra.script_commit}",
         f"hardware {submission.hardware}",
         f"versions {submission.versions}",

@@ -205,7 +205,7 @@ NEVER = HEAVY - {"pydantic", "numpy", "pandas"}
         ("--help", HEAVY),
         ("sweep --help", HEAVY - {"pydantic"}),  # Typer itself checks arguments by it
         ("list", NEVER),
-        ("table small", NEVER),
+        ("table small", NEVER - {"scipy.special"}),
         ("compare small", NEVER - {"scipy.special"}),
         ("plan {space}", NEVER - {"scipy.special"}),
     ],

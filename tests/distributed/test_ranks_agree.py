@@ -9,6 +9,7 @@ import torch
 import torch.multiprocessing as mp
 
 from trainer.ranks import Ranks
+from trainer.spec.checked_json import without_checksum
 from trainer.spec.load import load_preset
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record
@@ -49,9 +50,13 @@ def record_on(size: int, wanted: Recipe, store: Path, name: str) -> Record:
         go(0, 1, wanted, str(store), name)
     else:
         mp.spawn(go, args=(size, wanted, str(store), name), nprocs=size)
-    record = Record.model_validate_json((store / f"{name}.json").read_bytes())
+    record = read_record(store / f"{name}.json")
     assert record.status == "done", record.error
     return record
+
+
+def read_record(path: Path) -> Record:
+    return Record.model_validate_json(without_checksum(path.read_bytes())[0])
 
 
 def losses(store: Path, record: Record) -> list[float]:
@@ -75,7 +80,7 @@ def store_with(text: Path, target: Path, *stages: str) -> Path:
 
 
 def test_the_same_artifact_scores_equal_on_one_and_two_ranks(text, tmp_path):
-    one = Record.model_validate_json((text / "one.json").read_bytes())
+    one = read_record(text / "one.json")
     store = store_with(text, tmp_path, "train_text", "val_text", "train", "export")
     two = record_on(2, recipe(), store, "two")
     assert two.stages_run == ("evaluate", "adapt")
@@ -85,7 +90,7 @@ def test_the_same_artifact_scores_equal_on_one_and_two_ranks(text, tmp_path):
 
 
 def test_training_on_two_ranks_follows_training_on_one(text, tmp_path):
-    one = Record.model_validate_json((text / "one.json").read_bytes())
+    one = read_record(text / "one.json")
     two = record_on(2, recipe(), store_with(text, tmp_path, "train_text", "val_text"), "two")
     pairs = list(zip(losses(text, one), losses(tmp_path, two), strict=True))
     assert len(pairs) == 10

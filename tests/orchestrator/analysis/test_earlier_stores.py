@@ -35,7 +35,9 @@ def test_the_table_of_a_0_1_0_sweep_is_what_0_1_0_printed(store):
 
 def test_a_0_1_0_sweep_is_complete_and_its_stages_and_ledger_are_whole(store):
     assert "ttt: complete, 21 of 21 runs" in run(store, "status", "ttt")
-    assert "all 3 stages are whole" in run(store, "cache", "verify")
+    verified = run(store, "cache", "verify")
+    assert "all 3 stages and the files of all sweeps are whole" in verified
+    assert "no checksum (written by an earlier version)" in verified
     assert "1337 done" in run(store, "compare", "ttt", "--explain")
 
 

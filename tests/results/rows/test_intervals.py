@@ -1,4 +1,4 @@
-"""Half intervals of means without SciPy are SciPy's."""
+"""Half intervals of means."""
 
 import math
 
