@@ -75,6 +75,7 @@ def kill_once(folder: Path, process: subprocess.Popen, name: str, records: int) 
     process.wait()
 
 
+@pytest.mark.slow
 def test_the_runs_of_a_program_go_through_slots(tmp_path):
     (tmp_path / "modes.yaml").write_text(PRINT)
     status, out = run(tmp_path, "sweep", "modes.yaml", "--slots", "1")
