@@ -30,7 +30,7 @@ from results.stats.sequential import Looks, p_less
 from results.stats.shared_variance import LEAST_POOLED_DF, SharedVariance
 from results.verdicts.compare import compare
 from results.verdicts.published_records import merged_records
-from results.verdicts.terms import Terms
+from results.verdicts.terms import Evidence, Terms
 from tests.results.sweeps import frame, row
 
 pytestmark = pytest.mark.bench
@@ -177,6 +177,15 @@ def test_the_array_version_is_compare():
             assert {verdict.correction for verdict in theirs} == {"dunnett" if dunnett else "holm"}
 
 
+def test_the_array_version_is_compare_where_arms_lack_seeds():
+    scores = 2.0 + 0.01 * lacking_seeds(np.random.default_rng(6), (1, 7, 5))
+    for sweep in scores:
+        cells = [(a, seed, score) for a, arm in enumerate(sweep) for seed, score in enumerate(arm)]
+        rows = [row(f"c{a}", seed, score) for a, seed, score in cells if np.isfinite(score)]
+        theirs = compare(frame(*rows), "c0", Terms(), Evidence(own_seeds=True))  # as for an import
+        assert own(scores).p[0] == pytest.approx([verdict.p for verdict in theirs], rel=1e-6)
+
+
 def equal(shape: tuple[int, int], random: np.random.Generator) -> np.ndarray:
     return np.ones(shape)
 
@@ -283,7 +292,7 @@ def diverging(random: np.random.Generator, shape: tuple[int, int, int]) -> np.nd
 
 
 def lacking_seeds(random: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
-    """Every second candidate lacks its last seed, every third its last two; at least 3 are left."""
+    """Every second candidate lacks its last seed, every third its last two, as in an import; at least 3 are left."""
     scores = random.normal(size=shape)
     scores[:, 2::2, max(3, shape[2] - 1) :] = np.nan
     scores[:, 3::3, max(3, shape[2] - 2) :] = np.nan

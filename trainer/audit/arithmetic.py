@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -22,6 +23,8 @@ from trainer.audit.values import (
 )
 
 LARGEST = 2**63
+REPEATED = (str, bytes, tuple, list)
+"""What a product repeats, so that a small script could fill the memory."""
 
 
 ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -165,11 +168,19 @@ def _weight(side: ast.expr) -> ast.expr | None:
     return None
 
 
+def fills(template: str | bytes) -> bool:
+    """Whether a format may ask for a width of thousands of characters, or take it from a value."""
+    text = template if isinstance(template, str) else template.decode("latin-1")
+    return re.search(r"\d{4}|\*|\{[^}]*\{", text) is not None
+
+
 def _is_small(op: ast.operator, left: Any, right: Any) -> bool:
     if isinstance(op, ast.Pow | ast.LShift):
         return isinstance(right, int | float) and abs(right) <= 64 and isinstance(left, int | float)
-    if isinstance(op, ast.Mult) and isinstance(left, str | tuple | list) | isinstance(right, str | tuple | list):
+    if isinstance(op, ast.Mult) and (isinstance(left, REPEATED) or isinstance(right, REPEATED)):
         return False
+    if isinstance(op, ast.Mod) and isinstance(left, str | bytes):
+        return len(left) < 2000 and not fills(left)
     if isinstance(left, str | bytes | tuple):
         return len(left) < 2000
     return all(not isinstance(side, int) or abs(side) < LARGEST for side in (left, right))

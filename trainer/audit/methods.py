@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
+from trainer.audit.arithmetic import fills
 from trainer.audit.expressions import attribute, item, store
 from trainer.audit.known_calls import (
     COUNTS,
@@ -259,10 +260,11 @@ def _step(machine: Machine, base: Value, arguments: list[Value]) -> Value:
 def _of_text(base: Value, name: str, arguments: list[Value], every: list[Value]) -> Value:
     known = all(value.is_known for value in arguments)
     plain = ("lower", "upper", "strip", "split", "rstrip", "lstrip", "startswith", "endswith", "format", "replace")
-    if known and name in plain and len(base.const) < 2000:
+    short = all(len(value.const) < 2000 for value in (base, *arguments) if isinstance(value.const, str | bytes))
+    if known and name in plain and short and not (name == "format" and fills(base.const)):
         try:
             made = getattr(base.const, name)(*(value.const for value in arguments))
-        except Exception:
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):  # the script's mistake
             return combined(every)
         const = tuple(made) if isinstance(made, list) else made
         return Value(const=const, env=base.env, text=base.text)

@@ -4,6 +4,7 @@ import base64
 import lzma
 import random
 import time
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -122,3 +123,28 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
         audit_file(tmp_path / "bytes.py")
     with pytest.raises(Unreadable, match="cannot be read"):
         audit_file(Path(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = '{:>90000000}'.format(1)",
+        "x = '{:>{}}'.format(1, 90000000)",
+        "x = '%90000000d' % 1",
+        "x = '%*d' % (90000000, 1)",
+        "x = f'{1:>90000000}'",
+        "x = 'a' * 90000000",
+        "x = b'a' * 90000000",
+        "x = [0] * 90000000",
+        "x = 10 ** 10 ** 9",
+        "x = 1 << 10 ** 9",
+        "x = 'a' * 1999\ny = x.replace('a', x)\nz = y.replace('a', x)",
+        "x = list(range(90000000))",
+    ],
+)
+def test_a_constant_that_would_fill_the_memory_is_not_computed(text):
+    tracemalloc.start()
+    audit_text(text, "train_gpt.py")
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 30_000_000
