@@ -1,12 +1,15 @@
 """One thread for torch: the bits of a test do not depend on the machine's cores."""
 
 import gc
+import os
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 
 from tests.s3_server import S3Server
 from trainer.store.bucket import Bucket
@@ -24,6 +27,23 @@ def s3() -> Iterator[S3Server]:
             patch.setenv(name, value)
         yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def text_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that holds the text of `tiny` and one finished run of the small recipe; one for all workers.
+
+    Training its tokenizer takes four seconds, more than most tests that need it.
+    """
+    from tests.trainer.stages.conftest import run, small  # imports the trainer, which most tests do without
+
+    base = tmp_path_factory.getbasetemp()
+    store = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "text_store"
+    with FileLock(f"{store}.lock"):
+        if not (store / "records" / "first.json").exists():
+            record = run(store, small(), "first")
+            assert record.status == "done", record.error
+    return store
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ A record's incumbent is the best legal one that was merged before it, on its own
 
 from __future__ import annotations
 
+import functools
 import re
 from importlib.resources import files
 
@@ -28,6 +29,11 @@ def load_records() -> pd.DataFrame:
     A score after training on validation text that had not been scored yet is marked ILLEGAL there, and a run that its
     record leaves out NOT REPORTED (`reported`).
     """
+    return _table().copy()
+
+
+@functools.cache
+def _table() -> pd.DataFrame:
     with files("results").joinpath("data", "records.csv").open(encoding="utf-8") as file:
         table = pd.read_csv(file, dtype={"pr": "Int64", "seed": "Int64"})
     notes = table["notes"].fillna("")
@@ -65,10 +71,9 @@ def merged_records() -> dict[str, pd.DataFrame]:
 
     What has no pull request (the organisers' baseline) stands before the others of its day.
     """
-    table = load_records()
-    order = _order(table)
+    order = _order()
     merged = order[~order.index.str.startswith(UNMERGED)]
-    runs = dict(tuple(table.groupby("record", sort=False)))
+    runs = dict(tuple(_table().groupby("record", sort=False)))
     return {str(name): _rows(runs[name]) for name in merged.index}
 
 
@@ -77,18 +82,18 @@ def incumbent_of(record: str) -> str | None:
 
     record:  its full name; it need not be merged itself
     """
-    return _best_before(_order(load_records()), record)
+    return _best_before(_order(), record)
 
 
 def incumbents() -> dict[str, str | None]:
     """The incumbent of every merged record, in the order they came."""
-    order = _order(load_records())
+    order = _order()
     return {str(name): _best_before(order, str(name)) for name in order.index if not str(name).startswith(UNMERGED)}
 
 
 def frontier() -> str:
     """The best legal record of the main track."""
-    order = _order(load_records())
+    order = _order()
     return str(order.loc[_may_be_incumbent(order) & (order["track"] == MAIN_TRACK), "mean"].idxmin())
 
 
@@ -103,9 +108,10 @@ def _may_be_incumbent(order: pd.DataFrame) -> pd.Series[bool]:
     return order["legal"] & ~order.index.str.startswith(UNMERGED) & ~(order["bytes"] > MOST_BYTES)
 
 
-def _order(table: pd.DataFrame) -> pd.DataFrame:
+@functools.cache
+def _order() -> pd.DataFrame:
     """One row per record, in the order they came: date (the last of its runs), number, track, mean, legal, bytes."""
-    counted = table.drop_duplicates(["record", "seed"], keep="last").groupby("record", sort=False)
+    counted = _table().drop_duplicates(["record", "seed"], keep="last").groupby("record", sort=False)
     order = counted.agg(
         date=("date", "max"),
         pr=("pr", "first"),

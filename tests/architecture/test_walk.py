@@ -18,7 +18,6 @@ import pytest
 
 from orchestrator.cli import main
 from tests.architecture.test_house import FLOORS, ROOT, modules_imported, rooms_of
-from tests.trainer.stages.conftest import text_store  # noqa: F401 - a fixture
 
 PAGE = ROOT / "docs" / "architecture.md"
 CHAPTER = "### Three values, followed"
@@ -302,7 +301,7 @@ SMALL = ("budget.train_steps=2", "schedule.warmdown_steps=1", "averaging.use=non
 
 
 @pytest.fixture(scope="module")
-def traced(text_store, tmp_path_factory) -> Trace:  # noqa: F811
+def traced(text_store, tmp_path_factory) -> Trace:
     """`orchestrator sweep --inline` of one seed, the baseline and one configuration."""
     folder = tmp_path_factory.mktemp("walk")
     (folder / "runs" / "stages").mkdir(parents=True)

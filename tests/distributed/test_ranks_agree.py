@@ -66,9 +66,9 @@ def losses(store: Path, record: Record) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory) -> Path:
+def text(text_store, tmp_path_factory) -> Path:
     """A store with the text and one run of one rank."""
-    store = tmp_path_factory.mktemp("one")
+    store = store_with(text_store, tmp_path_factory.mktemp("one"), "train_text")
     record_on(1, recipe(), store, "one")
     return store
 
@@ -97,6 +97,7 @@ def test_training_on_two_ranks_follows_training_on_one(text, tmp_path):
     assert max(abs(a - b) for a, b in pairs) < 1e-3
 
 
+@pytest.mark.slow
 def test_with_float32_newton_schulz_a_hundred_steps_agree(text, tmp_path):
     wanted = recipe(budget__train_steps=100, optimizer__muon__ns_dtype="float32", ttt__mode="off")
     stores = [store_with(text, tmp_path / str(size), "train_text", "val_text") for size in (1, 2)]

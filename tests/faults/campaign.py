@@ -74,7 +74,7 @@ PATIENCE_S = 300
 class Campaign:
     """Small sweeps in one folder, all of the same search space."""
 
-    def __init__(self, folder: Path, seed: int):
+    def __init__(self, folder: Path, seed: int, text: Path | None = None):
         self.folder, self.random = folder, random.Random(seed)
         self.done: Counter[str] = Counter()
         self.cut: set[str] = set()
@@ -84,6 +84,8 @@ class Campaign:
         for name in HEAVY:  # before the first fork, so that lives cost their work alone
             importlib.import_module(name)
         read_stdlib()
+        if text:  # a prepared one: folder of the stage train_text
+            shutil.copytree(text, folder / "calm" / "stages" / "train_text")
         assert self.life("calm", "--inline") == 0, self.said("calm")
         self._prepare("warm")
         started_s = time.monotonic()

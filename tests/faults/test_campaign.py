@@ -3,8 +3,8 @@
 from tests.faults.campaign import Campaign
 
 
-def test_no_fault_of_an_inline_sweep_loses_doubles_or_changes_a_row(tmp_path):
-    campaign = Campaign(tmp_path, seed=1)
+def test_no_fault_of_an_inline_sweep_loses_doubles_or_changes_a_row(tmp_path, text_store):
+    campaign = Campaign(tmp_path, seed=1, text=text_store / "stages" / "train_text")
     campaign.inline(faults=2)
     assert campaign.complaints == []
     assert campaign.done.total() == 2

@@ -1,5 +1,6 @@
 """`ray job submit` of a single run against a real head: small upload, the run's own exit status, its record, a stop."""
 
+import contextlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,8 +73,19 @@ class Head:
         done = self.job("submit", *options, "--working-dir", ".", "--", "python", "-m", "trainer", *words)
         return done.returncode, done.stdout + done.stderr
 
+    def jobs(self, path: str = "") -> str:
+        """What the head answers about jobs over HTTP: faster than a `ray` of its own for every look."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/api/jobs/{path}",
+            headers={"Authorization": f"Bearer {self.environment['RAY_AUTH_TOKEN']}"},
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+            return answer.read().decode()
+
     def ready(self) -> bool:
-        return self.job("list").returncode == 0
+        with contextlib.suppress(OSError):
+            return isinstance(json.loads(self.jobs()), list)
+        return False
 
     def end(self) -> None:
         family = [self.process, *psutil.Process(self.process.pid).children(recursive=True)]
@@ -134,7 +147,7 @@ def test_the_exit_status_follows_the_run(head):
 def test_a_stopped_job_leaves_no_process_behind(head):
     head.submit("run", "tiny", *sets(LONG), wait=False, name="long")
     end = time.monotonic() + PATIENCE_S
-    while "train " not in head.job("logs", "long").stdout:
+    while "train " not in head.jobs("long/logs"):
         assert time.monotonic() < end
         time.sleep(0.5)
     assert "stopped" in head.job("stop", "long").stdout.lower()

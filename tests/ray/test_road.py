@@ -98,8 +98,13 @@ def titles(pid: int) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def sweeps(tmp_path_factory) -> Sweeps:
-    return Sweeps(tmp_path_factory.mktemp("road"))
+def sweeps(text_store, tmp_path_factory) -> Sweeps:
+    """Its stores hold the text, which would take longest to prepare."""
+    folder = tmp_path_factory.mktemp("road")
+    for store in ("inline", "ray"):
+        (folder / store / "stages").mkdir(parents=True)
+        (folder / store / "stages" / "train_text").symlink_to(text_store / "stages" / "train_text")
+    return Sweeps(folder)
 
 
 @pytest.fixture(scope="module")
@@ -112,25 +117,27 @@ def undisturbed(sweeps):
 
 @pytest.fixture(scope="module")
 def disturbed(sweeps, undisturbed):
-    """The same sweep on Ray: stopped by Ctrl-C, resumed, killed, resumed."""
+    """The same sweep: killed inline, resumed on Ray, stopped there by Ctrl-C, resumed on Ray to its end."""
     records = sweeps.folder / "ray" / "sweeps" / "road" / "runs"
-    first = sweeps.start(*sweeps.sweep("ray"))
-    wait_for(lambda: list(records.glob("*.json")), first)
-    beyond = listeners_beyond_loopback(first.pid)
-    family = psutil.Process(first.pid).children(recursive=True)
-    first.send_signal(signal.SIGINT)
-    out, _ = first.communicate(timeout=PATIENCE_S)
+    killed = sweeps.start(*sweeps.sweep("ray", "--inline"))
+    wait_for(lambda: list(records.glob("*.json")), killed)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    kept_of_killed = len(list(records.glob("*.json")))
+
+    again = "resume", "road", "--no-check", "--store", "ray", "--slots", "1"  # a second slot takes long to start
+    stopped = sweeps.start(*again)
+    wait_for(lambda: len(list(records.glob("*.json"))) > kept_of_killed, stopped)
+    beyond = listeners_beyond_loopback(stopped.pid)
+    family = psutil.Process(stopped.pid).children(recursive=True)
+    stopped.send_signal(signal.SIGINT)
+    out, _ = stopped.communicate(timeout=PATIENCE_S)
     _, alive = psutil.wait_procs(family, timeout=20)
     kept = len(list(records.glob("*.json")))
 
-    again = "resume", "road", "--no-check", "--store", "ray", "--slots", "1"  # a second slot takes long to start
-    second = sweeps.start(*again)
-    wait_for(lambda: len(list(records.glob("*.json"))) > kept, second)
-    os.kill(second.pid, signal.SIGKILL)
-    second.communicate()
     code, last = sweeps.run(*again)
     assert code == 0, last
-    return {"code": first.returncode, "out": out, "alive": alive, "kept": kept, "beyond": beyond, "last": last}
+    return {"code": stopped.returncode, "out": out, "alive": alive, "kept": kept, "beyond": beyond, "last": last}
 
 
 def test_ctrl_c_keeps_everything_and_prints_the_line_to_resume(disturbed):
@@ -150,6 +157,18 @@ def test_ctrl_c_while_worker_groups_start_ends_soon_and_says_how_to_go_on(sweeps
     assert driver.returncode == 130, out
     assert "orchestrator resume road --store early" in out
     assert psutil.wait_procs(family, timeout=20)[1] == []
+
+
+@pytest.mark.slow
+def test_a_driver_on_ray_killed_at_once_resumes_to_the_undisturbed_table(sweeps, undisturbed):
+    records = sweeps.folder / "killed" / "sweeps" / "road" / "runs"
+    driver = sweeps.start(*sweeps.sweep("killed"))
+    wait_for(lambda: list(records.glob("*.json")), driver)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.communicate()
+    code, out = sweeps.run("resume", "road", "--no-check", "--store", "killed")
+    assert code == 0, out
+    assert differences(undisturbed, sweeps.rows("killed")) == []
 
 
 def test_nothing_listens_beyond_loopback(disturbed):

@@ -11,7 +11,6 @@ import pytest
 
 from orchestrator.cli import main
 from orchestrator.sweep.notes import read_plan
-from tests.trainer.stages.conftest import text_store  # noqa: F401 - a fixture
 from trainer.spec.exit_status import EXIT_INTERRUPTED
 
 SPACE = """
@@ -35,7 +34,7 @@ SETS = [word for key, value in SMALL.items() for word in ("--set", f"{key}={valu
 
 
 @pytest.fixture
-def with_text(tmp_path, text_store):  # noqa: F811
+def with_text(tmp_path, text_store):
     """The text is there already: preparing it is other tests' subject."""
     (tmp_path / "runs" / "stages").mkdir(parents=True)
     for stage in ("train_text", "val_text"):

@@ -12,7 +12,6 @@ from orchestrator.run.preflight import preflight, representatives
 from orchestrator.sweep.notes import preflight_words
 from orchestrator.sweep.sweep import find_sweep, open_sweep
 from tests.orchestrator.spaces import space_of
-from tests.trainer.stages.conftest import text_store  # noqa: F401
 
 SMALL = """
 name: small
@@ -69,7 +68,7 @@ def test_a_passed_check_is_not_asked_again(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def orchestrator(monkeypatch, capsys, tmp_path, text_store):  # noqa: F811
+def orchestrator(monkeypatch, capsys, tmp_path, text_store):
     """Runs a sweep of the small search space, its text prepared; returns (status, stderr)."""
     (tmp_path / "runs" / "stages").mkdir(parents=True)
     for stage in ("train_text", "val_text"):

@@ -1,5 +1,6 @@
 """The communities' own rules on the published records, figure by figure."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,15 @@ import pytest
 from scipy import stats
 
 from results.stats.t_tests import one_sample_t
-from results.verdicts.policies import POLICIES, accept, acceptance_of_record, acceptance_of_records, policy_of
+from results.verdicts.policies import (
+    POLICIES,
+    Acceptance,
+    Policy,
+    accept,
+    acceptance_of_record,
+    acceptance_of_records,
+    policy_of,
+)
 from results.verdicts.published_records import incumbents, load_records, merged_records, record_losses
 from tests.results.sweeps import LN2, TOKENS_PER_BYTE, frame, row
 from trainer.spec.errors import UserError
@@ -17,9 +26,14 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "record_verdicts.csv"
 SECOND_ENTRY = "PR 150 second 10L entry"
 
 
+@functools.cache
+def answers_under(policy: Policy) -> list[Acceptance]:
+    return acceptance_of_records(policy)
+
+
 def verdicts() -> pd.DataFrame:
     """A line per merged record and policy, against its incumbent."""
-    answers = [answer for policy in POLICIES.values() for answer in acceptance_of_records(policy)]
+    answers = [answer for policy in POLICIES.values() for answer in answers_under(policy)]
     return pd.DataFrame(
         {
             "policy": [answer.policy.name for answer in answers],
@@ -41,7 +55,7 @@ def test_the_verdicts_of_all_records_against_their_incumbents_stand():
 
 
 def test_one_record_alone_is_called_unsupported_and_never_gets_a_number():
-    by_name = {answer.candidate: answer for answer in acceptance_of_records(POLICIES["pg-written"])}
+    by_name = {answer.candidate: answer for answer in answers_under(POLICIES["pg-written"])}
     single = [name for name, rows in merged_records().items() if len(rows) == 1 and name in by_name]
     unsupported = [name for name, answer in by_name.items() if answer.answer == "cannot say"]
     assert len(unsupported) == 10
@@ -51,7 +65,7 @@ def test_one_record_alone_is_called_unsupported_and_never_gets_a_number():
 
 
 def test_of_the_sp8192_steps_one_passes_the_written_rule():
-    answers = acceptance_of_records(POLICIES["pg-written"])
+    answers = answers_under(POLICIES["pg-written"])
     first = next(
         i for i, answer in enumerate(answers) if "1412" in str(i) or "SP8192_HessianSDClip" in answer.candidate
     )
@@ -79,7 +93,7 @@ def test_the_best_five_of_seven_seeds_give_0_063_and_all_seven_0_106_and_the_cho
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=lambda policy: policy.name)
 def test_the_overview_and_the_single_answer_agree_on_every_record(policy):
-    for answer in acceptance_of_records(policy):
+    for answer in answers_under(policy):
         assert acceptance_of_record(policy, answer.candidate) == answer
 
 
@@ -139,7 +153,7 @@ def test_track_three_asks_gain_times_root_n(loss, n, answer):
 def test_track_three_does_not_apply_to_runs_that_spread_far_more_than_the_sd_it_assumes():
     """On `tiny`, whose seeds spread with 0.02 nats and more, the bare rule accepts 44 % of equal arms."""
     random, accepted = np.random.default_rng(0), 0
-    for _ in range(300):
+    for _ in range(100):
         arms = [
             frame(*(row(name, i, (3.0 + 0.02 * random.normal()) * TOKENS_PER_BYTE / LN2) for i in range(3)))
             for name in ("ours", "theirs")

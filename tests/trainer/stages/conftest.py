@@ -1,4 +1,4 @@
-"""A small recipe and a store with its text prepared once."""
+"""A small recipe, and stores that hold its text (`text_store` of tests/conftest.py)."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -41,15 +41,6 @@ def fitted(**changes: object) -> Recipe:
 def run(store: Path, recipe: Recipe, name: str = "run", **hooks: object) -> Record:
     request = RunRequest.of(name, "tiny", recipe, store / "records" / f"{name}.json")
     return run_pipeline(request, StageStore(store), **hooks)  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="session")
-def text_store(tmp_path_factory) -> Path:
-    """A store that holds the text of the small recipe and one finished run of it."""
-    folder = tmp_path_factory.mktemp("store")
-    record = run(folder, small(), "first")
-    assert record.status == "done", record.error
-    return folder
 
 
 @pytest.fixture
