@@ -31,6 +31,8 @@ def per_run(frame: pd.DataFrame, seeds: Iterable[int] | None = None) -> pd.DataF
     if seeds is not None:
         frame = frame[frame["seed"].isin(set(seeds))]
     frame = frame.reset_index(drop=True)  # joined tables repeat their index
+    if not frame.duplicated(["config", "seed"]).any():
+        return frame
     finished_first = frame.assign(_later=~is_finished(frame)).sort_values("_later", kind="stable")
     return frame.loc[finished_first.drop_duplicates(["config", "seed"]).index.sort_values()].reset_index(drop=True)
 
