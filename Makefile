@@ -12,8 +12,8 @@ demo: $(VENV)/.installed  ## install, then the main job: a TTT sweep on real tex
 	$(BIN)/orchestrator plan search_spaces/ttt.yaml
 	$(BIN)/orchestrator sweep search_spaces/ttt.yaml
 
-test: $(VENV)/.installed  ## every test this machine can run, in parallel over its cores
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 --no-loadscope-reorder
+test: $(VENV)/.installed  ## every test this machine can run, in parallel, one process more than cores
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --no-loadscope-reorder
 
 test-all: $(VENV)/.installed  ## the slow ones as well: every preset over ranks, slots under fire; one by one, since some measure time; about 15 minutes
 	$(BIN)/python -m pytest -m "slow or not slow"

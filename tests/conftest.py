@@ -78,6 +78,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores: what starts a Ray waits for most of its time."""
+    from orchestrator.run.placement import usable_cpus  # a machine without Ray's packages runs tests/gpu alone
+
+    return usable_cpus() + 1
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A file's tests share its fixtures and stay on one worker, and so do all files whose tests start a Ray.
 
