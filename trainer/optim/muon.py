@@ -36,18 +36,21 @@ def newton_schulz(
 ) -> Tensor:
     """Moves every singular value of a matrix toward 1; all arithmetic, the norm included, in `dtype`.
 
-    Returns (M,N) in `dtype`. Singular values end near 1, not exactly: between about 0.7 and 1.15 for a wide Gaussian.
-    Source: K. Jordan, "Muon"; Amsel et al., "The Polar Express".
+    update_MN:  or a batch (B,M,N) of them: each comes out with the bits that it has alone
+    Returns the same shape in `dtype`. Singular values end near 1, not exactly: between about 0.7 and 1.15 for a wide
+    Gaussian.  Source: K. Jordan, "Muon"; Amsel et al., "The Polar Express".
     """
     x = update_MN.to(dtype)
-    x = x / (x.norm() + 1e-7)
-    tall = x.size(0) > x.size(1)
+    norms = torch.stack([matrix.norm() for matrix in x.view(-1, *x.shape[-2:])])  # one over a batch rounds otherwise
+    x = x / (norms + 1e-7).view(*x.shape[:-2], 1, 1)
+    tall = x.size(-2) > x.size(-1)
     if tall:
-        x = x.T
+        x = x.mT.contiguous()
     for a, b, c in NS_COEFFICIENTS[coefficients][:steps]:
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+        gram = x @ x.mT
+        polynomial = (c * gram @ gram).add_(gram.mul_(b))
+        x = (polynomial @ x).add_(x.mul_(a))
+    return x.mT if tall else x
 
 
 def newton_schulz_batch(
@@ -133,25 +136,28 @@ class Muon(torch.optim.Optimizer):
         return [part.view_as(direction) for part, direction in zip(flat.float().split(sizes), directions, strict=True)]
 
     def _updates(self, directions: Sequence[Tensor]) -> list[Tensor]:
-        """The update of each direction, float32: one by one on a CPU, whose bits are promised, else in batches."""
-        if directions[0].device.type == "cpu":
-            return [self._update(direction).float() for direction in directions]
-        return self._updates_in_batches(directions)
+        """The update of each direction, float32: on a CPU with the bits that it has alone, which are promised."""
+        if directions[0].device.type != "cpu":
+            return self._updates_in_batches(directions)
+        updates: list[Tensor] = [torch.empty(0)] * len(directions)
+        for indices in _of_shape(directions).values():
+            updates_BMN = self._updates_of_shape(torch.stack([directions[index] for index in indices]))
+            for index, update_MN in zip(indices, updates_BMN.unbind(), strict=True):
+                updates[index] = update_MN
+        return updates
 
-    def _update(self, direction_MN: Tensor) -> Tensor:
+    def _updates_of_shape(self, directions_BMN: Tensor) -> Tensor:
         if self.row_normalize:
-            direction_MN = F.normalize(direction_MN, dim=1, eps=ROW_EPS)
-        update_MN = newton_schulz(direction_MN, self.ns_steps, self.ns_coefficients, self.ns_dtype)
-        return update_MN * _step_size(update_MN)
+            directions_BMN = F.normalize(directions_BMN, dim=2, eps=ROW_EPS)
+        updates_BMN = newton_schulz(directions_BMN, self.ns_steps, self.ns_coefficients, self.ns_dtype)
+        return (updates_BMN * _step_size(directions_BMN[0])).float()
 
     def _updates_in_batches(self, directions: Sequence[Tensor]) -> list[Tensor]:
         """All matrices of a width in one batch, so that a GPU starts tens of kernels and not thousands.
 
         Tall matrices are transposed; shorter ones get rows of zeros, which stay zero and change nothing else.
         """
-        of_shape: dict[torch.Size, list[int]] = {}
-        for index, direction in enumerate(directions):
-            of_shape.setdefault(direction.shape, []).append(index)
+        of_shape = _of_shape(directions)
         wide = {shape: self._wide_batch([directions[index] for index in of_shape[shape]]) for shape in of_shape}
         updates: list[Tensor] = [torch.empty(0)] * len(directions)
         for width in {batch_BMN.size(2) for batch_BMN in wide.values()}:
@@ -176,6 +182,14 @@ class Muon(torch.optim.Optimizer):
         if self.row_normalize:
             batch_BMN = F.normalize(batch_BMN, dim=2, eps=ROW_EPS)
         return batch_BMN.mT if batch_BMN.size(1) > batch_BMN.size(2) else batch_BMN
+
+
+def _of_shape(matrices: Sequence[Tensor]) -> dict[torch.Size, list[int]]:
+    """Places of the matrices of each shape."""
+    places: dict[torch.Size, list[int]] = {}
+    for place, matrix in enumerate(matrices):
+        places.setdefault(matrix.shape, []).append(place)
+    return places
 
 
 def _padded(batch_BMN: Tensor, height: int) -> Tensor:

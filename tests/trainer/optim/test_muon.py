@@ -89,6 +89,16 @@ def test_a_matrix_without_gradient_stays():
     assert not torch.equal(busy, torch.ones(2, 2))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("shape", [(64, 64), (32, 64), (192, 64), (8, 24)])
+def test_a_matrix_of_a_batch_has_the_bits_that_it_has_alone(shape, dtype):
+    updates_BMN = draw(5, *shape) * torch.logspace(-3, 1, 5)[:, None, None]
+    together = newton_schulz(updates_BMN, dtype=dtype)
+    assert all(
+        torch.equal(one, newton_schulz(two, dtype=dtype)) for one, two in zip(together, updates_BMN, strict=True)
+    )
+
+
 SHAPES = [(32, 32), (16, 32), (96, 32), (32, 96), (16, 96), (32, 32), (96, 32)]
 
 
