@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainer.nn import few_passes
 from trainer.nn.attention_backend import AttentionFn
 from trainer.nn.linear import Linear, Parameters
-from trainer.nn.norm import rms_norm
+from trainer.nn.norm import RMS_EPS, rms_norm
 from trainer.nn.rotary import RotaryTables, rotate
 from trainer.spec import recipe
 
@@ -35,15 +36,22 @@ class Attention(Parameters):
 
     def forward(self, x_BTD: Tensor, rotary: RotaryTables, extra_value_BTE: Tensor | None = None) -> Tensor:
         heads = (-1, self.head_dim)
-        q_BTHK = rotate(rms_norm(self.c_q(x_BTD).unflatten(-1, heads)), rotary)
-        k_BTGK = rotate(rms_norm(self.c_k(x_BTD).unflatten(-1, heads)), rotary)
+        q_BTHK = turned_heads(self.c_q(x_BTD).unflatten(-1, heads), rotary, self.used("q_gain", self.q_gain))
+        k_BTGK = turned_heads(self.c_k(x_BTD).unflatten(-1, heads), rotary)
         v_BTE = self.c_v(x_BTD)
         v_BTGK = (v_BTE if extra_value_BTE is None else v_BTE + extra_value_BTE).unflatten(-1, heads)
-        q_BTHK = q_BTHK * self.used("q_gain", self.q_gain).to(q_BTHK.dtype)[:, None]
         y_BTHK = self.attention(q_BTHK, k_BTGK, v_BTGK, causal=True)
         if self.exclusive:
             y_BTHK = without_own_value(y_BTHK, v_BTGK)
         return self.proj(y_BTHK.flatten(-2))
+
+
+def turned_heads(x_BTHK: Tensor, rotary: RotaryTables, gain_H: Tensor | None = None) -> Tensor:
+    """Queries or keys: each head normed, turned by its position, and multiplied by its gain where there is one."""
+    if few_passes.suits(x_BTHK):
+        return few_passes.TurnedHeads.apply(x_BTHK, *rotary.of_heads(x_BTHK.size(2)), gain_H, RMS_EPS)
+    turned_BTHK = rotate(rms_norm(x_BTHK), rotary)
+    return turned_BTHK if gain_H is None else turned_BTHK * gain_H.to(turned_BTHK.dtype)[:, None]
 
 
 def without_own_value(y_BTHK: Tensor, v_BTGK: Tensor) -> Tensor:

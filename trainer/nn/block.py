@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainer.nn import few_passes
 from trainer.nn.attention import Attention
 from trainer.nn.attention_backend import AttentionFn
 from trainer.nn.linear import Linear, Parameters
-from trainer.nn.norm import rms_norm
+from trainer.nn.norm import norm_beside
 from trainer.nn.rotary import RotaryTables
 from trainer.spec import recipe
 
@@ -25,7 +26,14 @@ class MLP(nn.Module):
         self.proj = Linear(model.mlp_hidden, model.model_dim)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        return self.proj(F.leaky_relu(self.fc(x_BTD), self.negative_slope).square())
+        return self.proj(squared_relu(self.fc(x_BTD), self.negative_slope))
+
+
+def squared_relu(x: Tensor, negative_slope: float) -> Tensor:
+    """The square of a leaky ReLU, or of a plain one where the slope is 0."""
+    if few_passes.suits(x):
+        return few_passes.SquaredReLU.apply(x, negative_slope)
+    return F.leaky_relu(x, negative_slope).square()
 
 
 class Block(Parameters):
@@ -50,13 +58,13 @@ class Block(Parameters):
         keep_D, recall_D = self.used("resid_mix", self.resid_mix).to(x_BTD.dtype)
         attn_scale_D = self.used("attn_scale", self.attn_scale).to(x_BTD.dtype)
         mlp_scale_D = self.used("mlp_scale", self.mlp_scale).to(x_BTD.dtype)
-        x_BTD = keep_D * x_BTD + recall_D * x0_BTD
-        normed_BTD = self._normed(x_BTD)
-        attended_BTD = x_BTD + attn_scale_D * self.attn(normed_BTD, rotary, extra_value_BTE)
+        x_BTD = (keep_D * x_BTD).add_(recall_D * x0_BTD)
+        x_BTD, normed_BTD = self._norm_beside(x_BTD)
+        x_BTD = (attn_scale_D * self.attn(normed_BTD, rotary, extra_value_BTE)).add_(x_BTD)
         if not self.parallel:
-            normed_BTD = self._normed(attended_BTD)
-        return attended_BTD + mlp_scale_D * self.mlp(normed_BTD)
+            x_BTD, normed_BTD = self._norm_beside(x_BTD)
+        return (mlp_scale_D * self.mlp(normed_BTD)).add_(x_BTD)
 
-    def _normed(self, x_BTD: Tensor) -> Tensor:
-        normed_BTD = rms_norm(x_BTD)
-        return normed_BTD if self.input_scale == 1.0 else normed_BTD * self.input_scale
+    def _norm_beside(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
+        x_BTD, normed_BTD = norm_beside(x_BTD)
+        return x_BTD, normed_BTD if self.input_scale == 1.0 else normed_BTD * self.input_scale

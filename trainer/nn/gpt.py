@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainer.nn import few_passes
 from trainer.nn.attention_backend import SDPA, AttentionFn
 from trainer.nn.block import Block
 from trainer.nn.depth import layer_order
@@ -74,6 +75,14 @@ class GPT(Parameters):
         """Float32 logits (B,T,V) of the token after each position; ids are int64."""
         return self.logits(self.hidden(ids_BT))
 
+    def cross_entropy(self, ids_BT: Tensor, targets_BT: Tensor, reduction: str = "mean") -> Tensor:
+        """Mean or sum of the targets' negative log-likelihoods in nats, to be differentiated."""
+        h_BTD = self.hidden(ids_BT)
+        if not few_passes.suits(h_BTD):
+            return F.cross_entropy(self.logits(h_BTD).flatten(0, 1), targets_BT.flatten(), reduction=reduction)
+        weight_VD, cap = self._head_weight(), self.model.logit_softcap
+        return few_passes.CappedCrossEntropy.apply(h_BTD.flatten(0, 1), weight_VD, targets_BT.flatten(), cap, reduction)
+
     def hidden(self, ids_BT: Tensor) -> Tensor:
         """The normed state (B,T,D) that the head reads; position t depends on ids up to t alone."""
         x_BTD = x0_BTD = self._embedded(ids_BT)
@@ -95,10 +104,12 @@ class GPT(Parameters):
 
     def logits(self, h_BTD: Tensor) -> Tensor:
         """Capped logits of normed states; the cap is computed in float32, since bfloat16 is too coarse near it."""
-        head = self.tok_emb if self.head is None else self.head
-        z_BTV = F.linear(h_BTD, head.used_weight().to(h_BTD.dtype)).float()
+        z_BTV = F.linear(h_BTD, self._head_weight().to(h_BTD.dtype)).float()
         cap = self.model.logit_softcap
         return cap * z_BTV.div_(cap).tanh_()  # in place, since logits are the largest tensor
+
+    def _head_weight(self) -> Tensor:
+        return (self.tok_emb if self.head is None else self.head).used_weight()
 
     def _embedded(self, ids_BT: Tensor) -> Tensor:
         x_BTD = self.tok_emb(ids_BT)

@@ -6,7 +6,7 @@ Attention scores equal those of the usual sign, since queries and keys are rotat
 # B batch · T positions · H heads · K head width · M rotated dimensions, the first of K
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -18,6 +18,14 @@ class RotaryTables:
 
     cos_TM: Tensor
     sin_TM: Tensor
+    _of_heads: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def of_heads(self, num_heads: int) -> tuple[Tensor, Tensor]:
+        """Cosines and sines (T,H,M), written out for each head: products with numbers in a row are fast."""
+        if num_heads not in self._of_heads:
+            cos_THM, sin_THM = (t[:, None].expand(-1, num_heads, -1).contiguous() for t in (self.cos_TM, self.sin_TM))
+            self._of_heads[num_heads] = cos_THM, sin_THM
+        return self._of_heads[num_heads]
 
 
 def ntk_base(base: float, num_tokens: int, native_tokens: int, num_dims: int) -> float:

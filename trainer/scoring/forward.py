@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch.nn.functional as F
@@ -25,6 +26,9 @@ class SplitModel(Protocol):
 
     def logits(self, states: Tensor) -> Tensor:
         """Float32 logits (...,V) of states (...,D)."""
+
+    def cross_entropy(self, ids_BT: Tensor, targets_BT: Tensor, reduction: str) -> Tensor:
+        """The 'sum' of the targets' negative log-likelihoods in nats, to be differentiated."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,9 @@ class Forward:
         """The functions of a model as it is, uncompiled."""
 
         def summed_nats(ids_RT: Tensor, targets_RT: Tensor) -> Tensor:
-            return summed_cross_entropy(model(ids_RT), targets_RT)
+            logits_NV = model(ids_RT).flatten(0, 1).float()
+            return F.cross_entropy(logits_NV, targets_RT.flatten(), reduction="sum")
 
         if isinstance(model, SplitModel):
-            return cls(model.hidden, model.logits, summed_nats)
+            return cls(model.hidden, model.logits, partial(model.cross_entropy, reduction="sum"))
         return cls(model, lambda logits_NV: logits_NV, summed_nats)
-
-
-def summed_cross_entropy(logits_RTV: Tensor, targets_RT: Tensor) -> Tensor:
-    """Sum of the negative log-likelihoods in nats, computed in float32."""
-    return F.cross_entropy(logits_RTV.flatten(0, 1).float(), targets_RT.flatten(), reduction="sum")

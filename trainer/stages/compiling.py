@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from trainer.nn.gpt import GPT
 from trainer.ranks import Ranks
-from trainer.scoring.forward import Forward, summed_cross_entropy
+from trainer.scoring.forward import Forward
 from trainer.scoring.sliding import Windows
 from trainer.spec.errors import UserError
 from trainer.spec.recipe import Recipe
@@ -47,7 +47,7 @@ class Variant:
 
 def mean_nats(model: GPT, x_BT: Tensor, y_BT: Tensor) -> Tensor:
     """The loss of one micro-batch, which is compiled and differentiated."""
-    return functional.cross_entropy(model(x_BT).flatten(0, 1), y_BT.flatten())
+    return model.cross_entropy(x_BT, y_BT)
 
 
 def is_compiled(recipe: Recipe, device: torch.device) -> bool:
@@ -166,7 +166,7 @@ def scoring_forward(model: GPT, recipe: Recipe, num_positions: int, ranks: Ranks
         return hidden(functional.pad(ids_BT, (0, 0, 0, missing_rows)))[: len(ids_BT)]
 
     def summed_nats(ids_RT: Tensor, targets_RT: Tensor) -> Tensor:
-        return summed_cross_entropy(model(ids_RT), targets_RT)
+        return model.cross_entropy(ids_RT, targets_RT, "sum")
 
     return Forward(states, plain.head, torch.compile(summed_nats, fullgraph=True, dynamic=False))
 

@@ -1,0 +1,169 @@
+"""Norms, turned heads, squared ReLU and cross-entropy in few passes over memory, for eager float32 on a CPU.
+
+There a pass over the activations costs as much as a product of a narrow model, and autograd makes several for each
+operation and its gradient. These functions do the same arithmetic, operation by operation and added in autograd's
+order, in place where nobody reads a value again: values and gradients have the bits of the plain forms, which stand
+where they are called. A GPU's compiler fuses those itself. Gradients of gradients are not defined.
+"""
+
+# B batch · T positions · H heads · K head width · M rotated dimensions, the first of K · N rows · D width · V vocabulary
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+CHUNK_ELEMENTS = 2**16
+"""Logits that are worked on at once: what a core keeps near while it makes several passes over them."""
+
+
+def suits(x: Tensor) -> bool:
+    """Whether a tensor is worked on by these functions."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.compiler.is_compiling()
+
+
+class Norm(torch.autograd.Function):
+    """x over its root mean square; arguments (x, eps)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
+        inverse = _inverse_rms(x, eps)
+        ctx.save_for_backward(x, inverse)
+        return x * inverse
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _norm_gradient(grad, *ctx.saved_tensors), None
+
+
+class NormBeside(torch.autograd.Function):
+    """x itself, for those who go on with it, and x over its root mean square; arguments (x, eps).
+
+    In one function, so that the gradients of both are added in autograd's order.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        inverse = _inverse_rms(x, eps)
+        ctx.save_for_backward(x, inverse)
+        return x, x * inverse
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_of_x: Tensor, grad: Tensor) -> tuple[Tensor, None]:
+        return _norm_gradient(grad, *ctx.saved_tensors, grad_of_x), None
+
+
+class TurnedHeads(torch.autograd.Function):
+    """Normed heads, turned by their positions and gained; arguments (x_BTHK, cos_THM, sin_THM, gain_H or None, eps)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x_BTHK: Tensor, cos_THM: Tensor, sin_THM: Tensor, gain_H: Tensor | None, eps: float
+    ) -> Tensor:
+        inverse_BTH1 = _inverse_rms(x_BTHK, eps)
+        turned_BTHK = x_BTHK * inverse_BTH1
+        head_BTHM = turned_BTHK[..., : cos_THM.size(-1)]
+        swapped_BTHM = head_BTHM.roll(cos_THM.size(-1) // 2, dims=-1).mul_(sin_THM)
+        head_BTHM.mul_(cos_THM).add_(swapped_BTHM)
+        if gain_H is None:
+            ctx.save_for_backward(x_BTHK, inverse_BTH1, cos_THM, sin_THM)
+            return turned_BTHK
+        gain_HK = gain_H[:, None].expand(-1, x_BTHK.size(-1)).contiguous()  # numbers in a row make a fast product
+        ctx.save_for_backward(x_BTHK, inverse_BTH1, cos_THM, sin_THM, gain_HK, turned_BTHK)
+        return turned_BTHK * gain_HK
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_BTHK: Tensor) -> tuple[Tensor, None, None, Tensor | None, None]:
+        x_BTHK, inverse_BTH1, cos_THM, sin_THM, *gained = ctx.saved_tensors
+        gain_gradient_H = None
+        if gained:
+            gain_HK, turned_BTHK = gained
+            gain_gradient_H = (grad_BTHK * turned_BTHK).sum((0, 1, 3))
+            grad_BTHK = grad_BTHK * gain_HK
+        else:
+            grad_BTHK = grad_BTHK.clone()
+        head_BTHM = grad_BTHK[..., : cos_THM.size(-1)]
+        swapped_BTHM = (head_BTHM * sin_THM).roll(-(cos_THM.size(-1) // 2), dims=-1)
+        head_BTHM.mul_(cos_THM).add_(swapped_BTHM)
+        return _norm_gradient(grad_BTHK, x_BTHK, inverse_BTH1), None, None, gain_gradient_H, None
+
+
+class SquaredReLU(torch.autograd.Function):
+    """The square of a (leaky) ReLU; arguments (x, negative slope)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, negative_slope: float) -> Tensor:
+        activated = F.leaky_relu(x, negative_slope)
+        ctx.save_for_backward(activated)
+        ctx.negative_slope = negative_slope
+        return activated * activated
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (activated,) = ctx.saved_tensors
+        gradient = (activated * 2).mul_(grad)
+        if ctx.negative_slope:  # else it is zero already where the ReLU is
+            torch.ops.aten.leaky_relu_backward(gradient, activated, ctx.negative_slope, True, grad_input=gradient)
+        return gradient, None
+
+
+class CappedCrossEntropy(torch.autograd.Function):
+    """Cross-entropy of softly capped logits; arguments (h_ND, weight_VD, targets_N, cap, 'mean' or 'sum').
+
+    Holds two arrays of the logits' size, where autograd makes eight.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, h_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, cap: float, reduction: str) -> Tensor:
+        tanh_NV = F.linear(h_ND, weight_VD)
+        log_p_NV = torch.empty_like(tanh_NV)
+        for tanh_CV, log_p_CV in zip(_chunks(tanh_NV), _chunks(log_p_NV), strict=True):
+            torch.mul(tanh_CV.div_(cap).tanh_(), cap, out=log_p_CV)
+            torch.log_softmax(log_p_CV, -1, out=log_p_CV)
+        ctx.save_for_backward(h_ND, weight_VD, targets_N, tanh_NV, log_p_NV)
+        ctx.cap, ctx.num_averaged = cap, len(targets_N) if reduction == "mean" else 1
+        return F.nll_loss(log_p_NV, targets_N, reduction=reduction)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        h_ND, weight_VD, targets_N, tanh_NV, log_p_NV = ctx.saved_tensors
+        grad_NV, of_target = log_p_NV, -(grad / ctx.num_averaged)
+        for tanh_CV, grad_CV, targets_C1 in zip(
+            _chunks(tanh_NV), _chunks(grad_NV), targets_N[:, None].split(_num_rows(tanh_NV)), strict=True
+        ):
+            of_nats_CV = torch.zeros_like(grad_CV).scatter_(1, targets_C1, of_target.expand(targets_C1.shape))
+            torch.ops.aten._log_softmax_backward_data(of_nats_CV, grad_CV, -1, grad_CV.dtype, out=grad_CV)
+            grad_CV.mul_(ctx.cap)
+            torch.ops.aten.tanh_backward(grad_CV, tanh_CV, grad_input=grad_CV)
+            grad_CV.div_(ctx.cap)
+        return grad_NV @ weight_VD, (h_ND.T @ grad_NV).T, None, None, None
+
+
+def _inverse_rms(x: Tensor, eps: float) -> Tensor:
+    return x.pow(2).mean(-1, keepdim=True).add_(eps).rsqrt_()
+
+
+def _norm_gradient(grad: Tensor, x: Tensor, inverse: Tensor, grad_of_x: Tensor | None = None) -> Tensor:
+    """Gradient of x from that of `x * inverse`, and of x itself where somebody goes on with it."""
+    product = grad * x
+    slope = product.sum(-1, keepdim=True).mul_(-0.5).mul_(inverse.pow(3)).div_(x.size(-1)).mul_(2)
+    gradient = grad * inverse
+    if grad_of_x is not None:
+        gradient.add_(grad_of_x)
+    return gradient.add_(torch.mul(x, slope, out=product))
+
+
+def _num_rows(logits_NV: Tensor) -> int:
+    return max(CHUNK_ELEMENTS // logits_NV.size(1), 1)
+
+
+def _chunks(logits_NV: Tensor) -> tuple[Tensor, ...]:
+    return logits_NV.split(_num_rows(logits_NV))
