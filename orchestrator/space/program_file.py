@@ -28,12 +28,17 @@ TORCHRUN = (
     "--master-port=${port}", "${program}", "${args}",
 )  # fmt: skip
 VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
+START = r"^(?:\[[^\]]{0,60}\]:?\s?|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,\d]*Z?\s)*+"
+"""What START in the pattern of a format stands for; it gives nothing back, so that what follows is no such prefix."""
+FORMAT_WORDS = {"SCORED": r"START(?!(?:step:)?\d+/\d+ |(?i:diagnostic|pre[-_ ]?quant))", "START": START}
 
 
 @cache
 def formats() -> Mapping[str, Any]:
     """The patterns of contests' scripts, by name."""
     text = (resources.files("trainer.spec") / "program_formats.yaml").read_text(encoding="utf-8")
+    for word, meant in FORMAT_WORDS.items():
+        text = text.replace(word, meant)
     return YamlText(text, "program_formats.yaml").value
 
 
