@@ -1,4 +1,5 @@
-"""The winner of a sweep to take home: its recipe as a preset file, its artifact, its scores, and what was shown."""
+"""The winner of a sweep to take home: its recipe as a preset file (of a program its command as a shell script), its
+artifact, its scores, and what was shown."""
 
 from __future__ import annotations
 
@@ -21,10 +22,13 @@ from results.rows.layout import recipe_file
 from results.rows.ranking import unit_of
 from results.rows.tables import breaches_of, why_none_is_ranked
 from results.verdicts.verdict import Verdict
+from trainer.program.stage import left_by
+from trainer.program.take_home import changed_code, shell_script
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.load import spelled
+from trainer.spec.program import Program
 from trainer.spec.recipe import Recipe
-from trainer.spec.recipe_text import difference, recipe_text
+from trainer.spec.recipe_text import difference, differing_recipes, recipe_text
 from trainer.spec.stage_table import ARTIFACT_FILE
 from trainer.spec.units import human_bytes
 from trainer.store.mirror import store_option
@@ -52,19 +56,27 @@ class Best:
     """None for the baseline."""
     seed: int
     """Of its finished runs the best one's, whose artifact is named."""
-    fingerprint: str
-    """Of the stage that left that artifact."""
+    fingerprint: str | None
+    """Of the stage that left that artifact; None where a program has one stage."""
     model_bytes: int | None
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> Recipe | Program:
         """With the seed of that run, so that running it finds its stages in the store."""
-        return _recipe_of(self.sweep, self.configuration, self.seed)
+        return self.sweep.space.recipe(self.configuration.values, self.seed)
 
     @property
-    def baseline(self) -> Recipe:
+    def baseline(self) -> Recipe | Program:
         """What the sweep compared it with."""
-        return _recipe_of(self.sweep, self.sweep.asked()[0], self.seed)
+        return self.sweep.space.recipe(self.sweep.asked()[0].values, self.seed)
+
+    @property
+    def changes(self) -> dict[str, tuple[Any, Any]]:
+        """Keys in which it differs from the baseline, with its value and the baseline's."""
+        mine, theirs = self.recipe, self.baseline
+        if isinstance(mine, Recipe) and isinstance(theirs, Recipe):
+            return difference(mine, theirs)
+        return differing_recipes(mine.model_dump(mode="json"), theirs.model_dump(mode="json"))
 
     @property
     def run_id(self) -> str:
@@ -72,9 +84,15 @@ class Best:
         return self.configuration.run_id(self.seed)
 
     @property
-    def artifact(self) -> Path:
-        """The counted bytes."""
-        return stage_store(self.sweep.store).folder("export", self.fingerprint) / ARTIFACT_FILE
+    def artifact(self) -> Path | None:
+        """The counted bytes; of a program the first file that the stage before its last left, if any did."""
+        program = self.sweep.space.program
+        if self.fingerprint is None:
+            return None
+        store = stage_store(self.sweep.store)
+        if program is None:
+            return store.folder("export", self.fingerprint) / ARTIFACT_FILE
+        return next(iter(left_by(program, program.stage_names[-2], store, self.fingerprint).values()), None)
 
     @property
     def word(self) -> str:
@@ -88,14 +106,22 @@ class Best:
 
     def command(self, file: Path) -> str:
         """What runs it again; in this store its stages are found, in another one they are computed."""
+        if self.sweep.space.program is not None:
+            return f"sh {shlex.quote(str(file))}"
         return f"python -m trainer run {shlex.quote(str(file))}{store_option(self.sweep.store)}"
 
     def text(self) -> str:
-        """The recipe as a preset file."""
+        """The recipe as a preset file; of a program the shell script that runs it with these knobs, without us."""
         name = label(self.configuration, self.sweep.space)
         source = f"orchestrator best {self.sweep.name} --config {self.configuration.id}"
         words = f"{name}, of sweep {self.sweep.name}: {self.sentence}"
-        return recipe_text(self.recipe, words, source, None if self.verdict is None else self.baseline)
+        recipe, baseline = self.recipe, self.baseline
+        if isinstance(recipe, Program):
+            ranks = self.sweep.records()[self.run_id].num_ranks
+            changed = [f"changed since the sweep ran it: {path}" for path in changed_code(recipe)]
+            return shell_script(recipe, ranks, [words, f"{source}; seed {self.seed}, its best", *changed])
+        assert isinstance(baseline, Recipe), "a sweep runs one kind"
+        return recipe_text(recipe, words, source, None if self.verdict is None else baseline)
 
 
 def best_of(sweep: Sweep, config: str | None = None) -> Best:
@@ -113,13 +139,8 @@ def best_of(sweep: Sweep, config: str | None = None) -> Best:
             f"--config {chosen} is no configuration of sweep '{sweep.name}'{did_you_mean(chosen, known)}; "
             f"known: {', '.join(known)}"
         )
-    if not isinstance(sweep.space.base, Recipe):
-        raise UserError(
-            f"sweep '{sweep.name}' runs a program, which has no preset to write; the knobs of {chosen}: "
-            f"{label(known[chosen], sweep.space)}; its runs: {sweep.command('table', '--per run')}"
-        )
     ranking = ranking_of(sweep)
-    runs = frame[(frame["config"] == chosen) & (frame["status"] == "done") & frame["artifact"].notna()]
+    runs = frame[(frame["config"] == chosen) & (frame["status"] == "done") & frame[ranking.metric].notna()]
     if runs.empty:
         raise UserError(f"{chosen} of sweep '{sweep.name}' has no finished run yet; see: {sweep.command('status')}")
     scores = runs[ranking.metric].astype("float64")
@@ -131,15 +152,9 @@ def best_of(sweep: Sweep, config: str | None = None) -> Best:
         line={str(name): cell for name, cell in table[table["config"] == chosen].iloc[0].items()},
         verdict=None if chosen == baseline else verdict,
         seed=int(run["seed"]),
-        fingerprint=str(run["artifact"]),
+        fingerprint=None if pd.isna(run["artifact"]) else str(run["artifact"]),
         model_bytes=None if pd.isna(run["model_bytes"]) else int(run["model_bytes"]),
     )
-
-
-def _recipe_of(sweep: Sweep, configuration: Configuration, seed: int) -> Recipe:
-    recipe = sweep.space.recipe(configuration.values, seed)
-    assert isinstance(recipe, Recipe), "best_of refuses sweeps of programs"
-    return recipe
 
 
 def _winner(sweep: Sweep, frame: pd.DataFrame, table: pd.DataFrame) -> str:
@@ -151,8 +166,8 @@ def _winner(sweep: Sweep, frame: pd.DataFrame, table: pd.DataFrame) -> str:
 
 
 def write_recipe(best: Best, out: Path | None) -> Path:
-    """The preset file, by default in the sweep's folder."""
-    path = out or best.sweep.folder / recipe_file(best.configuration.id)
+    """The preset file or the script, by default in the sweep's folder."""
+    path = out or best.sweep.folder / recipe_file(best.configuration.id, best.sweep.space.program is not None)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(best.text(), encoding="utf-8")
     return path
@@ -171,9 +186,9 @@ def best_row(best: Best, file: Path) -> dict[str, Any]:
         "gain_high_bpb": None if bpb is None else -bpb.low,
         "seed": best.seed,
         "recipe": str(file),
-        "artifact": str(best.artifact) if best.artifact.exists() else None,
+        "artifact": str(best.artifact) if best.artifact and best.artifact.exists() else None,
         "model_bytes": best.model_bytes,
-        "changes": {key: mine for key, (mine, _) in difference(best.recipe, best.baseline).items()},
+        "changes": {key: mine for key, (mine, _) in best.changes.items()},
         "command": best.command(file),
     }
 
@@ -190,16 +205,20 @@ def print_best(best: Best, file: Path, console: Console) -> None:
     say(console, best.sentence, style, indent=0)
     for line in _score_lines(best):
         say(console, line)
-    changes = difference(best.recipe, best.baseline)
+    changes, script = best.changes, best.sweep.space.program is not None
     console.print("differs from the baseline in:" if changes else "differs from the baseline in nothing")
     for key, (mine, theirs) in changes.items():
         for sign, value, colour in (("-", theirs, "red"), ("+", mine, "green")):
-            console.print(Text(f"  {sign} {key} = {spelled(value)}", style=colour))
-    where = best.artifact if best.artifact.exists() else f"{best.artifact}, which has left the store"
-    size = "" if best.model_bytes is None else f", {best.model_bytes:,} bytes ({human_bytes(best.model_bytes)})"
-    say(console, f"artifact of seed {best.seed}, its best{size}:", indent=0)
-    console.print(f"  {where}", soft_wrap=True)
-    console.print("recipe, a preset again:")
+            said = "the program's own default" if script and value is None else spelled(value)
+            console.print(Text(f"  {sign} {key} = {said}", style=colour))
+    if best.artifact is not None:
+        where = best.artifact if best.artifact.exists() else f"{best.artifact}, which has left the store"
+        size = "" if best.model_bytes is None else f", {best.model_bytes:,} bytes ({human_bytes(best.model_bytes)})"
+        say(console, f"artifact of seed {best.seed}, its best{size}:", indent=0)
+        console.print(f"  {where}", soft_wrap=True)
+    console.print(
+        f"the program with its knobs and seed {best.seed}, a script:" if script else "recipe, a preset again:"
+    )
     console.print(f"  {file}", soft_wrap=True)
     console.print("run it:")
     console.print(f"  {best.command(file)}", soft_wrap=True)

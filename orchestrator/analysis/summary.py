@@ -12,6 +12,7 @@ from orchestrator.analysis.speed import faster_of, labels_of
 from orchestrator.analysis.sweep_table import ranking_of, rows_of, table_of, warn_unreadable
 from orchestrator.output import say
 from orchestrator.search.pruner import rung_lines
+from orchestrator.status.status import once_mended
 from orchestrator.sweep.sweep import Sweep
 from orchestrator.sweep.sweep_attempts import attempts_of
 from results.rows.layout import FIGURES, SCORES_FIGURE
@@ -38,7 +39,7 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
 
     warn_unreadable(frame, console)
     for line in (
-        *handling_lines(frame, sweep.space.seeds),
+        *handling_lines(frame, sweep.space.seeds, sweep.space.metric.name),
         *machines_say(sweep),
         *rung_lines(sweep.space, sweep.state().pruning),
     ):
@@ -70,7 +71,7 @@ def failure_lines(sweep: Sweep, records: Mapping[str, Record]) -> list[str]:
     if not reasons:
         return []
     lines = [f"failed ({len(runs)}x, e.g. {runs[0]}): {records[runs[0]].error}" for runs in reasons.values()]
-    return ["", *lines, f"once mended: {sweep.command('resume', '--retry-failed')}"]
+    return ["", *lines, *once_mended(sweep)]
 
 
 def stranded_lines(sweep: Sweep, total_runs: int) -> list[str]:

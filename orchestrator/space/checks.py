@@ -23,6 +23,7 @@ from trainer.spec.certain_failures import certain_failures, refuse_certain_failu
 from trainer.spec.errors import RecipeError, did_you_mean
 from trainer.spec.field_index import FIELDS, disabled_by, value_at
 from trainer.spec.load import spelled, unknown_key, with_values
+from trainer.spec.program import Program
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import NAME_PATTERN
 from trainer.spec.stage_table import stages_of
@@ -115,6 +116,21 @@ def _about_emptiness(space: SearchSpace) -> Iterator[Complaint]:
         )
 
 
+def _about_unknown_knobs(space: SearchSpace, baseline: Program) -> Iterator[Complaint]:
+    """Knobs that a command writes out, and that have no value in the baseline, the program with its own defaults."""
+    for stage in baseline.stages:
+        words = " ".join(stage.command or baseline.command)
+        if "${args" in words:
+            continue  # it may be written for some configurations only
+        missing = [key for key in space.parameters if f"${{{key}}}" in words and key not in baseline.values]
+        for key in missing:
+            yield (
+                f"command: ${{{key}}} has no value in the baseline, which is the program with its own defaults; name "
+                f"one: compare: {{baseline: {{{key}: ...}}}}, or write ${{args}} for all knobs that have a value",
+                ("program", "command"),
+            )
+
+
 def _about_baseline(space: SearchSpace, known_base: bool) -> Iterator[Complaint]:
     path = ("compare", "baseline")
     unknown = [key for key in space.compare.baseline if not is_key(space, key) or key == "seed"]
@@ -130,6 +146,7 @@ def _about_baseline(space: SearchSpace, known_base: bool) -> Iterator[Complaint]
             yield f"compare.baseline: {line}", (*path, line.split(" ")[0])
         return
     if not isinstance(recipe, Recipe):
+        yield from _about_unknown_knobs(space, recipe)
         return
     for key in space.compare.baseline:
         if switch := disabled_by(recipe, key):

@@ -12,8 +12,10 @@ from orchestrator.space.program_file import Complaint, fixed_values, program_of
 from orchestrator.space.program_keys import ProgramKeys
 from orchestrator.space.sections import Compare, Metric
 from orchestrator.space.wandb_words import LEFT_OUT
+from trainer.program.sources import unlisted
 from trainer.spec.program import ONLY_STAGE, Program, ProgramStage
 
+MOST_NAMED = 3
 RUN_CAP = 20
 """Configurations of a search over a program that names no end, as W&B's files do not."""
 SCORES = ("val_loss", "val_bpb")
@@ -76,10 +78,17 @@ def terms_of_program(compare: Compare, metric: Metric, program: Program) -> Comp
 
 
 def remarks_about(
-    tree: Mapping[str, Any], finite: bool, method: str | None, run_cap: int | None
+    tree: Mapping[str, Any], program: Program, finite: bool, method: str | None, run_cap: int | None
 ) -> tuple[tuple[str, ...], int | None]:
     """What is left out of the file or assumed for it, and the most configurations."""
     remarks = [f"{key}: {why}" for key, why in LEFT_OUT.items() if key in tree]
+    if names := unlisted(Path(program.root), program.code, program.files):
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        shown = ", ".join(names[:MOST_NAMED])
+        remarks.append(
+            f"{program.script or program.name} names {shown}{more}, beside it and not listed; a run finds what it "
+            f"reads only where it is listed: files: [{shown}]"
+        )
     endless = method not in (None, "grid") or not finite
     if not finite and endless and run_cap is None:
         remarks.append(f"run_cap is not given, and the search would never end: {RUN_CAP} is taken; or --trials N")

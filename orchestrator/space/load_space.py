@@ -381,7 +381,7 @@ def _resolved(
     finite = all(item.choices is not None for item in parameters.values())
     method: Any = {"bayes": "tpe", None: "grid" if finite else "tpe"}.get(file.method, file.method)
     if isinstance(base, Program) and file.program is not None:
-        remarks, run_cap = remarks_about(tree, finite, file.method, file.run_cap)
+        remarks, run_cap = remarks_about(tree, base, finite, file.method, file.run_cap)
         compare, preset = terms_of_program(file.compare, file.metric, base), f"program {base.name}"
         keys = resolved_keys(file.program, base)
     else:

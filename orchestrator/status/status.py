@@ -87,7 +87,15 @@ def standing_lines(facts: dict[str, Any], sweep: Sweep) -> list[str]:
     if facts["state"] == "interrupted":
         lines.append(f"go on with: {sweep.command('resume')}")
     if facts["state"] != "running" and facts["failed"]:
-        lines.append(f"once mended: {sweep.command('resume', '--retry-failed')}")
+        lines += once_mended(sweep)
+    return lines
+
+
+def once_mended(sweep: Sweep) -> list[str]:
+    """What runs failed runs again. A sweep of a program goes on with the code and the file that it began with."""
+    lines = [f"once mended: {sweep.command('resume', '--retry-failed')}"]
+    if sweep.space.program is not None:
+        lines.append("after a change of the script or of its search space: orchestrator sweep FILE, a sweep of its own")
     return lines
 
 

@@ -75,9 +75,9 @@ def record_file(run_id: str) -> str:
     return f"{run_id}.json"
 
 
-def recipe_file(config: str) -> str:
-    """Path, within the sweep's folder, of a configuration's recipe as a preset file."""
-    return f"recipes/{config}.yaml"
+def recipe_file(config: str, of_program: bool = False) -> str:
+    """Path, within the sweep's folder, of a configuration's recipe as a preset file; of a program's as a script."""
+    return f"recipes/{config}.{'sh' if of_program else 'yaml'}"
 
 
 def set_aside_file(run_id: str) -> str:

@@ -21,6 +21,8 @@ MISSING = (
 )
 WORK_FOLDER = re.compile(r"/[^\s'\"]*/stages/[^\s/'\"]+/\.[0-9a-f]{16}-[^\s/'\"]+/work/")
 """The working folder of a run, which is gone when anybody reads of it."""
+OF_TORCHRUN = re.compile(r"[EW]\d{4} [\d:.]+ +\d+ .*torch/distributed/elastic/multiprocessing/api\.py")
+"""Where torchrun begins to tell that a rank ended, which the ranks told better themselves."""
 NO_MODULE = re.compile(r"No module named ['\"]([^'\"]+)['\"]")
 NO_ARGUMENT = re.compile(r"unrecognized arguments: (.+)")
 
@@ -34,7 +36,9 @@ def tail_of(log: Path, lines: int = TAIL_LINES) -> list[str]:
     except OSError:
         return []
     shown = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
-    kept = [WORK_FOLDER.sub("", line) for line in shown if line.strip()][-lines:]
+    kept = [WORK_FOLDER.sub("", line) for line in shown if line.strip()]
+    ranks = next((place for place, line in enumerate(kept) if OF_TORCHRUN.match(line)), len(kept))
+    kept = (kept[:ranks] or kept)[-lines:]
     return [printable(line)[:MOST_WIDTH] for line in kept]
 
 

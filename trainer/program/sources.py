@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -21,6 +22,9 @@ MOST_CODE_BYTES = 50_000_000
 MOST_FILES = 5_000
 SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
 READ_BYTES = 1 << 20
+MOST_PATH = 200
+PATH = re.compile(r"(?!/)(?!.*\.\./)(?=.*[./])[\w./ -]+")
+"""Texts in code that may be relative paths: with a slash or an ending."""
 
 
 def code_of(root: Path, named: Iterable[str]) -> dict[str, str]:
@@ -48,6 +52,31 @@ def code_of(root: Path, named: Iterable[str]) -> dict[str, str]:
         if path.suffix == ".py":
             waiting += [other for name in _imported(content) for other in _modules(root, path.parent, name)]
     return dict(sorted(found.items()))
+
+
+def unlisted(root: Path, code: Iterable[str], listed: Iterable[str]) -> list[str]:
+    """Paths of files and folders beside the script that the code names in its texts, and that are not listed.
+
+    code, listed:  paths below root, as of `code_of` and `files_of`
+    """
+    known = {Path(path) for path in (*code, *listed)}
+    known |= {folder for path in known for folder in path.parents}
+    named: set[str] = set()
+    for path in code:
+        named |= set(_paths_in(root / path)) if path.endswith(".py") else set()
+    return sorted(name for name in named if Path(name) not in known and (root / name).exists())
+
+
+def _paths_in(source: Path) -> Iterator[str]:
+    """Texts of a source that look like relative paths, without './' and a slash at the end."""
+    try:
+        tree = ast.parse(source.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    for node in ast.walk(tree):
+        text = node.value if isinstance(node, ast.Constant) else ""
+        if isinstance(text, str) and MOST_PATH >= len(text) > 2 and PATH.fullmatch(text):
+            yield Path(text).as_posix()
 
 
 def _imported(content: bytes) -> Iterator[str]:

@@ -144,9 +144,14 @@ OWN_METRICS = ("seconds", "process_peak_bytes", "left_over_processes", "limited_
 def _left_before(program: Program, stage: str, run: StageRun) -> dict[str, Path]:
     left: dict[str, Path] = {}
     for earlier in program.stage_names[: program.stage_names.index(stage)]:
-        there = workspace.left_in(run.store.folder(earlier, run.fingerprints[earlier]))
-        left |= {path: file for path, file in there.items() if _is_left(path, program.stage(earlier).leaves)}
+        left |= left_by(program, earlier, run.store, run.fingerprints[earlier])
     return left
+
+
+def left_by(program: Program, stage: str, store: StageStore, fingerprint: str) -> dict[str, Path]:
+    """The files that a finished stage left to the next, by their path below its working folder."""
+    there = workspace.left_in(store.folder(stage, fingerprint))
+    return {path: file for path, file in there.items() if _is_left(path, program.stage(stage).leaves)}
 
 
 def _is_left(path: str, leaves: tuple[str, ...]) -> bool:

@@ -2,8 +2,12 @@
 
 import contextlib
 import io
+import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,7 @@ from orchestrator.cli import main
 from orchestrator.sweep.sweep import Sweep, find_sweep
 from results.figures.curves import curve_facts
 from results.report.report import write_report
+from trainer.program.take_home import changed_code, shell_script
 
 SCRIPT = """
 import json, os, sys
@@ -71,6 +76,8 @@ def place(tmp_path_factory) -> Path:
     assert "stage evaluate ended with exit status 1: RuntimeError: too warm" in said
     assert "Gain in reward, positive is better" in said
     assert "bits per byte" not in said
+    assert "without a finite score" not in said  # it has no val_bpb, and needs none
+    assert "orchestrator sweep FILE" in said  # resume would run the code that failed
     return folder
 
 
@@ -147,3 +154,27 @@ def test_plan_says_what_is_shared_and_what_is_not_known(place):
     _, said = command("plan", str(place / "warmth.yaml"), "--store", str(place / "elsewhere"))
     assert re.search(r"train +12 +3 ", said)
     assert "12 runs, 0 of them recorded already; time and price: ?" in said
+
+
+def test_best_writes_a_script_that_runs_the_program_with_the_winner_s_knobs(place, sweep, tmp_path):
+    status, said = command("best", "warmth", "--store", str(place / "runs"), "--out", str(tmp_path / "winner.sh"))
+    assert status == 0, said
+    assert "- WARMTH = the program's own default\n  + WARMTH = 2" in said
+    assert re.search(r"artifact of seed 1, its best:\n  \S+/stages/train/\w+/file-model.json\n", said)
+    assert f"run it:\n  sh {tmp_path}/winner.sh" in said
+    text = (tmp_path / "winner.sh").read_text().replace(f"cd {place}", f"cp {place}/train.py {tmp_path}; cd {tmp_path}")
+    (tmp_path / "winner.sh").write_text(text)
+    paths = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(["sh", tmp_path / "winner.sh"], env={"PATH": paths}, capture_output=True, text=True)
+    frame = rows_of(sweep)
+    assert json.loads(done.stdout[done.stdout.index("{") :])["eval"]["reward"] == frame["reward"].max(), done.stderr
+
+
+def test_a_script_to_take_home_is_shell_text_whatever_its_knobs_hold(place, sweep):
+    program = sweep.space.program.model_copy(update={"knobs_by": "file", "values": {"LR": "a'; exit 7 #", "W": 1}})
+    text = shell_script(program, 4, ["a label\nrm -r everything"])
+    assert "# a label rm -r everything\n" in text
+    assert subprocess.run(["sh", "-n"], input=text, text=True).returncode == 0
+    assert changed_code(program) == []
+    of_torchrun = program.stages[0].model_copy(update={"command": ("torchrun", "a.py")})
+    assert "PET_NPROC_PER_NODE=4 " in shell_script(program.model_copy(update={"stages": (of_torchrun,)}), 4, [])

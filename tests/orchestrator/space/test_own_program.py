@@ -170,6 +170,7 @@ def test_code_listed_files_and_machine_change_every_stage_but_patterns_and_limit
         (("pass: env", "files: [../x]"), "leads out of"),
         (("pass: env", "command: 'python ${program}'"), "holds no ${args}, so no knob would reach the program"),
         (("pass: env", "command: 'python ${programm} ${args}'"), "${programm} is no macro and no knob"),
+        (("pass: env", "command: 'python t.py -l ${LR}'"), "${LR} has no value in the baseline, which is the program"),
         (("pass: env", "stages: [{name: a, reads: [LR]}]"), "WIDTH is read by no stage"),
         (("pass: env", "stages: [{name: a, reads: [RL]}]"), "names RL, which is no knob of this file; did you mean"),
         (("pass: env", "preset: tiny"), "preset belongs to our trainer"),
@@ -186,6 +187,19 @@ def test_a_mistake_is_named_with_what_to_write_instead(folder, change, expected)
     said = complaint(folder, PLAIN.replace(*change))
     assert expected in said
     assert "sweep.yaml" in said
+
+
+def test_a_knob_that_a_command_writes_out_may_have_its_value_in_the_baseline(folder):
+    text = PLAIN.replace("pass: env", "command: 'python t.py -l ${LR}'\ncompare: {baseline: {LR: 0.3}}")
+    assert loaded(folder, text).compare.baseline == {"LR": 0.3}
+
+
+def test_paths_that_the_code_names_and_the_file_does_not_list_are_noted(folder):
+    (folder / "helper.py").write_text("open('./data/a.bin')\nopen('logs/out.txt', 'w')\nprint('a/b. c', 'helper.py')\n")
+    (note,) = loaded(folder, PLAIN).notes
+    assert note.startswith("train.py names data/a.bin, beside it and not listed")
+    assert "files: [data/a.bin]" in note
+    assert loaded(folder, PLAIN + "files: [data]\n").notes == ()
 
 
 def test_the_keys_stand_at_the_top_or_together_below_program(folder):

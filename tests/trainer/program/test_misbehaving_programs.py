@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.space.load_space import load_space
+from trainer.program.failure import last_error, tail_of
 from trainer.program.run_program import run_program
 from trainer.spec.errors import Interrupted
 from trainer.spec.program import Program
@@ -56,6 +57,15 @@ def test_what_goes_wrong_is_a_failed_record_with_the_end_of_the_log(tmp_path, pr
     record = record_of(tmp_path, program, mode)
     assert (record.status, record.within_budget) == ("failed", None)
     assert expected in record.error
+
+
+def test_of_ranks_that_failed_the_traceback_is_shown_and_not_what_torchrun_adds(tmp_path):
+    log = tmp_path / "log.txt"
+    ranks = "step 1\n[rank0]: Traceback (most recent call last):\n[rank0]: ValueError: bad shape\n"
+    added = "E1126 23:37:40.7 31 /x/torch/distributed/elastic/multiprocessing/api.py:9] failed (exitcode: 1)\n"
+    log.write_text(ranks + added + "Traceback:\ntorch.distributed.elastic.ChildFailedError:\n====\n")
+    assert tail_of(log)[-1] == "[rank0]: ValueError: bad shape"
+    assert last_error(log) == ": [rank0]: ValueError: bad shape"
 
 
 def test_a_limited_file_that_is_too_large_fails_the_run(tmp_path, program):
