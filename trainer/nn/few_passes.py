@@ -6,7 +6,7 @@ order, in place where nobody reads a value again: values and gradients have the 
 where they are called. A GPU's compiler fuses those itself. Gradients of gradients are not defined.
 """
 
-# B batch · T positions · H heads · K head width · M rotated dimensions, the first of K · N rows · D width · V vocabulary
+# B batch · T positions · H heads · K head width · M rotated dimensions · N rows · D width · V vocabulary
 from __future__ import annotations
 
 from typing import Any

@@ -54,7 +54,7 @@ def test_in_a_parallel_block_the_mlp_does_not_see_the_attention():
     assert not torch.equal(out["parallel"], out["serial"])
     keep_D, recall_D = parallel.resid_mix
     mixed_BTD = (keep_D + recall_D) * x_BTD
-    normed_BTD = parallel._normed(mixed_BTD)
+    _, normed_BTD = parallel._norm_beside(mixed_BTD)
     branches = parallel.attn_scale * parallel.attn(normed_BTD, rotary) + parallel.mlp_scale * parallel.mlp(normed_BTD)
     torch.testing.assert_close(out["parallel"], mixed_BTD + branches)
 
