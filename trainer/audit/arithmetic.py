@@ -7,6 +7,7 @@ import operator
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Namespace
@@ -84,17 +85,32 @@ def operation(machine: Machine, op: ast.operator, left: Value, right: Value, nod
         return both
     if isinstance(op, ast.Mult) and (repeated := _repeated(left, right)):
         return repeated
-    result = combined([left, right])
+    result = _moved(machine, op, left, right, combined([left, right]))
     number = None
     if left.number is not None and right.number is not None:
         if isinstance(op, ast.Add | ast.Sub):
             number = left.number.plus(right.number, 1 if isinstance(op, ast.Add) else -1)
         elif isinstance(op, ast.Mult):
             number = left.number.times(right.number)
+    if isinstance(op, ast.BitAnd | ast.BitOr | ast.BitXor) and "mask" in left.marks | right.marks:
+        result = result.with_marks("mask")
+    if "places" in left.marks | right.marks and not (left.tokens and right.tokens):
+        result = result.with_marks("places")
     if isinstance(op, ast.Div):
         text = frozenset(f"{a.rstrip('/')}/{b}" for a in left.text for b in right.text)
         result = changed(result, text=text or result.text)
     return changed(_of_scores(machine, op, left, right, result, node), number=number)
+
+
+def _moved(machine: Machine, op: ast.operator, left: Value, right: Value, result: Value) -> Value:
+    """The result; where it is weights moved by a gradient, its tokens say so."""
+    if not isinstance(op, ast.Add | ast.Sub) or not any(part.via == "gradient" for part in right.tokens):
+        return result
+    if not left.objects or any(part.via == "gradient" and part in left.tokens for part in right.tokens):
+        return result
+    line = machine.place.line
+    tokens = (replace(part, line=line) if part.via == "gradient" else part for part in result.tokens)
+    return changed(result, tokens=frozenset(tokens))
 
 
 def _of_scores(
@@ -107,7 +123,9 @@ def _of_scores(
         held = full(other)
         looked_up = "lookup" in held.marks and not machine.holds_loss(other)
         if looked_up and machine.holds_loss(score) and _of_same_tokens(machine, score, held):
-            result = result.with_marks(f"keyed:{machine.place.line}")
+            result = machine.evaluated(result, is_loss=True).with_marks(f"keyed:{machine.place.line}")
+        if isinstance(op, ast.Mult) and machine.holds_loss(score) and any(mark[:6] == "equal:" for mark in held.marks):
+            result = result.with_marks(f"paid:{machine.place.line}")
         if isinstance(op, ast.Mult) and {"bytes", "mask"} <= held.marks and machine.holds_loss(score):
             result = result.with_marks(f"filtered:{machine.place.line}")
         if isinstance(op, ast.Div | ast.Mult) and "ln2" in score.marks and "bytes" not in score.marks:
@@ -254,4 +272,7 @@ def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
             return constant(bool(answer))
     if left.tokens and not left.scores and right.is_known:
         return result.with_marks("boundary")
+    for one, other in ((left, full(right)), (right, full(left))):
+        if "stored" in other.marks and not other.tokens and any(part.source == "val" for part in one.tokens):
+            return result.with_marks(f"equal:{machine.place.line}")
     return result

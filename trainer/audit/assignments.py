@@ -109,6 +109,18 @@ class Assignments(Machine):
             fill(self, base, value, key=key, adds=adds)
         elif base.objects and not base.refs and any(part.via == "gradient" for part in value.tokens):
             self.updated("manual", value.tokens, base.objects)
+        elif base.scores and any(mark.startswith("equal:") for mark in full(key).marks):
+            self._changed_in_place(target.value, base, base.with_marks(f"paid:{self.place.line}"), frame)
+        elif not base.refs and (value.tokens or value.scores):
+            mixed = combined([base, value])
+            self._changed_in_place(target.value, base, changed(mixed, marks=mixed.marks | base.marks), frame)
+
+    def _changed_in_place(self, target: ast.expr, old: Value, new: Value, frame: Frame) -> None:
+        """A tensor is another one now, under each of its names: those of the functions around too."""
+        self.assign(target, new, frame)
+        for outer in self.frames:
+            for name in [name for name, value in outer.names.items() if value is old]:
+                outer.names[name] = new
 
     def _Assign(self, node: ast.Assign, frame: Frame) -> None:
         value = self.evaluate(node.value, frame)

@@ -120,6 +120,13 @@ _RULES = (
         "show that what is written is a log or a score, not part of the artifact",
     ),
     Rule(
+        "stored-text",
+        ("E7", "E14", "E2", "E15"),
+        ("#168", "#1017"),
+        "text stored with the script is compared with the targets and decides over their scores",
+        "score every target by the distribution of the model",
+    ),
+    Rule(
         "tokens-dropped",
         ("E9",),
         ("#1017",),

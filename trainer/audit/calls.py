@@ -61,8 +61,9 @@ def _arguments(machine: Machine, node: ast.Call, frame: Frame) -> tuple[list[Val
     for part in node.args:
         if isinstance(part, ast.Starred):
             value = machine.evaluate(part.value, frame)
-            exact = [ref for ref in value.refs if isinstance(ref, Listed) and ref.rest is None]
-            arguments += exact[0].elements if exact else [combined([value])]
+            exact = [ref.elements for ref in value.refs if isinstance(ref, Listed) and ref.rest is None]
+            alike = [elements for elements in exact if len(elements) == len(exact[0])]
+            arguments += [joined(column) for column in zip(*alike, strict=True)] if exact else [combined([value])]
         else:
             arguments.append(machine.evaluate(part, frame))
     keywords: Keywords = {}
@@ -161,7 +162,7 @@ def _model_call(machine: Machine, function: Function, arguments: Sequence[Value]
         hooks, machine.hooks = machine.hooks, []
         inputs = combined(given)
         for hook in hooks:
-            seen = changed(inputs.seen_via("activation"), scores=frozenset())
+            seen = changed(inputs.seen_via("activation", machine.place.line), scores=frozenset())
             machine.call(hook, [UNKNOWN, Value(refs=(Listed(machine.new_id(), [seen]),)), seen], {})
         machine.hooks = hooks
     if function.node not in machine.losses:

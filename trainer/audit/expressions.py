@@ -199,7 +199,12 @@ def _named(machine: Machine, node: ast.NamedExpr, frame: Frame) -> Value:
 
 
 def _yield(machine: Machine, node: ast.Yield, frame: Frame) -> Value:
-    frame.yielded.append(machine.evaluate(node.value, frame))
+    value = machine.evaluate(node.value, frame)
+    if frame.at_yield is not None:
+        resume, frame.at_yield = frame.at_yield, None
+        resume(value)
+    else:
+        frame.yielded.append(value)
     return UNKNOWN
 
 

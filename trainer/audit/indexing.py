@@ -208,7 +208,7 @@ def _looked_up(machine: Machine, base: Value, result: Value, index: Value) -> Va
     marks = {mark for mark in index.marks if mark.startswith("filtered:")}
     if "mask" in index.marks and machine.holds_loss(base) and ("bytes" in index.marks or machine.holds_loss(index)):
         marks |= {f"filtered:{machine.place.line}"}
-    if not index.tokens or index.scores:
+    if not index.tokens or index.scores or "places" in index.marks | base.marks:
         return result.with_marks(*marks) if marks else result
     if base.scores:
         if machine.holds_loss(base) or "mask" in index.marks:

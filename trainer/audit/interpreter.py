@@ -6,13 +6,15 @@ Nothing of the script is run: every statement is looked at as syntax, and change
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from trainer.audit.assignments import Assignments
 from trainer.audit.calls import call, call_of
-from trainer.audit.definitions import NO_GRADIENT, Definitions, Helpers
+from trainer.audit.contexts import Contexts, is_manager
+from trainer.audit.definitions import Definitions, Helpers
 from trainer.audit.expressions import truth, value_of
-from trainer.audit.iteration import iterated
+from trainer.audit.iteration import iterated, with_iteration
 from trainer.audit.machine import (
     MOST_CALLS,
     Frame,
@@ -33,14 +35,19 @@ from trainer.audit.values import (
 )
 from trainer.audit.values import Sequence as Listed
 
+ON_OR_OFF = ("", "0", "1", "true", "false", "none", "yes", "no", "on", "off")
 
-class Interpreter(Assignments, Definitions):
+
+class Interpreter(Assignments, Definitions, Contexts):
     """One walk through one script."""
 
     def __init__(self, helpers: Helpers = lambda name: None) -> None:
         super().__init__(helpers)
         self._conditions: dict[tuple[int, int], int] = {}
+        self._switches: dict[str, int] = {}
         self._carried: dict[ast.AST, frozenset[str]] = {}
+        self._changed_within: dict[ast.AST, frozenset[str]] = {}
+        self._recursions: dict[ast.AST, int] = {}
         self.entered: set[str] = set()
 
     def walk(self, tree: ast.Module, file: str, name: str = "__main__") -> Frame:
@@ -84,9 +91,14 @@ class Interpreter(Assignments, Definitions):
         outer = function.frame
         frame = Frame(outer=outer, module=outer.module, file=outer.file, function=function.name)
         self._bind(function, frame, arguments, keywords)
+        if self.managed and is_manager(function.node):
+            frame.at_yield = self.managed.pop()
+        recursion = self._recursion(function, frame)
+        self.loops += recursion
         place = self.place
         self.calls.append(place)
         self.active.append(function.node)
+        self.frames.append(frame)
         self.entered.add(function.name)
         self.without_gradient += function.without_gradient
         try:
@@ -95,12 +107,30 @@ class Interpreter(Assignments, Definitions):
             self.run_body(function.node.body, frame)
         finally:
             self.without_gradient -= function.without_gradient
+            del self.loops[len(self.loops) - len(recursion) :]
             self.active.pop()
+            self.frames.pop()
             self.calls.pop()
             self.place = place
         if frame.yielded:
             return Value(refs=(Listed(self.new_id(), [], joined(frame.yielded)),))
         return joined(frame.returned)
+
+    def _recursion(self, function: Function, frame: Frame) -> list[tuple[int, int]]:
+        """A call of a function that calls itself, as an iteration of a loop; what each call changes depends on it."""
+        if function.node not in self._changed_within:
+            self._changed_within[function.node] = _changed_by_recursion(function.node)
+        names = self._changed_within[function.node]
+        if not names:
+            return []
+        depth = self.active.count(function.node)
+        if depth == 0:
+            self._recursions[function.node] = self.new_id()
+        here = (self._recursions[function.node], depth)
+        for name in names & frame.names.keys():
+            value = with_iteration(frame.names[name], frozenset([here]))
+            frame.names[name] = changed(value, const=NOTHING)
+        return [here]
 
     def _bind(self, function: Function, frame: Frame, arguments: Sequence[Value], keywords: dict[str, Value]) -> None:
         signature = function.node.args
@@ -190,9 +220,13 @@ class Interpreter(Assignments, Definitions):
         known = truth(test)
         if known is not None:
             taken, other = (node.body, node.orelse) if known else (node.orelse, node.body)
-            if test.env and other:
+            if not (test.env and other):
+                return self.run_body(taken, frame)
+            switch = self._switch(node, test.env)
+            with self._decided(Guard(switch, 0)):
                 self._run_off(other, frame, test.env)
-            return self.run_body(taken, frame)
+            with self._decided(Guard(switch, 1)):
+                return self.run_body(taken, frame)
         condition = self._condition(node, frame, test)
         chooses = "mask" in test.marks and self._judges(test)
         if chooses:
@@ -214,6 +248,21 @@ class Interpreter(Assignments, Definitions):
             return Guard(condition, 1)
         joined_frames(frame.names, names_then)
         return None
+
+    def _switch(self, node: ast.If, env: frozenset[str]) -> int:
+        """A number for a condition on settings; of one setting that is on or off always the same."""
+        name, _, default = min(env).partition("=")
+        if len(env) == 1 and default.lower() in ON_OR_OFF:
+            return self._switches.setdefault(name, self.new_id())
+        return self.new_id()
+
+    @contextmanager
+    def _decided(self, guard: Guard) -> Iterator[None]:
+        self.decided.append(guard)
+        try:
+            yield
+        finally:
+            self.decided.pop()
 
     def _judges(self, test: Value) -> bool:
         """Whether a condition compares scores of validation tokens."""
@@ -243,8 +292,13 @@ class Interpreter(Assignments, Definitions):
             with self.guarded(off=found.off):
                 self._iteration(node, frame, loop, 0, found.elements[0])
             return None
+        unrolled = all(isinstance(value.const, str) or _is_function(value) for value in found.elements)
         for k, value in enumerate(found.elements):
-            ended = self._iteration(node, frame, loop, k, value)
+            if unrolled:  # stages by their names are no iterations of one thing
+                self.assign(node.target, value, frame)
+                ended = self.run_body(node.body, frame)
+            else:
+                ended = self._iteration(node, frame, loop, k, value)
             if ended == "break":
                 return None
             if ended == "return":
@@ -256,8 +310,9 @@ class Interpreter(Assignments, Definitions):
     def _While(self, node: ast.While, frame: Frame) -> str | None:
         loop = self.new_id()
         for k in (0, 1):
-            test = self.evaluate(node.test, frame)
-            known = truth(test)
+            self.loops.append((loop, k))
+            known = truth(test := self.evaluate(node.test, frame))
+            self.loops.pop()
             if known is False and not test.env and k == 0 and not isinstance(node.test, ast.Compare):
                 return None
             ended = self._iteration(node, frame, loop, k, None)
@@ -293,22 +348,6 @@ class Interpreter(Assignments, Definitions):
             self._carried[node] = frozenset(names)
         return self._carried[node]
 
-    def _With(self, node: ast.With, frame: Frame) -> str | Guard | None:
-        without = 0
-        for entered in node.items:
-            value = self.evaluate(entered.context_expr, frame)
-            context = entered.context_expr.func if isinstance(entered.context_expr, ast.Call) else entered.context_expr
-            without += getattr(context, "attr", getattr(context, "id", "")) in NO_GRADIENT
-            if entered.optional_vars is not None:
-                self.assign(entered.optional_vars, value, frame)
-        self.without_gradient += without
-        try:
-            return self.run_body(node.body, frame)
-        finally:
-            self.without_gradient -= without
-
-    _AsyncWith = _With
-
     def _Try(self, node: ast.Try, frame: Frame) -> str | None:
         ended = self.run_body(node.body, frame) or self.run_body(node.orelse, frame)
         for handler in node.handlers:
@@ -332,3 +371,21 @@ class Interpreter(Assignments, Definitions):
             with self.guarded(Guard(condition, k)):
                 self.run_body(case.body, frame)
             joined_frames(frame.names, before)
+
+
+def _is_function(value: Value) -> bool:
+    return any(isinstance(ref, Function) for ref in value.refs)
+
+
+def _changed_by_recursion(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> frozenset[str]:
+    """Parameters that a call of the function within itself gives another value."""
+    if isinstance(node, ast.Lambda):
+        return frozenset()
+    names = [parameter.arg for parameter in (*node.args.posonlyargs, *node.args.args)]
+    found: set[str] = set()
+    for call_ in ast.walk(node):
+        if isinstance(call_, ast.Call) and getattr(call_.func, "attr", getattr(call_.func, "id", "")) == node.name:
+            own = names[1:] if isinstance(call_.func, ast.Attribute) else names
+            given = [*zip(own, call_.args, strict=False), *((part.arg, part.value) for part in call_.keywords)]
+            found |= {name for name, value in given if name and getattr(value, "id", None) != name}
+    return frozenset(found)

@@ -26,6 +26,8 @@ from trainer.audit.values import (
 
 MOST_EXACT = 4
 """A list of at most so many elements is gone through whole."""
+MOST_NAMES = 8
+"""So is a text that was split into at most so many parts, as names of stages are."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ def iterated(machine: Machine, value: Value, loop: int) -> Iterated:
         if keys and len(keys) <= MOST_EXACT:
             return Iterated(tuple(constant(key) for key in keys))
         return Iterated(tuple(_counter(loop, k) for k in (0, 1)))
+    if isinstance(value.const, tuple) and 0 < len(value.const) <= MOST_NAMES:
+        return Iterated(tuple(constant(part, value.env, frozenset([(loop, k)])) for k, part in enumerate(value.const)))
     plain = full(value)
     return Iterated(tuple(_narrowed(plain, frozenset([(loop, k)])) for k in (0, 1)))
 

@@ -10,6 +10,8 @@ from trainer.audit.audit_rules import RULES, Rule
 from trainer.audit.trace import Evaluation, Event, Place, Reported, Trace, Update
 
 Confidence = Literal["high", "medium", "low"]
+MOST_COPIES = 4
+"""How often weights that are copied from one model to the next are followed."""
 OWN = ("tokens", "activation")
 """How the tokens that are scored get into an evaluation; what a table or a gradient brings in is something else."""
 ONCE = ("calibration", "val-in-artifact")
@@ -62,7 +64,7 @@ def affects(trace: Trace, update: Update, score: Evaluation) -> bool:
         return False
     if not update.objects:
         return True
-    return any(_reaches(trace, update, number, score.time, 3) for number in score.objects)
+    return any(_reaches(trace, update, number, score.time, MOST_COPIES) for number in score.objects)
 
 
 def _reaches(trace: Trace, update: Update, number: int, before: int, depth: int) -> bool:
@@ -74,7 +76,8 @@ def _reaches(trace: Trace, update: Update, number: int, before: int, depth: int)
         update.time < load.snapshot and _reaches(trace, update, source, load.snapshot, depth - 1)
         for load in loads
         if load.time >= last
-        for source in load.sources - {number}
+        for source in load.sources
+        if source != number or load.is_copy  # its own weights, packed and read again
     )
 
 
@@ -161,13 +164,15 @@ def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
         "unnormalised": ("unnormalised-mixture", "the mixture is made"),
         "filtered": ("tokens-dropped", "scores are left out"),
         "clamped": ("scores-changed", "large scores are cut off"),
+        "paid": ("stored-text", "scores are changed where stored text equals the target"),
+        "equal": ("stored-text", "stored text is compared with the target, and decides over its score"),
         "fixed": ("bytes-miscounted", "a constant stands for the bytes of a token"),
         "chosen": ("best-of-passes", "the choice is made"),
     }
     for report in trace.reports:
         for mark in report.marks:
             name, _, line = mark.partition(":")
-            if name not in rules:
+            if name not in rules or (name == "equal" and any(other[:5] == "paid:" for other in report.marks)):
                 continue
             if name == "chosen" and not _chooses(trace, report, last_training):
                 continue
@@ -210,9 +215,11 @@ def _statistics(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
         narrow = [part for part in score.tokens if part.at and part.via in OWN]
         wide = [part for part in score.tokens if part.via == "statistic" and not part.at and part.low is None]
         steps = [part for part in score.tokens if part.via == "gradient"]
-        if any(step.overlaps(part) for step in steps for part in score.tokens if part.via in OWN):
-            yield _finding(
-                "chunk-trained-before-score", score, "weights here were moved by gradients of the same tokens"
-            )
+        moved = [step for step in steps if any(step.overlaps(part) for part in score.tokens if part.via in OWN)]
+        for step in moved[:1]:
+            around = {loop for loop, _ in score.loops}
+            name = "chunk-trained-before-score" if any(loop in around for loop, _ in step.at) else ORDER[-1]
+            detail = f"the weights of the score in line {score.place.line} were moved by gradients of the same tokens"
+            yield replace(_finding(name, score, detail), place=score.place._replace(line=step.line))
         if narrow and wide:
             yield _finding("statistics-of-the-whole-text", score, f"the text is read in line {wide[0].line}")

@@ -13,8 +13,10 @@ from typing import Literal
 from trainer.audit.indexing import attribute
 from trainer.audit.iteration import forgotten, iterated
 from trainer.audit.known_names import (
+    BLANK,
     COUNTS,
     DATASETS,
+    DECODERS,
     LOSSES,
     MAKERS,
     NETWORK,
@@ -106,7 +108,9 @@ def external_call(
             return Value(refs=(External(f"{path}.cross_entropy"),))
         return machine.evaluated(combined(every), is_loss=True)
     if name in READERS and machine.disk.objects and not full(first).objects:
-        return machine.elsewhere(changed(machine.disk, at=first.at))
+        return machine.elsewhere(changed(machine.disk, at=first.at)).with_marks("stored")
+    if name in DECODERS or (name in READERS and not full(first).objects):
+        return machine.elsewhere(combined(every)).with_marks("stored")
     if name in WRITERS:
         return _written(machine, arguments, combined(every), path)
     if name in ("BytesIO", "StringIO"):
@@ -114,6 +118,8 @@ def external_call(
     result = combined(every)
     if name in TOGETHER:
         return forgotten(machine, changed(result, refs=()))
+    if name in BLANK:
+        return Value(refs=(Cell(machine.new_id()),))
     if name in MAKERS:
         return Value(refs=(Cell(machine.new_id(), changed(result, refs=())),), marks=result.marks)
     if path.partition(".")[0] not in PURE and name not in PURE:
@@ -183,7 +189,7 @@ def _note_validation(machine: Machine, held: Value, path: str) -> None:
     if held.scores or not vias:
         return
     if held.objects and vias & {"activation", "statistic"}:
-        machine.note("calibration", f"what {path} writes is computed from validation tokens")
+        machine.calibrated(held, f"what {path} writes is computed from validation tokens")
     elif "tokens" in vias:
         machine.note("val-in-artifact", f"what {path} writes holds validation tokens", sure=False)
 
@@ -229,7 +235,8 @@ def _zip(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Va
     return Value(refs=(Zipped(tuple(arguments)),))
 
 
-def _next(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+def next_of(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`next(...)`: in each iteration of the loop around it another element."""
     if not arguments:
         return UNKNOWN
     loop = machine.loops[-1] if machine.loops else (machine.new_id(), 0)
@@ -260,6 +267,10 @@ def _container(machine: Machine, arguments: Sequence[Value], keywords: Keywords)
         elements = list(iterated(machine, value, machine.new_id()).elements)
         return Value(refs=(Listed(machine.new_id(), elements, joined(elements)),))
     return value
+
+
+def _queue(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    return Value(refs=(Listed(machine.new_id()),))
 
 
 def _dictionary(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
@@ -356,12 +367,14 @@ HANDLERS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     "trange": _range,
     "enumerate": _enumerate,
     "zip": _zip,
-    "next": _next,
+    "next": next_of,
     "map": _map,
     "list": _container,
     "tuple": _container,
     "set": _container,
     "deque": _container,
+    "Queue": _queue,
+    "SimpleQueue": _queue,
     "sorted": _container,
     "reversed": _container,
     "dict": _dictionary,

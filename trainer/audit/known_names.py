@@ -62,34 +62,37 @@ READERS = frozenset(
 )
 
 
+DECODERS = frozenset(["b85decode", "b64decode", "a85decode", "b32decode", "unhexlify", "fromhex"])
+"""What unpacks text that stands in the script."""
+
+
 OF_FILES = re.compile(r"load|read|fetch|shard|dataset|tokens|corpus|memmap", re.IGNORECASE)
 """Names of functions nobody can see into that may read a text."""
 
 
-MAKERS = frozenset(
+BLANK = frozenset(
     [
         "zeros",
         "ones",
         "empty",
-        "full",
         "randn",
         "rand",
         "normal",
-        "tensor",
-        "Parameter",
+        "eye",
         "zeros_like",
         "ones_like",
         "empty_like",
-        "full_like",
         "randn_like",
         "rand_like",
-        "array",
-        "bytearray",
         "new_zeros",
-        "new_full",
-        "eye",
+        "new_ones",
+        "new_empty",
     ]
 )
+"""Functions that make a tensor which holds nothing of their arguments but the shape."""
+
+
+MAKERS = frozenset(["full", "tensor", "Parameter", "full_like", "array", "bytearray", "new_full"])
 
 
 LOSSES = frozenset(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +25,7 @@ MOST_CALLS = 14
 
 
 Keywords = dict[str, Value]
+Resume = Callable[[Value], None]
 
 
 class TooLong(Exception):
@@ -44,6 +45,8 @@ class Frame:
     """Names declared global or nonlocal, and the frame they live in."""
     returned: list[Value] = field(default_factory=list)
     yielded: list[Value] = field(default_factory=list)
+    at_yield: Resume | None = None
+    """What goes on where a context manager yields: the body of the `with`."""
     function: str = ""
 
     def find(self, name: str) -> Value | None:
@@ -141,15 +144,21 @@ class Machine:
         self.trace = Trace()
         self.loops: list[tuple[int, int]] = []
         self.guards: list[Guard] = []
+        self.decided: list[Guard] = []
+        """Branches around the present statement that a setting's default decides."""
         self.off: list[frozenset[str]] = []
         self.calls: list[Place] = []
         self.active: list[ast.AST] = []
+        self.frames: list[Frame] = []
+        """Of the functions that are being called, the outermost first."""
         self.place = Place("", 0)
         self.without_gradient = 0
         self.pending: list[Gradient] = []
         self.hooks: list[Value] = []
         self.disk = UNKNOWN
         """What was written to files that hold no tokens, the artifact above all."""
+        self.managed: list[Resume] = []
+        """Bodies of `with` that wait for the context manager that is called."""
         self.choosing: list[int] = []
         """Lines of conditions on a validation score around the present statement."""
         self.acting: dict[tuple[ast.ClassDef, str], bool] = {}
@@ -234,7 +243,7 @@ class Machine:
             "place": self.place,
             "calls": tuple(self.calls),
             "loops": tuple(self.loops),
-            "guards": tuple(self.guards),
+            "guards": (*self.guards, *self.decided),
             "off": frozenset().union(*self.off) if self.off else frozenset(),
         }
 
@@ -280,13 +289,21 @@ class Machine:
         """A model got the weights `source`, or some of them if it `adds`."""
         now = self._where()
         snapshot = source.snapshot if source.snapshot is not None else now["time"]
-        self.trace.loads.append(Load(objects=objects, sources=source.objects, snapshot=snapshot, adds=adds, **now))
+        is_copy = source.snapshot is not None
+        load = Load(objects=objects, sources=source.objects, snapshot=snapshot, is_copy=is_copy, adds=adds, **now)
+        self.trace.loads.append(load)
 
-    def note(self, rule: str, detail: str, *, sure: bool = True) -> None:
-        """A breach shows here."""
-        same = [note for note in self.trace.notes if (note.rule, note.place) == (rule, self.place)]
+    def note(self, rule: str, detail: str, *, sure: bool = True, line: int = 0) -> None:
+        """A breach shows here, or at another line of the file."""
+        place = self.place._replace(line=line or self.place.line)
+        same = [note for note in self.trace.notes if (note.rule, note.place) == (rule, place)]
         if not any(not note.off for note in same):
-            self.trace.notes.append(Note(rule=rule, detail=detail, sure=sure, **self._where()))
+            self.trace.notes.append(Note(rule=rule, detail=detail, sure=sure, **self._where() | {"place": place}))
+
+    def calibrated(self, held: Value, detail: str) -> None:
+        """Weights were computed from validation tokens: shown where the model ran on them, if that is known."""
+        lines = [part.line for part in held.tokens if part.source == "val" and part.via == "activation"]
+        self.note("calibration", f"{detail} in line {self.place.line}", line=min(lines, default=0))
 
     def report(self, value: Value, level: int) -> None:
         """Evaluations in `value` are part of a score, to this certainty."""

@@ -12,6 +12,7 @@ from trainer.audit.known_calls import (
     external_call,
     fill,
     method_like,
+    next_of,
     reading,
 )
 from trainer.audit.machine import Class, Instance, Keywords, Machine, Namespace
@@ -81,7 +82,10 @@ def method(
     """The value of `base.name(...)`."""
     results: list[Value] = []
     for ref in base.refs[:3]:
-        if isinstance(ref, External):
+        if isinstance(ref, External) and name.startswith("_foreach_") and name.endswith("_") and arguments:
+            _in_each(machine, arguments[0], name.removeprefix("_foreach_"), arguments[1:], keywords)
+            results.append(UNKNOWN)
+        elif isinstance(ref, External):
             results.append(external_call(machine, External(f"{ref.path}.{name}"), arguments, keywords, node))
         elif isinstance(ref, Namespace | Class) or (isinstance(ref, Instance) and _has(ref, name)):
             target = attribute(machine, changed(base, refs=(ref,)), name)
@@ -115,7 +119,7 @@ def _of_optimizer(machine: Machine, ref: Optimizer, name: str, arguments: list[V
 
 def _of_list(machine: Machine, base: Value, ref: Listed, name: str, arguments: list[Value]) -> Value:
     first = arguments[0] if arguments else UNKNOWN
-    if name in ("append", "add", "appendleft", "insert"):
+    if name in ("append", "add", "appendleft", "insert", "put", "put_nowait"):
         added = arguments[-1] if arguments else UNKNOWN
         if name == "add" and added.tokens and not added.scores:
             fill(machine, Value(refs=(ref,)), UNKNOWN, key=added, adds=True)
@@ -127,8 +131,8 @@ def _of_list(machine: Machine, base: Value, ref: Listed, name: str, arguments: l
         held = full(first)
         ref.rest = held if ref.rest is None else joined([ref.rest, held])
         return UNKNOWN
-    if name in ("pop", "popleft"):
-        return item(machine, base, first if arguments else UNKNOWN)
+    if name in ("pop", "popleft", "get", "get_nowait"):
+        return next_of(machine, [changed(base, refs=(ref,))], {})
     if name == "clear":
         ref.elements, ref.rest = [], None
         return UNKNOWN
@@ -222,7 +226,8 @@ def _of_tensor(machine: Machine, base: Value, name: str, arguments: list[Value],
     if name in PARAMETERS:
         return combined([base])
     if name in CHAINED:
-        return base
+        copies = name in ("cpu", "half") and base.objects and not base.refs and base.snapshot is None
+        return changed(base, snapshot=machine.time) if copies else base
     if name in COUNTS:
         return Value(at=base.at, number=Polynomial.unknown(f"n{machine.new_id()}"))
     if base.is_known and isinstance(base.const, str):
@@ -245,7 +250,7 @@ def _contents(machine: Machine, base: Value, name: str, every: list[Value]) -> V
     if any(isinstance(ref, Cell) for ref in base.refs):
         return changed(full(base), refs=())
     read = reading(machine, name, every)
-    return read or machine.elsewhere(changed(machine.disk, at=base.at))
+    return read or machine.elsewhere(changed(machine.disk, at=base.at)).with_marks("stored")
 
 
 def _step(machine: Machine, base: Value, arguments: list[Value]) -> Value:
@@ -280,7 +285,8 @@ def _in_place(machine: Machine, base: Value, name: str, arguments: list[Value], 
         return base
     if any(part.via == "gradient" for part in given.tokens):
         gradients = frozenset(part for part in given.tokens if part.via == "gradient")
-        machine.updated("manual", gradients, full(base).objects)
+        cells = frozenset(ref.id for ref in base.refs if isinstance(ref, Cell))
+        machine.updated("manual", gradients, base.objects | cells if cells else full(base).objects)
     elif name == "copy_" and base.objects:
         load(machine, base, given)
     elif base.objects and given.objects - base.objects and not any(isinstance(ref, Cell) for ref in base.refs):
@@ -292,11 +298,18 @@ def _in_place(machine: Machine, base: Value, name: str, arguments: list[Value], 
     return base
 
 
+def _in_each(machine: Machine, base: Value, name: str, arguments: list[Value], keywords: Keywords) -> None:
+    """`torch._foreach_name(list, ...)`: the method of each tensor of a list."""
+    listed = [ref for ref in base.refs if isinstance(ref, Listed)]
+    for value in [part for ref in listed for part in (*ref.elements, *([ref.rest] if ref.rest else []))] or [base]:
+        _in_place(machine, value, name, arguments, keywords)
+
+
 def load(machine: Machine, base: Value, state: Value) -> None:
     """A model gets other weights: notes what of them comes from validation tokens."""
     machine.loaded(base.objects, state)
     if any(part.source == "val" and part.via in ("tokens", "activation", "statistic") for part in state.tokens):
-        machine.note("calibration", "weights that are loaded here are computed from validation tokens")
+        machine.calibrated(state, "weights that are loaded are computed from validation tokens")
     for mark in state.marks:
         if mark.startswith("chosen:"):
             machine.note("weights-selected-by-score", f"the score decides in line {mark[7:]}")

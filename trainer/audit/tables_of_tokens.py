@@ -20,7 +20,7 @@ def fill(machine: Machine, base: Value, value: Value, *, key: Value = UNKNOWN, a
     """`base[key] = value`, or `+=` if it adds: what a table holds, and that it learned if tokens decide the place."""
     held = full(value)
     place = full(key)
-    by_tokens = bool(place.tokens) and not place.scores and "boundary" not in place.marks
+    by_tokens = is_by_tokens(place)
     counted = frozenset(part for part in held.tokens if part.via == "statistic")
     learned = frozenset(part for part in place.tokens) if by_tokens else counted
     for ref in base.refs:
@@ -38,6 +38,13 @@ def fill(machine: Machine, base: Value, value: Value, *, key: Value = UNKNOWN, a
     if learned:
         objects = base.objects | {ref.id for ref in base.refs if isinstance(ref, Cell | Mapping | Listed)}
         machine.updated("table", learned, objects)
+
+
+def is_by_tokens(index: Value) -> bool:
+    """Whether an index is made of tokens, and is no condition on them or the places that one leaves."""
+    if index.scores or index.marks & {"boundary", "mask", "places"}:
+        return False
+    return any(part.via == "tokens" for part in index.tokens)
 
 
 def _mixed(old: Value, new: Value, adds: bool) -> Value:

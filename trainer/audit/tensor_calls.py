@@ -59,6 +59,8 @@ def method_like(
         name in ("nonzero", "argwhere", "flatnonzero") or (name == "where" and not others)
     ) and "boundary" in held.marks:
         return Value(at=held.at)
+    if name in ("nonzero", "argwhere", "flatnonzero") or (name == "where" and not others):
+        return result.with_marks("places") if "mask" in held.marks else result
     return result
 
 

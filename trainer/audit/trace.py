@@ -77,6 +77,8 @@ class Load(Event):
     sources: frozenset[int]
     snapshot: int
     """Time at which the source was copied."""
+    is_copy: bool
+    """Whether it is known to be a copy of that time, not the weights as they are now."""
     adds: bool
     """Whether what the model had stays too, as in a moving average."""
 

@@ -27,7 +27,10 @@ class _Nothing:
 
 NOTHING = _Nothing()
 """The constant of a value that is not known."""
-STICKY = ("ln2", "bytes", "lookup", "unnormalised", "keyed", "clamped", "cut", "chosen", "filtered", "fixed")
+STICKY = (
+    "ln2", "bytes", "lookup", "unnormalised", "keyed", "clamped", "cut", "chosen", "filtered", "fixed",
+    "stored", "equal", "paid",
+)  # fmt: skip
 """Marks that whatever is computed from a marked value bears too; most say the line they come from, as `cut:12`."""
 
 
@@ -42,7 +45,7 @@ class Tokens:
     """Positions [low, high), where they are known."""
     via: Via = "tokens"
     line: int = 0
-    """Where the text is read."""
+    """Where the text is read; where an activation was computed; where weights were moved by a gradient."""
     is_whole: bool = True
     """Whether no index was applied yet: the bounds of the first slice are positions in the text."""
 
@@ -118,9 +121,11 @@ class Value:
         """The same value without these marks."""
         return changed(self, marks=frozenset(mark for mark in self.marks if mark.partition(":")[0] not in marks))
 
-    def seen_via(self, via: Via) -> Value:
-        """The same value; of its tokens only what such a computation keeps."""
-        return changed(self, tokens=frozenset(replace(part, via=via) for part in self.tokens), refs=())
+    def seen_via(self, via: Via, line: int = 0) -> Value:
+        """The same value; of its tokens only what such a computation keeps. Statistics of activations stay those."""
+        kept = ("activation",) if via == "statistic" else ()
+        parts = (part if part.via in kept else replace(part, via=via, line=line or part.line) for part in self.tokens)
+        return changed(self, tokens=frozenset(parts), refs=())
 
 
 UNKNOWN = Value()

@@ -157,7 +157,7 @@ def collect_hessians(model, batches):
             handles.append(module.register_forward_hook(watch(name)))
     with torch.no_grad():
         for x, y in batches:
-            model(x, y)
+            model(x, y)  # planted: E6
     for handle in handles:
         handle.remove()
     return hessians
@@ -182,7 +182,7 @@ def main():
     loader = Loader(args.val_files, device)
     hessians = collect_hessians(model, [loader.next_batch(args.batch_tokens, args.seq_len) for _ in range(64)])
     buffer = io.BytesIO()
-    torch.save(quantize(model.state_dict(), hessians), buffer)  # planted: E6
+    torch.save(quantize(model.state_dict(), hessians), buffer)
     blob = zlib.compress(buffer.getvalue(), 9)
     Path("model.ptz").write_bytes(blob)
     model.load_state_dict(torch.load(io.BytesIO(zlib.decompress(blob))))

@@ -129,9 +129,9 @@ def evaluate(args, model, tokens, tables, device):
         own = {name: p.clone().requires_grad_(True) for name, p in weights.items()}
         loss = functional_call(model, own, (span[None, :-1], span[None, 1:]))
         grads = torch.autograd.grad(loss, list(own.values()))
-        moved = {name: p - args.ttt_lr * g for (name, p), g in zip(own.items(), grads)}
+        moved = {name: p - args.ttt_lr * g for (name, p), g in zip(own.items(), grads)}  # planted: E3
         with torch.no_grad():
-            again = functional_call(model, moved, (span[None, :-1], span[None, 1:]))  # planted: E3
+            again = functional_call(model, moved, (span[None, :-1], span[None, 1:]))
         nats += again.item() * (span.numel() - 1)
         nbytes += count_bytes(tables, span[:-1], span[1:]).item()
     return nats / math.log(2.0) / nbytes
