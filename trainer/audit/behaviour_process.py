@@ -3,7 +3,7 @@
 A script is called as `python SCRIPT REQUEST.json ANSWER.json`. A request is {"ask": "claims"}, answered by the claims
 (`behaviour_cases.Claims`), or {"tokens", "positions", "ranks", "train_tokens", "val_tokens"}, answered by {"nats", ...}
 (`behaviour_cases.Answer`). The process has limits of seconds and memory, no network, and no variable of this one's
-environment.
+environment; what it starts, detached processes included, ends with it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ import contextlib
 import errno
 import json
 import os
-import signal
 import stat
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,6 +22,7 @@ from typing import Any
 
 import trainer
 from trainer.audit.behaviour_cases import Answer, Case, Claims
+from trainer.program.supervised import MOST_OUTPUT_BYTES, run_supervised
 from trainer.spec.errors import UserError
 from trainer.spec.printable import printable
 from trainer.spec.units import human_seconds
@@ -106,26 +105,14 @@ def ask(arguments: Sequence[str], request: Mapping[str, Any], scratch: Path, fol
     asked.write_text(json.dumps(request), encoding="utf-8")
     limits = [str(fence.seconds), str(fence.memory_bytes)]
     command = [sys.executable, "-m", "trainer.audit.behaviour_fence", *limits, sys.executable, *arguments]
-    with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - this Python, fenced
-            [*command, str(asked), str(answered)],
-            cwd=scratch,
-            env=_environment(scratch, folder),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            status: int | None = process.wait(fence.seconds)
-        except subprocess.TimeoutExpired:
-            status = None
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    if status != 0:
-        how = f"ran longer than {human_seconds(fence.seconds)}" if status is None else f"ended with status {status}"
+    status, limit = run_supervised(
+        [*command, str(asked), str(answered)], scratch, _environment(scratch, folder), log, fence.seconds
+    )
+    if status != 0 or limit:
+        how = {
+            "seconds": f"ran longer than {human_seconds(fence.seconds)}",
+            "output": f"printed more than {MOST_OUTPUT_BYTES:,} bytes",
+        }.get(limit, limit or f"ended with status {status}")
         raise NoAnswer(f"the evaluator's process {how}; the end of its output: {_end_of(log)}")
     return read_json(answered)
 
@@ -176,6 +163,8 @@ def _environment(scratch: Path, folder: Path) -> dict[str, str]:
 
 
 def _end_of(log: Path) -> str:
+    if not log.exists():
+        return "(none)"
     with log.open("rb") as file:
         file.seek(max(log.stat().st_size - 4096, 0))
         lines = file.read().decode(errors="replace").strip().splitlines()

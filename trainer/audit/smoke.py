@@ -7,20 +7,18 @@ of a few names. What only a GPU has is stood in for. A stand-in that does not su
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainer.audit.unwrap import read_source, unwrap
+from trainer.program.supervised import run_supervised
 from trainer.spec.printable import printable
 from trainer.spec.units import human_seconds
 
@@ -90,17 +88,11 @@ def smoke(path: Path, text: str, seconds: int = SECONDS, memory_bytes: int = MEM
 
 def _run(command: list[str], folder: str, environment: dict[str, str], seconds: int) -> str:
     """Runs the child with all that it starts; the end of what it complained of."""
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    child = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **pipes)  # type: ignore[call-overload]  # noqa: S603
-    try:
-        complaint = child.communicate(timeout=seconds + STARTING_S)[1]
-        return complaint.decode("utf-8", "replace").strip()[-TAIL:]
-    except subprocess.TimeoutExpired:
+    log = Path(folder) / "log"
+    _, limit = run_supervised(command, Path(folder), environment, log, seconds + STARTING_S)
+    if limit == "seconds":
         return f"it ran longer than our limit of {seconds} s"
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+    return log.read_text(encoding="utf-8", errors="replace").strip()[-TAIL:] if log.exists() else limit
 
 
 def _read(result: Path, ended: str) -> dict[str, Any]:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.program import supervisor
 from trainer.program.reading import Live, OutputReader, Readings
+from trainer.program.supervised import END_WITHIN_S, ask_to_end, end_of, supervised
 from trainer.spec.program import Program
 from trainer.spec.units import human_bytes
 
 LOOK_EVERY_S = 0.1
 SHOW_EVERY_S = 0.5
-END_WITHIN_S = 30.0
-"""For the supervisor to end everything once it was asked to."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +66,9 @@ def run_command(
         "log": str(log),
         "limits": _limits(program, folder, seconds_left),
     }
-    with OutputReader(program, log, files) as output, _supervised(order) as process:
+    with OutputReader(program, log, files) as output, supervised(order) as process:
         ended_by = _follow(process, output, program, show, stopping)
-        end = _end_of(process)
+        end = end_of(process)
         if ended_by == "stopped":
             raise Interrupt
         readings, unread = None, ""
@@ -100,38 +96,6 @@ def _limits(program: Program, folder: Path, seconds_left: float | None) -> dict[
     }
 
 
-@contextlib.contextmanager
-def _supervised(order: Mapping[str, Any]) -> Any:
-    process = subprocess.Popen(  # noqa: S603  our own module
-        [sys.executable, "-I", "-S", str(Path(supervisor.__file__))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C at the terminal is ours to pass on
-    )
-    try:
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(order).encode() + b"\n")
-        process.stdin.flush()
-        yield process
-    finally:
-        _ask_to_end(process)
-        try:
-            process.wait(END_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            process.kill()  # the command dies with it, by PR_SET_PDEATHSIG
-            process.wait()
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
-
-
-def _ask_to_end(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(OSError):
-        assert process.stdin is not None
-        process.stdin.close()
-
-
 def _follow(
     process: subprocess.Popen[bytes],
     output: OutputReader,
@@ -148,7 +112,7 @@ def _follow(
     while process.poll() is None:
         ended_by = "stopped" if stopping() else clock.exceeded()
         if ended_by:
-            _ask_to_end(process)
+            ask_to_end(process)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(END_WITHIN_S)
             return ended_by
@@ -190,16 +154,6 @@ class PhaseClock:
             if used_s > limit:
                 return name
         return ""
-
-
-def _end_of(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    assert process.stdout is not None
-    assert process.stderr is not None
-    line = process.stdout.readline()
-    if line:
-        return json.loads(line)
-    why = process.stderr.read().decode(errors="replace").strip().splitlines()[-1:] or ["it was killed"]
-    return {"status": None, "reason": f"lost: {why[0]}", "seconds": 0.0, "peak_bytes": 0, "left": 0}
 
 
 def _words(limit: str, program: Program, seconds_left: float | None) -> str:

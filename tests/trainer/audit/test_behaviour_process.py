@@ -139,3 +139,24 @@ def test_the_command_prints_verdict_condition_and_evidence(folder, monkeypatch, 
     assert row["conditions"][0] == "E1"
     assert row["evidence"]["positions"]
     assert "mine" not in sys.modules
+
+
+DETACHED = """
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        open(sys.argv[2] + ".detached", "w").write(str(os.getpid()))
+        time.sleep(600)
+    os._exit(0)
+while not os.path.exists(sys.argv[2] + ".detached"):
+    time.sleep(0.01)
+open(sys.argv[2], "w").write("{}")
+"""
+
+
+def test_a_process_that_detaches_itself_does_not_outlive_the_fence(tmp_path):
+    (tmp_path / "detaches.py").write_text(DETACHED)
+    ask([str(tmp_path / "detaches.py")], {}, tmp_path, tmp_path, Fence(60))
+    detached = int((tmp_path / "answer.json.detached").read_text())
+    assert not Path(f"/proc/{detached}").exists()

@@ -1,6 +1,7 @@
 """The smoke test: what a script's model is, and whose gap it is where it cannot run."""
 
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -121,3 +122,16 @@ def test_scripts_of_the_corpus(name):
     report = smoke_of(FOLDER / f"{name}.py")
     assert not report.problems
     assert report.runs or report.gaps
+
+
+def test_a_process_that_a_script_detaches_does_not_outlive_the_smoke_test(tmp_path):
+    started = tmp_path / "started"
+    sleeps = f"sleep 300 & echo $! > {started}; wait"
+    path = script(
+        tmp_path,
+        f"import os, subprocess\nsubprocess.Popen(['sh', '-c', {sleeps!r}], start_new_session=True)\n"
+        f"while not os.path.exists({str(started)!r}): pass",
+        "return x",
+    )
+    smoke_of(path)
+    assert not Path(f"/proc/{int(started.read_text())}").exists()
