@@ -13,7 +13,7 @@ from orchestrator.analysis.answer import make_answer, next_command, sentence
 from orchestrator.analysis.comparison import verdicts_of
 from orchestrator.analysis.import_results import load_import
 from orchestrator.analysis.speed import faster_of
-from orchestrator.analysis.sweep_table import ranking_of, rows_of
+from orchestrator.analysis.sweep_table import ranking_of, readable_rows_of
 from orchestrator.search.pruner import rung_lines
 from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import label
@@ -50,7 +50,7 @@ VARIANCES = {
 
 def load_results(sweep: Sweep) -> SweepResults:
     """Everything that a report or a notebook shows of the sweep in its present state."""
-    space, asked, frame, state = sweep.space, sweep.asked(), rows_of(sweep), sweep.state()
+    space, asked, frame, state = sweep.space, sweep.asked(), readable_rows_of(sweep), sweep.state()
     trained = curve_stage(space.base)
     results = SweepResults(
         name=sweep.name,

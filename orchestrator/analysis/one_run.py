@@ -14,6 +14,7 @@ from rich.text import Text
 from orchestrator.analysis.sweep_table import rows_of, table_of
 from orchestrator.output import say
 from orchestrator.space.configuration import label
+from orchestrator.sweep.lost_records import demand_undamaged
 from orchestrator.sweep.sweep import Sweep
 from results.rows.layout import RAY_LOG
 from results.rows.row import row_of
@@ -42,6 +43,7 @@ def find_run(sweep: Sweep, asked: str) -> Record:
         return records[matching[0]]
     if matching:
         raise UserError(f"{asked} begins {len(matching)} runs of sweep '{sweep.name}': {', '.join(matching)}")
+    demand_undamaged([line for line in sweep.lost_records() if asked in line])
     known = f"known: {', '.join(records)}" if records else f"none has ended yet; see: {sweep.command('status')}"
     raise UserError(f"sweep '{sweep.name}' has no finished run '{asked}'{did_you_mean(asked, records)}; {known}")
 

@@ -13,6 +13,7 @@ from orchestrator.analysis.best import Best, best_of
 from orchestrator.analysis.comparison import reference_of, verdicts_of
 from orchestrator.analysis.import_results import ALPHA, reference_of_import, verdicts_of_import
 from orchestrator.analysis.load_results import results_of
+from orchestrator.analysis.sweep_table import demand_readable
 from orchestrator.sweep.imported import ImportedSweep, find_import
 from orchestrator.sweep.sweep import Sweep, find_sweep
 from results.rows.tables import per_run
@@ -96,10 +97,12 @@ class OpenedSweep:
 
 
 def open_by_name(name: str, store: str | Path) -> OpenedSweep:
-    """The sweep of this name in a store. Raises StoreError offering the nearest name."""
+    """The sweep of this name in a store. Raises StoreError offering the nearest name, or naming damaged records."""
     folder = store_folder(store)
     imported = find_import(folder, name)
-    return OpenedSweep(imported or find_sweep(folder, name), results_of(folder, name))
+    results = results_of(folder, name)
+    demand_readable(results.frame)
+    return OpenedSweep(imported or find_sweep(folder, name), results)
 
 
 def _verdict_row(verdict: Verdict, label: str) -> dict[str, object]:

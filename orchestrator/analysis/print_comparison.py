@@ -15,7 +15,7 @@ from orchestrator.analysis.comparison import (
     verdicts_of,
 )
 from orchestrator.analysis.explanation import print_explanation
-from orchestrator.analysis.sweep_table import baseline_of, demand_readable, rows_of, table_of
+from orchestrator.analysis.sweep_table import baseline_of, rows_of, table_of
 from orchestrator.output import console_for, print_rows, say
 from orchestrator.space.sections import Compare
 from orchestrator.sweep.sweep import Sweep
@@ -44,7 +44,6 @@ def print_comparison(
     exact:  take the baseline's mean, or the number that stands for it, as exact
     """
     frame = rows_of(sweep)
-    demand_readable(frame)
     reference = None if baseline is None else reference_of(sweep, baseline, store, exact)
     terms = _terms(sweep.space.compare, margin, unit, alpha)
     if exact:

@@ -9,7 +9,7 @@ from rich.console import Console
 from orchestrator.analysis.answer import answer_of, print_answer
 from orchestrator.analysis.explanation import cost_line
 from orchestrator.analysis.speed import faster_of, labels_of
-from orchestrator.analysis.sweep_table import ranking_of, rows_of, table_of, warn_unreadable
+from orchestrator.analysis.sweep_table import ranking_of, readable_rows_of, table_of, warn_unreadable
 from orchestrator.output import say
 from orchestrator.search.pruner import rung_lines
 from orchestrator.status.status import once_mended
@@ -27,7 +27,7 @@ from trainer.spec.runnable import by_the_clock
 
 def conclude(sweep: Sweep, console: Console, format: str) -> None:
     """The end of a sweep: with `json` the rows per configuration on stdout, else the answer, and what went wrong."""
-    frame = rows_of(sweep)
+    frame = readable_rows_of(sweep)
     table = table_of(sweep, frame)
     if format == "json":
         print(render(table, "json"))

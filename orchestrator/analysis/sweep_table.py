@@ -11,15 +11,15 @@ from rich.console import Console
 
 from orchestrator.output import console_for
 from orchestrator.space.configuration import label
+from orchestrator.sweep.lost_records import demand_undamaged
 from orchestrator.sweep.sweep import Sweep
-from results.rows.layout import JOURNAL, RUNS, SET_ASIDE_FOLDERS, SHORT
+from results.rows.layout import JOURNAL
 from results.rows.ranking import Ranking
 from results.rows.read import read_rows
 from results.rows.render import render
 from results.rows.tables import breaches_of, per_configuration, per_run
 from trainer.spec.errors import StoreError, UserError
 from trainer.spec.printable import printable
-from trainer.spec.record import run_id_of
 
 PIPED_WIDTH = 140
 """Characters of a line where no terminal sets them."""
@@ -28,9 +28,16 @@ MOST_UNRANKED = 10
 
 
 def rows_of(sweep: Sweep) -> pd.DataFrame:
-    """The sweep's rows, in the order its configurations were chosen.
+    """The sweep's rows, in the order its configurations were chosen. Raises StoreError naming damaged records."""
+    frame = readable_rows_of(sweep)
+    demand_readable(frame)
+    return frame
 
-    `attrs['unreadable']` names records that are left out: they hold something else than what was written, or are gone.
+
+def readable_rows_of(sweep: Sweep) -> pd.DataFrame:
+    """The rows of the records that hold what was written.
+
+    `attrs['unreadable']` names those that are left out or are gone, for `demand_readable` once the others are shown.
     Raises StoreError for a record of a configuration that the journal lacks.
     """
     asked = [item.id for item in sweep.asked()]
@@ -40,31 +47,13 @@ def rows_of(sweep: Sweep) -> pd.DataFrame:
             f"{sweep.folder / JOURNAL}: lacks configuration {min(unknown)}, of which there are records: lines were "
             "removed; restore it from a copy"
         )
-    frame.attrs["unreadable"] += lost_records(sweep, frame)
+    frame.attrs["unreadable"] += sweep.lost_records()
     return frame
 
 
-def lost_records(sweep: Sweep, frame: pd.DataFrame) -> list[str]:
-    """Of runs that ended and have no record any more, by the seed ledger, which is read if runs are missing at all."""
-    if len(frame) >= len(sweep.asked()) * len(sweep.space.seeds):
-        return []
-    kept = {path.stem for folder in (RUNS, SHORT) for path in (sweep.folder / folder).glob("*.json")}
-    kept |= {
-        path.stem.rpartition("-")[0] for folder in SET_ASIDE_FOLDERS for path in (sweep.folder / folder).glob("*.json")
-    }
-    ended = [entry for entry in sweep.ledger.entries() if entry["event"] == "ended" and entry["sweep"] == sweep.name]
-    lost = [run_id for entry in ended if (run_id := run_id_of(entry["config"], entry["seed"])) not in kept]
-    return [f"{sweep.record_path(run_id)}: is missing, though its run ended; {AGAIN}" for run_id in lost]
-
-
-AGAIN = "resume the sweep to have it made again from its stages"
-
-
 def demand_readable(frame: pd.DataFrame) -> None:
-    """Raises StoreError naming the records that `rows_of` left out."""
-    if faults := frame.attrs.get("unreadable"):
-        more = f"\nand {len(faults) - MOST_UNRANKED:,} more" if len(faults) > MOST_UNRANKED else ""
-        raise StoreError("\n".join(faults[:MOST_UNRANKED]) + more)
+    """Raises StoreError naming the records that `readable_rows_of` left out."""
+    demand_undamaged(frame.attrs.get("unreadable", ()))
 
 
 def as_text(sweep: Sweep, table: pd.DataFrame, width: int) -> str:
@@ -113,7 +102,7 @@ def unranked_lines(sweep: Sweep, frame: pd.DataFrame) -> list[str]:
 
 def print_table(sweep: Sweep, per: Literal["run", "config"], format: str) -> None:
     """The rows, per run or per configuration, in any format."""
-    frame = rows_of(sweep)
+    frame = readable_rows_of(sweep)
     width = shown_width(console_for())
     if per == "run":
         content = render(per_run(frame), format, width)

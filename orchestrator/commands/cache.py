@@ -118,9 +118,10 @@ def cache_verify(store: Store = USUAL_STORE, format: TextOrJson = "text") -> Non
 
 def _verified_sweeps(store: Path) -> tuple[list[Entry], list[str]]:
     """Damaged files of the store's sweeps and its seed ledger, and files without a checksum."""
-    from orchestrator.sweep.damage import Fault, file_faults, record_faults, without_checksums
+    from orchestrator.sweep.damage import Fault, file_faults, lost_faults, record_faults, without_checksums
+    from orchestrator.sweep.imported import find_import
     from orchestrator.sweep.sweep import find_sweep, sweep_names
-    from results.rows.layout import JOURNAL, sweep_folder
+    from results.rows.layout import IMPORT_FILE, JOURNAL, import_names, sweep_folder
     from results.verdicts.seed_ledger import FILE, Ledger
 
     faults: list[Fault] = []
@@ -132,8 +133,14 @@ def _verified_sweeps(store: Path) -> tuple[list[Entry], list[str]]:
         except (StoreError, OSError) as fault:
             faults.append(Fault(folder / JOURNAL, str(fault).removeprefix(f"{folder / JOURNAL}:")))
             continue
-        faults += [*file_faults(sweep), *record_faults(sweep, _opened(store))]
+        faults += [*file_faults(sweep), *record_faults(sweep, _opened(store)), *lost_faults(sweep)]
         plain += without_checksums(sweep)
+    for name in import_names(store):
+        try:
+            find_import(store, name)
+        except StoreError as fault:
+            path = sweep_folder(store, name) / IMPORT_FILE
+            faults.append(Fault(path, str(fault).removeprefix(f"{path}:")))
     try:
         Ledger(store).entries()
     except StoreError as fault:

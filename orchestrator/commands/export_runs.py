@@ -23,6 +23,7 @@ def export(
 ) -> None:
     """Log every run that has its record: its curve, its row, its values. A second export logs them once more."""
     from orchestrator.run.tracking import Trackers
+    from orchestrator.sweep.lost_records import demand_undamaged
     from orchestrator.sweep.sweep import find_sweep
 
     sweep = find_sweep(store, name)
@@ -35,3 +36,4 @@ def export(
 
     export_runs(trackers, sweep, records)
     console_for().print(f"{len(records)} runs logged to {trackers.where(sweep)}", soft_wrap=True)
+    demand_undamaged(sweep.lost_records())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from orchestrator.commands.options import Store, TextOrJson
 from orchestrator.output import console_for, print_rows
 from trainer.spec.units import human_seconds
 from trainer.store.mirror import USUAL_STORE
+
+if TYPE_CHECKING:
+    from orchestrator.analysis.next_steps import Step
 
 
 def next_(
@@ -22,15 +26,22 @@ def next_(
 ) -> None:
     """What would be worth running next, best first: its command, expected seconds, chance and gain. Runs nothing."""
     from orchestrator.analysis.next_steps import next_steps
-    from orchestrator.sweep.sweep import find_sweep
+    from orchestrator.sweep.lost_records import demand_undamaged
+    from orchestrator.sweep.sweep import damaged_sweeps, find_sweep
 
     sweeps = None if name is None else [find_sweep(store, name)]
-    steps = next_steps(store, sweeps, budget_seconds, gpu_hours, left_out=_warn if name is None else None)
+    left_out = [] if name else list(damaged_sweeps(store).values())
+    steps = next_steps(store, sweeps, budget_seconds, gpu_hours, left_out.append if name is None else None)
     if format == "json":
         print_rows(asdict(step) for step in steps)
-        return
+    else:
+        _print(steps, left_out)
+    demand_undamaged(left_out)
+
+
+def _print(steps: Sequence[Step], left_out: Sequence[str]) -> None:
     console = console_for()
-    if not steps:
+    if not steps and not left_out:
         console.print("nothing to suggest: every sweep is finished and settled, or is running now", soft_wrap=True)
     for step in steps:
         seconds = "unknown time" if step.seconds is None else human_seconds(step.seconds)
@@ -39,7 +50,3 @@ def next_(
         console.print(f"{step.command}{left}", style="dim" if left else "bold", soft_wrap=True)
         console.print(f"  {step.kind}: {step.reason}", soft_wrap=True)
         console.print(f"  at most {step.runs} runs, {seconds}{gain}", soft_wrap=True)
-
-
-def _warn(reason: str) -> None:
-    console_for(stderr=True).print(f"left out: {reason}", style="red", soft_wrap=True)

@@ -25,7 +25,8 @@ def status(
     """Progress of a sweep; works from another terminal while it runs."""
     from orchestrator.status.status import listing_line, print_standing, standing, standing_of_import, watch
     from orchestrator.sweep.imported import find_import
-    from orchestrator.sweep.sweep import find_sweep, list_sweeps
+    from orchestrator.sweep.lost_records import demand_undamaged
+    from orchestrator.sweep.sweep import damaged_sweeps, find_sweep, list_sweeps
 
     if name and (imported := find_import(store, name)):
         row = standing_of_import(imported)
@@ -41,9 +42,11 @@ def status(
         )
     sweep = find_sweep(store, name) if name else list_sweeps(store)[-1]
     if format == "json":
-        print_rows([standing(sweep)])
-        return
-    (watch if watching else print_standing)(sweep, console_for())
+        facts = standing(sweep)
+        print_rows([facts])
+    else:
+        facts = (watch if watching else print_standing)(sweep, console_for())
+    demand_undamaged([*facts["damage"], *(() if name else damaged_sweeps(store).values())])
 
 
 def list_(
@@ -61,20 +64,21 @@ def list_(
         return
     from orchestrator.status.status import listing_line, standing, standing_of_import
     from orchestrator.sweep.imported import list_imports
+    from orchestrator.sweep.lost_records import demand_undamaged
     from orchestrator.sweep.sweep import damaged_sweeps, list_sweeps
 
     rows = [*(standing(sweep) for sweep in list_sweeps(store)), *map(standing_of_import, list_imports(store))]
-    for damaged in damaged_sweeps(store):
-        console_for(stderr=True).print(f"left out: sweep '{damaged}': its journal cannot be read", style="red")
+    damaged = list(damaged_sweeps(store).values())
     for row in rows:
         row.pop("live")
+        damaged += row["damage"]
     if format == "json":
         print_rows(rows)
-        return
-    lines = [listing_line(row) for row in rows] or [
-        f"{store_name(store)}: no sweeps yet; start one: orchestrator sweep FILE{store_option(store)}"
-    ]
-    console_for().print("\n".join(lines), soft_wrap=True)
+    else:
+        none = f"{store_name(store)}: no sweeps yet; start one: orchestrator sweep FILE{store_option(store)}"
+        lines = [listing_line(row) for row in rows] or ([] if damaged else [none])
+        console_for().print("\n".join(lines), soft_wrap=True)
+    demand_undamaged(damaged)
 
 
 def _presets() -> tuple[list[dict[str, Any]], list[str]]:

@@ -58,11 +58,14 @@ def show(
 def curves(name: Name, out: Out = None, store: Store = USUAL_STORE) -> None:
     """All learning curves of a sweep in one figure, with the validation loss of each training's best score."""
     from orchestrator.analysis.load_results import results_of
+    from orchestrator.analysis.sweep_table import demand_readable
     from results.figures.curves import curve_facts, draw_curves
     from results.rows.layout import CURVES_FIGURE, FIGURES, sweep_folder
     from trainer.spec.errors import UserError
 
-    facts = curve_facts(results_of(store, name))
+    results = results_of(store, name)
+    demand_readable(results.frame)
+    facts = curve_facts(results)
     if facts.empty:
         raise UserError(f"sweep '{name}' has no learning curve in this store: no training of it has ended here")
     path = out or sweep_folder(store, name) / FIGURES / CURVES_FIGURE

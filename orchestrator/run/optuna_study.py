@@ -24,8 +24,8 @@ from orchestrator.space.configuration import Configuration, Outcome, label
 from orchestrator.space.parameter import Parameter
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.sweep import Sweep
-from orchestrator.sweep.sweep_files import cut_torn_line
 from results.rows.layout import STUDY_FILE
+from results.rows.lines import cut_torn_line
 
 
 class StudyFile:

@@ -25,9 +25,9 @@ LOOK_EVERY_S = 1.0
 
 def standing(sweep: Sweep) -> dict[str, Any]:
     """One sweep as a row: sweep, state (running, complete, failed when every run did, interrupted, or damaged while a
-    record cannot be read),
-    recorded, runs, created_at, description, failed (runs by reason), quarantined (machines, and why), damage (of
-    records, and what to do), live (the driver's latest picture; None while no driver runs).
+    record cannot be read or was lost), recorded, runs, created_at, description, failed (runs by reason), quarantined
+    (machines, and why), damage (of records, and what to do), live (the driver's latest picture; None while no driver
+    runs).
     """
     records, damage = sweep.readable_records()
     busy, asked = sweep.is_locked(), sweep.asked()
@@ -69,17 +69,21 @@ def standing_of_import(sweep: ImportedSweep) -> dict[str, Any]:
     }
 
 
-def print_standing(sweep: Sweep, console: Console) -> None:
-    """Prints the live picture while a driver is at work, then progress, failures and quarantined machines."""
+def print_standing(sweep: Sweep, console: Console) -> dict[str, Any]:
+    """Prints the live picture while a driver is at work, then progress, failures and quarantined machines.
+
+    Returns the sweep's `standing`, whose damage is left to the caller to raise.
+    """
     facts = standing(sweep)
     if facts["live"]:
         console.print(panel(picture_from(facts["live"])))
     for line in standing_lines(facts, sweep):
         console.print(line, style="red" if line in fault_lines(facts) else "", soft_wrap=True)
+    return facts
 
 
 def standing_lines(facts: dict[str, Any], sweep: Sweep) -> list[str]:
-    """State, failures by reason, quarantined machines, damaged records, and what to type next."""
+    """State, failures by reason, quarantined machines, and what to type next."""
     lines = [
         f"{sweep.name}: {facts['state']}, {_runs(facts)} recorded",
         *fault_lines(facts),
@@ -100,10 +104,10 @@ def once_mended(sweep: Sweep) -> list[str]:
 
 
 def fault_lines(facts: dict[str, Any]) -> list[str]:
-    """What went wrong: failures by reason, quarantined machines, damaged records."""
+    """What went wrong: failures by reason, quarantined machines."""
     failed = [f"failed {count}x: {reason.splitlines()[0]}" for reason, count in facts["failed"].items()]
     machines = [f"machine {machine} is quarantined: {why}" for machine, why in facts["quarantined"].items()]
-    return [*failed, *machines, *facts["damage"]]
+    return [*failed, *machines]
 
 
 def listing_line(facts: dict[str, Any]) -> str:
@@ -118,11 +122,11 @@ def _runs(facts: Mapping[str, Any]) -> str:
     return f"{facts['recorded']} of {facts['runs']} runs" + (f", {failed} of them failed," if failed else "")
 
 
-def watch(sweep: Sweep, console: Console) -> None:
-    """Shows a running sweep until its driver ends or Ctrl-C; then where it stands."""
+def watch(sweep: Sweep, console: Console) -> dict[str, Any]:
+    """Shows a running sweep until its driver ends or Ctrl-C; then where it stands, which it returns."""
     with contextlib.suppress(KeyboardInterrupt), make_screen(console) as screen:  # the sweep itself goes on
         while (facts := standing(sweep))["state"] == "running":
             if facts["live"]:
                 screen.show(picture_from(facts["live"]))
             time.sleep(LOOK_EVERY_S)
-    print_standing(sweep, console)
+    return print_standing(sweep, console)

@@ -115,6 +115,15 @@ def set_aside_faults(sweep: Sweep, store: StageStore) -> list[str]:
     return lines
 
 
+def lost_faults(sweep: Sweep) -> list[Fault]:
+    """Records that are missing though their runs ended."""
+    try:
+        parts = [line.partition(": ") for line in sweep.lost_records()]
+    except StoreError:
+        return []  # of the ledger or the journal, which are checked themselves
+    return [Fault(Path(path), reason) for path, _, reason in parts]
+
+
 def file_faults(sweep: Sweep) -> Iterator[Fault]:
     """The sweep's other files; the journal was read when it was opened."""
     checks: Sequence[tuple[str, Callable[[], object]]] = (

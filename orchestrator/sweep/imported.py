@@ -9,7 +9,6 @@ before its runs, and the seed ledger has none of them.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,6 +21,7 @@ from orchestrator.sweep.sharing import fetch_sweeps
 from results.rows.foreign_files import joined, read_foreign
 from results.rows.imported_rows import ImportedRows, ImportTerms, imported_rows
 from results.rows.layout import IMPORT_FILE, JOURNAL, SWEEPS, is_import, sweep_folder
+from results.rows.lines import checked_lines, lines_with_checksums
 from results.rows.ranking import Measure, Ranking
 from results.rows.read import frame_of
 from results.rows.row import Row, unfinished_row
@@ -32,6 +32,7 @@ from trainer.store.atomic_write import write_once
 from trainer.store.mirror import publish_file_once, store_name, store_option
 
 FORMAT = 1
+ANEW = "delete it, then import its files anew"
 READ_ONLY = "table, compare, report, plan, reproduce and first-step read it"
 
 
@@ -58,6 +59,8 @@ class ImportHeader:
     """The command that imports it again."""
     created_at: str = ""
     format: int = FORMAT
+    num_lines: int = 0
+    """Of the file, this one not counted; 0 where an earlier version wrote it."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,7 @@ def write_import(
         description=description,
         command=command,
         created_at=now(),
+        num_lines=len(read.runs) + len(read.curves),
     )
     folder = sweep_folder(store, name)
     fetch_sweeps(store)
@@ -179,17 +183,18 @@ def _sha256(path: Path) -> str:
 
 
 def _without_time(header: ImportHeader) -> dict[str, Any]:
-    return {name: value for name, value in asdict(header).items() if name not in ("created_at", "command")}
+    beside = ("created_at", "command", "num_lines")
+    return {name: value for name, value in asdict(header).items() if name not in beside}
 
 
 def _as_lines(header: ImportHeader, read: ImportedRows) -> bytes:
-    lines = [json.dumps(asdict(header))]
+    lines = [asdict(header)]
     for run in read.runs:
         beside = {name: value for name, value in (("machine", run.machine), ("block", run.block)) if value}
-        lines.append(json.dumps({"row": run.row, **beside}))
+        lines.append({"row": run.row, **beside})
     for (config, seed), points in read.curves.items():
-        lines.append(json.dumps({"curve": [config, seed], "points": sorted(points.items())}))
-    return ("\n".join(lines) + "\n").encode()
+        lines.append({"curve": [config, seed], "points": sorted(points.items())})
+    return lines_with_checksums(lines)
 
 
 def find_import(store: Path, name: str) -> ImportedSweep | None:
@@ -209,13 +214,17 @@ def list_imports(store: Path) -> list[ImportedSweep]:
 def _read(folder: Path) -> ImportedSweep:
     path = folder / IMPORT_FILE
     try:
-        first, *lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+        first, *lines = checked_lines(path, ANEW)
         header = ImportHeader(
             **{name: tuple(value) if isinstance(value, list) else value for name, value in first.items()}
             | {"sources": tuple((file, digest) for file, digest in first["sources"])}
         )
+    except StoreError:
+        raise
     except (ValueError, TypeError, KeyError) as error:
-        raise StoreError(f"{path}: is damaged ({str(error).splitlines()[0]}); import its files anew") from None
+        raise StoreError(f"{path}: is damaged ({str(error).splitlines()[0]}); {ANEW}") from None
+    if len(lines) < header.num_lines:
+        raise StoreError(f"{path}: {header.num_lines} lines were written, {len(lines)} are there; {ANEW}")
     runs = [line for line in lines if "row" in line]
     keys = [(run["row"]["config"], run["row"]["seed"]) for run in runs]
     return ImportedSweep(

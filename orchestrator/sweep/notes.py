@@ -11,7 +11,7 @@ from orchestrator.sweep.sweep import Sweep
 from results.rows.layout import PLAN_FILE, PREFLIGHT_FILE
 from trainer.spec.checked_json import ChecksumDiffers, with_checksum, without_checksum
 from trainer.spec.errors import StoreError
-from trainer.store.atomic_write import write_once
+from trainer.store.atomic_write import replace_synced, write_once
 
 
 def keep_plan(sweep_folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -31,14 +31,14 @@ def read_plan(sweep_folder: Path) -> list[dict[str, Any]] | None:
 
 def keep_preflight(sweep_folder: Path, content: Mapping[str, Any]) -> None:
     """Keeps what the check before the first run found; the newest check stands."""
-    (sweep_folder / PREFLIGHT_FILE).write_bytes(with_checksum(json.dumps(content).encode()))
+    path = sweep_folder / PREFLIGHT_FILE
+    replace_synced(path, with_checksum(json.dumps(content).encode()), aside=path.with_suffix(".aside"))
 
 
 def _checked(path: Path, remedy: str) -> Any:
     """What a file of JSON holds, or None where there is no file. Raises StoreError for one that was changed."""
     try:
-        content = path.read_bytes()
-        return json.loads(without_checksum(content)[0]) if content else None  # empty: its writer was killed
+        return json.loads(without_checksum(path.read_bytes())[0])
     except FileNotFoundError:
         return None
     except OSError as fault:

@@ -18,8 +18,8 @@ from typing import Any
 from orchestrator.sweep.machine_check import Decision, MachineNotes, SetAside, decide
 from orchestrator.sweep.sharing import set_aside
 from orchestrator.sweep.sweep import Sweep
-from orchestrator.sweep.sweep_files import append_line
 from results.rows.layout import DRIFTED, DRIFTED_SHORT, MACHINES, set_aside_file
+from results.rows.lines import append_line
 from results.rows.machines import events_of, quarantined_by
 from trainer.data.corpus import shard_facts
 from trainer.spec.checked_json import with_checksum, without_checksum

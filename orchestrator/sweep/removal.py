@@ -50,7 +50,7 @@ def plan_removal(store: Path, name: str) -> Removal:
     elsewhere = {stage for path in _record_folders(store) if path != folder for stage in _stages_in(path)}
     stages = stage_store(store)
     sizes = {stage: use.disk_bytes for stage in used - elsewhere if (use := stages.finished_disk_use(*stage))}
-    damaged = [other for other in damaged_sweeps(store) if other != name]
+    damaged = sorted(damaged_sweeps(store).keys() - {name})
     busy = [sweep.name for sweep in others if sweep.is_locked()]
     because = f"sweep '{busy[0]}' is at work" if busy else f"sweep '{damaged[0]}' cannot be read" if damaged else ""
     return Removal(

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import itertools
 import json
 import os
@@ -26,13 +25,15 @@ from pathlib import Path
 from typing import Any
 
 from filelock import Timeout
-from ruamel.yaml import YAML
 
 from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import Configuration, Outcome, Precedent
 from orchestrator.space.search_space import SearchSpace
+from orchestrator.sweep.lost_records import demand_undamaged, lost_records
 from orchestrator.sweep.sharing import driven_elsewhere, driving, fetch_sweeps, journal_stands, set_aside
-from orchestrator.sweep.sweep_files import ReadWhenNeeded, append_line, cut_torn_line, journal_entries, read_record
+from orchestrator.sweep.space_text import as_yaml, with_terms_of_0_1_0
+from orchestrator.sweep.sweep_files import ReadWhenNeeded, journal_entries, read_record, read_records, readable_records
+from results.rows.kept import KeptWhileUnchanged
 from results.rows.layout import (
     DRIVER_LOCK,
     DRIVER_PID,
@@ -42,14 +43,16 @@ from results.rows.layout import (
     SHORT,
     SPACE_FILE,
     SWEEPS,
+    count_file,
     import_names,
     is_import,
     record_file,
     set_aside_file,
     sweep_folder,
 )
+from results.rows.lines import append_line, cut_torn_line
 from results.stats.many_against_one import Correction
-from results.verdicts.seed_ledger import Ledger, Purpose
+from results.verdicts.seed_ledger import Ledger, Purpose, ledger_of
 from results.verdicts.terms import Blocks
 from trainer.spec.checked_json import with_checksum
 from trainer.spec.environment import commit
@@ -111,17 +114,26 @@ class Sweep:
     @cached_property
     def ledger(self) -> Ledger:
         """The seed ledger of the store; read once, then line by line as it grows."""
-        return Ledger(self.store)
+        return ledger_of(self.store)
 
     def state(self) -> SweepState:
         """The state that follows from its journal and records, as they are now.
 
-        The records are read at the first access, which raises StoreError for one that cannot be read.
+        Its records are read when they are needed: StoreError for one that cannot be read or was lost.
         """
-        return SweepState(self.space, self.asked(), ReadWhenNeeded(self._all_records))
+        return SweepState(self.space, self.asked(), ReadWhenNeeded(self._all_records, self._count_records))
 
     def _all_records(self) -> dict[str, Record]:
+        demand_undamaged(self.lost_records())
         return {**self.records(), **self.short_records()}
+
+    def _count_records(self) -> int:
+        demand_undamaged(self.lost_records())
+        return len({path.stem for folder in (RUNS, SHORT) for path in self._record_paths(folder)})
+
+    def lost_records(self) -> list[str]:
+        """A line for each record that is missing though its run ended."""
+        return lost_records(self.folder, len(self.asked()) * len(self.space.seeds), self.ledger)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -154,11 +166,8 @@ class Sweep:
 
     def asked(self) -> list[Configuration]:
         """Every configuration asked so far, the baseline first."""
-        try:
-            return [Configuration(**entry) for entry in journal_entries(self.folder / JOURNAL)[1:]]
-        except TypeError:
-            path = self.folder / JOURNAL
-            raise StoreError(f"{path}: is damaged; move the sweep's folder away to start anew") from None
+        path = self.folder / JOURNAL
+        return list(_ASKED.get(path, (path, count_file(path)), lambda: _asked(path)))
 
     def append(self, configuration: Configuration) -> None:
         """Writes one more configuration to the journal, synced to disk. Only under the `lock`."""
@@ -198,21 +207,16 @@ class Sweep:
 
     def records(self) -> dict[str, Record]:
         """The records of finished runs by run id. Raises StoreError for one that cannot be read."""
-        return {path.stem: read_record(path) for path in self._record_paths(RUNS)}
+        return read_records(self._record_paths(RUNS))
 
     def short_records(self) -> dict[str, Record]:
         """The records of short runs by run id."""
-        return {path.stem: read_record(path) for path in self._record_paths(SHORT)}
+        return read_records(self._record_paths(SHORT))
 
     def readable_records(self) -> tuple[dict[str, Record], list[str]]:
-        """All records that can be read, short runs' too, and why the others cannot."""
-        readable, faults = {}, []
-        for path in (*self._record_paths(RUNS), *self._record_paths(SHORT)):
-            try:
-                readable[path.stem] = read_record(path)
-            except StoreError as fault:
-                faults.append(str(fault))
-        return readable, faults
+        """All records that can be read, short runs' too, and why the others cannot; those that were lost among them."""
+        readable, faults = readable_records([*self._record_paths(RUNS), *self._record_paths(SHORT)])
+        return readable, [*faults, *self.lost_records()]
 
     def _record_paths(self, folder: str) -> list[Path]:
         return sorted((self.folder / folder).glob("*.json"))
@@ -290,14 +294,20 @@ def list_sweeps(store: Path) -> list[Sweep]:
     """All sweeps of a store that can be read, oldest first; `damaged_sweeps` names the others."""
     sweeps = []
     for name in _names(store):
-        with contextlib.suppress(StoreError, OSError):
+        with contextlib.suppress(StoreError):
             sweeps.append(_read(sweep_folder(store, name)))
     return sorted(sweeps, key=lambda sweep: (sweep.created_at, sweep.name))
 
 
-def damaged_sweeps(store: Path) -> list[str]:
-    """Names of the sweeps whose journal cannot be read."""
-    return sorted(set(_names(store)) - {sweep.name for sweep in list_sweeps(store)})
+def damaged_sweeps(store: Path) -> dict[str, str]:
+    """The sweeps whose journal cannot be read, by name, and why."""
+    faults = {}
+    for name in _names(store):
+        try:
+            _read(sweep_folder(store, name))
+        except StoreError as fault:
+            faults[name] = str(fault)
+    return faults
 
 
 def _names(store: Path) -> list[str]:
@@ -328,7 +338,7 @@ def _create(
     """Writes the journal unless the folder has one. Returns whether this call created the sweep."""
     if (folder / JOURNAL).exists():
         return False
-    text = _as_yaml(space)
+    text = as_yaml(space)
     header = {
         "space_sha256": hashlib.sha256(text).hexdigest(),
         DIGEST_KEY: space.identity_digest(),
@@ -358,26 +368,28 @@ def _blocks_of(store: Path, space: SearchSpace) -> dict[str, str]:
     return {"blocks": choice.blocks, "blocks_because": choice.reason}
 
 
-def _as_yaml(space: SearchSpace) -> bytes:
-    ours = {"base", "overrides", "program_keys", "remarks"}
-    plain: dict[str, Any] = space.model_dump(mode="json", exclude=ours, exclude_none=True)
-    if space.program:
-        keys = space.model_dump(mode="json")["program_keys"]
-        plain = {key: value for key, value in plain.items() if key != "preset"}
-        plain["program"] = keys | {"set": {**keys.get("set", {}), **space.overrides}}
-    elif space.overrides:
-        plain["set"] = dict(space.overrides)
-    text = io.StringIO()
-    YAML(typ="safe", pure=True).dump(plain, text)
-    return text.getvalue().encode()
+_ASKED = KeptWhileUnchanged[Sequence[Configuration]]()
+_SWEEPS = KeptWhileUnchanged["Sweep"](most=64)
+
+
+def _asked(journal: Path) -> list[Configuration]:
+    try:
+        return [Configuration(**entry) for entry in journal_entries(journal)[1:]]
+    except TypeError:
+        raise StoreError(f"{journal}: is damaged; move the sweep's folder away to start anew") from None
 
 
 def _read(folder: Path) -> Sweep:
+    path = folder / JOURNAL
+    return _SWEEPS.get(path, (path, count_file(path)), lambda: _from_journal(folder))
+
+
+def _from_journal(folder: Path) -> Sweep:
     try:
         header = journal_entries(folder / JOURNAL)[0]
         given = header.pop("space")
         header.setdefault("correction", "dunnett" if "variance" in given.get("compare", {}) else "holm")
-        space = SearchSpace.model_validate_json(json.dumps(_with_terms_of_0_1_0(given)))
+        space = SearchSpace.model_validate_json(json.dumps(with_terms_of_0_1_0(given)))
         precedents = tuple(_precedent(entry) for entry in header.pop("precedents", ()))
         header["space_digest"] = header.pop(DIGEST_KEY)
         return Sweep(name=folder.name, folder=folder, space=space, precedents=precedents, **header)
@@ -386,13 +398,6 @@ def _read(folder: Path) -> Sweep:
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(f"{folder / JOURNAL}: cannot be read ({reason}); move the folder away to start anew") from None
-
-
-def _with_terms_of_0_1_0(space: dict[str, Any]) -> dict[str, Any]:
-    """A sweep keeps the test it was declared with: before there was a choice, that with a shared variance."""
-    space.setdefault("compare", {}).setdefault("variance", "shared")
-    space["compare"].setdefault("blocks", "artifact")
-    return space
 
 
 def _precedent(entry: Mapping[str, Any]) -> Precedent:

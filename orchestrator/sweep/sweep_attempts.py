@@ -9,7 +9,7 @@ from orchestrator.space.configuration import baseline_of, grid_of
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.sweep import Sweep, list_sweeps
 from results.verdicts.attempts import Attempt, attempts_at, attempts_to_come
-from results.verdicts.seed_ledger import Ledger
+from results.verdicts.seed_ledger import ledger_of
 
 
 def attempts_of(sweep: Sweep) -> list[Attempt]:
@@ -27,7 +27,7 @@ def planned_attempts(
     if not candidates and space.method == "grid":
         candidates = tuple({item.id for item in grid_of(space)} - {baseline_of(space).id})
     return attempts_to_come(
-        Ledger(store).entries(), space.tested(tested_space), candidates, _confirmatory_before(store)
+        ledger_of(store).entries(), space.tested(tested_space), candidates, _confirmatory_before(store)
     )
 
 

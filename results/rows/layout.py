@@ -80,6 +80,11 @@ def recipe_file(config: str, of_program: bool = False) -> str:
     return f"recipes/{config}.{'sh' if of_program else 'yaml'}"
 
 
+def count_file(path: Path) -> Path:
+    """Beside a file that is only ever appended to: how many lines were written to it."""
+    return path.with_suffix(".count")
+
+
 def set_aside_file(run_id: str) -> str:
     """File name for a record of the run that is set aside now; a run may be set aside more than once."""
     return f"{run_id}-{time.time_ns()}.json"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pandas as pd
 from pydantic_core import from_json
 
-from results.rows.layout import DRIFTED, DRIFTED_SHORT, MACHINES, RUNS, SHORT
+from results.rows.layout import DRIFTED, DRIFTED_SHORT, MACHINES, RUNS, SHORT, count_file
 from results.rows.lines import checked_lines
 from trainer.spec.checked_json import without_checksum
 from trainer.spec.errors import StoreError
@@ -29,8 +30,8 @@ def events_of(sweep_folder: Path) -> Iterator[dict[str, Any]]:
     Raises StoreError for a file that was changed: a wrong digit there quarantines a machine.
     """
     path = sweep_folder / MACHINES
-    remedy = "restore it from a copy, or delete it: then the machine check begins anew"
-    for event in checked_lines(path, remedy) if path.exists() else ():
+    remedy = f"restore it from a copy, or delete it and {count_file(path).name}: then the machine check begins anew"
+    for event in checked_lines(path, remedy, may_be_missing=True):
         if not isinstance(event.get("event"), str):
             raise StoreError(f"{path}: holds something else than events of machines; {remedy}")
         yield event
@@ -55,14 +56,14 @@ def quarantined(sweep_folder: Path) -> dict[str, str]:
 def read_machines(sweep_folder: Path) -> pd.DataFrame:
     """One row per machine that computed for the sweep: machine, hardware, runs (that count), set_aside, tokens_per_s
     (median of its trainings), differs (facts that differ from most machines', as text), quarantined (the reason)."""
-    records = (record for folder in RECORDS for record in _records(sweep_folder / folder))
-    computed = [record for record in records if record.get("machine") and record["stages_run"]]
-    facts = {record["machine"]["name"]: record["machine"] | {"hardware": record["hardware"]} for record in computed}
+    computed = [_Computed.of(record) for folder in RECORDS for record in _records(sweep_folder / folder)]
+    computed = [record for record in computed if record.facts and record.stages_run]
+    facts = {record.facts["name"]: {**record.facts, "hardware": record.hardware} for record in computed}
     reasons = quarantined(sweep_folder)
     rows = []
     for name, mine in sorted(facts.items()):
-        ours = [record for record in computed if record["machine"]["name"] == name]
-        num_aside = sum(record["status"] == "drifted" for record in ours)
+        ours = [record for record in computed if record.facts["name"] == name]
+        num_aside = sum(record.is_aside for record in ours)
         differs = "; ".join(_differences(mine, list(facts.values())))
         speed = _speed(ours)
         rows.append((name, mine["hardware"], len(ours) - num_aside, num_aside, speed, differs, reasons.get(name, "")))
@@ -87,6 +88,28 @@ def machine_lines(machines: pd.DataFrame, by_the_clock: bool) -> list[str]:
     return lines
 
 
+@dataclass(frozen=True)
+class _Computed:
+    """What is counted of a record, which itself is forty times as large."""
+
+    facts: Mapping[str, str]
+    hardware: str
+    stages_run: bool
+    is_aside: bool
+    tokens_per_s: float | None
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> _Computed:
+        trained = record["stages"]["train"]["metrics"] if "train" in record["stages_run"] else {}
+        return cls(
+            facts=record.get("machine") or {},
+            hardware=record["hardware"],
+            stages_run=bool(record["stages_run"]),
+            is_aside=record["status"] == "drifted",
+            tokens_per_s=trained.get("tokens_per_s"),
+        )
+
+
 def _records(folder: Path) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob("*.json")) if folder.exists() else ():
         with contextlib.suppress(ValueError, OSError):  # `read_rows` names it
@@ -101,7 +124,6 @@ def _differences(mine: Mapping[str, str], all_facts: list[Mapping[str, str]]) ->
             yield f"{fact} = {value}, elsewhere {usual}"
 
 
-def _speed(records: Iterable[Mapping[str, Any]]) -> float | None:
-    trained = (record["stages"]["train"]["metrics"] for record in records if "train" in record["stages_run"])
-    speeds = [metrics["tokens_per_s"] for metrics in trained if metrics.get("tokens_per_s")]
+def _speed(records: Iterable[_Computed]) -> float | None:
+    speeds = [record.tokens_per_s for record in records if record.tokens_per_s]
     return float(median(speeds)) if speeds else None

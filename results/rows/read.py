@@ -15,6 +15,7 @@ import pandas as pd
 from pydantic_core import from_json
 
 from results.rows.columns import COLUMN_TYPES, MEASURED, ColumnType, columns
+from results.rows.kept import KeptWhileUnchanged
 from results.rows.layout import DRIFTED, RUNS, SHORT
 from results.rows.row import Row, row_of
 from trainer.spec.checked_json import ChecksumDiffers, without_checksum
@@ -23,8 +24,11 @@ from trainer.spec.record import split_run_id
 
 DTYPES: Mapping[ColumnType, str] = {"text": "str", "integer": "Int64", "number": "float64", "boolean": "boolean"}
 
+AGAIN = "resume the sweep to have it made again from its stages"
+"""What to do about a record that does not hold what was written."""
 OUTCOME_COLUMNS = ("run_id", "config", "seed", "stage", "fingerprint", "seconds", "computed", "gpus")
 T = TypeVar("T")
+_ROWS = KeptWhileUnchanged[tuple[list[Row], list[str]]]()
 
 
 def read_rows(
@@ -38,9 +42,14 @@ def read_rows(
     """
     if not sweep_folder.is_dir():
         raise StoreError(f"{sweep_folder}: no such sweep; `orchestrator list` shows those there are")
-    rows, unreadable = _gathered(sweep_folder, lambda record: row_of(record, sweep_folder.name, swept_keys), DRIFTED)
+    paths = _record_files(sweep_folder, RUNS, DRIFTED)
+
+    def read() -> tuple[list[Row], list[str]]:
+        return _gathered(paths, lambda record: row_of(record, sweep_folder.name, swept_keys))
+
+    rows, unreadable = _ROWS.get((sweep_folder, tuple(swept_keys)), paths, read)
     frame = frame_of(rows, swept_keys, config_order, measured)
-    frame.attrs["unreadable"] = unreadable
+    frame.attrs["unreadable"] = list(unreadable)
     return frame
 
 
@@ -51,7 +60,7 @@ def read_outcomes(sweep_folder: Path) -> pd.DataFrame:
     an earlier sweep. `gpus` is how many the run held. Short runs before full ones are no rows of the table, but they
     cost, so they are among these. Records that cannot be read are left out, as in `read_rows`.
     """
-    gathered, _ = _gathered(sweep_folder, _outcomes_of, SHORT)
+    gathered, _ = _gathered(_record_files(sweep_folder, RUNS, SHORT), _outcomes_of)
     return pd.DataFrame([outcome for outcomes in gathered for outcome in outcomes], columns=list(OUTCOME_COLUMNS))
 
 
@@ -65,20 +74,19 @@ def _outcomes_of(record: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     ]
 
 
-def _gathered(sweep_folder: Path, read: Callable[[Mapping[str, Any]], T], *further: str) -> tuple[list[T], list[str]]:
-    """What `read` makes of each record, and a line for each record it could make nothing of.
-
-    further:  folders beside `runs` whose records are read too
-    """
+def _gathered(paths: Sequence[str], read: Callable[[Mapping[str, Any]], T]) -> tuple[list[T], list[str]]:
+    """What `read` makes of each record, and a line for each record it could make nothing of."""
     read_values: list[T] = []
     unreadable: list[str] = []
-    for path in [path for folder in (RUNS, *further) for path in _record_files(sweep_folder / folder)]:
+    for path in paths:
         try:
             with open(path, "rb") as file:  # noqa: PTH123  a Path each doubles the time of 10,000 records
                 body, _ = without_checksum(file.read())
             record = from_json(body)
             _demand_own(path, record["run_id"])
             read_values.append(read(record))
+        except FileNotFoundError:
+            continue  # it was set aside since the folder was listed
         except OSError as fault:
             unreadable.append(f"{path}: cannot be read ({fault.strerror})")
         except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -94,14 +102,23 @@ def _demand_own(path: str, run_id: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, ChecksumDiffers) else f"{type(error).__name__}: {error}"
+    reason = str(error) if isinstance(error, ChecksumDiffers) else "is no record of this version"
+    return f"{reason}; {AGAIN}"
 
 
-def _record_files(folder: Path) -> list[str]:
-    if not folder.exists():
+def _record_files(sweep_folder: Path, *folders: str) -> list[str]:
+    """The records in these folders of a sweep, each folder's in order of their names."""
+    return [path for folder in folders for path in _records_in(sweep_folder / folder)]
+
+
+def _records_in(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.path for entry in entries if entry.name.endswith(".json"))
+    except FileNotFoundError:
         return []
-    with os.scandir(folder) as entries:
-        return sorted(entry.path for entry in entries if entry.name.endswith(".json"))
+    except OSError as fault:
+        raise StoreError(f"{folder}: cannot be read ({fault.strerror})") from None
 
 
 def frame_of(

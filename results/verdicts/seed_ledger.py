@@ -24,6 +24,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,6 +73,8 @@ class Ledger:
     def _forget(self) -> None:
         self._entries: list[Entry] = []
         self._read_bytes, self._hashes = 0, [FIRST]
+        self._read_at: object = None
+        self._inode = 0
         self._declared: dict[tuple[str, str], list[int]] = {}
         self._runs: set[tuple[str, str, str, int]] = set()
         self._by_config: dict[str, list[Entry]] = {}
@@ -134,20 +137,35 @@ class Ledger:
             return self._entries
 
     def _read(self) -> Sequence[Entry]:
+        stamp = self._stamp()
+        if stamp is not None and stamp == self._read_at:
+            return self._entries
+        self._read_at = None
         newest = self._newest_line()  # before the lines: others may append meanwhile
         if not self.path.exists():
             self._forget()
             self._demand(newest)
             return []
-        if self.path.stat().st_size < self._read_bytes:
+        known = self.path.stat()
+        if known.st_size < self._read_bytes or known.st_ino != self._inode:
             self._forget()
+            self._inode = known.st_ino
         with self.path.open("rb") as file:
             file.seek(self._read_bytes)
             *lines, _torn = file.read().split(b"\n")
         for line in lines:
             self._take(line)
         self._demand(newest)
+        self._read_at = stamp
         return self._entries
+
+    def _stamp(self) -> object:
+        """Differs after every change of the two files; None without them."""
+        try:
+            both = self.path.stat(), self._head.stat()
+        except OSError:
+            return None
+        return [(known.st_ino, known.st_ctime_ns, known.st_size) for known in both]
 
     def _newest_line(self) -> tuple[int, str]:
         """Number and hash of the newest line that was written, if it was written; UNREADABLE if that is not known."""
@@ -286,6 +304,14 @@ class Ledger:
             if entry["event"] == "ended":
                 ended.add(entry["seed"])
         return set(), ended
+
+
+def ledger_of(store: Path) -> Ledger:
+    """The ledger of a store, to be read: the same one for the whole process, which reads only what was added."""
+    return _ledger_at(Path(store).absolute())
+
+
+_ledger_at = cache(Ledger)
 
 
 def _is_entry(entry: Any) -> bool:

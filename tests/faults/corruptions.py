@@ -22,10 +22,12 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from orchestrator.commands.app import app
+from orchestrator.sweep.imported import read_files, write_import
 from orchestrator.sweep.notes import keep_plan, keep_preflight
 from orchestrator.sweep.sweep import find_sweep
-from orchestrator.sweep.sweep_files import append_line
-from results.rows.layout import MACHINES
+from results.rows.imported_rows import ImportTerms
+from results.rows.layout import MACHINES, REPORT_PAGE
+from results.rows.lines import append_line
 from tests.sweep_on_disk import finished_sweep
 from trainer.spec.checked_json import with_checksum
 from trainer.spec.errors import UserError
@@ -33,14 +35,33 @@ from trainer.spec.record import Record, StageOutcome
 from trainer.store.local import StageStore
 
 NAME = "small"
+IMPORT = "mine"
 KINDS = ("flip", "cut", "zero", "delete", "foreign")
-SHORT_COMMANDS = (("table", NAME, "--format", "csv"), ("compare", NAME, "--explain"))
-COMMANDS = (*SHORT_COMMANDS, ("status", NAME, "--format", "json"), ("report", NAME))
-DERIVED = ("live.json", "optuna.journal", ".claim", ".lock", ".pid", "report.html", "small.yaml")
+SHORT_COMMANDS = (("table", NAME, "--format", "csv"), ("status", NAME))
+OF_STAGES = (
+    *SHORT_COMMANDS,
+    ("compare", NAME, "--explain"),
+    ("report", NAME),
+    ("curves", NAME),
+    ("show", NAME),
+)
+COMMANDS = (
+    *OF_STAGES,
+    ("status", NAME, "--format", "json"),
+    ("list",),
+    ("next", NAME, "--format", "json"),
+    ("best", NAME, "--format", "json"),
+    ("plan", "SPACE", "--format", "json"),
+    ("table", IMPORT, "--format", "csv"),
+    ("compare", IMPORT),
+)
+"""Of a stage whose files differ nothing but its curve is read by `next`, `best` and `plan`: it is computed again."""
+DERIVED = ("live.json", "optuna.journal", ".claim", ".lock", ".pid", "report.html", "small.yaml", "runs.csv")
 """Files that say nothing about results, and are written anew."""
-MAY_BE_DELETED = ("plan.json", "preflight.json", "machines.jsonl")
+MAY_BE_DELETED = ("plan.json", "preflight.json")
 """Notes that commands say to delete when they are damaged; nothing then claims that they were there."""
 LONGEST_S = 60.0
+SEEDS = (1, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -69,6 +90,10 @@ def finished_store(folder: Path) -> Path:
     keep_preflight(sweep.folder, {"skipped": False, "data": ["2 shards are sound"]})
     append_line(sweep.folder / MACHINES, {"event": "reference", "facts": {"name": "node1", "torch": "2.13.0"}})
     append_line(sweep.folder / MACHINES, {"event": "quarantined", "machine": "node2", "why": "slow", "of_speed": True})
+    runs = store / "runs.csv"
+    rows = [f"{config},{seed},{1 + seed / 50 + (config == 'b') / 9}" for config in "ab" for seed in SEEDS]
+    runs.write_text("\n".join(["config,seed,val_bpb", *rows]) + "\n")
+    write_import(store, IMPORT, [runs], read_files([runs], ImportTerms()))
     return store
 
 
@@ -94,12 +119,14 @@ def _publish(stages: StageStore, outcome: StageOutcome) -> None:
 
 def call(store: Path, *words: str) -> Outcome:
     """One command in this process; a UserError is what people see as a message and exit status 2."""
-    result = CliRunner().invoke(app, [*words, "--store", str(store)])
-    fault = result.exception
+    spelled = [str(store / "small.yaml") if word == "SPACE" else word for word in words]
+    result = CliRunner().invoke(app, [*spelled, "--store", str(store)])
+    fault, page = result.exception, store / "sweeps" / words[-1] / REPORT_PAGE
+    out = result.stdout + (page.read_text() if words[0] == "report" and page.exists() else "")
     if fault is None or isinstance(fault, SystemExit):
-        return Outcome(result.exit_code, result.stdout, result.output)
+        return Outcome(result.exit_code, out, result.output)
     if isinstance(fault, UserError):
-        return Outcome(2, result.stdout, str(fault))
+        return Outcome(2, out, str(fault))
     return Outcome(1, result.stdout, f"{type(fault).__name__}: {fault}", traceback=True)
 
 
@@ -157,7 +184,7 @@ def strike(
     foreign = [(pristine / file).read_bytes() for file in files_of(pristine)]
     for file, kind in chosen:
         corrupt(work / file, kind, dice, dice.choice(foreign))
-        for words in commands:
+        for words in commands if file.parts[0] != "stages" else [known for known in commands if known in OF_STAGES]:
             started_s = time.monotonic()
             after = call(work, *words)
             wrong = complaint(file, kind, expected[words], after)

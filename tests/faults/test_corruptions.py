@@ -8,7 +8,9 @@ import pytest
 
 from orchestrator.sweep.damage import record_faults, set_aside_faults
 from orchestrator.sweep.sweep import find_sweep
-from tests.faults.corruptions import KINDS, NAME, SHORT_COMMANDS, call, files_of, finished_store, strike
+from results.rows.lines import append_line
+from results.rows.machines import events_of
+from tests.faults.corruptions import IMPORT, KINDS, NAME, SHORT_COMMANDS, call, files_of, finished_store, strike
 from trainer.spec.checked_json import without_checksum
 from trainer.store.local import StageStore
 
@@ -31,9 +33,9 @@ def test_one_file_of_each_kind_corrupted_in_each_way_changes_nothing_in_silence(
     chosen = {("record" if "runs" in file.parts else file.name): file for file in files_of(pristine)}
     names = ("record", "journal.jsonl", "machines.jsonl", "seed_ledger.jsonl", "seed_ledger.head", "result.json")
     cases = [(chosen[name], kind) for name in names for kind in KINDS]
-    counts, complaints = strike(pristine, tmp_path / "work", SHORT_COMMANDS[:1], iter(cases), seed=2)
+    counts, complaints = strike(pristine, tmp_path / "work", SHORT_COMMANDS, iter(cases), seed=2)
     assert complaints == []
-    assert counts.total() == len(cases)
+    assert counts.total() >= len(cases)
 
 
 def test_a_changed_digit_of_a_record_is_noticed_by_table_compare_and_verify(store):
@@ -84,6 +86,8 @@ def test_a_line_taken_out_of_the_journal_is_named(store):
     path.write_bytes(b"".join(lines[:1] + lines[2:]))
     assert f"{path}:2:" in call(store, "table", NAME).message
     path.write_bytes(b"".join(lines[:-1]))
+    assert f"{path}: 3 lines were written, 2 are there" in call(store, "table", NAME).message
+    path.with_suffix(".count").unlink()  # as an earlier version left it
     assert "of which there are records: lines were removed" in call(store, "table", NAME).message
 
 
@@ -106,3 +110,48 @@ def test_a_file_that_cannot_be_read_is_named_and_is_no_traceback(store):
     path.mkdir()
     assert f"{path}: cannot be read" in call(store, "table", NAME).message
     assert json.loads(call(store, "status", NAME, "--format", "json").out)[0]["damage"]
+
+
+@pytest.mark.parametrize("kind", ["zero", "cut", "delete", "empty"])
+def test_machine_notes_that_lost_lines_are_named_and_not_taken_for_a_torn_one(store, kind):
+    path = store / "sweeps" / NAME / "machines.jsonl"
+    content = path.read_bytes()
+    changed = {"zero": bytes(len(content)), "cut": content[:-40], "empty": b"", "delete": None}[kind]
+    path.unlink() if changed is None else path.write_bytes(changed)
+    outcome = call(store, "status", NAME)
+    assert outcome.status == 2
+    assert f"{path}: " in outcome.message
+    assert "delete it and machines.count" in outcome.message
+
+
+def test_a_line_that_a_killed_writer_left_unfinished_is_no_damage(store):
+    path = store / "sweeps" / NAME / "machines.jsonl"
+    before = call(store, "status", NAME).out
+    with path.open("ab") as file:
+        file.write(b'{"event": "quarantined", "machi')
+    assert call(store, "status", NAME).out == before
+    append_line(path, {"event": "trusted", "machine": "node2"})
+    assert [event["event"] for event in events_of(path.parent)] == ["reference", "quarantined", "trusted"]
+    assert path.with_suffix(".count").read_text() == f"3 {path.stat().st_size}\n"
+
+
+def test_every_command_names_a_damaged_record_and_one_that_is_gone(store):
+    path = a_record(store)
+    content = path.read_bytes()
+    for damage in (content.replace(b"2.01", b"1.01"), None):
+        path.write_bytes(damage) if damage else path.unlink()
+        for words in (("status", NAME), ("list",), ("next", NAME), ("best", NAME), ("show", NAME), ("curves", NAME)):
+            outcome = call(store, *words)
+            assert (outcome.status, str(path) in outcome.message) == (2, True), (words, outcome)
+            assert "resume the sweep to have it made again" in outcome.message
+
+
+def test_a_changed_digit_of_an_import_is_named(store):
+    path = store / "sweeps" / IMPORT / "import.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.chmod(0o644)
+    for changed in (b"".join(lines).replace(b"1.02", b"1.03", 1), b"".join(lines[:-1])):
+        path.write_bytes(changed)
+        for words in (("table", IMPORT), ("list",)):
+            assert f"{path}:" in call(store, *words).message
+        assert call(store, "cache", "verify").status == 1

@@ -219,10 +219,36 @@ def test_one_damaged_sweep_hides_no_other(with_text, call, tmp_path):
     damaged = tmp_path / "runs" / "sweeps" / "broken"
     damaged.mkdir()
     (damaged / "journal.jsonl").write_text("5\n")
-    status, out, err = call("list")
-    assert status == 0
-    assert "small" in out
-    assert "sweep 'broken': its journal cannot be read" in err
+    for words, shown in ((("list",), "small"), (("status",), "small"), (("next",), "")):
+        status, out, err = call(*words)
+        assert (status, shown in out) == (2, True), words
+        assert "runs/sweeps/broken/journal.jsonl:1: was changed or added by hand" in err
+
+
+def test_records_that_were_changed_or_deleted_are_named_and_resume_makes_the_same_table_again(
+    with_text, call, tmp_path
+):
+    call("sweep", "small.yaml", "--inline", *SETS)
+    before = call("table", "small", "--per", "run", "--format", "csv")
+    changed, deleted, *_ = sorted((tmp_path / "runs" / "sweeps" / "small" / "runs").glob("*.json"))
+    changed.write_text(changed.read_text().replace('"val_bpb": ', '"val_bpb": 1'))
+    deleted.unlink()
+    status, _, err = call("table", "small")
+    assert status == 2
+    assert f"{changed.name}: its content differs from its checksum" in err
+    assert f"{deleted.name}: is missing, though its run ended" in err
+    status, out, _ = call("resume", "small", "--inline")
+    assert (status, f"{changed.name}: its content differs" in out.replace("\n", "")) == (0, True)
+    after = call("table", "small", "--per", "run", "--format", "csv")
+    assert scores(after[1]) == scores(before[1])
+
+
+def scores(csv: str) -> list[list[str]]:
+    """What a run is and scored."""
+    rows = [line.split(",") for line in csv.splitlines()]
+    columns = ("config", "seed", "val_bpb", "val_loss", "artifact")
+    kept = [place for place, name in enumerate(rows[0]) if name in columns]
+    return [[row[place] for place in kept] for row in rows]
 
 
 def test_an_infeasible_configuration_is_not_ranked(with_text, call, tmp_path):

@@ -17,11 +17,12 @@ from orchestrator.output import console_for
 from orchestrator.status.progress import Overview
 from orchestrator.status.status import print_standing, standing, standing_lines, watch
 from orchestrator.sweep.live import SlotPicture, driven_s, read_live
-from orchestrator.sweep.notes import keep_plan, read_plan
+from orchestrator.sweep.notes import keep_plan, preflight_words, read_plan
 from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import find_sweep
 from results.rows.layout import LIVE_FILE, PLAN_FILE, PREFLIGHT_FILE
 from tests.sweep_on_disk import finished_sweep
+from trainer.spec.errors import StoreError
 
 
 @pytest.fixture
@@ -51,7 +52,10 @@ def printed(show, sweep) -> str:
 def test_a_finished_sweep_says_so_and_an_unfinished_one_what_to_type(sweep):
     assert standing(sweep)["state"] == "complete"
     next((sweep.folder / "runs").glob("*.json")).unlink()
-    lines = standing_lines(standing(sweep), sweep)
+    sweep.ledger.path.unlink()  # it says that the run ended
+    sweep.ledger.path.with_suffix(".head").unlink()
+    unfinished = find_sweep(sweep.store, sweep.name)
+    lines = standing_lines(standing(unfinished), unfinished)
     assert lines == ["small: interrupted, 5 of 6 runs recorded", f"go on with: {sweep.command('resume')}"]
 
 
@@ -79,9 +83,11 @@ def test_a_damaged_record_is_named_and_the_others_are_counted(sweep):
     path.write_text("{half")
     row = standing(sweep)
     assert (row["state"], row["recorded"], row["runs"]) == ("damaged", 5, 6)
-    assert f"{path}: is no record of this version; resume the sweep" in printed(print_standing, sweep)
+    (line,) = row["damage"]
+    assert line.startswith(f"{path}: is no record of this version; resume the sweep")
     path.unlink()
-    assert standing(sweep)["state"] == "interrupted"
+    (line,) = standing(sweep)["damage"]
+    assert line == f"{path}: is missing, though its run ended; resume the sweep to have it made again from its stages"
 
 
 def test_a_reason_in_square_brackets_is_reported_as_it_is(sweep):
@@ -93,12 +99,17 @@ def test_a_reason_in_square_brackets_is_reported_as_it_is(sweep):
     assert reason in said.get()
 
 
-def test_notes_that_a_kill_left_half_written_hide_no_result(sweep):
-    for name in (PLAN_FILE, PREFLIGHT_FILE, LIVE_FILE):
-        (sweep.folder / name).write_text("")
-    assert read_plan(sweep.folder) is None
-    assert load_results(sweep).planned is None
+def test_an_empty_picture_of_the_moment_hides_no_result(sweep):
+    (sweep.folder / LIVE_FILE).write_text("")
+    assert load_results(sweep).wall_s is None
     assert standing(sweep)["state"] == "complete"
+
+
+def test_notes_are_replaced_whole_so_empty_ones_are_damage(sweep):
+    for name, read in ((PLAN_FILE, lambda: read_plan(sweep.folder)), (PREFLIGHT_FILE, lambda: preflight_words(sweep))):
+        (sweep.folder / name).write_text("")
+        with pytest.raises(StoreError, match=f"{name}: .*; delete it"):
+            read()
 
 
 def test_watching_shows_what_slots_do_until_the_driver_ends(sweep):

@@ -1,0 +1,48 @@
+"""Records that are gone though their runs ended, by the seed ledger; and what is raised for damaged files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from results.rows.layout import RUNS, SET_ASIDE_FOLDERS, SHORT, record_file
+from results.rows.read import AGAIN
+from results.verdicts.seed_ledger import Ledger
+from trainer.spec.errors import StoreError
+from trainer.spec.record import run_id_of
+
+MOST_NAMED = 10
+"""Damaged files that are named; the others are counted."""
+
+
+def lost_records(folder: Path, most_runs: int, ledger: Ledger) -> list[str]:
+    """A line for each record of a sweep that is missing though its run ended.
+
+    most_runs:  of the configurations asked so far; the ledger is read only if there are fewer records than that
+    """
+    kept = {name for part in (RUNS, SHORT) for name in _record_names(folder / part)}
+    if len(kept) >= most_runs:
+        return []
+    kept |= {name.rpartition("-")[0] for part in SET_ASIDE_FOLDERS for name in _record_names(folder / part)}
+    ended = [entry for entry in ledger.entries() if entry["event"] == "ended" and entry["sweep"] == folder.name]
+    lost = [run_id for entry in ended if (run_id := run_id_of(entry["config"], entry["seed"])) not in kept]
+    return [f"{folder / RUNS / record_file(run_id)}: is missing, though its run ended; {AGAIN}" for run_id in lost]
+
+
+def _record_names(folder: Path) -> list[str]:
+    """Names of the records in a folder, without their ending; none where there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name.removesuffix(".json") for entry in entries if entry.name.endswith(".json")]
+    except FileNotFoundError:
+        return []
+    except OSError as fault:
+        raise StoreError(f"{folder}: cannot be read ({fault.strerror})") from None
+
+
+def demand_undamaged(faults: Sequence[str]) -> None:
+    """Raises StoreError naming files that do not hold what was written, and what to do; the first of many."""
+    if faults:
+        more = f"\nand {len(faults) - MOST_NAMED:,} more" if len(faults) > MOST_NAMED else ""
+        raise StoreError("\n".join(faults[:MOST_NAMED]) + more)
