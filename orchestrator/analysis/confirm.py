@@ -25,6 +25,7 @@ from results.rows.layout import RUNS
 from results.rows.tables import breaches_of, why_none_is_ranked
 from results.stats.power import seeds_needed
 from results.verdicts.attempts import Attempt, further_attempt
+from results.verdicts.verdict import Verdict
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.fingerprint import digest
 
@@ -92,15 +93,16 @@ def fresh_seeds(source: Sequence[str], count: int, used: Collection[int]) -> tup
     return tuple(itertools.islice(fresh, count))
 
 
-def num_seeds_for(sweep: Sweep, frame: pd.DataFrame, winner: Configuration) -> int:
+def num_seeds_for(sweep: Sweep, frame: pd.DataFrame, winner: Configuration, verdict: Verdict | None = None) -> int:
     """Seeds that would show the gain to be expected, with the usual power; within reason.
 
     That is the gain seen so far, shrunken where the winner was the best of several.
     After a race the gain is that on the seeds the winner ran. A confirmation that was begun keeps its number.
+    verdict:  on the winner, if it is known already
     """
     if begun := _begun(sweep, winner):
         return len(begun.space.seeds)
-    verdict = next((verdict for verdict in verdicts_of(sweep, frame) if verdict.config == winner.id), None)
+    verdict = verdict or next((one for one in verdicts_of(sweep, frame) if one.config == winner.id), None)
     if verdict is None or verdict.bpb is None:
         return max(FEWEST, len(sweep.state().seeds_of(winner)))
     block = verdict.block or None

@@ -45,6 +45,8 @@ from trainer.store.mirror import store_option
 
 LEARNING = ("tpe", "cmaes")
 """Methods whose next configuration is worked out here; gp would start torch, the others do not learn."""
+MOST_LISTED = 100
+"""Configurations to come that are named: each takes milliseconds to choose."""
 FEWEST_SCORED = 3
 """Configurations below which nothing is said about those to come."""
 
@@ -59,7 +61,7 @@ class Step:
     command: str
     """Runs the step, as it stands, from the same folder."""
     configurations: tuple[dict[str, Any], ...]
-    """Values of those known beforehand, the baseline not among them."""
+    """Values of those known beforehand, the baseline not among them; at most MOST_LISTED."""
     seeds: tuple[int, ...]
     runs: int
     """At most; those recorded already not counted."""
@@ -159,7 +161,7 @@ def _confirm(sweep: Sweep) -> Iterator[Step]:
     shown = verdict.conclusion == "better" and not verdict.exploratory
     if verdict.bpb is None or -verdict.bpb.difference <= verdict.bpb.margin or shown or _is_confirmed(sweep, winner):
         return
-    num_seeds = num_seeds_for(sweep, frame, winner)
+    num_seeds = num_seeds_for(sweep, frame, winner, verdict)
     block = verdict.block or None
     alpha = alpha_of_confirmation(sweep, winner)
     design = design_of(block, 1, num_seeds, spread_of(space, block, sweep.store).planned_bpb, alpha)
@@ -212,7 +214,7 @@ def _search(sweep: Sweep) -> Iterator[Step]:
     if sweep_of_space(sweep.store, next_space) is not None:  # it exists already, and has steps of its own
         return
     try:
-        known = _known_beforehand(sweep, next_space, len(own))
+        known = _known_beforehand(sweep, next_space)
         cost = _cost(sweep, next_space)
     except StoreError:  # no warm start: every run failed, or the text is no longer here
         return
@@ -251,21 +253,23 @@ def _search_command(sweep: Sweep, next_space: SearchSpace) -> str:
     )
 
 
-def _known_beforehand(sweep: Sweep, next_space: SearchSpace, asked: int) -> tuple[dict[str, Any], ...]:
-    """Configurations that do not depend on results to come: all of a list, the first of an adaptive search."""
+def _known_beforehand(sweep: Sweep, next_space: SearchSpace) -> tuple[dict[str, Any], ...]:
+    """Configurations that do not depend on results to come, MOST_LISTED of a list, the first of an adaptive search."""
     if next_space.method == "gp":
         return ()
     from orchestrator.search.searcher import Searcher  # late: Optuna, which only a search pays for
 
-    earlier: list[dict[str, Any]] = []
+    learning = next_space.method in LEARNING
+    earlier = [] if learning else [item.values for item in sweep.asked() if not item.is_baseline]
+    num_known = len(earlier)
     precedents = precedents_of(sweep.store, next_space) if next_space.warm_start else ()
     searcher = Searcher(next_space, sweep.sweep_seed, precedents)
-    for _ in range(1 if next_space.method in LEARNING else next_space.run_cap or 0):
+    for _ in range(1 if learning else min(MOST_LISTED, (next_space.run_cap or 0) - num_known)):
         values = searcher.ask(earlier, {})
         if values is None:
             break
         earlier.append(values)
-    return tuple(earlier if next_space.method in LEARNING else earlier[asked:])
+    return tuple(map(dict, earlier[num_known:]))
 
 
 def _scores(sweep: Sweep) -> list[float]:
@@ -307,5 +311,5 @@ def _gain_of_more(sweep: Sweep, scores: Sequence[float], count: int) -> float | 
 
 
 def _cost(sweep: Sweep, next_space: SearchSpace) -> dict[str, Any]:
-    plan = plan_here(next_space, 1, None, sweep.store)
+    plan = plan_here(next_space, 1, None, sweep.store, costs_only=True)
     return {"seconds": plan.seconds, "gpu_hours": plan.gpu_hours}

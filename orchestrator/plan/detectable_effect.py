@@ -154,7 +154,7 @@ def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread:
     for sweep in list_sweeps(store):
         if (sweep.preset, dict(sweep.space.overrides)) != (space.preset, dict(space.overrides)):
             continue
-        rows = per_run(read_rows(sweep.folder, ()))
+        rows = per_run(read_rows(sweep.folder, sweep.space.swept_keys))
         finished = rows[is_finished(rows)]
         baseline = [item.id for item in sweep.asked()][:1]
         samples = _samples(finished, baseline, block)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import fmean
@@ -53,13 +53,23 @@ from trainer.store.shared import stage_store
 SAMPLED_FOLDERS = 20
 """Newest folders of a stage whose size is taken as typical."""
 ALONE = Resources()
+Held = Callable[[str, str], bool]
+"""Whether the store holds a stage of this fingerprint."""
 
 
-def plan_here(space: SearchSpace, slots: int | None, workers: int | None, store: Path, inline: bool = False) -> Plan:
+def plan_here(
+    space: SearchSpace,
+    slots: int | None,
+    workers: int | None,
+    store: Path,
+    inline: bool = False,
+    costs_only: bool = False,
+) -> Plan:
     """The plan for this machine; for the preset's own hardware when that has GPUs and this machine has none.
 
     slots, workers:  as given; None for what fits
     inline:          one run after another in one process, which does not start Ray
+    costs_only:      without the statistical power and the sizes of artifacts, which take as long
     """
     texts = None
     with contextlib.suppress(DataError):  # the estimate works before the text is fetched
@@ -74,7 +84,7 @@ def plan_here(space: SearchSpace, slots: int | None, workers: int | None, store:
     )
     resources = Resources(num_slots, gpus, INLINE_START_S if inline else START_S)
     place = environment(expected_ranks(workers))
-    return make_plan(space, stage_store(store), texts, place, resources, estimate_by_trainer)
+    return make_plan(space, stage_store(store), texts, place, resources, estimate_by_trainer, costs_only)
 
 
 def make_plan(
@@ -84,6 +94,7 @@ def make_plan(
     place: str,
     resources: Resources = ALONE,
     estimate: Estimate = no_estimate,
+    costs_only: bool = False,
 ) -> Plan:
     """What the sweep would run against this store.
 
@@ -98,9 +109,11 @@ def make_plan(
     kept = BlocksChoice(sweep.blocks, sweep.blocks_because) if sweep else None
     test, block, reason = _test(space, run_fingerprints, kept or choose_blocks(space, list_sweeps(store.root)))
     known: dict[str, Configuration] = {}
+    without_evidence = costs_only or test == "none" or not _in_bits(space)
     listed = [baseline_of(space), *(grid_of(space) if space.method == "grid" else asked)]
     for item in listed:
         known.setdefault(item.id, item)
+    held = cache(lambda stage, fingerprint: store.find(stage, fingerprint) is not None)
     total = total_runs(space, listed)
     lengths = 1 + (len(space.rungs.rungs) if space.rungs else 0)
     unchosen = (total // len(space.seeds) - 1) // lengths + 1 - len(known)
@@ -110,14 +123,16 @@ def make_plan(
         fewest_runs=fewest_runs(space, total),
         recorded_runs=len(recorded),
         configurations=tuple(known.values()),
-        stages=tuple(_plan_stages(space, store, run_fingerprints, list(known.values()), unchosen)),
-        runs=tuple(_plan_runs(space, store, run_fingerprints, list(known.values()), unchosen, recorded)),
+        stages=tuple(_plan_stages(space, store, run_fingerprints, list(known.values()), unchosen, held)),
+        runs=tuple(_plan_runs(space, run_fingerprints, list(known.values()), unchosen, recorded, held)),
         resources=resources,
         text_is_here=texts is not None,
         test=test,
         test_reason=reason,
-        evidence=None if test == "none" or not _in_bits(space) else evidence_of(space, block, store.root, sweep),
-        sizes=artifact_sizes(
+        evidence=None if without_evidence else evidence_of(space, block, store.root, sweep),
+        sizes=()
+        if costs_only
+        else artifact_sizes(
             space, [*known.values(), *(run_fingerprints.probes if unchosen else ())], store.root, estimate
         ),
         notes=_notes(space, sweep.precedents if sweep else precedents_of(store.root, space)),
@@ -146,6 +161,7 @@ class _RunFingerprints:
     def __init__(self, space: SearchSpace, texts: TextDigests, environment: str):
         self._space, self._texts, self._environment = space, texts, environment
         self._known: dict[tuple[str, int], dict[str, str]] = {}
+        self._latest: tuple[str, Runnable] | None = None
         probes = [identify(space, 0, values) for values in space.probes()]
         self.probes: Sequence[Configuration] = list({probe.id: probe for probe in probes}.values())
 
@@ -153,9 +169,15 @@ class _RunFingerprints:
         """Fingerprint of each stage of a run."""
         key = configuration.id, seed
         if key not in self._known:
-            recipe = self._space.recipe(configuration.values, seed)
-            self._known[key] = fingerprints(recipe, self._texts, self._environment)
+            self._known[key] = fingerprints(self._recipe(configuration, seed), self._texts, self._environment)
         return self._known[key]
+
+    def _recipe(self, configuration: Configuration, seed: int) -> Runnable:
+        """Validated once for all seeds of a configuration, which differ in nothing else."""
+        if self._latest is None or self._latest[0] != configuration.id:
+            self._latest = configuration.id, self._space.recipe(configuration.values, seed)
+        recipe = self._latest[1]
+        return recipe if recipe.seed == seed else recipe.model_copy(update={"seed": seed})
 
     def distinct(self, configurations: Iterable[Configuration], stage: str, seeds: Sequence[int]) -> set[str]:
         """Distinct fingerprints of one stage over configurations and seeds."""
@@ -173,6 +195,7 @@ def _plan_stages(
     run_fingerprints: _RunFingerprints,
     known: Sequence[Configuration],
     unchosen: int,
+    held: Held,
 ) -> Iterable[StagePlan]:
     lengths = 1 + (len(space.rungs.rungs) if space.rungs else 0)
     recipe, expected = space.recipe(run_fingerprints.probes[0].values), expected_of(space.preset)
@@ -197,7 +220,7 @@ def _plan_stages(
             runs=(standing + unchosen * lengths) * len(space.seeds),
             needed=len(needed) + to_come * lengths,
             exact=not open_ended and ((space.race is None and space.rungs is None) or len(needed) == 1),
-            cached=sum(store.find(stage, fingerprint) is not None for fingerprint in needed),
+            cached=sum(held(stage, fingerprint) for fingerprint in needed),
             seconds_each=seconds_each,
             seconds_from=seconds_from,
             bytes_each=fmean(sizes) if (sizes := store.recent_bytes(stage, SAMPLED_FOLDERS)) else None,
@@ -206,14 +229,13 @@ def _plan_stages(
 
 def _plan_runs(
     space: SearchSpace,
-    store: StageStore,
     run_fingerprints: _RunFingerprints,
     known: Sequence[Configuration],
     unchosen: int,
     recorded: Collection[str],
+    held: Held,
 ) -> Iterable[RunPlan]:
     """Every run in order; one not chosen yet has stages of its own wherever a swept key changes the stage."""
-    held = cache(lambda stage, fingerprint: store.find(stage, fingerprint) is not None)
     forms = [form for asked in known for form in _forms(space, asked)]
     ordered = in_turns(known, space.seeds) if space.takes_turns else itertools.product(forms, space.seeds)
     for item, seed in ordered:

@@ -41,7 +41,7 @@ def _spread_of(store: Path, name: str, block: Block | None) -> Spread:
     if imported is not None:
         return spread_of_import(imported, block, "val_bpb")
     sweep = find_sweep(store, name)
-    rows = per_run(read_rows(sweep.folder, ()))
+    rows = per_run(read_rows(sweep.folder, sweep.space.swept_keys))
     finished = rows[is_finished(rows)]
     baseline = [item.id for item in sweep.asked()][:1]
     return _pooled(

@@ -42,6 +42,7 @@ class Searcher:
         self._space = space
         self._sweep_seed = sweep_seed
         self._precedents = precedents
+        self._digests: list[tuple[Mapping[str, Any], str]] = []
 
     def ask(self, earlier: Sequence[Mapping[str, Any]], outcomes: Mapping[int, Outcome]) -> dict[str, Any] | None:
         """Values of the next configuration, or None when the cap is reached or the space is exhausted.
@@ -55,11 +56,20 @@ class Searcher:
             return None
         if self._space.method == "grid":
             return next(itertools.islice(self._space.combinations(), index, None), None)
-        seen = {digest(values) for values in earlier}
+        seen = self._digests_of(earlier)
         for values in self._proposals(earlier, outcomes):
             if digest(values) not in seen and self._is_valid(values):
                 return values
         return None
+
+    def _digests_of(self, earlier: Sequence[Mapping[str, Any]]) -> set[str]:
+        """Kept from call to call for the same values: else a long list would be hashed again for each that is added."""
+        for index, values in enumerate(earlier):
+            if index == len(self._digests):
+                self._digests.append((values, digest(values)))
+            elif self._digests[index][0] is not values:
+                self._digests[index] = values, digest(values)
+        return {known for _, known in self._digests[: len(earlier)]}
 
     def _proposals(
         self, earlier: Sequence[Mapping[str, Any]], outcomes: Mapping[int, Outcome]

@@ -89,7 +89,7 @@ def _tables(space: SearchSpace, earlier: Sequence[EarlierSweep]) -> Iterator[NDA
         one for one in earlier if (one.space.preset, dict(one.space.overrides)) == (space.preset, dict(space.overrides))
     ]
     for sweep in same[-MOST_SWEEPS:]:
-        yield scores_in_blocks(per_run(read_rows(sweep.folder, ())), "val_bpb")
+        yield scores_in_blocks(per_run(read_rows(sweep.folder, sweep.space.swept_keys)), "val_bpb")
 
 
 def blocks_line(choice: BlocksChoice) -> str:

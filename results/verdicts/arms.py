@@ -150,11 +150,16 @@ def paired_differences(
         runs = runs[apart | runs["config"].isin(baseline)]
     scored = runs.dropna(subset=block).set_index(block)
     reference = scored.loc[scored["config"].isin(baseline), score]
-    return [
-        (ours[score] - reference).dropna().to_numpy(dtype=np.float64)
-        for config, ours in scored.groupby("config")
-        if config not in baseline
-    ]
+    if not reference.index.is_unique:
+        return [
+            (ours[score] - reference).dropna().to_numpy(dtype=np.float64)
+            for config, ours in scored.groupby("config")
+            if config not in baseline
+        ]
+    differences = scored[score].to_numpy(dtype=np.float64) - reference.reindex(scored.index).to_numpy(dtype=np.float64)
+    groups = scored.reset_index().groupby("config").indices
+    samples = (differences[places] for config, places in groups.items() if config not in baseline)
+    return [sample[~np.isnan(sample)] for sample in samples]
 
 
 def scores_in_blocks(runs: pd.DataFrame, score: str) -> NDArray[np.float64]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 from trainer.spec.program import Program
@@ -93,14 +95,19 @@ def value_at(recipe: Runnable | Mapping[str, Any], key: str) -> Any:
 
     Of a program: the value of that knob, or None where the program has its own default.
     """
+    if isinstance(recipe, Recipe):
+        return _getter(key)(recipe)
     if isinstance(recipe, Program):
         return recipe.seed if key == "seed" else recipe.values.get(key)
-    if isinstance(recipe, Mapping) and is_program(recipe):
+    if is_program(recipe):
         return recipe["seed"] if key == "seed" else recipe["values"].get(key)
     node: Any = recipe
     for part in key.split("."):
         node = node[part] if isinstance(node, Mapping) else getattr(node, part)
     return node
+
+
+_getter = cache(attrgetter)
 
 
 def flat(recipe: Runnable) -> dict[str, Any]:
@@ -115,16 +122,35 @@ def disabled_by(recipe: Runnable | Mapping[str, Any], key: str) -> tuple[str, An
 
     Nothing is known of the switches of a program.
     """
-    if isinstance(recipe, Program) or (isinstance(recipe, Mapping) and is_program(recipe)):
+    if not isinstance(recipe, Recipe) and (isinstance(recipe, Program) or is_program(recipe)):
         return None
-    info = FIELDS[key]
+    switch = _switch_of(FIELDS[key], lambda switch: value_at(recipe, switch))
+    return None if switch is None else (switch, value_at(recipe, switch))
+
+
+def _switch_of(info: FieldInfo, value_of: Callable[[str], Any]) -> str | None:
+    """The switch that takes all effect from a field."""
     for switch, off in info.unless.items():
-        if is_off(value := value_at(recipe, switch), off):
-            return switch, value
-    if info.unless_all and all(is_off(value_at(recipe, switch), off) for switch, off in info.unless_all.items()):
-        switch = next(iter(info.unless_all))
-        return switch, value_at(recipe, switch)
+        if is_off(value_of(switch), off):
+            return switch
+    if info.unless_all and all(is_off(value_of(switch), off) for switch, off in info.unless_all.items()):
+        return next(iter(info.unless_all))
     return None
+
+
+SWITCHES = tuple(sorted({switch for info in FIELDS.values() for switch in (*info.unless, *info.unless_all)}))
+_switch_values = attrgetter(*SWITCHES)
+
+
+def disabled_keys(recipe: Recipe) -> frozenset[str]:
+    """All keys without an effect. Kept by the values of the switches, since a plan asks it of thousands of recipes."""
+    return _disabled_keys(_switch_values(recipe))
+
+
+@lru_cache(maxsize=256)
+def _disabled_keys(values: tuple[Any, ...]) -> frozenset[str]:
+    value_of = dict(zip(SWITCHES, values, strict=True)).__getitem__
+    return frozenset(key for key, info in FIELDS.items() if _switch_of(info, value_of) is not None)
 
 
 def is_off(value: Any, off: Any) -> bool:

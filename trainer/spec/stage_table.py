@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from trainer.spec.field_index import FIELDS, disabled_by, value_at
+from trainer.spec.field_index import FIELDS, FieldInfo, disabled_keys, value_at
 from trainer.spec.program import Program
 from trainer.spec.recipe import Recipe
 from trainer.spec.runnable import Runnable
@@ -100,26 +101,36 @@ def fields_read(recipe: Recipe, stage: str) -> dict[str, Any]:
 
     Without fields that have no effect, and without neutral fields at their default.
     """
+    disabled = disabled_keys(recipe)
     return {
-        key: value
-        for key, info in FIELDS.items()
-        if (stage in info.stages or _trained_with(recipe, stage, key) or _fitted_to(recipe, stage, key))
-        and disabled_by(recipe, key) is None
-        and not ((value := value_at(recipe, key)) == info.default and info.neutral)
+        info.key: value
+        for info in _readable(stage, _sees_quantization(recipe, stage), _sees_limit(recipe, stage))
+        if info.key not in disabled and not ((value := value_at(recipe, info.key)) == info.default and info.neutral)
     }
 
 
-def _trained_with(recipe: Recipe, stage: str, key: str) -> bool:
-    """Whether training reads the field because of quantisation-aware training, which applies the export's rules."""
-    return stage == "train" and recipe.quantization.qat != "off" and key.startswith("quantization.")
+@cache
+def _readable(stage: str, sees_quantization: bool, sees_limit: bool) -> tuple[FieldInfo, ...]:
+    """Fields that a stage may read. Kept, since a plan of many runs asks for them as often."""
+    return tuple(
+        info
+        for key, info in FIELDS.items()
+        if stage in info.stages
+        or (sees_quantization and key.startswith("quantization."))
+        or (sees_limit and key == "budget.artifact_bytes")
+    )
 
 
-def _fitted_to(recipe: Recipe, stage: str, key: str) -> bool:
+def _sees_quantization(recipe: Recipe, stage: str) -> bool:
+    """Quantisation-aware training applies the export's rules."""
+    return stage == "train" and recipe.quantization.qat != "off"
+
+
+def _sees_limit(recipe: Recipe, stage: str) -> bool:
     """An export that fits its artifact to the limit reads the limit, and so does training that sees its scales."""
     quantization = recipe.quantization
     fitted = quantization.fit_bytes or quantization.prune_to_fit
-    sees = stage == "train" and quantization.qat != "off" and quantization.fit_bytes
-    return ((stage == "export" and fitted) or sees) and key == "budget.artifact_bytes"
+    return (stage == "export" and fitted) or (_sees_quantization(recipe, stage) and quantization.fit_bytes)
 
 
 def stages_below(stage: str) -> set[str]:
