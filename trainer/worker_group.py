@@ -3,6 +3,9 @@
 A slot has one Ray Train worker group for the whole sweep. Its first rank takes runs from the board and broadcasts them;
 the process group, the imported code and, on GPUs, the loaded kernels are kept between runs. No other state is. Ray
 restarts a group whose worker died; the board then gives the slot its unfinished run again.
+
+The driver and Ray Train's controllers import this module and compute nothing, so torch is imported where a rank does:
+that is 2 s of a core for each of these processes.
 """
 
 from __future__ import annotations
@@ -12,24 +15,24 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
-import torch
 from ray.exceptions import ActorDiedError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
-from ray.train.backend import Backend
 from ray.train.collective import broadcast_from_rank_zero
-from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from trainer.program.run_program import run_program
-from trainer.ranks import Ranks
 from trainer.spec.environment import node_name
 from trainer.spec.errors import Interrupted, StoreFull
 from trainer.spec.messages import Progress, SlotOrder
 from trainer.stages.run_record import RunRequest
 from trainer.store.local import StageStore
 from trainer.store.visible import is_visible, not_visible
+
+if TYPE_CHECKING:
+    from trainer.ranks import Ranks
 
 COLLECTIVE_TIMEOUT_S = 1800
 TAKE_WAIT_S = 30
@@ -41,23 +44,16 @@ MAX_FAILURES = 3
 """Failures of worker groups after which the trainer gives up, so that a slot that never starts does end."""
 
 
-class OwnProcessGroup(TorchConfig):
-    """Leaves the process group to `join`: the one that Ray would make listens on all network interfaces."""
-
-    @property
-    def backend_cls(self) -> type[Backend]:
-        return Backend
-
-
 UNUSED_BY_SLOTS = frozenset({"DatasetsCallback", "PlacementGroupCleanerCallback"})
 """Callbacks of Ray Train, by class name, that start an actor for each slot (two seconds of a core). One serves Ray
 Data, the other cleans up after controllers that outlive their driver, which these cannot."""
 
 
-class SlotTrainer(TorchTrainer):
-    """A TorchTrainer without the callbacks that a slot does not need; if Ray renames the method, they are back.
+class SlotTrainer(DataParallelTrainer):
+    """Ray Train's trainer without the callbacks that a slot does not need; if Ray renames the method, they are back.
 
-    Ray 2.60 has no public setting for it: `RunConfig.callbacks` can only add callbacks.
+    Ray 2.60 has no public setting for it: `RunConfig.callbacks` can only add callbacks. It is what TorchTrainer adds a
+    process group to; ours is made by `join`, since the one that Ray makes listens on all network interfaces.
     """
 
     def _create_default_callbacks(self) -> list[Any]:
@@ -66,7 +62,7 @@ class SlotTrainer(TorchTrainer):
 
 
 class Work(Protocol):
-    """Computes a run on every rank: `run_pipeline` with the store as a fixed argument."""
+    """Computes a run on every rank of a slot."""
 
     def __call__(
         self,
@@ -77,6 +73,35 @@ class Work(Protocol):
         stopping: Callable[[], bool],
         machine: str,
     ) -> object: ...
+
+
+@dataclass(frozen=True)
+class PipelineWork:
+    """Computes a run of our own trainer, on every rank."""
+
+    store: StageStore
+    snapshot_every_s: float
+
+    def __call__(
+        self,
+        request: RunRequest,
+        *,
+        ranks: Ranks,
+        report: Callable[[Progress], None],
+        stopping: Callable[[], bool],
+        machine: str,
+    ) -> object:
+        from trainer.stages.pipeline import run_pipeline  # late: torch
+
+        return run_pipeline(
+            request,
+            store=self.store,
+            snapshot_every_s=self.snapshot_every_s,
+            ranks=ranks,
+            report=report,
+            stopping=stopping,
+            machine=machine,
+        )
 
 
 @dataclass(frozen=True)
@@ -130,7 +155,6 @@ def serve(
     SlotTrainer(
         serve_rank,
         train_loop_config=config | {"own_ranks": own_ranks},
-        torch_config=OwnProcessGroup(),
         scaling_config=ScalingConfig(
             num_workers=num_workers,
             use_gpu=use_gpu,
@@ -166,6 +190,8 @@ def end_controllers() -> None:
 
 def serve_rank(config: dict[str, Any]) -> None:
     """Computes runs on one rank of a slot until the board closes it."""
+    from trainer.ranks import Ranks  # late: torch
+
     board, slot, work, visible = config["board"], config["slot"], config["work"], config["visible"]
     ranks = Ranks() if config["own_ranks"] else join(Path(config["scratch"]))
     if not config["own_ranks"]:
@@ -212,15 +238,22 @@ def this_node() -> tuple[str, str, list[str]]:
 
 def join(scratch: Path) -> Ranks:
     """Joins the ranks of this worker group, with a new file of their common node for the rendezvous."""
-    context = get_context()
+    import torch  # late
+    from ray.train.torch import get_device  # late: torch
+
+    from trainer.ranks import Ranks
+
+    context, device = get_context(), get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # as TorchTrainer does: of a node's GPUs the worker's own is the usual one
     meeting = broadcast_from_rank_zero(str(scratch / f"meet-{uuid.uuid4().hex}"))
-    return Ranks.join(
-        get_device(), context.get_world_rank(), context.get_world_size(), Path(meeting), COLLECTIVE_TIMEOUT_S
-    )
+    return Ranks.join(device, context.get_world_rank(), context.get_world_size(), Path(meeting), COLLECTIVE_TIMEOUT_S)
 
 
 def warm_up(ranks: Ranks) -> None:
     """Runs one optimiser step and one collective, so that their first-call cost falls in no run's clock."""
+    import torch  # late
+
     weight = torch.nn.Parameter(torch.ones(8, 8, device=ranks.device))
     weight.square().sum().backward()
     torch.optim.AdamW([weight]).step()

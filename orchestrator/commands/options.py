@@ -37,6 +37,9 @@ SnapshotEvery = Annotated[float, typer.Option(help="Seconds of training that a k
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Leave each run's curve and row for TensorBoard.")]
 MLflow = Annotated[str | None, typer.Option("--mlflow", metavar="URI", help="Tell MLflow at this URI or folder.")]
 WandB = Annotated[str | None, typer.Option("--wandb", metavar="PROJECT", help="Tell W&B; offline without a key.")]
+OnEnd = Annotated[
+    str | None, typer.Option("--on-end", metavar="CMD", help="Run this at the end, with the outcome as FAIRWAY_... .")
+]
 NoCheck = Annotated[bool, typer.Option("--no-check", help="Do not check liveness first; data are always checked.")]
 Store = Annotated[
     Path,

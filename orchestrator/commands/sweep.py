@@ -15,6 +15,7 @@ from orchestrator.commands.options import (
     MLflow,
     Name,
     NoCheck,
+    OnEnd,
     Preset,
     Price,
     Seeds,
@@ -32,7 +33,7 @@ from orchestrator.commands.options import (
     Workers,
     parse_seeds,
 )
-from orchestrator.output import console_for, print_rows
+from orchestrator.output import console_for, print_rows, say
 from trainer.spec.errors import UserError
 from trainer.spec.exit_status import EXIT_FAILED, EXIT_INTERRUPTED
 from trainer.store.mirror import USUAL_STORE
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from orchestrator.run.drive_options import DriveOptions
     from orchestrator.run.driver import End
+    from orchestrator.run.on_end import EndCommand
     from orchestrator.run.tracking import Trackers
     from orchestrator.search.run_queue import RunQueue
     from orchestrator.space.search_space import SearchSpace
@@ -117,16 +119,19 @@ def sweep(
     mlflow: MLflow = None,
     wandb: WandB = None,
     no_check: NoCheck = False,
+    on_end: OnEnd = None,
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
     store: Store = USUAL_STORE,
     format: TextOrJson = "text",
 ) -> None:
     """Run a sweep, or what is missing of it, and end in a table, a verdict and a figure."""
+    from orchestrator.run.on_end import EndCommand
     from orchestrator.run.tracking import Trackers
     from orchestrator.search.run_queue import default_lag
     from orchestrator.sweep.sweep import open_sweep
     from orchestrator.sweep.warm_start import precedents_of
 
+    at_end = EndCommand.of(on_end)
     search_space = _search_space(space, preset, overrides, seeds, trials, warm_start, price)
     trackers = Trackers(tensorboard, mlflow, wandb)
     options = _options(slots, workers, address, inline, snapshot_every_s, not no_check, trackers, wait_for_nodes)
@@ -137,7 +142,7 @@ def sweep(
         lag=default_lag(search_space, slots),
         precedents=lambda: precedents_of(store, search_space),
     )
-    _drive(opened, options, format)
+    _drive(opened, options, format, at_end)
 
 
 def resume(
@@ -152,6 +157,7 @@ def resume(
     mlflow: MLflow = None,
     wandb: WandB = None,
     no_check: NoCheck = False,
+    on_end: OnEnd = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run failed runs again, once their cause is fixed.")
     ] = False,
@@ -160,17 +166,19 @@ def resume(
     format: TextOrJson = "text",
 ) -> None:
     """Continue a sweep that was interrupted or killed; nothing finished is run again."""
+    from orchestrator.run.on_end import EndCommand
     from orchestrator.run.tracking import Trackers
     from orchestrator.sweep.quarantine import trust_machine
     from orchestrator.sweep.sweep import find_sweep
 
+    at_end = EndCommand.of(on_end)
     trackers = Trackers(tensorboard, mlflow, wandb)
     options = _options(slots, workers, address, inline, snapshot_every_s, not no_check, trackers, wait_for_nodes)
     opened = find_sweep(store, name)
     with opened.lock():
         for machine in trust:
             trust_machine(opened, machine)
-    _drive(opened, options, format, retry_failed)
+    _drive(opened, options, format, at_end, retry_failed)
 
 
 def confirm(
@@ -185,6 +193,7 @@ def confirm(
     wait_for_nodes: WaitForNodes = None,
     inline: Inline = False,
     no_check: NoCheck = False,
+    on_end: OnEnd = None,
     store: Store = USUAL_STORE,
     format: TextOrJson = "text",
 ) -> None:
@@ -192,8 +201,10 @@ def confirm(
     from orchestrator.analysis.confirm import num_seeds_for, open_confirmation, winner_of
     from orchestrator.analysis.sweep_table import rows_of
     from orchestrator.run.drive_options import DriveOptions
+    from orchestrator.run.on_end import EndCommand
     from orchestrator.sweep.sweep import find_sweep
 
+    at_end = EndCommand.of(on_end)
     source = find_sweep(store, name)
     frame = rows_of(source)
     winner = winner_of(source, frame, config)
@@ -203,7 +214,7 @@ def confirm(
         f"sweep {opened.name}: {winner.id} and the baseline on fresh seeds {seeds}", soft_wrap=True
     )
     options = DriveOptions(slots, workers, address, inline, check=not no_check, wait_for_nodes_s=wait_for_nodes)
-    _drive(opened, options, format)
+    _drive(opened, options, format, at_end)
 
 
 def price_of(cluster: Path, price: float | None) -> float:
@@ -256,10 +267,29 @@ def _options(
     return DriveOptions(slots, workers, address, inline, snapshot_every_s, check, trackers, wait_for_nodes)
 
 
-def _drive(sweep: Sweep, options: DriveOptions, format: str, retry_failed: bool = False) -> None:
+def _drive(
+    sweep: Sweep, options: DriveOptions, format: str, on_end: EndCommand | None, retry_failed: bool = False
+) -> None:
+    """Runs what is missing, prints how it ended, and ends the command with its status; `on_end` is run whatever the end
+    was, also when it is an error."""
+    console = console_for(stderr=format == "json")
+    facts: dict[str, object] = {"outcome": "error", "sweep": sweep.name, "store": sweep.store, "folder": sweep.folder}
+    try:
+        facts["outcome"], status = _driven(sweep, options, console, format, retry_failed)
+    except UserError as mistake:
+        facts["error"] = mistake
+        raise
+    finally:
+        if on_end is not None:
+            on_end.run(facts | _standing_facts(sweep, str(facts["outcome"])), console)
+    if status:
+        raise typer.Exit(status)
+
+
+def _driven(sweep: Sweep, options: DriveOptions, console: Console, format: str, retry_failed: bool) -> tuple[str, int]:
+    """Outcome in a word, and exit status."""
     from orchestrator.analysis.summary import conclude, stranded_lines
 
-    console = console_for(stderr=format == "json")
     end, queue = run_sweep(sweep, options, console, retry_failed)
     if end == "stranded":
         for line in stranded_lines(sweep, queue.total_runs):
@@ -273,9 +303,28 @@ def _drive(sweep: Sweep, options: DriveOptions, format: str, retry_failed: bool 
     if end == "complete" or format == "json":
         conclude(sweep, console, format)
     if end == "interrupted":
-        raise typer.Exit(EXIT_INTERRUPTED)
-    if end == "stranded" or any(record.status == "failed" for record in queue.records.values()):
-        raise typer.Exit(EXIT_FAILED)
+        return end, EXIT_INTERRUPTED
+    failed = any(record.status == "failed" for record in queue.records.values())
+    return "failed" if failed and end == "complete" else end, EXIT_FAILED if failed or end == "stranded" else 0
+
+
+def _standing_facts(sweep: Sweep, outcome: str) -> dict[str, object]:
+    """Counts of runs, and of a sweep that ended the best configuration and what its verdict says."""
+    from orchestrator.analysis.answer import answer_of
+    from orchestrator.analysis.sweep_table import rows_of, table_of
+    from orchestrator.space.configuration import total_runs
+
+    if not sweep.folder.exists():  # nothing was begun
+        return {}
+    records = sweep.records().values()
+    failed = sum(record.status == "failed" for record in records)
+    facts: dict[str, object] = {"runs": total_runs(sweep.space), "runs_recorded": len(records), "runs_failed": failed}
+    if outcome in ("complete", "failed"):
+        frame = rows_of(sweep)
+        answer = answer_of(sweep, frame, table_of(sweep, frame))
+        if answer.best is not None:
+            facts |= {"best": answer.name(answer.best.config), "verdict": answer.named(answer.best.sentence)}
+    return facts
 
 
 def run_sweep(
@@ -283,6 +332,7 @@ def run_sweep(
 ) -> tuple[End, RunQueue]:
     """Runs what is missing of an opened sweep, printing its progress; how it ended, and its queue."""
     from orchestrator.plan.estimate import plan_here
+    from orchestrator.plan.forecast import forecast_lines
     from orchestrator.plan.table import plan_rows
     from orchestrator.run.driver import drive
     from orchestrator.sweep.damage import set_aside_faults
@@ -315,6 +365,8 @@ def run_sweep(
             console.print(blocks_line(BlocksChoice(sweep.blocks, sweep.blocks_because)), soft_wrap=True)
             planned = plan_here(sweep.space, options.slots, options.workers, sweep.store, options.inline)
             keep_plan(sweep.folder, plan_rows(planned))
+            for line in forecast_lines(planned, sweep.name):
+                say(console, line, "dim", indent=0)
             stored = planned.all_stored
         queue = queue_of(sweep)
         if len(queue.records) == queue.total_runs:

@@ -7,6 +7,7 @@ their next check of it, everything finished is kept, and `resume` goes on from t
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Literal
 
 from rich.console import Console
@@ -51,16 +52,17 @@ def drive(sweep: Sweep, queue: RunQueue, options: DriveOptions, console: Console
     if all_recorded or (may_be_finished and knows_machine(sweep, options) and feed.is_finished()):
         _log_what_was_read(feed, sweep, options.trackers, console)
         return "complete"
-    preflight(sweep, store.root, console, skip=not options.check)
+    check = partial(preflight, sweep, store.root, skip=not options.check)
     stop = threading.Event()
     overview = Overview(sweep, queue)
     try:
         if options.inline:
+            check(console)
             with stop_on_signals(stop), make_screen(console) as screen:
                 stranded = run_inline(feed, store, options, overview, screen, stop)
             _log_what_was_read(feed, sweep, options.trackers, console)
         else:
-            stranded = run_on_ray(feed, sweep, store, options, overview, stop, console)
+            stranded = run_on_ray(feed, sweep, store, options, overview, stop, console, check)
     finally:
         overview.close()
     if queue.next_run() is FINISHED:

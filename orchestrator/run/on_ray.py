@@ -8,18 +8,19 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from orchestrator.run.beside import Beside
 from orchestrator.run.board_messages import BoardStatus, SlotStatus
 from orchestrator.run.drive_options import DriveOptions
 from orchestrator.run.exit_message import said_at_sudden_end
 from orchestrator.run.feed import Feed
+from orchestrator.run.placement import this_machine
 from orchestrator.run.ray_session import answer_before, output_to, ray_session
 from orchestrator.run.signals import stop_on_signals
 from orchestrator.run.slot import SlotThread
@@ -49,6 +50,13 @@ END_WAIT_S = 20.0
 """For the threads of slots that were ended: one that is still in a call of Ray at its shutdown ends the process."""
 
 
+FEW_CPUS = 8
+"""On fewer, slots that start at once slow each other down: the others start when the first is open, so that the first
+run begins sooner."""
+FIRST_WITHIN_S = 60.0
+"""For the first slot to open, before the others start anyway."""
+
+
 BOARD = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": -1, "max_task_retries": -1}
 """A board that dies starts again empty; trials and slots submit their state again."""
 
@@ -61,14 +69,19 @@ def run_on_ray(
     overview: Overview,
     stop: threading.Event,
     console: Console,
+    check: Callable[[Console], None],
 ) -> bool:
-    """Slots take runs from the board, Tune submits them; this thread runs Tune. Returns whether no slot may go on."""
-    console.print("starting Ray ...", style="dim")
+    """Slots take runs from the board, Tune submits them; this thread runs Tune. Returns whether no slot may go on.
+
+    check:  must have passed before anything is run; it runs while Ray and the worker groups start
+    """
+    console.print("starting Ray, and checking the recipes meanwhile ...", style="dim")
     plain: dict[str, Any] = {
         "force_terminal": console.is_terminal,
         "width": console.width,
     }  # read before the descriptors are redirected
     with (
+        Beside(check, console.width) as checking,
         output_to(sweep.folder / RAY_LOG) as terminal,
         os.fdopen(os.dup(terminal), "w") as out,
         message_if_head_is_gone(sweep, options.address, terminal),
@@ -77,7 +90,7 @@ def run_on_ray(
         make_screen(PlainConsole(file=out, **plain)) as screen,
         visible_file(store.root) as visible,
     ):
-        return _run_slots(feed, sweep, store, options, overview, stop, screen, visible)
+        return _run_slots(feed, sweep, store, options, overview, stop, screen, visible, checking)
 
 
 def message_if_head_is_gone(
@@ -108,16 +121,16 @@ def _run_slots(
     stop: threading.Event,
     screen: Screen,
     visible: Path,
+    checking: Beside,
 ) -> bool:
-    import ray  # late: only a sweep that computes something pays for Ray and torch
+    import ray  # late: only a sweep that computes something pays for Ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     from orchestrator.run.board import Board
     from orchestrator.run.nodes import has_room, ids_alive, nodes_without, selector_without
     from orchestrator.run.slot_room import find_room
     from orchestrator.run.tuner import run_trials, tracking_of
-    from trainer.stages.pipeline import run_pipeline
-    from trainer.worker_group import ProgramWork, Work, serve, worker_resources
+    from trainer.worker_group import PipelineWork, ProgramWork, Work, serve, worker_resources
 
     tracking = tracking_of(options.trackers, feed, sweep)
     if feed.quarantined and not nodes_without(feed.quarantined):
@@ -129,7 +142,7 @@ def _run_slots(
     plan = room.plan
     if room.place:
         feed.compute_on(plan.workers_per_slot, room.place)
-    work: Work = partial(run_pipeline, store=store, snapshot_every_s=options.snapshot_every_s)
+    work: Work = PipelineWork(store, options.snapshot_every_s)
     workers, each = plan.workers_per_slot, 1
     if feed.runs_program:  # one worker that holds all of the slot: a program starts its own ranks
         work, workers, each = ProgramWork(store, plan.workers_per_slot), 1, plan.workers_per_slot
@@ -140,8 +153,13 @@ def _run_slots(
     answer_before(stop, board.quarantine.remote(list(feed.quarantined)))
     scratch = Path(tempfile.mkdtemp(prefix="fairway-"))
     ended = threading.Event()  # from then on a slot's thread must not touch Ray: it would end the process
+    first_open = threading.Event()
+    if options.address is not None or this_machine().cpus >= FEW_CPUS:
+        first_open.set()
 
     def serve_slot(slot: int) -> None:
+        if slot > 0 and not wait_for_either(first_open, ended, FIRST_WITHIN_S):
+            return
         nodes = selector_without(feed.quarantined, room.left_out)
         if not feed.quarantined or has_room(worker_resources(plan.use_gpu, each), workers, nodes):
             serve(board, slot, work, scratch, workers, plan.use_gpu, nodes, visible, each, feed.runs_program)
@@ -154,7 +172,9 @@ def _run_slots(
     try:
         for thread in slots:
             thread.start()
-        with watching(board, feed, overview, screen, slots, stop) as watch:
+        with watching(board, feed, overview, screen, slots, stop, first_open) as watch:
+            for line in checking.wait(stop):
+                screen.say(line, "dim")
             run_trials(feed, tracking, board, board_name, plan.in_flight, scratch, stop)
         watch.look()  # the store may have filled up since the last look
         gone = not any(thread.is_alive() for thread in slots)  # after Ctrl-C too, but then without a fault
@@ -188,6 +208,14 @@ def _run_slots(
     return dead
 
 
+def wait_for_either(wanted: threading.Event, ended: threading.Event, within_s: float) -> bool:
+    """Waits for the first flag, at most so long; false where the second one came before."""
+    deadline = time.monotonic() + within_s
+    while not ended.is_set() and not wanted.wait(LOOK_EVERY_S) and time.monotonic() < deadline:
+        pass
+    return not ended.is_set()
+
+
 def close_slots(board: Any, slots: list[SlotThread], ended: threading.Event) -> None:
     """Lets the slots at work finish, for a while, and ends the others; raises `ended` before it does.
 
@@ -214,9 +242,17 @@ def close_slots(board: Any, slots: list[SlotThread], ended: threading.Event) -> 
 
 @contextmanager
 def watching(
-    board: Any, feed: Feed, overview: Overview, screen: Screen, slots: list[SlotThread], stop: threading.Event
+    board: Any,
+    feed: Feed,
+    overview: Overview,
+    screen: Screen,
+    slots: list[SlotThread],
+    stop: threading.Event,
+    first_open: threading.Event,
 ) -> Iterator[Watch]:
     """Polls the board a few times a second, in a thread of its own, and draws its status.
+
+    first_open:  raised when a slot is open
 
     Sets the flag when no slot is left, or the board was halted, or does not answer: trials would wait for ever. Once
     the flag is set the board closes, so that runs stop while Tune still ends its trials.
@@ -242,6 +278,8 @@ def watching(
         return status
 
     def show(status: BoardStatus) -> None:
+        if any(state.started for state in status.slots):
+            first_open.set()
         overview.show(screen, tuple(_slot_picture(state, overview) for state in status.slots))
 
     watch = Watch(ask, show, screen.say, stop)

@@ -2,6 +2,7 @@
 
 One run is one trial. A trial computes nothing: it submits its run to the board and waits for its end; slots compute.
 Tune's own files are temporary; each driver process starts a new Tuner, and what is finished is read from the records.
+The process of a trial imports this module too, so what only the driver needs is imported where it is used.
 """
 
 from __future__ import annotations
@@ -12,22 +13,23 @@ import threading
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
 from ray.tune.logger import LoggerCallback, TBXLoggerCallback
 from ray.tune.search import Searcher
 
-from orchestrator.run.feed import Feed
 from orchestrator.run.nodes import own_resource
 from orchestrator.run.ray_session import answer_before, ray_session
-from orchestrator.run.tracking import Trackers, is_offline, tracked_run
-from orchestrator.search.run_queue import FINISHED
-from orchestrator.sweep.sweep import Sweep
 from trainer.spec.errors import UserError
 from trainer.spec.record import Record
 from trainer.stages.run_record import RunRequest
+
+if TYPE_CHECKING:
+    from orchestrator.run.feed import Feed
+    from orchestrator.run.tracking import Trackers
+    from orchestrator.sweep.sweep import Sweep
 
 HEARTBEAT_S = 0.5
 TRIAL_MEMORY_BYTES = 1_000_000
@@ -82,6 +84,8 @@ class FeedSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """The next run; none once the sweep stops: Tune would ask for ten minutes before it looks at its stopper."""
+        from orchestrator.search.run_queue import FINISHED  # late: pandas
+
         if self._stop.is_set():
             return Searcher.FINISHED
         request = self._feed.next()
@@ -154,6 +158,8 @@ class Tracking(tune.Callback):
 
     def log(self, record: Record) -> None:
         """One run that has its record: its curve, then its row."""
+        from orchestrator.run.tracking import tracked_run  # late: as above
+
         run: Any = tracked_run(self._sweep, record)
         run.init_local_path()
         for logger in self._loggers:
@@ -187,6 +193,8 @@ def loggers_of(trackers: Trackers, sweep: Sweep) -> list[LoggerCallback]:
         made.append(MLflowLoggerCallback(trackers.mlflow_uri, experiment_name=sweep.name))
     if trackers.wandb:
         from ray.air.integrations.wandb import WandbLoggerCallback
+
+        from orchestrator.run.tracking import is_offline
 
         os.environ.setdefault("WANDB_MODE", "offline" if is_offline() else "online")  # else Ray asks for a key
         made.append(WandbLoggerCallback(trackers.wandb, group=sweep.name, mode=os.environ["WANDB_MODE"]))

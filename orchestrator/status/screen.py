@@ -23,7 +23,7 @@ class Screen(Protocol):
     def __enter__(self) -> Screen: ...
     def __exit__(self, *exc: object) -> None: ...
     def show(self, picture: SweepPicture) -> None: ...
-    def say(self, line: str) -> None: ...
+    def say(self, line: str, style: str = "yellow") -> None: ...
 
 
 class LiveScreen:
@@ -42,8 +42,8 @@ class LiveScreen:
     def show(self, picture: SweepPicture) -> None:
         self._live.update(panel(picture))
 
-    def say(self, line: str) -> None:
-        self._live.console.print(line, style="yellow", soft_wrap=True)
+    def say(self, line: str, style: str = "yellow") -> None:
+        self._live.console.print(line, style=style, soft_wrap=True)
 
 
 class LineScreen:
@@ -70,8 +70,8 @@ class LineScreen:
             soft_wrap=True,
         )
 
-    def say(self, line: str) -> None:
-        self._console.print(line, style="yellow", soft_wrap=True)
+    def say(self, line: str, style: str = "yellow") -> None:
+        self._console.print(line, style=style, soft_wrap=True)
 
 
 def make_screen(console: Console) -> Screen:

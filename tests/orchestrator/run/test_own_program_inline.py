@@ -150,6 +150,16 @@ def test_show_has_the_knobs_the_score_the_curve_and_the_log_of_the_best_run(plac
     assert '"reward"' in Path(log).read_text()
 
 
+def test_a_command_at_the_end_gets_counts_best_and_verdict(place, tmp_path, capfd):
+    words = ("resume", "warmth", "--inline", "--store", str(place / "runs"), "--on-end", "env")
+    status, _ = command(*words)
+    assert status == 1
+    said = dict(line.split("=", 1) for line in capfd.readouterr().out.splitlines() if line.startswith("FAIRWAY_"))
+    assert (said["FAIRWAY_OUTCOME"], said["FAIRWAY_SWEEP"], said["FAIRWAY_BEST"]) == ("failed", "warmth", "WARMTH=2")
+    assert (said["FAIRWAY_RUNS"], said["FAIRWAY_RUNS_RECORDED"], said["FAIRWAY_RUNS_FAILED"]) == ("12", "12", "3")
+    assert said["FAIRWAY_VERDICT"].startswith("WARMTH=2 scores ")
+
+
 def test_plan_says_what_is_shared_and_what_is_not_known(place):
     _, said = command("plan", str(place / "warmth.yaml"), "--store", str(place / "elsewhere"))
     assert re.search(r"train +12 +3 ", said)

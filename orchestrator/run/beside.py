@@ -1,0 +1,50 @@
+"""A check that runs while something else starts: the driver waits for its end before it begins what depends on it."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable
+
+from rich.console import Console
+
+from orchestrator.run.trainer_process import end_running
+
+LOOK_S = 0.05
+END_WAIT_S = 5.0
+"""For the thread, once its process was ended."""
+
+
+class Beside:
+    """Runs a check in a thread; `wait` gives what it printed, or raises what it raised. A context manager: whoever
+    leaves earlier ends the check's process."""
+
+    def __init__(self, check: Callable[[Console], None], width: int):
+        self._printed = io.StringIO()
+        self._console = Console(file=self._printed, width=width)
+        self._check = check
+        self._fault: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="check", daemon=True)
+
+    def __enter__(self) -> Beside:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._thread.is_alive():
+            end_running()
+            self._thread.join(END_WAIT_S)
+
+    def wait(self, stop: threading.Event) -> list[str]:
+        """The lines that it printed, once it has ended; those so far where `stop` is raised before."""
+        while self._thread.is_alive() and not stop.is_set():
+            self._thread.join(LOOK_S)
+        if self._fault is not None and not stop.is_set():
+            raise self._fault
+        return self._printed.getvalue().splitlines()
+
+    def _run(self) -> None:
+        try:
+            self._check(self._console)
+        except BaseException as fault:  # raised in the thread that waits
+            self._fault = fault

@@ -1,0 +1,44 @@
+"""A check beside a start: its lines and its fault reach the thread that waits; one that is left is ended."""
+
+import threading
+
+import pytest
+
+from orchestrator.run.beside import Beside
+from orchestrator.run.on_ray import wait_for_either
+from orchestrator.run.trainer_process import run_trainer
+from trainer.spec.errors import UserError
+
+NEVER = threading.Event()
+SLEEP = ("timeit", "-n1", "-r1", "import time; time.sleep(60)")
+
+
+def test_what_a_check_printed_is_handed_on_when_it_has_ended():
+    with Beside(lambda console: console.print("every switch acts", style="dim"), 80) as checking:
+        assert checking.wait(NEVER) == ["every switch acts"]
+
+
+def test_what_a_check_raises_is_raised_where_it_is_waited_for():
+    def refuse(console):
+        raise UserError("dead part")
+
+    with Beside(refuse, 80) as checking, pytest.raises(UserError, match="dead part"):
+        checking.wait(NEVER)
+
+
+def test_whoever_leaves_earlier_ends_the_process_of_the_check():
+    ends = []
+    with Beside(lambda console: ends.append(run_trainer(*SLEEP).returncode), 80) as checking:
+        stop = threading.Event()
+        threading.Timer(0.3, stop.set).start()
+        assert checking.wait(stop) == []
+    assert ends == [-9]
+
+
+def test_a_slot_that_waits_for_the_first_leaves_when_slots_are_ended():
+    open_, ended = threading.Event(), threading.Event()
+    assert wait_for_either(open_, ended, 0.01)  # it has waited long enough
+    open_.set()
+    assert wait_for_either(open_, ended, 60)
+    ended.set()
+    assert not wait_for_either(open_, ended, 60)
