@@ -18,11 +18,16 @@ from trainer.store.mirror import USUAL_STORE
 def import_(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="CSV, JSON lines, JSON, Parquet, or folders with a submission.json."),
+        typer.Argument(
+            metavar="FILE...", help="CSV, JSON lines, JSON, Parquet, an Optuna study, folders with a submission.json."
+        ),
     ],
     name: Annotated[str, typer.Option(help="Name of the sweep.")],
     metric: Annotated[str, typer.Option(help="The compared column; default: val_bpb, else val_loss.")] = "",
-    goal: Annotated[Literal["minimize", "maximize"], typer.Option(help="Which way is better.")] = "minimize",
+    goal: Annotated[
+        Literal["minimize", "maximize"] | None,
+        typer.Option(help="Which way is better; default: minimize."),
+    ] = None,
     unit: Annotated[str, typer.Option(help="Unit of the metric, in words.")] = "",
     baseline: Annotated[
         str | None, typer.Option(help="The configuration others are compared with; default: the first one.")
@@ -41,8 +46,8 @@ def import_(
 ) -> None:
     """Read a table of runs (configuration or knobs, seed, score) into a sweep that table, compare and report read.
 
-    Also exports of W&B and MLflow. Any metric in any direction will do; what is missing or wrong is named with its row
-    and column.
+    Also exports of W&B and MLflow, and studies of Optuna (journal or SQLite file). Any metric in any direction will do;
+    what is missing or wrong is named with its row and column.
     """
     from orchestrator.sweep.imported import read_files, write_import
     from results.rows.imported_rows import ImportTerms

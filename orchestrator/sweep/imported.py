@@ -18,10 +18,12 @@ from typing import Any, Literal
 import pandas as pd
 
 from orchestrator.sweep.sharing import fetch_sweeps
-from results.rows.foreign_files import joined, read_foreign
+from results.rows.foreign_files import ForeignTable, joined, read_foreign
 from results.rows.imported_rows import ImportedRows, ImportTerms, imported_rows
 from results.rows.layout import IMPORT_FILE, JOURNAL, SWEEPS, is_import, sweep_folder
 from results.rows.lines import checked_lines, lines_with_checksums
+from results.rows.optuna_files import JOURNAL as JOURNAL_FILES
+from results.rows.optuna_files import SQLITE, read_optuna
 from results.rows.ranking import Measure, Ranking
 from results.rows.read import frame_of
 from results.rows.row import Row, unfinished_row
@@ -124,7 +126,12 @@ class ImportedSweep:
 
 def read_files(paths: Sequence[Path], terms: ImportTerms) -> ImportedRows:
     """The runs in these files. Raises UserError naming row and column of what is wrong."""
-    return imported_rows(joined([read_foreign(path) for path in paths]), terms)
+    return imported_rows(joined([_table_in(path) for path in paths]), terms)
+
+
+def _table_in(path: Path) -> ForeignTable:
+    study = path.is_file() and path.suffix.lower() in (*SQLITE, *JOURNAL_FILES)
+    return read_optuna(path) if study else read_foreign(path)
 
 
 def write_import(

@@ -1,7 +1,8 @@
 """Warm start: finished configurations of earlier sweeps, as starting results of an adaptive search.
 
-A configuration is used when the new space produces its recipe, and its runs scored the same text. Seeds may differ,
-because these results only steer the search; no verdict reads them. Reads folders; runs nothing.
+A configuration is used when the new space produces its recipe, and its runs scored the same text. Of an import (runs of
+W&B, MLflow or Optuna) only knobs are known: its configurations are used where they name every parameter. Seeds may
+differ, because these results only steer the search; no verdict reads them. Reads folders; runs nothing.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Any
 from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import Configuration, Precedent, identify, outcome_of
 from orchestrator.space.search_space import SearchSpace
+from orchestrator.sweep.imported import ImportedSweep, find_import
 from orchestrator.sweep.same_text import text_complaint
 from orchestrator.sweep.sweep import Sweep, find_sweep
-from results.rows.row import row_of
+from results.rows.optuna_files import VALUE
+from results.rows.row import row_of, unfinished_row
 from trainer.spec.errors import RecipeError, StoreError
 from trainer.spec.field_index import flat
 
@@ -28,7 +31,9 @@ def precedents_of(store: Path, space: SearchSpace) -> list[Precedent]:
     """
     precedents: dict[str, Precedent] = {}
     for name in space.warm_start:
-        for precedent in _precedents_in(find_sweep(store, name), space):
+        imported = find_import(store, name)
+        found = _imported(imported, space) if imported else _precedents_in(find_sweep(store, name), space)
+        for precedent in found:
             precedents.setdefault(precedent.config, precedent)
     return list(precedents.values())
 
@@ -61,6 +66,54 @@ def _precedents_in(sweep: Sweep, space: SearchSpace) -> list[Precedent]:
             f"search space: {listing or 'it has none yet'}"
         )
     return precedents
+
+
+def _imported(sweep: ImportedSweep, space: SearchSpace) -> list[Precedent]:
+    """Its configurations that name every parameter of this space, by what was imported of them."""
+    metric, measure = space.metric.name, sweep.measure
+    if measure.column not in (metric, VALUE) or measure.higher_first != space.ranking().higher_first:
+        way = "up" if measure.higher_first else "down"
+        raise StoreError(
+            f"warm_start: import '{sweep.name}' holds {measure.column}, better {way}, and this space is judged by "
+            f"{metric}; import it again with --column {metric}=COLUMN, or --goal"
+        )
+    precedents, reasons = [], Counter[str]()
+    for config in sweep.configs:
+        rows = [unfinished_row(sweep.name, "", 0, "done", {}) | row for row in sweep.rows if row["config"] == config]
+        values, reason = _named_values(space, rows[0])
+        outcome = outcome_of(space, [row | {metric: row.get(measure.column)} for row in rows])
+        reason = reason or ("not finished, or failed" if outcome.score is None else "")
+        if reason:
+            reasons[reason] += 1
+        else:
+            known_as = identify(space, 0, values).id
+            precedents.append(Precedent(sweep.name, known_as, values, outcome))
+    if not precedents:
+        listing = "; ".join(f"{reason} ({count}x)" for reason, count in reasons.most_common(3))
+        raise StoreError(f"warm_start: import '{sweep.name}' has no configuration that lies in this space: {listing}")
+    return precedents
+
+
+def _named_values(space: SearchSpace, row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The values of this space's parameters in an imported row, or why it is none of its configurations."""
+    values: dict[str, Any] = {}
+    for key, item in space.ordered:
+        if not space.active(item, values):
+            continue
+        if not item.varies and key not in row:
+            values[key] = item.choices[0] if item.choices else None
+            continue
+        if row.get(key) is None:
+            return values, f"no knob {key}"
+        values[key] = row[key]
+    outside = [key for key, value in values.items() if not space.parameters[key].takes(value)]
+    if outside:
+        return values, f"{', '.join(outside)} outside this space"
+    try:
+        identify(space, 0, values)
+    except RecipeError as fault:
+        return values, fault.problems[0]
+    return values, ""
 
 
 def _rows(state: SweepState, configuration: Configuration) -> list[Mapping[str, Any]]:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from trainer.spec.errors import UserError
 
-Kind = Literal["table", "wandb", "mlflow", "submission"]
+Kind = Literal["table", "wandb", "mlflow", "submission", "optuna"]
 Cells = dict[str, Any]
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
@@ -92,6 +92,10 @@ class ForeignTable:
     """Columns that make a configuration, where the file says so."""
     ignored: tuple[str, ...] = ()
     """Columns that are neither knob nor metric."""
+    metric: str = ""
+    """The compared column, where the file says so."""
+    goal: Literal["minimize", "maximize"] | None = None
+    """Which way is better, where the file says so."""
 
 
 def read_foreign(path: Path) -> ForeignTable:
@@ -130,6 +134,8 @@ def joined(tables: Sequence[ForeignTable]) -> ForeignTable:
         columns=tuple(dict.fromkeys(column for table in tables for column in table.columns)),
         knobs=None if first.knobs is None else tuple(dict.fromkeys(knobs)),
         ignored=tuple(dict.fromkeys(column for table in tables for column in table.ignored)),
+        metric=first.metric,
+        goal=first.goal,
     )
 
 

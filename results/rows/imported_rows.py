@@ -64,7 +64,8 @@ class ImportTerms:
 
     metric: str = ""
     """The compared column; empty: val_bpb, else val_loss."""
-    goal: Literal["minimize", "maximize"] = "minimize"
+    goal: Literal["minimize", "maximize"] | None = None
+    """None: what the file says, else minimize."""
     unit: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Which column is which field, where its name does not say so."""
@@ -168,7 +169,8 @@ class _Reader:
 
     def _metric(self) -> tuple[str, Measure]:
         """The compared field or column, and how it is called."""
-        wanted = self.terms.metric or next((name for name in ("val_bpb", "val_loss") if name in self.column_of), "")
+        scores = (name for name in ("val_bpb", "val_loss") if name in self.column_of)
+        wanted = self.terms.metric or next(scores, self.table.metric)
         if not wanted:
             raise UserError(
                 f"{self.table.source}: row 1: no column 'val_bpb' or 'val_loss'; columns: "
@@ -183,7 +185,7 @@ class _Reader:
             wanted = taken.get(matching[0], matching[0])
             self.column_of.setdefault(wanted, matching[0])
         unit = self.terms.unit or UNITS.get(wanted) or unit_of(wanted) or wanted
-        return wanted, Measure(wanted, unit, self.terms.goal == "maximize")
+        return wanted, Measure(wanted, unit, (self.terms.goal or self.table.goal) == "maximize")
 
     def _knobs(self) -> tuple[str, ...]:
         """The columns that make a configuration, or that a named one holds constant."""
