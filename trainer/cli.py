@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -23,9 +25,10 @@ from trainer.spec.checked_json import without_checksum
 from trainer.spec.console import PlainConsole
 from trainer.spec.environment import num_gpus
 from trainer.spec.errors import Interrupted, RecipeError, UserError, did_you_mean
-from trainer.spec.exit_status import EXIT_FAILED, EXIT_INTERRUPTED, exit_for_people, print_version
+from trainer.spec.exit_status import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_WRONG, exit_for_people, print_version
 from trainer.spec.field_index import FIELDS, FieldInfo, fields_matching
 from trainer.spec.fingerprint import configuration_id
+from trainer.spec.launched import Launched, launched
 from trainer.spec.load import load_preset, parse_overrides, spelled
 from trainer.spec.messages import Progress
 from trainer.spec.printable import printable, printable_json
@@ -86,20 +89,25 @@ def run(
         Literal["text", "json"], typer.Option(help="json: the record as one line, nothing else.")
     ] = "text",
 ) -> None:
-    """Train, compress and score one recipe; stages that the store holds are not run again."""
+    """Train, compress and score one recipe; stages that the store holds are not run again.
+
+    All GPUs of a machine train one recipe with torchrun --standalone --nproc-per-node 8 -m trainer run PRESET
+    """
     values = parse_overrides(overrides) | ({} if seed is None else {"seed": seed})
-    loaded = load_preset(preset, values)
-    refuse_certain_failure(loaded.recipe, f"preset {preset}")
-    name = run_id or run_id_of(f"{loaded.name}-{configuration_id(loaded.recipe)}", loaded.recipe.seed)
-    path = store / "single" / name / "run.json"
-    console = PlainConsole(stderr=True)
-    _check_name(name, path, loaded.recipe)
-    path.unlink(missing_ok=True)  # the record is made again from the stages, which are kept
-    record = _run(path, name, loaded.name, loaded.recipe, store, console, snapshot_every_s)
-    if format == "json":
-        print(printable_json(record.model_dump_json()))
-    else:
-        _print_record(record, path)
+    launch = launched()
+    console = PlainConsole(stderr=True, quiet=launch is not None and launch.rank > 0)
+    with _said_once(launch):
+        loaded = load_preset(preset, values)
+        refuse_certain_failure(loaded.recipe, f"preset {preset}")
+        name = run_id or run_id_of(f"{loaded.name}-{configuration_id(loaded.recipe)}", loaded.recipe.seed)
+        path = store / "single" / name / "run.json"
+        request = RunRequest.of(name, loaded.name, loaded.recipe, path)
+        record = _run(request, loaded.recipe, store, launch, console, snapshot_every_s)
+    if launch is None or launch.rank == 0:
+        if format == "json":
+            print(printable_json(record.model_dump_json()))
+        else:
+            _print_record(record, path)
     if record.status != "done":
         console.print(Text.assemble((f"run {name} failed:", "red"), f" {record.error}"), soft_wrap=True)
         raise typer.Exit(EXIT_FAILED)
@@ -120,11 +128,34 @@ def _check_name(name: str, path: Path, recipe: Recipe) -> None:
         raise UserError(f"{path}: run id '{name}' belongs to another recipe; choose another --run-id")
 
 
+@contextlib.contextmanager
+def _said_once(launch: Launched | None) -> Iterator[None]:
+    """An error that all processes of a launch meet is said by the first one; the others end with its exit status."""
+    try:
+        yield
+    except UserError:
+        if launch is None or launch.rank == 0:
+            raise
+        raise typer.Exit(EXIT_WRONG) from None
+
+
 def _run(
-    path: Path, name: str, preset: str, recipe: Recipe, store: Path, console: Console, snapshot_every_s: float
+    request: RunRequest,
+    recipe: Recipe,
+    store: Path,
+    launch: Launched | None,
+    console: Console,
+    snapshot_every_s: float,
 ) -> Record:
+    path = Path(request.record_path)
+    if launch is None:
+        _check_name(request.run_id, path, recipe)
+        _say_idle_gpus(console)
+    from trainer.ranks import Ranks  # late: these load torch, without which wrong names are refused
+    from trainer.stages.launched_ranks import join_launched, on_first
     from trainer.stages.pipeline import run_pipeline
 
+    ranks = join_launched(store) if launch else Ranks.alone()
     stop = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -137,26 +168,38 @@ def _run(
                 f"{progress.stage:<10} {progress.fraction:4.0%}  {progress.detail}", highlight=False, soft_wrap=True
             )
 
-    request = RunRequest.of(name, preset, recipe, path)
+    def stored() -> Record | None:
+        if launch is not None:
+            _check_name(request.run_id, path, recipe)
+        path.unlink(missing_ok=True)  # the record is made again from the stages, which are kept
+        _require_sound_data(recipe, store, console)
+        record = adopt(request, stage_store(store), num_ranks=ranks.size)
+        if record is not None:
+            keep_record(request, record)
+        return record
+
+    try:
+        record = on_first(ranks, stored) or run_pipeline(
+            request, stage_store(store), ranks, report, stopping=stop.is_set, snapshot_every_s=snapshot_every_s
+        )
+    except Interrupted:
+        console.print("interrupted; finished stages are kept, the same command goes on from there")
+        ranks.leave()
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    ranks.leave()
+    return record
+
+
+def _say_idle_gpus(console: Console) -> None:
     if (gpus := num_gpus()) > 1:
         console.print(
-            f"this machine has {gpus} GPUs, and `trainer run` trains on 1 of them; a sweep, of one configuration too, "
-            f"trains on all: orchestrator sweep SPACE.yaml --workers {min(gpus, 8)}",
+            f"this machine has {gpus} GPUs, and this trains on 1 of them; on all of them: torchrun --standalone "
+            f"--nproc-per-node {min(gpus, 8)} -m trainer run PRESET, or a sweep, of one configuration too: "
+            f"orchestrator sweep SPACE.yaml --workers {min(gpus, 8)}",
             style="yellow",
             soft_wrap=True,
             highlight=False,
         )
-    _require_sound_data(recipe, store, console)
-    if record := adopt(request, stage_store(store), num_ranks=1):
-        keep_record(request, record)
-        return record
-    try:
-        return run_pipeline(
-            request, stage_store(store), report=report, stopping=stop.is_set, snapshot_every_s=snapshot_every_s
-        )
-    except Interrupted:
-        console.print("interrupted; finished stages are kept, the same command goes on from there")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 def _require_sound_data(recipe: Recipe, store: Path, console: Console) -> None:

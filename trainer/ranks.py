@@ -15,6 +15,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from trainer.spec.errors import UserError
+from trainer.spec.launched import launched
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -48,14 +51,21 @@ class Ranks:
 
     @classmethod
     def launched(cls) -> Ranks:
-        """The ranks that `torchrun` started this process among; without it a single one."""
-        if not dist.is_torchelastic_launched():
+        """The ranks that torchrun started this process among, over the address it set; without it a single one.
+
+        Raises UserError where there are fewer GPUs than processes.
+        """
+        this = launched()
+        if this is None:
             return cls.alone()
-        device = torch.device("cuda", dist.get_node_local_rank()) if torch.cuda.is_available() else torch.device("cpu")
-        if device.type == "cuda":
+        gpus = torch.cuda.device_count()
+        if gpus and this.local_rank >= gpus:
+            raise UserError(f"LOCAL_RANK = {this.local_rank}, but PyTorch sees {gpus} GPUs; start {gpus} processes")
+        device = torch.device("cuda", this.local_rank) if gpus else torch.device("cpu")
+        if gpus:
             torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        return cls(dist.get_rank(), dist.get_world_size(), device)
+        dist.init_process_group("nccl" if gpus else "gloo", rank=this.rank, world_size=this.size)
+        return cls(this.rank, this.size, device)
 
     def leave(self) -> None:
         """Leaves the process group after a barrier: a rank that exits earlier can make a communicating peer abort."""

@@ -1,7 +1,9 @@
 """One rank and two, over gloo: the same recipe trains alike, the same artifact scores alike."""
 
 import csv
+import os
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -37,22 +39,33 @@ def recipe(**changes: object) -> Recipe:
     return load_preset("tiny", SMALL | {key.replace("__", "."): value for key, value in changes.items()}).recipe
 
 
-def go(rank: int, size: int, wanted: Recipe, store: str, name: str) -> None:
-    ranks = Ranks.join(torch.device("cpu"), rank, size, Path(store) / f"meet-{name}")
+def go(rank: int, size: int, wanted: Recipe, store: str, name: str, port: int = 0) -> None:
+    """One rank of a run. They meet over a file as in a slot, or with a port as processes of torchrun."""
+    if port:
+        here = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        numbers = here | {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank}
+        os.environ.update({name: str(number) for name, number in numbers.items()})
+    ranks = Ranks.launched() if port else Ranks.join(torch.device("cpu"), rank, size, Path(store) / f"meet-{name}")
     request = RunRequest.of(name, "tiny", wanted, Path(store) / f"{name}.json")
     run_pipeline(request, StageStore(Path(store)), ranks)
     ranks.leave()
 
 
-def record_on(size: int, wanted: Recipe, store: Path, name: str) -> Record:
+def record_on(size: int, wanted: Recipe, store: Path, name: str, port: int = 0) -> Record:
     store.mkdir(parents=True, exist_ok=True)
     if size == 1:
         go(0, 1, wanted, str(store), name)
     else:
-        mp.spawn(go, args=(size, wanted, str(store), name), nprocs=size)
+        mp.spawn(go, args=(size, wanted, str(store), name, port), nprocs=size)
     record = read_record(store / f"{name}.json")
     assert record.status == "done", record.error
     return record
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
 
 
 def read_record(path: Path) -> Record:
@@ -89,9 +102,9 @@ def test_the_same_artifact_scores_equal_on_one_and_two_ranks(text, tmp_path):
     assert one.metric("adapt", "val_bpb") != one.metric("evaluate", "val_bpb")
 
 
-def test_training_on_two_ranks_follows_training_on_one(text, tmp_path):
+def test_training_on_two_ranks_as_torchrun_starts_them_follows_training_on_one(text, tmp_path):
     one = read_record(text / "one.json")
-    two = record_on(2, recipe(), store_with(text, tmp_path, "train_text", "val_text"), "two")
+    two = record_on(2, recipe(), store_with(text, tmp_path, "train_text", "val_text"), "two", port=free_port())
     pairs = list(zip(losses(text, one), losses(tmp_path, two), strict=True))
     assert len(pairs) == 10
     assert max(abs(a - b) for a, b in pairs) < 1e-3

@@ -10,5 +10,6 @@ def test_a_run_says_that_it_leaves_gpus_idle_and_what_uses_all(gpus, said, tmp_p
     monkeypatch.setattr("trainer.cli.num_gpus", lambda: gpus)
     monkeypatch.setattr("trainer.cli.adopt", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))  # enough
     done = trainer("run", "tiny", "--store", tmp_path)
-    assert ("this machine has 8 GPUs, and `trainer run` trains on 1 of them" in done.stderr) is said
+    assert ("this machine has 8 GPUs, and this trains on 1 of them" in done.stderr) is said
+    assert ("torchrun --standalone --nproc-per-node 8 -m trainer run PRESET" in done.stderr) is said
     assert ("orchestrator sweep SPACE.yaml --workers 8" in done.stderr) is said
