@@ -55,7 +55,7 @@ class NormBeside(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_of_x: Tensor, grad: Tensor) -> tuple[Tensor, None]:
-        return _norm_gradient(grad, *ctx.saved_tensors, grad_of_x), None
+        return _norm_gradient(grad, *ctx.saved_tensors, grad_of_x=grad_of_x), None
 
 
 class TurnedHeads(torch.autograd.Function):
