@@ -37,7 +37,8 @@ class Norm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return _norm_gradient(grad, *ctx.saved_tensors), None
+        x, inverse = ctx.saved_tensors
+        return _norm_gradient(grad, x, inverse), None
 
 
 class NormBeside(torch.autograd.Function):
@@ -55,7 +56,8 @@ class NormBeside(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_of_x: Tensor, grad: Tensor) -> tuple[Tensor, None]:
-        return _norm_gradient(grad, *ctx.saved_tensors, grad_of_x=grad_of_x), None
+        x, inverse = ctx.saved_tensors
+        return _norm_gradient(grad, x, inverse, grad_of_x), None
 
 
 class TurnedHeads(torch.autograd.Function):
