@@ -273,6 +273,7 @@ def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
     if left.tokens and not left.scores and right.is_known:
         return result.with_marks("boundary")
     for one, other in ((left, full(right)), (right, full(left))):
-        if "stored" in other.marks and not other.tokens and any(part.source == "val" for part in one.tokens):
+        stored = "stored" in other.marks and not (one.scores or other.scores)
+        if stored and any(part.source == "val" for part in one.tokens):
             return result.with_marks(f"equal:{machine.place.line}")
     return result

@@ -73,7 +73,7 @@ class Assignments(Machine):
         elif name == "data" and (base.objects or value.tokens):
             self._set_weights(base, value)
         elif base.objects and any(mark.startswith("chosen:") for mark in value.marks):
-            self.note("selection", f"'{name}' of the model was chosen by a validation score")
+            self.note("selection-by-score", f"'{name}' of the model was chosen by a validation score")
 
     def _set_weights(self, base: Value, value: Value) -> None:
         held = full(value)
@@ -105,12 +105,12 @@ class Assignments(Machine):
                     ref.elements[key.const] = value
                 else:
                     ref.rest = value if ref.rest is None else joined([ref.rest, value])
-        if any(isinstance(ref, Cell) for ref in base.refs) or full(key).tokens:
+        if base.scores and not base.refs and any(mark.startswith("equal:") for mark in full(key).marks):
+            self._changed_in_place(target.value, base, base.with_marks(f"paid:{self.place.line}"), frame)
+        elif any(isinstance(ref, Cell) for ref in base.refs) or (base.refs and full(key).tokens):
             fill(self, base, value, key=key, adds=adds)
         elif base.objects and not base.refs and any(part.via == "gradient" for part in value.tokens):
             self.updated("manual", value.tokens, base.objects)
-        elif base.scores and any(mark.startswith("equal:") for mark in full(key).marks):
-            self._changed_in_place(target.value, base, base.with_marks(f"paid:{self.place.line}"), frame)
         elif not base.refs and (value.tokens or value.scores):
             mixed = combined([base, value])
             self._changed_in_place(target.value, base, changed(mixed, marks=mixed.marks | base.marks), frame)

@@ -147,12 +147,5 @@ _RULES = (
         "the bytes of the text are not counted as the pieces' bytes",
         "count bytes as docs/recipe.md 1.2 does",
     ),
-    Rule(
-        "network",
-        ("E15",),
-        ("#1017",),
-        "the script asks the network for something",
-        "show that it happens before the run, not in evaluation",
-    ),
 )
 RULES: Mapping[str, Rule] = {rule.name: rule for rule in _RULES}

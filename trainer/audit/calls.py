@@ -191,6 +191,7 @@ def instance_of(machine: Machine, kind: Class, arguments: Sequence[Value], keywo
     value = Value(refs=(instance,))
     if kind.kind == "module":
         value = changed(value, objects=frozenset([instance.id]))
+        machine.models.add(instance.id)
         instance.given = changed(combined(every), refs=(), objects=frozenset(), scores=frozenset())
         models = [part for part in every if any(isinstance(ref, Instance) for ref in part.refs)]
         if models:

@@ -142,17 +142,16 @@ def _finding(name: str, event: Event, detail: str, others: Iterable[Event] = (),
 def _notes(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
     seen: set[str] = set()
     for note in trace.notes:
-        if note.rule == "network" or (note.rule in seen and note.rule in ONCE):
+        if note.rule in seen and note.rule in ONCE:
             continue
         if not note.off:
             seen.add(note.rule)
-        name = {"selection": "selection-by-score"}.get(note.rule, note.rule)
         if note.rule in ("calibration", "weights-selected-by-score") and not any(
             one.time > note.time for one in scored
         ):
             continue
-        found = _finding(name, note, note.detail, sure=note.sure)
-        yield replace(found, confidence="low") if name == "val-in-artifact" else found
+        found = _finding(note.rule, note, note.detail, sure=note.sure)
+        yield found if note.sure else replace(found, confidence="low")
 
 
 def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:

@@ -19,7 +19,6 @@ from trainer.audit.known_names import (
     DECODERS,
     LOSSES,
     MAKERS,
-    NETWORK,
     NO_TOKENS,
     NUMBERED,
     OF_FILES,
@@ -85,8 +84,6 @@ def external_call(
         machine.trace.gap(f"line {machine.place.line}: {path} runs another script")
     if name in RUNNERS and (run := _run(machine, arguments, keywords)) is not None:
         return run
-    if NETWORK.match(path):
-        machine.note("network", f"{path} is called")
     if SCHEDULES.search(path):
         return Value(marks=frozenset(["schedule"]))
     if OPTIMIZERS.search(path) and name[:1].isupper():
@@ -188,7 +185,9 @@ def _note_validation(machine: Machine, held: Value, path: str) -> None:
     vias = {part.via for part in held.tokens if part.source == "val"}
     if held.scores or not vias:
         return
-    if held.objects and vias & {"activation", "statistic"}:
+    if held.objects & machine.models and "tokens" in vias:
+        machine.note("val-in-artifact", f"what {path} writes holds weights and validation tokens")
+    elif held.objects and vias & {"activation", "statistic"}:
         machine.calibrated(held, f"what {path} writes is computed from validation tokens")
     elif "tokens" in vias:
         machine.note("val-in-artifact", f"what {path} writes holds validation tokens", sure=False)

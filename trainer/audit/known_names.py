@@ -197,4 +197,3 @@ PURE = frozenset(
     ]
 )
 """Modules and functions whose result depends on their arguments alone."""
-NETWORK = re.compile(r"^(requests|urllib|httpx|socket|aiohttp|wget|boto3)\.")

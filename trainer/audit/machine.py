@@ -157,6 +157,8 @@ class Machine:
         self.hooks: list[Value] = []
         self.disk = UNKNOWN
         """What was written to files that hold no tokens, the artifact above all."""
+        self.models: set[int] = set()
+        """Instances of the script's classes of models."""
         self.managed: list[Resume] = []
         """Bodies of `with` that wait for the context manager that is called."""
         self.choosing: list[int] = []
@@ -260,7 +262,7 @@ class Machine:
         earlier = [self.trace.evaluations[score] for score in value.scores]
         for mark in value.marks:
             if mark.startswith("chosen:"):
-                self.note("selection", f"scored with what a validation score chose in line {mark[7:]}")
+                self.note("selection-by-score", f"scored with what a validation score chose in line {mark[7:]}")
         where = self._where()
         if is_loss and earlier and value.objects <= frozenset().union(*(one.objects for one in earlier)):
             where["time"] = min(one.time for one in earlier)

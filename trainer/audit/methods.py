@@ -308,7 +308,8 @@ def _in_each(machine: Machine, base: Value, name: str, arguments: list[Value], k
 def load(machine: Machine, base: Value, state: Value) -> None:
     """A model gets other weights: notes what of them comes from validation tokens."""
     machine.loaded(base.objects, state)
-    if any(part.source == "val" and part.via in ("tokens", "activation", "statistic") for part in state.tokens):
+    vias = {part.via for part in state.tokens if part.source == "val"}
+    if vias & ({"activation", "statistic"} if "stored" in state.marks else {"tokens", "activation", "statistic"}):
         machine.calibrated(state, "weights that are loaded are computed from validation tokens")
     for mark in state.marks:
         if mark.startswith("chosen:"):

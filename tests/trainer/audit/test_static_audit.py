@@ -188,6 +188,24 @@ def test_every_rule_has_a_condition_a_ruling_and_what_clears_it():
         assert set(rule.rulings) <= {"#402", "#677", "#1017", "#779", "#1376", "#168"}
 
 
+def test_every_rule_is_shown_by_a_planted_line(reports):
+    shown = {
+        found.rule.name
+        for script in scripts("illegal")
+        for found in reports[script].findings
+        if (found.place.file, found.place.line) in {(one.file, one.line) for one in planted_in(script)}
+    }
+    assert set(RULES) - shown == set()
+
+
+def test_a_file_of_validation_tokens_alone_may_be_a_log():
+    """Without weights in it, it is said, and decides nothing: what it is for cannot be seen."""
+    text = (FOLDER / "legal" / "next_in_the_condition.py").read_text()
+    report = audit_text(text + '    torch.save(text[:100], "first_tokens.pt")\n', "log.py")
+    assert [(found.rule.name, found.confidence) for found in report.findings] == [("val-in-artifact", "low")]
+    assert report.verdict == "no breach found"
+
+
 def test_a_script_of_two_thousand_lines_is_walked_within_the_limit(reports):
     text = (FOLDER / "legal" / "score_first_sliding.py").read_text()
     filler = "".join(f"\n\ndef unused_{n}(x):\n    y = x + {n}\n    return [y for _ in range(3)]\n" for n in range(400))
