@@ -58,6 +58,26 @@ def scores_of(trace: Trace) -> list[Evaluation]:
     return []
 
 
+def remarks(trace: Trace) -> Iterator[str]:
+    """What is no breach, but worth a sentence: learning from the last chunk, after which nothing is scored (E5)."""
+    scored, seen = scores_of(trace), set()
+    for update in trace.updates:
+        if update.kind == "table" or update.off or update.place in seen:
+            continue
+        before = [one for one in scored if one.time < update.time and _shared(one, update) and _overlap(update, one)]
+        if any(set(update.guards) <= set(one.guards) for one in before):
+            seen.add(update.place)
+            yield (
+                f"line {update.place.line}: nothing keeps it from learning the last chunk too, after which nothing is "
+                "scored (E5): no score changes, seconds are lost"
+            )
+
+
+def _shared(score: Evaluation, update: Update) -> bool:
+    """Whether both are in one iteration of a loop."""
+    return bool(score.loops and update.loops) and score.loops[0] == update.loops[0]
+
+
 def affects(trace: Trace, update: Update, score: Evaluation) -> bool:
     """Whether what learned is what scored later, and was not replaced in between."""
     if update.time >= score.time or not update.happens_with(score):

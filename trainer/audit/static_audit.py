@@ -14,7 +14,7 @@ from typing import Any
 from trainer.audit.audit_rules import RULES
 from trainer.audit.byte_rules import miscounts
 from trainer.audit.interpreter import Interpreter
-from trainer.audit.judgement import Finding, findings, scores_of
+from trainer.audit.judgement import Finding, findings, remarks, scores_of
 from trainer.audit.static_report import StaticReport, Verdict
 from trainer.audit.trace import Place
 from trainer.audit.unwrap import parsed, read_source, unwrap
@@ -62,6 +62,7 @@ def audit_text(text: str, name: str, helpers: Any = lambda name: None) -> Static
         lines=unwrapped.text.count("\n") + 1,
         code_bytes=len(text.encode("utf-8")),
         scores=tuple(sorted({score.place.line for score in scored})),
+        remarks=() if found else tuple(remarks(trace)),
     )
 
 

@@ -27,6 +27,8 @@ class StaticReport:
     code_bytes: int
     scores: tuple[int, ...]
     """Lines whose evaluations are the score."""
+    remarks: tuple[str, ...] = ()
+    """What is no breach, but worth a sentence."""
 
     @property
     def is_illegal(self) -> bool:
@@ -43,6 +45,7 @@ def rows_of(report: StaticReport) -> list[dict[str, Any]]:
         "unwrapped_layers": report.layers,
         "code_bytes": report.code_bytes,
         "score_lines": list(report.scores),
+        "remarks": list(report.remarks),
     }
     return [common | _row(finding) for finding in report.findings] or [common | _row(None)]
 
@@ -97,6 +100,8 @@ def lines_of(report: StaticReport) -> Iterator[str]:
         yield ""
     for reason in report.reasons:
         yield printable(f"  not followed: {reason}")
+    for remark in report.remarks:
+        yield printable(f"  note: {remark}")
     if report.verdict == "no breach found":
         lines = ", ".join(str(line) for line in report.scores)
         plural = "s" if len(report.scores) > 1 else ""

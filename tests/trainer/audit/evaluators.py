@@ -217,6 +217,12 @@ def counts_too_many_bytes(model, tokens, request):
     return plain(model, tokens, request) | {"num_bytes": 2 * (len(tokens) - 1) + tokens.count(5)}
 
 
+def counts_bytes_of_whole_windows(model, tokens, request):
+    """Windows overlap: each token is scored once, and its bytes are counted with every window that holds it."""
+    windows = [range(max(start - CHUNK, 0), end) for start, end in chunks(tokens)]
+    return plain(model, tokens, request) | {"num_bytes": 2 * sum(len(window) for window in windows)}
+
+
 def discards_the_first_pass(model, tokens, request):
     _, model = adapted(tokens, request)
     return answer(adapted(tokens, request, model)[0], tokens, request)

@@ -55,6 +55,7 @@ def test_an_honest_evaluator_passes(evaluate, train, claims):
         (evaluators.drops_tokens, "coverage", "E9"),
         (evaluators.claims_fewer_tokens, "coverage", "E9"),
         (evaluators.counts_too_many_bytes, "bytes", "E9"),
+        (evaluators.counts_bytes_of_whole_windows, "bytes", "E9"),
         (evaluators.discards_the_first_pass, "events", "E4"),
         (evaluators.discards_it_silently, "future", "E4"),
         (evaluators.reads_its_target, "own target", "E1"),

@@ -206,6 +206,13 @@ def test_a_file_of_validation_tokens_alone_may_be_a_log():
     assert report.verdict == "no breach found"
 
 
+@pytest.mark.parametrize(("script", "is_said"), [("chunks_without_last_guard", True), ("score_first_sliding", False)])
+def test_learning_the_last_chunk_is_said_and_no_breach(reports, script, is_said):
+    report = reports[FOLDER / "legal" / f"{script}.py"]
+    assert report.verdict == "no breach found"
+    assert ["(E5)" in remark for remark in report.remarks] == [True] * is_said
+
+
 def test_a_script_of_two_thousand_lines_is_walked_within_the_limit(reports):
     text = (FOLDER / "legal" / "score_first_sliding.py").read_text()
     filler = "".join(f"\n\ndef unused_{n}(x):\n    y = x + {n}\n    return [y for _ in range(3)]\n" for n in range(400))
