@@ -49,7 +49,7 @@ class Attention(Parameters):
 def turned_heads(x_BTHK: Tensor, rotary: RotaryTables, gain_H: Tensor | None = None) -> Tensor:
     """Queries or keys: each head normed, turned by its position, and multiplied by its gain where there is one."""
     if few_passes.suits(x_BTHK):
-        return few_passes.TurnedHeads.apply(x_BTHK, *rotary.of_heads(x_BTHK.size(2)), gain_H, RMS_EPS)
+        return few_passes.turned_heads(x_BTHK, *rotary.of_heads(x_BTHK.size(2)), gain_H, RMS_EPS)
     turned_BTHK = rotate(rms_norm(x_BTHK), rotary)
     return turned_BTHK if gain_H is None else turned_BTHK * gain_H.to(turned_BTHK.dtype)[:, None]
 

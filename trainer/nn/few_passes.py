@@ -1,12 +1,13 @@
 """Norms, turned heads, squared ReLU and cross-entropy in few passes over memory, for eager float32 on a CPU.
 
-There a pass over the activations costs as much as a product of a narrow model, and autograd makes several for each
+There a pass over activations costs as much as a product of a narrow model, and autograd makes several for each
 operation and its gradient. These functions do the same arithmetic, operation by operation and added in autograd's
 order, in place where nobody reads a value again: values and gradients have the bits of the plain forms, which stand
-where they are called. A GPU's compiler fuses those itself. Gradients of gradients are not defined.
+where these are called. A GPU's compiler fuses those itself. Gradients of gradients are not defined.
 """
 
-# B batch · T positions · H heads · K head width · M rotated dimensions · N rows · D width · V vocabulary
+# B batch · T positions · H heads · K head width · M rotated dimensions, the first of K
+# N rows · C rows of a chunk · D width · V vocabulary
 from __future__ import annotations
 
 from typing import Any
@@ -23,6 +24,23 @@ CHUNK_ELEMENTS = 2**16
 def suits(x: Tensor) -> bool:
     """Whether a tensor is worked on by these functions."""
     return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.compiler.is_compiling()
+
+
+def turned_heads(x_BTHK: Tensor, cos_THM: Tensor, sin_THM: Tensor, gain_H: Tensor | None, eps: float) -> Tensor:
+    """Heads normed, turned by their positions, and gained where there is a gain."""
+    if torch.is_grad_enabled():
+        turned_BTHK: Tensor = TurnedHeads.apply(x_BTHK, cos_THM, sin_THM, gain_H, eps)
+        return turned_BTHK
+    turned_BTHK = _turned(x_BTHK * _inverse_rms(x_BTHK, eps), cos_THM, sin_THM)
+    return turned_BTHK if gain_H is None else turned_BTHK.mul_(_of_heads(gain_H, x_BTHK))
+
+
+def squared_relu(x: Tensor, negative_slope: float) -> Tensor:
+    """The square of a leaky ReLU; x is overwritten where nothing is differentiated."""
+    if torch.is_grad_enabled():
+        squared: Tensor = SquaredReLU.apply(x, negative_slope)
+        return squared
+    return F.leaky_relu(x, negative_slope, inplace=True).square_()
 
 
 class Norm(torch.autograd.Function):
@@ -61,21 +79,18 @@ class NormBeside(torch.autograd.Function):
 
 
 class TurnedHeads(torch.autograd.Function):
-    """Normed heads, turned by their positions and gained; arguments (x_BTHK, cos_THM, sin_THM, gain_H or None, eps)."""
+    """`turned_heads`, differentiable."""
 
     @staticmethod
     def forward(
         ctx: Any, x_BTHK: Tensor, cos_THM: Tensor, sin_THM: Tensor, gain_H: Tensor | None, eps: float
     ) -> Tensor:
         inverse_BTH1 = _inverse_rms(x_BTHK, eps)
-        turned_BTHK = x_BTHK * inverse_BTH1
-        head_BTHM = turned_BTHK[..., : cos_THM.size(-1)]
-        swapped_BTHM = head_BTHM.roll(cos_THM.size(-1) // 2, dims=-1).mul_(sin_THM)
-        head_BTHM.mul_(cos_THM).add_(swapped_BTHM)
+        turned_BTHK = _turned(x_BTHK * inverse_BTH1, cos_THM, sin_THM)
         if gain_H is None:
             ctx.save_for_backward(x_BTHK, inverse_BTH1, cos_THM, sin_THM)
             return turned_BTHK
-        gain_HK = gain_H[:, None].expand(-1, x_BTHK.size(-1)).contiguous()  # numbers in a row make a fast product
+        gain_HK = _of_heads(gain_H, x_BTHK)
         ctx.save_for_backward(x_BTHK, inverse_BTH1, cos_THM, sin_THM, gain_HK, turned_BTHK)
         return turned_BTHK * gain_HK
 
@@ -97,7 +112,7 @@ class TurnedHeads(torch.autograd.Function):
 
 
 class SquaredReLU(torch.autograd.Function):
-    """The square of a (leaky) ReLU; arguments (x, negative slope)."""
+    """`squared_relu`, differentiable."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, negative_slope: float) -> Tensor:
@@ -151,6 +166,19 @@ class CappedCrossEntropy(torch.autograd.Function):
 
 def _inverse_rms(x: Tensor, eps: float) -> Tensor:
     return x.pow(2).mean(-1, keepdim=True).add_(eps).rsqrt_()
+
+
+def _turned(x_BTHK: Tensor, cos_THM: Tensor, sin_THM: Tensor) -> Tensor:
+    """Turns heads in place."""
+    head_BTHM = x_BTHK[..., : cos_THM.size(-1)]
+    swapped_BTHM = head_BTHM.roll(cos_THM.size(-1) // 2, dims=-1).mul_(sin_THM)
+    head_BTHM.mul_(cos_THM).add_(swapped_BTHM)
+    return x_BTHK
+
+
+def _of_heads(gain_H: Tensor, x_BTHK: Tensor) -> Tensor:
+    """(H,K), written out: a product with numbers in a row is fast."""
+    return gain_H[:, None].expand(-1, x_BTHK.size(-1)).contiguous()
 
 
 def _norm_gradient(grad: Tensor, x: Tensor, inverse: Tensor, grad_of_x: Tensor | None = None) -> Tensor:

@@ -106,7 +106,8 @@ class GPT(Parameters):
         """Capped logits of normed states; the cap is computed in float32, since bfloat16 is too coarse near it."""
         z_BTV = F.linear(h_BTD, self._head_weight().to(h_BTD.dtype)).float()
         cap = self.model.logit_softcap
-        return cap * z_BTV.div_(cap).tanh_()  # in place, since logits are the largest tensor
+        t_BTV = z_BTV.div_(cap).tanh_()  # in place, since logits are the largest tensor
+        return cap * t_BTV if t_BTV.requires_grad else t_BTV.mul_(cap)
 
     def _head_weight(self) -> Tensor:
         return (self.tok_emb if self.head is None else self.head).used_weight()

@@ -123,6 +123,6 @@ def test_steps_without_recurrence_never_move_its_switch(text_store, tmp_path):
     recipe = small()
     context = StageContext(recipe, "run", StageStore(text_store), fingerprints_of(recipe, 1))
     model = initial_model(recipe, CPU)
-    model.register_forward_pre_hook(lambda *_: seen.add(model.looped))
+    model.blocks[0].register_forward_pre_hook(lambda *_: seen.add(model.looped))
     train_model(context, tmp_path, model)
     assert len(seen) == 1
