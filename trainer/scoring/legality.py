@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
@@ -85,15 +86,25 @@ class Score:
     """float32, nats of each position's target, on the CPU."""
 
 
+WORDS_OF_ROW = 1024
+
+
 def parameter_digest(model: nn.Module) -> Tensor:
     """A checksum of every bit of the parameters and buffers: int64, one element, on their device.
 
     A sum of 32-bit words times odd weights 1, 3, 5, ... modulo 2^64: one changed bit or two swapped words always
     change it, since neither difference can be a multiple of 2^64. It detects mistakes, not deliberate collisions.
+
+    Computed in rows of C words: word c of row r weighs 2c + 1 and 2Cr more. The sums of a row are products of doubles,
+    which hold them exactly: they stay below 2^31 C^2 = 2^51.
     """
-    words_N = torch.cat([_words(tensor) for tensor in (*model.parameters(), *model.buffers())])
-    weights_N = torch.arange(1, 2 * len(words_N), 2, device=words_N.device)
-    return (words_N * weights_N).sum()
+    with torch.no_grad():
+        words_RC = _words((*model.parameters(), *model.buffers())).view(-1, WORDS_OF_ROW)
+    columns_C = torch.arange(WORDS_OF_ROW, dtype=torch.float64, device=words_RC.device)
+    weights_C2 = torch.stack([torch.ones_like(columns_C), 2 * columns_C + 1], dim=1)
+    plain_R, weighted_R = (words_RC.to(torch.float64) @ weights_C2).to(torch.int64).unbind(dim=1)
+    rows_R = torch.arange(len(words_RC), device=words_RC.device)
+    return (weighted_R + 2 * WORDS_OF_ROW * rows_R * plain_R).sum()
 
 
 class Ledger:
@@ -173,6 +184,7 @@ class Ledger:
         cells_N = scored_BT.flatten().nonzero().squeeze(1)
         positions_N = positions_BT.flatten()[cells_N]
         self._refuse_scored(positions_N)
+        _refuse_overlap(windows)
         packed = torch.cat([ids_BT.flatten(), cells_N.to(torch.int32), self._tokens[positions_N + 1]])  # one upload
         parts = self._ranks.to_device(packed).to(torch.int64).split([ids_BT.numel(), len(cells_N), len(cells_N)])
         ids_BT, cells_N, self._targets_N = parts[0].view(ids_BT.shape), parts[1], parts[2]
@@ -206,7 +218,7 @@ class Ledger:
             if tuple(logits_NV.shape) != (len(issue.cells_N), self._vocab_size):
                 shape = (*outputs_BTX.shape[:2], *logits_NV.shape[1:])
                 raise LegalityError(f"logits have shape {shape}, expected {expected}")
-            nll_N = F.cross_entropy(logits_NV.float(), self._targets_N, reduction="none")
+            nll_N = _nats(logits_NV, self._targets_N)
             nll_N, parameters_2, wait = self._ranks.download(
                 nll_N, torch.stack([issue.parameters, parameter_digest(model)])
             )
@@ -305,8 +317,6 @@ class Ledger:
         seen = self._coverage_P[positions_N].bool()
         if seen.any():
             raise LegalityError(f"position {int(positions_N[seen][0])} was scored before; the first score is final")
-        if len(positions_N.unique()) != len(positions_N):
-            raise LegalityError("the windows of one issue overlap in what they score; each position is scored once")
 
     def _same_on_every_rank(self, *request: int) -> None:
         own = torch.tensor(request)
@@ -327,6 +337,19 @@ class Ledger:
         self._record("train", start, end, row_tokens)
 
 
+def _nats(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
+    """Negative log-likelihoods in float32; on a CPU some rows at a time, which a core keeps near."""
+    rows = max(2**16 // logits_NV.size(1), 1) if logits_NV.device.type == "cpu" else len(logits_NV)
+    parts = zip(logits_NV.split(rows), targets_N.split(rows), strict=True)
+    return torch.cat([F.cross_entropy(logits.float(), targets, reduction="none") for logits, targets in parts])
+
+
+def _refuse_overlap(windows: Sequence[Window]) -> None:
+    scored = sorted((window.first_scored, window.end) for window in windows)
+    if any(end > first for (_, end), (first, _) in pairwise(scored)):
+        raise LegalityError("the windows of one issue overlap in what they score; each position is scored once")
+
+
 def _layout(windows: Sequence[Window], window_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
     """Positions of each cell of a batch, whether the cell is inside its window, and whether it is scored."""
     starts_B1, ends_B1, firsts_B1 = torch.tensor(windows).view(-1, 3).unsqueeze(-1).unbind(1)
@@ -335,6 +358,14 @@ def _layout(windows: Sequence[Window], window_tokens: int) -> tuple[Tensor, Tens
     return positions_BT, inside_BT, inside_BT & (positions_BT >= firsts_B1)
 
 
-def _words(tensor: Tensor) -> Tensor:
-    whole = {1: torch.int8, 2: torch.int16}.get(tensor.element_size(), torch.int32)
-    return tensor.detach().contiguous().view(-1).view(whole).to(torch.int32)
+def _words(tensors: Sequence[Tensor]) -> Tensor:
+    """All bits of some tensors as int32, in order, and zeros up to a whole row.
+
+    Elements of one or two bytes make a word each.
+    """
+    parts = [tensor.reshape(-1) for tensor in tensors]
+    if not all(part.dtype == torch.float32 for part in parts):
+        sizes = {1: torch.int8, 2: torch.int16}
+        parts = [part.view(sizes.get(part.element_size(), torch.int32)).to(torch.int32) for part in parts]
+    missing = -sum(map(len, parts)) % WORDS_OF_ROW
+    return torch.cat([*parts, parts[0].new_zeros(missing)]).view(torch.int32)
