@@ -68,7 +68,7 @@ class Scorer:
     forward: Forward | None = None
     """The model's functions, compiled or not; None takes them as they are."""
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def score(self, first: int, last: int) -> None:
         """Commits the scores of this rank's part of windows [first, last).
 
