@@ -36,6 +36,7 @@ from trainer.spec.nano import SEQ_TOKENS
 from trainer.spec.recipe import Recipe
 from trainer.spec.stage_table import ARTIFACT_FILE
 from trainer.stages.adapt import adapt
+from trainer.stages.cpu import prepare_cpu
 from trainer.stages.evaluate import NLL, evaluate
 from trainer.stages.export import averaged_weights, export
 from trainer.stages.train import initial_model, train_model
@@ -53,7 +54,7 @@ def check_liveness(
     compiler:  torch's name of the back end for the checks of compiled training
     """
     findings: list[Finding] = []
-    torch.set_num_threads(1)
+    prepare_cpu()
     with TemporaryDirectory(prefix="liveness-") as folder:
         bench = Bench(Path(folder), recipe)
         for check in (_training, _initialisation, _quantized_forward, _exporting, _scoring):

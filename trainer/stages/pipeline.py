@@ -24,6 +24,7 @@ from trainer.spec.recipe import Recipe
 from trainer.spec.record import Metric, Record, StageOutcome, now
 from trainer.stages.adapt import adapt
 from trainer.stages.context import SNAPSHOT_EVERY_S, StageContext
+from trainer.stages.cpu import prepare_cpu
 from trainer.stages.diagnose import diagnose
 from trainer.stages.evaluate import evaluate
 from trainer.stages.export import export
@@ -68,7 +69,7 @@ def run_pipeline(
     ranks = ranks or Ranks.alone()
     torch.manual_seed(0)  # the same state in every run of a slot, though nothing draws from it
     if ranks.device.type == "cpu":
-        torch.set_num_threads(1)  # a fixed order of summation: results do not depend on the number of cores
+        prepare_cpu()
     started_at = now()
     recipe = request.load_recipe()
     assert isinstance(recipe, Recipe), "programs are run by `trainer.program.run_program`"

@@ -25,6 +25,7 @@ from trainer.spec.record import Metric
 from trainer.spec.stage_table import ARTIFACT_FILE, TOKENIZER_FILE
 from trainer.stages.adapt import adapt
 from trainer.stages.context import RunContext
+from trainer.stages.cpu import prepare_cpu
 from trainer.stages.evaluate import evaluate
 from trainer.stages.export import export
 from trainer.stages.train import initial_model, run_steps, save_training, started
@@ -89,7 +90,7 @@ def main(recipe: Recipe, script: Path, arguments: Sequence[str] | None = None) -
     ranks = Ranks.launched()
     torch.manual_seed(0)
     if ranks.device.type == "cpu":
-        torch.set_num_threads(1)  # a fixed order of summation: results do not depend on the number of cores
+        prepare_cpu()
     try:
         rows = _scored(recipe, asked, ranks) if asked.evaluate else [_trained(recipe, script, asked, ranks)]
     except UserError as mistake:
