@@ -1,19 +1,31 @@
 """What `device` compares with: a training step and a scorer written plainly in PyTorch, as the lineage first did.
 
 Eager modules, full float32 logits, one matrix at a time in Muon, AdamW without fusing, averages tensor by tensor, and
-scoring window by window with the head on every position. The network's modules are those of `trainer.nn`; nothing
-else of the trainer is used, so that what is made faster there shows as a ratio.
+scoring window by window with the head on every position. The network's modules are those of `trainer.nn` in their plain
+forms (`plain_forms`), an operation of PyTorch for each of the formula; nothing else of the trainer is used, so that
+what is made faster there shows as a ratio.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainer.nn import few_passes
+
 MUON_STEPS, MUON_MOMENTUM = 5, 0.99
+
+
+@contextmanager
+def plain_forms() -> Iterator[None]:
+    """The modules of `trainer.nn` compute as their formulas are written, on a CPU too."""
+    with patch.object(few_passes, "suits", lambda x: False):
+        yield
 
 
 class PlainTraining:
@@ -29,6 +41,7 @@ class PlainTraining:
         self.momentum = [torch.zeros_like(p) for p in self.matrices]
         self.ema = {name: p.detach().clone() for name, p in named.items()} if with_ema else {}
 
+    @plain_forms()
     def step(self, micro_batches: Sequence[tuple[Tensor, Tensor]]) -> float:
         """One optimiser step; returns its mean loss in nats per token."""
         total = 0.0
@@ -76,7 +89,8 @@ def score_windows(
         begins = starts[first : first + batch]
         x_BT = torch.stack([tokens[start : start + window_tokens] for start in begins])
         y_BT = torch.stack([tokens[start + 1 : start + window_tokens + 1] for start in begins])
-        logits_BTV = model(x_BT).float()
+        with plain_forms():
+            logits_BTV = model(x_BT).float()
         nll_BT = F.cross_entropy(logits_BTV.transpose(1, 2), y_BT, reduction="none")
         scored = 0
         for row, start in enumerate(begins):
