@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from results.figures.style import GREY, OKABE_ITO, new_figure, save, shortened, tidy
+from results.figures.style import GREY, OKABE_ITO, is_narrow, new_figure, save, shortened, tidy
 from results.verdicts.sweep_results import SweepResults
 
 MOST_GROUPS = len(OKABE_ITO)
@@ -124,4 +124,5 @@ def _draw_legend(figure: Figure, facts: pd.DataFrame, groups: list[str], seeds: 
     if facts["val_loss"].notna().any():
         ax.plot([], [], color=GREY, label="validation loss", **RING)
     handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)), frameon=False)
+    ncols = 1 if is_narrow() else min(4, len(labels))
+    figure.legend(handles, labels, loc="outside upper center", ncols=ncols, frameon=False)

@@ -20,7 +20,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import create_trial
 
-from results.figures.style import GREY, INK, OKABE_ITO, name_rows, new_figure, tidy
+from results.figures.style import GREY, INK, OKABE_ITO, axis_words, bar_height, name_rows, new_figure, rows_in, tidy
 from results.verdicts.sweep_results import SweepResults
 
 FEWEST = 20
@@ -109,13 +109,13 @@ def _word(value: Any) -> str:
 
 def importance_figure(facts: pd.DataFrame) -> Figure:
     """Each key's share as a bar, and a line where chance alone would reach."""
-    figure = new_figure(1.3 + 0.42 * len(facts))
+    figure = new_figure(1.3 + rows_in(len(facts), 0.42))
     ax = figure.subplots()
     tidy(ax, "x")
     colours = [OKABE_ITO[0] if above else GREY for above in facts["above_chance"]]
-    ax.barh(range(len(facts)), facts["share"] * 100, color=colours, height=0.6)
+    ax.barh(range(len(facts)), facts["share"] * 100, color=colours, height=bar_height())
     ax.scatter(facts["by_chance"] * 100, range(len(facts)), marker="|", s=260, color=INK, linewidths=1.8, zorder=3)
     name_rows(ax, list(facts["key"]))
     ax.set_xlim(left=0)
-    ax.set_xlabel("share of what all keys explain (%); the mark is what chance reaches once in twenty")
+    ax.set_xlabel(axis_words("share of what all keys explain (%); the mark is what chance reaches once in twenty"))
     return figure

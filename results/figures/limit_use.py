@@ -8,7 +8,18 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from results.figures.style import BASELINE, INK, OKABE_ITO, name_rows, new_figure, tidy
+from results.figures.style import (
+    BASELINE,
+    INK,
+    OKABE_ITO,
+    bar_height,
+    is_narrow,
+    line_at,
+    name_rows,
+    new_figure,
+    rows_in,
+    tidy,
+)
 from results.rows.tables import is_finished, per_run
 from results.verdicts.sweep_results import SweepResults
 from trainer.spec.units import human_bytes, human_seconds
@@ -52,18 +63,23 @@ def use_facts(sweep: SweepResults) -> pd.DataFrame:
 
 def use_figure(facts: pd.DataFrame, limits: pd.DataFrame) -> Figure:
     """A panel for each limit, a bar for each configuration; a limit that is near is a line, else words."""
-    figure = new_figure(1.5 + 0.3 * len(facts))
-    panels = list(figure.subplots(1, max(1, len(limits)), sharey=True, squeeze=False).flat)
+    count = max(1, len(limits))
+    height_in = 1.5 + rows_in(len(facts), 0.3)
+    figure = new_figure(height_in * count if is_narrow() else height_in)
+    shape = (count, 1) if is_narrow() else (1, count)
+    panels = list(figure.subplots(*shape, sharey=not is_narrow(), squeeze=False).flat)
     colours = [INK if is_baseline else OKABE_ITO[0] for is_baseline in facts["is_baseline"]]
     for ax, limit in zip(panels, limits.to_dict("records"), strict=False):
         _, axis_label, factor = LIMITS[limit["column"]]
         tidy(ax, "x")
-        ax.barh(range(len(facts)), facts[limit["column"]].astype("float64") * factor, color=colours, height=0.6)
+        ax.barh(
+            range(len(facts)), facts[limit["column"]].astype("float64") * factor, color=colours, height=bar_height()
+        )
         name_rows(ax, list(facts["label"]))
         ax.set_xlabel(axis_label)
         ax.set_title(f"limit {in_unit(limit['column'], limit['limit'])}, at most {limit['used']:.1%} used", fontsize=10)
         if limit["limit"] <= NEAR * limit["largest"]:
-            ax.axvline(limit["limit"] * factor, **BASELINE)
+            line_at(ax, limit["limit"] * factor, len(facts), **BASELINE)
     return figure
 
 

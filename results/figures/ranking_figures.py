@@ -7,23 +7,22 @@ Intervals of means hold the spread between seeds, which is larger than that of a
 from __future__ import annotations
 
 import math
-import textwrap
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from results.figures.style import (
-    BAND,
     BASELINE,
     GREY,
     INK,
-    NARROW_IN,
     OKABE_ITO,
-    WIDTH_IN,
+    axis_words,
+    band_between,
+    line_at,
     name_rows,
-    name_rows_above,
     new_figure,
+    rows_in,
     tidy,
 )
 from results.rows.tables import is_finished, per_run
@@ -58,7 +57,7 @@ def ranking_facts(sweep: SweepResults, most: int = MOST_ROWS) -> pd.DataFrame:
 
 def ranking_figure(facts: pd.DataFrame) -> Figure:
     """Means with their 95 % intervals, best on top, every seed as a tick."""
-    figure = new_figure(AXES_IN + ROW_IN * len(facts))
+    figure = new_figure(AXES_IN + rows_in(len(facts), ROW_IN))
     ax = figure.subplots()
     tidy(ax, "x")
     rows = facts.reset_index(drop=True)
@@ -69,10 +68,10 @@ def ranking_figure(facts: pd.DataFrame) -> Figure:
         ax.scatter(fact["scores"], [place] * len(fact["scores"]), **SEED_TICK)
         ax.scatter(fact["mean"], place, color=colour, marker="s" if fact["is_baseline"] else "o", **MEAN_DOT)
     for mean in rows.loc[rows["is_baseline"], "mean"]:
-        ax.axvline(mean, zorder=1, **BASELINE)
+        line_at(ax, mean, len(rows), zorder=1, **BASELINE)
     name_rows(ax, list(rows["label"]))
     ax.ticklabel_format(axis="x", useOffset=False)
-    ax.set_xlabel(f"{facts.attrs['axis']}: mean, 95 % interval, and each seed as a tick")
+    ax.set_xlabel(axis_words(f"{facts.attrs['axis']}: mean, 95 % interval, and each seed as a tick"))
     return figure
 
 
@@ -121,22 +120,18 @@ def _pairs(sweep: SweepResults, configs: list[str]) -> dict[str, list[float]]:
     return {str(config): list(values) for config, values in gains.groupby(ours["config"])}
 
 
-def gain_figure(facts: pd.DataFrame, narrow: bool = False) -> Figure:
-    """Gains, with intervals at the level of the decision, against nothing and the margin; a tick for each pair.
-
-    narrow:  as wide as a telephone, each name above its row
-    """
-    row_in = 2 * ROW_IN if narrow else ROW_IN
-    figure = new_figure(AXES_IN + row_in * len(facts), NARROW_IN if narrow else WIDTH_IN)
+def gain_figure(facts: pd.DataFrame) -> Figure:
+    """Gains, with intervals at the level of the decision, against nothing and the margin; a tick for each pair."""
+    figure = new_figure(AXES_IN + rows_in(len(facts), ROW_IN))
     ax = figure.subplots()
     tidy(ax, "x")
-    ax.axvline(0, color=INK, linewidth=1)
+    line_at(ax, 0, len(facts), color=INK, linewidth=1)
     margins = facts["margin"].dropna()
     axis = f"gain in {facts.attrs['measured']}, right is better"
     if len(margins) and margins.iloc[0] > 0:
         axis += "; grey band: more than nothing, yet not more than the margin"
-        ax.axvspan(0, margins.median(), **BAND)
-        ax.axvline(margins.median(), **BASELINE)
+        band_between(ax, 0, margins.median(), len(facts))
+        line_at(ax, margins.median(), len(facts), **BASELINE)
     for place, (_, fact) in enumerate(facts.iterrows()):
         if not math.isfinite(fact["gain"]):
             ax.annotate("cannot say", (0, place), xytext=(6, 0), textcoords="offset points", color=GREY, va="center")
@@ -145,10 +140,6 @@ def gain_figure(facts: pd.DataFrame, narrow: bool = False) -> Figure:
         ax.plot([fact["low"], fact["high"]], [place, place], color=colour, linewidth=1.8)
         ax.scatter(fact["pairs"], [place] * len(fact["pairs"]), **SEED_TICK)
         ax.scatter(fact["gain"], place, color=colour, marker=SHAPES[fact["conclusion"]], **MEAN_DOT)
-    if narrow:
-        name_rows_above(ax, list(facts["label"]))
-        axis = textwrap.fill(axis, 46)
-    else:
-        name_rows(ax, list(facts["label"]))
-    ax.set_xlabel(axis)
+    name_rows(ax, list(facts["label"]))
+    ax.set_xlabel(axis_words(axis))
     return figure

@@ -15,7 +15,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
-from results.figures.style import BAND, BASELINE, GREY, INK, MARKERS, OKABE_ITO, POINT, new_figure, save, tidy
+from results.figures.style import (
+    BAND,
+    BASELINE,
+    GREY,
+    INK,
+    MARKERS,
+    OKABE_ITO,
+    POINT,
+    axis_words,
+    is_narrow,
+    new_figure,
+    save,
+    tidy,
+)
 from results.rows.ranking import Ranking
 from results.rows.tables import BY_SCORE, is_finished, per_configuration, per_run
 
@@ -103,6 +116,7 @@ def score_figure(facts: pd.DataFrame) -> Figure:
     """The drawing of the facts: one panel per key."""
     panels = [panel for _, panel in facts.groupby("key", sort=False)]
     num_columns = 2 if len(panels) == 4 else min(PANELS_PER_ROW, max(1, len(panels)))
+    num_columns = 1 if is_narrow() else num_columns
     num_rows = max(1, math.ceil(len(panels) / num_columns))
     figure = new_figure(ROW_IN * num_rows)
     axes = list(figure.subplots(num_rows, num_columns, sharey=True, squeeze=False).flat)
@@ -112,7 +126,7 @@ def score_figure(facts: pd.DataFrame) -> Figure:
     for ax in axes[len(panels) :]:
         ax.set_axis_off()
     for ax in axes[::num_columns]:
-        ax.set_ylabel(facts["measured"].iloc[0] if len(facts) else "score")
+        ax.set_ylabel(axis_words(facts["measured"].iloc[0]) if len(facts) else "score")
     _draw_legend(figure, facts, styles)
     return figure
 
@@ -179,7 +193,8 @@ def _draw_legend(figure: Figure, facts: pd.DataFrame, styles: dict[int, dict[str
         if first["band_words"]:
             ax.fill_between([], [], label=first["band_words"], **BAND)
     handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, columnspacing=1.4)
+    ncols = 1 if is_narrow() else len(labels)
+    figure.legend(handles, labels, loc="outside upper center", ncols=ncols, frameon=False, columnspacing=1.4)
     if first["num_left_out"]:
         left_out = f"{first['num_left_out']} of the configurations not drawn: incomplete, failed or infeasible"
         figure.supxlabel(left_out, fontsize="small", color=GREY)

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -17,6 +21,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -32,13 +37,67 @@ BAND: dict[str, Any] = {"color": GREY, "alpha": 0.16, "linewidth": 0}
 WIDTH_IN, NARROW_IN, DPI = 12.0, 4.6, 100
 LONGEST_WORDS = 44
 """Characters of a label beside an axis; longer ones are cut in the middle."""
+LONGEST_AXIS = 46
+"""Characters of a line below an axis of a narrow figure."""
+MOST_NARROW_TICKS = 4
+ABOVE, BELOW = 0.14, 0.46
+"""How far what is drawn in a narrow row reaches up, below its name, and down."""
+_narrow = ContextVar("narrow", default=False)
 
 
-def new_figure(height_in: float, width_in: float = WIDTH_IN) -> Figure:
-    """An empty figure, 1200 pixels wide as PNG unless another width is asked for."""
-    figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout="constrained")
+@contextmanager
+def for_a_telephone() -> Iterator[None]:
+    """Figures drawn inside are as wide as a telephone: names stand above their rows, panels below each other."""
+    before = _narrow.set(True)
+    try:
+        yield
+    finally:
+        _narrow.reset(before)
+
+
+def is_narrow() -> bool:
+    """Whether what is drawn now is for a telephone."""
+    return _narrow.get()
+
+
+def new_figure(height_in: float) -> Figure:
+    """An empty figure, 1200 pixels wide as PNG unless it is for a telephone."""
+    figure = Figure(figsize=(NARROW_IN if is_narrow() else WIDTH_IN, height_in), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def rows_in(num_rows: int, row_in: float) -> float:
+    """Height of so many named rows; twice as high where the names stand above them."""
+    return num_rows * row_in * (2 if is_narrow() else 1)
+
+
+def bar_height() -> float:
+    """Of a bar in a named row."""
+    return 0.24 if is_narrow() else 0.6
+
+
+def axis_words(words: str) -> str:
+    """What is written below an axis, over several lines where the figure is narrow."""
+    return textwrap.fill(words, LONGEST_AXIS) if is_narrow() else words
+
+
+def line_at(ax: Axes, x: float, num_rows: int, **style: Any) -> None:
+    """A line across the rows at `x`; in a narrow figure it leaves out their names."""
+    if not is_narrow():
+        ax.axvline(x, **style)
+        return
+    for place in range(num_rows):
+        ax.plot([x, x], [place - ABOVE, place + BELOW], **style)
+
+
+def band_between(ax: Axes, low: float, high: float, num_rows: int) -> None:
+    """A grey band across the rows, as `line_at`."""
+    if not is_narrow():
+        ax.axvspan(low, high, **BAND)
+        return
+    for place in range(num_rows):
+        ax.fill_betweenx([place - ABOVE, place + BELOW], low, high, **BAND)
 
 
 def tidy(ax: Axes, grid: str = "y") -> None:
@@ -50,18 +109,22 @@ def tidy(ax: Axes, grid: str = "y") -> None:
 
 
 def name_rows(ax: Axes, names: list[str]) -> None:
-    """Names the rows 0, 1, ... of a horizontal figure, the first on top."""
+    """Names the rows 0, 1, ... of a horizontal figure, the first on top; in a narrow one above what they hold."""
+    if is_narrow():
+        _name_rows_above(ax, names)
+        return
     ax.set_yticks(range(len(names)), [shortened(name) for name in names], parse_math=False)
     ax.set_ylim(len(names) - 0.5, -0.5)
 
 
-def name_rows_above(ax: Axes, names: list[str]) -> None:
-    """Names the rows 0, 1, ... each above what is drawn in it, for figures too narrow for names beside the axis."""
+def _name_rows_above(ax: Axes, names: list[str]) -> None:
     ax.set_yticks([])
+    ax.grid(visible=False)  # its lines would cross the names
+    ax.xaxis.set_major_locator(MaxNLocator(MOST_NARROW_TICKS))
     ax.spines["left"].set_visible(False)
     for place, name in enumerate(names):
         ax.annotate(
-            shortened(name), (0, place - 0.3), xycoords=("axes fraction", "data"), va="center", parse_math=False
+            shortened(name), (0, place - 0.32), xycoords=("axes fraction", "data"), va="center", parse_math=False
         )
     ax.set_ylim(len(names) - 0.5, -0.6)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -81,7 +82,7 @@ def spending(sweep: SweepResults) -> Chapter:
     )
     heads = {str(name): str(name) for name in limits} | {"over": "runs over", "used": "most used"}
     caption = f"What each configuration used at most over its seeds; the baseline stands on top.{left_out(used)}"
-    parts = [plot("budget", "Budget use", use_figure(used, limits), caption)] if len(used) else []
+    parts = [plot("budget", "Budget use", partial(use_figure, used, limits), caption)] if len(used) else []
     return Chapter("budget", "Budget use", [*parts, table_of(words, heads, "Limits, and what all runs used.")])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 
@@ -125,7 +126,7 @@ def ranking(sweep: SweepResults) -> Chapter:
         breaches=["; ".join(map(str, sweep.breaches.get(config, ()))) for config in sweep.table["config"]],
     )
     parts: list[Part] = [
-        plot("ranking", "Ranking", ranking_figure(facts), caption),
+        plot("ranking", "Ranking", partial(ranking_figure, facts), caption),
         table_of(table, heads, "Every configuration with its spread over seeds."),
     ]
     parts += [Text(line) for line in scored_text_lines(per_run(sweep.frame))]
@@ -165,7 +166,7 @@ def differences(sweep: SweepResults) -> Chapter:
     margin_note = f"; the margin is {margin:.5f} {sweep.compared.unit}" if margin > 0 else ""
     table = table_of(facts.assign(**signed), heads, f"Each difference with the test behind its verdict{margin_note}.")
     drawn = (
-        [plot("gains", "Gains", gain_figure(facts), caption)] if len(facts) > MOST_ROWS else []
+        [plot("gains", "Gains", partial(gain_figure, facts), caption)] if len(facts) > MOST_ROWS else []
     )  # else it stands above
     return Chapter("differences", "Differences", [*drawn, table, *_acceptances(sweep)])
 
@@ -199,7 +200,7 @@ def importance(sweep: SweepResults) -> Chapter:
     figure = plot(
         "importance",
         "Parameter importance",
-        importance_figure(facts),
+        partial(importance_figure, facts),
         caption,
         table_of(percent, heads, "The shares as numbers"),
     )
@@ -214,7 +215,7 @@ def scatter(sweep: SweepResults) -> Chapter:
     shown = str(facts["measured"].iloc[0])
     caption = f"{shown[:1].upper()}{shown[1:]}: each run over the values of each swept key; lines join runs of one "
     caption += f"trained artifact. {note}"
-    drawing = plot("scores", "Scores", score_figure(facts), caption.strip())
+    drawing = plot("scores", "Scores", partial(score_figure, facts), caption.strip())
     return Chapter("seeds", "Seeds", [drawing, *_spread(sweep)])
 
 
@@ -250,4 +251,6 @@ def curves(sweep: SweepResults) -> Chapter:
     steps = facts["num_steps"].max()
     averaged = f" Each point is the mean of up to {steps} steps." if steps > 1 else ""
     caption = f"Training loss of each distinct training.{averaged}{cut}{gone}"
-    return Chapter("curves", "Learning curves", [plot("curves", "Learning curves", curve_figure(facts), caption)])
+    return Chapter(
+        "curves", "Learning curves", [plot("curves", "Learning curves", partial(curve_figure, facts), caption)]
+    )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
-from markupsafe import Markup
 
 from results.figures.ranking_figures import gain_facts, gain_figure
-from results.figures.style import as_svg
-from results.report.page import Answer, Callout, Code, Plot, Table, table_of
+from results.report.page import Answer, Callout, Code, Plot, Table, plot, table_of
 from results.report.tones import TONES
 from results.verdicts.sweep_results import SweepResults
 from results.verdicts.verdict import Verdict
@@ -48,16 +48,11 @@ def _plot(sweep: SweepResults, facts: pd.DataFrame) -> Plot | None:
         for label, gain, low, high in facts[["label", "gain", "low", "high"]].itertuples(index=False)
     )
     words = f"Gain over the baseline in {sweep.compared.measured}, and its interval. {gains}."
-    drawn = [gain_figure(facts, narrow) for narrow in (False, True)]
-    wide, narrow = (
-        Markup(as_svg(figure, name, "Gains", words))  # noqa: S704  its words are escaped
-        for figure, name in zip(drawn, ("answer", "answer-narrow"), strict=True)
-    )
     left = int(facts["num_left_out"].iloc[0])
     rest = f" The best {len(facts)} of {left + len(facts):,}; all are below." if left else ""
     caption = "Gain over the baseline, right is better; each line is its interval, "
     caption += f"ticks are pairs of runs. ◆ shown, ● not shown, × infeasible.{rest}"
-    return Plot(wide, caption, narrow=narrow)
+    return plot("answer", "Gains", partial(gain_figure, facts), caption, words=words)
 
 
 def _table(sweep: SweepResults, facts: pd.DataFrame) -> Table | None:

@@ -7,7 +7,7 @@ own figures, whose words were escaped when they were drawn.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar, Literal
@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from results.figures.style import as_svg
+from results.figures.style import as_svg, for_a_telephone
 from results.rows.render import shown
 
 MOST_TABLE_ROWS = 30
@@ -159,9 +159,17 @@ def _environment() -> Environment:
     )
 
 
-def plot(name: str, title: str, figure: Figure, caption: str, facts: Table | None = None) -> Plot:
-    """A figure of ours as a part of the page."""
-    return Plot(Markup(as_svg(figure, name, title, caption)), caption, facts)  # noqa: S704  its words are escaped
+def plot(
+    name: str, title: str, draw: Callable[[], Figure], caption: str, facts: Table | None = None, words: str = ""
+) -> Plot:
+    """A figure of ours as a part of the page, drawn for a screen and for a telephone.
+
+    words:  what it shows, for whoever cannot see it; usually its caption
+    """
+    wide = as_svg(draw(), name, title, words or caption)
+    with for_a_telephone():
+        narrow = as_svg(draw(), f"{name}-narrow", title, words or caption)
+    return Plot(Markup(wide), caption, facts, Markup(narrow))  # noqa: S704  their words are escaped
 
 
 def left_out(facts: pd.DataFrame) -> str:

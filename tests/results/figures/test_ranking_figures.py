@@ -5,6 +5,7 @@ import math
 import pytest
 
 from results.figures.ranking_figures import gain_facts, gain_figure, ranking_facts, ranking_figure
+from results.figures.style import NARROW_IN, for_a_telephone
 from results.rows.ranking import Bounds, Ranking
 from results.rows.tables import breaches_of
 from results.verdicts.compare import compare
@@ -91,3 +92,18 @@ def test_the_ranking_figure_follows_the_metric_and_the_gains_name_who_is_infeasi
     gains = gain_facts(made).set_index("config")
     assert gains["conclusion"].to_dict() == {"b": "cannot say", "a": "infeasible"}
     assert gains.loc["a", "reason"].startswith("eval_s 9 exceeds the limit 5")
+
+
+def test_on_a_telephone_names_stand_above_their_rows_and_no_line_crosses_them():
+    made = sweep_results(4)
+    with for_a_telephone():
+        figures = gain_figure(gain_facts(made)), ranking_figure(ranking_facts(made))
+    for figure in figures:
+        (ax,) = figure.axes
+        assert figure.get_figwidth() == NARROW_IN
+        names = [text.xy[1] for text in ax.texts]
+        assert len(names) >= 4
+        for line in ax.lines:
+            low, high = min(line.get_ydata()), max(line.get_ydata())
+            assert not any(low <= name <= high for name in names)
+        assert not any(line.get_visible() for line in ax.get_xgridlines())
