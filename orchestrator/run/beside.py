@@ -39,9 +39,14 @@ class Beside:
         """The lines that it printed, once it has ended; those so far where `stop` is raised before."""
         while self._thread.is_alive() and not stop.is_set():
             self._thread.join(LOOK_S)
-        if self._fault is not None and not stop.is_set():
-            raise self._fault
+        if not stop.is_set():
+            self.raise_known()
         return self._printed.getvalue().splitlines()
+
+    def raise_known(self) -> None:
+        """Raises what the check has raised by now."""
+        if self._fault is not None:
+            raise self._fault
 
     def _run(self) -> None:
         try:

@@ -132,6 +132,7 @@ def _run_slots(
     from orchestrator.run.tuner import run_trials, tracking_of
     from trainer.worker_group import PipelineWork, ProgramWork, Work, serve, worker_resources
 
+    checking.raise_known()
     tracking = tracking_of(options.trackers, feed, sweep)
     if feed.quarantined and not nodes_without(feed.quarantined):
         return True
@@ -158,7 +159,7 @@ def _run_slots(
         first_open.set()
 
     def serve_slot(slot: int) -> None:
-        if slot > 0 and not wait_for_either(first_open, ended, FIRST_WITHIN_S):
+        if slot > 0 and not wait_for_first(first_open, ended, slots[0], FIRST_WITHIN_S):
             return
         nodes = selector_without(feed.quarantined, room.left_out)
         if not feed.quarantined or has_room(worker_resources(plan.use_gpu, each), workers, nodes):
@@ -208,10 +209,10 @@ def _run_slots(
     return dead
 
 
-def wait_for_either(wanted: threading.Event, ended: threading.Event, within_s: float) -> bool:
-    """Waits for the first flag, at most so long; false where the second one came before."""
+def wait_for_first(opened: threading.Event, ended: threading.Event, first: threading.Thread, within_s: float) -> bool:
+    """Waits until the first slot is open or gone, at most so long; false where slots are ended before."""
     deadline = time.monotonic() + within_s
-    while not ended.is_set() and not wanted.wait(LOOK_EVERY_S) and time.monotonic() < deadline:
+    while not ended.is_set() and first.is_alive() and not opened.wait(LOOK_EVERY_S) and time.monotonic() < deadline:
         pass
     return not ended.is_set()
 

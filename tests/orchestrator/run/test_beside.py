@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from orchestrator.run.beside import Beside
-from orchestrator.run.on_ray import wait_for_either
+from orchestrator.run.on_ray import wait_for_first
 from orchestrator.run.trainer_process import run_trainer
 from trainer.spec.errors import UserError
 
@@ -22,8 +22,11 @@ def test_what_a_check_raises_is_raised_where_it_is_waited_for():
     def refuse(console):
         raise UserError("dead part")
 
-    with Beside(refuse, 80) as checking, pytest.raises(UserError, match="dead part"):
-        checking.wait(NEVER)
+    with Beside(refuse, 80) as checking:
+        with pytest.raises(UserError, match="dead part"):
+            checking.wait(NEVER)
+        with pytest.raises(UserError, match="dead part"):
+            checking.raise_known()
 
 
 def test_whoever_leaves_earlier_ends_the_process_of_the_check():
@@ -35,10 +38,12 @@ def test_whoever_leaves_earlier_ends_the_process_of_the_check():
     assert ends == [-9]
 
 
-def test_a_slot_that_waits_for_the_first_leaves_when_slots_are_ended():
-    open_, ended = threading.Event(), threading.Event()
-    assert wait_for_either(open_, ended, 0.01)  # it has waited long enough
-    open_.set()
-    assert wait_for_either(open_, ended, 60)
+def test_a_slot_that_waits_for_the_first_goes_on_without_it_and_leaves_when_slots_are_ended():
+    opened, ended, gone = threading.Event(), threading.Event(), threading.Thread()
+    first = threading.current_thread()
+    assert wait_for_first(opened, ended, first, 0.01)  # it has waited long enough
+    assert wait_for_first(opened, ended, gone, 60)
+    opened.set()
+    assert wait_for_first(opened, ended, first, 60)
     ended.set()
-    assert not wait_for_either(open_, ended, 60)
+    assert not wait_for_first(opened, ended, first, 60)
