@@ -40,10 +40,14 @@ class Attention(Parameters):
         k_BTGK = turned_heads(self.c_k(x_BTD).unflatten(-1, heads), rotary)
         v_BTE = self.c_v(x_BTD)
         v_BTGK = (v_BTE if extra_value_BTE is None else v_BTE + extra_value_BTE).unflatten(-1, heads)
+        return self.proj(self.attended(q_BTHK, k_BTGK, v_BTGK))
+
+    def attended(self, q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor) -> Tensor:
+        """What each position reads from those before it, (B,T,D)."""
         y_BTHK = self.attention(q_BTHK, k_BTGK, v_BTGK, causal=True)
         if self.exclusive:
             y_BTHK = without_own_value(y_BTHK, v_BTGK)
-        return self.proj(y_BTHK.flatten(-2))
+        return y_BTHK.flatten(-2)
 
 
 def turned_heads(x_BTHK: Tensor, rotary: RotaryTables, gain_H: Tensor | None = None) -> Tensor:

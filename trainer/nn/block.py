@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from trainer.nn import few_passes
 from trainer.nn.attention import Attention
 from trainer.nn.attention_backend import AttentionFn
+from trainer.nn.few_passes_block import AfterAttention, BeforeAttention, Settings
 from trainer.nn.linear import Linear, Parameters
-from trainer.nn.norm import norm_beside
+from trainer.nn.norm import RMS_EPS, norm_beside
 from trainer.nn.rotary import RotaryTables
 from trainer.spec import recipe
 
@@ -48,6 +49,8 @@ class Block(Parameters):
         self.parallel = model.parallel_residual == "one_lane" and layer >= model.parallel_from
         self.attn = Attention(model, exclusive=layer in model.xsa_layers, attention=attention)
         self.mlp = MLP(model)
+        self.num_heads = (model.num_heads, model.num_kv_heads)
+        self.settings = Settings(self.attn.head_dim, self.input_scale, self.mlp.negative_slope, RMS_EPS)
         self.attn_scale = nn.Parameter(torch.zeros(model.model_dim))
         self.mlp_scale = nn.Parameter(torch.zeros(model.model_dim))
         self.resid_mix = nn.Parameter(torch.zeros(2, model.model_dim))
@@ -55,6 +58,8 @@ class Block(Parameters):
     def forward(
         self, x_BTD: Tensor, x0_BTD: Tensor, rotary: RotaryTables, extra_value_BTE: Tensor | None = None
     ) -> Tensor:
+        if few_passes.suits(x_BTD) and torch.is_grad_enabled() and not self.parallel:
+            return self._in_halves(x_BTD, x0_BTD, rotary, extra_value_BTE)
         keep_D, recall_D = self.used("resid_mix", self.resid_mix).to(x_BTD.dtype)
         attn_scale_D = self.used("attn_scale", self.attn_scale).to(x_BTD.dtype)
         mlp_scale_D = self.used("mlp_scale", self.mlp_scale).to(x_BTD.dtype)
@@ -64,6 +69,28 @@ class Block(Parameters):
         if not self.parallel:
             x_BTD, normed_BTD = self._norm_beside(x_BTD)
         return (mlp_scale_D * self.mlp(normed_BTD)).add_(x_BTD)
+
+    def _in_halves(self, x_BTD: Tensor, x0_BTD: Tensor, rotary: RotaryTables, extra_value_BTE: Tensor | None) -> Tensor:
+        """The same bits, of halves that are differentiated as one."""
+        attn, mlp, settings = self.attn, self.mlp, self.settings
+        weights = [layer.used_weight() for layer in (attn.c_q, attn.c_k, attn.c_v)]
+        tables = [table for num_heads in self.num_heads for table in rotary.of_heads(num_heads)]
+        mix_2D, gain_H = self.used("resid_mix", self.resid_mix), attn.used("q_gain", attn.q_gain)
+        x_BTD, q_BTHK, k_BTGK, v_BTGK = BeforeAttention.apply(
+            x0_BTD, x_BTD, mix_2D, *weights, gain_H, *tables, settings
+        )
+        if extra_value_BTE is not None:
+            v_BTGK = v_BTGK + extra_value_BTE.view_as(v_BTGK)
+        return AfterAttention.apply(
+            x_BTD,
+            attn.attended(q_BTHK, k_BTGK, v_BTGK),
+            attn.proj.used_weight(),
+            self.used("attn_scale", self.attn_scale),
+            mlp.fc.used_weight(),
+            mlp.proj.used_weight(),
+            self.used("mlp_scale", self.mlp_scale),
+            settings,
+        )
 
     def _norm_beside(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
         x_BTD, normed_BTD = norm_beside(x_BTD)

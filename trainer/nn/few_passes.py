@@ -31,8 +31,8 @@ def turned_heads(x_BTHK: Tensor, cos_THM: Tensor, sin_THM: Tensor, gain_H: Tenso
     if torch.is_grad_enabled():
         turned_BTHK: Tensor = TurnedHeads.apply(x_BTHK, cos_THM, sin_THM, gain_H, eps)
         return turned_BTHK
-    turned_BTHK = _turned(x_BTHK * _inverse_rms(x_BTHK, eps), cos_THM, sin_THM)
-    return turned_BTHK if gain_H is None else turned_BTHK.mul_(_of_heads(gain_H, x_BTHK))
+    turned_BTHK = turn(x_BTHK * inverse_rms(x_BTHK, eps), cos_THM, sin_THM)
+    return turned_BTHK if gain_H is None else turned_BTHK.mul_(of_heads(gain_H, x_BTHK))
 
 
 def squared_relu(x: Tensor, negative_slope: float) -> Tensor:
@@ -48,7 +48,7 @@ class Norm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
-        inverse = _inverse_rms(x, eps)
+        inverse = inverse_rms(x, eps)
         ctx.save_for_backward(x, inverse)
         return x * inverse
 
@@ -56,7 +56,7 @@ class Norm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         x, inverse = ctx.saved_tensors
-        return _norm_gradient(grad, x, inverse), None
+        return norm_gradient(grad, x, inverse), None
 
 
 class NormBeside(torch.autograd.Function):
@@ -67,7 +67,7 @@ class NormBeside(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        inverse = _inverse_rms(x, eps)
+        inverse = inverse_rms(x, eps)
         ctx.save_for_backward(x, inverse)
         return x, x * inverse
 
@@ -75,7 +75,7 @@ class NormBeside(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_of_x: Tensor, grad: Tensor) -> tuple[Tensor, None]:
         x, inverse = ctx.saved_tensors
-        return _norm_gradient(grad, x, inverse, grad_of_x), None
+        return norm_gradient(grad, x, inverse, grad_of_x), None
 
 
 class TurnedHeads(torch.autograd.Function):
@@ -85,12 +85,12 @@ class TurnedHeads(torch.autograd.Function):
     def forward(
         ctx: Any, x_BTHK: Tensor, cos_THM: Tensor, sin_THM: Tensor, gain_H: Tensor | None, eps: float
     ) -> Tensor:
-        inverse_BTH1 = _inverse_rms(x_BTHK, eps)
-        turned_BTHK = _turned(x_BTHK * inverse_BTH1, cos_THM, sin_THM)
+        inverse_BTH1 = inverse_rms(x_BTHK, eps)
+        turned_BTHK = turn(x_BTHK * inverse_BTH1, cos_THM, sin_THM)
         if gain_H is None:
             ctx.save_for_backward(x_BTHK, inverse_BTH1, cos_THM, sin_THM)
             return turned_BTHK
-        gain_HK = _of_heads(gain_H, x_BTHK)
+        gain_HK = of_heads(gain_H, x_BTHK)
         ctx.save_for_backward(x_BTHK, inverse_BTH1, cos_THM, sin_THM, gain_HK, turned_BTHK)
         return turned_BTHK * gain_HK
 
@@ -105,10 +105,8 @@ class TurnedHeads(torch.autograd.Function):
             grad_BTHK = grad_BTHK * gain_HK
         else:
             grad_BTHK = grad_BTHK.clone()
-        head_BTHM = grad_BTHK[..., : cos_THM.size(-1)]
-        swapped_BTHM = (head_BTHM * sin_THM).roll(-(cos_THM.size(-1) // 2), dims=-1)
-        head_BTHM.mul_(cos_THM).add_(swapped_BTHM)
-        return _norm_gradient(grad_BTHK, x_BTHK, inverse_BTH1), None, None, gain_gradient_H, None
+        of_normed_BTHK = turned_gradient(grad_BTHK, cos_THM, sin_THM)
+        return norm_gradient(of_normed_BTHK, x_BTHK, inverse_BTH1), None, None, gain_gradient_H, None
 
 
 class SquaredReLU(torch.autograd.Function):
@@ -125,10 +123,7 @@ class SquaredReLU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (activated,) = ctx.saved_tensors
-        gradient = (activated * 2).mul_(grad)
-        if ctx.negative_slope:  # else it is zero already where the ReLU is
-            torch.ops.aten.leaky_relu_backward(gradient, activated, ctx.negative_slope, True, grad_input=gradient)
-        return gradient, None
+        return squared_relu_gradient(grad, activated, ctx.negative_slope), None
 
 
 class CappedCrossEntropy(torch.autograd.Function):
@@ -164,11 +159,12 @@ class CappedCrossEntropy(torch.autograd.Function):
         return grad_NV @ weight_VD, (h_ND.T @ grad_NV).T, None, None, None
 
 
-def _inverse_rms(x: Tensor, eps: float) -> Tensor:
+def inverse_rms(x: Tensor, eps: float) -> Tensor:
+    """One over the root mean square of the last dimension."""
     return x.pow(2).mean(-1, keepdim=True).add_(eps).rsqrt_()
 
 
-def _turned(x_BTHK: Tensor, cos_THM: Tensor, sin_THM: Tensor) -> Tensor:
+def turn(x_BTHK: Tensor, cos_THM: Tensor, sin_THM: Tensor) -> Tensor:
     """Turns heads in place."""
     head_BTHM = x_BTHK[..., : cos_THM.size(-1)]
     swapped_BTHM = head_BTHM.roll(cos_THM.size(-1) // 2, dims=-1).mul_(sin_THM)
@@ -176,12 +172,28 @@ def _turned(x_BTHK: Tensor, cos_THM: Tensor, sin_THM: Tensor) -> Tensor:
     return x_BTHK
 
 
-def _of_heads(gain_H: Tensor, x_BTHK: Tensor) -> Tensor:
+def turned_gradient(grad_BTHK: Tensor, cos_THM: Tensor, sin_THM: Tensor) -> Tensor:
+    """Turns the gradient of `turn` back, in place."""
+    head_BTHM = grad_BTHK[..., : cos_THM.size(-1)]
+    swapped_BTHM = (head_BTHM * sin_THM).roll(-(cos_THM.size(-1) // 2), dims=-1)
+    head_BTHM.mul_(cos_THM).add_(swapped_BTHM)
+    return grad_BTHK
+
+
+def squared_relu_gradient(grad: Tensor, activated: Tensor, negative_slope: float) -> Tensor:
+    """Gradient of x from that of the square of its activation."""
+    gradient = (activated * 2).mul_(grad)
+    if negative_slope:  # else it is zero already where the ReLU is
+        torch.ops.aten.leaky_relu_backward(gradient, activated, negative_slope, True, grad_input=gradient)
+    return gradient
+
+
+def of_heads(gain_H: Tensor, x_BTHK: Tensor) -> Tensor:
     """(H,K), written out: a product with numbers in a row is fast."""
     return gain_H[:, None].expand(-1, x_BTHK.size(-1)).contiguous()
 
 
-def _norm_gradient(grad: Tensor, x: Tensor, inverse: Tensor, grad_of_x: Tensor | None = None) -> Tensor:
+def norm_gradient(grad: Tensor, x: Tensor, inverse: Tensor, grad_of_x: Tensor | None = None) -> Tensor:
     """Gradient of x from that of `x * inverse`, and of x itself where somebody goes on with it."""
     product = grad * x
     slope = product.sum(-1, keepdim=True).mul_(-0.5).mul_(inverse.pow(3)).div_(x.size(-1)).mul_(2)
