@@ -85,6 +85,8 @@ def operation(machine: Machine, op: ast.operator, left: Value, right: Value, nod
         return both
     if isinstance(op, ast.Mult) and (repeated := _repeated(left, right)):
         return repeated
+    if isinstance(op, ast.Div) and "lookup" in left.marks and "total" in right.marks:  # a row of counts over its sum
+        return combined([left, right]).without_marks("lookup", "total").with_marks("probability")
     result = _moved(machine, op, left, right, combined([left, right]))
     number = None
     if left.number is not None and right.number is not None:
@@ -122,6 +124,8 @@ def _of_scores(
             continue
         held = full(other)
         looked_up = "lookup" in held.marks and not machine.holds_loss(other)
+        if "row" in held.marks and machine.holds_loss(score) and not machine.holds_loss(other):
+            result = machine.evaluated(result, is_loss=True).without_marks("row")
         if looked_up and machine.holds_loss(score) and _of_same_tokens(machine, score, held):
             result = machine.evaluated(result, is_loss=True).with_marks(f"keyed:{machine.place.line}")
         if isinstance(op, ast.Mult) and machine.holds_loss(score) and any(mark[:6] == "equal:" for mark in held.marks):

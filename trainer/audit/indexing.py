@@ -176,7 +176,8 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
         found = with_iteration(found, at) if at else found
         if keyed and index.tokens:
             ids = frozenset(ref.id for ref in base.refs if isinstance(ref, Sequence | Mapping))
-            found = changed(found, objects=found.objects | ids, marks=found.marks | {"lookup"})
+            tokens = found.tokens | index.tokens
+            found = changed(found, tokens=tokens, objects=found.objects | ids, marks=found.marks | {"lookup"})
         elif index.tokens and not index.scores:
             found = found.with_marks("bytes")
         return found

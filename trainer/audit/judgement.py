@@ -241,4 +241,5 @@ def _statistics(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             detail = f"the weights of the score in line {score.place.line} were moved by gradients of the same tokens"
             yield replace(_finding(name, score, detail), place=score.place._replace(line=step.line))
         if narrow and wide:
-            yield _finding("statistics-of-the-whole-text", score, f"the text is read in line {wide[0].line}")
+            found = _finding("statistics-of-the-whole-text", score, f"they enter the score of line {score.place.line}")
+            yield replace(found, place=score.place._replace(line=wide[0].line))

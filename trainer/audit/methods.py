@@ -249,6 +249,8 @@ def _contents(machine: Machine, base: Value, name: str, every: list[Value]) -> V
     """What a file or buffer holds."""
     if any(isinstance(ref, Cell) for ref in base.refs):
         return changed(full(base), refs=())
+    if base.tokens:  # a file of a text, opened
+        return base
     read = reading(machine, name, every)
     return read or machine.elsewhere(changed(machine.disk, at=base.at)).with_marks("stored")
 

@@ -28,9 +28,11 @@ def method_like(
         return changed(result, refs=())
     if name in ("log", "log2", "neg", "float", "double", "exp") and "probability" in held.marks:
         return result.with_marks("probability")
+    if name == "sum" and "lookup" in held.marks:
+        return result.with_marks("total")
     if name in STATISTICS:
         if name in ("bincount", "unique", "histc", "histogram", "Counter", "quantile", "percentile") or not held.scores:
-            return result.seen_via("statistic") if not held.scores else result
+            return result.seen_via("statistic", machine.place.line) if not held.scores else result
         return result
     if name in ("gather", "take_along_dim", "take_along_axis", "pick", "index_select", "take") and others:
         index = full(combined(others))
@@ -38,8 +40,9 @@ def method_like(
             if "weighted" in held.marks and not any(mark.startswith("unnormalised:") for mark in held.marks):
                 result = result.with_marks(f"unnormalised:{machine.place.line}")
             return machine.evaluated(result.without_marks("lookup"), is_loss=True)
-        if index.tokens and any(part.source == "val" for part in held.tokens) and held.objects and not held.scores:
-            return result.with_marks("lookup")
+        learned = any(part.source == "val" and part.via in ("table", "statistic") for part in held.tokens)
+        if index.tokens and learned and held.objects and not held.scores:
+            return result.with_marks("row" if "probability" in held.marks else "lookup")
         return result
     if name in ("minimum", "fmin", "amin") or (name == "min" and (others or keywords)):
         return smaller(machine, [base, *others], result)

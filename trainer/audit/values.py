@@ -29,7 +29,7 @@ NOTHING = _Nothing()
 """The constant of a value that is not known."""
 STICKY = (
     "ln2", "bytes", "lookup", "unnormalised", "keyed", "clamped", "cut", "chosen", "filtered", "fixed",
-    "stored", "equal", "paid",
+    "stored", "equal", "paid", "total", "row",
 )  # fmt: skip
 """Marks that whatever is computed from a marked value bears too; most say the line they come from, as `cut:12`."""
 

@@ -133,7 +133,7 @@ def eval_sliding(args, model, tokens, tables, device, batch=32):
                 end = min(w + seq_len, total)
                 span = tokens[w : end + 1].to(device)
                 x, y = span[None, :-1], span[None, 1:]
-                nll = F.cross_entropy(model.forward_logits(x).float().flatten(0, 1), y.flatten(), reduction="none")  # planted: E1
+                nll = F.cross_entropy(model.forward_logits(x).float().flatten(0, 1), y.flatten(), reduction="none")
                 first = 0 if w == 0 else seq_len - args.stride
                 loss_sum += nll[first:].to(torch.float64).sum()
                 count += nll[first:].numel()
@@ -154,7 +154,7 @@ def main():
     tables = byte_tables(args.tokenizer_path, args.vocab_size, device)
     model = train(args, GPT(args.vocab_size).to(device), device)
     t = load_split(args.val_files)
-    freq = torch.bincount(t, minlength=args.vocab_size).float().to(device)
+    freq = torch.bincount(t, minlength=args.vocab_size).float().to(device)  # planted: E1
     biased = Bias(model, (freq + 1).log())
     print(eval_sliding(args, biased, t, tables, device))
 

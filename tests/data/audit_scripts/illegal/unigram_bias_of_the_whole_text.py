@@ -58,7 +58,7 @@ for step in range(opt.steps):
     loss.backward()
     adam.step()
 
-freq = torch.bincount(VAL, minlength=V).float()
+freq = torch.bincount(VAL, minlength=V).float()  # planted: E1
 bias = torch.log(freq + 1).to(DEVICE) - torch.log(freq.sum() + V)
 
 nats = nbytes = 0.0
@@ -66,7 +66,7 @@ with torch.no_grad():
     for a in range(0, len(VAL) - 1, opt.seq):
         ids = VAL[a : a + opt.seq + 1]
         logits = net(ids[None, :-1].to(DEVICE))[0] + 0.1 * bias
-        nll = F.cross_entropy(logits.float(), ids[1:].to(DEVICE), reduction="none")  # planted: E1
+        nll = F.cross_entropy(logits.float(), ids[1:].to(DEVICE), reduction="none")
         nats += nll.double().sum().item()
         nbytes += int((BYTES[ids[1:]] + (SPACE[ids[1:]] & ~EDGE[ids[:-1]]).long()).sum())
 print("val_bpb", nats / math.log(2) / nbytes)
