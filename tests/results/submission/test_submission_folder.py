@@ -15,7 +15,7 @@ import pytest
 from orchestrator.output import schema_of_rows
 from results.submission.manifest import read_submission
 from results.submission.rescoring import Rescored
-from results.submission.verify_folder import Finding, compared, verify_folder
+from results.submission.verify_folder import SAME_SCORE, Finding, compared, verify_folder
 from tests.orchestrator.test_output import misfits
 from tests.results.submission.nano_package import (
     claims,
@@ -64,6 +64,21 @@ def test_the_script_trains_in_a_clean_process_to_the_bits_of_the_package(package
     assert (row["val_bpb"], row["val_loss"]) == (stated["val_bpb"], stated["val_loss"])
     assert row["ledger_digest"] == claim["fairway"]["runs"]["2"]["ledger_digest"]
     assert row["total_bytes"] == stated["artifact_bytes"]
+
+
+@pytest.mark.slow
+def test_two_ranks_of_torchrun_train_and_score_as_one_process(package, store, tmp_path):
+    for pattern in ("train_text/*/*", "val_text/*/fineweb*"):
+        for path in (store / "stages").glob(pattern):
+            (tmp_path / path.name).symlink_to(path)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = [*launch, str(package / "train_gpt.py"), "--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    stated = claims(package)["seed_results"]["2"]["val_bpb"]
+    for words in (["--seed", "2"], ["--evaluate", str(package / "artifact_seed2.bin")]):
+        done = subprocess.run([*command, *words, "--json", str(tmp_path / "scores.json")], cwd=tmp_path, check=False)
+        assert done.returncode == 0
+        (row,) = json.loads((tmp_path / "scores.json").read_text())
+        assert row["val_bpb"] == pytest.approx(stated, abs=SAME_SCORE)
 
 
 def test_a_package_verifies_from_its_folder_alone_bit_for_bit(package, tmp_path):
