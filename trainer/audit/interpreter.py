@@ -384,7 +384,7 @@ def _changed_by_recursion(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lam
     names = [parameter.arg for parameter in (*node.args.posonlyargs, *node.args.args)]
     found: set[str] = set()
     for call_ in ast.walk(node):
-        if isinstance(call_, ast.Call) and getattr(call_.func, "attr", getattr(call_.func, "id", "")) == node.name:
+        if isinstance(call_, ast.Call) and ast.unparse(call_.func) in (node.name, f"self.{node.name}"):
             own = names[1:] if isinstance(call_.func, ast.Attribute) else names
             given = [*zip(own, call_.args, strict=False), *((part.arg, part.value) for part in call_.keywords)]
             found |= {name for name, value in given if name and getattr(value, "id", None) != name}
