@@ -6,16 +6,19 @@ import getpass
 import logging
 import os
 import secrets
+import shutil
 import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from orchestrator.run.placement import this_machine
+from results.rows.layout import DRIVER_PID
 from trainer.spec.errors import UserError
 
 QUIET = {
@@ -38,8 +41,12 @@ START_LIMIT_S = 120.0
 """Seconds after which a Ray that does not come up is given up; a busy laptop needs 50."""
 SOCKET_BYTES = 107
 """Most bytes of the path of a Unix socket."""
-SOCKET_OF_RAY = "session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
-"""The longest that Ray makes in its folder."""
+OWN_FOLDER = "fw-"
+"""Begins the name of the folder of one session; short, for the paths of sockets are."""
+SOCKET_OF_RAY = f"{OWN_FOLDER}12345678/r/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+"""The longest path of a socket below the folder that sessions have their folders in."""
+GONE_WITHIN_S = 5.0
+"""For Ray's processes to write their last lines, before their folder is removed for good."""
 ANSWER_LOOK_S = 1.0
 """Between looks at the flag that ends the wait for an answer."""
 
@@ -81,8 +88,43 @@ def own_sigterm() -> Iterator[None]:
 
 
 def ray_folder() -> Path:
-    """Where a local Ray keeps its sockets and logs, by Ray's own rule."""
-    return Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray"  # noqa: S108
+    """Where each local Ray has a folder of its own, chosen as Ray itself does."""
+    return Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")  # noqa: S108
+
+
+@contextmanager
+def own_folder(parent: Path) -> Iterator[Path]:
+    """A folder for the sockets and logs of one session, closed to other users; it ends with the session.
+
+    Ray opens the folder that it is given to everybody, so that one lies inside. A folder that a killed driver left is
+    removed by the next session of its user.
+    """
+    for left in parent.glob(f"{OWN_FOLDER}*"):
+        if _is_left_over(left):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=OWN_FOLDER, dir=parent))
+    (folder / DRIVER_PID).write_text(f"{os.getpid()}\n")
+    try:
+        yield folder / "r"
+    finally:
+        end_s = time.monotonic() + GONE_WITHIN_S
+        while folder.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            if time.monotonic() > end_s:
+                break
+            time.sleep(0.05)
+
+
+def _is_left_over(folder: Path) -> bool:
+    """Whether it is the folder of a driver of this user that is gone."""
+    try:
+        if folder.stat().st_uid == os.getuid():
+            os.kill(int((folder / DRIVER_PID).read_text()), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
 
 
 def refuse_unusable_folder(folder: Path) -> None:
@@ -142,10 +184,23 @@ def ray_session(address: str | None) -> Iterator[None]:
 
     if address is None:
         refuse_unusable_folder(ray_folder())
+    with own_folder(ray_folder()) if address is None else nullcontext() as folder:
+        _start(address, folder)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _start(address: str | None, folder: Path | None) -> None:
+    """Starts Ray in this folder, or joins the one at this address. Raises UserError if it cannot."""
+    import ray  # late: as above
+
     try:
         with own_sigterm(), time_limit(START_LIMIT_S):
             if address is None:
                 ray.init(
+                    _temp_dir=str(folder),
                     address="local",  # else Ray would join whatever cluster was started here, or wait for a dead one
                     num_cpus=this_machine().cpus,  # Ray itself counts the machine's, whatever this process may use
                     include_dashboard=False,
@@ -169,10 +224,6 @@ def ray_session(address: str | None) -> Iterator[None]:
         raise
     except (OSError, ValueError, RuntimeError) as fault:
         raise UserError(start_fault(address, fault)) from fault
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def answer_before(flag: threading.Event, answer: Any) -> Any:

@@ -8,10 +8,12 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -37,18 +39,30 @@ compare: {baseline: {ttt.mode: off}}
 """
 SMALL = ("budget.train_steps=30", "schedule.warmdown_steps=10", "averaging.use=none", "data.val_bytes=20000")
 PATIENCE_S = 400
+PLANTED = {
+    name: f"planted-{name.lower()}-value"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "WANDB_API_KEY", "HF_TOKEN", "MADE_UP_SECRET")
+}
+"""Keys in the environment of every driver."""
 
 
 class Sweeps:
     """Command lines over one folder."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, ray_folder: Path):
+        self.folder, self.ray_folder = folder, ray_folder
         (folder / "road.yaml").write_text(SPACE)
 
     def start(self, *words: str) -> subprocess.Popen:
         command = [sys.executable, "-c", "from orchestrator.cli import main; main()", *words]
-        return subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=os.environ | PLANTED | {"RAY_TMPDIR": str(self.ray_folder)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def run(self, *words: str) -> tuple[int, str]:
         process = self.start(*words)
@@ -88,6 +102,30 @@ def listeners_beyond_loopback(pid: int) -> list[str]:
     return [f"{c.laddr.ip}:{c.laddr.port}" for c in connections if not re.match(r"(::ffff:)?127\.|::1$", c.laddr.ip)]
 
 
+def command_lines(pid: int) -> list[list[str]]:
+    """The arguments of a driver's processes; those that just ended are left out."""
+    commands = []
+    for member in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):
+            commands.append(member.cmdline())
+    return commands
+
+
+def without_keys(pid: int) -> list[str]:
+    """Workers of slots whose environment lacks one of the keys."""
+    lacking = []
+    for child in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            title, known = " ".join(child.cmdline()[:1]), child.environ()
+            if "RayTrainWorker" in title and not known.items() >= PLANTED.items():
+                lacking.append(title)
+    return lacking
+
+
+def holds_key(path: Path) -> bool:
+    return path.is_file() and b"planted-" in path.read_bytes()
+
+
 def titles(pid: int) -> list[str]:
     """What the processes below this one call themselves; those that just ended are left out."""
     commands = []
@@ -98,13 +136,14 @@ def titles(pid: int) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def sweeps(text_store, tmp_path_factory) -> Sweeps:
+def sweeps(text_store, tmp_path_factory) -> Iterator[Sweeps]:
     """Its stores hold the text, which would take longest to prepare."""
     folder = tmp_path_factory.mktemp("road")
     for store in ("inline", "ray"):
         (folder / store / "stages").mkdir(parents=True)
         (folder / store / "stages" / "train_text").symlink_to(text_store / "stages" / "train_text")
-    return Sweeps(folder)
+    with tempfile.TemporaryDirectory(prefix="ray") as ray_folder:  # pytest's own are too long for sockets
+        yield Sweeps(folder, Path(ray_folder))
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +168,9 @@ def disturbed(sweeps, undisturbed):
     stopped = sweeps.start(*again)
     wait_for(lambda: len(list(records.glob("*.json"))) > kept_of_killed, stopped)
     beyond = listeners_beyond_loopback(stopped.pid)
+    said = [word for command in command_lines(stopped.pid) for word in command if "planted-" in word]
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in sweeps.ray_folder.iterdir()]
+    keyless = without_keys(stopped.pid)
     family = psutil.Process(stopped.pid).children(recursive=True)
     stopped.send_signal(signal.SIGINT)
     out, _ = stopped.communicate(timeout=PATIENCE_S)
@@ -137,7 +179,8 @@ def disturbed(sweeps, undisturbed):
 
     code, last = sweeps.run(*again)
     assert code == 0, last
-    return {"code": stopped.returncode, "out": out, "alive": alive, "kept": kept, "beyond": beyond, "last": last}
+    ends = {"code": stopped.returncode, "out": out, "alive": alive, "kept": kept, "beyond": beyond, "last": last}
+    return ends | {"said": said, "modes": modes, "keyless": keyless}
 
 
 def test_ctrl_c_keeps_everything_and_prints_the_line_to_resume(disturbed):
@@ -173,6 +216,18 @@ def test_a_driver_on_ray_killed_at_once_resumes_to_the_undisturbed_table(sweeps,
 
 def test_nothing_listens_beyond_loopback(disturbed):
     assert disturbed["beyond"] == []
+
+
+def test_keys_reach_workers_and_stand_neither_on_disk_nor_in_process_arguments(sweeps, disturbed):
+    assert disturbed["keyless"] == []
+    assert disturbed["said"] == []
+    places = (sweeps.folder, sweeps.ray_folder, Path.home() / "ray_results")
+    assert [path for place in places for path in place.rglob("*") if holds_key(path)] == []
+
+
+def test_the_folder_of_ray_is_closed_to_others_and_gone_afterwards(sweeps, disturbed):
+    assert disturbed["modes"] == [0o700]
+    assert list(sweeps.ray_folder.iterdir()) == []
 
 
 def test_the_table_after_ctrl_c_and_kill_9_is_the_undisturbed_one(sweeps, undisturbed, disturbed):

@@ -1,12 +1,13 @@
 """A Ray that cannot start is a message about Ray's folder; and a sweep that never started leaves nothing behind."""
 
 import os
+import stat
 import subprocess
 import sys
 
 import pytest
 
-from orchestrator.run.ray_session import ray_folder, refuse_unusable_folder, start_fault
+from orchestrator.run.ray_session import own_folder, ray_folder, refuse_unusable_folder, start_fault
 from trainer.spec.errors import UserError
 
 SPACE = """
@@ -21,7 +22,7 @@ compare: {baseline: {ttt.mode: off}}
 def test_a_folder_whose_sockets_would_have_too_long_paths_is_refused_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path / ("x" * 100)))
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
-    with pytest.raises(UserError, match="Ray's folder .*x/ray is .* bytes too long.*RAY_TMPDIR=/tmp/ray-"):
+    with pytest.raises(UserError, match="Ray's folder .*x is .* bytes too long.*RAY_TMPDIR=/tmp/ray-"):
         refuse_unusable_folder(ray_folder())
 
 
@@ -29,8 +30,21 @@ def test_a_folder_of_somebody_else_is_refused_by_its_name_and_variable(tmp_path,
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setattr("orchestrator.run.ray_session.SOCKET_BYTES", 1000)  # pytest's folders are long
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "file"))
-    with pytest.raises(UserError, match="Ray's folder .*file/ray .from RAY_TMPDIR. cannot be written: Not a directory"):
+    with pytest.raises(UserError, match="Ray's folder .*file .from RAY_TMPDIR. cannot be written: File exists"):
         refuse_unusable_folder(ray_folder())
+
+
+def test_each_session_has_a_folder_closed_to_others_that_ends_with_it_and_removes_what_a_killed_one_left(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for name, pid in (("fw-killed", gone.pid), ("fw-running", os.getpid())):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "driver.pid").write_text(f"{pid}\n")
+    with own_folder(tmp_path) as folder:
+        assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
+        assert len(str(folder.relative_to(tmp_path))) == len("fw-12345678/r")
+        assert not (tmp_path / "fw-killed").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["fw-running"]
 
 
 def test_a_cluster_of_another_version_is_said_to_be_one():
