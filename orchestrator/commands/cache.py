@@ -130,11 +130,10 @@ def _verified_sweeps(store: Path) -> tuple[list[Entry], list[str]]:
         folder = sweep_folder(store, name)
         try:
             sweep = find_sweep(store, name)
+            faults += [*file_faults(sweep), *record_faults(sweep, _opened(store)), *lost_faults(sweep)]
+            plain += without_checksums(sweep)
         except (StoreError, OSError) as fault:
             faults.append(Fault(folder / JOURNAL, str(fault).removeprefix(f"{folder / JOURNAL}:")))
-            continue
-        faults += [*file_faults(sweep), *record_faults(sweep, _opened(store)), *lost_faults(sweep)]
-        plain += without_checksums(sweep)
     for name in import_names(store):
         try:
             find_import(store, name)
@@ -143,13 +142,15 @@ def _verified_sweeps(store: Path) -> tuple[list[Entry], list[str]]:
             faults.append(Fault(path, str(fault).removeprefix(f"{path}:")))
     try:
         Ledger(store).entries()
-    except StoreError as fault:
+    except (StoreError, OSError) as fault:
         faults.append(Fault(store / FILE, str(fault).removeprefix(f"{store / FILE}:")))
     return [_entry_of(fault, store) for fault in faults], [path.relative_to(store).as_posix() for path in plain]
 
 
 def _entry_of(fault: Fault, store: Path) -> Entry:
-    known = fault.path.stat() if fault.path.exists() else None
+    from results.rows.layout import is_there  # late, as above
+
+    known = fault.path.stat() if is_there(fault.path) else None
     name = fault.path.relative_to(store).as_posix()
     size, used_at_s = (known.st_size, known.st_mtime) if known else (0, 0.0)
     return Entry("sweep", name, "finished", size, used_at_s, None, fault.reason.strip())

@@ -33,6 +33,7 @@ from trainer.spec.checked_json import without_checksum
 from trainer.spec.errors import StoreError
 from trainer.spec.record import Record, StageOutcome
 from trainer.store.local import RESULT, StageStore
+from trainer.store.unreadable import listed
 
 Find = Callable[[str, str], StageOutcome | None]
 
@@ -87,7 +88,7 @@ def _result(store: StageStore, stage: str, fingerprint: str) -> StageOutcome | N
 
 
 def _records(sweep: Sweep) -> list[Path]:
-    return [path for folder in (RUNS, SHORT) for path in sorted((sweep.folder / folder).glob("*.json"))]
+    return [path for folder in (RUNS, SHORT) for path in listed(sweep.folder / folder, ".json")]
 
 
 def _difference(record: Record, find: Find) -> str:

@@ -20,7 +20,7 @@ import pandas as pd
 from orchestrator.sweep.sharing import fetch_sweeps
 from results.rows.foreign_files import ForeignTable, joined, read_foreign
 from results.rows.imported_rows import ImportedRows, ImportTerms, imported_rows
-from results.rows.layout import IMPORT_FILE, JOURNAL, SWEEPS, is_import, sweep_folder
+from results.rows.layout import IMPORT_FILE, JOURNAL, import_names, is_import, sweep_folder
 from results.rows.lines import checked_lines, lines_with_checksums
 from results.rows.optuna_files import JOURNAL as JOURNAL_FILES
 from results.rows.optuna_files import SQLITE, read_optuna
@@ -214,7 +214,7 @@ def find_import(store: Path, name: str) -> ImportedSweep | None:
 def list_imports(store: Path) -> list[ImportedSweep]:
     """All imports of a store, oldest first."""
     fetch_sweeps(store)
-    folders = sorted(path.parent for path in (store / SWEEPS).glob(f"*/{IMPORT_FILE}"))
+    folders = (sweep_folder(store, name) for name in import_names(store))
     return sorted(map(_read, folders), key=lambda one: (one.header.created_at, one.name))
 
 

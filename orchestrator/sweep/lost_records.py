@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from results.rows.read import AGAIN
 from results.verdicts.seed_ledger import Ledger
 from trainer.spec.errors import StoreError
 from trainer.spec.record import run_id_of
+from trainer.store.unreadable import listed
 
 MOST_NAMED = 10
 """Damaged files that are named; the others are counted."""
@@ -21,24 +21,13 @@ def lost_records(folder: Path, most_runs: int, ledger: Ledger) -> list[str]:
 
     most_runs:  of the configurations asked so far; the ledger is read only if there are fewer records than that
     """
-    kept = {name for part in (RUNS, SHORT) for name in _record_names(folder / part)}
+    kept = {path.stem for part in (RUNS, SHORT) for path in listed(folder / part, ".json")}
     if len(kept) >= most_runs:
         return []
-    kept |= {name.rpartition("-")[0] for part in SET_ASIDE_FOLDERS for name in _record_names(folder / part)}
+    kept |= {path.stem.rpartition("-")[0] for part in SET_ASIDE_FOLDERS for path in listed(folder / part, ".json")}
     ended = [entry for entry in ledger.entries() if entry["event"] == "ended" and entry["sweep"] == folder.name]
     lost = [run_id for entry in ended if (run_id := run_id_of(entry["config"], entry["seed"])) not in kept]
     return [f"{folder / RUNS / record_file(run_id)}: is missing, though its run ended; {AGAIN}" for run_id in lost]
-
-
-def _record_names(folder: Path) -> list[str]:
-    """Names of the records in a folder, without their ending; none where there is no such folder."""
-    try:
-        with os.scandir(folder) as entries:
-            return [entry.name.removesuffix(".json") for entry in entries if entry.name.endswith(".json")]
-    except FileNotFoundError:
-        return []
-    except OSError as fault:
-        raise StoreError(f"{folder}: cannot be read ({fault.strerror})") from None
 
 
 def demand_undamaged(faults: Sequence[str]) -> None:

@@ -46,6 +46,7 @@ from results.rows.layout import (
     count_file,
     import_names,
     is_import,
+    is_there,
     record_file,
     set_aside_file,
     sweep_folder,
@@ -61,6 +62,7 @@ from trainer.spec.record import NAME_PATTERN, Record, now
 from trainer.store import locks
 from trainer.store.atomic_write import write_once, write_synced
 from trainer.store.mirror import fetch_file, publish_file, store_name, store_option
+from trainer.store.unreadable import listed
 
 LOCK_TIMEOUT_S = 0.5
 """Seconds to wait for a lock that another process may hold briefly to test it."""
@@ -219,7 +221,7 @@ class Sweep:
         return readable, [*faults, *self.lost_records()]
 
     def _record_paths(self, folder: str) -> list[Path]:
-        return sorted((self.folder / folder).glob("*.json"))
+        return listed(self.folder / folder, ".json")
 
 
 def open_sweep(
@@ -312,13 +314,13 @@ def damaged_sweeps(store: Path) -> dict[str, str]:
 
 def _names(store: Path) -> list[str]:
     fetch_sweeps(store)
-    return sorted(path.parent.name for path in (store / SWEEPS).glob(f"*/{JOURNAL}"))
+    return [path.name for path in listed(store / SWEEPS) if is_there(path / JOURNAL, in_closed=True)]
 
 
 def sweep_names(store: Path) -> list[str]:
     """Folders of sweeps, whether or not they can be read; imports apart."""
     fetch_sweeps(store)
-    folders = (path.name for path in (store / SWEEPS).glob("*/") if re.fullmatch(NAME_PATTERN, path.name))
+    folders = (path.name for path in listed(store / SWEEPS) if path.is_dir() and re.fullmatch(NAME_PATTERN, path.name))
     return sorted(name for name in folders if not is_import(store, name))
 
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from trainer.spec.record import NAME_PATTERN
+from trainer.store.unreadable import listed
 
 SWEEPS = "sweeps"
 """Folder of a store that holds a folder for each sweep."""
@@ -62,12 +63,20 @@ def sweep_folder(store: Path, name: str) -> Path:
 
 def is_import(store: Path, name: str) -> bool:
     """Whether the name belongs to runs that were imported: such a folder has no journal."""
-    return bool(re.fullmatch(NAME_PATTERN, name)) and (sweep_folder(store, name) / IMPORT_FILE).exists()
+    return bool(re.fullmatch(NAME_PATTERN, name)) and is_there(sweep_folder(store, name) / IMPORT_FILE)
+
+
+def is_there(path: Path, in_closed: bool = False) -> bool:
+    """Whether a file exists; `in_closed` for one in a folder that may not be looked into."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return in_closed
 
 
 def import_names(store: Path) -> list[str]:
     """The imports of a store, by name."""
-    return sorted(path.parent.name for path in (store / SWEEPS).glob(f"*/{IMPORT_FILE}"))
+    return [path.name for path in listed(store / SWEEPS) if is_import(store, path.name)]
 
 
 def record_file(run_id: str) -> str:

@@ -19,6 +19,7 @@ from results.rows.layout import DRIFTED, DRIFTED_SHORT, MACHINES, RUNS, SHORT, c
 from results.rows.lines import checked_lines
 from trainer.spec.checked_json import without_checksum
 from trainer.spec.errors import StoreError
+from trainer.store.unreadable import listed
 
 RECORDS = (RUNS, SHORT, DRIFTED, DRIFTED_SHORT)
 COLUMNS = ("machine", "hardware", "runs", "set_aside", "tokens_per_s", "differs", "quarantined")
@@ -111,7 +112,7 @@ class _Computed:
 
 
 def _records(folder: Path) -> Iterator[dict[str, Any]]:
-    for path in sorted(folder.glob("*.json")) if folder.exists() else ():
+    for path in listed(folder, ".json"):
         with contextlib.suppress(ValueError, OSError):  # `read_rows` names it
             yield from_json(without_checksum(path.read_bytes())[0])
 

@@ -6,7 +6,6 @@ Records appear whole or not at all; a file that cannot be read all the same is l
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +20,7 @@ from results.rows.row import Row, row_of
 from trainer.spec.checked_json import ChecksumDiffers, without_checksum
 from trainer.spec.errors import StoreError
 from trainer.spec.record import split_run_id
+from trainer.store.unreadable import listed
 
 DTYPES: Mapping[ColumnType, str] = {"text": "str", "integer": "Int64", "number": "float64", "boolean": "boolean"}
 
@@ -108,17 +108,7 @@ def _reason(error: Exception) -> str:
 
 def _record_files(sweep_folder: Path, *folders: str) -> list[str]:
     """The records in these folders of a sweep, each folder's in order of their names."""
-    return [path for folder in folders for path in _records_in(sweep_folder / folder)]
-
-
-def _records_in(folder: Path) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entry.path for entry in entries if entry.name.endswith(".json"))
-    except FileNotFoundError:
-        return []
-    except OSError as fault:
-        raise StoreError(f"{folder}: cannot be read ({fault.strerror})") from None
+    return [str(path) for folder in folders for path in listed(sweep_folder / folder, ".json")]
 
 
 def frame_of(

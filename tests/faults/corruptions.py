@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -26,7 +27,7 @@ from orchestrator.sweep.imported import read_files, write_import
 from orchestrator.sweep.notes import keep_plan, keep_preflight
 from orchestrator.sweep.sweep import find_sweep
 from results.rows.imported_rows import ImportTerms
-from results.rows.layout import MACHINES, REPORT_PAGE
+from results.rows.layout import MACHINES, REPORT_PAGE, RUNS
 from results.rows.lines import append_line
 from tests.sweep_on_disk import finished_sweep
 from trainer.spec.checked_json import with_checksum
@@ -61,6 +62,7 @@ DERIVED = ("live.json", "optuna.journal", ".claim", ".lock", ".pid", "report.htm
 MAY_BE_DELETED = ("plan.json", "preflight.json")
 """Notes that commands say to delete when they are damaged; nothing then claims that they were there."""
 LONGEST_S = 60.0
+FURTHER_COMMANDS = 3
 SEEDS = (1, 2, 3)
 
 
@@ -122,12 +124,15 @@ def call(store: Path, *words: str) -> Outcome:
     spelled = [str(store / "small.yaml") if word == "SPACE" else word for word in words]
     result = CliRunner().invoke(app, [*spelled, "--store", str(store)])
     fault, page = result.exception, store / "sweeps" / words[-1] / REPORT_PAGE
-    out = result.stdout + (page.read_text() if words[0] == "report" and page.exists() else "")
+    written = page.read_text() if words[0] == "report" and page.exists() else ""
+    out = result.stdout + re.sub(r"Made by Fairway, .*? UTC", "", written)
     if fault is None or isinstance(fault, SystemExit):
         return Outcome(result.exit_code, out, result.output)
     if isinstance(fault, UserError):
         return Outcome(2, out, str(fault))
-    return Outcome(1, result.stdout, f"{type(fault).__name__}: {fault}", traceback=True)
+    if isinstance(fault, OSError):
+        return Outcome(2, out, f"{fault.filename}: {fault.strerror}")
+    return Outcome(1, out, f"{type(fault).__name__}: {fault}", traceback=True)
 
 
 def files_of(store: Path) -> list[Path]:
@@ -176,15 +181,21 @@ def cases(store: Path, dice: random.Random, count: int) -> Iterator[tuple[Path, 
 def strike(
     pristine: Path, work: Path, commands: tuple[tuple[str, ...], ...], chosen: Iterator[tuple[Path, str]], seed: int
 ) -> tuple[Counter[str], list[str]]:
-    """Corrupts a copy of the store for each case and runs the commands on it; returns counts and complaints."""
-    dice, counts, complaints = random.Random(seed), Counter[str](), list[str]()
+    """Corrupts a copy of the store for each case and runs the commands on it; returns counts and complaints.
+
+    All of the commands for the first file of a sort that is corrupted in one way, some of them for the others.
+    """
+    dice, counts, complaints, struck = random.Random(seed), Counter[str](), list[str](), set[tuple[str, ...]]()
     shutil.copytree(pristine, work)
     expected = {words: call(work, *words) for words in commands}
     assert all(outcome.status == 0 for outcome in expected.values()), expected
     foreign = [(pristine / file).read_bytes() for file in files_of(pristine)]
     for file, kind in chosen:
         corrupt(work / file, kind, dice, dice.choice(foreign))
-        for words in commands if file.parts[0] != "stages" else [known for known in commands if known in OF_STAGES]:
+        able = [words for words in commands if file.parts[0] != "stages" or words in OF_STAGES]
+        first = _sort_of(file, kind) not in struck
+        struck.add(_sort_of(file, kind))
+        for words in able if first else dice.sample(able, min(len(able), FURTHER_COMMANDS)):
             started_s = time.monotonic()
             after = call(work, *words)
             wrong = complaint(file, kind, expected[words], after)
@@ -193,8 +204,14 @@ def strike(
             counts[f"{kind}: {'the same' if after.status == 0 else 'refused'}"] += 1
             if wrong:
                 complaints.append(f"{kind} {file}: {' '.join(words)}: {wrong}")
+                print(complaints[-1], file=sys.stderr)
         shutil.copyfile(pristine / file, work / file)
     return counts, complaints
+
+
+def _sort_of(file: Path, kind: str) -> tuple[str, ...]:
+    """Which file it is, whatever the run or the stage's fingerprint."""
+    return (kind, *file.parts[:2], file.name if file.parent.name != RUNS else RUNS)
 
 
 def main() -> int:

@@ -10,8 +10,10 @@ from orchestrator.sweep.damage import record_faults, set_aside_faults
 from orchestrator.sweep.sweep import find_sweep
 from results.rows.lines import append_line
 from results.rows.machines import events_of
+from tests.closed import closed, copy_of_nobody
 from tests.faults.corruptions import IMPORT, KINDS, NAME, SHORT_COMMANDS, call, files_of, finished_store, strike
 from trainer.spec.checked_json import without_checksum
+from trainer.spec.errors import StoreFull
 from trainer.store.local import StageStore
 
 
@@ -155,3 +157,35 @@ def test_a_changed_digit_of_an_import_is_named(store):
         for words in (("table", IMPORT), ("list",)):
             assert f"{path}:" in call(store, *words).message
         assert call(store, "cache", "verify").status == 1
+
+
+def test_a_sweep_whose_folder_is_closed_is_named_and_hides_no_other(pristine):
+    with copy_of_nobody(pristine) as store:
+        call(store, "report", NAME)  # what it imports is read before the folders are closed
+        with closed(folder := store / "sweeps" / NAME):
+            listing = call(store, "list")
+            assert (listing.status, IMPORT in listing.out) == (2, True)
+            for words in (("status", NAME), ("table", NAME), ("next",), ("plan", "SPACE")):
+                outcome = call(store, *words)
+                assert (outcome.status, f"{folder}/" in outcome.message, "no sweep" in outcome.message) == (
+                    2,
+                    True,
+                    False,
+                )
+            assert call(store, "cache", "verify").status == 1
+        with closed(store / "sweeps"):
+            assert f"{store / 'sweeps'}: cannot be read (Permission denied)" in call(store, "list").message
+
+
+def test_a_closed_stage_is_neither_missing_nor_damaged_and_fails_no_run(pristine):
+    with copy_of_nobody(pristine) as store:
+        stages, folder = StageStore(store), min((store / "stages" / "train").iterdir())
+        for path in (folder, folder / "result.json", folder.parent):
+            with (
+                closed(path),
+                pytest.raises(StoreFull, match="cannot be read .Permission denied.; give this user access"),
+            ):
+                stages.find_intact("train", folder.name)
+        with closed(folder.parent):
+            assert f"{folder.parent}: cannot be read" in call(store, "cache", "verify").message
+        assert stages.find("train", "unknown") is None

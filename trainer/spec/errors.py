@@ -64,7 +64,7 @@ class StoreFull(StoreError):
 
 
 class StoreUnreachable(StoreFull):
-    """The store's bucket cannot be reached: a wrong name, missing credentials, no network."""
+    """The store's bucket cannot be reached: a wrong name, missing credentials, no network; or a file cannot be read."""
 
 
 def did_you_mean(unknown: str, known: Iterable[str]) -> str:

@@ -19,6 +19,7 @@ from trainer.spec.stage_table import headline_stage
 from trainer.store.atomic_write import write_once
 from trainer.store.local import StageStore
 from trainer.store.mirror import publish_file_once
+from trainer.store.unreadable import remedy_of
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def keep_record(request: RunRequest, record: Record) -> bool:
         first = write_once(Path(request.record_path), with_checksum(record.model_dump_json(indent=1).encode()))
     except OSError as fault:
         raise StoreFull(
-            f"{request.record_path}: cannot be written ({fault.strerror}); free space, then go on"
+            f"{request.record_path}: cannot be written ({fault.strerror}); {remedy_of(fault)}, then go on"
         ) from None
     publish_file_once(Path(request.record_path))
     return first

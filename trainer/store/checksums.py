@@ -17,6 +17,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter
 
 from trainer.store.atomic_write import write_synced
+from trainer.store.unreadable import refuse_unreadable
 
 CHECKSUMS_FILE = "files.json"
 
@@ -48,10 +49,16 @@ def write_checksums(folder: Path, checksums: Checksums) -> None:
 
 
 def read_checksums(folder: Path) -> Checksums:
-    """What the folder's checksum file says; empty if it is missing or cannot be parsed."""
+    """What the folder's checksum file says; empty if it is missing or cannot be parsed.
+
+    Raises StoreUnreachable, as all below, for a file that is there and cannot be read.
+    """
     try:
         return _CHECKSUMS.validate_json((folder / CHECKSUMS_FILE).read_bytes())
-    except (OSError, ValueError):
+    except OSError as fault:
+        refuse_unreadable(folder / CHECKSUMS_FILE, fault)
+        return {}
+    except ValueError:
         return {}
 
 
@@ -60,7 +67,8 @@ def sizes_match(folder: Path) -> bool:
     checksums = read_checksums(folder)
     try:
         return bool(checksums) and all((folder / name).stat().st_size == file.bytes for name, file in checksums.items())
-    except OSError:
+    except OSError as fault:
+        refuse_unreadable(folder, fault)
         return False
 
 
@@ -78,7 +86,8 @@ def damaged_files(folder: Path) -> list[str]:
 def _cached_sha256(path: Path) -> str:
     try:
         stat = path.stat()
-    except OSError:
+    except OSError as fault:
+        refuse_unreadable(path, fault)
         return ""
     return _sha256_as_of(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
@@ -90,5 +99,9 @@ def _sha256_as_of(path: Path, mtime_ns: int, size: int, inode: int) -> str:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as fault:
+        refuse_unreadable(path, fault)
+        raise

@@ -35,6 +35,7 @@ from trainer.spec.record import StageOutcome
 from trainer.store import locks
 from trainer.store.atomic_write import write_synced
 from trainer.store.checksums import compute_checksums, damaged_files, read_checksums, sizes_match, write_checksums
+from trainer.store.unreadable import listed, refuse_unreadable, remedy_of
 
 RESULT = "result.json"
 PROBE_BYTES = 2**20
@@ -79,13 +80,19 @@ class StageStore:
         return self._stages / stage / fingerprint
 
     def find(self, stage: str, fingerprint: str) -> StageOutcome | None:
-        """Outcome of a finished stage; None if it is missing or a file has another size than its checksum says."""
+        """Outcome of a finished stage; None if it is missing or a file has another size than its checksum says.
+
+        Raises StoreUnreachable for a stage that is there and cannot be read: it must not be computed again.
+        """
         folder = self.folder(stage, fingerprint)
         if not sizes_match(folder):
             return None
         try:
             return StageOutcome.model_validate_json((folder / RESULT).read_bytes())
-        except (OSError, ValueError):
+        except OSError as fault:
+            refuse_unreadable(folder / RESULT, fault)
+            return None
+        except ValueError:
             return None
 
     def find_intact(self, stage: str, fingerprint: str) -> StageOutcome | None:
@@ -119,16 +126,19 @@ class StageStore:
 
     def recent_seconds(self, stage: str, workload: str, newest: int = 50) -> list[float]:
         """Durations of the newest finished stages of this workload, for time estimates."""
-        results = sorted(self._stages.glob(f"{stage}/*/{RESULT}"), key=lambda path: path.stat().st_mtime)
-        outcomes = (self.find(stage, path.parent.name) for path in reversed(results))
+        folders = sorted(self._folders_of(stage), key=lambda path: path.stat().st_mtime)
+        outcomes = (self.find(stage, path.name) for path in reversed(folders))
         seconds = (outcome.seconds for outcome in outcomes if outcome is not None and outcome.workload == workload)
         return list(itertools.islice(seconds, newest))
 
     def recent_bytes(self, stage: str, newest: int) -> list[int]:
         """Sizes of the newest finished folders of the stage, for disk estimates."""
-        folders = [folder for folder in (self._stages / stage).glob("[!.]*") if folder.is_dir()]
-        by_age = sorted(folders, key=lambda folder: -folder.stat().st_mtime)
+        by_age = sorted(self._folders_of(stage), key=lambda folder: -folder.stat().st_mtime)
         return [_folder_bytes(folder) for folder in by_age[:newest]]
+
+    def _folders_of(self, stage: str) -> list[Path]:
+        """Of its finished runs, damaged or not."""
+        return [path for path in listed(self._stages / stage) if path.name[0] != "." and path.is_dir()]
 
     def claim(self, stage: str, fingerprint: str) -> Claim | None:
         """Claims the stage for this process; the caller releases it. None while another process holds the claim."""
@@ -195,11 +205,11 @@ class StageStore:
 
     def stages(self) -> list[str]:
         """Names of the stages for which the store has a folder."""
-        return sorted(path.name for path in self._stages.glob("*") if path.is_dir())
+        return [path.name for path in listed(self._stages) if path.is_dir()]
 
     def fingerprints(self, stage: str) -> list[str]:
         """Fingerprints of the stage for which the store holds any file but a claim, finished or not."""
-        names = (path.name for path in (self._stages / stage).glob("*"))
+        names = (path.name for path in listed(self._stages / stage))
         known = {re.split(r"[.-]", name.lstrip("."), maxsplit=1)[0] for name in names if not name.endswith(".claim")}
         return sorted(known)
 
@@ -246,7 +256,9 @@ class StageStore:
                 probe.write(bytes(PROBE_BYTES))
                 probe.flush()
         except OSError as fault:
-            raise StoreFull(f"{self.root}: cannot be written ({fault.strerror}); free space, then go on") from None
+            raise StoreFull(
+                f"{self.root}: cannot be written ({fault.strerror}); {remedy_of(fault)}, then go on"
+            ) from None
 
     def exceeded_s(self, stage: str, fingerprint: str) -> float | None:
         """The time limit in seconds that the stage did not meet, or None. It is computed again under a larger one."""

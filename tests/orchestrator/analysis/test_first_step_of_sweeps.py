@@ -57,4 +57,6 @@ def test_a_seed_without_a_score_is_named_and_not_left_out(tmp_path):
     sweep = swept(tmp_path)
     last = [item for item in sweep.asked() if item.values.get("budget.train_steps") == 40][-1]
     sweep.record_path(last.run_id(2)).unlink()
+    sweep.ledger.path.unlink()  # it says that the run ended
+    sweep.ledger.path.with_suffix(".head").unlink()
     assert "budget.train_steps = 40 has no score for seed 2" in asked(tmp_path, "--below", "2.45")[1]
