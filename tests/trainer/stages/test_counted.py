@@ -4,6 +4,8 @@ A kernel is an operator call that makes or changes a tensor; a `foreach` call co
 """
 
 from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 import torch
@@ -18,7 +20,9 @@ from trainer.optim.optimizers import clip_gradients
 from trainer.ranks import Ranks
 from trainer.scoring.legality import Ledger
 from trainer.scoring.sliding import score
+from trainer.scoring.ttt import _step
 from trainer.spec.load import load_preset
+from trainer.stages.adapt import make_sgd
 from trainer.stages.train import accumulate_gradients
 
 META = torch.device("meta")
@@ -108,3 +112,36 @@ def test_scoring_computes_the_head_on_scored_positions_alone():
     batch = recipe.evaluation.batch_windows * recipe.evaluation.stride_tokens + window
     assert 0 < max(count.rows_of_width[vocab_size]) <= batch
     assert ledger.close().num_tokens == len(tokens) - 1
+
+
+@dataclass(frozen=True)
+class DistantRanks(Ranks):
+    """A rank whose device is `meta`; what is downloaded from it is zero, and each wait for a download is noted."""
+
+    device: torch.device = META
+    waits: list[int] = field(default_factory=list)
+
+    def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(META)
+
+    def download(self, *tensors: torch.Tensor):
+        return *(torch.zeros_like(tensor, device="cpu") for tensor in tensors), lambda: self.waits.append(1)
+
+
+def test_scoring_waits_once_for_each_batch_and_for_nothing_else(recipe, model):
+    ranks, evaluation = DistantRanks(), recipe.evaluation.model_copy(update={"batch_windows": 2})
+    tokens = torch.zeros(2 * 2 * evaluation.stride_tokens + evaluation.window_tokens, dtype=torch.int64)
+    ledger = Ledger(tokens, OneByteEach(), recipe.data.vocab_size, ranks)
+    score(ledger, model, evaluation, ranks)  # on meta, reading a value raises
+    ledger.close()
+    assert len(ranks.waits) == 3  # batches of 5 windows
+
+
+@pytest.mark.parametrize("recipe", ["pr150_v21"], indirect=True)
+def test_a_step_of_test_time_training_waits_for_nothing(recipe, model):
+    """Uncompiled, with attention as the operators that meta takes for it."""
+    optimizer = make_sgd(list(model.parameters()), 0.002, 0.9)
+    ids_RT = torch.zeros(2, 256, dtype=torch.int64, device=META)
+    with Count() as count:
+        _step(partial(model.cross_entropy, reduction="sum"), optimizer, ids_RT, ids_RT, 1.0, Ranks(device=META))
+    assert count.kernels.total() <= 2950, count.kernels
