@@ -163,7 +163,7 @@ def sentence(answer: Answer) -> str:
     if best.bpb is None:
         metric, reason = ranking_of(answer.sweep).metric, answer.named(best.reason)
         return f"Cannot say whether {name}, the best by {metric}, is better: {reason}."
-    gain, margin = -best.bpb.difference, best.bpb.margin
+    gain, margin = 0.0 - best.bpb.difference, best.bpb.margin
     counts = f"the {margin:.5f} that counts" if margin else "0"
     if best.headline == "better":
         return _of_better(answer, best, name, against, counts)

@@ -10,6 +10,7 @@ from orchestrator.analysis.answer import answer_of, print_answer
 from orchestrator.analysis.explanation import cost_line
 from orchestrator.analysis.speed import faster_of, labels_of
 from orchestrator.analysis.sweep_table import ranking_of, readable_rows_of, table_of, warn_unreadable
+from orchestrator.analysis.unread import unread_lines
 from orchestrator.output import say
 from orchestrator.search.pruner import rung_lines
 from orchestrator.status.status import once_mended
@@ -52,6 +53,8 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     print_answer(answer_of(sweep, frame, table, attempts_of(sweep)), console)
     for line in failure_lines(sweep, records):
         say(console, line, "red", indent=0)
+    for line in unread_lines(sweep.space, frame):
+        say(console, line, "yellow", indent=0)
     if all(record.status != "done" for record in records.values()):
         return
     for line in scored_text_lines(frame):

@@ -59,7 +59,7 @@ def _numbers(verdict: Verdict, unit: Unit) -> tuple[str, str, str]:
     if effect is None:
         return "", "", ""
     p = verdict.p if verdict.p_corrected is None else verdict.p_corrected
-    return f"{-effect.difference:+.5f}", f"{-effect.high:+.5f} to {-effect.low:+.5f}", f"{p:.2g}"
+    return f"{0.0 - effect.difference:+.5f}", f"{-effect.high:+.5f} to {-effect.low:+.5f}", f"{p:.2g}"
 
 
 def reason_lines(verdicts: Sequence[Verdict], named: Callable[[str], str] = str, said: str = "") -> Iterator[str]:

@@ -23,7 +23,11 @@ WORK_FOLDER = re.compile(r"/[^\s'\"]*/stages/[^\s/'\"]+/\.[0-9a-f]{16}-[^\s/'\"]
 """The working folder of a run, which is gone when anybody reads of it."""
 OF_TORCHRUN = re.compile(r"[EW]\d{4} [\d:.]+ +\d+ .*torch/distributed/elastic/multiprocessing/api\.py")
 """Where torchrun begins to tell that a rank ended, which the ranks told better themselves."""
+ERROR_LINE = re.compile(
+    r"(?:\[rank\d+\]: ?)?(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b|[\w./-]+\.py(?: [\w-]+)*: error: )"
+)
 NO_MODULE = re.compile(r"No module named ['\"]([^'\"]+)['\"]")
+FLAG_WITH_VALUE = re.compile(r"argument (\S+): ignored explicit argument '(?:True|False)'")
 NO_ARGUMENT = re.compile(r"unrecognized arguments: (.+)")
 
 
@@ -69,9 +73,9 @@ def _exit_words(end: End) -> str:
 
 
 def last_error(log: Path) -> str:
-    """The last line of a traceback: ': ValueError: bad shape'."""
+    """The last line of a traceback, or what argparse says: ': ValueError: bad shape'."""
     for line in reversed(tail_of(log, 60)):
-        if re.match(r"(?:\[rank\d+\]: ?)?[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b", line.strip()):
+        if ERROR_LINE.match(line.strip()):
             return f": {line.strip()[:MOST_WIDTH]}"
     return ""
 
@@ -91,6 +95,11 @@ def hint(program: Program, folder: Path, log: Path) -> str:
         return (
             f"; it takes no --{program.seed_key}: name the knob that takes the seed, seed_key: NAME, or write "
             "seed_key: null where it has none"
+        )
+    if found := FLAG_WITH_VALUE.search(text):
+        return (
+            f"; {found[1]} takes no value: write ${{args_no_boolean_flags}} for ${{args}}, which names true ones and "
+            "leaves out false ones: command: [python, SCRIPT, '${args_no_boolean_flags}']"
         )
     return ""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.space.load_space import load_space
-from trainer.program.failure import last_error, tail_of
+from trainer.program.failure import hint, last_error, tail_of
 from trainer.program.run_program import run_program
 from trainer.spec.errors import Interrupted
 from trainer.spec.program import Program
@@ -66,6 +66,13 @@ def test_of_ranks_that_failed_the_traceback_is_shown_and_not_what_torchrun_adds(
     log.write_text(ranks + added + "Traceback:\ntorch.distributed.elastic.ChildFailedError:\n====\n")
     assert tail_of(log)[-1] == "[rank0]: ValueError: bad shape"
     assert last_error(log) == ": [rank0]: ValueError: bad shape"
+
+
+def test_a_flag_that_takes_no_value_is_named_with_the_macro_for_it(tmp_path, program):
+    log = tmp_path / "log.txt"
+    log.write_text("usage: train.py [--fp16]\ntrain.py opt: error: argument --fp16: ignored explicit argument 'True'\n")
+    assert last_error(log).startswith(": train.py opt: error: argument --fp16")
+    assert "--fp16 takes no value: write ${args_no_boolean_flags} for ${args}" in hint(program, tmp_path, log)
 
 
 def test_a_limited_file_that_is_too_large_fails_the_run(tmp_path, program):
