@@ -362,11 +362,11 @@ def run_sweep(
         refuse_other_text(sweep)
         stored = False
         if begins := not sweep.asked():  # keep what is expected now, to compare with at the end
-            console.print(blocks_line(BlocksChoice(sweep.blocks, sweep.blocks_because)), soft_wrap=True)
             planned = plan_here(sweep.space, options.slots, options.workers, sweep.store, options.inline)
             keep_plan(sweep.folder, plan_rows(planned))
             for line in forecast_lines(planned, sweep.name):
-                say(console, line, "dim", indent=0)
+                say(console, line, indent=0)
+            say(console, blocks_line(BlocksChoice(sweep.blocks, sweep.blocks_because)), "dim", indent=0)
             stored = planned.all_stored
         queue = queue_of(sweep)
         if len(queue.records) == queue.total_runs:
