@@ -20,6 +20,13 @@ class SlotPicture:
     slot: int
     doing: str
     fraction: float | None = None
+    stage: str = ""
+    machine: str = ""
+    tokens_per_s: float | None = None
+    mfu: float | None = None
+    """Part of the GPUs' peak that a training uses."""
+    gpu_use: float | None = None
+    """Part of the time in which its GPUs computed."""
 
 
 @dataclass(frozen=True)

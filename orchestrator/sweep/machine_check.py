@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Any
 
 from orchestrator.space.sections import Fact, Guard
+from orchestrator.sweep.seen_runs import Computed, SeenRuns, computations_of, speed_of
 from results.rows.machines import quarantined_by
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record
@@ -37,8 +37,6 @@ NO_VERSIONS = ("name", "hardware", "driver", "attention", TEXT, *SHARDS)
 
 Facts = Mapping[str, str]
 """Facts of a machine: versions, hardware and the like, by name."""
-Computed = tuple[str, str, str, str]
-"""A stage, its fingerprint, its host and its start: identifies one computation of the stage."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ class Decision:
 
 def decide(
     run_id: str,
-    records: Mapping[str, Record],
+    seen: SeenRuns,
     notes: MachineNotes,
     guard: Guard,
     expected: Expected | None,
@@ -120,17 +118,17 @@ def decide(
 ) -> Decision:
     """The consequences of a run that ended, for it and for those that ended before it.
 
-    records:  of this run and those before it, without those set aside
+    seen:     this run and those before it, without those set aside
     driver:   returns the facts of the driver; called when the first run of a sweep has ended
     since:    when the sweep was created; what its machines computed before is not its business
     """
-    driver_facts, reference = _new_reference(records[run_id], notes, guard, driver)
-    checked = [run_id, *(records if reference and notes.reference else ())]
-    failing = _failing(checked, records, reference or notes.reference, notes.trusted, guard, expected)
+    driver_facts, reference = _new_reference(seen[run_id], notes, guard, driver)
+    checked = [run_id, *(seen if reference and notes.reference else ())]
+    failing = _failing(checked, seen, reference or notes.reference, notes.trusted, guard, expected)
     quarantined: dict[str, Complaint] = {}
     set_aside = []
     for failed_id, complaints in failing.items():
-        record, why = records[failed_id], "; ".join(complaint.words for complaint in complaints)
+        record, why = seen[failed_id], "; ".join(complaint.words for complaint in complaints)
         machine = record.machine["name"]
         if machine not in notes.quarantined:
             quarantined.setdefault(machine, Complaint(why, all(complaint.of_speed for complaint in complaints)))
@@ -138,10 +136,11 @@ def decide(
         set_aside.append(SetAside(failed_id, f"machine {machine} drifted: {why}", tainted))
     doubted = {name: name not in notes.differing for name in notes.quarantined}
     doubted |= {name: complaint.of_speed for name, complaint in quarantined.items()}
-    forbidden = notes.tainted.union(*(item.tainted for item in set_aside), _unaccounted(records, doubted, since))
-    for other_id, other in records.items():
-        tainted = tuple(computed for computed in computations_of(other) if computed in forbidden)
-        if tainted and other_id not in failing:
+    forbidden = notes.tainted.union(*(item.tainted for item in set_aside), _unaccounted(seen, doubted, since))
+    standing = {other_id for computed in forbidden for other_id in seen.users(computed)} - set(failing)
+    for other_id in seen if standing else ():
+        if other_id in standing:
+            tainted = tuple(computed for computed in computations_of(seen[other_id]) if computed in forbidden)
             set_aside.append(SetAside(other_id, "it stands on a stage that a drifted machine computed", tainted))
     return Decision(driver_facts, reference, quarantined, tuple(set_aside))
 
@@ -167,18 +166,19 @@ def _new_reference(
 
 def _failing(
     checked: Sequence[str],
-    records: Mapping[str, Record],
+    seen: SeenRuns,
     reference: Facts,
     trusted: Collection[str],
     guard: Guard,
     expected: Expected | None,
 ) -> dict[str, list[Complaint]]:
-    """Complaints about the checked runs; if the first of them trained, about all that did, as it may show them slow."""
-    trained = {name: record for name, record in records.items() if speed_of(record) is not None}
+    """Complaints about the checked runs, and about those that the first of them shows to be slow, if it trained."""
+    first = seen[checked[0]]
+    least = least_speed(first, guard) if guard.reference != "preset" and speed_of(first) is not None else 0.0
     complaints = {}
-    for run_id in dict.fromkeys([*checked, *(trained if checked[0] in trained else ())]):
-        run_complaints = complaints_about(records[run_id], reference, list(trained.values()), guard, expected)
-        if run_complaints and records[run_id].machine["name"] not in trusted:
+    for run_id in dict.fromkeys([*checked, *(seen.slow_beside(first, least) if least else ())]):
+        run_complaints = complaints_about(seen[run_id], reference, seen, guard, expected)
+        if run_complaints and seen[run_id].machine["name"] not in trusted:
             complaints[run_id] = run_complaints
     return complaints
 
@@ -190,31 +190,17 @@ def _doubted(record: Record, complaints: Sequence[Complaint]) -> Iterator[Comput
     return (computed for computed in computations_of(record) if computed[0] in doubted)
 
 
-def _unaccounted(records: Mapping[str, Record], quarantined: Mapping[str, bool], since: str) -> Iterator[Computed]:
-    """Computations by quarantined machines, used by these records, that no record of a run on that machine lists.
+def _unaccounted(seen: SeenRuns, quarantined: Mapping[str, bool], since: str) -> Iterator[Computed]:
+    """Computations by quarantined machines, used by these runs, that no record of a run on that machine lists.
 
     They belong to runs that were under way when the machine was quarantined, so nothing was checked about them.
     quarantined:  by machine, whether it is only slow: stages that it computed before training then count
     """
-    checked = {
-        computed
-        for record in records.values()
-        for computed in computations_of(record)
-        if computed[0] in record.stages_run
-    }
-    for record in records.values():
-        for computed in computations_of(record):
-            stage, _, host, started_at = computed
-            only_slow = quarantined.get(host)
-            if only_slow is None or computed in checked or started_at < since:
-                continue
-            if not only_slow or stage in stages_below("train"):
+    for host, only_slow in quarantined.items():
+        for computed in seen.unchecked(host):
+            stage, _, _, started_at = computed
+            if started_at >= since and (not only_slow or stage in stages_below("train")):
                 yield computed
-
-
-def computations_of(record: Record) -> list[Computed]:
-    """Every stage whose result a run used, computed by it or by another run."""
-    return [(stage, made.fingerprint, made.host, made.started_at) for stage, made in record.stages.items()]
 
 
 def facts_of(record: Record) -> dict[str, str]:
@@ -230,12 +216,12 @@ def _text_of(record: Record) -> dict[str, str]:
 
 
 def complaints_about(
-    record: Record, reference: Facts, others: Sequence[Record], guard: Guard, expected: Expected | None
+    record: Record, reference: Facts, others: SeenRuns, guard: Guard, expected: Expected | None
 ) -> list[Complaint]:
     """Why a run's machine is not trusted; empty for a run that computed no stage itself.
 
     reference: facts of the machine that all others are compared with
-    others:    records that the speed of other machines is read from
+    others:    runs that the speed of other machines is read from
     expected:  times that the preset declares, or None
     """
     facts = facts_of(record)
@@ -270,22 +256,20 @@ def _named(fact: Fact, facts: Mapping[str, str]) -> list[str]:
     return [fact] if fact in facts else []
 
 
-def _slowness(record: Record, others: Sequence[Record], guard: Guard, expected: Expected | None) -> Iterator[Complaint]:
+def least_speed(record: Record, guard: Guard) -> float:
+    """The part of its peers' speed, or the preset's, that a run's machine must reach; 0 where any will do."""
     on_cpu = record.hardware.startswith("CPU")
-    least = (0.0 if on_cpu else GPU_MIN_SPEED) if guard.min_speed is None else guard.min_speed
-    speed = speed_of(record)
+    return (0.0 if on_cpu else GPU_MIN_SPEED) if guard.min_speed is None else guard.min_speed
+
+
+def _slowness(record: Record, others: SeenRuns, guard: Guard, expected: Expected | None) -> Iterator[Complaint]:
+    least, speed = least_speed(record, guard), speed_of(record)
     if not least or speed is None:
         return
-    compared_with = _preset_speed(record, expected) if guard.reference == "preset" else _peer_speed(record, others)
+    compared_with = _preset_speed(record, expected) if guard.reference == "preset" else others.peer_speed(record)
     if compared_with is not None and speed < least * compared_with[0]:
         ratio = f"{speed / compared_with[0]:.2f} of {compared_with[1]}"
         yield Complaint(f"{speed:,.0f} tokens per second, {ratio}; guard.min_speed = {least:g}", of_speed=True)
-
-
-def speed_of(record: Record) -> float | None:
-    """Training tokens per second, if the run trained itself."""
-    speed = record.metric("train", "tokens_per_s") if "train" in record.stages_run else None
-    return None if speed is None else float(speed)
 
 
 def _preset_speed(record: Record, expected: Expected | None) -> tuple[float, str] | None:
@@ -295,23 +279,6 @@ def _preset_speed(record: Record, expected: Expected | None) -> tuple[float, str
     if expected.stage_s(recipe, "train") is None:
         return None
     return expected.tokens_per_s, f"what {record.preset} declares for {expected.hardware}"
-
-
-def _peer_speed(record: Record, others: Sequence[Record]) -> tuple[float, str] | None:
-    """The fastest median among other machines of this hardware that trained a model of these sizes."""
-    speeds: dict[str, list[float]] = {}
-    for other in others:
-        speed, name = speed_of(other), other.machine.get("name", "")
-        same_hardware = other.hardware == record.hardware and other.num_ranks == record.num_ranks
-        if speed and name != record.machine["name"] and same_hardware and _workload(other) == _workload(record):
-            speeds.setdefault(name, []).append(speed)
-    medians = {name: median(measured) for name, measured in speeds.items()}
-    fastest = max(medians, key=medians.__getitem__, default=None)
-    return None if fastest is None else (medians[fastest], f"machine {fastest}")
-
-
-def _workload(record: Record) -> str:
-    return record.stages["train"].workload
 
 
 def _recompiles(record: Record, guard: Guard) -> Iterator[Complaint]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.sweep.machine_check import Decision, MachineNotes, SetAside, decide
+from orchestrator.sweep.seen_runs import SeenRuns
 from orchestrator.sweep.sharing import set_aside
 from orchestrator.sweep.sweep import Sweep
 from results.rows.layout import DRIFTED, DRIFTED_SHORT, MACHINES, set_aside_file
@@ -38,17 +39,17 @@ class Quarantine:
 
     def __init__(self, sweep: Sweep, store: StageStore, expected: Expected | None):
         self._sweep, self._store, self._expected = sweep, store, expected
-        self._records: dict[str, Record] = {}
+        self._seen = SeenRuns()
         self._events = list(events_of(sweep.folder))
         self.machines = quarantined_by(self._events)
         """Machines that take no more runs, and why."""
 
     def inspect(self, run_id: str, record: Record) -> Decision:
         """The consequences of a run that ended, for it and those inspected before it. Writes nothing: `apply` does."""
-        self._records[run_id] = record
+        self._seen.add(run_id, record)
         notes, guard = MachineNotes.of(self._events), self._sweep.space.guard
         created_at = self._sweep.created_at
-        return decide(run_id, self._records, notes, guard, self._expected, self._driver_facts, created_at)
+        return decide(run_id, self._seen, notes, guard, self._expected, self._driver_facts, created_at)
 
     def apply(self, decision: Decision) -> None:
         """Writes a decision down: the notes, then for each run set aside its stages and its record.
@@ -76,7 +77,7 @@ class Quarantine:
 
         The note is written first: if this process dies in between, the next one reads the record as tainted.
         """
-        record = self._records.pop(item.run_id)
+        record = self._seen.pop(item.run_id)
         self._note(event="set aside", run=item.run_id, tainted=item.tainted)
         for stage, fingerprint, host, started_at in item.tainted:
             stored = self._store.find(stage, fingerprint)

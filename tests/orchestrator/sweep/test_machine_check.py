@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.space.sections import Guard
 from orchestrator.sweep.machine_check import complaints_about, facts_of
+from orchestrator.sweep.seen_runs import SeenRuns
 from trainer.spec.load import load_preset
 from trainer.spec.record import Record, StageOutcome
 
@@ -28,9 +29,8 @@ def record(name: str = "alpha", tokens_per_s: float = 1000.0, *, hardware: str =
 
 
 def words(one: Record, guard: Guard = Guard(), others=(), expected=None) -> str:  # noqa: B008 - frozen
-    return "; ".join(
-        complaint.words for complaint in complaints_about(one, facts_of(record()), others, guard, expected)
-    )
+    seen = SeenRuns({f"run {number}": other for number, other in enumerate(others)})
+    return "; ".join(complaint.words for complaint in complaints_about(one, facts_of(record()), seen, guard, expected))
 
 
 def test_a_machine_like_the_first_one_passes():
