@@ -104,8 +104,8 @@ def external_call(
         if not arguments and not keywords:
             return Value(refs=(External(f"{path}.cross_entropy"),))
         return machine.evaluated(combined(every), is_loss=True)
-    if name in READERS and machine.disk.objects and not full(first).objects:
-        return machine.elsewhere(changed(machine.disk, at=first.at)).with_marks("stored")
+    if name in READERS and not full(first).objects and (held := machine.stored(first.text)).objects:
+        return machine.elsewhere(changed(held, at=first.at))
     if name in DECODERS or (name in READERS and not full(first).objects):
         return machine.elsewhere(combined(every)).with_marks("stored")
     if name in WRITERS:
@@ -175,7 +175,7 @@ def _written(machine: Machine, arguments: Sequence[Value], value: Value, path: s
     for buffer in buffers:
         buffer.content = changed(saved, refs=(), snapshot=machine.tick())
     if len(arguments) > 1 and not buffers:
-        machine.written(saved)
+        machine.written(saved, arguments[1].text)
     held = full(value)
     _note_validation(machine, held, path)
     return changed(held, refs=())

@@ -155,8 +155,8 @@ class Machine:
         self.without_gradient = 0
         self.pending: list[Gradient] = []
         self.hooks: list[Value] = []
-        self.disk = UNKNOWN
-        """What was written to files that hold no tokens, the artifact above all."""
+        self.files: list[tuple[frozenset[str], Value]] = []
+        """What was written to files that hold no tokens, the artifact above all, and the texts of their names."""
         self.models: set[int] = set()
         """Instances of the script's classes of models."""
         self.managed: list[Resume] = []
@@ -319,11 +319,17 @@ class Machine:
         """Whether scores of single targets are in a value, not only what a model computed from its input."""
         return any(self.trace.evaluations[score].is_loss for score in value.scores)
 
-    def written(self, value: Value) -> None:
+    def written(self, value: Value, names: frozenset[str]) -> None:
         """A value is written to a file: as it is now."""
         if value.objects or value.tokens:
-            kept = Value(tokens=value.tokens, objects=value.objects, marks=value.marks)
-            self.disk = changed(joined([self.disk, kept]), snapshot=self.tick())
+            kept = Value(tokens=value.tokens, objects=value.objects, marks=value.marks, snapshot=self.tick())
+            self.files.append((names, kept))
+
+    def stored(self, names: frozenset[str]) -> Value:
+        """What a file of this name holds, as far as the names tell files apart."""
+        fitting = [kept for known, kept in self.files if not names or not known or names & known]
+        latest = max((kept.snapshot for kept in fitting if kept.snapshot is not None), default=None)
+        return changed(joined(fitting), snapshot=latest).with_marks("stored")
 
     def elsewhere(self, value: Value) -> Value:
         """A value that comes from outside: in another iteration of the loop around, it may be another."""

@@ -233,7 +233,7 @@ def _of_tensor(machine: Machine, base: Value, name: str, arguments: list[Value],
     if base.is_known and isinstance(base.const, str):
         return _of_text(base, name, arguments, every)
     if name in ("write", "write_bytes", "tofile") and every:
-        machine.written(full(combined(arguments or [base])))
+        machine.written(full(combined(arguments or [base])), base.text)
         return UNKNOWN
     if name in ("read_bytes", "read_text", "read"):
         return _contents(machine, base, name, every)
@@ -249,10 +249,10 @@ def _contents(machine: Machine, base: Value, name: str, every: list[Value]) -> V
     """What a file or buffer holds."""
     if any(isinstance(ref, Cell) for ref in base.refs):
         return changed(full(base), refs=())
-    if base.tokens:  # a file of a text, opened
+    if base.tokens or base.objects:  # an opened file
         return base
     read = reading(machine, name, every)
-    return read or machine.elsewhere(changed(machine.disk, at=base.at)).with_marks("stored")
+    return read or machine.elsewhere(changed(machine.stored(base.text), at=base.at))
 
 
 def _step(machine: Machine, base: Value, arguments: list[Value]) -> Value:
