@@ -6,7 +6,7 @@ MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 TRAINER_NEEDS := pydantic pydantic_core annotated-types typing-inspection typing_extensions ruamel.yaml zstandard brotli \
     filelock typer annotated-doc rich safetensors
 
-.PHONY: demo test test-all faults corruptions mutations lint bench gpu wheels liveness docs tutorial site pictures clean
+.PHONY: demo test test-all faults corruptions fuzz mutations lint bench gpu wheels liveness docs tutorial site pictures clean
 
 demo: $(VENV)/.installed  ## install, then the main job: a TTT sweep on real text
 	$(BIN)/orchestrator plan search_spaces/ttt.yaml
@@ -29,6 +29,9 @@ faults: $(VENV)/.installed  ## a hundred kills at random moments; appends what i
 
 corruptions: $(VENV)/.installed  ## files of a finished store corrupted in 400 ways: the same result, or a message that names the file; about 10 minutes
 	$(BIN)/python -m tests.faults.corruptions --cases 400
+
+fuzz: $(VENV)/.installed  ## every reader of files and arguments on 10,000 mutated inputs; about 3 minutes
+	$(BIN)/python -m tests.faults.readers --inputs 10000
 
 mutations: $(VENV)/.installed  ## each guard of docs/legality.md is removed in a copy: the tests it names must fail; about 5 minutes
 	$(BIN)/python -m tests.mutations.run

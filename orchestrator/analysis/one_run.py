@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from orchestrator.space.configuration import label
 from orchestrator.sweep.lost_records import demand_undamaged
 from orchestrator.sweep.sweep import Sweep
 from results.rows.layout import RAY_LOG
+from results.rows.learning_curve import read_curve
 from results.rows.row import row_of
 from trainer.program.stage import LOG
 from trainer.spec.errors import UserError, did_you_mean
@@ -108,9 +108,10 @@ def _curve_lines(sweep: Sweep, record: Record) -> list[str]:
     stage = curve_stage(sweep.space.base)
     train = record.stages.get(stage)
     content = stage_store(sweep.store).read_file(stage, train.fingerprint, CURVE_FILE) if train else None
-    if content is None:
+    if train is None or content is None:
         return []
-    losses = [float(line["train_loss"]) for line in csv.DictReader(io.StringIO(content.decode()))]
+    curve = read_curve(content, f"{stage} {train.fingerprint}")
+    losses = [float(loss) for loss in curve["train_loss"] if math.isfinite(loss)]
     if not losses:
         return []
     return [f"training loss, {losses[0]:.3f} to {losses[-1]:.3f} in {len(losses)} steps:", f"  {bars(losses)}"]

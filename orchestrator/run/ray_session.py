@@ -222,7 +222,7 @@ def _start(address: str | None, folder: Path | None) -> None:
     except UserError:
         ray.shutdown()
         raise
-    except (OSError, ValueError, RuntimeError) as fault:
+    except Exception as fault:  # Ray raises just that, too, for a node that comes up too slowly
         raise UserError(start_fault(address, fault)) from fault
 
 

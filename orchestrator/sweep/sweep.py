@@ -267,7 +267,7 @@ def sweep_of_space(store: Path, space: SearchSpace) -> Sweep | None:
     for candidate in _names_from(space.name):
         if is_import(store, candidate):
             continue
-        if candidate not in known:
+        if candidate not in known and not is_there(sweep_folder(store, candidate) / RUNS):
             return None
         sweep = _read(sweep_folder(store, candidate))
         if not sweep.space.difference(space):
@@ -283,7 +283,7 @@ def find_sweep(store: Path, name: str) -> Sweep:
             f"sweep '{name}' was imported and is only read: table, compare, report, plan, reproduce, first-step"
         )
     if name not in known and (folder := sweep_folder(store, name)).is_dir():
-        raise StoreError(f"{folder / JOURNAL}: is missing; restore it from a copy, or move the folder away")
+        return _read(folder)
     if name not in known:
         start = f"there is none yet; start one: orchestrator sweep FILE{store_option(store)}"
         known = sorted([*known, *import_names(store)])
@@ -304,7 +304,7 @@ def list_sweeps(store: Path) -> list[Sweep]:
 def damaged_sweeps(store: Path) -> dict[str, str]:
     """The sweeps whose journal cannot be read, by name, and why."""
     faults = {}
-    for name in _names(store):
+    for name in sweep_names(store):
         try:
             _read(sweep_folder(store, name))
         except StoreError as fault:
@@ -383,6 +383,8 @@ def _asked(journal: Path) -> list[Configuration]:
 
 def _read(folder: Path) -> Sweep:
     path = folder / JOURNAL
+    if not is_there(path, in_closed=True):
+        raise StoreError(f"{path}: is missing; restore it from a copy, or move the folder away")
     return _SWEEPS.get(path, (path, count_file(path)), lambda: _from_journal(folder))
 
 

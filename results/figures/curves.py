@@ -6,7 +6,6 @@ are drawn; the facts say what was left out.
 
 from __future__ import annotations
 
-import io
 import math
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from results.figures.style import GREY, OKABE_ITO, is_narrow, new_figure, save, shortened, tidy
+from results.rows.learning_curve import read_curve
 from results.verdicts.sweep_results import SweepResults
 
 MOST_GROUPS = len(OKABE_ITO)
@@ -38,9 +38,10 @@ def curve_facts(sweep: SweepResults) -> pd.DataFrame:
     kept = trainings[trainings["group"].isin(trainings["group"].drop_duplicates().head(MOST_GROUPS))].head(MOST_CURVES)
     parts, num_missing = [], 0
     for row in kept.to_dict("records"):
-        curve = _read(sweep.curve_of(row["fingerprint"]))
-        num_missing += curve is None
-        if curve is not None:
+        content = sweep.curve_of(row["fingerprint"])
+        num_missing += content is None
+        if content is not None:
+            curve = read_curve(content, f"{sweep.curve_stage} {row['fingerprint']}")
             named = {name: row[name] for name in ("group", "seed", "fingerprint", "val_loss")}
             parts.append(_thinned(curve).assign(**named))
     facts = pd.concat(parts, ignore_index=True)[list(COLUMNS)] if parts else pd.DataFrame(columns=list(COLUMNS))
@@ -71,10 +72,6 @@ def _named(sweep: SweepResults, configs: tuple[str, ...]) -> str:
     if len(configs) == len(sweep.table):
         return "every configuration"
     return f"{sweep.label(configs[0])} and {len(configs) - 1} that train alike"
-
-
-def _read(curve: bytes | None) -> pd.DataFrame | None:
-    return None if curve is None else pd.read_csv(io.BytesIO(curve))
 
 
 def _thinned(curve: pd.DataFrame) -> pd.DataFrame:

@@ -136,9 +136,9 @@ def call(store: Path, *words: str) -> Outcome:
 
 
 def files_of(store: Path) -> list[Path]:
-    """Every file of the store that a corruption may strike, by path."""
+    """Every file of the store that a corruption may strike: those of sweeps, then those of stages."""
     files = (path for path in sorted(store.rglob("*")) if path.is_file() and not path.name.endswith(DERIVED))
-    return [path.relative_to(store) for path in files]
+    return sorted((path.relative_to(store) for path in files), key=lambda file: (file.parts[0] == "stages", file))
 
 
 def corrupt(path: Path, kind: str, dice: random.Random, foreign: bytes) -> None:
