@@ -156,7 +156,7 @@ class CappedCrossEntropy(torch.autograd.Function):
             grad_CV.mul_(ctx.cap)
             torch.ops.aten.tanh_backward(grad_CV, tanh_CV, grad_input=grad_CV)
             grad_CV.div_(ctx.cap)
-        return grad_NV @ weight_VD, (h_ND.T @ grad_NV).T, None, None, None
+        return grad_NV @ weight_VD, grad_NV.T @ h_ND, None, None, None
 
 
 def inverse_rms(x: Tensor, eps: float) -> Tensor:

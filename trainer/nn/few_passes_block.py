@@ -87,7 +87,7 @@ class BeforeAttention(torch.autograd.Function):
         of_normed_ND += of_q @ weight_q
         if ctx.settings.input_scale != 1.0:
             of_normed_ND.mul_(ctx.settings.input_scale)
-        of_weights = [(normed_ND.t() @ of_heads_NE).t() for of_heads_NE in (of_q, of_k, of_v)]
+        of_weights = [of_heads_NE.t() @ normed_ND for of_heads_NE in (of_q, of_k, of_v)]
         of_mixed_BTD = norm_gradient(of_normed_ND.view_as(mixed_BTD), mixed_BTD, inverse_BT1, grad_BTD)
         product_BTD = of_mixed_BTD * x_BTD
         of_keep_D = product_BTD.sum((0, 1))
@@ -143,9 +143,9 @@ class AfterAttention(torch.autograd.Function):
         product_ND = grad_ND * out_ND
         of_mlp_scale_D = product_ND.sum(0)
         of_out_ND = torch.mul(grad_ND, mlp_scale_D, out=product_ND)
-        of_narrow_DM = (squared_NM.t() @ of_out_ND).t()
+        of_narrow_DM = of_out_ND.t() @ squared_NM
         of_wide_NM = squared_relu_gradient(of_out_ND @ narrow_DM, activated_NM, ctx.settings.negative_slope)
-        of_wide_MD = (normed_ND.t() @ of_wide_NM).t()
+        of_wide_MD = of_wide_NM.t() @ normed_ND
         of_normed_ND = of_wide_NM @ wide_MD
         if ctx.settings.input_scale != 1.0:
             of_normed_ND.mul_(ctx.settings.input_scale)
@@ -154,7 +154,7 @@ class AfterAttention(torch.autograd.Function):
         of_attn_scale_D = product_ND.sum(0)
         of_projected_ND = torch.mul(of_between_ND, attn_scale_D, out=product_ND)
         of_attended_NE = of_projected_ND @ projection_DE
-        of_projection_DE = (attended_NE.t() @ of_projected_ND).t()
+        of_projection_DE = of_projected_ND.t() @ attended_NE
         shape = (*grad_BTD.shape[:2], -1)
         return (
             *(of_between_ND.view_as(grad_BTD), of_attended_NE.view(shape), of_projection_DE, of_attn_scale_D),
