@@ -36,7 +36,7 @@ def newton_schulz(
 ) -> Tensor:
     """Moves every singular value of a matrix toward 1; all arithmetic, the norm included, in `dtype`.
 
-    update_MN:  or a batch (B,M,N) of them: each comes out with the bits that it has alone
+    update_MN:  or a batch (B,M,N) of them: each comes out with the bits that it has alone where M is at most N
     Returns the same shape in `dtype`. Singular values end near 1, not exactly: between about 0.7 and 1.15 for a wide
     Gaussian.  Source: K. Jordan, "Muon"; Amsel et al., "The Polar Express".
     """
@@ -45,11 +45,12 @@ def newton_schulz(
     x = x / (norms + 1e-7).view(*x.shape[:-2], 1, 1)
     tall = x.size(-2) > x.size(-1)
     if tall:
-        x = x.mT.contiguous()
+        x = x.mT
     for a, b, c in NS_COEFFICIENTS[coefficients][:steps]:
         gram = x @ x.mT
         polynomial = (c * gram @ gram).add_(gram.mul_(b))
-        x = (polynomial @ x).add_(x.mul_(a))
+        product = polynomial @ x
+        x.mul_(a).add_(product)  # in the layout of x, on which the rounding of the next product may depend
     return x.mT if tall else x
 
 
@@ -140,17 +141,22 @@ class Muon(torch.optim.Optimizer):
         if directions[0].device.type != "cpu":
             return self._updates_in_batches(directions)
         updates: list[Tensor] = [torch.empty(0)] * len(directions)
-        for indices in _of_shape(directions).values():
-            updates_BMN = self._updates_of_shape(torch.stack([directions[index] for index in indices]))
+        for shape, indices in _of_shape(directions).items():
+            if shape[0] > shape[1]:  # turned over, so that a batch may round otherwise, as under AVX2
+                for index in indices:
+                    updates[index] = self._update(directions[index])
+                continue
+            updates_BMN = self._update(torch.stack([directions[index] for index in indices]))
             for index, update_MN in zip(indices, updates_BMN.unbind(), strict=True):
                 updates[index] = update_MN
         return updates
 
-    def _updates_of_shape(self, directions_BMN: Tensor) -> Tensor:
+    def _update(self, direction_MN: Tensor) -> Tensor:
+        """Of a matrix, or of each of a batch (B,M,N)."""
         if self.row_normalize:
-            directions_BMN = F.normalize(directions_BMN, dim=2, eps=ROW_EPS)
-        updates_BMN = newton_schulz(directions_BMN, self.ns_steps, self.ns_coefficients, self.ns_dtype)
-        return (updates_BMN * _step_size(directions_BMN[0])).float()
+            direction_MN = F.normalize(direction_MN, dim=-1, eps=ROW_EPS)
+        update_MN = newton_schulz(direction_MN, self.ns_steps, self.ns_coefficients, self.ns_dtype)
+        return (update_MN * _step_size(update_MN)).float()
 
     def _updates_in_batches(self, directions: Sequence[Tensor]) -> list[Tensor]:
         """All matrices of a width in one batch, so that a GPU starts tens of kernels and not thousands.
@@ -199,4 +205,4 @@ def _padded(batch_BMN: Tensor, height: int) -> Tensor:
 
 def _step_size(matrix_MN: Tensor) -> float:
     """A tall matrix steps further, by the root of its proportions."""
-    return max(1.0, matrix_MN.size(0) / matrix_MN.size(1)) ** 0.5
+    return max(1.0, matrix_MN.size(-2) / matrix_MN.size(-1)) ** 0.5

@@ -13,12 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, runtime_checkable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-CPU_TOKENS = 2048
-"""Tokens whose states a CPU computes at once."""
 
 
 @runtime_checkable
@@ -55,16 +51,5 @@ class Forward:
             return F.cross_entropy(logits_NV, targets_RT.flatten(), reduction="sum")
 
         if isinstance(model, SplitModel):
-            on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
-            states = in_parts(model.hidden) if on_cpu else model.hidden
-            return cls(states, model.logits, partial(model.cross_entropy, reduction="sum"))
+            return cls(model.hidden, model.logits, partial(model.cross_entropy, reduction="sum"))
         return cls(model, lambda logits_NV: logits_NV, summed_nats)
-
-
-def in_parts(states: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The same states (B,T,D), of so many windows at a time that a core keeps them near."""
-
-    def all_states(ids_BT: Tensor) -> Tensor:
-        return torch.cat([states(ids_PT) for ids_PT in ids_BT.split(max(CPU_TOKENS // ids_BT.size(1), 1))])
-
-    return all_states
