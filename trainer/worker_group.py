@@ -24,6 +24,7 @@ from ray.train.collective import broadcast_from_rank_zero
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from trainer.program.run_program import run_program
+from trainer.slot_metrics import SlotMetrics
 from trainer.spec.environment import node_name
 from trainer.spec.errors import Interrupted, StoreFull
 from trainer.spec.messages import Progress, SlotOrder
@@ -197,6 +198,9 @@ def serve_rank(config: dict[str, Any]) -> None:
     if not config["own_ranks"]:
         warm_up(ranks)
     machine, node, alive = this_node()
+    ids = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])
+    gpu_ids = [gpu for of_rank in ranks.gather_objects(ids) for gpu in of_rank]
+    metrics = SlotMetrics(slot, machine, gpu_ids) if ranks.is_first else None
     if ranks.any(visible is not None and not is_visible(visible)):
         if ranks.is_first:
             ray.get(board.refuse_slot.remote(slot, machine, not_visible(visible)))
@@ -214,7 +218,9 @@ def serve_rank(config: dict[str, Any]) -> None:
             machine, node, alive = this_node()
             generation = ray.get(board.open_slot.remote(slot, machine, node, alive)) if ranks.is_first else 0
             continue
-        reporter, stopped = BoardReporter(board, order.run_id), False
+        reporter, stopped = BoardReporter(board, order.run_id, metrics), False
+        if metrics:
+            metrics.begin(order)
         try:
             work(order, ranks=ranks, report=reporter.report, stopping=reporter.stopping, machine=machine)
         except Interrupted:
@@ -225,7 +231,8 @@ def serve_rank(config: dict[str, Any]) -> None:
                 ray.get(board.halt.remote(str(full)))
             if ranks.size > 1:
                 raise  # the other ranks may be waiting for this one in a collective
-        if ranks.is_first:
+        if metrics:
+            metrics.end()
             ray.get(board.finish.remote(slot, order.run_id, stopped))
 
 
@@ -267,15 +274,15 @@ class BoardReporter:
     board is gone and the run stops.
     """
 
-    def __init__(self, board: Any, run_id: str):
-        self._board, self._run_id = board, run_id
+    def __init__(self, board: Any, run_id: str, metrics: SlotMetrics | None = None):
+        self._board, self._run_id, self._metrics = board, run_id, metrics
         self._latest: Progress | None = None
         self._answer: Any = None
         self._cancelled = False
         self._called_s = 0.0
 
     def report(self, progress: Progress) -> None:
-        self._latest = progress
+        self._latest = self._metrics.completed(progress) if self._metrics else progress
         self._exchange()
 
     def stopping(self) -> bool:

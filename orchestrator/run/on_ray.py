@@ -85,11 +85,13 @@ def run_on_ray(
         output_to(sweep.folder / RAY_LOG) as terminal,
         os.fdopen(os.dup(terminal), "w") as out,
         message_if_head_is_gone(sweep, options.address, terminal),
-        ray_session(options.address),
+        ray_session(options.address) as dashboard,
         stop_on_signals(stop),  # after ray.init, which they would not interrupt
         make_screen(PlainConsole(file=out, **plain)) as screen,
         visible_file(store.root) as visible,
     ):
+        if dashboard:
+            screen.say(f"Ray's dashboard: http://{dashboard}, on the head's own network")
         return _run_slots(feed, sweep, store, options, overview, stop, screen, visible, checking)
 
 
@@ -141,6 +143,7 @@ def _run_slots(
     if room is None:
         return False
     plan = room.plan
+    feed.serve(plan.num_slots)
     if room.place:
         feed.compute_on(plan.workers_per_slot, room.place)
     work: Work = PipelineWork(store, options.snapshot_every_s)
@@ -261,6 +264,9 @@ def watching(
     import ray
 
     from orchestrator.run.nodes import ids_alive  # late: as above
+    from orchestrator.run.sweep_metrics import SweepMetrics
+
+    metrics = SweepMetrics()
 
     def before_a_look() -> None:
         if not any(thread.is_alive() for thread in slots):
@@ -281,7 +287,7 @@ def watching(
     def show(status: BoardStatus) -> None:
         if any(state.started for state in status.slots):
             first_open.set()
-        overview.show(screen, tuple(_slot_picture(state, overview) for state in status.slots))
+        metrics.show(overview.show(screen, tuple(_slot_picture(state, overview) for state in status.slots)))
 
     watch = Watch(ask, show, screen.say, stop)
     with looking(watch, before_a_look, stop):
@@ -301,4 +307,4 @@ def _slot_picture(state: SlotStatus, overview: Overview) -> SlotPicture:
         return SlotPicture(state.slot, "starting a worker group (about 20 s)")
     if not state.run_id:
         return SlotPicture(state.slot, "waiting for a run")
-    return describe(state.slot, state.progress or Progress(state.run_id, "begin", 0.0), overview)
+    return describe(state.slot, state.progress or Progress(state.run_id, "begin", 0.0), overview, state.machine)

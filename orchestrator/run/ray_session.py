@@ -170,8 +170,8 @@ def start_fault(address: str | None, fault: Exception) -> str:
 
 
 @contextmanager
-def ray_session(address: str | None) -> Iterator[None]:
-    """Ray for the length of the block.
+def ray_session(address: str | None) -> Iterator[str]:
+    """Ray for the length of the block; yields the address of its dashboard, empty without one.
 
     address: None starts a local instance that listens on loopback alone and demands a token made here; otherwise the
              address of a cluster, whose token Ray finds in its usual places
@@ -185,17 +185,21 @@ def ray_session(address: str | None) -> Iterator[None]:
     if address is None:
         refuse_unusable_folder(ray_folder())
     with own_folder(ray_folder()) if address is None else nullcontext() as folder:
-        _start(address, folder)
+        dashboard = _start(address, folder)
         try:
-            yield
+            yield dashboard
         finally:
             ray.shutdown()
 
 
-def _start(address: str | None, folder: Path | None) -> None:
-    """Starts Ray in this folder, or joins the one at this address. Raises UserError if it cannot."""
+def _start(address: str | None, folder: Path | None) -> str:
+    """Starts Ray in this folder, or joins the one at this address; the address of its dashboard, empty without one.
+
+    Raises UserError if it cannot.
+    """
     import ray  # late: as above
 
+    dashboard = ""
     try:
         with own_sigterm(), time_limit(START_LIMIT_S):
             if address is None:
@@ -208,7 +212,8 @@ def _start(address: str | None, folder: Path | None) -> None:
                     logging_level=logging.ERROR,
                 )
             else:
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+                joined = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+                dashboard = joined.dashboard_url or ""
                 refuse_open_head(ray.get_runtime_context().gcs_address)
     except Late:
         what = "the local Ray" if address is None else f"--address {address}: the Ray there"
@@ -224,6 +229,7 @@ def _start(address: str | None, folder: Path | None) -> None:
         raise
     except Exception as fault:  # Ray raises just that, too, for a node that comes up too slowly
         raise UserError(start_fault(address, fault)) from fault
+    return dashboard
 
 
 def answer_before(flag: threading.Event, answer: Any) -> Any:

@@ -24,10 +24,26 @@ from trainer.spec.messages import Progress
 from trainer.spec.record import Record, split_run_id
 
 
-def describe(slot: int, progress: Progress, overview: Overview) -> SlotPicture:
-    """'train  ttt.lr=0.003  seed 42  step 120  loss 3.214', with its bar."""
-    parts = [f"{progress.stage:<8}", overview.name(progress.run_id), progress.detail]
-    return SlotPicture(slot, "  ".join(part for part in parts if part), progress.fraction)
+def describe(slot: int, progress: Progress, overview: Overview, machine: str = "") -> SlotPicture:
+    """'train  ttt.lr=0.003  seed 42  step 120  loss 3.214  12,345 tokens/s', with its bar."""
+    parts = [f"{progress.stage:<8}", overview.name(progress.run_id), progress.detail, *_speeds(progress)]
+    return SlotPicture(
+        slot,
+        "  ".join(part for part in parts if part),
+        progress.fraction,
+        progress.stage,
+        machine,
+        progress.tokens_per_s,
+        progress.mfu,
+        progress.gpu_use,
+    )
+
+
+def _speeds(progress: Progress) -> list[str]:
+    """Speed and use of the device, as far as they are known."""
+    speed = "" if progress.tokens_per_s is None else f"{progress.tokens_per_s:,.0f} tokens/s"
+    mfu = "" if progress.mfu is None else f"MFU {progress.mfu:.0%}"
+    return [speed, mfu, "" if progress.gpu_use is None else f"GPUs {progress.gpu_use:.0%}"]
 
 
 WRITE_EVERY_S = 1.0
@@ -51,13 +67,14 @@ class Overview:
     def runs_left(self) -> int:
         return self._queue.total_runs - len(self._queue.records)
 
-    def show(self, screen: Screen, slots: tuple[SlotPicture, ...]) -> None:
-        """Draws the state of the sweep, and writes the same picture for other terminals."""
+    def show(self, screen: Screen, slots: tuple[SlotPicture, ...]) -> SweepPicture:
+        """Draws the state of the sweep, and writes the same picture for other terminals; returns it."""
         picture = self.picture(slots)
         screen.show(picture)
         if time.monotonic() - self._written_s > WRITE_EVERY_S:
             self._written_s = time.monotonic()
             self._write(picture)
+        return picture
 
     def close(self) -> None:
         """Writes the last picture, with all the time this driver took."""

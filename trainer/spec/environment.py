@@ -9,7 +9,7 @@ import platform
 import shutil
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,6 +19,8 @@ RECORDED_PACKAGES = ("torch", "ray", "optuna", "sentencepiece", "zstandard", "sa
 
 PACKAGE = Path(__file__).parents[1]
 """The package that computes runs."""
+GPU_ANSWER_S = 10.0
+"""A driver that is restarting may hold nvidia-smi up."""
 WITHOUT_GIT = "code-"
 """Prefix of the digest that stands for the commit outside a checkout."""
 
@@ -40,6 +42,22 @@ def _gpus(field: str) -> tuple[str, ...]:
 def num_gpus() -> int:
     """GPUs of this machine."""
     return len(_gpus("name"))
+
+
+def gpu_model() -> str:
+    """Name of this machine's first GPU; empty without one."""
+    return next(iter(_gpus("name")), "")
+
+
+def gpu_use(ids: Sequence[str]) -> float | None:
+    """Part of the last second or so in which these GPUs computed, mean over them; None if nvidia-smi does not say."""
+    command = ["nvidia-smi", f"--id={','.join(ids)}", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=GPU_ANSWER_S)  # noqa: S603
+        percents = [float(line) for line in listed.stdout.split()]
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return sum(percents) / len(percents) / 100 if percents else None
 
 
 def hardware() -> str:

@@ -15,6 +15,12 @@ class Progress:
     fraction: float
     """Done part of the stage, 0 to 1."""
     detail: str = ""
+    tokens_per_s: float | None = None
+    """Of the stage; None where none are counted, or not yet."""
+    mfu: float | None = None
+    """Part of the GPUs' peak that a training uses; None where it is not known."""
+    gpu_use: float | None = None
+    """Part of the time in which the slot's GPUs computed, mean over them; None without GPUs."""
 
 
 class SlotOrder(Enum):

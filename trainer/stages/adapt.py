@@ -42,7 +42,7 @@ def adapt(context: RunContext, folder: Path | None) -> dict[str, Metric]:
         make_sgd,
         context.ranks,
         context.eval_stop(started_s),
-        lambda fraction: context.tell("adapt", fraction),
+        context.scoring_report("adapt", ledger.num_positions, started_s),
         scoring_forward(model, recipe, ledger.num_positions, context.ranks),
     )
     return keep_score(context, folder, ledger, started_s)

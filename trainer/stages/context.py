@@ -54,10 +54,18 @@ class RunContext:
         """An exported artifact."""
         return self.folder("export") / file
 
-    def tell(self, stage: str, fraction: float, detail: str = "") -> None:
+    def tell(self, stage: str, fraction: float, detail: str = "", tokens_per_s: float | None = None) -> None:
         """Reports progress, on the first rank."""
         if self.ranks.is_first:
-            self.report(Progress(self.run_id, stage, fraction, detail))
+            self.report(Progress(self.run_id, stage, fraction, detail, tokens_per_s))
+
+    def scoring_report(self, stage: str, num_tokens: int, started_s: float) -> Callable[[float], None]:
+        """The `report` function of a scoring loop, which is called with its done part."""
+
+        def report(fraction: float) -> None:
+            self.tell(stage, fraction, tokens_per_s=fraction * num_tokens / max(self.clock() - started_s, 1e-9))
+
+        return report
 
     def settled_s(self) -> float:
         """Seconds of the clock once this rank's device has done all that was launched: what a measurement reads."""

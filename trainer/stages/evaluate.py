@@ -40,7 +40,8 @@ def evaluate(context: RunContext, folder: Path | None) -> dict[str, Metric]:
     ledger: Ledger = open_ledger(context)
     stop = context.eval_stop(started_s)
     forward = scoring_forward(model, context.recipe, ledger.num_positions, context.ranks)
-    score(ledger, model, context.recipe.evaluation, context.ranks, stop, lambda f: context.tell("evaluate", f), forward)
+    report = context.scoring_report("evaluate", ledger.num_positions, started_s)
+    score(ledger, model, context.recipe.evaluation, context.ranks, stop, report, forward)
     return keep_score(context, folder, ledger, started_s)
 
 

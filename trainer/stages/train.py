@@ -223,7 +223,8 @@ def end_step(context: RunContext, training: Training, decision: Decision, loss: 
         raise Interrupted(context.run_id)
     if step % REPORT_EVERY_STEPS == 0:
         done = min(used_fraction(context.recipe.budget, step + 1, clock.elapsed_s), 1.0)
-        context.tell("train", done, f"step {step}  loss {training.loss:.3f}")
+        tokens_per_s = context.recipe.data.train_batch_tokens / clock.mean_step_s
+        context.tell("train", done, f"step {step}  loss {training.loss:.3f}", tokens_per_s)
 
 
 def _left_s(recipe: Recipe, clock: TrainingClock) -> float:

@@ -47,6 +47,11 @@ class TrainingClock:
             self.warmdown_step_s = self.step_s
 
     @property
+    def mean_step_s(self) -> float:
+        """Mean of the recent steps, of which there must be one: the present speed, for people."""
+        return max(sum(self.recent_step_s) / len(self.recent_step_s), 1e-9)
+
+    @property
     def next_step_s(self) -> float | None:
         """What the coming step may well take: the slowest recent step but one, since a single pause says nothing.
 

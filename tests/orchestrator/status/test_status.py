@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from orchestrator.analysis.load_results import load_results
 from orchestrator.commands.app import app
 from orchestrator.output import console_for
-from orchestrator.status.progress import Overview
+from orchestrator.status.progress import Overview, describe
 from orchestrator.status.status import print_standing, standing, standing_lines, watch
 from orchestrator.sweep.live import SlotPicture, driven_s, read_live
 from orchestrator.sweep.notes import keep_plan, preflight_words, read_plan
@@ -23,6 +23,7 @@ from orchestrator.sweep.sweep import find_sweep
 from results.rows.layout import LIVE_FILE, PLAN_FILE, PREFLIGHT_FILE
 from tests.sweep_on_disk import finished_sweep
 from trainer.spec.errors import StoreError
+from trainer.spec.messages import Progress
 
 
 @pytest.fixture
@@ -110,6 +111,19 @@ def test_notes_are_replaced_whole_so_empty_ones_are_damage(sweep):
         (sweep.folder / name).write_text("")
         with pytest.raises(StoreError, match=f"{name}: .*; delete it"):
             read()
+
+
+def test_what_a_slot_computes_and_how_fast_is_shown_to_people_and_programs(sweep):
+    overview = Overview(sweep, queue_of(sweep))
+    report = Progress("small", "train", 0.5, "step 9", tokens_per_s=1_234_567.0, mfu=0.41, gpu_use=0.97)
+    picture = describe(0, report, overview, "alpha")
+    assert picture.doing.endswith("step 9  1,234,567 tokens/s  MFU 41%  GPUs 97%")
+    with sweep.lock():
+        overview._write(overview.picture((picture,)))
+        (slot,) = standing(sweep)["live"]["slots"]
+    assert (slot["stage"], slot["machine"], slot["tokens_per_s"]) == ("train", "alpha", 1_234_567.0)
+    assert (slot["mfu"], slot["gpu_use"]) == (0.41, 0.97)
+    assert describe(0, Progress("small", "export", 0.0), overview).doing.endswith("small")
 
 
 def test_watching_shows_what_slots_do_until_the_driver_ends(sweep):
