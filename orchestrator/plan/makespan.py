@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from orchestrator.search.next_run import LOOK_AHEAD, Stage, next_run
+from orchestrator.search.next_run import Stage, look_ahead, next_run
 
 START_S = 25.0
 """Ray and the first worker group, on a laptop."""
@@ -26,11 +26,11 @@ def makespan_s(chains: Sequence[Chain], seconds: Mapping[str, float], slots: int
     """
     ends_s: dict[Stage, float] = {}
     free_s = [0.0] * max(slots, 1)
-    waiting = list(chains)
+    waiting, ahead = list(chains), look_ahead(slots)
     while waiting:
         slot = free_s.index(min(free_s))
         now_s = free_s[slot]
-        position = next_run([_next_stage(chain, ends_s, now_s) for chain in waiting[:LOOK_AHEAD]], ends_s.__contains__)
+        position = next_run([_next_stage(chain, ends_s, now_s) for chain in waiting[:ahead]], ends_s.__contains__)
         if position is None:  # every run waits for a stage that another slot is computing
             free_s[slot] = min(end_s for end_s in ends_s.values() if end_s > now_s)
             continue

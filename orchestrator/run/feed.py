@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Event
 
-from orchestrator.search.next_run import LOOK_AHEAD, Stage, next_run
+from orchestrator.search.next_run import LOOK_AHEAD, Stage, look_ahead, next_run
 from orchestrator.search.run_queue import FINISHED, WAIT, Pause, Run, RunQueue
 from orchestrator.sweep.quarantine import Quarantine
 from orchestrator.sweep.sweep import Sweep
@@ -56,6 +56,7 @@ class Feed:
         self._on_change = on_change
         self._sweep, self._queue, self._store, self._num_ranks = sweep, queue, store, num_ranks
         self._place = ""
+        self._most_ahead = LOOK_AHEAD
         self._ahead: list[Waiting] = []
         self._out: dict[str, Waiting] = {}
         self._stored: set[Stage] = set()
@@ -85,6 +86,10 @@ class Feed:
         chosen.started_at = now()
         self._note_start(chosen)
         return chosen.request
+
+    def serve(self, slots: int) -> None:
+        """Says how many slots ask for runs: the more, the further the feed looks ahead for runs that need not wait."""
+        self._most_ahead = look_ahead(slots)
 
     def compute_on(self, num_ranks: int, place: str) -> None:
         """Says what the slots run on, where that is not this machine: a wall-clock budget's stages are named by it.
@@ -170,7 +175,7 @@ class Feed:
     def _look_ahead(self) -> Pause:
         """Fills the window; runs whose stages are all stored get their record. Returns why the queue pauses."""
         self._ahead = [run for run in self._ahead if not self._finished_by_reading(run)]
-        while len(self._ahead) < LOOK_AHEAD:
+        while len(self._ahead) < self._most_ahead:
             next_item = self._queue.next_run()
             if not isinstance(next_item, Run):
                 return next_item

@@ -6,9 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 LOOK_AHEAD = 32
-"""Runs among which the next one is chosen."""
+"""Runs among which the next one is chosen, on few slots."""
+LOOK_AHEAD_PER_SLOT = 2
+"""On many: where runs share a training, one slot trains and the others need runs that do not wait for it."""
 Stage = tuple[str, str]
 """A stage's name and its fingerprint."""
+
+
+def look_ahead(slots: int) -> int:
+    """Runs among which the next one is chosen on so many slots."""
+    return max(LOOK_AHEAD, LOOK_AHEAD_PER_SLOT * slots)
 
 
 def next_run(needed: Sequence[Stage | None], is_busy: Callable[[Stage], bool]) -> int | None:

@@ -38,7 +38,7 @@ class Runs:
     def next(self) -> RunRequest | Pause:
         return next(self._left, FINISHED)
 
-    def ended(self, run_id: str, lost: str = "") -> None:
+    def ended(self, run_id: str, lost: str = "", finished_on: str = "", stop: threading.Event | None = None) -> None:
         assert not lost
         self.ends_s.append(time.monotonic())
 

@@ -1,5 +1,6 @@
 """Which runs are handed out: the shared stage first, and nobody is sent to wait while other work is left."""
 
+import itertools
 import threading
 from unittest.mock import MagicMock
 
@@ -172,3 +173,15 @@ def test_under_a_wall_clock_the_stages_of_the_slots_machines_are_recognised_on_a
     again.compute_on(8, place)
     assert again.next().run_id != request.run_id
     assert on_head.sweep.record(request.run_id).num_ranks == 8
+
+
+def test_on_many_slots_runs_behind_those_that_share_a_training_are_found(tmp_path):
+    """With 32 runs to choose from, at most the trainings of these were under way, however many slots there were."""
+    rates = ", ".join(f"{rate / 1000:g}" for rate in range(1, 23))
+    bench = Bench(tmp_path, MIXED.replace("values: [0.01, 0.02]", f"values: [{rates}]"))
+    bench.compute(bench.feed.next(), "train_text", "val_text")
+    handed = [1]
+    for slots in (1, 20):
+        bench.feed.serve(slots)
+        handed.append(len(list(itertools.takewhile(lambda item: item is not WAIT, iter(bench.feed.next, None)))))
+    assert handed == [1, 15, 4]
