@@ -11,7 +11,6 @@ from rich.table import Table
 from orchestrator.commands.options import Address, Store, TextOrJson
 from orchestrator.output import console_for, print_rows
 from trainer.spec.exit_status import EXIT_FAILED
-from trainer.spec.units import human_bytes
 from trainer.store.mirror import USUAL_STORE
 
 cluster = typer.Typer(no_args_is_help=True, help="Check the nodes of a cluster; start and end one by Ray's launcher.")
@@ -35,7 +34,9 @@ def check(address: Address = None, store: Store = USUAL_STORE, format: TextOrJso
 
 def _print_nodes(rows: list[dict[str, Any]]) -> None:
     out = console_for()
-    table = Table("node", "gpus", "torch", "driver", "attention", "store", "clock", "free", "writes", box=None)
+    table = Table(
+        "node", "gpus", "torch", "driver", "attention", "store", "clock", "free", "writes", box=None, pad_edge=False
+    )
     for row in rows:
         gpus = f"{row['gpus']}" if row["torch_gpus"] is None else f"{row['torch_gpus']} of {row['gpus']}"
         table.add_row(
@@ -46,8 +47,8 @@ def _print_nodes(rows: list[dict[str, Any]]) -> None:
             row["attention"],
             "yes" if row["sees_store"] else "no",
             f"{row['clock_s']:+.1f} s",
-            human_bytes(row["free_bytes"]),
-            f"{human_bytes(row['write_bytes_per_s'])}/s",
+            f"{row['free_bytes'] / 1e9:,.0f} GB",
+            f"{row['write_bytes_per_s'] / 1e6:,.0f} MB/s",
         )
     out.print(table)
     for row in rows:

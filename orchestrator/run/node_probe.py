@@ -51,7 +51,7 @@ class NodeReport:
     driver: str = ""
     """Version of the GPU driver."""
     clock_s: float = 0.0
-    """Seconds that its clock is ahead of this one; the time of the answer counts as half of its way."""
+    """Seconds that its clock is ahead of this one; read when it answered, so less by the way of the answer."""
     free_bytes: int = 0
     """Free space where its store, or its mirror of a bucket, lies."""
     write_bytes_per_s: float = 0.0
@@ -110,7 +110,6 @@ def probe_nodes(
 
     bucket = bucket_of(store)
     task = ray.remote(max_calls=1, max_retries=0, num_cpus=0)(node_task())
-    asked_s = time.time()
     answers = {
         task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(
             str(store.absolute()), bucket.url if bucket else "", str(visible or ""), node.gpus > 0, measure
@@ -128,7 +127,7 @@ def probe_nodes(
             except ray.exceptions.RayError as fault:
                 found = {"missing": f"its Ray cannot start a worker ({str(fault).strip().splitlines()[-1]})"}
             if "clock_s" in found:
-                found["clock_s"] -= (asked_s + time.time()) / 2
+                found["clock_s"] -= time.time()  # read last of all there: the way of the answer takes milliseconds
             reports[node.id] = NodeReport(node.name, gpus=node.gpus, **found)
     for answer in waiting:
         ray.cancel(answer, force=True)
