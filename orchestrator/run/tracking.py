@@ -7,6 +7,7 @@ Trackers hold copies of the records. Ray's own callbacks do the writing (`tuner`
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -23,6 +24,9 @@ from trainer.store.shared import stage_store
 
 MOST_POINTS = 100
 """Points of a curve that are logged; trackers write each one by one."""
+
+CREDENTIALS = re.compile(r"(?<=:)//[^/@]*@")
+"""User and password in a URI, which are not printed."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Trackers:
     def where(self, sweep: Sweep) -> str:
         """Where a person finds what was logged."""
         if self.mlflow:
-            return f"MLflow at {self.mlflow_uri}"
+            return f"MLflow at {CREDENTIALS.sub('//', self.mlflow_uri)}"
         return (
             f"W&B project {self.wandb}"
             if self.wandb

@@ -214,9 +214,11 @@ def loggers_of(trackers: Trackers, sweep: Sweep) -> list[LoggerCallback]:
         try:
             logger.setup()
         except Exception as fault:
+            from orchestrator.run.tracking import CREDENTIALS  # late: as above
+
             name = type(logger).__name__.removesuffix("LoggerCallback")
             reason = (str(fault).splitlines() or [type(fault).__name__])[0]
-            raise UserError(f"{name} cannot be reached: {reason}") from fault
+            raise UserError(f"{name} cannot be reached: {CREDENTIALS.sub('//', reason)}") from fault
     return made
 
 

@@ -82,3 +82,8 @@ def test_what_is_recorded_is_exported_afterwards(sweep):
 def test_a_place_that_a_tracker_does_not_have_is_refused(sweep):
     with pytest.raises(UserError, match="TensorBoard reads"):
         Trackers.named("tensorboard", "elsewhere", sweep)
+
+
+def test_the_password_in_the_address_of_a_tracker_is_not_printed(sweep):
+    said = Trackers(mlflow="https://me:planted@tracking.example:5000/base").where(sweep)
+    assert said == "MLflow at https://tracking.example:5000/base"

@@ -6,7 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,27 @@ from tests.results.submission.nano_package import (
 from trainer.scoring.ledger_summary import digest_of, order_complaints
 from trainer.spec.errors import UserError
 
+SECRETS = {
+    "AWS_SECRET_ACCESS_KEY": "planted-aws",
+    "WANDB_API_KEY": "planted-wandb",
+    "RAY_AUTH_TOKEN": "planted-ray",
+    "HF_TOKEN": "planted-hf",
+    "MLFLOW_TRACKING_PASSWORD": "planted-mlflow",
+    "DATABASE_URL": "postgres://me:planted-database@host/db",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def secrets() -> Iterator[None]:
+    """Credentials in the environment of all that is done here."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SECRETS.items():
+            patch.setenv(name, value)
+        yield
+
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory) -> Path:
+def store(tmp_path_factory, secrets) -> Path:
     return finished_store(tmp_path_factory.mktemp("nano"))
 
 
@@ -48,6 +66,18 @@ def require_promised(command: str, rows: list[dict[str, Any]]) -> None:
     """The rows have the columns that `schema rows` promises."""
     promised = schema_of_rows()["commands"][command]["items"]
     assert [misfit for row in rows for misfit in misfits(row, promised)] == []
+
+
+def test_credentials_of_the_environment_are_in_no_row_log_report_or_package(store, package):
+    said = "".join(
+        orchestrator(*words, "--store", store).output
+        for words in (("table", "nano", "--per", "run", "--format", "json"), ("status", "nano", "--format", "json"),
+                      ("report", "nano"), ("show", ttt_configuration(store)))
+    )  # fmt: skip
+    assert (len(said) > 1000, "planted" in said) == (True, False)
+    files = [path for folder in (store, package) for path in folder.rglob("*") if path.is_file()]
+    assert any(path.name == "report.html" for path in files)
+    assert [path for path in files if b"planted" in path.read_bytes()] == []
 
 
 def test_the_script_trains_in_a_clean_process_to_the_bits_of_the_package(package, store, tmp_path):
