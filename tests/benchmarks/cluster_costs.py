@@ -92,7 +92,7 @@ def main() -> None:
             sending.start()
             while len(feed.ends_s) < 2:
                 time.sleep(0.2)
-            print(f"trial_bytes       {own_bytes(processes('RunTrial')) / MIB:.0f} MiB for each trial")
+            print(f"trial_bytes       {own_bytes(processes('ResourceTrainable')) / MIB:.0f} MiB for each trial")
             print(f"controller_bytes  {own_bytes(processes('TrainController')) / MIB:.0f} MiB for each slot")
             sending.join()
 

@@ -44,9 +44,9 @@ class Costs:
     """The driver: Tune handles one report of a trial, each HEARTBEAT_S."""
     call_s: float = 0.0006
     """The board: one call."""
-    trial_bytes: float = 0.12 * GIB
+    trial_bytes: float = 0.25 * GIB
     """Memory on the head of the process of one trial."""
-    controller_bytes: float = 0.25 * GIB
+    controller_bytes: float = 0.30 * GIB
     """Memory on the head of the process that watches one slot's worker group."""
 
     def driver_load(self, slots: int) -> float:
