@@ -59,7 +59,12 @@ INLINE_FAULTS = ("driver", "driver", "disk full", "disk full at a row", "entry t
 FULL_AT_BYTES = (1_000, 4_000, 100_000, 400_000)
 SURVIVED = ("worker", "board", "tune actor")
 FATAL = ("raylet", "driver")
-TITLES = {"worker": "RayTrainWorker", "board": "ray::Board", "tune actor": "ray::RunTrial", "raylet": "raylet/raylet"}
+TITLES = {
+    "worker": "RayTrainWorker",
+    "board": "ray::Board",
+    "tune actor": "ray::ResourceTrainable",
+    "raylet": "raylet/raylet",
+}
 HEAVY = (
     "orchestrator.cli",
     "orchestrator.run.driver",
