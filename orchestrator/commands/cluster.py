@@ -18,7 +18,7 @@ File = Annotated[Path, typer.Argument(help="A file of Ray's cluster launcher.", 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before machines are started or ended.")]
 
 
-@cluster.command(epilog="Example: orchestrator.cluster.node_check --address auto --store s3://my-bucket/runs")
+@cluster.command(epilog="Example: orchestrator cluster check --address auto --store s3://my-bucket/runs")
 def check(address: Address = None, store: Store = USUAL_STORE, format: TextOrJson = "text") -> None:
     """Look at every node: package, versions, GPUs, store, clock, disk. Exit status 1 if one cannot compute."""
     from orchestrator.cluster.node_check import check_cluster
