@@ -6,7 +6,7 @@ MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 TRAINER_NEEDS := pydantic pydantic_core annotated-types typing-inspection typing_extensions ruamel.yaml zstandard brotli \
     filelock typer annotated-doc rich safetensors
 
-.PHONY: demo test test-all faults corruptions fuzz mutations lint bench gpu wheels liveness docs tutorial site pictures clean
+.PHONY: demo test test-all faults cluster-faults corruptions fuzz mutations lint bench gpu wheels liveness docs tutorial site pictures clean
 
 demo: $(VENV)/.installed  ## install, then the main job: a TTT sweep on real text
 	$(BIN)/orchestrator plan search_spaces/ttt.yaml
@@ -26,6 +26,9 @@ lint: $(VENV)/.installed  ## style, types, and every link and anchor of the page
 
 faults: $(VENV)/.installed  ## a hundred kills at random moments; appends what it found to results/LOG.md
 	$(BIN)/python -m tests.faults.campaign --inline 70 --ray 30 --log results/LOG.md
+
+cluster-faults: $(VENV)/.installed  ## nodes killed, cut off and slow, the head killed, the store full, SIGTERM in each phase; needs root, about 40 minutes
+	$(BIN)/python -m tests.faults.cluster --log results/LOG.md
 
 corruptions: $(VENV)/.installed  ## files of a finished store corrupted in 400 ways: the same result, or a message that names the file; about 10 minutes
 	$(BIN)/python -m tests.faults.corruptions --cases 400
