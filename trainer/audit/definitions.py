@@ -118,7 +118,7 @@ class Definitions(Machine):
                 place = self.place
                 inner = Frame(file=file)
                 inner.module = inner
-                inner.names["__name__"] = constant(name)
+                inner.names |= {"__name__": constant(name), "__file__": Value(text=frozenset(["__file__"]))}
                 self._modules[name] = Namespace(inner)
                 self.run_body(tree.body, inner)
                 self.place = place

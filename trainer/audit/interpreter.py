@@ -54,7 +54,7 @@ class Interpreter(Assignments, Definitions, Contexts):
         """Walks a module; returns its names."""
         frame = Frame(file=file)
         frame.module = frame
-        frame.names["__name__"] = constant(name)
+        frame.names |= {"__name__": constant(name), "__file__": Value(text=frozenset(["__file__"]))}
         self._within_limits(lambda: self.run_body(tree.body, frame))
         return frame
 

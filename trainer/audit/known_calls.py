@@ -17,6 +17,7 @@ from trainer.audit.known_names import (
     COUNTS,
     DATASETS,
     DECODERS,
+    IN_MEMORY,
     LOSSES,
     MAKERS,
     NO_TOKENS,
@@ -104,6 +105,8 @@ def external_call(
         if not arguments and not keywords:
             return Value(refs=(External(f"{path}.cross_entropy"),))
         return machine.evaluated(combined(every), is_loss=True)
+    if name == "open" and _opens_to_write(every):
+        return changed(combined([first]), tokens=frozenset(), objects=frozenset())
     if name in READERS and not full(first).objects and (held := machine.stored(first.text)).objects:
         return machine.elsewhere(changed(held, at=first.at))
     if name in DECODERS or (name in READERS and not full(first).objects):
@@ -159,13 +162,16 @@ def reading(machine: Machine, path: str, values: list[Value]) -> Value | None:
     """The tokens of the files that are named; None if the names say nothing."""
     together = combined(values)
     source = source_of(together.text)
-    writes = any(isinstance(value.const, str) and value.const[:1] in "wax" for value in values[1:])
-    if source is None or values[0].tokens or (path == "open" and writes):
+    if source is None or values[0].tokens or (path == "open" and _opens_to_write(values)):
         return None
     line = machine.place.line
     sources: tuple[Source, ...] = ("val", "train") if source == "both" else (source,)
     machine.trace.sources.update(sources)
     return Value(tokens=frozenset(Tokens(one, together.at, line=line) for one in sources), at=together.at)
+
+
+def _opens_to_write(values: list[Value]) -> bool:
+    return any(isinstance(value.const, str) and value.const[:1] in ("w", "a", "x") for value in values[1:])
 
 
 def _written(machine: Machine, arguments: Sequence[Value], value: Value, path: str) -> Value:
@@ -174,7 +180,7 @@ def _written(machine: Machine, arguments: Sequence[Value], value: Value, path: s
     buffers = [ref for target in arguments[1:2] for ref in target.refs if isinstance(ref, Cell)]
     for buffer in buffers:
         buffer.content = changed(saved, refs=(), snapshot=machine.tick())
-    if len(arguments) > 1 and not buffers:
+    if len(arguments) > 1 and not buffers and path.rpartition(".")[2] not in IN_MEMORY:
         machine.written(saved, arguments[1].text)
     held = full(value)
     _note_validation(machine, held, path)

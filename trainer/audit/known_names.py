@@ -143,6 +143,8 @@ SCHEDULES = re.compile(r"lr_scheduler|LRScheduler|Scheduler$|LR$")
 WRITERS = frozenset(
     ["save", "dumps", "dump", "compress", "savez", "savez_compressed", "b85encode", "b64encode", "save_file"]
 )
+IN_MEMORY = frozenset(["dumps", "compress", "b85encode", "b64encode"])
+"""Of these, what writes no file."""
 
 
 SETTING = re.compile(r"environ\.get$|(^|\.)get(?:env)$")

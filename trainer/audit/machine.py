@@ -326,8 +326,11 @@ class Machine:
             self.files.append((names, kept))
 
     def stored(self, names: frozenset[str]) -> Value:
-        """What a file of this name holds, as far as the names tell files apart."""
-        fitting = [kept for known, kept in self.files if not names or not known or names & known]
+        """What a file of this name holds, as far as the names tell files apart; each file, if no name fits."""
+        shared = [(len(names & known), names == known) for known, _ in self.files]
+        most = max(shared, default=(0, False))
+        alike = [kept for (_, kept), fit in zip(self.files, shared, strict=True) if most[0] and fit == most]
+        fitting = alike or [kept for known, kept in self.files if not names or not known]
         latest = max((kept.snapshot for kept in fitting if kept.snapshot is not None), default=None)
         return changed(joined(fitting), snapshot=latest).with_marks("stored")
 
