@@ -99,8 +99,16 @@ def _of_range(steps: Steps, loop: int) -> Iterated:
         number = None
         if steps.start.number is not None and steps.step.number is not None:
             number = steps.start.number.plus(steps.step.number, k)
+        if k and number is not None and _is_over(steps, number):
+            break
         found.append(Value(at=later(at, frozenset([(loop, k)])), number=number))
     return Iterated(tuple(found))
+
+
+def _is_over(steps: Steps, number: Polynomial) -> bool:
+    """Whether a range that counts upwards ends before this number."""
+    upwards = steps.step.number is not None and steps.step.number.is_at_least(Polynomial.constant(1))
+    return upwards and steps.stop.number is not None and number.is_at_least(steps.stop.number)
 
 
 def _exact(elements: list[Value], loop: int) -> list[Value]:
