@@ -17,6 +17,7 @@ OWN = ("tokens", "activation")
 ONCE = ("calibration", "val-in-artifact")
 """Of these the first line is reported: what is packed, written and loaded afterwards is the same."""
 ORDER = ("rescored-after-training", "last-epoch-score", "chunk-trained-before-score", "trained-before-scoring")
+LEARNING = (*ORDER, "table-of-unscored-tokens", "val-in-training")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,13 @@ def findings(trace: Trace) -> list[Finding]:
             kept[key] = finding
     rank = {"high": 0, "medium": 1, "low": 2}
     return sorted(kept.values(), key=lambda one: (bool(one.only_when), rank[one.confidence], one.place.line))
+
+
+def doubts(found: list[Finding]) -> Iterator[str]:
+    """Why it cannot be told: learning that may have come before a score, as far as it was followed."""
+    for one in found:
+        if one.confidence == "low" and one.rule.name in LEARNING and not one.only_when:
+            yield f"line {one.place.line}: which part of the text this learns from is not known; {one.detail}"
 
 
 def scores_of(trace: Trace) -> list[Evaluation]:
@@ -112,17 +120,25 @@ def _updates(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
                 continue
             name = _kind(trace, update, score, scored, first_training)
             finding = _finding(name, update, f"the score of line {score.place.line} comes after", (score,))
+            if not _overlap(update, score, surely=True):
+                finding = replace(finding, confidence="low")
             rank = ORDER.index(name) if name in ORDER else 0
             known = best.get(update.place)
-            if known is None or (bool(finding.only_when), rank) < (bool(known[1].only_when), known[0]):
+            if known is None or _order(rank, finding) < _order(*known):
                 best[update.place] = (rank, finding)
     for _, finding in best.values():
         yield finding
 
 
-def _overlap(update: Update, score: Evaluation) -> bool:
-    own = [part for part in score.tokens if part.via in OWN]
-    return any(part.overlaps(other) for part in update.tokens if part.source == "val" for other in own)
+def _order(rank: int, finding: Finding) -> tuple[bool, bool, int]:
+    return finding.confidence == "low", bool(finding.only_when), rank
+
+
+def _overlap(update: Update, score: Evaluation, *, surely: bool = False) -> bool:
+    """Whether an update saw tokens that are scored; surely: as told by parts that are followed exactly."""
+    learned = [part for part in update.tokens if part.source == "val" and not (surely and part.is_rough)]
+    own = [part for part in score.tokens if part.via in OWN and not (surely and part.is_rough)]
+    return any(part.overlaps(other) for part in learned for other in own)
 
 
 def _kind(trace: Trace, update: Update, score: Evaluation, scored: list[Evaluation], first_training: int | None) -> str:
@@ -232,7 +248,8 @@ def _confidence(trace: Trace, name: str, report: Reported) -> Confidence:
 def _statistics(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
     for score in scored:
         narrow = [part for part in score.tokens if part.at and part.via in OWN]
-        wide = [part for part in score.tokens if part.via == "statistic" and not part.at and part.low is None]
+        statistics = [part for part in score.tokens if part.via == "statistic" and not part.is_rough]
+        wide = [part for part in statistics if not part.at and part.low is None]
         steps = [part for part in score.tokens if part.via == "gradient"]
         moved = [step for step in steps if any(step.overlaps(part) for part in score.tokens if part.via in OWN)]
         for step in moved[:1]:

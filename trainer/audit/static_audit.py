@@ -14,7 +14,7 @@ from typing import Any
 from trainer.audit.audit_rules import RULES
 from trainer.audit.byte_rules import miscounts
 from trainer.audit.interpreter import Interpreter
-from trainer.audit.judgement import Finding, findings, remarks, scores_of
+from trainer.audit.judgement import Finding, doubts, findings, remarks, scores_of
 from trainer.audit.static_report import StaticReport, Verdict
 from trainer.audit.trace import Place
 from trainer.audit.unwrap import parsed, read_source, unwrap
@@ -48,7 +48,7 @@ def audit_text(text: str, name: str, helpers: Any = lambda name: None) -> Static
     trace = walk.trace
     found = [*findings(trace), *_miscounted(tree, name)]
     scored = scores_of(trace)
-    reasons = list(trace.gaps)
+    reasons = [*trace.gaps, *doubts(found)]
     if "val" not in trace.sources:
         reasons.append("nothing in it reads validation tokens in a way that could be followed")
     elif not scored:

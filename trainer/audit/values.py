@@ -6,6 +6,7 @@ expression uses several.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -48,6 +49,8 @@ class Tokens:
     """Where the text is read; where an activation was computed; where weights were moved by a gradient."""
     is_whole: bool = True
     """Whether no index was applied yet: the bounds of the first slice are positions in the text."""
+    is_rough: bool = False
+    """Whether it stands for so many parts that what told them apart is lost."""
 
     def overlaps(self, other: Tokens) -> bool:
         """Whether both may hold one token: not if loop variables or positions tell them apart."""
@@ -216,17 +219,30 @@ def joined(values: Iterable[Value]) -> Value:
 
 
 def fewer(tokens: frozenset[Tokens]) -> frozenset[Tokens]:
-    """The same tokens in at most so many parts: beyond that, what their loop iterations have in common."""
+    """The same tokens in at most so many parts: beyond that, told apart by the loops that most depend on."""
     if len(tokens) <= MOST_TOKENS:
         return tokens
     groups: dict[tuple[Source, Via], list[Tokens]] = {}
     for part in tokens:
         groups.setdefault((part.source, part.via), []).append(part)
-    merged = []
-    for (source, via), parts in groups.items():
-        at = frozenset.intersection(*(part.at for part in parts))
-        merged.append(Tokens(source, at, via=via, line=min(part.line for part in parts)))
-    return frozenset(merged)
+    most = MOST_TOKENS // len(groups)
+    return frozenset(part for parts in groups.values() for part in _merged(parts, most))
+
+
+def _merged(parts: list[Tokens], most: int) -> list[Tokens]:
+    """Parts of one text as at most so many, which hold more than they did."""
+    if len(parts) <= most:
+        return parts
+    depending = Counter(loop for part in parts for loop, _ in part.at)
+    loops = sorted(depending, key=lambda loop: (-depending[loop], loop))
+    line = min(part.line for part in parts)
+    while len(loops) > 1:
+        loops = loops[: len(loops) // 2]
+        kept = {frozenset(pair for pair in part.at if pair[0] in loops) for part in parts}
+        if len(kept) <= most:
+            return [Tokens(parts[0].source, at, via=parts[0].via, line=line, is_rough=True) for at in kept]
+    at = frozenset.intersection(*(part.at for part in parts))
+    return [Tokens(parts[0].source, at, via=parts[0].via, line=line, is_rough=True)]
 
 
 def latest(scores: frozenset[int]) -> frozenset[int]:

@@ -163,6 +163,14 @@ def test_quotes_within_quotes_of_newer_pythons_are_read():
     assert names(report, planted_in(FOLDER / "illegal" / "adapted_before_scoring.py")[0])
 
 
+def test_what_is_not_told_apart_is_a_doubt_and_no_accusation(monkeypatch):
+    monkeypatch.setattr("trainer.audit.values.MOST_TOKENS", 2)
+    report = audit_file(FOLDER / "legal" / "drawn_from_pieces_kept.py")
+    assert report.verdict == "cannot tell"
+    assert {found.confidence for found in report.findings} == {"low"}
+    assert any("which part of the text" in reason for reason in report.reasons)
+
+
 def test_names_decide_nothing():
     """The breach stays when every telling name is exchanged, and the honest script stays honest."""
     swap = {"tokens": "train_tokens", "adapt": "evaluate_only", "eval_sliding": "pretrain", "span": "train_batch"}
