@@ -188,6 +188,8 @@ def selected(value: Value, low: Value | None, high: Value | None, *, is_slice: b
         if part.is_whole and bounds[1] is not None and bounds[0] is not None:
             positive = not isinstance(bounds[1].value, int) or bounds[1].value > 0
             inside = not isinstance(bounds[0].value, int) or bounds[0].value >= 0
-            part = replace(part, low=bounds[0], high=bounds[1]) if positive and inside else part
+            bounded = any("bounded" in end.marks for end in (low, high) if end is not None)
+            if positive and inside:
+                part = replace(part, low=bounds[0], high=bounds[1], is_bounded=bounded)
         found.add(replace(part, at=later(part.at, at), is_whole=False))
     return frozenset(found)

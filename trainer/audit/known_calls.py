@@ -357,7 +357,8 @@ def _least(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> 
         return result.with_marks(f"chosen:{machine.place.line}") if scored else changed(result, refs=())
     result = smaller(machine, list(arguments), combined(arguments))
     decided = [value for value in arguments if value.at] or [value for value in arguments if value.number is not None]
-    return changed(result, number=decided[0].number if decided else None)
+    bounded = changed(result, number=decided[0].number if decided else None)
+    return bounded.with_marks("bounded") if bounded.number is not None else bounded
 
 
 def _add_at(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:

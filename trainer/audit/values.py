@@ -30,7 +30,7 @@ NOTHING = _Nothing()
 """The constant of a value that is not known."""
 STICKY = (
     "ln2", "bytes", "lookup", "unnormalised", "keyed", "clamped", "cut", "chosen", "filtered", "fixed",
-    "stored", "equal", "paid", "total", "row",
+    "stored", "bounded", "equal", "paid", "total", "row",
 )  # fmt: skip
 """Marks that whatever is computed from a marked value bears too; most say the line they come from, as `cut:12`."""
 
@@ -49,6 +49,8 @@ class Tokens:
     """Where the text is read; where an activation was computed; where weights were moved by a gradient."""
     is_whole: bool = True
     """Whether no index was applied yet: the bounds of the first slice are positions in the text."""
+    is_bounded: bool = False
+    """Whether it may end earlier than `high` or begin later than `low`: they come from `min` and `max`."""
     is_rough: bool = False
     """Whether it stands for so many parts that what told them apart is lost."""
 
@@ -64,7 +66,7 @@ class Tokens:
 
     def contains(self, other: Tokens) -> bool:
         """Whether every position of the other is certainly one of this."""
-        if self.low is None or self.high is None or other.low is None or other.high is None:
+        if self.low is None or self.high is None or other.low is None or other.high is None or self.is_bounded:
             return False
         return other.low.is_at_least(self.low) and self.high.is_at_least(other.high)
 
