@@ -65,7 +65,7 @@ def source_of(texts: frozenset[str]) -> Source | Literal["both"] | None:
         return "val"
     if any(re.search(r"(?<![a-z])train(ing)?(?![a-z])", name) for name in names):
         return "train"
-    return "both" if any(re.search(r"\*\S*\.(bin|npy|pt|parquet)$", name) for name in names) else None
+    return "both" if any(re.search(r"\*\S*\.(bin|npy|parquet)$", name) for name in names) else None
 
 
 def external_call(
