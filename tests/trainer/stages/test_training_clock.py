@@ -31,7 +31,7 @@ def trained(text_store, tmp_path, durations_s: Iterator[float], **changes):
     """Trains with a clock that stands still but for each step's forward, which takes the next of some durations."""
     recipe, clock = small(**WALL_CLOCK, **TINIEST, **changes), HandClock()
     model = initial_model(recipe, torch.device("cpu"))
-    model.register_forward_pre_hook(lambda *_: clock.advance(next(durations_s)))
+    model.tok_emb.register_forward_pre_hook(lambda *_: clock.advance(next(durations_s)))
     stages = fingerprints_of(recipe, 1)
     context = StageContext(recipe, "run", StageStore(text_store), stages, clock=clock, snapshot_every_s=math.inf)
     metrics = train_model(context, tmp_path, model)

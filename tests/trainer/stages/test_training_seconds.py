@@ -43,7 +43,7 @@ def trained(text_store, tmp_path, here, num_ranks, **changes):
         here.device = ranks.worker
         model = initial_model(recipe, torch.device("cpu"))
         share_s = FORWARD_S * (1.2 if ranks.rank == 1 else 1.0) * ranks.size / recipe.data.micro_batches  # one lags
-        model.register_forward_pre_hook(lambda *_: ranks.worker.launch(share_s))
+        model.tok_emb.register_forward_pre_hook(lambda *_: ranks.worker.launch(share_s))
         ranks.worker.advance(100.0)  # before the first step: nothing to do with training
         store, stages = StageStore(text_store), fingerprints_of(recipe, 1)
         context = StageContext(recipe, "run", store, stages, ranks, clock=ranks.worker, snapshot_every_s=math.inf)
