@@ -17,7 +17,7 @@ Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Cha
 Seeds = Annotated[str | None, typer.Option(help="Seeds, e.g. 1,2,3.")]
 Trials = Annotated[int | None, typer.Option(help="Configurations beside the baseline.")]
 WarmStart = Annotated[list[str], typer.Option("--warm-start", metavar="NAME", help="Learn from this sweep.")]
-Slots = Annotated[int | None, typer.Option(min=1, metavar="N", help="Worker groups; default: as many as fit.")]
+Slots = Annotated[int | None, typer.Option(min=1, metavar="N", help="Worker groups; default: what fits.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Workers of a slot; default: 1 on CPU, a node's GPUs.")
 ]
@@ -37,9 +37,7 @@ SnapshotEvery = Annotated[float, typer.Option(help="Seconds of training that a k
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Leave each run's curve and row for TensorBoard.")]
 MLflow = Annotated[str | None, typer.Option("--mlflow", metavar="URI", help="Tell MLflow at this URI or folder.")]
 WandB = Annotated[str | None, typer.Option("--wandb", metavar="PROJECT", help="Tell W&B; offline without a key.")]
-OnEnd = Annotated[
-    str | None, typer.Option("--on-end", metavar="CMD", help="Run this at the end, with the outcome as FAIRWAY_... .")
-]
+OnEnd = Annotated[str | None, typer.Option("--on-end", metavar="CMD", help="Command to run when the sweep ends.")]
 NoCheck = Annotated[bool, typer.Option("--no-check", help="Do not check liveness first; data are always checked.")]
 Store = Annotated[
     Path,
