@@ -17,7 +17,6 @@ from torch.profiler import ProfilerActivity, profile
 from tests.benchmarks.plain import PlainTraining, score_windows
 from tests.fakes import OneByteEach
 from trainer.data.loader import Loader, make_loader
-from trainer.nn.depth import layer_order
 from trainer.nn.gpt import GPT
 from trainer.optim.averaging import EMA, SWA
 from trainer.optim.optimizers import make_optimizers
@@ -27,8 +26,9 @@ from trainer.scoring.forward import Forward
 from trainer.scoring.legality import Ledger
 from trainer.scoring.sliding import score
 from trainer.scoring.ttt import score_first
+from trainer.spec.flops import flops_per_token
 from trainer.spec.load import load_preset, with_values
-from trainer.spec.recipe import TTT, Evaluation, Recipe
+from trainer.spec.recipe import TTT, Evaluation
 from trainer.stages.adapt import make_sgd
 from trainer.stages.calibrate import layer_hessians
 from trainer.stages.compiling import Graphs, LossOf, compiler_for, mean_nats, scoring_forward
@@ -55,22 +55,6 @@ class Figure:
     what: str
     value: float
     unit: str
-
-
-def flops_per_token(recipe: Recipe, looped: bool = True) -> float:
-    """Floating-point operations of a forward pass per token, a multiply-add counted as two; backward takes twice that.
-
-    2 per weight of every matrix product, each time its layer runs, the head included; attention 2 T D per layer, since
-    a causal position sees T / 2 others on average, in two products of 2 D each.
-    """
-    model = recipe.model
-    order = layer_order(model, looped)
-    kv_dim = model.num_kv_heads * model.model_dim // model.num_heads
-    layer = model.model_dim * (2 * model.model_dim + 2 * kv_dim + 2 * model.mlp_hidden)
-    visits = len(order.encoder) + len(order.decoder)
-    head = model.model_dim * recipe.data.vocab_size
-    attention = 2 * recipe.data.train_seq_len * model.model_dim
-    return 2 * (visits * layer + head) + visits * attention
 
 
 class Bench:

@@ -16,11 +16,12 @@ import pytest
 import torch
 
 from tests.benchmarks.device import CPU_PRESETS
-from tests.benchmarks.device_sections import Bench, flops_per_token
+from tests.benchmarks.device_sections import Bench
 from tests.benchmarks.plain import PlainTraining, plain_forms, score_windows
 from trainer.scoring.forward import Forward
 from trainer.scoring.sliding import score
 from trainer.scoring.ttt import score_first
+from trainer.spec.flops import flops_per_token
 from trainer.spec.load import with_values
 from trainer.stages.adapt import make_sgd
 from trainer.stages.cpu import prepare_cpu

@@ -32,7 +32,7 @@ def on_gpus(tmp_path, monkeypatch) -> SlotMetrics:
 
 
 def test_reports_of_a_training_get_mfu_and_use_of_all_gpus_of_the_slot(on_gpus):
-    speed = 2 * 989e12 / flops_per_token(RECIPE) / 4
+    speed = 2 * 989e12 / (3 * flops_per_token(RECIPE)) / 4
     while (report := on_gpus.completed(Progress("a-s1", "train", 0.5, "", speed))).gpu_use is None:
         time.sleep(0.01)
     assert (report.mfu, report.gpu_use) == (pytest.approx(0.25), pytest.approx(0.8))

@@ -15,18 +15,19 @@ PEAK_FLOPS = {
 """Dense bfloat16 operations per second of one GPU as NVIDIA states them, by a part of its name; the first that fits."""
 
 
-def flops_per_token(recipe: Recipe) -> float:
-    """Operations of one training token, forward and backward. Layers that are run again count each time.
+def flops_per_token(recipe: Recipe, looped: bool = True) -> float:
+    """Operations of a forward pass per token, a multiply-add counted as two; backward takes twice that.
 
-    By the usual count: 6 for each weight of a matrix, and 12 times width x sequence length for the attention of a layer
-    (PaLM, appendix B).
+    2 per weight of every matrix product, each time its layer runs, the head included; attention 2 T D per layer, since
+    a causal position sees T / 2 others on average, in two products of 2 D each.
+    looped:  whether recurrent layers run again; in training they do so from a certain step on
     """
     model = recipe.model
-    layers = model.num_layers + _repeated_layers(model)
-    dim, kv_dim = model.model_dim, model.num_kv_heads * (model.model_dim // model.num_heads)
-    matrices = 2 * dim * dim + 2 * dim * kv_dim + 2 * dim * model.mlp_hidden
-    head = recipe.data.vocab_size * dim
-    return 6.0 * (head + layers * matrices) + 12.0 * layers * dim * recipe.data.train_seq_len
+    visits = model.num_layers + (_repeated_layers(model) if looped else 0)
+    dim, kv_dim = model.model_dim, model.num_kv_heads * model.model_dim // model.num_heads
+    layer = dim * (2 * dim + 2 * kv_dim + 2 * model.mlp_hidden)
+    attention = 2 * recipe.data.train_seq_len * dim
+    return 2.0 * (visits * layer + dim * recipe.data.vocab_size) + visits * attention
 
 
 def _repeated_layers(model: Model) -> int:
@@ -36,7 +37,8 @@ def _repeated_layers(model: Model) -> int:
 def mfu(recipe: Recipe, gpu: str, num_gpus: int, tokens_per_s: float) -> float | None:
     """Part of the GPUs' peak that a training of this speed uses; None for a device whose peak is not in the table.
 
+    Recurrent layers count as often as they run once recurrence has begun, so before that it is too high.
     gpu:  name of one GPU, as nvidia-smi prints it
     """
     peak = next((peak for name, peak in PEAK_FLOPS.items() if name in gpu), None)
-    return None if peak is None else flops_per_token(recipe) * tokens_per_s / (peak * num_gpus)
+    return None if peak is None else 3 * flops_per_token(recipe) * tokens_per_s / (peak * num_gpus)
