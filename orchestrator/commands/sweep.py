@@ -39,6 +39,8 @@ from trainer.spec.exit_status import EXIT_FAILED, EXIT_INTERRUPTED
 from trainer.store.mirror import USUAL_STORE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
 
     from orchestrator.run.drive_options import DriveOptions
@@ -309,22 +311,32 @@ def _driven(sweep: Sweep, options: DriveOptions, console: Console, format: str, 
 
 
 def _standing_facts(sweep: Sweep, outcome: str) -> dict[str, object]:
-    """Counts of runs, and of a sweep that ended the best configuration and what its verdict says."""
+    """Counts of runs, and of a sweep that ended the best configuration and what its verdict says.
+
+    Without those that damaged or unreadable files keep from being known: the command ends as it would without them.
+    """
+    facts: dict[str, object] = {}
+    with contextlib.suppress(UserError, OSError):
+        for part in _facts_of(sweep, outcome):
+            facts |= part
+    return facts
+
+
+def _facts_of(sweep: Sweep, outcome: str) -> Iterator[dict[str, object]]:
     from orchestrator.analysis.answer import answer_of
     from orchestrator.analysis.sweep_table import rows_of, table_of
     from orchestrator.space.configuration import total_runs
 
     if not sweep.folder.exists():  # nothing was begun
-        return {}
+        return
     records = sweep.records().values()
     failed = sum(record.status == "failed" for record in records)
-    facts: dict[str, object] = {"runs": total_runs(sweep.space), "runs_recorded": len(records), "runs_failed": failed}
+    yield {"runs": total_runs(sweep.space), "runs_recorded": len(records), "runs_failed": failed}
     if outcome in ("complete", "failed"):
         frame = rows_of(sweep)
         answer = answer_of(sweep, frame, table_of(sweep, frame))
         if answer.best is not None:
-            facts |= {"best": answer.name(answer.best.config), "verdict": answer.named(answer.best.sentence)}
-    return facts
+            yield {"best": answer.name(answer.best.config), "verdict": answer.named(answer.best.sentence)}
 
 
 def run_sweep(

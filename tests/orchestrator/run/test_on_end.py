@@ -1,12 +1,15 @@
 """A command at the end of a sweep: refused before anything runs, told the outcome, and unable to change it."""
 
 import sys
+from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
 
+from orchestrator.commands import sweep as commands
 from orchestrator.run import on_end
 from orchestrator.run.on_end import EndCommand
+from tests.sweep_on_disk import finished_sweep
 from trainer.spec.errors import UserError
 
 WRITE = "import os; open(os.environ['FAIRWAY_FOLDER'] + '/said', 'w').write(os.environ['FAIRWAY_ERROR'])"
@@ -29,12 +32,26 @@ def test_it_gets_the_outcome_as_it_is_and_no_shell_reads_anything(tmp_path):
     assert (tmp_path / "said").read_text() == "a\nb; `rm` $(x)"
 
 
-def test_its_fault_is_said_and_no_more(monkeypatch, capsys):
-    monkeypatch.setattr(on_end, "WITHIN_S", 0.2)
-    for code in ("raise SystemExit(7)", "import time; time.sleep(60)"):
-        command = EndCommand.of(f'{sys.executable} -c "{code}"')
-        assert command is not None
-        command.run({}, Console(width=200))
-    said = capsys.readouterr().out
-    assert "ended with exit status 7" in said or "did not end within" in said.splitlines()[0]
-    assert "did not end within 0.2 s and was ended" in said
+@pytest.mark.parametrize(
+    ("code", "within_s", "expected"),
+    [
+        ("raise SystemExit(7)", on_end.WITHIN_S, "ended with exit status 7"),
+        ("import time; time.sleep(60)", 0.2, "did not end within 0.2 s and was ended"),
+    ],
+)
+def test_its_fault_is_said_and_no_more(monkeypatch, capsys, code, within_s, expected):
+    monkeypatch.setattr(on_end, "WITHIN_S", within_s)
+    command = EndCommand.of(f'{sys.executable} -c "{code}"')
+    assert command is not None
+    command.run({}, Console(width=200))
+    assert expected in capsys.readouterr().out
+
+
+def test_a_damaged_record_costs_it_the_counts_and_not_the_commands_own_error(tmp_path, monkeypatch):
+    finished = finished_sweep(tmp_path)
+    next(finished.folder.glob("runs/*.json")).write_text("{}")
+    monkeypatch.setattr(commands, "run_sweep", Mock(side_effect=UserError("the first error")))
+    command = EndCommand.of(f'{sys.executable} -c "{WRITE}"')
+    with pytest.raises(UserError, match="the first error"):
+        commands._drive(finished, Mock(), "text", command)
+    assert (finished.folder / "said").read_text() == "the first error"
