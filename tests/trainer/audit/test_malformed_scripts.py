@@ -22,17 +22,18 @@ TRAP = "open({!r}, 'w').write('run')\n"
 LIMITS = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 
 
-def report_or_error(text: str) -> None:
-    """The audit of `text` ends in a report or in an error for people."""
+def fault_of(text: str) -> str:
+    """What is wrong with how the audit of a text ends; empty for a report or an error for people, in time."""
     started = time.process_time()
     try:
         report = audit_text(text, "train_gpt.py")
     except Unreadable as error:
-        assert str(error).startswith("train_gpt.py")  # noqa: PT017
+        fault = "" if str(error).startswith("train_gpt.py") else f"names no file: {error}"
     else:
-        assert report.verdict
-        assert not [reason for reason in report.reasons if "a gap of the audit" in reason], report.reasons
-    assert time.process_time() - started < SECONDS
+        gaps = [reason for reason in report.reasons if "a gap of the audit" in reason]
+        fault = "; ".join(gaps) if report.verdict else "no verdict"
+    used_s = time.process_time() - started
+    return fault or ("" if used_s < SECONDS else f"took {used_s:.1f} s")
 
 
 def damaged(random_: random.Random) -> str:
@@ -68,26 +69,26 @@ def wrapped(source: str, random_: random.Random) -> str:
 @LIMITS
 @given(st.integers())
 def test_damaged_scripts_end_in_a_report_or_a_clear_error(seed):
-    report_or_error(damaged(random.Random(seed)))
+    assert fault_of(damaged(random.Random(seed))) == ""
 
 
 @LIMITS
 @given(st.integers())
 def test_damaged_wrappers_end_in_a_report_or_a_clear_error(seed):
-    report_or_error(wrapped(SOURCES[seed % 5], random.Random(seed)))
+    assert fault_of(wrapped(SOURCES[seed % 5], random.Random(seed))) == ""
 
 
 @LIMITS
 @given(st.text() | st.binary().map(lambda data: data.decode("latin-1")))
 def test_any_text_ends_in_a_report_or_a_clear_error(text):
-    report_or_error(text)
+    assert fault_of(text) == ""
 
 
 @pytest.mark.slow
 def test_ten_thousand_malformed_scripts_and_wrappers():
     for seed in range(10_000):
         random_ = random.Random(seed)
-        report_or_error(damaged(random_) if seed % 2 else wrapped(damaged(random_), random_))
+        assert fault_of(damaged(random_) if seed % 2 else wrapped(damaged(random_), random_)) == ""
 
 
 @pytest.mark.parametrize("wrapper", ["{}", "exec({!r})", "import zlib\nexec(zlib.decompress({}).decode())"])
