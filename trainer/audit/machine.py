@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import itertools
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -137,7 +138,7 @@ class Gradient:
     scores: frozenset[int]
 
 
-class Machine:
+class Machine(ABC):
     """What all parts of the walk share; the walk itself is `interpreter.Interpreter`."""
 
     def __init__(self) -> None:
@@ -174,35 +175,35 @@ class Machine:
 
     # The walk, by `interpreter.Interpreter`.
 
+    @abstractmethod
     def evaluate(self, node: ast.expr | None, frame: Frame) -> Value:
         """The value of an expression."""
-        raise NotImplementedError
 
+    @abstractmethod
     def call(
         self, called: Value, arguments: Sequence[Value], keywords: dict[str, Value], node: ast.Call | None = None
     ) -> Value:
         """The value of a call."""
-        raise NotImplementedError
 
+    @abstractmethod
     def assign(self, target: ast.expr, value: Value, frame: Frame) -> None:
         """Gives a name, attribute or element another value."""
-        raise NotImplementedError
 
+    @abstractmethod
     def import_module(self, name: str, frame: Frame) -> Namespace | None:
         """The helper module of this name beside the file, walked; None if there is none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def may_enter(self, node: ast.AST) -> bool:
         """Whether a call of this function is followed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def enter(self, function: Function, arguments: Sequence[Value], keywords: dict[str, Value]) -> Value:
         """What a function returns for these arguments."""
-        raise NotImplementedError
 
+    @abstractmethod
     def run_body(self, body: Sequence[ast.stmt], frame: Frame) -> str | None:
         """Walks statements; how they certainly end: 'return', 'break', 'continue', or None."""
-        raise NotImplementedError
 
     # Numbers and limits.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from trainer.store.local import StageStore
 SNAPSHOT_EVERY_S = 60.0
 
 
-class RunContext:
+class RunContext(ABC):
     """What the stages of one run need, wherever they find and leave files. Every rank has one; the first one writes."""
 
     recipe: Recipe
@@ -33,17 +34,17 @@ class RunContext:
     compiler: str
     """Torch's name of the back end for compiled training."""
 
+    @abstractmethod
     def folder(self, stage: str) -> Path:
         """Folder of a finished stage of this run."""
-        raise NotImplementedError
 
+    @abstractmethod
     def text_folder(self, stage: str) -> Path:
         """Folder with the shards of `train_text` or `val_text`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def metrics(self, stage: str) -> Mapping[str, Metric]:
         """Numbers of an earlier stage of this run; empty where it has not run."""
-        raise NotImplementedError
 
     @property
     def tokenizer(self) -> Path:
