@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -103,7 +104,7 @@ def own_folder(parent: Path) -> Iterator[Path]:
         if _is_left_over(left):
             shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=OWN_FOLDER, dir=parent))
-    (folder / DRIVER_PID).write_text(f"{os.getpid()}\n")
+    (folder / DRIVER_PID).write_text(f"{os.getpid()} {socket.gethostname()}\n")
     try:
         yield folder / "r"
     finally:
@@ -116,10 +117,11 @@ def own_folder(parent: Path) -> Iterator[Path]:
 
 
 def _is_left_over(folder: Path) -> bool:
-    """Whether it is the folder of a driver of this user that is gone."""
+    """Whether it is the folder of a driver of this user, on this host, that is gone: containers may share a folder."""
     try:
-        if folder.stat().st_uid == os.getuid():
-            os.kill(int((folder / DRIVER_PID).read_text()), 0)
+        pid, host = (folder / DRIVER_PID).read_text().split()
+        if folder.stat().st_uid == os.getuid() and host == socket.gethostname():
+            os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
     except (OSError, ValueError):

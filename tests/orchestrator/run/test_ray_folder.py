@@ -1,6 +1,7 @@
 """A Ray that cannot start is a message about Ray's folder; and a sweep that never started leaves nothing behind."""
 
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -37,14 +38,19 @@ def test_a_folder_of_somebody_else_is_refused_by_its_name_and_variable(tmp_path,
 def test_each_session_has_a_folder_closed_to_others_that_ends_with_it_and_removes_what_a_killed_one_left(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    for name, pid in (("fw-killed", gone.pid), ("fw-running", os.getpid())):
+    here = socket.gethostname()
+    for name, pid, host in (
+        ("fw-killed", gone.pid, here),
+        ("fw-running", os.getpid(), here),
+        ("fw-container", gone.pid, "other"),
+    ):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "driver.pid").write_text(f"{pid}\n")
+        (tmp_path / name / "driver.pid").write_text(f"{pid} {host}\n")
     with own_folder(tmp_path) as folder:
         assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
         assert len(str(folder.relative_to(tmp_path))) == len("fw-12345678/r")
         assert not (tmp_path / "fw-killed").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["fw-running"]
+    assert {path.name for path in tmp_path.iterdir()} == {"fw-running", "fw-container"}
 
 
 def test_a_cluster_of_another_version_is_said_to_be_one():
