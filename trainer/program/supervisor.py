@@ -128,8 +128,22 @@ def end_all(child: subprocess.Popen, asked: bool) -> int:
         for pid in remaining:
             _signal(pid, signal.SIGKILL)
         _wait_until_gone(child, LOOK_EVERY_S)
-    child.poll()
+    _take_every_status(child)
     return len(left)
+
+
+def _take_every_status(child: subprocess.Popen) -> None:
+    """Waits shortly for the status of every ended process, else each would stay in the process table until init takes
+    it: a process of several threads is a zombie before its last thread has ended and its status can be taken."""
+    deadline_s = time.monotonic() + GRACE_S
+    while time.monotonic() < deadline_s:
+        child.poll()
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        _reap(child.pid)
+        time.sleep(LOOK_EVERY_S / 50)
 
 
 def _wait_until_gone(child: subprocess.Popen, most_s: float) -> None:

@@ -1,5 +1,7 @@
 """What scripts do wrong, each as one clear failed record; and what they may do."""
 
+import os
+import sys
 import time
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from orchestrator.space.load_space import load_space
 from trainer.program.failure import hint, last_error, tail_of
 from trainer.program.run_program import run_program
+from trainer.program.supervised import run_supervised
 from trainer.spec.errors import Interrupted
 from trainer.spec.program import Program
 from trainer.stages.run_record import RunRequest
@@ -97,6 +100,18 @@ def test_processes_that_a_program_leaves_are_ended_and_counted(tmp_path, program
     child = int(log.read_text().split()[1])
     assert (record.status, record.metric("run", "left_over_processes")) == ("done", 2)
     assert not Path(f"/proc/{child}").exists()
+
+
+def test_of_many_processes_that_a_command_detaches_none_stays_in_the_process_table(tmp_path):
+    """Killed processes that nobody took the status of stayed as zombies until init took them: 10 of 60."""
+    threads = "import threading, time; [threading.Thread(target=time.sleep, args=(300,)).start() for _ in range(8)]"
+    begin = f"setsid sleep 300 & echo $!; setsid {sys.executable} -c '{threads}' & echo $!"
+    for again in range(3):
+        log = tmp_path / f"log_{again}.txt"
+        command = ["sh", "-c", f"for i in 1 2 3 4 5 6; do {begin}; done; sleep 0.3"]
+        assert run_supervised(command, tmp_path, os.environ, log, 30) == (0, "")
+        processes = [Path(f"/proc/{pid}") for pid in log.read_text().split()]
+        assert (len(processes), [path.name for path in processes if path.exists()]) == (12, [])
 
 
 def test_a_listed_file_is_there_and_what_is_written_stays_in_the_working_folder(tmp_path, program):
