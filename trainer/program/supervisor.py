@@ -51,7 +51,7 @@ def run(order: dict, prctl: Callable[..., int]) -> dict:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0),  # one thread here, so it is safe
+                preexec_fn=lambda: _prepare(prctl),  # one thread here, so it is safe
             )
         except OSError as fault:
             return {"status": None, "reason": f"cannot be started: {fault}", "seconds": 0.0, "peak_bytes": 0, "left": 0}
@@ -72,6 +72,13 @@ def run(order: dict, prctl: Callable[..., int]) -> dict:
         "peak_bytes": watch.peak_bytes,
         "left": 0 if reason else left,
     }
+
+
+def _prepare(prctl: Callable[..., int]) -> None:
+    """In the new process, before the command: it dies with this one, and signals do to it what they usually do."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class Watch:

@@ -1,6 +1,7 @@
 """What scripts do wrong, each as one clear failed record; and what they may do."""
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -112,6 +113,14 @@ def test_of_many_processes_that_a_command_detaches_none_stays_in_the_process_tab
         assert run_supervised(command, tmp_path, os.environ, log, 30) == (0, "")
         processes = [Path(f"/proc/{pid}") for pid in log.read_text().split()]
         assert (len(processes), [path.name for path in processes if path.exists()]) == (12, [])
+
+
+def test_a_command_is_started_with_the_usual_answers_to_signals(tmp_path):
+    """It inherited that SIGTERM and SIGINT are ignored, so every stop waited for SIGKILL."""
+    log = tmp_path / "log.txt"
+    run_supervised(["grep", "SigIgn", "/proc/self/status"], tmp_path, os.environ, log, 30)
+    ignored = int(log.read_text().split()[1], 16)
+    assert [number.name for number in (signal.SIGINT, signal.SIGTERM) if ignored & 1 << number - 1] == []
 
 
 def test_a_listed_file_is_there_and_what_is_written_stays_in_the_working_folder(tmp_path, program):
