@@ -6,6 +6,9 @@ MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 TRAINER_NEEDS := pydantic pydantic_core annotated-types typing-inspection typing_extensions ruamel.yaml zstandard brotli \
     filelock typer annotated-doc rich safetensors
 
+# Compiled modules are kept, also where the machine says otherwise: the tests start some 500 processes of this project.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test test-all faults cluster-faults corruptions fuzz mutations lint bench gpu wheels liveness docs tutorial site pictures clean
 
 demo: $(VENV)/.installed  ## install, then the main job: a TTT sweep on real text
