@@ -25,6 +25,8 @@ MOST_CPU_S = 3600
 CHUNK_BYTES = 1 << 20
 MOST_FILE = 16 * CHUNK_BYTES
 """Characters of a file that are read."""
+NOT_JSON = (ValueError, RecursionError)
+"""What `json.loads` raises; the second for brackets nested a thousand deep."""
 LINE_ENDS = re.compile(r"[\r\n]+")
 
 
@@ -78,7 +80,7 @@ class Reader:
             return
         try:
             self._note(name, place, _at(json.loads(content), source["key"]), source)
-        except ValueError:
+        except NOT_JSON:
             return
 
     @property
@@ -116,7 +118,7 @@ class Reader:
     def _take_json(self, line: str) -> None:
         try:
             tree = json.loads(line)
-        except ValueError:
+        except NOT_JSON:
             return
         for name, place, source, pattern in self._lines:
             if pattern is None:

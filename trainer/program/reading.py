@@ -112,6 +112,11 @@ class OutputReader:
         self._send("end")
         while True:
             answer = self._answer(max(deadline_s - time.monotonic(), 0.0))
+            if answer is None and time.monotonic() < deadline_s:  # its output has ended
+                raise UserError(
+                    f"the process that reads the output ended with status {self._process.wait()}; the output "
+                    "is kept and is read again by `orchestrator resume NAME --retry-failed`"
+                )
             if answer is None:
                 raise UserError(
                     f"the patterns of `metrics` and `curve` were not through the output within {within_s:g} s; "

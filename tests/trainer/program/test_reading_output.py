@@ -50,6 +50,24 @@ def test_numbers_stand_in_json_lines_and_files_at_dotted_keys():
     assert reader.metrics == {"a": 1.0, "b": 7.0, "c": 2.5}
 
 
+def test_json_that_is_nested_too_deep_is_no_number_and_ends_nothing():
+    deep = '{"a":' * 100_000
+    text = f'{{"bpb": 1.5}}\n{deep}\n{{"bpb": 1.25}}\n'
+    assert read(text, {"bpb": [{"key": "bpb"}]}).metrics == {"bpb": 1.25}
+    reader = Reader({"metrics": {"bpb": [{"file": "scores.json", "key": "bpb"}]}})
+    reader.read_file("bpb", 0, {"key": "bpb"}, deep)
+    assert reader.metrics == {}
+
+
+def test_a_reader_that_was_killed_is_not_called_slow(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("loss=1\n")
+    with OutputReader(program(pattern="loss=(NUMBER)"), log, {}) as reader:
+        reader._process.kill()
+        with pytest.raises(UserError, match="ended with status -9"):
+            reader.finish()
+
+
 def test_a_curve_is_thinned_and_knows_its_end():
     lines = "\n".join(f"step:{step}/50000 loss:{1 / (step + 1)} t:{step}ms" for step in range(50_000))
     curve = r"step:(?P<step>\d+)/(?P<total>\d+) loss:(?P<loss>\S+) t:(?P<ms>\d+)ms"
