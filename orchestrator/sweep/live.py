@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from results.rows.layout import LIVE_FILE
+from trainer.spec.json_text import parse_json
 from trainer.spec.units import human_seconds
 
 
@@ -78,7 +79,7 @@ def write_live(folder: Path, picture: SweepPicture, driven_s: float) -> None:
 def read_live(folder: Path) -> dict[str, Any] | None:
     """What the last driver wrote, or None without any."""
     try:
-        return json.loads((folder / LIVE_FILE).read_text(encoding="utf-8"))
+        return parse_json((folder / LIVE_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
 

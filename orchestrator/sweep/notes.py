@@ -11,6 +11,7 @@ from orchestrator.sweep.sweep import Sweep
 from results.rows.layout import PLAN_FILE, PREFLIGHT_FILE
 from trainer.spec.checked_json import ChecksumDiffers, with_checksum, without_checksum
 from trainer.spec.errors import StoreError
+from trainer.spec.json_text import parse_json
 from trainer.store.atomic_write import replace_synced, write_once
 
 
@@ -38,12 +39,12 @@ def keep_preflight(sweep_folder: Path, content: Mapping[str, Any]) -> None:
 def _checked(path: Path, remedy: str) -> Any:
     """What a file of JSON holds, or None where there is no file. Raises StoreError for one that was changed."""
     try:
-        return json.loads(without_checksum(path.read_bytes())[0])
+        return parse_json(without_checksum(path.read_bytes())[0])
     except FileNotFoundError:
         return None
     except OSError as fault:
         raise StoreError(f"{path}: cannot be read ({fault.strerror})") from None
-    except (ValueError, RecursionError) as fault:
+    except ValueError as fault:
         reason = fault if isinstance(fault, ChecksumDiffers) else "holds something else than what was written"
         raise StoreError(f"{path}: {reason}; {remedy}") from None
 

@@ -6,7 +6,6 @@ The seed ledger keeps its lines: that a seed was declared and looked at stays tr
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from orchestrator.sweep.sweep import damaged_sweeps, list_sweeps
 from results.rows.layout import SWEEPS, sweep_folder
 from trainer.spec.errors import StoreError
+from trainer.spec.json_text import parse_json
 from trainer.store.local import StageStore
 from trainer.store.mirror import bucket_of
 from trainer.store.shared import stage_store
@@ -88,7 +88,7 @@ def _stages_in(folder: Path) -> set[Stage]:
     found: set[Stage] = set()
     for path in folder.rglob("*.json"):
         try:
-            record: Any = json.loads(path.read_bytes())
+            record: Any = parse_json(path.read_bytes())
         except ValueError:
             continue
         stages = record.get("stages") if isinstance(record, Mapping) else None

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainer.spec.errors import UserError
+from trainer.spec.json_text import parse_json
 
 Kind = Literal["table", "wandb", "mlflow", "submission", "optuna"]
 Cells = dict[str, Any]
@@ -176,7 +177,7 @@ def _json_lines(source: str, text: str) -> Read:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError:
             raise UserError(f"{source}: row {number} is no JSON") from None
         rows.append(_flat(row, f"{source}: row {number}"))
@@ -202,7 +203,7 @@ def _is_filled(cell: Any) -> bool:
 def _of_json(path: Path, text: str) -> ForeignTable:
     source = str(path)
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except ValueError as error:
         raise UserError(f"{source}: is no JSON: {error}") from None
     if isinstance(content, dict) and isinstance(content.get("runs"), list):

@@ -20,6 +20,7 @@ from typing import Any
 from results.rows.layout import count_file
 from trainer.spec.checked_json import ChecksumDiffers, with_checksum, without_checksum
 from trainer.spec.errors import StoreError
+from trainer.spec.json_text import parse_json
 from trainer.store.atomic_write import replace_synced
 
 LONGEST_LINE_BYTES = 2**22
@@ -52,8 +53,8 @@ def _lines(path: Path, remedy: str, may_be_missing: bool) -> Iterator[dict[str, 
     for number, line in enumerate(lines, start=1):
         try:
             body, has_checksum = without_checksum(line, previous)
-            entry = json.loads(body)
-        except (ValueError, RecursionError) as fault:
+            entry = parse_json(body)
+        except ValueError as fault:
             reason = str(fault) if isinstance(fault, ChecksumDiffers) else "is no JSON"
             raise StoreError(f"{path}:{number}: {reason}, or the line before was changed; {remedy}") from None
         if not isinstance(entry, dict) or had_checksum > has_checksum:

@@ -29,6 +29,7 @@ from results.submission.manifest import (
 from results.submission.package_folder import artifact_name, entry_of_file, log_name, over_limits
 from results.submission.texts import log_foot, log_head, readme_text, requirements_text, steps_of_log
 from trainer.spec.errors import UserError
+from trainer.spec.json_text import parse_json
 from trainer.spec.recipe import Recipe
 from trainer.spec.stage_table import TOKENIZER_FILE, headline_stage
 
@@ -216,11 +217,11 @@ def _ledgers(checked: Checked) -> Iterator[str]:
         if files.ledger is None:
             continue
         try:
-            summary = json.loads(checked.text(files.ledger))
+            summary = parse_json(checked.text(files.ledger))
             plain = json.dumps(summary, sort_keys=True, separators=(",", ":"))
             counts = [summary["positions"], summary["tokens"], summary["bytes"]]
             work = sum(abs(end - start) for rank in summary["ranks"] for _, start, end in rank["events"])
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             yield f"{files.ledger} is no ledger's summary"
             continue
         if (digest := hashlib.sha256(plain.encode()).hexdigest()) != files.ledger_digest:

@@ -7,7 +7,6 @@ the system can, the process has no network at all.
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.spec.errors import UserError
+from trainer.spec.json_text import parse_json
 
 SECONDS_EACH = 900.0
 """An artifact that takes longer to score is over the contest's limit anyway."""
@@ -84,7 +84,7 @@ def rescore(script: str, artifacts: Sequence[tuple[int, Path]], shards: Path, to
         if done.returncode:
             last = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-LAST_LINES:])
             raise UserError(f"scoring ended in status {done.returncode}: {last}")
-        rows: list[dict[str, Any]] = json.loads((place / "scores.json").read_text(encoding="utf-8"))
+        rows: list[dict[str, Any]] = parse_json((place / "scores.json").read_text(encoding="utf-8"))
     return {row["seed"]: Rescored(**{key: row[key] for key in Rescored.__dataclass_fields__}) for row in rows}
 
 

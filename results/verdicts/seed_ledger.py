@@ -30,6 +30,7 @@ from typing import Any, Literal
 
 from results.verdicts.attempts import Tested
 from trainer.spec.errors import StoreError, UserError
+from trainer.spec.json_text import parse_json
 from trainer.spec.record import now
 from trainer.store import locks
 from trainer.store.atomic_write import replace_synced
@@ -200,8 +201,8 @@ class Ledger:
     def _next_entry(self, line: bytes) -> Entry:
         """The entry of the line that comes next. Raises StoreError for every other content."""
         try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
+            entry = parse_json(line)
+        except ValueError:
             entry = None
         if not _is_entry(entry) or entry["previous"] != self._hashes[-1] or b"\n" in line:
             raise StoreError(

@@ -24,6 +24,7 @@ import trainer
 from trainer.audit.behaviour_cases import Answer, Case, Claims
 from trainer.program.supervised import MOST_OUTPUT_BYTES, run_supervised
 from trainer.spec.errors import UserError
+from trainer.spec.json_text import parse_json
 from trainer.spec.printable import printable
 from trainer.spec.units import human_seconds
 
@@ -134,8 +135,8 @@ def read_json(path: Path) -> Any:
             raise NoAnswer(f"the answer is no plain file of at most {MOST_ANSWER_BYTES:,} bytes")
         content = file.read()
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as fault:
+        return parse_json(content)
+    except ValueError as fault:
         raise NoAnswer(f"the answer is no JSON: {printable(str(fault))[:SHOWN_CHARACTERS]}") from None
 
 

@@ -6,7 +6,6 @@ of a few names. What only a GPU has is stood in for. A stand-in that does not su
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from typing import Any
 
 from trainer.audit.unwrap import read_source, unwrap
 from trainer.program.supervised import run_supervised
+from trainer.spec.json_text import parse_json
 from trainer.spec.printable import printable
 from trainer.spec.units import human_seconds
 
@@ -97,7 +97,7 @@ def _run(command: list[str], folder: str, environment: dict[str, str], seconds: 
 
 def _read(result: Path, ended: str) -> dict[str, Any]:
     try:
-        return json.loads(result.read_text(encoding="utf-8"))
+        return parse_json(result.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {"gaps": [f"the process ended before it could say more: {printable(ended) or 'our limits ended it'}"]}
 

@@ -7,7 +7,6 @@ documents are removed, so train and validation text share none.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from trainer.data.shard_files import Split
 from trainer.data.shards import write_split
 from trainer.data.tokenizer import Tokenizer, train_tokenizer
 from trainer.spec.errors import DataError
+from trainer.spec.json_text import parse_json
 from trainer.spec.load import override_text
 
 VAL_ONE_IN = 20
@@ -173,12 +173,15 @@ def _read_text(path: Path) -> str:
 def _json_lines(path: Path) -> Iterator[str]:
     if not path.is_file():
         raise DataError(f"{path} is no file; expected JSON Lines with a text on each")
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                yield json.loads(line)["text"]
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                text = parse_json(line)["text"]
+                if not isinstance(text, str):
+                    raise TypeError(f"its text is {type(text).__name__}")
+            except (ValueError, KeyError, TypeError) as error:
                 raise DataError(f'{path}:{number} is no {{"text": ...}}: {error}') from error
+            yield text
 
 
 def _content_hash(text: str) -> str:

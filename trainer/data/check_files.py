@@ -6,13 +6,13 @@ above the folder. Problems are sentences that name the file and the remedy; noth
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from trainer.data.fetch import file_digest, recorded_digests
 from trainer.data.shard_files import DIGESTS, MANIFEST, SPLITS, Split, present_shards, shard_name
+from trainer.spec.json_text import parse_json
 
 MODEL = ".model"
 """End of the name under which a folder of shards records the digest of the tokenizer that made them."""
@@ -93,7 +93,7 @@ def _manifest_stats(folder: Path) -> tuple[Path, Mapping[str, Any]]:
     for path in (folder.parent / MANIFEST, folder.parent.parent / MANIFEST):
         if path.is_file():
             try:
-                datasets = json.loads(path.read_bytes())["datasets"]
+                datasets = parse_json(path.read_bytes())["datasets"]
             except (ValueError, LookupError, TypeError):
                 return path, {}
             return path, next((entry.get("stats") or {} for entry in datasets if entry.get("name") == folder.name), {})

@@ -22,6 +22,7 @@ from typing import Protocol
 from trainer.data.shard_files import DIGESTS, MANIFEST, Split, shard_name
 from trainer.data.shards import HEADER_BYTES, read_shard
 from trainer.spec.errors import DataError
+from trainer.spec.json_text import parse_json
 from trainer.spec.units import human_bytes
 
 REPOSITORY, ROOT = "willdepueoai/parameter-golf", "datasets"
@@ -134,7 +135,9 @@ def recorded_digests(folder: Path) -> dict[str, str]:
     """Digests recorded in the folder, by file name; empty if there are none. Raises DataError if unreadable."""
     path = folder / DIGESTS
     try:
-        digests: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        digests = parse_json(path.read_bytes()) if path.exists() else {}
+        if not isinstance(digests, dict):
+            raise ValueError(f"it holds no object, but {type(digests).__name__}")
     except ValueError as error:
         raise DataError(f"{path} cannot be read ({error}); fetch or build the data again") from error
     return digests
@@ -162,13 +165,17 @@ def _val_shards(out: Path, dataset: str, train_shards: int, source: Source) -> i
     path = out / MANIFEST
     path.unlink(missing_ok=True)
     source.fetch(MANIFEST, path)
-    listed = {entry.get("name"): entry.get("stats", {}) for entry in json.loads(path.read_bytes()).get("datasets", [])}
-    if dataset not in listed:
+    try:
+        listed = {entry["name"]: entry.get("stats") for entry in parse_json(path.read_bytes())["datasets"]}
+        stats = listed.get(dataset) or {}
+        available, validation = (int(stats[key]) for key in ("files_train", "files_val")) if stats else (0, 0)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is no manifest of data sets with their numbers of files: {error!r}") from None
+    if not stats:
         raise DataError(f"the manifest has no {dataset}; it has {', '.join(sorted(map(str, listed))) or 'nothing'}")
-    available = int(listed[dataset]["files_train"])
     if train_shards > available:
         raise DataError(f"--train-shards {train_shards} exceeds the {available} that {dataset} has")
-    return int(listed[dataset]["files_val"])
+    return validation
 
 
 def _refuse_small_disk(folder: Path, train_shards: int) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 from trainer.quant.compression import compress, decompress
 from trainer.quant.packing import pack, unpack
 from trainer.spec.errors import ArtifactError
+from trainer.spec.json_text import parse_json
 from trainer.spec.recipe import Model, Quantization
 from trainer.spec.units import human_bytes
 
@@ -86,10 +87,6 @@ def decode_artifact(data: bytes) -> Artifact:
         header = _header(content)
         stored = safetensors.torch.load(content)
         model, vocab_size = Model.model_validate(header["model"]), _vocab_size(header["vocab_size"])
-    except RecursionError:
-        raise ArtifactError(
-            "the artifact's content is not a model of this version: its header is nested too deep"
-        ) from None
     except (SafetensorError, ValidationError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"the artifact's content is not a model of this version: {error}") from error
     _refuse_absurd(model)
@@ -103,7 +100,7 @@ def _header(content: bytes) -> dict[str, Any]:
         raise ValueError(
             f"its header claims {human_bytes(length)}; at most {human_bytes(LARGEST_HEADER_BYTES)} are read"
         )
-    header: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][METADATA_KEY])
+    header: dict[str, Any] = parse_json(parse_json(content[8 : 8 + length])["__metadata__"][METADATA_KEY])
     return header
 
 

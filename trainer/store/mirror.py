@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.spec.errors import StoreError
+from trainer.spec.json_text import parse_json
 from trainer.store.bucket import Bucket
 
 USUAL_STORE = Path("runs")
@@ -54,7 +55,7 @@ def make_mirror(folder: Path, bucket: Bucket) -> None:
 def bucket_of(folder: Path) -> Bucket | None:
     """The bucket that a store's folder mirrors, or None for a local store."""
     try:
-        return Bucket(json.loads((folder / BUCKET_FILE).read_text(encoding="utf-8"))["url"])
+        return Bucket(parse_json((folder / BUCKET_FILE).read_text(encoding="utf-8"))["url"])
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
 

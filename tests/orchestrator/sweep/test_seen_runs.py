@@ -1,5 +1,6 @@
 """What the machine check asks of the runs seen so far: equal to reading all records, at a cost that does not grow."""
 
+import gc
 import random
 import sys
 from statistics import median
@@ -76,11 +77,13 @@ def test_the_check_of_one_more_run_costs_the_same_after_30_runs_as_after_600():
             nonlocal counted
             counted += event == "call"
 
+        gc.disable()  # a collection calls what others registered for it
         sys.setprofile(count)
         try:
             decide("new", seen, NOTES, Guard(), None, dict, "")
         finally:
             sys.setprofile(None)
+            gc.enable()
         return counted
 
     assert calls(600) == calls(30)

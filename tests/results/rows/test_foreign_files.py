@@ -114,6 +114,8 @@ def test_files_of_one_kind_are_joined_and_others_are_not(tmp_path):
         ("a.xlsx", "", "ending .xlsx is not known"),
         ("a.jsonl", '{"seed": 1}\n{', "row 2 is no JSON"),
         ("a.jsonl", "[1]", "row 1 is list"),
+        ("a.jsonl", "[" * 100_000, "row 1 is no JSON"),
+        ("a.json", "[" * 100_000, "is no JSON: brackets are nested too deep"),
         ("a.json", '{"a": 1}', "holds neither"),
         ("a.csv", "", "row 1 is empty"),
         ("a.csv", "seed,seed\n1,2\n", "names column 'seed' twice"),

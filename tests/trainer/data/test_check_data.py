@@ -266,8 +266,9 @@ def test_shards_may_be_numbered_from_one(data):
     assert checked(data).problems == ()
 
 
-def test_unreadable_digests_are_refused_by_file(data):
-    (data.folder / "SHA256.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000])
+def test_unreadable_digests_are_refused_by_file(data, text):
+    (data.folder / "SHA256.json").write_text(text)
     with pytest.raises(DataError, match=r"SHA256\.json cannot be read .*; fetch or build the data again"):
         checked(data)
 
@@ -348,6 +349,23 @@ def rebuilt(tmp_path, model: bytes, texts=TEXTS) -> Fetched:
     (tmp_path / "my.model").write_bytes(model)
     (tmp_path / "docs.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     return rebuild(tmp_path / "docs.jsonl", tmp_path / "my.model", tmp_path / "out", val_documents=5)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("[" * 100_000, "brackets are nested too deep"),
+        ('{"text": 5}', "its text is int"),
+        ('{"title": "a"}', "'text'"),
+        (b'{"text": "\xff"}', "invalid start byte"),
+    ],
+)
+def test_a_line_of_documents_that_holds_no_text_is_named(tmp_path, line, expected):
+    documents, model = tmp_path / "docs.jsonl", tmp_path / "my.model"
+    model.write_bytes(without_byte_fallback(TEXTS))
+    documents.write_bytes(b'{"text": "one"}\n' + (line if isinstance(line, bytes) else line.encode()))
+    with pytest.raises(DataError, match=rf'docs.jsonl:2 is no \{{"text": ...\}}: .*{expected}'):
+        rebuild(documents, model, tmp_path / "out", val_documents=5)
 
 
 def test_rebuild_refuses_to_lose_validation_text(tmp_path):

@@ -94,6 +94,13 @@ def test_what_the_manifest_does_not_have_is_refused(mirror, tmp_path, variant, s
         fetch_variant(variant, shards, tmp_path, Mirror(mirror), lambda *_: None)
 
 
+@pytest.mark.parametrize("text", ["[]", "{", "[" * 100_000, '{"datasets": [{"name": "a", "stats": {}}, 5]}'])
+def test_a_manifest_of_another_form_is_refused_by_file(mirror, tmp_path, text):
+    (mirror / "manifest.json").write_text(text)
+    with pytest.raises(DataError, match="manifest.json is no manifest of data sets"):
+        fetch_variant("sp320", 1, tmp_path, Mirror(mirror), lambda *_: None)
+
+
 def test_too_small_a_disk_is_reported_before_anything_is_fetched(mirror, tmp_path, monkeypatch):
     monkeypatch.setattr(fetching, "FULL_SHARD_BYTES", 2**60)
     with pytest.raises(DataError, match="lower --train-shards or choose another --out"):
