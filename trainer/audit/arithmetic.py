@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Namespace
+from trainer.audit.positions import compare_bytes, weighed
 from trainer.audit.values import (
     NOTHING,
     Sequence,
@@ -86,8 +87,11 @@ def operation(machine: Machine, op: ast.operator, left: Value, right: Value, nod
     if isinstance(op, ast.Mult) and (repeated := _repeated(left, right)):
         return repeated
     if isinstance(op, ast.Div) and "lookup" in left.marks and "total" in right.marks:  # a row of counts over its sum
-        return combined([left, right]).without_marks("lookup", "total").with_marks("probability")
+        row = ("row",) if "picked" in left.marks else ()
+        return combined([left, right]).without_marks("lookup", "total", "picked").with_marks("probability", *row)
     result = _moved(machine, op, left, right, combined([left, right]))
+    if isinstance(op, ast.Mult):
+        result = weighed(machine, left, right, weighed(machine, right, left, result))
     number = None
     if left.number is not None and right.number is not None:
         if isinstance(op, ast.Add | ast.Sub):
@@ -123,11 +127,9 @@ def _of_scores(
         if not score.scores:
             continue
         held = full(other)
-        looked_up = "lookup" in held.marks and not machine.holds_loss(other)
-        if "row" in held.marks and machine.holds_loss(score) and not machine.holds_loss(other):
-            result = machine.evaluated(result, is_loss=True).without_marks("row")
-        if looked_up and machine.holds_loss(score) and _of_same_tokens(machine, score, held):
-            result = machine.evaluated(result, is_loss=True).with_marks(f"keyed:{machine.place.line}")
+        result = mixed_in(machine, [score, held], result)
+        if "bytes" in held.marks and "bytes" not in score.marks and isinstance(op, ast.Div | ast.Mult):
+            compare_bytes(machine, score, held)
         if isinstance(op, ast.Mult) and machine.holds_loss(score) and any(mark[:6] == "equal:" for mark in held.marks):
             result = result.with_marks(f"paid:{machine.place.line}")
         if isinstance(op, ast.Mult) and {"bytes", "mask"} <= held.marks and machine.holds_loss(score):
@@ -139,6 +141,19 @@ def _of_scores(
     if result.scores and "ln2" in result.marks:
         machine.report(result, 3 if "bytes" in result.marks else 2)
     return _of_probabilities(machine, op, left, right, result, node)
+
+
+def mixed_in(machine: Machine, values: list[Value], result: Value) -> Value:
+    """The result of a function of scores and of what tables say about their targets: it is scored with the tables."""
+    scores = [value for value in values if machine.holds_loss(value)]
+    for other in values if scores else ():
+        if machine.holds_loss(other):
+            continue
+        if "row" in other.marks:
+            result = machine.evaluated(result, is_loss=True).without_marks("row")
+        if "lookup" in other.marks and any(_of_same_tokens(machine, score, other) for score in scores):
+            result = machine.evaluated(result, is_loss=True).with_marks(f"keyed:{machine.place.line}")
+    return result
 
 
 def _of_same_tokens(machine: Machine, score: Value, looked_up: Value) -> bool:

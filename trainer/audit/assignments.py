@@ -32,7 +32,7 @@ class Assignments(Machine):
 
     def assign(self, target: ast.expr, value: Value, frame: Frame) -> None:
         if self.choosing and not value.refs:
-            value = value.with_marks(f"chosen:{self.choosing[-1]}")
+            value = value.with_marks(*self.choosing[-1])
         if isinstance(target, ast.Name):
             frame.assign(target.id, value)
         elif isinstance(target, ast.Tuple | ast.List):

@@ -134,6 +134,13 @@ _RULES = (
         "score every target of the split",
     ),
     Rule(
+        "targets-counted-twice",
+        ("E9", "E4"),
+        ("#1017",),
+        "targets are counted in more than one window",
+        "count of each window the targets that no earlier one counted",
+    ),
+    Rule(
         "scores-changed",
         ("E4", "E2"),
         ("#1017",),

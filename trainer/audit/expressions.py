@@ -16,6 +16,7 @@ from trainer.audit.arithmetic import (
     operation,
     truth,
 )
+from trainer.audit.choices import choice
 from trainer.audit.indexing import (
     _attribute,
     _subscript,
@@ -78,7 +79,7 @@ def _either(machine: Machine, node: ast.IfExp, frame: Frame) -> Value:
 
 def _chosen(machine: Machine, test: Value, result: Value) -> Value:
     if any(part.source == "val" for part in test.tokens) and test.scores and "mask" in test.marks:
-        return result.with_marks(f"chosen:{machine.place.line}")
+        return result.with_marks(*choice(machine, [test]))
     return result
 
 
@@ -133,10 +134,10 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
     inner = Frame(outer=frame, module=frame.module, file=frame.file, function=frame.function)
     is_dict = isinstance(node, ast.DictComp)
     found: list[tuple[Value, Value]] = []
-    exact = True
+    exact, reordered = True, False
 
     def walk(generators: list[ast.comprehension]) -> None:
-        nonlocal exact
+        nonlocal exact, reordered
         if not generators:
             if is_dict:
                 found.append((machine.evaluate(node.key, inner), machine.evaluate(node.value, inner)))
@@ -146,6 +147,7 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
         first, *others = generators
         over = machine.evaluate(first.iter, inner)
         exact = exact and any(isinstance(ref, Sequence) and ref.rest is None for ref in over.refs) and not first.ifs
+        reordered = reordered or any(isinstance(ref, Sequence) and ref.reordered for ref in over.refs)
         loop = machine.new_id()
         for k, value in enumerate(iterated(machine, over, loop).elements):
             machine.loops.append((loop, k))
@@ -163,7 +165,7 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
         return Value(refs=(made,))
     values = [value for _, value in found]
     rest = None if exact else joined(values)
-    return Value(refs=(Sequence(machine.new_id(), values, rest),))
+    return Value(refs=(Sequence(machine.new_id(), values, rest, reordered=reordered),))
 
 
 def _named_by(machine: Machine, conditions: list[ast.expr], value: Value, frame: Frame) -> Value:

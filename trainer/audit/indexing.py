@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import ast
 from contextlib import suppress
+from dataclasses import replace
 
-from trainer.audit.iteration import bound, selected, with_iteration
+from trainer.audit.choices import choice
+from trainer.audit.iteration import bound, placed, selected, with_iteration
 from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Namespace
+from trainer.audit.positions import masked, partly
 from trainer.audit.values import (
     NOTHING,
     UNKNOWN,
     External,
+    Iterations,
     Mapping,
     Sequence,
     Value,
@@ -117,7 +121,8 @@ def _many(machine: Machine, base: Value, parts: list[ast.expr], frame: Frame) ->
             high = machine.evaluate(part.upper, frame) if part.upper else None
             at = (high.at if high is not None else frozenset()) or (low.at if low is not None else frozenset())
             tokens = selected(result, low, high, is_slice=True)
-            result = changed(result, tokens=tokens, refs=(), at=later(result.at, at))
+            narrowed = changed(result, tokens=tokens, refs=(), at=later(result.at, at))
+            result = partly(machine, result, narrowed, low, high)
             continue
         index = machine.evaluate(part, frame)
         key = combined([key, index])
@@ -129,16 +134,8 @@ def _many(machine: Machine, base: Value, parts: list[ast.expr], frame: Frame) ->
 def _slice(machine: Machine, base: Value, low: Value | None, high: Value | None) -> Value:
     sequences = [ref for ref in base.refs if isinstance(ref, Sequence)]
     ends = [bound_value.const if bound_value else None for bound_value in (low, high)]
-    if sequences and all(isinstance(end, int | None) for end in ends):
-        copies = [
-            Sequence(ref.id, ref.elements[ends[0] : ends[1]] if ref.rest is None else [*ref.elements], ref.rest)
-            for ref in sequences
-        ]
-        return changed(base, refs=tuple(copies), const=NOTHING)
     if sequences:
-        at = (high.at if high is not None else frozenset()) or (low.at if low is not None else frozenset())
-        copies = [Sequence(ref.id, [], joined([*ref.elements, *([ref.rest] if ref.rest else [])])) for ref in sequences]
-        return changed(base, refs=tuple(copies), at=later(base.at, at), const=NOTHING)
+        return _slice_of_list(machine, base, sequences, low, high)
     if base.is_known and isinstance(base.const, str | tuple) and all(isinstance(end, int | None) for end in ends):
         return constant(base.const[ends[0] : ends[1]], base.env, base.at)
     plain = full(base)
@@ -149,7 +146,39 @@ def _slice(machine: Machine, base: Value, low: Value | None, high: Value | None)
         marks = marks | {f"cut:{machine.place.line}"}
     tokens = selected(plain, low, high, is_slice=True)
     at = (high.at if high is not None else frozenset()) or (low.at if low is not None else frozenset())
-    return changed(plain, refs=(), tokens=tokens, marks=marks, const=NOTHING, number=None, at=later(plain.at, at))
+    result = changed(plain, refs=(), tokens=tokens, marks=marks, const=NOTHING, number=None, at=later(plain.at, at))
+    return partly(machine, plain, result, low, high)
+
+
+def _slice_of_list(
+    machine: Machine, base: Value, sequences: list[Sequence], low: Value | None, high: Value | None
+) -> Value:
+    ends = [end.const if end else None for end in (low, high)]
+    half = _half(machine, sequences, low, high)
+    if all(isinstance(end, int | None) for end in ends):
+        copies = [
+            replace(ref, elements=ref.elements[ends[0] : ends[1]] if ref.rest is None else [*ref.elements])
+            for ref in sequences
+        ]
+        return changed(base, refs=tuple(copies), at=later(base.at, half), const=NOTHING)
+    at = (high.at if high is not None else frozenset()) or (low.at if low is not None else frozenset())
+    each = [joined([*ref.elements, *([ref.rest] if ref.rest else [])]) for ref in sequences]
+    copies = [
+        replace(ref, elements=[], rest=rest, is_piece=ref.reordered) for ref, rest in zip(sequences, each, strict=True)
+    ]
+    at = later(later(base.at, placed(at, base)), half)
+    return changed(base, refs=tuple(copies), at=at, const=NOTHING)
+
+
+def _half(machine: Machine, sequences: list[Sequence], low: Value | None, high: Value | None) -> Iterations:
+    """What tells the elements of `a[:n]` from those of `a[n:]`."""
+    end = high if low is None else low
+    if (low is None) == (high is None) or end is None or end.at or len(sequences) != 1 or sequences[0].rest is None:
+        return frozenset()
+    key = (sequences[0].id, end.const if end.is_known else end.number or id(end))
+    number, _ = machine.divisions.setdefault(key, (machine.new_id(), end))
+    machine.divided.add(number)
+    return frozenset([(number, 0 if low is None else 1)])
 
 
 def item(machine: Machine, base: Value, index: Value) -> Value:
@@ -171,22 +200,35 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
             held.append(_of_mapping(ref, index))
     if held:
         found = joined(held)
-        at = later(base.at, index.at)
+        at = later(base.at, placed(index.at, base))
         keyed = any(getattr(ref, "keyed", False) for ref in base.refs)
         found = with_iteration(found, at) if at else found
+        found = _ranked(machine, base, index, found)
+        if "restarted" in index.marks and found.tokens:
+            found = changed(found, tokens=frozenset(replace(part, is_rough=True) for part in found.tokens))
         if keyed and index.tokens:
             ids = frozenset(ref.id for ref in base.refs if isinstance(ref, Sequence | Mapping))
             tokens = found.tokens | index.tokens
             found = changed(found, tokens=tokens, objects=found.objects | ids, marks=found.marks | {"lookup"})
         elif index.tokens and not index.scores:
-            found = found.with_marks("bytes")
-        return found
+            found = found.with_marks("bytes", f"sized:{machine.place.line}")
+        return found.with_marks(*(mark for mark in index.marks if mark.startswith(("chosen:", "finished:"))))
     if base.is_known and index.is_known:
         with suppress(Exception):
             return constant(base.const[index.const], base.env | index.env, later(base.at, index.at))
     plain = full(base)
     result = changed(plain, tokens=selected(plain, index, None, is_slice=False), refs=(), const=NOTHING, number=None)
     return _looked_up(machine, plain, changed(result, at=later(plain.at, index.at)), index)
+
+
+def _ranked(machine: Machine, base: Value, index: Value, found: Value) -> Value:
+    """The first or last of a list that was sorted by scores is chosen by them."""
+    if index.const not in (0, -1):
+        return found
+    marks = [mark.removeprefix("ranked_") for mark in base.marks if mark.startswith("ranked_")]
+    if "ranked" in base.marks:
+        marks += choice(machine, [full(base)])
+    return found.with_marks(*marks) if marks else found
 
 
 def _of_sequence(ref: Sequence, index: Value) -> Value:
@@ -207,6 +249,8 @@ def _of_mapping(ref: Mapping, index: Value) -> Value:
 def _looked_up(machine: Machine, base: Value, result: Value, index: Value) -> Value:
     """An element chosen by tokens: of a table that learned from tokens, of scores, or of a fixed table."""
     marks = {mark for mark in index.marks if mark.startswith("filtered:")}
+    if index.marks & {"mask", "places"}:
+        result = masked(machine, base, result)
     if "mask" in index.marks and machine.holds_loss(base) and ("bytes" in index.marks or machine.holds_loss(index)):
         marks |= {f"filtered:{machine.place.line}"}
     if not index.tokens or index.scores or "places" in index.marks | base.marks:
@@ -221,5 +265,5 @@ def _looked_up(machine: Machine, base: Value, result: Value, index: Value) -> Va
     if "mask" in index.marks and not base.tokens:
         return result  # places that a condition leaves
     if not base.tokens:
-        return combined([result, index]).with_marks("bytes", *marks)
+        return combined([result, index]).with_marks("bytes", f"sized:{machine.place.line}", *marks)
     return result

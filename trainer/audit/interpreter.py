@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from trainer.audit.assignments import Assignments
 from trainer.audit.calls import call, call_of
+from trainer.audit.choices import choice
 from trainer.audit.contexts import Contexts, is_manager
 from trainer.audit.definitions import Definitions, Helpers
 from trainer.audit.expressions import truth, value_of
@@ -46,6 +47,7 @@ class Interpreter(Assignments, Definitions, Contexts):
         self._conditions: dict[tuple[int, int], int] = {}
         self._switches: dict[str, int] = {}
         self._carried: dict[ast.AST, frozenset[str]] = {}
+        self._restarted: dict[ast.AST, frozenset[str]] = {}
         self._changed_within: dict[ast.AST, frozenset[str]] = {}
         self._recursions: dict[ast.AST, int] = {}
         self.entered: set[str] = set()
@@ -230,7 +232,7 @@ class Interpreter(Assignments, Definitions, Contexts):
         condition = self._condition(node, frame, test)
         chooses = "mask" in test.marks and self._judges(test)
         if chooses:
-            self.choosing.append(node.lineno)
+            self.choosing.append(choice(self, [test], line=node.lineno))
         before = dict(frame.names)
         with self.guarded(Guard(condition, 1)):
             ended_then = self.run_body(node.body, frame)
@@ -309,6 +311,7 @@ class Interpreter(Assignments, Definitions, Contexts):
 
     def _While(self, node: ast.While, frame: Frame) -> str | None:
         loop = self.new_id()
+        self.trace.counting[loop] = node.lineno
         for k in (0, 1):
             self.loops.append((loop, k))
             known = truth(test := self.evaluate(node.test, frame))
@@ -328,7 +331,9 @@ class Interpreter(Assignments, Definitions, Contexts):
             for name in self._carried_by(node):
                 held = frame.find(name)
                 if held is not None and not (held.tokens or held.refs or held.scores):
-                    at = later(held.at, frozenset([(loop, k)]))
+                    restarted = name in self._restarted_in(node)
+                    at = held.at if restarted else later(held.at, frozenset([(loop, k)]))
+                    held = held.with_marks("restarted") if restarted else held
                     frame.assign(name, changed(held, at=at, const=NOTHING))
             if value is not None and isinstance(node, ast.For | ast.AsyncFor):
                 self.assign(node.target, value, frame)
@@ -347,6 +352,12 @@ class Interpreter(Assignments, Definitions, Contexts):
             }
             self._carried[node] = frozenset(names)
         return self._carried[node]
+
+    def _restarted_in(self, node: ast.For | ast.While | ast.AsyncFor) -> frozenset[str]:
+        """Counters of a `while` that it sets back under a condition: where they stand tells no iterations apart."""
+        if node not in self._restarted:
+            self._restarted[node] = restarted_counters(node) if isinstance(node, ast.While) else frozenset()
+        return self._restarted[node]
 
     def _Try(self, node: ast.Try, frame: Frame) -> str | None:
         ended = self.run_body(node.body, frame) or self.run_body(node.orelse, frame)
@@ -371,6 +382,23 @@ class Interpreter(Assignments, Definitions, Contexts):
             with self.guarded(Guard(condition, k)):
                 self.run_body(case.body, frame)
             joined_frames(frame.names, before)
+
+
+def restarted_counters(loop: ast.While) -> frozenset[str]:
+    """Names that a loop counts up, and sets to something else under a condition."""
+    counted = {
+        node.target.id
+        for node in ast.walk(loop)
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and isinstance(node.op, ast.Add)
+    }
+    found: set[str] = set()
+    for branch in (node for node in ast.walk(loop) if isinstance(node, ast.If)):
+        for node in ast.walk(branch):
+            if isinstance(node, ast.Assign):
+                stored = {part.id for target in node.targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+                asked = {part.id for part in ast.walk(node.value) if isinstance(part, ast.Name)}
+                found |= (stored & counted) - asked
+    return frozenset(found)
 
 
 def _is_function(value: Value) -> bool:

@@ -42,7 +42,7 @@ def iterated(machine: Machine, value: Value, loop: int) -> Iterated:
     """The elements of two iterations of a loop over `value`; all of a short list."""
     for ref in value.refs:
         if isinstance(ref, Steps):
-            return _of_range(ref, loop)
+            return _of_range(machine, ref, loop)
         if isinstance(ref, Zipped):
             columns = [iterated(machine, column, loop) for column in ref.columns]
             shortest = min((len(column.elements) for column in columns), default=0)
@@ -58,7 +58,7 @@ def iterated(machine: Machine, value: Value, loop: int) -> Iterated:
                 return _repeated(lambda k: machine.call(bound(method, value), [_counter(loop, k)], {}), value, loop)
     sequences = [ref for ref in value.refs if isinstance(ref, Sequence)]
     if len(sequences) == 1 and sequences[0].rest is None:
-        return Iterated(tuple(_exact(sequences[0].elements, loop)))
+        return Iterated(tuple(_exact(sequences[0].elements, placed_loop(loop, value))))
     if sequences:
         return Iterated(tuple(_element(machine, value, sequences, loop, k) for k in (0, 1)))
     if any(isinstance(ref, Mapping) for ref in value.refs):
@@ -84,7 +84,7 @@ def _repeated(call: Any, value: Value, loop: int) -> Iterated:
     return Iterated(tuple(with_iteration(call(k), frozenset([(loop, k)])) for k in (0, 1)))
 
 
-def _of_range(steps: Steps, loop: int) -> Iterated:
+def _of_range(machine: Machine, steps: Steps, loop: int) -> Iterated:
     at = later(later(steps.start.at, steps.stop.at), steps.step.at)
     env = steps.stop.env | steps.start.env
     bounds = (steps.start.const, steps.stop.const, steps.step.const)
@@ -94,6 +94,7 @@ def _of_range(steps: Steps, loop: int) -> Iterated:
             return Iterated((_counter(loop, 0, at),), env or frozenset(["an empty range"]))
         chosen = list(numbers) if len(numbers) <= 2 else [numbers[0], numbers[-1]]
         return Iterated(tuple(constant(n, env, later(at, frozenset([(loop, k)]))) for k, n in enumerate(chosen)))
+    machine.trace.counting[loop] = machine.place.line
     found = []
     for k in (0, 1):
         number = None
@@ -119,19 +120,35 @@ def _exact(elements: list[Value], loop: int) -> list[Value]:
 
 
 def _element(machine: Machine, value: Value, sequences: list[Sequence], loop: int, k: int) -> Value:
-    at = later(value.at, frozenset([(loop, k)]))
+    at = later(value.at, placed(frozenset([(loop, k)]), value))
     if len(sequences) == 1 and k < len(sequences[0].elements):
         return with_iteration(sequences[0].elements[k], at)
     each = [part for ref in sequences for part in (*ref.elements, *([ref.rest] if ref.rest is not None else []))]
-    current = {number for number, _ in machine.loops}
-    return with_iteration(_forgotten(joined(each), current), at)
+    return with_iteration(forgotten(machine, joined(each)), at)
+
+
+def placed(at: Iterations, base: Value) -> Iterations:
+    """What tells places of a list apart: where the list was sorted by a key, not what tells those of the text apart."""
+    if any(isinstance(ref, Sequence) and (ref.reordered or _is_of_pieces(ref)) for ref in base.refs):
+        return frozenset((-abs(loop), k) for loop, k in at)
+    return at
+
+
+def placed_loop(loop: int, base: Value) -> int:
+    """The number that stands for a loop over a list."""
+    return next(iter(placed(frozenset([(loop, 0)]), base)))[0]
+
+
+def _is_of_pieces(ref: Sequence) -> bool:
+    inner = (*ref.elements[:1], *([ref.rest] if ref.rest is not None else []))
+    return any(isinstance(part, Sequence) and part.is_piece for value in inner for part in value.refs)
 
 
 def _forgotten(value: Value, kept: set[int]) -> Value:
     """The value without iterations of loops that ended: which of them it was is not known."""
 
     def still(at: Iterations) -> Iterations:
-        return frozenset(pair for pair in at if pair[0] in kept)
+        return frozenset(pair for pair in at if abs(pair[0]) in kept)
 
     tokens = frozenset(replace(part, at=still(part.at), low=None, high=None) for part in value.tokens)
     refs = _each(value.refs, lambda part: _forgotten(part, kept))
@@ -160,7 +177,7 @@ def _each(refs: tuple[Any, ...], change: Callable[[Value], Value]) -> tuple[Any,
 
 def forgotten(machine: Machine, value: Value) -> Value:
     """The value without iterations of loops that ended, as when their parts are put together again."""
-    return _forgotten(value, {number for number, _ in machine.loops})
+    return _forgotten(value, {number for number, _ in machine.loops} | machine.divided)
 
 
 def _narrowed(value: Value, at: Iterations) -> Value:
@@ -179,11 +196,12 @@ def selected(value: Value, low: Value | None, high: Value | None, *, is_slice: b
     elif high is not None and high.const == 0 and high.is_known:
         return frozenset()
     elif high is None:
-        return value.tokens  # open towards the end: all that follows
+        return _all_from(value, low)
     else:
         at = high.at or (low.at if low is not None else frozenset())
         bounds = (low.number if low is not None else Polynomial.constant(0), high.number)
     found = set()
+    is_rough = any("restarted" in end.marks for end in (low, high) if end is not None)
     for part in value.tokens:
         if part.is_whole and bounds[1] is not None and bounds[0] is not None:
             positive = not isinstance(bounds[1].value, int) or bounds[1].value > 0
@@ -191,5 +209,13 @@ def selected(value: Value, low: Value | None, high: Value | None, *, is_slice: b
             bounded = any("bounded" in end.marks for end in (low, high) if end is not None)
             if positive and inside:
                 part = replace(part, low=bounds[0], high=bounds[1], is_bounded=bounded)
-        found.add(replace(part, at=later(part.at, at), is_whole=False))
+        found.add(replace(part, at=later(part.at, at), is_whole=False, is_rough=part.is_rough or is_rough))
     return frozenset(found)
+
+
+def _all_from(value: Value, low: Value | None) -> frozenset[Tokens]:
+    """The tokens of `value[low:]`; the first one is left out where it has no context."""
+    start = low.number if low is not None and not low.at else None
+    if start is None or (isinstance(start.value, int) and start.value < 2):
+        return value.tokens
+    return frozenset(replace(part, low=start, is_whole=False) if part.is_whole else part for part in value.tokens)

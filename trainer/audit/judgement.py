@@ -7,7 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from trainer.audit.audit_rules import RULES, Rule
-from trainer.audit.trace import Evaluation, Event, Place, Reported, Trace, Update
+from trainer.audit.passes import reports_the_lower, takes_the_best
+from trainer.audit.positions import seams
+from trainer.audit.trace import Evaluation, Event, Place, Trace, Update
+from trainer.audit.values import Tokens
 
 Confidence = Literal["high", "medium", "low"]
 MOST_COPIES = 4
@@ -37,7 +40,13 @@ class Finding:
 def findings(trace: Trace) -> list[Finding]:
     """Every breach, the surest and earliest first; one per rule and line."""
     scored = scores_of(trace)
-    found = [*_updates(trace, scored), *_notes(trace, scored), *_marks(trace, scored), *_statistics(trace, scored)]
+    found = [
+        *_updates(trace, scored),
+        *_notes(trace, scored),
+        *_marks(trace, scored),
+        *_statistics(trace, scored),
+        *_positions(trace),
+    ]
     kept: dict[tuple[str, Place], Finding] = {}
     for finding in found:
         key = (finding.rule.name, finding.place)
@@ -67,8 +76,16 @@ def scores_of(trace: Trace) -> list[Evaluation]:
 
 
 def remarks(trace: Trace) -> Iterator[str]:
-    """What is no breach, but worth a sentence: learning from the last chunk, after which nothing is scored (E5)."""
+    """What is no breach, but worth a sentence.
+
+    That is learning from the last chunk, after which nothing is scored (E5), and a choice among finished scores.
+    """
     scored, seen = scores_of(trace), set()
+    for line in sorted({line for report in trace.reports if (line := reports_the_lower(trace, report)) is not None}):
+        yield (
+            f"line {line}: the lower of several finished scores is reported; each is a score of its own, so say "
+            "all of them"
+        )
     for update in trace.updates:
         if update.kind == "table" or update.off or update.place in seen:
             continue
@@ -148,9 +165,7 @@ def _kind(trace: Trace, update: Update, score: Evaluation, scored: list[Evaluati
         return "val-in-training"
     if "train" not in trace.sources or (first_training is not None and update.time < first_training):
         return "val-in-training"
-    data = {loop for part in update.tokens for loop, _ in part.at} & {
-        loop for part in score.tokens for loop, _ in part.at
-    }
+    data = _loops_of(update.tokens) & _loops_of(score.tokens)
     mine, theirs = dict(update.loops), dict(score.loops)
     again = [one for one in scored if one.place == score.place and one.time < update.time and _overlap(update, one)]
     if any(one.calls[-1:] == score.calls[-1:] or one.loops[:1] == score.loops[:1] for one in again):
@@ -160,6 +175,10 @@ def _kind(trace: Trace, update: Update, score: Evaluation, scored: list[Evaluati
     if any(mine[loop] == theirs.get(loop) for loop in data & mine.keys()):
         return "chunk-trained-before-score"
     return "trained-before-scoring"
+
+
+def _loops_of(tokens: frozenset[Tokens]) -> set[int]:
+    return {abs(loop) for part in tokens for loop, _ in part.at}
 
 
 def _finding(name: str, event: Event, detail: str, others: Iterable[Event] = (), *, sure: bool = True) -> Finding:
@@ -191,9 +210,6 @@ def _notes(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
 
 
 def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
-    last_training = max(
-        (update.time for update in trace.updates if any(part.source == "train" for part in update.tokens)), default=0
-    )
     rules = {
         "keyed": ("target-keyed-lookup", "mixed into the score of the target"),
         "unnormalised": ("unnormalised-mixture", "the mixture is made"),
@@ -209,12 +225,11 @@ def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             name, _, line = mark.partition(":")
             if name not in rules or (name == "equal" and any(other[:5] == "paid:" for other in report.marks)):
                 continue
-            if name == "chosen" and not _chooses(trace, report, last_training):
+            if name == "chosen" and not takes_the_best(trace, report, line):
                 continue
             rule, what = rules[name]
             place = Place(report.place.file, int(line))
-            only_when, sure = tuple(sorted(report.off)), _confidence(trace, name, report)
-            yield Finding(RULES[rule], place, what, sure, only_when, report.calls, (report.place,))
+            yield Finding(RULES[rule], place, what, "high", tuple(sorted(report.off)), report.calls, (report.place,))
     val = [report for report in trace.reports if not report.off]
     cut = [[mark for mark in report.marks if mark.startswith("cut:")] for report in val]
     if val and all(cut):
@@ -224,25 +239,18 @@ def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _chooses(trace: Trace, report: Reported, last_training: int) -> bool:
-    """Whether it is a choice among several scores of the same tokens, and not one made while training goes on."""
-    chosen = [trace.evaluations[score] for score in report.scores]
-    if min(one.time for one in chosen) < last_training:
-        return False
-    return any(
-        part.overlaps(other) and one.time != two.time
-        for one in chosen
-        for two in chosen
-        for part in one.tokens
-        for other in two.tokens
-    )
-
-
-def _confidence(trace: Trace, name: str, report: Reported) -> Confidence:
-    """Low for a choice among finished scores of different evaluations: that may be a line of the log."""
-    places = {trace.evaluations[score].place for score in report.scores}
-    earlier = [one for one in trace.reports if one.time < report.time and one.scores < report.scores]
-    return "low" if name == "chosen" and len(places) > 1 and earlier else "high"
+def _positions(trace: Trace) -> Iterator[Finding]:
+    for seam in seams(trace):
+        if seam.missing == 1:
+            continue  # the first token of each window, which has no context
+        rule = RULES["tokens-dropped" if seam.missing > 0 else "targets-counted-twice"]
+        detail = (
+            f"{abs(seam.missing)} targets between two windows"
+            if seam.missing > 0
+            else (f"{-seam.missing} targets are in two windows that follow one another")
+        )
+        off, report = tuple(sorted(seam.report.off)), seam.report
+        yield Finding(rule, seam.place, detail, "high", off, report.calls, (report.place,))
 
 
 def _statistics(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
@@ -254,7 +262,7 @@ def _statistics(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
         moved = [step for step in steps if any(step.overlaps(part) for part in score.tokens if part.via in OWN)]
         for step in moved[:1]:
             around = {loop for loop, _ in score.loops}
-            name = "chunk-trained-before-score" if any(loop in around for loop, _ in step.at) else ORDER[-1]
+            name = "chunk-trained-before-score" if any(abs(loop) in around for loop, _ in step.at) else ORDER[-1]
             detail = f"the weights of the score in line {score.place.line} were moved by gradients of the same tokens"
             yield replace(_finding(name, score, detail), place=score.place._replace(line=step.line))
         if narrow and wide:

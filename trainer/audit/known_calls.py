@@ -10,6 +10,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
+from trainer.audit.arithmetic import mixed_in
+from trainer.audit.choices import least
+from trainer.audit.containers import container_of, dictionary_of, queue_of, shuffle, sorted_of
 from trainer.audit.indexing import attribute
 from trainer.audit.iteration import forgotten, iterated
 from trainer.audit.known_names import (
@@ -34,10 +37,10 @@ from trainer.audit.known_names import (
     TOGETHER,
     WRITERS,
 )
-from trainer.audit.machine import Class, Function, Instance, Keywords, Machine
+from trainer.audit.machine import Function, Instance, Keywords, Machine
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.tables_of_tokens import fill
-from trainer.audit.tensor_calls import has_val, method_like, smaller
+from trainer.audit.tensor_calls import method_like
 from trainer.audit.values import (
     UNKNOWN,
     Cell,
@@ -53,7 +56,9 @@ from trainer.audit.values import (
     combined,
     constant,
     full,
+    in_number,
     joined,
+    parts_of,
 )
 from trainer.audit.values import Sequence as Listed
 
@@ -96,7 +101,7 @@ def external_call(
     if SETTING.search(path):
         return setting(arguments)
     if name in COUNTS:
-        return Value(at=first.at, number=Polynomial.unknown(f"n{machine.new_id()}"))
+        return Value(at=in_number(first.at), number=Polynomial.unknown(f"n{machine.new_id()}"))
     if (name in READERS or (OF_FILES.search(name) and not path.startswith(("torch.", "np.", "numpy.", "os.")))) and (
         read := reading(machine, path, every)
     ):
@@ -117,6 +122,8 @@ def external_call(
         return Value(refs=(Cell(machine.new_id(), full(first)),))
     result = combined(every)
     if name in TOGETHER:
+        parts = [part for value in arguments for ref in value.refs if isinstance(ref, Listed) for part in parts_of(ref)]
+        result = mixed_in(machine, parts, result)
         return forgotten(machine, changed(result, refs=()))
     if name in BLANK:
         return Value(refs=(Cell(machine.new_id()),))
@@ -222,7 +229,9 @@ def _length(machine: Machine, arguments: Sequence[Value], keywords: Keywords) ->
     exact = [ref for ref in refs if isinstance(ref, Listed) and ref.rest is None]
     if len(refs) == 1 and exact:
         return constant(len(exact[0].elements))
-    return Value(at=arguments[0].at if arguments else frozenset(), number=Polynomial.unknown(f"n{machine.new_id()}"))
+    return Value(
+        at=in_number(arguments[0].at) if arguments else frozenset(), number=Polynomial.unknown(f"n{machine.new_id()}")
+    )
 
 
 def _range(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
@@ -259,37 +268,6 @@ def _map(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Va
         made.append(machine.call(arguments[0], [value], {}))
         machine.loops.pop()
     return Value(refs=(Listed(machine.new_id(), made, joined(made)),))
-
-
-def _container(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
-    if not arguments:
-        return Value(refs=(Listed(machine.new_id()),))
-    value = arguments[0]
-    if any(isinstance(ref, Listed) for ref in value.refs):
-        copies = [Listed(machine.new_id(), [*ref.elements], ref.rest) for ref in value.refs if isinstance(ref, Listed)]
-        return changed(value, refs=tuple(copies))
-    if any(isinstance(ref, Steps | Zipped) for ref in value.refs):
-        elements = list(iterated(machine, value, machine.new_id()).elements)
-        return Value(refs=(Listed(machine.new_id(), elements, joined(elements)),))
-    return value
-
-
-def _queue(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
-    return Value(refs=(Listed(machine.new_id()),))
-
-
-def _dictionary(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
-    made = Mapping(machine.new_id(), dict(keywords))
-    for value in arguments:
-        for ref in value.refs:
-            if isinstance(ref, Mapping):
-                made.entries |= ref.entries
-                made.rest = ref.rest
-            elif isinstance(ref, Function | Class | External):
-                made.rest = machine.call(value, [], {})
-    if arguments and arguments[0].tokens:  # Counter(tokens)
-        made.rest, made.keyed = arguments[0].seen_via("statistic"), True
-    return Value(refs=(made,))
 
 
 def _copied(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
@@ -348,19 +326,6 @@ def _functional(machine: Machine, arguments: Sequence[Value], keywords: Keywords
     return machine.evaluated(combined([*arguments, *keywords.values()]), is_loss=False)
 
 
-def _least(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
-    """`min(...)`, `max(...)` and `sorted(...)`: of scores, of positions, or of anything else."""
-    if len(arguments) == 1:
-        value = full(arguments[0])
-        scored = value.scores and has_val(value) and machine.holds_loss(value)
-        result = changed(combined([value]), number=None)
-        return result.with_marks(f"chosen:{machine.place.line}") if scored else changed(result, refs=())
-    result = smaller(machine, list(arguments), combined(arguments))
-    decided = [value for value in arguments if value.at] or [value for value in arguments if value.number is not None]
-    bounded = changed(result, number=decided[0].number if decided else None)
-    return bounded.with_marks("bounded") if bounded.number is not None else bounded
-
-
 def _add_at(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
     if len(arguments) > 1:
         fill(machine, arguments[0], combined(arguments[2:]), key=arguments[1], adds=True)
@@ -375,20 +340,21 @@ HANDLERS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     "zip": _zip,
     "next": next_of,
     "map": _map,
-    "list": _container,
-    "tuple": _container,
-    "set": _container,
-    "deque": _container,
-    "Queue": _queue,
-    "SimpleQueue": _queue,
-    "sorted": _container,
-    "reversed": _container,
-    "dict": _dictionary,
-    "defaultdict": _dictionary,
-    "OrderedDict": _dictionary,
-    "SimpleNamespace": _dictionary,
-    "Namespace": _dictionary,
-    "Counter": _dictionary,
+    "list": container_of,
+    "tuple": container_of,
+    "set": container_of,
+    "deque": container_of,
+    "Queue": queue_of,
+    "SimpleQueue": queue_of,
+    "sorted": sorted_of,
+    "random.shuffle": shuffle,
+    "reversed": container_of,
+    "dict": dictionary_of,
+    "defaultdict": dictionary_of,
+    "OrderedDict": dictionary_of,
+    "SimpleNamespace": dictionary_of,
+    "Namespace": dictionary_of,
+    "Counter": dictionary_of,
     "ArgumentParser": lambda machine, arguments, keywords: Value(refs=(Mapping(machine.new_id()),)),
     "deepcopy": _copied,
     "partial": _partial,
@@ -401,8 +367,8 @@ HANDLERS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     "func.grad": _of_gradients,
     "autograd.of": _gradient,
     "functional_call": _functional,
-    "min": _least,
-    "max": _least,
+    "min": least,
+    "max": least,
     "np.add.at": _add_at,
     "numpy.add.at": _add_at,
 }

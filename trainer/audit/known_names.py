@@ -126,6 +126,10 @@ STATISTICS = frozenset(
 TOGETHER = frozenset(["cat", "concat", "concatenate", "stack", "hstack", "vstack", "block"])
 
 
+MIXING = frozenset(["logaddexp", "logaddexp2", "lerp", "add", "mul", "addcmul", "sub"])
+"""Functions that mix two distributions, or scores by them."""
+
+
 COUNTS = frozenset(
     ["numel", "size", "dim", "len", "element_size", "is_available", "device_count", "get_world_size", "get_rank"]
 )

@@ -162,12 +162,15 @@ class Machine(ABC):
         """Instances of the script's classes of models."""
         self.managed: list[Resume] = []
         """Bodies of `with` that wait for the context manager that is called."""
-        self.choosing: list[int] = []
-        """Lines of conditions on a validation score around the present statement."""
+        self.choosing: list[tuple[str, ...]] = []
+        """Marks of what conditions on a validation score around the present statement decide."""
         self.acting: dict[tuple[ast.ClassDef, str], bool] = {}
         """Methods of models, and whether they change weights or tables."""
         self.losses: dict[ast.AST, bool] = {}
         """Methods of models, and whether they compute a loss."""
+        self.divided: set[int] = set()
+        """Numbers of divisions of lists in two, by which the elements of both parts are told apart."""
+        self.divisions: dict[tuple[int, Any], tuple[int, Value]] = {}
         self.nodes = 0
         self._started_s = time.process_time()
         self._numbers = itertools.count(1)
@@ -273,6 +276,7 @@ class Machine(ABC):
             objects=self.trace.whole(value.objects),
             is_loss=is_loss,
             with_gradient=not self.without_gradient,
+            marks=value.marks,
             **where,
         )
         return Value(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from typing import Any
 
 from trainer.audit.arithmetic import fills
@@ -29,6 +30,7 @@ from trainer.audit.values import (
     combined,
     constant,
     full,
+    in_number,
     joined,
 )
 from trainer.audit.values import Sequence as Listed
@@ -93,7 +95,7 @@ def method(
         elif isinstance(ref, Optimizer):
             results.append(_of_optimizer(machine, ref, name, arguments))
         elif isinstance(ref, Listed):
-            results.append(_of_list(machine, base, ref, name, arguments))
+            results.append(_of_list(machine, base, ref, name, arguments, keywords))
         elif isinstance(ref, Mapping):
             results.append(_of_mapping(machine, base, ref, name, arguments, keywords))
     if results:
@@ -117,7 +119,9 @@ def _of_optimizer(machine: Machine, ref: Optimizer, name: str, arguments: list[V
     return UNKNOWN
 
 
-def _of_list(machine: Machine, base: Value, ref: Listed, name: str, arguments: list[Value]) -> Value:
+def _of_list(
+    machine: Machine, base: Value, ref: Listed, name: str, arguments: list[Value], keywords: Keywords
+) -> Value:
     first = arguments[0] if arguments else UNKNOWN
     if name in ("append", "add", "appendleft", "insert", "put", "put_nowait"):
         added = arguments[-1] if arguments else UNKNOWN
@@ -137,7 +141,10 @@ def _of_list(machine: Machine, base: Value, ref: Listed, name: str, arguments: l
         ref.elements, ref.rest = [], None
         return UNKNOWN
     if name == "copy":
-        return changed(base, refs=(Listed(machine.new_id(), [*ref.elements], ref.rest),))
+        return changed(base, refs=(replace(ref, id=machine.new_id(), elements=[*ref.elements]),))
+    if name == "sort" and "key" in keywords:
+        ref.reordered = True
+        return UNKNOWN
     if name in ("step", "zero_grad") and not ref.elements:
         return _of_tensor(machine, changed(base, refs=()), name, arguments, {})
     return combined([base, *arguments]) if name in ("index", "count") else UNKNOWN
@@ -229,7 +236,7 @@ def _of_tensor(machine: Machine, base: Value, name: str, arguments: list[Value],
         copies = name in ("cpu", "half") and base.objects and not base.refs and base.snapshot is None
         return changed(base, snapshot=machine.time) if copies else base
     if name in COUNTS:
-        return Value(at=base.at, number=Polynomial.unknown(f"n{machine.new_id()}"))
+        return Value(at=in_number(base.at), number=Polynomial.unknown(f"n{machine.new_id()}"))
     if base.is_known and isinstance(base.const, str):
         return _of_text(base, name, arguments, every)
     if name in ("write", "write_bytes", "tofile") and every:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from trainer.audit.known_names import (
-    STATISTICS,
-)
+from trainer.audit.arithmetic import mixed_in
+from trainer.audit.choices import smaller
+from trainer.audit.known_names import MIXING, STATISTICS
 from trainer.audit.machine import Keywords, Machine
+from trainer.audit.positions import masked
 from trainer.audit.values import (
     UNKNOWN,
     Cell,
@@ -22,6 +23,8 @@ def method_like(
 ) -> Value:
     """What `x.name(...)` and `torch.name(x, ...)` have in common."""
     held = full(base)
+    if name in MIXING:
+        return mixed_in(machine, [held, *map(full, others)], result)
     if name in ("softmax", "gumbel_softmax"):
         return result.with_marks("probability").without_marks("unnormalised")
     if name in ("log_softmax", "logsumexp"):
@@ -42,17 +45,20 @@ def method_like(
             return machine.evaluated(result.without_marks("lookup"), is_loss=True)
         learned = any(part.source == "val" and part.via in ("table", "statistic") for part in held.tokens)
         if index.tokens and learned and held.objects and not held.scores:
-            return result.with_marks("row" if "probability" in held.marks else "lookup")
+            return result.with_marks("row") if "probability" in held.marks else result.with_marks("lookup", "picked")
         return result
     if name in ("minimum", "fmin", "amin") or (name == "min" and (others or keywords)):
         return smaller(machine, [base, *others], result)
     if name == "where" and others:
         test = full(base)
+        result = masked(machine, combined(others), result)
         if machine.holds_loss(test) and all(machine.holds_loss(full(value)) for value in others[:2]):
             return smaller(machine, others, result)
         return changed(result, refs=joined(others).refs if not result.tokens else ())
     if name in ("clamp", "clip", "clamp_max") and machine.holds_loss(held) and _cuts(others, keywords):
         return result.with_marks(f"clamped:{machine.place.line}")
+    if name in ("masked_select", "masked_fill", "take", "index_select", "narrow"):
+        result = masked(machine, held, result)
     if name in ("topk", "kthvalue", "masked_select", "quantile") and machine.holds_loss(held):
         return result.with_marks(f"filtered:{machine.place.line}") if name != "quantile" else result
     if name in ("clone", "copy"):
@@ -71,15 +77,3 @@ def _cuts(others: list[Value], keywords: Keywords) -> bool:
     """Whether `clamp` bounds scores from above; 1 bounds a probability."""
     highest = keywords.get("max", others[1] if len(others) > 1 else UNKNOWN)
     return isinstance(highest.const, int | float) and highest.const > 1
-
-
-def smaller(machine: Machine, values: list[Value], result: Value) -> Value:
-    """The smaller of several scores of validation tokens."""
-    scored = [value for value in map(full, values) if value.scores and has_val(value) and machine.holds_loss(value)]
-    if len(scored) > 1 or (len(values) == 1 and scored):
-        return result.with_marks(f"chosen:{machine.place.line}")
-    return result
-
-
-def has_val(value: Value) -> bool:
-    return any(part.source == "val" for part in value.tokens)

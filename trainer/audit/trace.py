@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from trainer.audit.values import Tokens
+from trainer.audit.values import Part, Tokens
 
 
 class Place(NamedTuple):
@@ -57,6 +57,8 @@ class Evaluation(Event):
     """What it was computed with: models, adapters, tables."""
     is_loss: bool
     with_gradient: bool
+    marks: frozenset[str] = frozenset()
+    """What is known of its inputs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +118,10 @@ class Trace:
     """Texts that are read: 'val', 'train'."""
     gaps: list[str] = field(default_factory=list)
     """What could not be followed, and so cannot be told."""
+    slices: dict[tuple[Part, frozenset[int]], int] = field(default_factory=dict)
+    """Slices of losses and targets, and the score each was taken of if it was a single one; with their numbers."""
+    counting: dict[int, int] = field(default_factory=dict)
+    """Loops of which two iterations that follow one another are walked, and their lines."""
     parts: dict[int, frozenset[int]] = field(default_factory=dict)
     """Models that a model was built from."""
 

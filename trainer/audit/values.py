@@ -29,8 +29,9 @@ class _Nothing:
 NOTHING = _Nothing()
 """The constant of a value that is not known."""
 STICKY = (
-    "ln2", "bytes", "lookup", "unnormalised", "keyed", "clamped", "cut", "chosen", "filtered", "fixed",
+    "ln2", "bytes", "lookup", "unnormalised", "keyed", "clamped", "cut", "chosen", "finished", "filtered", "fixed",
     "stored", "bounded", "equal", "paid", "total", "row",
+    "picked", "restarted", "part", "sized",
 )  # fmt: skip
 """Marks that whatever is computed from a marked value bears too; most say the line they come from, as `cut:12`."""
 
@@ -71,10 +72,28 @@ class Tokens:
         return other.low.is_at_least(self.low) and self.high.is_at_least(other.high)
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A slice of the losses or targets of a window."""
+
+    line: int
+    low: Polynomial
+    high: Polynomial | None
+    """None: to the end. Negative ends count from there."""
+    unknown: bool
+    """Whether it is not known which positions it leaves."""
+    of_loss: bool
+
+
 def same_iteration(a: Iterations, b: Iterations) -> bool:
     """Whether no loop that both depend on is in different iterations."""
     iterations = dict(a)
     return all(iterations.get(loop, iteration) == iteration for loop, iteration in b)
+
+
+def in_number(at: Iterations) -> Iterations:
+    """What a size depends on: that of a list in another order says nothing about the order."""
+    return frozenset((abs(loop), k) for loop, k in at)
 
 
 def later(a: Iterations, b: Iterations) -> Iterations:
@@ -278,6 +297,10 @@ class Sequence:
     keyed: bool = False
     fixed: bool = False
     """Whether it is a tuple."""
+    reordered: bool = False
+    """Whether it was sorted by a key: a place in it is no place in the list that it came from."""
+    is_piece: bool = False
+    """Whether it is a slice of a list that was."""
 
 
 @dataclass(eq=False, slots=True)

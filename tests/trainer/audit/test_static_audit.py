@@ -221,6 +221,28 @@ def test_learning_the_last_chunk_is_said_and_no_breach(reports, script, is_said)
     assert ["(E5)" in remark for remark in report.remarks] == [True] * is_said
 
 
+def test_the_lower_of_finished_scores_is_said_and_no_breach(reports):
+    report = reports[FOLDER / "legal" / "lower_of_two_finished_scores.py"]
+    assert report.verdict == "no breach found"
+    assert [remark for remark in report.remarks if "lower of several finished scores" in remark]
+
+
+def test_phases_that_share_a_counter_are_a_doubt():
+    """A counter that starts again tells the documents of one phase from those of the next no longer apart."""
+    text = (FOLDER / "legal" / "prefix_scored_then_learned.py").read_text()
+    phases = """    phase, k = "learn", 0
+    while phase != "done":
+        if k == len(docs):
+            phase, k = ("score", 0) if phase == "learn" else ("done", 0)
+            continue
+        learn(model, optimizer, docs[k]) if phase == "learn" else score(docs[k])
+        k += 1
+"""
+    start = text.index("    for doc in prefix:")
+    report = audit_text(text[:start] + phases + text[text.index("    print(nats") :], "phases.py")
+    assert report.verdict == "cannot tell"
+
+
 def test_a_script_of_two_thousand_lines_is_walked_within_the_limit(reports):
     text = (FOLDER / "legal" / "score_first_sliding.py").read_text()
     filler = "".join(f"\n\ndef unused_{n}(x):\n    y = x + {n}\n    return [y for _ in range(3)]\n" for n in range(400))

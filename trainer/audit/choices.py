@@ -1,0 +1,102 @@
+"""Choices by validation scores: `min(...)`, `sorted(...)`, conditions. Which score counts, and what was chosen by it.
+
+A choice among parts of a score (of each token, chunk, document) takes the best of several passes. A choice among
+finished scores is one of what to report, unless it is among repeated passes of the same evaluation; which of the two it
+was is decided once the script was walked (`judgement`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trainer.audit.iteration import iterated
+from trainer.audit.machine import Function, Keywords, Machine
+from trainer.audit.values import UNKNOWN, External, Mapping, Value, changed, combined, full, joined
+
+Marks = tuple[str, ...]
+
+
+def has_val(value: Value) -> bool:
+    """Whether validation tokens are in a value."""
+    return any(part.source == "val" for part in value.tokens)
+
+
+def is_score(machine: Machine, value: Value) -> bool:
+    """Whether a value holds scores of validation tokens."""
+    return bool(value.scores) and has_val(value) and machine.holds_loss(value)
+
+
+def smaller(machine: Machine, values: list[Value], result: Value, *, of_tensors: bool = True) -> Value:
+    """The smaller of several scores of validation tokens: of each element of tensors, or of numbers."""
+    scored = [value for value in map(full, values) if is_score(machine, value)]
+    if len(scored) > 1 or (len(values) == 1 and scored):
+        return result.with_marks(*choice(machine, scored, of_tensors=of_tensors))
+    return result
+
+
+def choice(machine: Machine, scored: list[Value], *, of_tensors: bool = False, line: int = 0) -> Marks:
+    """The marks of what these scores decide: `chosen`, and `finished` where none of them is part of a score."""
+    line = line or machine.place.line
+    around = {loop for loop, _ in machine.loops}
+    is_part = any(
+        abs(loop) in around
+        for value in scored
+        for number in value.scores
+        for part in machine.trace.evaluations[number].tokens
+        for loop, _ in part.at
+    )
+    in_bits = all({"ln2", "bytes"} <= value.marks for value in scored)
+    if is_part or (of_tensors and not in_bits):
+        return (f"chosen:{line}",)
+    return (f"chosen:{line}", f"finished:{line}")
+
+
+def least(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`min(...)` and `max(...)`: of scores, of positions, or of anything else."""
+    if arguments and "key" in keywords and (found := _least_by(machine, arguments, keywords["key"])) is not None:
+        return found
+    if len(arguments) == 1:
+        value = full(arguments[0])
+        result = changed(combined([value]), number=None)
+        if is_score(machine, value):
+            return result.with_marks(*choice(machine, [value]))
+        return changed(result, refs=())
+    result = smaller(machine, list(arguments), combined(arguments), of_tensors=False)
+    decided = [value for value in arguments if value.at] or [value for value in arguments if value.number is not None]
+    bounded = changed(result, number=decided[0].number if decided else None)
+    return bounded.with_marks("bounded") if bounded.number is not None else bounded
+
+
+def _least_by(machine: Machine, arguments: Sequence[Value], key: Value) -> Value | None:
+    """`min(candidates, key=function)`: a candidate, marked if a validation score decides; None if none does."""
+    marks = marks_by(machine, arguments, key)
+    if not marks:
+        return None
+    candidates = arguments if len(arguments) > 1 else _elements(machine, arguments[0])
+    return joined(candidates).with_marks(*marks)
+
+
+def marks_by(machine: Machine, arguments: Sequence[Value], key: Value) -> Marks:
+    """The marks of what a key function decides that looks at validation scores; none if it does not."""
+    line = machine.place.line
+    candidates = list(arguments) if len(arguments) > 1 else _elements(machine, arguments[0])
+    if any(isinstance(ref, Function) for ref in key.refs):
+        asked = [full(machine.call(key, [candidate], {})) for candidate in candidates]
+    elif any(isinstance(ref, External) for ref in key.refs):
+        asked = [full(candidate) for candidate in candidates]
+    else:  # a bound method, as `scores.get`
+        asked = [full(key)]
+    scored = [value for value in asked if is_score(machine, value)]
+    return choice(machine, scored, line=line) if scored else ()
+
+
+def _elements(machine: Machine, value: Value) -> list[Value]:
+    if any(isinstance(ref, Mapping) for ref in value.refs):
+        return [UNKNOWN]
+    loop = machine.new_id()
+    found = []
+    for k, element in enumerate(iterated(machine, value, loop).elements):
+        machine.loops.append((loop, k))
+        found.append(element)
+        machine.loops.pop()
+    return found

@@ -1,0 +1,68 @@
+"""Calls that make lists, sets, queues and dictionaries, and put lists in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from trainer.audit.choices import is_score, marks_by
+from trainer.audit.iteration import iterated
+from trainer.audit.machine import Class, Function, Keywords, Machine
+from trainer.audit.values import UNKNOWN, External, Mapping, Steps, Value, Zipped, changed, full, joined
+from trainer.audit.values import Sequence as Listed
+
+
+def container_of(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`list(...)`, `tuple(...)`, `set(...)`, `deque(...)`."""
+    if not arguments:
+        return Value(refs=(Listed(machine.new_id()),))
+    value = arguments[0]
+    if any(isinstance(ref, Listed) for ref in value.refs):
+        copies = [
+            replace(ref, id=machine.new_id(), elements=[*ref.elements], fixed=False)
+            for ref in value.refs
+            if isinstance(ref, Listed)
+        ]
+        return changed(value, refs=tuple(copies))
+    if any(isinstance(ref, Steps | Zipped) for ref in value.refs):
+        elements = list(iterated(machine, value, machine.new_id()).elements)
+        return Value(refs=(Listed(machine.new_id(), elements, joined(elements)),))
+    return value
+
+
+def sorted_of(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`sorted(...)`: where scores decide the order, what stands first or last in it is chosen by them."""
+    made = container_of(machine, arguments, keywords)
+    if arguments and (key := keywords.get("key")) is not None:
+        marks = marks_by(machine, arguments[:1], key)
+        refs = tuple(replace(ref, reordered=True) if isinstance(ref, Listed) else ref for ref in made.refs)
+        return changed(made, refs=refs).with_marks(*(f"ranked_{mark}" for mark in marks))
+    return made.with_marks("ranked") if is_score(machine, full(made)) else made
+
+
+def shuffle(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`random.shuffle(list)`."""
+    for ref in arguments[0].refs if arguments else ():
+        if isinstance(ref, Listed):
+            ref.reordered = True
+    return UNKNOWN
+
+
+def queue_of(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`Queue()`."""
+    return Value(refs=(Listed(machine.new_id()),))
+
+
+def dictionary_of(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`dict(...)`, `defaultdict(...)`, `Counter(...)` and namespaces."""
+    made = Mapping(machine.new_id(), dict(keywords))
+    for value in arguments:
+        for ref in value.refs:
+            if isinstance(ref, Mapping):
+                made.entries |= ref.entries
+                made.rest = ref.rest
+            elif isinstance(ref, Function | Class | External):
+                made.rest = machine.call(value, [], {})
+    if arguments and arguments[0].tokens:  # Counter(tokens)
+        made.rest, made.keyed = arguments[0].seen_via("statistic"), True
+    return Value(refs=(made,))

@@ -1,0 +1,175 @@
+"""Which positions of its window a score or a byte count is summed over, and whether windows meet without a gap.
+
+Followed are windows whose ends are known by the loop around them, and slices with known ends. Where more is done to the
+losses (masks, several slices), nothing is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from trainer.audit.machine import Machine
+from trainer.audit.polynomial import Polynomial
+from trainer.audit.trace import Evaluation, Place, Reported, Trace
+from trainer.audit.values import Part, Value
+
+ZERO = Polynomial.constant(0)
+FEW = 2
+"""A slice that leaves out fewer positions at either end is the shift from inputs to targets."""
+
+
+def partly(machine: Machine, base: Value, result: Value, low: Value | None, high: Value | None) -> Value:
+    """`base[low:high]`: the result, which remembers that it is a part of the losses or targets of a window."""
+    of_loss = machine.holds_loss(base)
+    if not of_loss and (base.scores or all(part.is_whole for part in base.tokens)):
+        return result
+    ends = [end.number if end is not None else None for end in (low, high)]
+    unknown = any(end is not None and end.number is None for end in (low, high))
+    if not unknown and all(number is None or _is_shift(number) for number in ends):
+        return result
+    return _remembered(machine, base, result, Part(machine.place.line, ends[0] or ZERO, ends[1], unknown, of_loss))
+
+
+def weighed(machine: Machine, base: Value, other: Value, result: Value) -> Value:
+    """Losses or bytes times something that is no number, as a mask: which positions are left is not known."""
+    counted = machine.holds_loss(base) or "bytes" in base.marks
+    if not counted or other.is_known or other.number is not None or machine.holds_loss(other) or "ln2" in other.marks:
+        return result
+    return masked(machine, base, result)
+
+
+def masked(machine: Machine, base: Value, result: Value) -> Value:
+    """The result of a mask: which positions are left is not known."""
+    part = Part(machine.place.line, ZERO, None, True, machine.holds_loss(base))
+    return _remembered(machine, base, result, part)
+
+
+def _remembered(machine: Machine, base: Value, result: Value, part: Part) -> Value:
+    scores = base.scores if len(base.scores) == 1 else frozenset()
+    number = machine.trace.slices.setdefault((part, scores), len(machine.trace.slices))
+    return result.with_marks(f"part:{number}")
+
+
+def _is_shift(number: Polynomial) -> bool:
+    return number.value is not None and abs(number.value) < FEW
+
+
+def parts_in(trace: Trace, marks: frozenset[str]) -> Iterator[tuple[Part, frozenset[int]]]:
+    """The slices that a value remembers, each with the scores that it was taken of."""
+    wanted = {int(mark[5:]) for mark in marks if mark.startswith("part:")}
+    return ((part, scores) for (part, scores), number in trace.slices.items() if number in wanted)
+
+
+def compare_bytes(machine: Machine, score: Value, counted: Value) -> None:
+    """Notes where a part of a window's losses is divided by the bytes of all its targets."""
+    losses = [part for part, _ in parts_in(machine.trace, score.marks)]
+    left_out = [part for part in losses if not part.unknown and _leaves_out(part)]
+    if not left_out or any(part.unknown for part in losses) or any(mark[:5] == "part:" for mark in counted.marks):
+        return
+    windows = {
+        (part.low, part.high, part.at)
+        for number in score.scores
+        for part in machine.trace.evaluations[number].tokens
+        if part.low is not None and part.high is not None
+    }
+    alike = [part for part in counted.tokens if (part.low, part.high, part.at) in windows]
+    lines = [int(mark[6:]) for mark in counted.marks if mark.startswith("sized:")]
+    if alike and lines:
+        detail = f"the loss is summed over a part of each window in line {left_out[-1].line}, bytes over all of it"
+        machine.note("bytes-miscounted", detail, line=max(lines))
+
+
+def _leaves_out(part: Part) -> bool:
+    """Whether a slice certainly leaves positions out: from the start or from the end of the window."""
+    ends = (part.low, part.high)
+    low, high = (end.value if end is not None else None for end in ends)
+    return (low is not None and abs(low) >= FEW) or (high is not None and high <= -FEW)
+
+
+@dataclass(frozen=True)
+class Seam:
+    """Where two windows that follow one another do not meet."""
+
+    place: Place
+    missing: int
+    """Targets between the two; negative: so many are counted in both."""
+    report: Reported
+
+
+def seams(trace: Trace) -> Iterator[Seam]:
+    """Windows of the last score that leave a gap, or count targets twice."""
+    if not trace.reports:
+        return
+    report = trace.reports[-1]
+    each = [
+        (number, trace.evaluations[number]) for number in sorted(report.scores) if trace.evaluations[number].is_loss
+    ]
+    for i, (second, two) in enumerate(each):
+        for first, one in each[:i]:
+            loop = _between(trace, one, two)
+            if loop is None:
+                continue
+            before, after = _extent(trace, report, first, one), _extent(trace, report, second, two)
+            if before is None or after is None or before.window == after.window:
+                continue
+            difference = after.low.plus(before.high, -1)
+            if difference is not None and difference.value:
+                place = Place(two.place.file, after.line or before.line or trace.counting[loop])
+                yield Seam(place, difference.value, report)
+
+
+def _between(trace: Trace, one: Evaluation, two: Evaluation) -> int | None:
+    """The loop of which two evaluations are iterations that follow one another; None if they are not."""
+    if (one.place, one.calls) != (two.place, two.calls):
+        return None
+    mine, theirs = dict(one.loops), dict(two.loops)
+    differing = [loop for loop in mine if theirs.get(loop) != mine[loop]]
+    loop = differing[0] if len(differing) == 1 else None
+    if loop is None or len(mine) != len(theirs) or loop not in trace.counting:
+        return None
+    return loop if (mine[loop], theirs.get(loop)) == (0, 1) else None
+
+
+@dataclass(frozen=True)
+class _Extent:
+    low: Polynomial
+    high: Polynomial
+    window: Polynomial
+    line: int
+
+
+def _extent(trace: Trace, report: Reported, number: int, score: Evaluation) -> _Extent | None:
+    """The targets [low, high) that a score counts of its window, which begins at a token before them."""
+    windows = [part for part in score.tokens if part.source == "val" and part.via == "tokens"]
+    if not windows or any(part.low is None or part.high is None for part in windows):
+        return None
+    low, high = windows[0].low, windows[0].high
+    for part in windows[1:]:
+        assert part.low is not None and part.high is not None and low is not None and high is not None  # noqa: PT018
+        low = part.low if low.is_at_least(part.low) else low
+        high = part.high if part.high.is_at_least(high) else high
+    assert low is not None and high is not None  # noqa: PT018
+    length = high.plus(low, -1)
+    length = length.plus(Polynomial.constant(1), -1) if length is not None else None
+    parts = {
+        (part.low, part.high, part.unknown): part
+        for part, scores in (*parts_in(trace, report.marks), *parts_in(trace, score.marks))
+        if number in scores or (part, scores) in set(parts_in(trace, score.marks))
+    }
+    if length is None or len(parts) > 1 or any(part.unknown for part in parts.values()):
+        return None
+    part = next(iter(parts.values()), None)
+    if part is None:
+        end = low.plus(length)
+        return _Extent(low, end, low, 0) if end is not None else None
+    start, stop = _from_start(part.low, length), _from_start(part.high, length) if part.high is not None else length
+    begin, end = low.plus(start) if start is not None else None, low.plus(stop) if stop is not None else None
+    return _Extent(begin, end, low, part.line) if begin is not None and end is not None else None
+
+
+def _from_start(end: Polynomial, length: Polynomial) -> Polynomial | None:
+    """The end of a slice, counted from the start; None if it is not known from where it counts."""
+    if end.is_at_least(ZERO):
+        return end
+    return length.plus(end) if end.value is not None else None
