@@ -49,6 +49,8 @@ COLUMNS: Mapping[str, str] = {
     "confirm": CONFIGURATIONS,
     "table": CONFIGURATIONS,
     "table --per run": RUNS,
+    "table --per machine": "machine:text runs:integer set_aside:integer stages:text stage_s:number "
+    "tokens_per_s:number? mfu:number? hardware:text differs:text quarantined:text",
     "status": f"{STANDING} live:object?",
     "list": STANDING,
     "list presets": "preset:text description:text source:text parameters:integer?",

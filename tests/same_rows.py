@@ -8,7 +8,7 @@ import pandas as pd
 
 from results.rows.columns import LEADING
 
-MEASURED = frozenset({"train_s", "eval_s", "tokens_per_s", "peak_memory_bytes", "started_at", "stages_run"})
+MEASURED = frozenset({"train_s", "eval_s", "tokens_per_s", "mfu", "peak_memory_bytes", "started_at", "stages_run"})
 """What the clock, the machine's load and the state of the cache decide: two equal tables may differ here."""
 
 

@@ -14,6 +14,7 @@ from orchestrator.space.configuration import label
 from orchestrator.sweep.lost_records import demand_undamaged
 from orchestrator.sweep.sweep import Sweep
 from results.rows.layout import JOURNAL
+from results.rows.machines import read_machines
 from results.rows.ranking import Ranking
 from results.rows.read import read_rows
 from results.rows.render import render
@@ -100,11 +101,13 @@ def unranked_lines(sweep: Sweep, frame: pd.DataFrame) -> list[str]:
     return [*lines, f"not ranked for the like reasons: {more:,} more"] if more else lines
 
 
-def print_table(sweep: Sweep, per: Literal["run", "config"], format: str) -> None:
-    """The rows, per run or per configuration, in any format."""
+def print_table(sweep: Sweep, per: Literal["run", "config", "machine"], format: str) -> None:
+    """The rows, per run, configuration or machine, in any format."""
     frame = readable_rows_of(sweep)
     width = shown_width(console_for())
-    if per == "run":
+    if per == "machine":
+        content = render(read_machines(sweep.folder), format, width)
+    elif per == "run":
         content = render(per_run(frame), format, width)
     else:
         table = table_of(sweep, frame)

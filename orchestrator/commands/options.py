@@ -31,6 +31,9 @@ WaitForNodes = Annotated[
         help="Seconds to wait for nodes; default: 1800 while none fits.",
     ),
 ]
+MetricsPort = Annotated[
+    int | None, typer.Option("--metrics-port", min=1, metavar="PORT", help="Port for Ray's Prometheus metrics.")
+]
 Price = Annotated[float | None, typer.Option(min=0.0, metavar="USD", help="USD per GPU-hour; default: the file's.")]
 Inline = Annotated[bool, typer.Option("--inline", help="One run after another in this process, without Ray.")]
 SnapshotEvery = Annotated[float, typer.Option(help="Seconds of training that a kill may cost at most.")]

@@ -22,17 +22,21 @@ from trainer.store.mirror import USUAL_STORE
 
 def table(
     name: Name,
-    per: Annotated[Literal["run", "config"], typer.Option(help="A row per run, or per configuration.")] = "config",
+    per: Annotated[
+        Literal["run", "config", "machine"], typer.Option(help="A row per run, configuration, or machine.")
+    ] = "config",
     format: TableFormat = "text",
     store: Store = USUAL_STORE,
 ) -> None:
-    """The rows of a sweep, per run or per configuration: n, mean, sd, 95% interval, best."""
+    """The rows of a sweep, per run or per configuration: n, mean, sd, 95% interval, best. Or what each machine did."""
     from orchestrator.analysis.import_results import print_import_table
     from orchestrator.analysis.sweep_table import print_table
     from orchestrator.sweep.imported import find_import
     from orchestrator.sweep.sweep import find_sweep
 
     if imported := find_import(store, name):
+        if per == "machine":
+            raise UserError(f"--per machine: '{name}' is an import: its rows do not say which machine computed what")
         print_import_table(imported, per, format)
     else:
         print_table(find_sweep(store, name), per, format)

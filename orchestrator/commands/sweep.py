@@ -12,6 +12,7 @@ import typer
 from orchestrator.commands.options import (
     Address,
     Inline,
+    MetricsPort,
     MLflow,
     Name,
     NoCheck,
@@ -115,6 +116,7 @@ def sweep(
     price: Price = None,
     address: Address = None,
     wait_for_nodes: WaitForNodes = None,
+    metrics_port: MetricsPort = None,
     inline: Inline = False,
     snapshot_every_s: SnapshotEvery = 60.0,
     tensorboard: TensorBoard = False,
@@ -122,7 +124,7 @@ def sweep(
     wandb: WandB = None,
     no_check: NoCheck = False,
     on_end: OnEnd = None,
-    name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the file's.")] = None,
+    name: Annotated[str | None, typer.Option(help="Its name; default: the file's.")] = None,
     store: Store = USUAL_STORE,
     format: TextOrJson = "text",
 ) -> None:
@@ -136,7 +138,9 @@ def sweep(
     at_end = EndCommand.of(on_end)
     search_space = _search_space(space, preset, overrides, seeds, trials, warm_start, price)
     trackers = Trackers(tensorboard, mlflow, wandb)
-    options = _options(slots, workers, address, inline, snapshot_every_s, not no_check, trackers, wait_for_nodes)
+    options = _options(
+        slots, workers, address, inline, snapshot_every_s, not no_check, trackers, wait_for_nodes, metrics_port
+    )
     opened = open_sweep(
         store,
         search_space,
@@ -153,6 +157,7 @@ def resume(
     workers: Workers = None,
     address: Address = None,
     wait_for_nodes: WaitForNodes = None,
+    metrics_port: MetricsPort = None,
     inline: Inline = False,
     snapshot_every_s: SnapshotEvery = 60.0,
     tensorboard: TensorBoard = False,
@@ -175,7 +180,9 @@ def resume(
 
     at_end = EndCommand.of(on_end)
     trackers = Trackers(tensorboard, mlflow, wandb)
-    options = _options(slots, workers, address, inline, snapshot_every_s, not no_check, trackers, wait_for_nodes)
+    options = _options(
+        slots, workers, address, inline, snapshot_every_s, not no_check, trackers, wait_for_nodes, metrics_port
+    )
     opened = find_sweep(store, name)
     with opened.lock():
         for machine in trust:
@@ -262,11 +269,16 @@ def _options(
     check: bool,
     trackers: Trackers,
     wait_for_nodes: float | None,
+    metrics_port: int | None,
 ) -> DriveOptions:
     from orchestrator.run.drive_options import DriveOptions
 
     trackers.check()
-    return DriveOptions(slots, workers, address, inline, snapshot_every_s, check, trackers, wait_for_nodes)
+    options = DriveOptions(
+        slots, workers, address, inline, snapshot_every_s, check, trackers, wait_for_nodes, metrics_port
+    )
+    options.demand_usable()
+    return options
 
 
 def _drive(

@@ -85,7 +85,7 @@ def run_on_ray(
         output_to(sweep.folder / RAY_LOG) as terminal,
         os.fdopen(os.dup(terminal), "w") as out,
         message_if_head_is_gone(sweep, options.address, terminal),
-        ray_session(options.address) as dashboard,
+        ray_session(options.address, options.metrics_port) as dashboard,
         stop_on_signals(stop),  # after ray.init, which they would not interrupt
         make_screen(PlainConsole(file=out, **plain)) as screen,
         visible_file(store.root) as visible,

@@ -172,11 +172,12 @@ def start_fault(address: str | None, fault: Exception) -> str:
 
 
 @contextmanager
-def ray_session(address: str | None) -> Iterator[str]:
+def ray_session(address: str | None, metrics_port: int | None = None) -> Iterator[str]:
     """Ray for the length of the block; yields the address of its dashboard, empty without one.
 
     address: None starts a local instance that listens on loopback alone and demands a token made here; otherwise the
              address of a cluster, whose token Ray finds in its usual places
+    metrics_port: where a local instance offers its metrics, on loopback; None takes a free port
     """
     os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
     if address is None:
@@ -187,14 +188,14 @@ def ray_session(address: str | None) -> Iterator[str]:
     if address is None:
         refuse_unusable_folder(ray_folder())
     with own_folder(ray_folder()) if address is None else nullcontext() as folder:
-        dashboard = _start(address, folder)
+        dashboard = _start(address, folder, metrics_port)
         try:
             yield dashboard
         finally:
             ray.shutdown()
 
 
-def _start(address: str | None, folder: Path | None) -> str:
+def _start(address: str | None, folder: Path | None, metrics_port: int | None) -> str:
     """Starts Ray in this folder, or joins the one at this address; the address of its dashboard, empty without one.
 
     Raises UserError if it cannot.
@@ -210,6 +211,7 @@ def _start(address: str | None, folder: Path | None) -> str:
                     address="local",  # else Ray would join whatever cluster was started here, or wait for a dead one
                     num_cpus=this_machine().cpus,  # Ray itself counts the machine's, whatever this process may use
                     include_dashboard=False,
+                    _metrics_export_port=metrics_port,
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                 )

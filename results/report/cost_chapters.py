@@ -93,14 +93,20 @@ def machines(sweep: SweepResults) -> Chapter:
         return Chapter("machines", "Machines", [Text("No machine computed anything for these numbers.")])
     lines = machine_lines(facts, sweep.by_the_clock) or [_alike(facts)]
     shown = facts.assign(
+        stage_s=facts["stage_s"].map(human_seconds),
         tokens_per_s=["" if pd.isna(speed) else f"{speed:,.0f}" for speed in facts["tokens_per_s"]],
+        mfu=["" if pd.isna(part) else f"{part:.1%}" for part in facts["mfu"]],
         quarantined=facts["quarantined"].where(facts["quarantined"] != "", "no"),
     )
     heads = {
         "machine": "machine", "hardware": "hardware", "runs": "runs", "set_aside": "set aside",
-        "tokens_per_s": "tokens per second", "differs": "differs in", "quarantined": "quarantined",
+        "stages": "stages computed", "stage_s": "their time", "tokens_per_s": "tokens per second", "mfu": "MFU",
+        "differs": "differs in", "quarantined": "quarantined",
     }  # fmt: skip
-    caption = "Runs that computed something. Set aside: drifted, never averaged in; speed is the median of trainings."
+    caption = (
+        "Runs that computed something. Set aside: drifted, never averaged in; speed and MFU are medians of trainings. "
+        "MFU: part of the GPU's stated peak that a training used; empty on CPUs and on GPUs whose peak is not known."
+    )
     return Chapter("machines", "Machines", [*(Text(line) for line in lines), table_of(shown, heads, caption)])
 
 

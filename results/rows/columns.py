@@ -36,6 +36,7 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
     "ledger_digest": "text",
     "peak_memory_bytes": "integer",
     "tokens_per_s": "number",
+    "mfu": "number",
     "fingerprint": "text",
     "commit": "text",
     "started_at": "text",
@@ -48,7 +49,8 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
 """The columns in their order, swept keys apart. Units are in the names; `_bpb` is bits per byte, `val_loss` nats per
 token. `val_bpb` is the headline; `val_tokens`, `val_bytes` and `val_documents` are the text that it scored,
 `ledger_digest` that of the order in which it was scored and learned from (`ledger.json` of its stage), `fingerprint`
-that of the stage behind it, `artifact` that of the counted bytes."""
+that of the stage behind it, `artifact` that of the counted bytes. `mfu` is the part of the GPUs' peak that the training
+used, by `trainer/spec/flops.py`; empty on a CPU, and on a GPU whose peak is not known there."""
 
 COLUMNS = tuple(COLUMN_TYPES)
 MEASURED = "measured"

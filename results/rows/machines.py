@@ -6,6 +6,7 @@ Reads the records and the sweep's file of machine events. `orchestrator/sweep/qu
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,14 @@ from results.rows.layout import DRIFTED, DRIFTED_SHORT, MACHINES, RUNS, SHORT, c
 from results.rows.lines import checked_lines
 from trainer.spec.checked_json import without_checksum
 from trainer.spec.errors import StoreError
+from trainer.spec.stage_table import STAGES
 from trainer.store.unreadable import listed
 
+STAGE_ORDER = tuple(STAGES)
 RECORDS = (RUNS, SHORT, DRIFTED, DRIFTED_SHORT)
-COLUMNS = ("machine", "hardware", "runs", "set_aside", "tokens_per_s", "differs", "quarantined")
+COLUMNS = (
+    "machine", "runs", "set_aside", "stages", "stage_s", "tokens_per_s", "mfu", "hardware", "differs", "quarantined",
+)  # fmt: skip
 
 
 def events_of(sweep_folder: Path) -> Iterator[dict[str, Any]]:
@@ -55,8 +60,12 @@ def quarantined(sweep_folder: Path) -> dict[str, str]:
 
 
 def read_machines(sweep_folder: Path) -> pd.DataFrame:
-    """One row per machine that computed for the sweep: machine, hardware, runs (that count), set_aside, tokens_per_s
-    (median of its trainings), differs (facts that differ from most machines', as text), quarantined (the reason)."""
+    """One row per machine that computed for the sweep: machine, runs (that count), set_aside, stages (that it computed
+    in them, 'train 3, adapt 9'), stage_s (their seconds), tokens_per_s and mfu (medians of its trainings), hardware,
+    differs (facts that differ from most machines', as text), quarantined (the reason).
+
+    A stage that an interrupted run finished, and that the run found in the store when it went on, is in no row.
+    """
     computed = [_Computed.of(record) for folder in RECORDS for record in _records(sweep_folder / folder)]
     computed = [record for record in computed if record.facts and record.stages_run]
     facts = {record.facts["name"]: {**record.facts, "hardware": record.hardware} for record in computed}
@@ -66,8 +75,21 @@ def read_machines(sweep_folder: Path) -> pd.DataFrame:
         ours = [record for record in computed if record.facts["name"] == name]
         num_aside = sum(record.is_aside for record in ours)
         differs = "; ".join(_differences(mine, list(facts.values())))
-        speed = _speed(ours)
-        rows.append((name, mine["hardware"], len(ours) - num_aside, num_aside, speed, differs, reasons.get(name, "")))
+        stages = Counter(stage for record in ours for stage in record.stages_run)
+        rows.append(
+            {
+                "machine": name,
+                "hardware": mine["hardware"],
+                "runs": len(ours) - num_aside,
+                "set_aside": num_aside,
+                "stages": ", ".join(f"{stage} {count}" for stage, count in sorted(stages.items(), key=_place)),
+                "stage_s": sum(record.stage_s for record in ours),
+                "tokens_per_s": _median(record.tokens_per_s for record in ours),
+                "mfu": _median(record.mfu for record in ours),
+                "differs": differs,
+                "quarantined": reasons.get(name, ""),
+            }
+        )
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -95,9 +117,11 @@ class _Computed:
 
     facts: Mapping[str, str]
     hardware: str
-    stages_run: bool
+    stages_run: tuple[str, ...]
+    stage_s: float
     is_aside: bool
     tokens_per_s: float | None
+    mfu: float | None
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> _Computed:
@@ -105,9 +129,11 @@ class _Computed:
         return cls(
             facts=record.get("machine") or {},
             hardware=record["hardware"],
-            stages_run=bool(record["stages_run"]),
+            stages_run=tuple(record["stages_run"]),
+            stage_s=sum(record["stages"][stage]["seconds"] for stage in record["stages_run"]),
             is_aside=record["status"] == "drifted",
             tokens_per_s=trained.get("tokens_per_s"),
+            mfu=trained.get("mfu"),
         )
 
 
@@ -125,6 +151,11 @@ def _differences(mine: Mapping[str, str], all_facts: list[Mapping[str, str]]) ->
             yield f"{fact} = {value}, elsewhere {usual}"
 
 
-def _speed(records: Iterable[_Computed]) -> float | None:
-    speeds = [record.tokens_per_s for record in records if record.tokens_per_s]
-    return float(median(speeds)) if speeds else None
+def _place(stage: tuple[str, int]) -> int:
+    """Running order of our own stages; a program's keep the order in which they were met."""
+    return STAGE_ORDER.index(stage[0]) if stage[0] in STAGE_ORDER else len(STAGE_ORDER)
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value]
+    return float(median(known)) if known else None

@@ -122,7 +122,7 @@ def _scores(metrics: Mapping[str, Mapping[str, Any]], headline: Mapping[str, Any
 
 
 def _of_training(train: Mapping[str, Any]) -> Row:
-    return {name: train.get(name) for name in ("steps", "train_s", "peak_memory_bytes", "tokens_per_s")}
+    return {name: train.get(name) for name in ("steps", "train_s", "peak_memory_bytes", "tokens_per_s", "mfu")}
 
 
 def _of_artifact(export: Mapping[str, Any]) -> Row:

@@ -26,6 +26,7 @@ COMMANDS = {
     "resume": "resume ttt --inline",
     "table": "table ttt",
     "table --per run": "table ttt --per run",
+    "table --per machine": "table ttt --per machine",
     "status": "status",
     "list": "list",
     "list presets": "list presets",
@@ -61,6 +62,9 @@ def folder(tmp_path_factory):
     """A folder with one finished sweep of made-up runs; a store of stages it has none."""
     path = tmp_path_factory.mktemp("output")
     leave_runs(open_sweep(path / "runs", space_of(path, TTT)), score)
+    for record in path.glob("runs/sweeps/ttt/runs/*.json"):
+        computed = json.loads(record.read_text()) | {"machine": {"name": "alpha"}, "stages_run": ["export"]}
+        record.write_text(json.dumps(computed))
     (path / "uniform.py").write_text(UNIFORM)
     for name, number in (("speed", 366), ("curve", 321)):
         files = [Path(__file__).parents[1] / "data" / "cases" / f"modded_nanogpt_pr{number}.csv"]

@@ -3,24 +3,28 @@
 import os
 import socket
 import threading
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
 
 from orchestrator.run import ray_session
+from tests.separate_nodes import free_port
 from trainer.spec.errors import UserError
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
-def test_a_local_ray_offers_the_cpus_that_this_process_may_use():
-    before = os.sched_getaffinity(0)
+def test_a_local_ray_offers_the_cpus_that_this_process_may_use_and_metrics_at_the_port_that_is_asked():
+    before, port = os.sched_getaffinity(0), free_port()
     os.sched_setaffinity(0, {min(before)})
     try:
-        with ray_session.ray_session(None):
+        with ray_session.ray_session(None, port):
             import ray  # only now: it reads the settings of its token when it is imported
 
             assert ray.cluster_resources()["CPU"] == 1
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as page:
+                assert page.status == 200
     finally:
         os.sched_setaffinity(0, before)
 

@@ -30,7 +30,9 @@ def record(
     sliding = val_bpb + (0.1 if ttt else 0.0)
     stages = {
         "val_text": outcome("val_text", 1.0, num_documents=7, uniform_bpb=4.1, unigram_bpb=3.2, zstd22_bpb=2.4),
-        "train": outcome("train", 9.0, steps=200, train_s=8.5, tokens_per_s=1e5, peak_memory_bytes=7e8, train_loss=3.0),
+        "train": outcome(
+            "train", 9.0, steps=200, train_s=8.5, tokens_per_s=1e5, mfu=0.4, peak_memory_bytes=7e8, train_loss=3.0
+        ),
         "export": outcome("export", 1.0, model_bytes=250_000),
         "evaluate": outcome(
             "evaluate", 3.0, **scored(sliding), **SCORED, eval_s=3.0, legal=True, ledger_digest="evaluate-ledger"

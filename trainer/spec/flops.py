@@ -34,11 +34,14 @@ def _repeated_layers(model: Model) -> int:
     return model.recur_loops * (model.recur_last - model.recur_first + 1) if model.recur_loops else 0
 
 
-def mfu(recipe: Recipe, gpu: str, num_gpus: int, tokens_per_s: float) -> float | None:
+def mfu(recipe: Recipe, gpu: str, num_gpus: int, tokens_per_s: float, looped_part: float = 1.0) -> float | None:
     """Part of the GPUs' peak that a training of this speed uses; None for a device whose peak is not in the table.
 
-    Recurrent layers count as often as they run once recurrence has begun, so before that it is too high.
-    gpu:  name of one GPU, as nvidia-smi prints it
+    gpu:          name of one GPU, as nvidia-smi or PyTorch prints it; of a MIG slice no peak is known
+    looped_part:  of the tokens, those of steps in which recurrent layers ran again; at 1 it is too high before those
     """
-    peak = next((peak for name, peak in PEAK_FLOPS.items() if name in gpu), None)
-    return None if peak is None else 3 * flops_per_token(recipe) * tokens_per_s / (peak * num_gpus)
+    peak = None if "MIG" in gpu else next((peak for name, peak in PEAK_FLOPS.items() if name in gpu), None)
+    if peak is None:
+        return None
+    once, again = flops_per_token(recipe, looped=False), flops_per_token(recipe)
+    return 3 * (once + looped_part * (again - once)) * tokens_per_s / (peak * num_gpus)

@@ -27,6 +27,7 @@ from trainer.quant.packing import weight_transform
 from trainer.ranks import Ranks
 from trainer.spec.budget import model_limit_bytes, training_ends
 from trainer.spec.errors import Interrupted, UserError
+from trainer.spec.flops import mfu
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Metric
 from trainer.spec.schedule import multiplier, takes_snapshot, used_fraction, warmdown_is_due
@@ -153,17 +154,30 @@ def run_steps(
         end_step(context, training, decision, loss)
         if ranks.is_first:
             after_step(_left_s(recipe, clock))
+    tokens_per_s = training.step * recipe.data.train_batch_tokens / max(clock.elapsed_s, 1e-9)
     return {
         "steps": training.step,
         "train_s": clock.elapsed_s,
         "train_loss": training.loss,
-        "tokens_per_s": training.step * recipe.data.train_batch_tokens / max(clock.elapsed_s, 1e-9),
+        "tokens_per_s": tokens_per_s,
+        "mfu": _mfu(recipe, ranks, tokens_per_s),
         "swa_snapshots": training.swa.count if training.swa else 0,
         "graphs": graphs.made if graphs else 0,
         "graphs_inside_clock": graphs.made_inside_clock if graphs else 0,
         "peak_memory_bytes": peak_memory_bytes(ranks.device),
         "num_parameters": num_parameters(training.model),
     } | _fitted(training, recipe)
+
+
+def _mfu(recipe: Recipe, ranks: Ranks, tokens_per_s: float) -> float | None:
+    """Part of the GPUs' peak that the whole training used; None on a CPU, and on a GPU whose peak is not known.
+
+    Under a clock recurrence begins at a part of the time; it is counted as that part of the tokens.
+    """
+    if ranks.device.type != "cuda":
+        return None
+    looped_part = 1.0 - recipe.model.recur_at if recipe.model.recur_loops else 0.0
+    return mfu(recipe, torch.cuda.get_device_name(ranks.device), ranks.size, tokens_per_s, looped_part)
 
 
 def _fitted(training: Training, recipe: Recipe) -> dict[str, Metric]:

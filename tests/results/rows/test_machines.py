@@ -17,7 +17,8 @@ def computed(tmp_path):
         folder = tmp_path / ("runs" if status == "done" else "drifted")
         folder.mkdir(exist_ok=True)
         record = {"machine": {"name": machine}, "hardware": hardware, "status": status}
-        stages = {"stages_run": ["train"], "stages": {"train": {"metrics": {"tokens_per_s": 1000.0}}}}
+        trained = {"seconds": 9.5, "metrics": {"tokens_per_s": 1000.0, "mfu": 0.25}}
+        stages = {"stages_run": ["train", "adapt"], "stages": {"train": trained, "adapt": {"seconds": 0.5}}}
         (folder / f"{machine}.json").write_text(json.dumps(record | stages))
 
     return leave
@@ -45,3 +46,10 @@ def test_like_machines_and_those_that_count_nowhere_need_no_warning(computed, tm
     computed("alpha", A_GPU)
     computed("beta", hardware, status)
     assert warned(tmp_path) == []
+
+
+def test_a_machine_has_its_stages_in_running_order_their_time_and_its_speed(computed, tmp_path):
+    computed("alpha", A_GPU)
+    (row,) = read_machines(tmp_path).to_dict("records")
+    assert (row["runs"], row["stages"], row["stage_s"]) == (1, "train 1, adapt 1", 10.0)
+    assert (row["tokens_per_s"], row["mfu"]) == (1000.0, 0.25)

@@ -13,8 +13,8 @@ from tests.same_rows import MEASURED
 DESIGN = (
     "sweep config seed status val_bpb val_loss val_tokens val_bytes val_documents pre_quant_bpb roundtrip_bpb "
     "fit_cost_bpb sliding_bpb ttt_bpb steps train_s eval_s model_bytes scale_multiplier pruned_share code_bytes "
-    "total_bytes within_budget legal ledger_digest peak_memory_bytes tokens_per_s fingerprint commit started_at "
-    "hardware versions error artifact stages_run"
+    "total_bytes within_budget legal ledger_digest peak_memory_bytes tokens_per_s mfu fingerprint commit "
+    "started_at hardware versions error artifact stages_run"
 )
 
 

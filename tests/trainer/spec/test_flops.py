@@ -34,3 +34,11 @@ def test_mfu_is_per_gpu_and_only_where_the_peak_is_known():
     assert mfu(recipe, "NVIDIA H100 80GB HBM3", 8, speed / 2) == pytest.approx(0.5)
     assert mfu(recipe, "NVIDIA H100 PCIe", 8, speed / 2) == pytest.approx(0.5 * 989 / 756)
     assert mfu(recipe, "NVIDIA GeForce GTX 970", 8, speed) is None
+    assert mfu(recipe, "NVIDIA H100 80GB HBM3 MIG 1g.10gb", 1, speed) is None
+
+
+def test_a_training_counts_repeated_layers_for_the_part_of_it_that_repeats_them():
+    recipe = load_preset("tiny", {"model.recur_loops": 1, "model.recur_first": 1, "model.recur_last": 2}).recipe
+    before, after = (3 * flops_per_token(recipe, looped) for looped in (False, True))
+    speed = 989e12 / (0.25 * before + 0.75 * after)
+    assert mfu(recipe, "NVIDIA H100", 1, speed, looped_part=0.75) == pytest.approx(1)
