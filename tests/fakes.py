@@ -104,6 +104,10 @@ class ThreadRanks(Ranks):
     def broadcast_(self, tensor: Tensor) -> Tensor:
         return tensor.copy_(self.gather_objects(tensor.clone())[0])
 
+    def start_gather(self, tensor: Tensor) -> Callable[[], Tensor]:
+        gathered = torch.stack(self.gather_objects(tensor.clone()))
+        return lambda: gathered
+
     def broadcast_object(self, value: Any) -> Any:
         return self.gather_objects(value)[0]
 
@@ -126,21 +130,16 @@ class AsynchronousRanks(ThreadRanks):
         self.worker.busy_until_s = begins_s + 0.001
         return [brought for brought, *_ in gathered]
 
-    def sum_(self, tensor: Tensor) -> Tensor:
-        super().sum_(tensor)
-        if tensor.dim() == 0:  # the loss: the host reads it at once
-            self.worker.wait()
-        return tensor
-
     def max_(self, tensor: Tensor) -> Tensor:
         super().max_(tensor)
         self.worker.wait()
         return tensor
 
-    def broadcast_(self, tensor: Tensor) -> Tensor:
-        super().broadcast_(tensor)
-        self.worker.wait()
-        return tensor
+    def broadcast_numbers(self, *numbers: float) -> tuple[float, ...]:
+        sent = super().broadcast_numbers(*numbers)
+        if not self.is_first:
+            self.worker.wait()
+        return sent
 
 
 def on_ranks(size: int, work: Callable[[Any], Any], kind: type[ThreadRanks] = ThreadRanks) -> list[Any]:

@@ -6,6 +6,7 @@ over NCCL. Other modules receive a `Ranks` and never use the process group thems
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from trainer.spec.errors import UserError
 from trainer.spec.launched import launched
+
+_all_gather = getattr(dist, "all_gather_single", dist.all_gather_into_tensor)  # its name before torch 2.13
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,22 @@ class Ranks:
             dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
         return tensor
 
+    def start_gather(self, tensor: Tensor) -> Callable[[], Tensor]:
+        """Begins to send this rank's tensor, of one shape on all ranks, while the device goes on.
+
+        Returns the function that hands out those of all ranks, (R, ...) in rank order; the host does not wait there.
+        """
+        if self.size == 1:
+            return lambda: tensor[None]
+        gathered = tensor.new_empty(self.size * len(tensor), *tensor.shape[1:])
+        work = _all_gather(gathered, tensor, async_op=True)
+
+        def finish() -> Tensor:
+            work.wait()
+            return gathered.view(self.size, *tensor.shape)
+
+        return finish
+
     def max_(self, tensor: Tensor) -> Tensor:
         """Maximum over ranks, in place."""
         if self.size > 1:
@@ -123,6 +142,17 @@ class Ranks:
         if self.size > 1:
             dist.broadcast(tensor, src=0)
         return tensor
+
+    def broadcast_numbers(self, *numbers: float) -> tuple[float, ...]:
+        """The first rank's numbers on every rank. The first waits for nothing, others for all launched before."""
+        if self.size == 1:
+            return numbers
+        sent = self.broadcast_(self.to_device(torch.tensor(numbers, dtype=torch.float64)))
+        if self.is_first:
+            return numbers
+        values, wait = self.download(sent)
+        wait()
+        return tuple(values.tolist())
 
     def broadcast_object(self, value: Any) -> Any:
         """The first rank's small Python value on every rank."""

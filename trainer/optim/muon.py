@@ -7,7 +7,7 @@ schedules and parameter groups are in other modules.
 # B matrices of a batch · M rows · N columns
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -100,13 +100,27 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # nothing here re-evaluates a loss
         """Decays, then steps, every matrix that has a gradient."""
+        self.begin_step()()
+
+    @torch.no_grad()
+    def begin_step(self) -> Callable[[], None]:
+        """The first part of a step: computes this rank's updates and begins to exchange them.
+
+        Returns the function that changes the matrices once the updates of all ranks are there.
+        """
+        begun: list[tuple[dict[str, Any], list[Tensor], Callable[[], list[Tensor]]]] = []
         for group in self.param_groups:
             matrices = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if not matrices:
-                continue
-            updates = self._shared_updates(self._directions(matrices, group["momentum"]))
-            torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
-            torch._foreach_add_(matrices, updates, alpha=-group["lr"])
+            if matrices:
+                begun.append((group, matrices, self._shared_updates(self._directions(matrices, group["momentum"]))))
+
+        @torch.no_grad()
+        def finish() -> None:
+            for group, matrices, updates in begun:
+                torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(matrices, updates(), alpha=-group["lr"])
+
+        return finish
 
     def _directions(self, matrices: Sequence[Tensor], momentum: float) -> list[Tensor]:
         """Nesterov's look-ahead of each gradient; updates the momentum."""
@@ -123,18 +137,24 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_add_(totals, gradients)
         return list(torch._foreach_add(gradients, totals, alpha=momentum))
 
-    def _shared_updates(self, directions: Sequence[Tensor]) -> list[Tensor]:
-        """Orthogonalised updates: each rank computes a part and has zeros elsewhere, so the sum over ranks is exact."""
-        if self.ranks.size == 1:
-            return self._updates(directions)
-        sizes = [direction.numel() for direction in directions]
-        flat = torch.zeros(sum(sizes), dtype=self.ns_dtype, device=directions[0].device)
-        shared = [part.view_as(direction) for part, direction in zip(flat.split(sizes), directions, strict=True)]
-        own = slice(self.ranks.rank, None, self.ranks.size)
-        if directions[own]:
-            torch._foreach_copy_(shared[own], self._updates(directions[own]))
-        self.ranks.sum_(flat)
-        return [part.view_as(direction) for part, direction in zip(flat.float().split(sizes), directions, strict=True)]
+    def _shared_updates(self, directions: Sequence[Tensor]) -> Callable[[], list[Tensor]]:
+        """Begins to exchange orthogonalised updates: of R matrices in a row each rank computes one and gathers all."""
+        size = self.ranks.size
+        if size == 1:
+            updates = self._updates(directions)
+            return lambda: updates
+        shares = [directions[rank::size] for rank in range(size)]
+        longest = max(sum(direction.numel() for direction in share) for share in shares)
+        sent = torch.zeros(longest, dtype=self.ns_dtype, device=directions[0].device)
+        if own := shares[self.ranks.rank]:
+            torch._foreach_copy_(_parts(sent, own), self._updates(own))
+        gathered = self.ranks.start_gather(sent)
+
+        def all_updates() -> list[Tensor]:
+            of_rank = [_parts(row, share) for row, share in zip(gathered().float(), shares, strict=True)]
+            return [of_rank[place % size][place // size] for place in range(len(directions))]
+
+        return all_updates
 
     def _updates(self, directions: Sequence[Tensor]) -> list[Tensor]:
         """The update of each direction, float32: on a CPU with the bits that it has alone, which are promised."""
@@ -196,6 +216,12 @@ def _of_shape(matrices: Sequence[Tensor]) -> dict[torch.Size, list[int]]:
     for place, matrix in enumerate(matrices):
         places.setdefault(matrix.shape, []).append(place)
     return places
+
+
+def _parts(flat: Tensor, matrices: Sequence[Tensor]) -> list[Tensor]:
+    """The start of a flat tensor as matrices of those shapes."""
+    sizes = [matrix.numel() for matrix in matrices]
+    return [part.view_as(matrix) for part, matrix in zip(flat[: sum(sizes)].split(sizes), matrices, strict=True)]
 
 
 def _padded(batch_BMN: Tensor, height: int) -> Tensor:

@@ -35,8 +35,9 @@ class Optimizers:
             group["lr"] = group["initial_lr"] * multiplier
         for group in self.muon.param_groups:
             group["momentum"] = muon_momentum(self.muon_settings, step)
-        self.muon.step()
-        self.adam.step()
+        finish = self.muon.begin_step()
+        self.adam.step()  # while Muon's updates travel between the ranks
+        finish()
 
     def zero_grad(self) -> None:
         """Deletes all gradients."""

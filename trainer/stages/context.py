@@ -73,13 +73,18 @@ class RunContext(ABC):
         self.ranks.synchronize()
         return self.clock()
 
-    def stop_requested(self) -> bool:
-        """Whether the run was asked to stop; the same answer on every rank. A collective operation."""
-        return self.ranks.any(self.ranks.is_first and self.stopping())
+    def settled_on_first(self) -> tuple[float, bool]:
+        """`settled_s` of the first rank, and whether the run was asked to stop: the same on every rank.
+
+        A collective operation, in which each rank waits once.
+        """
+        first = self.ranks.is_first
+        settled_s, stop = self.ranks.broadcast_numbers(*((self.settled_s(), self.stopping()) if first else (0.0, 0.0)))
+        return settled_s, bool(stop)
 
     def check_interrupted(self) -> None:
         """Raises Interrupted on every rank if the run should stop. A collective operation."""
-        if self.stop_requested():
+        if self.ranks.any(self.ranks.is_first and self.stopping()):
             raise Interrupted(self.run_id)
 
     def check_alone(self) -> None:

@@ -49,7 +49,7 @@ AfterStep = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Decision:
-    """What the first rank decided for the coming step; every rank follows it."""
+    """What holds for the coming step; the same on every rank, since the clocks of all hold the first one's times."""
 
     ends: bool
     multiplier: float
@@ -62,13 +62,13 @@ class Decision:
     """Number of the part of the budget that the step lies in."""
 
     @classmethod
-    def of(cls, recipe: Recipe, step: int, clock: TrainingClock, ranks: Ranks) -> Decision:
+    def of(cls, recipe: Recipe, step: int, clock: TrainingClock) -> Decision:
         """Also begins the warm-down on the clock when it is due."""
         schedule, budget = recipe.schedule, recipe.budget
         if warmdown_is_due(schedule, budget, clock.elapsed_s, clock.fast_step_s):
             clock.begin_warmdown()
         used = used_fraction(budget, step, clock.elapsed_s)
-        own = cls(
+        return cls(
             ends=training_ends(budget, step, clock.elapsed_s, clock.next_step_s),
             multiplier=multiplier(schedule, budget, step, clock.elapsed_s, clock.step_s),
             settled_multiplier=multiplier(schedule, budget, step, clock.elapsed_s, clock.warmdown_step_s),
@@ -76,12 +76,6 @@ class Decision:
             looped=not recipe.model.recur_loops or used >= recipe.model.recur_at,
             part=int(used * FITTED_PARTS),
         )
-        if ranks.size == 1:
-            return own
-        values = [float(value) for value in (own.ends, own.multiplier, own.settled_multiplier, own.looped, own.part)]
-        sent = torch.tensor(values, dtype=torch.float64, device=ranks.device)
-        ends, lr_multiplier, settled, looped, part = ranks.broadcast_(sent).tolist()
-        return cls(bool(ends), lr_multiplier, settled, bool(looped), int(part))
 
 
 AT_WARM_UP = Decision(ends=False, multiplier=1.0, settled_multiplier=1.0, looped=True, part=0)
@@ -143,9 +137,11 @@ def run_steps(
         context.tell("train", 0.0, "compiling")
         graphs.warm_up(training, recipe, one_step)
 
-    context.check_interrupted()
-    clock.start(context.settled_s())  # every rank has warmed up: they all just answered
-    while not (decision := Decision.of(recipe, training.step, clock, ranks)).ends:
+    started_s, stop = context.settled_on_first()
+    if stop:
+        raise Interrupted(context.run_id)
+    clock.start(started_s)
+    while not (decision := Decision.of(recipe, training.step, clock)).ends:
         training.sees_quantized |= _sees_quantized(recipe, decision.settled_multiplier)
         if training.sees_quantized and recipe.quantization.fit_bytes:
             fit_scales(training, recipe, decision.part, ranks)
@@ -221,10 +217,12 @@ def end_step(context: RunContext, training: Training, decision: Decision, loss: 
     """Reads loss and clock once every rank and the device are done with the step, and leaves when asked to stop.
 
     loss:  of `update`, on the host once the device is done: the one wait of a step
-    In this order, so that the wait for the slowest rank is inside the clock. Raises UserError where training diverged.
+    The first rank's clock holds the wait for the slowest: its device is done when the updates of all have arrived.
+    Raises UserError where training diverged.
     """
-    stop, step, clock = context.stop_requested(), training.step, training.clock
-    clock.end_step(context.settled_s())
+    step, clock = training.step, training.clock
+    ended_s, stop = context.settled_on_first()
+    clock.end_step(ended_s)
     training.loss = float(loss)
     if not math.isfinite(training.loss):
         muon, adam = context.recipe.optimizer.muon, context.recipe.optimizer.adam
@@ -302,7 +300,7 @@ def accumulate_gradients(
 ) -> Tensor:
     """Mean gradient of one step's batch on every rank, and the mean loss of the batch in nats per token.
 
-    Each micro-batch weighs the same; sums over ranks happen once, in one flat buffer.
+    Each micro-batch weighs the same; sums over ranks happen once, in one flat buffer that ends with the loss.
     """
     num_micro_batches = num_micro_steps * ranks.size
     total = torch.zeros((), dtype=torch.float32, device=ranks.device)
@@ -311,17 +309,18 @@ def accumulate_gradients(
         loss = loss_of(model, x_BT, y_BT) / num_micro_batches
         loss.backward()
         total += loss.detach()
-    _sum_gradients([parameter for parameter in model.parameters() if parameter.grad is not None], ranks)
-    return ranks.sum_(total)
+    return total if ranks.size == 1 else _summed(list(model.parameters()), total, ranks)
 
 
-def _sum_gradients(parameters: list[torch.nn.Parameter], ranks: Ranks) -> None:
-    if ranks.size == 1:
-        return
-    gradients: list[Tensor] = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    summed = ranks.sum_(torch.cat([gradient.flatten() for gradient in gradients]))
-    for gradient, part in zip(gradients, summed.split([gradient.numel() for gradient in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
+def _summed(parameters: list[torch.nn.Parameter], loss: Tensor, ranks: Ranks) -> Tensor:
+    """The sum of the loss over ranks; every gradient becomes that of its own, a part of the buffer that was sent."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    summed = ranks.sum_(torch.cat([*(gradient.flatten() for gradient in gradients), loss[None]]))
+    parts = iter(summed.split([*(gradient.numel() for gradient in gradients), 1]))
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad = next(parts).view_as(parameter)
+    return next(parts)[0].clone()  # so that the buffer lives no longer than the gradients
 
 
 def _sees_quantized(recipe: Recipe, settled_multiplier: float) -> bool:

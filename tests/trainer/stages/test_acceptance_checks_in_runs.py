@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import results
-from tests.fakes import OneByteEach, on_ranks
+from tests.fakes import HandClock, OneByteEach, on_ranks
 from tests.trainer.nn.test_gpt import VOCAB_SIZE
 from tests.trainer.stages.conftest import run, small
 from tests.trainer.stages.test_acceptance_checks import EVALUATION, LEARNING, TOKENS, Diary, toy
@@ -32,6 +32,7 @@ from trainer.spec.errors import BudgetExceeded
 from trainer.spec.field_index import FIELDS
 from trainer.spec.recipe import Budget
 from trainer.stages.adapt import make_sgd
+from trainer.stages.context import StageContext
 from trainer.stages.run_record import fingerprints_of
 from trainer.stages.train import Decision
 from trainer.stages.training_clock import TrainingClock
@@ -77,15 +78,17 @@ def test_8_5_a_first_step_of_30_s_leaves_the_multiplier_at_one_and_it_never_rise
     assert multipliers == [1.0] * (len(multipliers) - len(falling)) + falling
 
 
-def test_8_5_ranks_with_unlike_clocks_agree_on_the_multiplier_bit_for_bit():
+def test_8_5_ranks_with_unlike_clocks_agree_on_the_multiplier_bit_for_bit(tmp_path):
     recipe = small(budget__train_steps=None, budget__train_s=100.0, schedule__warmdown_steps=30)
 
     def decide(ranks):
-        clock = TrainingClock()
-        clock.start(0.0)
-        for step in range(25):
-            clock.end_step((step + 1) * (3.0 + 0.1 * ranks.rank))  # every rank measures another time
-        return Decision.of(recipe, 25, clock, ranks)
+        clock, own = TrainingClock(), HandClock()
+        context = StageContext(recipe, "run", StageStore(tmp_path), {}, ranks, clock=own)
+        clock.start(context.settled_on_first()[0])
+        for _ in range(25):
+            own.advance(3.0 + 0.1 * ranks.rank)  # every rank measures another time
+            clock.end_step(context.settled_on_first()[0])
+        return Decision.of(recipe, 25, clock)
 
     decisions = on_ranks(4, decide)
     assert decisions == [decide(Ranks())] * 4

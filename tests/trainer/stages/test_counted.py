@@ -9,21 +9,25 @@ from functools import partial
 
 import pytest
 import torch
+from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.fakes import OneByteEach
+from tests.fakes import HandClock, OneByteEach
 from trainer.data.loader import make_loader
-from trainer.nn.gpt import GPT
+from trainer.nn.gpt import GPT, num_parameters
 from trainer.optim.averaging import EMA, SWA
 from trainer.optim.muon import Muon
-from trainer.optim.optimizers import clip_gradients
+from trainer.optim.optimizers import clip_gradients, make_optimizers
 from trainer.ranks import Ranks
 from trainer.scoring.legality import Ledger
 from trainer.scoring.sliding import score
 from trainer.scoring.ttt import _step
 from trainer.spec.load import load_preset
 from trainer.stages.adapt import make_sgd
-from trainer.stages.train import accumulate_gradients
+from trainer.stages.context import StageContext
+from trainer.stages.train import Decision, accumulate_gradients, end_step, update
+from trainer.stages.training import Training
+from trainer.store.local import StageStore
 
 META = torch.device("meta")
 VIEWS = {
@@ -101,6 +105,54 @@ def test_gradients_loss_and_clipping_wait_for_nothing(recipe, model):
         loss.item()
 
 
+class Exchanges(TorchDispatchMode):
+    """Lists collectives by name, with the bytes that this rank brings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[tuple[str, int]] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == "c10d":
+            own = args[1] if func.overloadpacket.__name__.startswith("_allgather") else args[0][0]
+            self.sent.append((func.overloadpacket.__name__.strip("_"), own.numel() * own.element_size()))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture(params=[0, 7])
+def one_of_eight(request):
+    """The first and the last rank, in torch's process group that sends nothing."""
+    torch.distributed.init_process_group("fake", store=FakeStore(), rank=request.param, world_size=8)
+    yield DistantRanks(request.param, 8)
+    torch.distributed.destroy_process_group()
+
+
+def of_every_weight(model, x_BT, y_BT) -> torch.Tensor:
+    """A loss whose gradient takes no time."""
+    return sum(parameter.sum() for parameter in model.parameters())
+
+
+def test_a_step_of_eight_ranks_exchanges_three_times_and_waits_once(recipe, model, one_of_eight, tmp_path):
+    ranks, tokens = one_of_eight, torch.zeros(900_000, dtype=torch.int64).numpy()
+    optimizers = make_optimizers(dict(model.named_parameters()), recipe.optimizer, ranks)
+    for group in optimizers.adam.param_groups:
+        group["fused"] = False  # which meta has not
+    training = Training(model, optimizers, make_loader(recipe.data, 0, [tokens], ranks, META), None, EMA(0.99))
+    context = StageContext(recipe, "run", StageStore(tmp_path), {}, ranks, clock=HandClock())
+    training.clock.start(context.settled_on_first()[0])
+    ranks.waits.clear()
+    with Exchanges() as exchanges:  # on meta, reading a value raises
+        decision = Decision.of(recipe, training.step, training.clock)
+        end_step(context, training, decision, update(training, recipe, decision, ranks, of_every_weight))
+    names, num_bytes = zip(*exchanges.sent, strict=True)
+    assert names == ("allreduce", "allgather_base", "broadcast")
+    matrices = sum(matrix.numel() for matrix in training.optimizers.muon.param_groups[0]["params"])
+    assert num_bytes[0] == 4 * (num_parameters(model) + 1)  # gradients and loss
+    assert matrices / 8 <= num_bytes[1] / 2 <= 1.1 * matrices / 8  # updates in bfloat16, the longest share of all
+    assert num_bytes[2] == 2 * 8  # seconds and stop
+    assert len(ranks.waits) == 1
+
+
 def test_scoring_computes_the_head_on_scored_positions_alone():
     recipe = load_preset("pr150_v21_nano").recipe
     vocab_size, window = recipe.data.vocab_size + 3, recipe.evaluation.window_tokens  # a width no other tensor has
@@ -116,10 +168,16 @@ def test_scoring_computes_the_head_on_scored_positions_alone():
 
 @dataclass(frozen=True)
 class DistantRanks(Ranks):
-    """A rank whose device is `meta`; what is downloaded from it is zero, and each wait for a download is noted."""
+    """A rank whose device is `meta`; what is downloaded from it is zero, and each wait of the host is noted."""
 
     device: torch.device = META
     waits: list[int] = field(default_factory=list)
+
+    def synchronize(self) -> None:
+        self.waits.append(1)
+
+    def to_host(self, tensor: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(tensor, device="cpu")
 
     def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to(META)

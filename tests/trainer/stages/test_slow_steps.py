@@ -5,7 +5,6 @@ from itertools import pairwise
 
 import pytest
 
-from trainer.ranks import Ranks
 from trainer.spec.load import load_preset
 from trainer.spec.recipe import Averaging, Recipe
 from trainer.spec.schedule import takes_snapshot
@@ -44,7 +43,7 @@ def course(recipe: Recipe, step_s: float, burst: range = range(0), factor: float
     """By the trainer's own clock and decisions."""
     clock, now_s, decisions, elapsed_s = TrainingClock(), 50.0, [], []
     clock.start(now_s)
-    while not (decision := Decision.of(recipe, len(decisions), clock, Ranks())).ends:
+    while not (decision := Decision.of(recipe, len(decisions), clock)).ends:
         elapsed_s.append(clock.elapsed_s)
         now_s += duration_s(len(decisions), step_s, burst, factor)
         decisions.append(decision)
@@ -111,12 +110,12 @@ def test_a_training_that_goes_on_inside_the_warm_down_decides_as_if_undisturbed(
     clock, other = TrainingClock(), TrainingClock()
     clock.start(0.0)
     for step in range(7_000):
-        Decision.of(PR549, step, clock, Ranks())
+        Decision.of(PR549, step, clock)
         clock.end_step((step + 1) * H100_S)
     other.load_state_dict(clock.state_dict())
     other.start(10_000.0)  # much later, in another process
     clock.end_step(7_001 * H100_S)
     other.end_step(10_000.0 + H100_S)
-    decided = [Decision.of(PR549, 7_001, each, Ranks()).multiplier for each in (clock, other)]
+    decided = [Decision.of(PR549, 7_001, each).multiplier for each in (clock, other)]
     assert decided[0] == pytest.approx(decided[1])
     assert other.warmdown_step_s == clock.warmdown_step_s == pytest.approx(H100_S)
