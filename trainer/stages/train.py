@@ -137,10 +137,8 @@ def run_steps(
         context.tell("train", 0.0, "compiling")
         graphs.warm_up(training, recipe, one_step)
 
-    started_s, stop = context.settled_on_first()
-    if stop:
-        raise Interrupted(context.run_id)
-    clock.start(started_s)
+    context.check_interrupted()
+    clock.start(context.settled_on_first()[0])  # every rank has warmed up: they all just answered
     while not (decision := Decision.of(recipe, training.step, clock)).ends:
         training.sees_quantized |= _sees_quantized(recipe, decision.settled_multiplier)
         if training.sees_quantized and recipe.quantization.fit_bytes:
