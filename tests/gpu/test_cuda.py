@@ -11,6 +11,7 @@ from trainer.optim.muon import Muon
 from trainer.ranks import Ranks
 from trainer.scoring.legality import Ledger
 from trainer.scoring.sliding import score
+from trainer.spec.flops import mfu
 from trainer.spec.load import load_preset
 from trainer.stages.compiling import scoring_forward
 from trainer.stages.pipeline import run_pipeline
@@ -43,14 +44,16 @@ def test_the_attention_back_end_that_is_chosen_agrees_with_pytorchs_own():
 
 def test_a_whole_run_on_the_gpu_scores_as_on_the_cpu(tmp_path):
     recipe = load_preset("tiny", SMALL | TTT).recipe
-    scores = {}
+    scores, used = {}, {}
     for device in ("cpu", "cuda:0"):
         store = tmp_path / device.replace(":", "")
         request = RunRequest.of("run", "tiny", recipe, store / "run.json")
         record = run_pipeline(request, StageStore(store), Ranks(device=torch.device(device)))
         assert record.status == "done", record.error
-        scores[device] = record.metric("adapt", "val_bpb")
+        scores[device], used[device] = record.metric("adapt", "val_bpb"), record.metric("train", "mfu")
     assert scores["cuda:0"] == pytest.approx(scores["cpu"], abs=0.01)
+    known = mfu(recipe, torch.cuda.get_device_name(), 1, 1.0) is not None
+    assert (used["cpu"], used["cuda:0"] is not None) == (None, known)
 
 
 def test_compiled_scoring_and_its_late_downloads_give_the_scores_of_eager_scoring():

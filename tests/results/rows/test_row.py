@@ -46,6 +46,12 @@ def test_a_row_has_the_ledger_digest_of_its_headline():
     assert row_of(record(), "demo", [])["ledger_digest"] == "evaluate-ledger"
 
 
+def test_a_row_has_the_mfu_of_its_training_and_none_where_the_training_wrote_none():
+    old = record()
+    old["stages"]["train"]["metrics"].pop("mfu")
+    assert (row_of(record(), "demo", [])["mfu"], row_of(old, "demo", [])["mfu"]) == (0.4, None)
+
+
 def test_total_bytes_reserve_65536_for_code_until_it_is_packaged():
     row = row_of(record(), "demo", [])
     assert (row["model_bytes"], row["code_bytes"], row["total_bytes"]) == (250_000, None, 315_536)
