@@ -146,7 +146,9 @@ class SeparateNodes:
         raise AssertionError(self.said())
 
     def _start(self, name: str, words: list[str], ip: str, before: list[str]) -> Node:
-        command = [*before, str(RAY), "start", "--block", f"--node-ip-address={ip}", "--disable-usage-stats", *words]
+        own_port = f"--dashboard-agent-listen-port={free_port()}"  # another Ray of this machine may have the usual one
+        options = ["--block", f"--node-ip-address={ip}", own_port, "--disable-usage-stats"]
+        command = [*before, str(RAY), "start", *options, *words]
         with (self.folder / f"node-{name}.log").open("ab") as log:
             return Node(name, subprocess.Popen(command, cwd="/", env=self.variables, stdout=log, stderr=log))
 

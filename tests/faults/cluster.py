@@ -1,15 +1,18 @@
-"""Faults of a cluster whose nodes have file systems of their own; afterwards the table must be the undisturbed one.
+"""Faults of a cluster whose nodes have file systems of their own; afterwards the table must be the single machine's.
 
     python -m tests.faults.cluster --log results/LOG.md          each fault once; needs root, about 40 minutes
     python -m tests.faults.cluster --faults node-killed head-killed
 
 Each fault gets a head and three nodes of its own over one shared folder. Counted: runs without a record, stages that
-were computed twice by the records, and the time beyond that of the undisturbed sweep on the same nodes.
+were computed twice by the records, and the time beyond that of the undisturbed sweep ("none") on such nodes.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,9 +27,10 @@ import pandas as pd
 
 from orchestrator.analysis.sweep_table import rows_of
 from orchestrator.sweep.sweep import find_sweep
+from results.rows.layout import RAY_LOG, SPACE_FILE
 from results.rows.tables import per_run
 from tests.same_rows import differences
-from tests.separate_nodes import Node, SeparateNodes
+from tests.separate_nodes import ROOT, Node, SeparateNodes
 
 SPACE = """
 name: faults
@@ -37,8 +41,9 @@ parameters:
   ttt.lr: {values: [0.001, 0.002, 0.004]}
 compare: {baseline: {ttt.mode: off}}
 """
-NANO = ("budget.train_steps=120", "schedule.warmdown_steps=30", "averaging.use=none", "data.val_bytes=1")
+NANO = ("budget.train_steps=120", "schedule.warmdown_steps=30", "averaging.use=none", "data.val_bytes=9000")
 NANO += ("evaluation.diagnose=false", "ttt.chunk_tokens=1024")
+SETTINGS = [word for change in NANO for word in ("--set", change)]
 NUM_RUNS = 12
 NAMES = ("alpha", "beta", "gamma")
 PATIENCE_S = 900
@@ -57,7 +62,7 @@ class Result:
     twice: int
     """Computations beyond the first of a stage, by the records."""
     unlike: list[str]
-    """What its table and the undisturbed one disagree about."""
+    """What its table and the single machine's disagree about."""
 
 
 class Sweep:
@@ -69,13 +74,17 @@ class Sweep:
         self.lives = 0
         (folder / "faults.yaml").write_text(SPACE, encoding="utf-8")
 
+    @property
+    def folder(self) -> Path:
+        """Of the sweep in the store."""
+        return self.store / "sweeps" / "faults"
+
     def start(self) -> subprocess.Popen[str]:
         """A driver: the first one sweeps, later ones resume."""
         self.lives += 1
         asked = ["sweep", "faults.yaml"] if self.lives == 1 else ["resume", "faults"]
         words = [*asked, "--no-check", "--slots", "3", "--snapshot-every-s", "2", "--store", str(self.store)]
-        changes = [word for change in NANO for word in ("--set", change)] if self.lives == 1 else []
-        self.driver = self.nodes.orchestrator(*words, *changes)
+        self.driver = self.nodes.orchestrator(*words, *(SETTINGS if self.lives == 1 else ()))
         return self.driver
 
     def wait_until(self, condition: Callable[[], object], what: str) -> None:
@@ -103,17 +112,29 @@ class Sweep:
 
     def records(self) -> int:
         """Runs that are done."""
-        return len(list(self.store.glob("sweeps/faults/runs/*.json")))
-
-    def table(self) -> pd.DataFrame:
-        """A row per run, whatever commit it was made on: the checkout may change while faults go on."""
-        return per_run(rows_of(find_sweep(self.store, "faults"))).drop(columns=["commit"])
+        return len(list(self.folder.glob("runs/*.json")))
 
     def twice(self) -> int:
         """Computations beyond the first of each stage."""
         records = find_sweep(self.store, "faults").records().values()
         counts = Counter((name, record.stages[name].fingerprint) for record in records for name in record.stages_run)
         return sum(count - 1 for count in counts.values())
+
+
+def table(store: Path) -> pd.DataFrame:
+    """A row per run, whatever commit it was made on: the checkout may change while faults go on."""
+    return per_run(rows_of(find_sweep(store, "faults"))).drop(columns=["commit"])
+
+
+def single_machine() -> pd.DataFrame:
+    """The table of this machine alone, one run after another, without Ray."""
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        (Path(folder) / "faults.yaml").write_text(SPACE, encoding="utf-8")
+        words = [sys.executable, "-m", "orchestrator", "sweep", "faults.yaml", "--no-check", "--inline", *SETTINGS]
+        variables = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(words, cwd=folder, env=variables, capture_output=True, text=True, timeout=PATIENCE_S)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return table(Path(folder) / "runs")
 
 
 def undisturbed(sweep: Sweep) -> None:
@@ -189,53 +210,67 @@ def slow_node(sweep: Sweep) -> None:
     sweep.end()
 
 
-def terminated_after(seconds: float) -> Callable[[Sweep], None]:
-    """SIGTERM so many seconds after the start of the driver, then resume."""
+def terminated(what: str, condition: Callable[[Sweep], object]) -> Callable[[Sweep], None]:
+    """SIGTERM once the condition holds, then the same again: resume, or sweep if it had left nothing yet."""
 
     def fault(sweep: Sweep) -> None:
         sweep.start()
-        time.sleep(seconds)
+        sweep.wait_until(lambda: condition(sweep), what)
         sweep.driver.send_signal(signal.SIGTERM)
         asked_s = time.monotonic()
         said, _ = sweep.driver.communicate(timeout=PATIENCE_S)
-        print(f"SIGTERM after {seconds:g} s: ended after {time.monotonic() - asked_s:.1f} s, {sweep.driver.returncode}")
-        assert sweep.driver.returncode in (0, EXIT_INTERRUPTED), said
-        if sweep.driver.returncode:
-            if not (sweep.store / "sweeps" / "faults" / "space.yaml").exists():
-                sweep.lives = 0  # it never started, so nothing is left to resume
-            sweep.start()
-            sweep.end()
+        print(f"SIGTERM while {what}: ended after {time.monotonic() - asked_s:.1f} s, {sweep.driver.returncode}")
+        assert sweep.driver.returncode in (EXIT_INTERRUPTED, -signal.SIGTERM), said
+        if not (sweep.folder / SPACE_FILE).exists():
+            sweep.lives = 0  # it never started, so nothing is left to resume
+        sweep.start()
+        sweep.end()
 
     return fault
 
 
+def second_after_start() -> Callable[[Sweep], bool]:
+    started_s: list[float] = []
+
+    def condition(sweep: Sweep) -> bool:
+        started_s.append(time.monotonic())
+        return started_s[-1] - started_s[0] >= 1
+
+    return condition
+
+
 FAULTS: dict[str, Callable[[Sweep], None]] = {
+    "none": undisturbed,
     "node-killed": node_killed,
     "node-cut-off-30s": node_cut_off,
     "node-cut-off-for-good": node_cut_off_for_good,
     "head-killed": head_killed,
     "store-refuses-20s": store_refuses,
     "slow-node": slow_node,
-    "sigterm-imports": terminated_after(1),
-    "sigterm-ray-starts": terminated_after(6),
-    "sigterm-slots-start": terminated_after(15),
-    "sigterm-runs": terminated_after(45),
+    "sigterm-imports": terminated("it imports", second_after_start()),
+    "sigterm-ray-starts": terminated("it starts Ray", lambda sweep: (sweep.folder / RAY_LOG).exists()),
+    "sigterm-slots-start": terminated(
+        "slots start", lambda sweep: any(node.works for node in sweep.nodes.nodes.values())
+    ),
+    "sigterm-runs": terminated("runs train", Sweep.computes),
 }
 
 
-def one(fault: str, act: Callable[[Sweep], None], calm: pd.DataFrame | None) -> tuple[Result, pd.DataFrame]:
-    """A fault on new nodes."""
-    folder = Path(tempfile.mkdtemp(prefix="faults-"))
-    sweep = Sweep(folder)
+def one(fault: str, act: Callable[[Sweep], None], alone: pd.DataFrame) -> Result:
+    """A fault on new nodes.
+
+    alone:  the single machine's table
+    """
+    sweep = Sweep(Path(tempfile.mkdtemp(prefix="faults-")))
     try:
         sweep.nodes.start(NAMES)
         started_s = time.monotonic()
         act(sweep)
-        seconds, rows = time.monotonic() - started_s, sweep.table()
-        unlike = [] if calm is None else differences(rows, calm)
-        return Result(fault, seconds, sweep.lives, NUM_RUNS - len(rows), sweep.twice(), unlike), rows
+        seconds, rows = time.monotonic() - started_s, table(sweep.store)
+        return Result(fault, seconds, sweep.lives, NUM_RUNS - len(rows), sweep.twice(), differences(rows, alone))
     finally:
         sweep.nodes.stop()
+        shutil.rmtree(sweep.nodes.folder, ignore_errors=True)
 
 
 def main() -> int:
@@ -244,23 +279,24 @@ def main() -> int:
     parser.add_argument("--faults", nargs="+", choices=list(FAULTS), default=list(FAULTS))
     parser.add_argument("--log", type=Path, help="append the table to this file")
     asked = parser.parse_args()
-    calm, rows = one("none", undisturbed, None)
+    alone = single_machine()
     lines = ["", "| fault | sweep | beyond undisturbed | drivers | runs lost | stages doubled | table |"]
-    lines += ["|---|---|---|---|---|---|---|", f"| none | {calm.seconds:.0f} s | | 1 | {calm.lost} | {calm.twice} | |"]
-    failed = 0
+    lines.append("|---|---|---|---|---|---|---|")
+    failed, calm_s = 0, math.nan
     for fault in asked.faults:
         try:
-            result, _ = one(fault, FAULTS[fault], rows)
+            result = one(fault, FAULTS[fault], alone)
         except (AssertionError, subprocess.TimeoutExpired) as wrong:
             failed += 1
             lines.append(f"| {fault} | | | | | | did not end: {str(wrong)[-300:]!r} |")
+            print(f"{fault}: {wrong}", flush=True)
             continue
         failed += bool(result.unlike or result.lost or result.twice)
         same = "equal" if not result.unlike else "; ".join(result.unlike)
-        lines.append(
-            f"| {fault} | {result.seconds:.0f} s | {result.seconds - calm.seconds:+.0f} s | {result.lives} "
-            f"| {result.lost} | {result.twice} | {same} |"
-        )
+        calm_s = result.seconds if fault == "none" else calm_s
+        beyond = "" if fault == "none" or math.isnan(calm_s) else f"{result.seconds - calm_s:+.0f} s"
+        counts = f"{result.lives} | {result.lost} | {result.twice}"
+        lines.append(f"| {fault} | {result.seconds:.0f} s | {beyond} | {counts} | {same} |")
         print(lines[-1], flush=True)
     print("\n".join(lines))
     if asked.log:
