@@ -36,6 +36,25 @@ if os.environ.get("FAIRWAY_TEST_BLIND"):  # a node of its own file system: the d
     from trainer.store import visible
     visible.is_visible = lambda path: False
 """
+DEVICE = """
+import importlib.abc, importlib.util, sys
+class OnCpu(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "ray.air._internal.device_manager.nvidia_gpu":
+            sys.meta_path.remove(self)
+            spec = importlib.util.find_spec(name)
+            load = spec.loader.exec_module
+            def changed(module):
+                load(module)
+                module.CUDATorchDeviceManager.get_devices = lambda manager: [module.torch.device("cpu")]
+            spec.loader.exec_module = changed
+            return spec
+if os.environ.get("FAIRWAY_TEST_GPUS"):  # a node whose ranks compute on the CPU where they would on their GPU
+    sys.meta_path.insert(0, OnCpu())
+    if "torch.cuda.device_count()" in sys.orig_argv[-1]:
+        import torch
+        torch.cuda.device_count = lambda: int(os.environ["FAIRWAY_TEST_GPUS"])
+"""
 
 
 @pytest.fixture
@@ -45,7 +64,7 @@ def cluster(tmp_path, monkeypatch) -> Iterator[Any]:
     monkeypatch.setenv("RAY_AUTH_TOKEN", os.environ.get("RAY_AUTH_TOKEN", "ab" * 32))
     from ray.cluster_utils import Cluster
 
-    (tmp_path / "sitecustomize.py").write_text(BLIND)
+    (tmp_path / "sitecustomize.py").write_text(BLIND + DEVICE)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "node_name": "head"})
     yield made
@@ -85,6 +104,19 @@ def test_a_slot_of_8_gpus_is_refused_on_two_nodes_of_4_with_their_list(cluster, 
     said = ended(started(cluster, tmp_path, "--workers", "4"), status=2)  # fake GPUs: PyTorch sees none
     assert "node alpha takes no runs: Ray counts 4 GPUs there, PyTorch" in said
     assert "install PyTorch's CUDA build there" in said
+
+
+def test_a_slot_of_8_gpus_starts_its_8_ranks_on_the_one_node_of_8(cluster, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAIRWAY_TEST_GPUS", "8")
+        for name, gpus in (("alpha", 4), ("beta", 4), ("gamma", 8)):
+            cluster.add_node(num_cpus=8, num_gpus=gpus, node_name=name)
+    said = ended(started(cluster, tmp_path, "--workers", "8", steps=10))
+    assert "takes no runs" not in said
+    records = find_sweep(tmp_path / "runs", "spread").records().values()
+    assert [record.status for record in records] == ["done"] * 6
+    assert {record.num_ranks for record in records} == {8}
+    assert {outcome.host for record in records for outcome in record.stages.values()} == {"gamma"}
 
 
 def test_nodes_are_waited_for_and_one_that_does_not_see_the_store_takes_no_runs(cluster, tmp_path, monkeypatch):
