@@ -37,7 +37,9 @@ from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.sweep import Sweep, list_sweeps, sweep_of_space
 from orchestrator.sweep.warm_start import precedents_of
 from results.rows.layout import SPACE_FILE
+from results.stats.late import special
 from results.stats.power import design_of
+from results.verdicts.verdict import Verdict
 from trainer.spec.errors import StoreError
 from trainer.spec.fingerprint import digest
 from trainer.spec.load import override_text
@@ -91,17 +93,19 @@ def next_steps(
     budget_s: float | None = None,
     gpu_hours: float | None = None,
     left_out: Callable[[str], None] | None = None,
+    verdicts: Sequence[Verdict] = (),
 ) -> list[Step]:
     """Steps for these sweeps, by default for all of the store; unfinished ones first, then by gain per hour.
 
     budget_s, gpu_hours:  what is left; steps are chosen in their order as long as they fit, those of unknown cost never
     left_out:             called with why a sweep cannot be read; without it that raises StoreError
+    verdicts:             those of a single sweep by its declared terms, where they are known
     """
     asked = [sweep for sweep in (list_sweeps(store) if sweeps is None else sweeps) if not sweep.is_locked()]
     steps: list[Step] = []
     for sweep in asked:
         try:
-            steps += _steps_of(sweep)
+            steps += _steps_of(sweep, verdicts)
         except StoreError as fault:
             if left_out is None:
                 raise
@@ -122,12 +126,12 @@ def _within(steps: Sequence[Step], budget_s: float | None, gpu_hours: float | No
     return considered
 
 
-def _steps_of(sweep: Sweep) -> Iterator[Step]:
+def _steps_of(sweep: Sweep, verdicts: Sequence[Verdict]) -> Iterator[Step]:
     state = sweep.state()
     if state.missing_runs:
         yield _finish(sweep, state)
     elif sweep.purpose == "sweep":
-        yield from _confirm(sweep)
+        yield from _confirm(sweep, verdicts)
         yield from _search(sweep)
 
 
@@ -147,17 +151,16 @@ def _finish(sweep: Sweep, state: SweepState) -> Step:
     )
 
 
-def _confirm(sweep: Sweep) -> Iterator[Step]:
+def _confirm(sweep: Sweep, verdicts: Sequence[Verdict]) -> Iterator[Step]:
     """The best configuration, if it looks better by more than the margin and no confirmation has shown it yet."""
     frame, space = rows_of(sweep), sweep.space
     if space.program and space.metric.name != "val_bpb":
         return  # nothing is known of the spread in other units, so no chance can be given
-    verdicts = {verdict.config: verdict for verdict in verdicts_of(sweep, frame)}
     table = table_of(sweep, frame)
     if table[table["rank"].notna() & ~table["is_baseline"]].empty or _is_outdone(sweep):
         return
     winner = winner_of(sweep, frame)
-    verdict = verdicts[winner.id]
+    verdict = next(one for one in verdicts or verdicts_of(sweep, frame) if one.config == winner.id)
     shown = verdict.conclusion == "better" and not verdict.exploratory
     if verdict.bpb is None or -verdict.bpb.difference <= verdict.bpb.margin or shown or _is_confirmed(sweep, winner):
         return
@@ -300,13 +303,12 @@ def _gain_of_more(sweep: Sweep, scores: Sequence[float], count: int) -> float | 
     """
     if len(scores) < FEWEST_SCORED or count < 1:
         return None
-    from scipy import integrate, stats  # late: slow to import, and most commands that read this module value no search
+    from scipy import integrate  # late: slow to import, and most commands that read this module value no search
 
     mean, spread, best = statistics.mean(scores), statistics.stdev(scores), min(scores)
     if spread == 0:
         return 0.0
-    drawn = stats.norm(mean, spread)
-    gain, _error = integrate.quad(lambda x: 1 - drawn.sf(x) ** count, best - 10 * spread, best)
+    gain, _error = integrate.quad(lambda x: 1 - special.ndtr((mean - x) / spread) ** count, best - 10 * spread, best)
     return float(gain)
 
 

@@ -33,9 +33,11 @@ from orchestrator.space.configuration import (
     total_runs,
 )
 from orchestrator.space.search_space import SearchSpace
+from orchestrator.sweep.lost_records import demand_undamaged
 from orchestrator.sweep.seed_blocks import BlocksChoice, blocks_line, choose_blocks
-from orchestrator.sweep.sweep import list_sweeps, sweep_of_space
+from orchestrator.sweep.sweep import Sweep, list_sweeps, sweep_of_space
 from orchestrator.sweep.warm_start import precedent_lines, precedents_of
+from results.rows.read import read_rows
 from results.stats.t_tests import Block
 from trainer.data.corpus import text_digests
 from trainer.spec.environment import environment
@@ -43,6 +45,7 @@ from trainer.spec.errors import DataError
 from trainer.spec.fingerprint import TextDigests, fingerprints, workload
 from trainer.spec.load import expected_of
 from trainer.spec.recipe import Recipe
+from trainer.spec.record import run_id_of
 from trainer.spec.runnable import Runnable
 from trainer.spec.stage_table import artifact_stage, possible_stages
 from trainer.spec.stage_times import Expected
@@ -104,7 +107,7 @@ def make_plan(
     """
     sweep = sweep_of_space(store.root, space)
     asked = sweep.asked() if sweep else []
-    recorded = {*sweep.records(), *sweep.short_records()} if sweep else set()
+    recorded = _recorded(sweep) if sweep else set()
     run_fingerprints = _RunFingerprints(space, texts or TextDigests("not here", "not here"), place)
     kept = BlocksChoice(sweep.blocks, sweep.blocks_because) if sweep else None
     test, block, reason = _test(space, run_fingerprints, kept or choose_blocks(space, list_sweeps(store.root)))
@@ -137,6 +140,14 @@ def make_plan(
         ),
         notes=_notes(space, sweep.precedents if sweep else precedents_of(store.root, space)),
     )
+
+
+def _recorded(sweep: Sweep) -> set[str]:
+    """Runs that have a record, short ones too. Raises StoreError for one that cannot be read or was lost."""
+    frame = read_rows(sweep.folder, sweep.space.swept_keys)
+    demand_undamaged([*frame.attrs["unreadable"], *sweep.lost_records()])
+    kept = frame[frame["status"] != "drifted"]
+    return {*map(run_id_of, kept["config"], kept["seed"]), *sweep.short_records()}
 
 
 def _in_bits(space: SearchSpace) -> bool:
@@ -246,11 +257,12 @@ def _plan_runs(
     for number in range(unchosen):
         for form, seed in itertools.product(_forms(space, run_fingerprints.probes[0]), space.seeds):
             needed = run_fingerprints.of(form, seed).items()
-            stages = (
+            to_compute = (
                 (stage, f"{fingerprint} of {number}" if stage in swept else fingerprint)
                 for stage, fingerprint in needed
+                if stage in swept or not held(stage, fingerprint)
             )
-            yield RunPlan(None, seed, False, tuple(stage for stage in stages if not held(*stage)))
+            yield RunPlan(None, seed, False, tuple(to_compute))
 
 
 def _seconds_each(

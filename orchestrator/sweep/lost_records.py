@@ -10,7 +10,7 @@ from results.rows.read import AGAIN
 from results.verdicts.seed_ledger import Ledger
 from trainer.spec.errors import StoreError
 from trainer.spec.record import run_id_of
-from trainer.store.unreadable import listed
+from trainer.store.unreadable import listed_names
 
 MOST_NAMED = 10
 """Damaged files that are named; the others are counted."""
@@ -21,13 +21,18 @@ def lost_records(folder: Path, most_runs: int, ledger: Ledger) -> list[str]:
 
     most_runs:  of the configurations asked so far; the ledger is read only if there are fewer records than that
     """
-    kept = {path.stem for part in (RUNS, SHORT) for path in listed(folder / part, ".json")}
+    kept = {run_id for part in (RUNS, SHORT) for run_id in run_ids(folder / part)}
     if len(kept) >= most_runs:
         return []
-    kept |= {path.stem.rpartition("-")[0] for part in SET_ASIDE_FOLDERS for path in listed(folder / part, ".json")}
+    kept |= {stem.rpartition("-")[0] for part in SET_ASIDE_FOLDERS for stem in run_ids(folder / part)}
     ended = [entry for entry in ledger.entries() if entry["event"] == "ended" and entry["sweep"] == folder.name]
     lost = [run_id for entry in ended if (run_id := run_id_of(entry["config"], entry["seed"])) not in kept]
     return [f"{folder / RUNS / record_file(run_id)}: is missing, though its run ended; {AGAIN}" for run_id in lost]
+
+
+def run_ids(folder: Path) -> list[str]:
+    """The names of a folder's records, without their ending."""
+    return [name.removesuffix(".json") for name in listed_names(folder, ".json")]
 
 
 def demand_undamaged(faults: Sequence[str]) -> None:

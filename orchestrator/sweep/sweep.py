@@ -29,7 +29,7 @@ from filelock import Timeout
 from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import Configuration, Outcome, Precedent
 from orchestrator.space.search_space import SearchSpace
-from orchestrator.sweep.lost_records import demand_undamaged, lost_records
+from orchestrator.sweep.lost_records import demand_undamaged, lost_records, run_ids
 from orchestrator.sweep.sharing import driven_elsewhere, driving, fetch_sweeps, journal_stands, set_aside
 from orchestrator.sweep.space_text import as_yaml, with_terms_of_0_1_0
 from orchestrator.sweep.sweep_files import ReadWhenNeeded, journal_entries, read_record, read_records, readable_records
@@ -131,7 +131,7 @@ class Sweep:
 
     def _count_records(self) -> int:
         demand_undamaged(self.lost_records())
-        return len({path.stem for folder in (RUNS, SHORT) for path in self._record_paths(folder)})
+        return len({run_id for folder in (RUNS, SHORT) for run_id in run_ids(self.folder / folder)})
 
     def lost_records(self) -> list[str]:
         """A line for each record that is missing though its run ended."""

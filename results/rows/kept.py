@@ -29,10 +29,10 @@ class KeptWhileUnchanged(Generic[T]):
         return known[1]
 
 
-def _stamp(file: str | Path) -> tuple[str | Path, int, int, int] | None:
-    """Differs after every change of a file, its path among it; None where it cannot be looked at."""
+def _stamp(file: str | Path) -> tuple[str, int, int, int] | None:
+    """Differs after every change of a file, its name among it; None where it cannot be looked at."""
     try:
         known = os.stat(file)  # noqa: PTH116  a Path each doubles the time of 10,000 records
     except OSError:
         return None
-    return file, known.st_ino, known.st_ctime_ns, known.st_size
+    return str(file).rpartition("/")[2], known.st_ino, known.st_ctime_ns, known.st_size

@@ -5,7 +5,6 @@ Reads the records and the sweep's file of machine events. `orchestrator/sweep/qu
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,14 +13,12 @@ from statistics import median
 from typing import Any
 
 import pandas as pd
-from pydantic_core import from_json
 
 from results.rows.layout import DRIFTED, DRIFTED_SHORT, MACHINES, RUNS, SHORT, count_file
 from results.rows.lines import checked_lines
-from trainer.spec.checked_json import without_checksum
+from results.rows.read import gathered, record_files
 from trainer.spec.errors import StoreError
 from trainer.spec.stage_table import STAGES
-from trainer.store.unreadable import listed
 
 STAGE_ORDER = tuple(STAGES)
 RECORDS = (RUNS, SHORT, DRIFTED, DRIFTED_SHORT)
@@ -66,8 +63,8 @@ def read_machines(sweep_folder: Path) -> pd.DataFrame:
 
     A stage that an interrupted run finished, and that the run found in the store when it went on, is in no row.
     """
-    computed = [_Computed.of(record) for folder in RECORDS for record in _records(sweep_folder / folder)]
-    computed = [record for record in computed if record.facts and record.stages_run]
+    readable, _ = gathered(record_files(sweep_folder, *RECORDS), _Computed.of)  # `read_rows` names the others
+    computed = [record for record in readable if record.facts and record.stages_run]
     facts = {record.facts["name"]: {**record.facts, "hardware": record.hardware} for record in computed}
     reasons = quarantined(sweep_folder)
     rows = []
@@ -135,12 +132,6 @@ class _Computed:
             tokens_per_s=trained.get("tokens_per_s"),
             mfu=trained.get("mfu"),
         )
-
-
-def _records(folder: Path) -> Iterator[dict[str, Any]]:
-    for path in listed(folder, ".json"):
-        with contextlib.suppress(ValueError, OSError):  # `read_rows` names it
-            yield from_json(without_checksum(path.read_bytes())[0])
 
 
 def _differences(mine: Mapping[str, str], all_facts: list[Mapping[str, str]]) -> Iterator[str]:

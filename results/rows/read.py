@@ -6,7 +6,9 @@ Records appear whole or not at all; a file that cannot be read all the same is l
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +22,7 @@ from results.rows.row import Row, row_of
 from trainer.spec.checked_json import ChecksumDiffers, without_checksum
 from trainer.spec.errors import StoreError
 from trainer.spec.record import split_run_id
-from trainer.store.unreadable import listed
+from trainer.store.unreadable import listed_names
 
 DTYPES: Mapping[ColumnType, str] = {"text": "str", "integer": "Int64", "number": "float64", "boolean": "boolean"}
 
@@ -28,7 +30,7 @@ AGAIN = "resume the sweep to have it made again from its stages"
 """What to do about a record that does not hold what was written."""
 OUTCOME_COLUMNS = ("run_id", "config", "seed", "stage", "fingerprint", "seconds", "computed", "gpus")
 T = TypeVar("T")
-_ROWS = KeptWhileUnchanged[tuple[list[Row], list[str]]]()
+_ROWS = KeptWhileUnchanged["_Rows"]()
 
 
 def read_rows(
@@ -42,15 +44,28 @@ def read_rows(
     """
     if not sweep_folder.is_dir():
         raise StoreError(f"{sweep_folder}: no such sweep; `orchestrator list` shows those there are")
-    paths = _record_files(sweep_folder, RUNS, DRIFTED)
+    paths = record_files(sweep_folder, RUNS, DRIFTED)
 
-    def read() -> tuple[list[Row], list[str]]:
-        return _gathered(paths, lambda record: row_of(record, sweep_folder.name, swept_keys))
+    def read() -> _Rows:
+        return _Rows(*gathered(paths, lambda record: row_of(record, sweep_folder.name, swept_keys)))
 
-    rows, unreadable = _ROWS.get((sweep_folder, tuple(swept_keys)), paths, read)
-    frame = frame_of(rows, swept_keys, config_order, measured)
-    frame.attrs["unreadable"] = list(unreadable)
+    known = _ROWS.get((os.path.abspath(sweep_folder), tuple(swept_keys)), paths, read)  # noqa: PTH100  no Path at all
+    layout = tuple(config_order), tuple(measured)
+    if layout not in known.frames:
+        known.frames[layout] = frame_of(known.rows, swept_keys, config_order, measured)
+    frame = known.frames[layout].copy(deep=False)
+    frame.attrs["unreadable"] = list(known.unreadable)
     return frame
+
+
+@dataclass
+class _Rows:
+    """What was read of a sweep's records, and the tables made of it so far."""
+
+    rows: list[Row]
+    unreadable: list[str]
+    frames: dict[object, pd.DataFrame] = field(default_factory=dict)
+    """By the order of their configurations and their further columns."""
 
 
 def read_outcomes(sweep_folder: Path) -> pd.DataFrame:
@@ -60,8 +75,8 @@ def read_outcomes(sweep_folder: Path) -> pd.DataFrame:
     an earlier sweep. `gpus` is how many the run held. Short runs before full ones are no rows of the table, but they
     cost, so they are among these. Records that cannot be read are left out, as in `read_rows`.
     """
-    gathered, _ = _gathered(_record_files(sweep_folder, RUNS, SHORT), _outcomes_of)
-    return pd.DataFrame([outcome for outcomes in gathered for outcome in outcomes], columns=list(OUTCOME_COLUMNS))
+    read, _ = gathered(record_files(sweep_folder, RUNS, SHORT), _outcomes_of)
+    return pd.DataFrame([outcome for outcomes in read for outcome in outcomes], columns=list(OUTCOME_COLUMNS))
 
 
 def _outcomes_of(record: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -74,7 +89,7 @@ def _outcomes_of(record: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     ]
 
 
-def _gathered(paths: Sequence[str], read: Callable[[Mapping[str, Any]], T]) -> tuple[list[T], list[str]]:
+def gathered(paths: Sequence[str], read: Callable[[Mapping[str, Any]], T]) -> tuple[list[T], list[str]]:
     """What `read` makes of each record, and a line for each record it could make nothing of."""
     read_values: list[T] = []
     unreadable: list[str] = []
@@ -106,9 +121,10 @@ def _reason(error: Exception) -> str:
     return f"{reason}; {AGAIN}"
 
 
-def _record_files(sweep_folder: Path, *folders: str) -> list[str]:
+def record_files(sweep_folder: Path, *folders: str) -> list[str]:
     """The records in these folders of a sweep, each folder's in order of their names."""
-    return [str(path) for folder in folders for path in listed(sweep_folder / folder, ".json")]
+    within = [(f"{sweep_folder / folder}/", listed_names(sweep_folder / folder, ".json")) for folder in folders]
+    return [parent + name for parent, names in within for name in names]
 
 
 def frame_of(

@@ -16,7 +16,9 @@ class LateModule:
         self._name = name
 
     def __getattr__(self, item: str) -> Any:
-        return getattr(importlib.import_module(self._name), item)
+        found = getattr(importlib.import_module(self._name), item)
+        setattr(self, item, found)  # the next use does not come here
+        return found
 
 
 special: Any = LateModule("scipy.special")

@@ -11,12 +11,12 @@ A stage's `version` is raised by hand when its arithmetic or the content of its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
-from trainer.spec.field_index import FIELDS, FieldInfo, disabled_keys, value_at
+from trainer.spec.field_index import FIELDS, disabled_keys, values_getter
 from trainer.spec.program import Program
 from trainer.spec.recipe import Recipe
 from trainer.spec.runnable import Runnable
@@ -101,24 +101,39 @@ def fields_read(recipe: Recipe, stage: str) -> dict[str, Any]:
 
     Without fields that have no effect, and without neutral fields at their default.
     """
-    disabled = disabled_keys(recipe)
-    return {
-        info.key: value
-        for info in _readable(stage, _sees_quantization(recipe, stage), _sees_limit(recipe, stage))
-        if info.key not in disabled and not ((value := value_at(recipe, info.key)) == info.default and info.neutral)
-    }
+    readable = _readable(stage, _sees_quantization(recipe, stage), _sees_limit(recipe, stage), disabled_keys(recipe))
+    values = dict(zip(readable.keys, readable.values_of(recipe), strict=True))
+    for key, default in readable.neutral:
+        if values[key] == default:
+            del values[key]
+    return values
 
 
-@cache
-def _readable(stage: str, sees_quantization: bool, sees_limit: bool) -> tuple[FieldInfo, ...]:
-    """Fields that a stage may read. Kept, since a plan of many runs asks for them as often."""
-    return tuple(
+@dataclass(frozen=True)
+class _Readable:
+    """Fields that a stage may read."""
+
+    keys: tuple[str, ...]
+    values_of: Callable[[Recipe], tuple[Any, ...]]
+    neutral: tuple[tuple[str, Any], ...]
+    """Those that count only beside their default, and that default."""
+
+
+@lru_cache(maxsize=256)
+def _readable(stage: str, sees_quantization: bool, sees_limit: bool, disabled: frozenset[str]) -> _Readable:
+    """Kept, since a plan of many runs asks for them as often."""
+    infos = [
         info
         for key, info in FIELDS.items()
-        if stage in info.stages
-        or (sees_quantization and key.startswith("quantization."))
-        or (sees_limit and key == "budget.artifact_bytes")
-    )
+        if key not in disabled
+        and (
+            stage in info.stages
+            or (sees_quantization and key.startswith("quantization."))
+            or (sees_limit and key == "budget.artifact_bytes")
+        )
+    ]
+    keys = tuple(info.key for info in infos)
+    return _Readable(keys, values_getter(keys), tuple((info.key, info.default) for info in infos if info.neutral))
 
 
 def _sees_quantization(recipe: Recipe, stage: str) -> bool:

@@ -16,7 +16,7 @@ def computed(tmp_path):
     def leave(machine: str, hardware: str, status: str = "done") -> None:
         folder = tmp_path / ("runs" if status == "done" else "drifted")
         folder.mkdir(exist_ok=True)
-        record = {"machine": {"name": machine}, "hardware": hardware, "status": status}
+        record = {"run_id": machine, "machine": {"name": machine}, "hardware": hardware, "status": status}
         trained = {"seconds": 9.5, "metrics": {"tokens_per_s": 1000.0, "mfu": 0.25}}
         stages = {"stages_run": ["train", "adapt"], "stages": {"train": trained, "adapt": {"seconds": 0.5}}}
         (folder / f"{machine}.json").write_text(json.dumps(record | stages))
