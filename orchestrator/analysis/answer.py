@@ -26,6 +26,7 @@ from orchestrator.analysis.verdict_table import (
 )
 from orchestrator.output import say
 from orchestrator.space.configuration import label
+from orchestrator.sweep.left_out import WITHOUT, left_out_of_estimates
 from orchestrator.sweep.sweep import Sweep
 from orchestrator.sweep.sweep_attempts import attempt_lines
 from results.rows.tables import breaches_of, why_none_is_ranked
@@ -200,13 +201,20 @@ def next_lines(answer: Answer) -> list[str]:
         sweep.command("report"),
         "one page with figures, costs and how to repeat it",
     )
-    return [f"next:    {command}", f"         {words}", f"details: {sweep.command('compare', '--explain')}"]
+    left_out = left_out_of_estimates(sweep.store, sweep.preset, sweep.name)
+    return [
+        f"next:    {command}",
+        f"         {words}",
+        *(f"         {WITHOUT} {line}" for line in left_out[:MOST_REASONS]),
+        f"details: {sweep.command('compare', '--explain')}",
+    ]
 
 
 def next_command(answer: Answer) -> tuple[str, str] | None:
     """The command of the step that is worth most, and its cost and chance; None where the answer needs no more runs."""
     sweep = answer.sweep
-    steps = [] if sweep.is_locked() else next_steps(sweep.store, [sweep])
+    declared = list(answer.declared.values()) or answer.verdicts
+    steps = [] if sweep.is_locked() else next_steps(sweep.store, [sweep], verdicts=declared)
     order = {"finish": 0, "confirm": 1, "search": 2}
     step = min(steps, key=lambda one: order[one.kind], default=None)
     shown = answer.best is not None and answer.best.headline == "better" and not answer.best.exploratory

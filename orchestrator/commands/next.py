@@ -26,12 +26,15 @@ def next_(
 ) -> None:
     """What would be worth running next, best first: its command, expected seconds, chance and gain. Runs nothing."""
     from orchestrator.analysis.next_steps import next_steps
+    from orchestrator.sweep.left_out import left_out_of_estimates
     from orchestrator.sweep.lost_records import demand_undamaged
-    from orchestrator.sweep.sweep import damaged_sweeps, find_sweep
+    from orchestrator.sweep.sweep import find_sweep
 
     sweeps = None if name is None else [find_sweep(store, name)]
-    left_out = [] if name else list(damaged_sweeps(store).values())
-    steps = next_steps(store, sweeps, budget_seconds, gpu_hours, left_out.append if name is None else None)
+    left_out = left_out_of_estimates(store, sweeps[0].preset if sweeps else None, name or "")
+    skipped: list[str] = []
+    steps = next_steps(store, sweeps, budget_seconds, gpu_hours, skipped.append if name is None else None)
+    left_out += [reason for reason in skipped if not any(line in reason for line in left_out)]
     if format == "json":
         print_rows(asdict(step) for step in steps)
     else:

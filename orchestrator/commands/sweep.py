@@ -85,6 +85,8 @@ def plan(
     from orchestrator.plan.spread_from import import_plan_lines, import_plan_rows, with_spread_of
     from orchestrator.plan.table import plan_rows, plan_text, run_rows, runs_text
     from orchestrator.sweep.imported import find_import
+    from orchestrator.sweep.left_out import left_out_of_estimates
+    from orchestrator.sweep.lost_records import demand_undamaged
 
     if not space.exists() and (imported := find_import(store, str(space))):
         if format == "json":
@@ -102,6 +104,7 @@ def plan(
     else:
         console = console_for()
         console.print(plan_text(made, gain) if per == "stage" else runs_text(made))
+    demand_undamaged(left_out_of_estimates(store, made.space.preset))
 
 
 def sweep(
@@ -286,7 +289,11 @@ def _drive(
 ) -> None:
     """Runs what is missing, prints how it ended, and ends the command with its status; `on_end` is run whatever the end
     was, also when it is an error."""
+    from orchestrator.sweep.left_out import WITHOUT, left_out_of_estimates
+
     console = console_for(stderr=format == "json")
+    for line in left_out_of_estimates(sweep.store, sweep.preset, sweep.name):
+        console.print(f"{WITHOUT} {line}", style="red", soft_wrap=True)
     facts: dict[str, object] = {"outcome": "error", "sweep": sweep.name, "store": sweep.store, "folder": sweep.folder}
     try:
         facts["outcome"], status = _driven(sweep, options, console, format, retry_failed)

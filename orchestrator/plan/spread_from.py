@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from orchestrator.plan.detectable_effect import BETWEEN, LADDER, POWER, TESTS, Evidence, Spread
 from orchestrator.sweep.imported import ImportedSweep, find_import
+from orchestrator.sweep.lost_records import demand_undamaged
 from orchestrator.sweep.sweep import find_sweep
 from results.rows.read import read_rows
 from results.rows.tables import is_finished, per_run
@@ -41,7 +42,9 @@ def _spread_of(store: Path, name: str, block: Block | None) -> Spread:
     if imported is not None:
         return spread_of_import(imported, block, "val_bpb")
     sweep = find_sweep(store, name)
-    rows = per_run(read_rows(sweep.folder, sweep.space.swept_keys))
+    frame = read_rows(sweep.folder, sweep.space.swept_keys)
+    demand_undamaged([*frame.attrs["unreadable"], *sweep.lost_records()])
+    rows = per_run(frame)
     finished = rows[is_finished(rows)]
     baseline = [item.id for item in sweep.asked()][:1]
     return _pooled(

@@ -1,17 +1,29 @@
 """A short campaign; `make corruptions` runs the long one. And which command names and mends a damaged record."""
 
 import json
+import random
 import shutil
 from pathlib import Path
 
 import pytest
 
+from orchestrator.space.load_space import load_space
 from orchestrator.sweep.damage import record_faults, set_aside_faults
-from orchestrator.sweep.sweep import find_sweep
+from orchestrator.sweep.sweep import find_sweep, open_sweep
 from results.rows.lines import append_line
 from results.rows.machines import events_of
 from tests.closed import closed, copy_of_nobody
-from tests.faults.corruptions import IMPORT, KINDS, NAME, SHORT_COMMANDS, call, files_of, finished_store, strike
+from tests.faults.corruptions import (
+    IMPORT,
+    KINDS,
+    NAME,
+    SHORT_COMMANDS,
+    call,
+    corrupt,
+    files_of,
+    finished_store,
+    strike,
+)
 from trainer.spec.checked_json import without_checksum
 from trainer.spec.errors import StoreFull
 from trainer.store.local import StageStore
@@ -49,6 +61,33 @@ def test_a_changed_digit_of_a_record_is_noticed_by_table_compare_and_verify(stor
         assert f"{path}: its content differs from its checksum" in outcome.message
     verified = call(store, "cache", "verify")
     assert (verified.status, path.name in verified.out) == (1, True)
+
+
+def test_another_file_with_a_checksum_in_the_place_of_a_record_is_named_by_every_reader(store):
+    path = a_record(store)
+    path.write_bytes((path.parents[1] / "plan.json").read_bytes())
+    for words in (("curves", NAME), ("table", NAME)):
+        assert f"{path}: is no record of this version" in call(store, *words).message
+
+
+def test_a_plan_names_a_record_of_its_own_sweep_that_was_lost(store):
+    a_record(store).unlink()
+    outcome = call(store, "plan", "SPACE")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert f"{a_record(store).parent}" in outcome.message
+
+
+@pytest.mark.parametrize("kind", ["zero", "delete"])
+def test_what_rests_on_another_sweep_names_its_damaged_record_beside_the_result(store, kind):
+    (store / "other.yaml").write_text((store / "small.yaml").read_text().replace("name: small", "name: other"))
+    open_sweep(store, load_space(store / "other.yaml"))
+    path = a_record(store)
+    corrupt(path, kind, random.Random(0), b"")
+    for words in (("plan", str(store / "other.yaml"), "--format", "json"), ("next", "other", "--format", "json")):
+        outcome = call(store, *words)
+        assert outcome.status == 2
+        assert json.loads(outcome.out)
+        assert f"{path}: is " in outcome.message
 
 
 def test_a_record_without_a_checksum_is_accepted_and_held_against_its_stages(store):
