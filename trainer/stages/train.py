@@ -114,7 +114,20 @@ def train_model(context: StageContext, folder: Path, model: GPT) -> dict[str, Me
         raise
     if is_first:
         save_training(training, folder)
-    return metrics | {"continued_at_step": started_at_step}
+    used = _mfu(context.recipe, context.ranks, float(metrics["tokens_per_s"] or 0.0))
+    return metrics | {"mfu": used, "continued_at_step": started_at_step}
+
+
+def _mfu(recipe: Recipe, ranks: Ranks, tokens_per_s: float) -> float | None:
+    """Part of the GPUs' peak that the whole training used; None on a CPU, and on a GPU whose peak is not known.
+
+    Under a clock recurrence begins at a part of the time; it is counted as that part of the tokens. Not called by
+    `run_steps`, whose text goes into submissions, where each byte counts.
+    """
+    if ranks.device.type != "cuda":
+        return None
+    looped_part = 1.0 - recipe.model.recur_at if recipe.model.recur_loops else 0.0
+    return mfu(recipe, torch.cuda.get_device_name(ranks.device), ranks.size, tokens_per_s, looped_part)
 
 
 def run_steps(
@@ -148,30 +161,17 @@ def run_steps(
         end_step(context, training, decision, loss)
         if ranks.is_first:
             after_step(_left_s(recipe, clock))
-    tokens_per_s = training.step * recipe.data.train_batch_tokens / max(clock.elapsed_s, 1e-9)
     return {
         "steps": training.step,
         "train_s": clock.elapsed_s,
         "train_loss": training.loss,
-        "tokens_per_s": tokens_per_s,
-        "mfu": _mfu(recipe, ranks, tokens_per_s),
+        "tokens_per_s": training.step * recipe.data.train_batch_tokens / max(clock.elapsed_s, 1e-9),
         "swa_snapshots": training.swa.count if training.swa else 0,
         "graphs": graphs.made if graphs else 0,
         "graphs_inside_clock": graphs.made_inside_clock if graphs else 0,
         "peak_memory_bytes": peak_memory_bytes(ranks.device),
         "num_parameters": num_parameters(training.model),
     } | _fitted(training, recipe)
-
-
-def _mfu(recipe: Recipe, ranks: Ranks, tokens_per_s: float) -> float | None:
-    """Part of the GPUs' peak that the whole training used; None on a CPU, and on a GPU whose peak is not known.
-
-    Under a clock recurrence begins at a part of the time; it is counted as that part of the tokens.
-    """
-    if ranks.device.type != "cuda":
-        return None
-    looped_part = 1.0 - recipe.model.recur_at if recipe.model.recur_loops else 0.0
-    return mfu(recipe, torch.cuda.get_device_name(ranks.device), ranks.size, tokens_per_s, looped_part)
 
 
 def _fitted(training: Training, recipe: Recipe) -> dict[str, Metric]:
