@@ -20,7 +20,7 @@ from orchestrator.run.board_messages import BoardStatus, SlotStatus
 from orchestrator.run.drive_options import DriveOptions
 from orchestrator.run.exit_message import said_at_sudden_end
 from orchestrator.run.feed import Feed
-from orchestrator.run.placement import this_machine
+from orchestrator.run.placement import slot_size, this_machine
 from orchestrator.run.ray_session import answer_before, output_to, ray_session
 from orchestrator.run.signals import stop_on_signals
 from orchestrator.run.slot import SlotThread
@@ -34,6 +34,7 @@ from trainer.spec.console import PlainConsole
 from trainer.spec.errors import StoreFull, UserError
 from trainer.spec.load import expected_of
 from trainer.spec.messages import Progress
+from trainer.spec.recipe import Recipe
 from trainer.spec.runnable import by_the_clock
 from trainer.store.local import StageStore
 from trainer.store.visible import visible_file
@@ -75,6 +76,7 @@ def run_on_ray(
 
     check:  must have passed before anything is run; it runs while Ray and the worker groups start
     """
+    refuse_unshared(sweep, slot_size(options.workers, gpus_wanted(sweep) if options.address else 0))
     console.print("starting Ray, and checking the recipes meanwhile ...", style="dim")
     plain: dict[str, Any] = {
         "force_terminal": console.is_terminal,
@@ -114,6 +116,13 @@ def gpus_wanted(sweep: Sweep) -> int:
     return declared.gpus if declared else 0
 
 
+def refuse_unshared(sweep: Sweep, num_ranks: int) -> None:
+    """Raises UserError if so many ranks cannot share a training of the sweep's recipe: every run would fail."""
+    recipe, varies = sweep.space.base, "data.micro_batches" in sweep.space.parameters
+    if isinstance(recipe, Recipe) and not varies and (complaint := recipe.data.unshared_by(num_ranks)):
+        raise UserError(f"a slot of {num_ranks} workers: {complaint}")
+
+
 def _run_slots(
     feed: Feed,
     sweep: Sweep,
@@ -143,6 +152,7 @@ def _run_slots(
     if room is None:
         return False
     plan = room.plan
+    refuse_unshared(sweep, plan.workers_per_slot)
     feed.serve(plan.num_slots)
     if room.place:
         feed.compute_on(plan.workers_per_slot, room.place)

@@ -183,6 +183,16 @@ class Data(Section):
                 f"micro_batches x train_seq_len = {self.micro_batches} x {self.train_seq_len}"
             )
 
+    def unshared_by(self, num_ranks: int) -> str:
+        """Why so many ranks cannot train it, and how many can; empty if they can. The loader refuses them too."""
+        if self.micro_batches % num_ranks == 0:
+            return ""
+        fitting = ", ".join(str(ranks) for ranks in range(1, num_ranks) if self.micro_batches % ranks == 0)
+        return (
+            f"data.micro_batches = {self.micro_batches} cannot be shared equally by {num_ranks} ranks; take a number "
+            f"of ranks that divides it ({fitting}), or a multiple of {num_ranks} as data.micro_batches"
+        )
+
 
 class Muon(Section):
     """The matrix optimiser (docs/recipe.md 3.1)."""
