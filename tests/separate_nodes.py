@@ -87,7 +87,14 @@ class Node:
     @property
     def works(self) -> bool:
         """Whether a worker of a slot runs here."""
-        return any("RayTrainWorker" in " ".join(process.cmdline()[:1]) for process in self.family())
+        return any("RayTrainWorker" in _title(process) for process in self.family())
+
+
+def _title(process: psutil.Process) -> str:
+    """What a process calls itself; empty of one that has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline()[:1])
+    return ""
 
 
 class SeparateNodes:

@@ -28,7 +28,7 @@ seeds: [1, 2, 3]
 parameters: {ttt.mode: {value: score_first}, ttt.epochs: {values: [1]}}
 compare: {baseline: {ttt.mode: off}}
 """
-SMALL = ("schedule.warmdown_steps=5", "averaging.use=none", "data.val_bytes=1")
+SMALL = ("schedule.warmdown_steps=5", "averaging.use=none", "data.val_bytes=1", "data.micro_batches=8")
 PATIENCE_S = 400
 BLIND = """
 import os
