@@ -151,7 +151,7 @@ def run_steps(
         graphs.warm_up(training, recipe, one_step)
 
     context.check_interrupted()
-    clock.start(context.settled_on_first()[0])  # every rank has warmed up: they all just answered
+    clock.start(ranks.broadcast_numbers(context.settled_s())[0])  # every rank has warmed up: they all just answered
     while not (decision := Decision.of(recipe, training.step, clock)).ends:
         training.sees_quantized |= _sees_quantized(recipe, decision.settled_multiplier)
         if training.sees_quantized and recipe.quantization.fit_bytes:
