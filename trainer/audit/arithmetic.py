@@ -45,6 +45,10 @@ ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 }
 
 
+HASHING = (ast.BitXor, ast.BitAnd, ast.Mod, ast.RShift)
+"""After these several contexts or targets may share a key."""
+
+
 COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
@@ -86,10 +90,15 @@ def operation(machine: Machine, op: ast.operator, left: Value, right: Value, nod
         return both
     if isinstance(op, ast.Mult) and (repeated := _repeated(left, right)):
         return repeated
-    if isinstance(op, ast.Div) and "lookup" in left.marks and "total" in right.marks:  # a row of counts over its sum
-        row = ("row",) if "picked" in left.marks else ()
+    table = "lookup" not in left.marks and any(part.via == "table" for part in full(left).tokens)
+    if isinstance(op, ast.Div) and table and "total" in right.marks:  # all rows at once
+        return combined([left, right]).without_marks("total").with_marks("probability")
+    if isinstance(op, ast.Div) and "lookup" in left.marks and ("total" in right.marks or "picked" in left.marks):
+        row = ("row",) if "picked" in left.marks else ()  # a row of counts over its sum, or its entry at the target
         return combined([left, right]).without_marks("lookup", "total", "picked").with_marks("probability", *row)
     result = _moved(machine, op, left, right, combined([left, right]))
+    if isinstance(op, HASHING) and result.tokens:
+        result = result.with_marks("hashed")
     if isinstance(op, ast.Mult):
         result = weighed(machine, left, right, weighed(machine, right, left, result))
     number = None
@@ -149,9 +158,10 @@ def mixed_in(machine: Machine, values: list[Value], result: Value) -> Value:
     for other in values if scores else ():
         if machine.holds_loss(other):
             continue
-        if "row" in other.marks:
+        same = any(_of_same_tokens(machine, score, other) for score in scores)
+        if "row" in other.marks and same:
             result = machine.evaluated(result, is_loss=True).without_marks("row")
-        if "lookup" in other.marks and any(_of_same_tokens(machine, score, other) for score in scores):
+        if "lookup" in other.marks and same:
             result = machine.evaluated(result, is_loss=True).with_marks(f"keyed:{machine.place.line}")
     return result
 

@@ -70,7 +70,7 @@ class Assignments(Machine):
             self.zero_gradients(full(base).objects)
             if value.tokens:
                 self.backward(changed(full(value), objects=full(base).objects))
-        elif name == "data" and (base.objects or value.tokens):
+        elif name == "data" and not _is_object(base) and (base.objects or value.tokens):
             self._set_weights(base, value)
         elif base.objects and any(mark.startswith("chosen:") for mark in value.marks):
             self.note("selection-by-score", f"'{name}' of the model was chosen by a validation score")
@@ -144,7 +144,7 @@ class Assignments(Machine):
             if isinstance(node.target, ast.Subscript) and not isinstance(node.target.slice, ast.Slice | ast.Tuple):
                 key = self.evaluate(node.target.slice, frame)
             operation(self, node.op, old, value)
-            fill(self, old, value, key=key, adds=True)
+            fill(self, old, value, key=key, adds=True, subtracts=isinstance(node.op, ast.Sub))
         elif isinstance(node.target, ast.Subscript):
             self._set_item(node.target, operation(self, node.op, old, value), frame, adds=True)
         else:
@@ -159,3 +159,8 @@ class Assignments(Machine):
                 return element(self, base, target.slice, frame)
             return item(self, base, self.evaluate(target.slice, frame))
         return self.evaluate(target, frame)
+
+
+def _is_object(value: Value) -> bool:
+    """Whether it is an object of a class of the script, whose attributes may have any name."""
+    return any(isinstance(ref, Instance) for ref in value.refs)

@@ -17,6 +17,7 @@ from trainer.audit.methods import (
 )
 from trainer.audit.values import (
     UNKNOWN,
+    Cell,
     External,
     Mapping,
     Value,
@@ -37,6 +38,9 @@ def call_of(machine: Machine, node: ast.Call, frame: Frame) -> Value:
         if _is_super(node.func.value):
             return _of_base_class(machine, node.func.attr, arguments, keywords, frame)
         base = machine.evaluate(node.func.value, frame)
+        if node.func.attr.endswith("_") and isinstance(node.func.value, ast.Subscript):
+            whole = machine.evaluate(node.func.value.value, frame)
+            base = whole if any(isinstance(ref, Cell) for ref in whole.refs) else base
         machine.count(node, frame)
         return method(machine, base, node.func.attr, arguments, keywords, node)
     return machine.call(machine.evaluate(node.func, frame), arguments, keywords, node)

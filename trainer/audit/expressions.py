@@ -24,13 +24,14 @@ from trainer.audit.indexing import (
     element,
     item,
 )
-from trainer.audit.iteration import iterated
+from trainer.audit.iteration import chosen_by, iterated
 from trainer.audit.machine import Frame, Function, Machine
 from trainer.audit.values import (
     NOTHING,
     UNKNOWN,
     Cell,
     External,
+    Iterations,
     Mapping,
     Sequence,
     Value,
@@ -135,6 +136,7 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
     is_dict = isinstance(node, ast.DictComp)
     found: list[tuple[Value, Value]] = []
     exact, reordered = True, False
+    conditions: list[Iterations] = []
 
     def walk(generators: list[ast.comprehension]) -> None:
         nonlocal exact, reordered
@@ -142,7 +144,7 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
             if is_dict:
                 found.append((machine.evaluate(node.key, inner), machine.evaluate(node.value, inner)))
             else:
-                found.append((UNKNOWN, machine.evaluate(node.elt, inner)))
+                found.append((UNKNOWN, chosen_by(machine.evaluate(node.elt, inner), conditions)))
             return
         first, *others = generators
         over = machine.evaluate(first.iter, inner)
@@ -152,9 +154,11 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
         for k, value in enumerate(iterated(machine, over, loop).elements):
             machine.loops.append((loop, k))
             machine.assign(first.target, _named_by(machine, first.ifs, value, inner), inner)
-            tests = [truth(machine.evaluate(test, inner)) for test in first.ifs]
-            if False not in tests:
+            tests = [machine.evaluate(test, inner) for test in first.ifs]
+            conditions.extend(test.at for test in tests)
+            if False not in map(truth, tests):
                 walk(others)
+            del conditions[len(conditions) - len(tests) :]
             machine.loops.pop()
 
     walk(node.generators)

@@ -141,12 +141,21 @@ def _slice(machine: Machine, base: Value, low: Value | None, high: Value | None)
     plain = full(base)
     marks = plain.marks
     limit = high.const if high is not None else NOTHING
-    whole = {part for part in plain.tokens if part.source == "val" and not part.at and part.low is None}
-    if whole and isinstance(limit, int) and limit > 0 and high is not None and not high.at:
+    whole = {part for part in plain.tokens if part.source == "val" and not part.at and part.is_text}
+    if (
+        any(part.low is None for part in whole)
+        and isinstance(limit, int)
+        and limit > 0
+        and high is not None
+        and not high.at
+    ):
         marks = marks | {f"cut:{machine.place.line}"}
     tokens = selected(plain, low, high, is_slice=True)
     at = (high.at if high is not None else frozenset()) or (low.at if low is not None else frozenset())
-    result = changed(plain, refs=(), tokens=tokens, marks=marks, const=NOTHING, number=None, at=later(plain.at, at))
+    if whole and any("random" in end.marks for end in (low, high) if end is not None):
+        marks = marks | {f"drawn:{machine.place.line}"}
+    at = later(plain.at, at)
+    result = changed(plain, refs=(), tokens=tokens, marks=marks, const=NOTHING, number=None, at=at)
     return partly(machine, plain, result, low, high)
 
 
@@ -261,7 +270,10 @@ def _looked_up(machine: Machine, base: Value, result: Value, index: Value) -> Va
         return machine.evaluated(combined([result, index]).without_marks("lookup"), is_loss=True)
     learned = [part for part in base.tokens if part.source == "val"]
     if learned and base.objects:
-        return combined([result, index]).with_marks("lookup", *marks)
+        if "probability" in base.marks and "hashed" not in index.marks:
+            return combined([result, index]).with_marks("row", *marks)
+        exact = () if "hashed" in index.marks else ("picked",)
+        return combined([result, index]).with_marks("lookup", *exact, *marks)
     if "mask" in index.marks and not base.tokens:
         return result  # places that a condition leaves
     if not base.tokens:

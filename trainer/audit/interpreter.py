@@ -13,6 +13,7 @@ from trainer.audit.assignments import Assignments
 from trainer.audit.calls import call, call_of
 from trainer.audit.choices import choice
 from trainer.audit.contexts import Contexts, is_manager
+from trainer.audit.counters import changed_by_recursion, restarted_counters
 from trainer.audit.definitions import Definitions, Helpers
 from trainer.audit.expressions import truth, value_of
 from trainer.audit.iteration import iterated, with_iteration
@@ -121,7 +122,7 @@ class Interpreter(Assignments, Definitions, Contexts):
     def _recursion(self, function: Function, frame: Frame) -> list[tuple[int, int]]:
         """A call of a function that calls itself, as an iteration of a loop; what each call changes depends on it."""
         if function.node not in self._changed_within:
-            self._changed_within[function.node] = _changed_by_recursion(function.node)
+            self._changed_within[function.node] = changed_by_recursion(function.node)
         names = self._changed_within[function.node]
         if not names:
             return []
@@ -234,8 +235,10 @@ class Interpreter(Assignments, Definitions, Contexts):
         if chooses:
             self.choosing.append(choice(self, [test], line=node.lineno))
         before = dict(frame.names)
+        self.conditions.append(test.at)
         with self.guarded(Guard(condition, 1)):
             ended_then = self.run_body(node.body, frame)
+        self.conditions.pop()
         names_then, frame.names = frame.names, before
         with self.guarded(Guard(condition, 0)):
             ended_else = self.run_body(node.orelse, frame)
@@ -384,36 +387,5 @@ class Interpreter(Assignments, Definitions, Contexts):
             joined_frames(frame.names, before)
 
 
-def restarted_counters(loop: ast.While) -> frozenset[str]:
-    """Names that a loop counts up, and sets to something else under a condition."""
-    counted = {
-        node.target.id
-        for node in ast.walk(loop)
-        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and isinstance(node.op, ast.Add)
-    }
-    found: set[str] = set()
-    for branch in (node for node in ast.walk(loop) if isinstance(node, ast.If)):
-        for node in ast.walk(branch):
-            if isinstance(node, ast.Assign):
-                stored = {part.id for target in node.targets for part in ast.walk(target) if isinstance(part, ast.Name)}
-                asked = {part.id for part in ast.walk(node.value) if isinstance(part, ast.Name)}
-                found |= (stored & counted) - asked
-    return frozenset(found)
-
-
 def _is_function(value: Value) -> bool:
     return any(isinstance(ref, Function) for ref in value.refs)
-
-
-def _changed_by_recursion(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> frozenset[str]:
-    """Parameters that a call of the function within itself gives another value."""
-    if isinstance(node, ast.Lambda):
-        return frozenset()
-    names = [parameter.arg for parameter in (*node.args.posonlyargs, *node.args.args)]
-    found: set[str] = set()
-    for call_ in ast.walk(node):
-        if isinstance(call_, ast.Call) and ast.unparse(call_.func) in (node.name, f"self.{node.name}"):
-            own = names[1:] if isinstance(call_.func, ast.Attribute) else names
-            given = [*zip(own, call_.args, strict=False), *((part.arg, part.value) for part in call_.keywords)]
-            found |= {name for name, value in given if name and getattr(value, "id", None) != name}
-    return frozenset(found)

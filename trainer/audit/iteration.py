@@ -52,6 +52,8 @@ def iterated(machine: Machine, value: Value, loop: int) -> Iterated:
             )
             return Iterated(rows, frozenset().union(*(column.off for column in columns)))
         if isinstance(ref, Instance) and ref.kind is not None:
+            if (method := ref.kind.find("__next__")) is not None:
+                return _repeated(lambda k: machine.call(bound(method, value), [], {}), value, loop)
             if (method := ref.kind.find("__iter__")) is not None:
                 return iterated(machine, machine.call(bound(method, value), [], {}), loop)
             if (method := ref.kind.find("__getitem__")) is not None:
@@ -139,6 +141,16 @@ def placed_loop(loop: int, base: Value) -> int:
     return next(iter(placed(frozenset([(loop, 0)]), base)))[0]
 
 
+def chosen_by(value: Value, conditions: list[Iterations]) -> Value:
+    """A value that conditions choose which compare it with what other loops decide: it depends on those too."""
+    for at in conditions:
+        own = {loop for loop, _ in value.at}.union(*({loop for loop, _ in part.at} for part in value.tokens))
+        others = frozenset(pair for pair in at if pair[0] not in own)
+        if len(others) < len(at) and others:
+            value = changed(with_iteration(value, others), number=None)
+    return value
+
+
 def _is_of_pieces(ref: Sequence) -> bool:
     inner = (*ref.elements[:1], *([ref.rest] if ref.rest is not None else []))
     return any(isinstance(part, Sequence) and part.is_piece for value in inner for part in value.refs)
@@ -201,6 +213,7 @@ def selected(value: Value, low: Value | None, high: Value | None, *, is_slice: b
         at = high.at or (low.at if low is not None else frozenset())
         bounds = (low.number if low is not None else Polynomial.constant(0), high.number)
     found = set()
+    is_prefix = is_slice and not at and _is_prefix(low, high)
     is_rough = any("restarted" in end.marks for end in (low, high) if end is not None)
     for part in value.tokens:
         if part.is_whole and bounds[1] is not None and bounds[0] is not None:
@@ -209,8 +222,18 @@ def selected(value: Value, low: Value | None, high: Value | None, *, is_slice: b
             bounded = any("bounded" in end.marks for end in (low, high) if end is not None)
             if positive and inside:
                 part = replace(part, low=bounds[0], high=bounds[1], is_bounded=bounded)
-        found.add(replace(part, at=later(part.at, at), is_whole=False, is_rough=part.is_rough or is_rough))
+        is_text = is_prefix and part.is_text
+        found.add(
+            replace(part, at=later(part.at, at), is_whole=False, is_text=is_text, is_rough=part.is_rough or is_rough)
+        )
     return frozenset(found)
+
+
+def _is_prefix(low: Value | None, high: Value | None) -> bool:
+    """Whether positions in `text[low:high]` are those in the text."""
+    from_start = low is None or (low.number is not None and low.number.value == 0)
+    end = high.number.value if high is not None and high.number is not None else None
+    return from_start and high is not None and (end is None or end > 0)
 
 
 def _all_from(value: Value, low: Value | None) -> frozenset[Tokens]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from trainer.audit.audit_rules import RULES, Rule
 from trainer.audit.passes import reports_the_lower, takes_the_best
-from trainer.audit.positions import seams
+from trainer.audit.positions import counted, seams
 from trainer.audit.trace import Evaluation, Event, Place, Trace, Update
 from trainer.audit.values import Tokens
 
@@ -67,7 +67,9 @@ def scores_of(trace: Trace) -> list[Evaluation]:
     """The evaluations that are part of the score: those turned into bits, else those recorded."""
     levels = trace.reported
     for least in (2, 1):
-        chosen = [one for number, one in trace.evaluations.items() if levels.get(number, 0) >= least]
+        chosen = [
+            counted(trace, number, one) for number, one in trace.evaluations.items() if levels.get(number, 0) >= least
+        ]
         if least == 1 and any(not one.with_gradient for one in chosen):
             chosen = [one for one in chosen if not one.with_gradient]
         if chosen:
@@ -139,7 +141,7 @@ def _updates(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             finding = _finding(name, update, f"the score of line {score.place.line} comes after", (score,))
             if not _overlap(update, score, surely=True):
                 finding = replace(finding, confidence="low")
-            rank = ORDER.index(name) if name in ORDER else 0
+            rank = update.time
             known = best.get(update.place)
             if known is None or _order(rank, finding) < _order(*known):
                 best[update.place] = (rank, finding)
@@ -231,12 +233,14 @@ def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             place = Place(report.place.file, int(line))
             yield Finding(RULES[rule], place, what, "high", tuple(sorted(report.off)), report.calls, (report.place,))
     val = [report for report in trace.reports if not report.off]
-    cut = [[mark for mark in report.marks if mark.startswith("cut:")] for report in val]
-    if val and all(cut):
-        yield Finding(
-            RULES["tokens-dropped"], Place(val[-1].place.file, int(cut[-1][0][4:])),
-            "the text is cut to a fixed number of tokens", "medium", (), val[-1].calls, (val[-1].place,),
-        )  # fmt: skip
+    for name, what in (
+        ("cut:", "the text is cut to a fixed number of tokens"),
+        ("drawn:", "windows are drawn at random"),
+    ):
+        found = [[mark for mark in report.marks if mark.startswith(name)] for report in val]
+        if val and all(found):
+            place = Place(val[-1].place.file, int(found[-1][0].partition(":")[2]))
+            yield Finding(RULES["tokens-dropped"], place, what, "medium", (), val[-1].calls, (val[-1].place,))
 
 
 def _positions(trace: Trace) -> Iterator[Finding]:
@@ -257,7 +261,7 @@ def _statistics(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
     for score in scored:
         narrow = [part for part in score.tokens if part.at and part.via in OWN]
         statistics = [part for part in score.tokens if part.via == "statistic" and not part.is_rough]
-        wide = [part for part in statistics if not part.at and part.low is None]
+        wide = [part for part in statistics if not part.at and (part.is_text or part.low is None)]
         steps = [part for part in score.tokens if part.via == "gradient"]
         moved = [step for step in steps if any(step.overlaps(part) for part in score.tokens if part.via in OWN)]
         for step in moved[:1]:

@@ -20,6 +20,7 @@ from trainer.audit.known_names import (
     COUNTS,
     DATASETS,
     DECODERS,
+    DRAWN,
     IN_MEMORY,
     LOSSES,
     MAKERS,
@@ -96,6 +97,8 @@ def external_call(
         return optimizer(machine, combined(every))
     if name in SAME and arguments:
         return first
+    if name in DRAWN and ("rand" in path):
+        return combined(every).with_marks("random")
     if name in DATASETS and arguments:
         return Value(refs=(Zipped(tuple(arguments)),)) if len(arguments) > 1 and name == "TensorDataset" else first
     if SETTING.search(path):

@@ -130,6 +130,10 @@ MIXING = frozenset(["logaddexp", "logaddexp2", "lerp", "add", "mul", "addcmul", 
 """Functions that mix two distributions, or scores by them."""
 
 
+DRAWN = frozenset(["randint", "randrange", "uniform", "choice", "choices", "integers", "random", "rand", "random_"])
+"""Functions whose result is a number drawn at random."""
+
+
 COUNTS = frozenset(
     ["numel", "size", "dim", "len", "element_size", "is_available", "device_count", "get_world_size", "get_rank"]
 )

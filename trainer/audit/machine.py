@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.audit.trace import Evaluation, Guard, Load, Note, Place, Reported, Trace, Update, UpdateKind
-from trainer.audit.values import UNKNOWN, Tokens, Value, changed, joined, later
+from trainer.audit.values import UNKNOWN, Iterations, Tokens, Value, changed, joined, later
 
 MOST_NODES = 80_000
 """Expressions and statements looked at before the walk stops and says so."""
@@ -168,9 +168,12 @@ class Machine(ABC):
         """Methods of models, and whether they change weights or tables."""
         self.losses: dict[ast.AST, bool] = {}
         """Methods of models, and whether they compute a loss."""
+        self.conditions: list[Iterations] = []
+        """What decides the conditions around the present statement that are not known."""
         self.divided: set[int] = set()
         """Numbers of divisions of lists in two, by which the elements of both parts are told apart."""
         self.divisions: dict[tuple[int, Any], tuple[int, Value]] = {}
+        """The number of a division, by the list (0: windows of tensors) and the place; values are kept with it."""
         self.nodes = 0
         self._started_s = time.process_time()
         self._numbers = itertools.count(1)

@@ -8,6 +8,7 @@ from typing import Any
 
 from trainer.audit.arithmetic import fills
 from trainer.audit.expressions import attribute, item, store
+from trainer.audit.iteration import chosen_by
 from trainer.audit.known_calls import (
     COUNTS,
     external_call,
@@ -127,6 +128,7 @@ def _of_list(
         added = arguments[-1] if arguments else UNKNOWN
         if name == "add" and added.tokens and not added.scores:
             fill(machine, Value(refs=(ref,)), UNKNOWN, key=added, adds=True)
+        added = chosen_by(added, machine.conditions)
         ref.elements.append(added)
         if machine.loops:
             ref.rest = added if ref.rest is None else joined([ref.rest, added])
@@ -303,7 +305,8 @@ def _in_place(machine: Machine, base: Value, name: str, arguments: list[Value], 
     if any(isinstance(ref, Cell) for ref in base.refs):
         where = KEYED_IN_PLACE.get(name)
         key = full(arguments[where]) if where is not None and len(arguments) > where else UNKNOWN
-        fill(machine, base, given, key=key, adds=name not in ("copy_", "scatter_", "index_copy_"))
+        adds = name not in ("copy_", "scatter_", "index_copy_")
+        fill(machine, base, given, key=key, adds=adds, subtracts=name == "sub_")
     return base
 
 

@@ -7,12 +7,12 @@ losses (masks, several slices), nothing is said.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainer.audit.machine import Machine
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.trace import Evaluation, Place, Reported, Trace
-from trainer.audit.values import Part, Value
+from trainer.audit.values import DIVIDED, Iterations, Part, Value, changed
 
 ZERO = Polynomial.constant(0)
 FEW = 2
@@ -22,13 +22,22 @@ FEW = 2
 def partly(machine: Machine, base: Value, result: Value, low: Value | None, high: Value | None) -> Value:
     """`base[low:high]`: the result, which remembers that it is a part of the losses or targets of a window."""
     of_loss = machine.holds_loss(base)
-    if not of_loss and (base.scores or all(part.is_whole for part in base.tokens)):
+    if not of_loss and all(part.is_whole for part in base.tokens):
         return result
-    ends = [end.number if end is not None else None for end in (low, high)]
+    ends = [(side, end) for side, end in ((1, low), (0, high)) if end is not None and not _is_small(end)]
+    sides = frozenset((_division(machine, end), side) for side, end in ends)
+    if not of_loss and sides:
+        tokens = (replace(part, at=part.at | sides) for part in result.tokens)
+        result = changed(result, tokens=frozenset(tokens))
+    numbers = [end.number if end is not None else None for end in (low, high)]
+    if base.scores and not of_loss:  # what a model computed of a window
+        return result
     unknown = any(end is not None and end.number is None for end in (low, high))
-    if not unknown and all(number is None or _is_shift(number) for number in ends):
+    if not unknown and all(number is None or _is_shift(number) for number in numbers):
         return result
-    return _remembered(machine, base, result, Part(machine.place.line, ends[0] or ZERO, ends[1], unknown, of_loss))
+    return _remembered(
+        machine, base, result, Part(machine.place.line, numbers[0] or ZERO, numbers[1], unknown, of_loss, sides)
+    )
 
 
 def weighed(machine: Machine, base: Value, other: Value, result: Value) -> Value:
@@ -49,6 +58,31 @@ def _remembered(machine: Machine, base: Value, result: Value, part: Part) -> Val
     scores = base.scores if len(base.scores) == 1 else frozenset()
     number = machine.trace.slices.setdefault((part, scores), len(machine.trace.slices))
     return result.with_marks(f"part:{number}")
+
+
+def _is_small(end: Value) -> bool:
+    return end.number is not None and _is_shift(end.number)
+
+
+def _division(machine: Machine, end: Value) -> int:
+    """A number for a place at which windows are divided."""
+    key = (0, end.const if end.is_known else end.number or id(end))
+    number, _ = machine.divisions.setdefault(key, (machine.new_id(), end))
+    return DIVIDED + number
+
+
+def counted(trace: Trace, number: int, score: Evaluation) -> Evaluation:
+    """The evaluation, of its tokens only the side of a place that is counted, where no report counts another."""
+    found: set[Iterations] = set()
+    for report in trace.reports:
+        if number in report.scores:
+            of_it = [part for part, scores in parts_in(trace, report.marks) if part.of_loss and scores == {number}]
+            found.add(of_it[0].sides if len(of_it) == 1 else frozenset())
+    sides = found.pop() if len(found) == 1 else frozenset()
+    if not sides:
+        return score
+    own = (replace(part, at=part.at | sides) if part.via == "tokens" else part for part in score.tokens)
+    return replace(score, tokens=frozenset(own))
 
 
 def _is_shift(number: Polynomial) -> bool:
@@ -145,10 +179,10 @@ def _extent(trace: Trace, report: Reported, number: int, score: Evaluation) -> _
     if not windows or any(part.low is None or part.high is None for part in windows):
         return None
     low, high = windows[0].low, windows[0].high
-    for part in windows[1:]:
-        assert part.low is not None and part.high is not None and low is not None and high is not None  # noqa: PT018
-        low = part.low if low.is_at_least(part.low) else low
-        high = part.high if part.high.is_at_least(high) else high
+    for other in windows[1:]:
+        assert other.low is not None and other.high is not None and low is not None and high is not None  # noqa: PT018
+        low = other.low if low.is_at_least(other.low) else low
+        high = other.high if other.high.is_at_least(high) else high
     assert low is not None and high is not None  # noqa: PT018
     length = high.plus(low, -1)
     length = length.plus(Polynomial.constant(1), -1) if length is not None else None

@@ -16,9 +16,15 @@ from trainer.audit.values import (
 from trainer.audit.values import Sequence as Listed
 
 
-def fill(machine: Machine, base: Value, value: Value, *, key: Value = UNKNOWN, adds: bool) -> None:
-    """`base[key] = value`, or `+=` if it adds: what a table holds, and that it learned if tokens decide the place."""
+def fill(
+    machine: Machine, base: Value, value: Value, *, key: Value = UNKNOWN, adds: bool, subtracts: bool = False
+) -> None:
+    """`base[key] = value`, or `+=` if it adds: what a table holds, and that it learned if tokens decide the place.
+
+    What a model computed is subtracted: a step of learning by hand.
+    """
     held = full(value)
+    by_hand = subtracts and bool(held.scores) and not machine.holds_loss(held)
     place = full(key)
     by_tokens = is_by_tokens(place)
     counted = frozenset(part for part in held.tokens if part.via == "statistic")
@@ -26,7 +32,7 @@ def fill(machine: Machine, base: Value, value: Value, *, key: Value = UNKNOWN, a
     for ref in base.refs:
         if isinstance(ref, Cell):
             content = combined([held, changed(place, scores=frozenset())]) if by_tokens else held
-            content = content.seen_via("table") if learned else content
+            content = content.seen_via("table") if learned or by_hand else content
             ref.keyed = ref.keyed or bool(learned)
             ref.content = _mixed(ref.content, content, adds or bool(learned))
             if adds and held.objects and ref.content.snapshot is not None:  # a running average of weights
@@ -35,6 +41,7 @@ def fill(machine: Machine, base: Value, value: Value, *, key: Value = UNKNOWN, a
             ref.keyed = True
             seen = combined([held, changed(place, scores=frozenset())]).seen_via("table")
             ref.rest = seen if ref.rest is None else joined([ref.rest, seen])
+    learned = held.tokens if by_hand else learned
     if learned:
         objects = base.objects | {ref.id for ref in base.refs if isinstance(ref, Cell | Mapping | Listed)}
         machine.updated("table", learned, objects)

@@ -31,7 +31,7 @@ def method_like(
         return changed(result, refs=())
     if name in ("log", "log2", "neg", "float", "double", "exp") and "probability" in held.marks:
         return result.with_marks("probability")
-    if name == "sum" and "lookup" in held.marks:
+    if name == "sum" and ("lookup" in held.marks or any(part.via == "table" for part in held.tokens)):
         return result.with_marks("total")
     if name in STATISTICS:
         if name in ("bincount", "unique", "histc", "histogram", "Counter", "quantile", "percentile") or not held.scores:

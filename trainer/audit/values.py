@@ -18,6 +18,8 @@ Via = Literal["tokens", "activation", "statistic", "gradient", "table"]
 Iterations = frozenset[tuple[int, int]]
 """Pairs (loop, iteration) whose variables decided which part it is."""
 
+DIVIDED = 1 << 40
+"""Numbers from here on stand for no loop, but for a place at which windows are divided in two."""
 MOST_TOKENS, MOST_SCORES, MOST_TEXTS, MOST_REFS, MOST_LOOPS = 16, 300, 8, 6, 30
 
 
@@ -31,7 +33,7 @@ NOTHING = _Nothing()
 STICKY = (
     "ln2", "bytes", "lookup", "unnormalised", "keyed", "clamped", "cut", "chosen", "finished", "filtered", "fixed",
     "stored", "bounded", "equal", "paid", "total", "row",
-    "picked", "restarted", "part", "sized",
+    "picked", "restarted", "part", "sized", "hashed", "random", "drawn",
 )  # fmt: skip
 """Marks that whatever is computed from a marked value bears too; most say the line they come from, as `cut:12`."""
 
@@ -50,6 +52,8 @@ class Tokens:
     """Where the text is read; where an activation was computed; where weights were moved by a gradient."""
     is_whole: bool = True
     """Whether no index was applied yet: the bounds of the first slice are positions in the text."""
+    is_text: bool = True
+    """Whether it is the text from its start, or to an end that no loop decides."""
     is_bounded: bool = False
     """Whether it may end earlier than `high` or begin later than `low`: they come from `min` and `max`."""
     is_rough: bool = False
@@ -63,7 +67,16 @@ class Tokens:
             return False
         if other.high is not None and self.low is not None and self.low.is_at_least(other.high):
             return False
+        if self._is_other_part(other):
+            return False
         return same_iteration(self.at, other.at) or self.contains(other)
+
+    def _is_other_part(self, other: Tokens) -> bool:
+        """Whether both are parts of one window, before and behind the same place."""
+        if (self.low, self.high, windows_of(self.at)) != (other.low, other.high, windows_of(other.at)):
+            return False
+        sides = {pair for pair in self.at if pair[0] >= DIVIDED}
+        return any((place, 1 - side) in sides for place, side in other.at if place >= DIVIDED)
 
     def contains(self, other: Tokens) -> bool:
         """Whether every position of the other is certainly one of this."""
@@ -83,12 +96,19 @@ class Part:
     unknown: bool
     """Whether it is not known which positions it leaves."""
     of_loss: bool
+    sides: Iterations = frozenset()
+    """What tells it from the other side of the places where it begins and ends."""
 
 
 def same_iteration(a: Iterations, b: Iterations) -> bool:
     """Whether no loop that both depend on is in different iterations."""
     iterations = dict(a)
-    return all(iterations.get(loop, iteration) == iteration for loop, iteration in b)
+    return all(loop >= DIVIDED or iterations.get(loop, iteration) == iteration for loop, iteration in b)
+
+
+def windows_of(at: Iterations) -> Iterations:
+    """What tells windows apart, without what tells the parts of a window apart."""
+    return frozenset(pair for pair in at if pair[0] < DIVIDED)
 
 
 def in_number(at: Iterations) -> Iterations:
