@@ -7,6 +7,7 @@ of a few names. What only a GPU has is stood in for. A stand-in that does not su
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -89,8 +90,8 @@ def smoke(path: Path, text: str, seconds: int = SECONDS, memory_bytes: int = MEM
 def _run(command: list[str], folder: str, environment: dict[str, str], seconds: int) -> str:
     """Runs the child with all that it starts; the end of what it complained of."""
     log = Path(folder) / "log"
-    _, limit = run_supervised(command, Path(folder), environment, log, seconds + STARTING_S)
-    if limit == "seconds":
+    status, limit = run_supervised(command, Path(folder), environment, log, seconds + STARTING_S)
+    if limit == "seconds" or status == -signal.SIGXCPU:  # of the clock, or of the processor
         return f"it ran longer than our limit of {seconds} s"
     return log.read_text(encoding="utf-8", errors="replace").strip()[-TAIL:] if log.exists() else limit
 
