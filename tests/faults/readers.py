@@ -8,6 +8,8 @@ Short in the default tests; long by `make fuzz`:
 from __future__ import annotations
 
 import argparse
+import base64
+import lzma
 import random
 import resource
 import shutil
@@ -29,12 +31,19 @@ from orchestrator.sweep.sweep import find_sweep
 from orchestrator.sweep.sweep_files import read_record
 from results.rows.learning_curve import read_curve
 from results.rows.machines import events_of, read_machines
+from results.submission.acceptance_claim import acceptance_claim
+from results.submission.manifest import FILE as CLAIMS
+from results.submission.package_folder import ScoredText, result_of, write_package
+from results.submission.verify_folder import verify_folder
 from results.verdicts.seed_ledger import FILE, Ledger
 from tests.faults.corruptions import IMPORT, NAME, finished_store
+from tests.results.submission.made_up_package import ABOUT, made_up_runs
+from trainer.audit.static_audit import audit_file
 from trainer.data.shards import read_shard, write_split
 from trainer.data.tokenizer import read_model
 from trainer.quant.artifact import decode_artifact, encode_artifact
 from trainer.quant.lineage_files import read_lineage_file
+from trainer.scoring.ledger_summary import order_complaints
 from trainer.spec.errors import UserError
 from trainer.spec.load import load_preset, parse_overrides, with_values
 from trainer.spec.recipe_text import recipe_text
@@ -103,6 +112,48 @@ def readers_of(folder: Path) -> dict[str, Reader]:
         "machines": at(sweep / "machines.jsonl", lambda: (list(events_of(sweep)), read_machines(sweep))),
         "curve": Reader(curve.read_bytes(), lambda text: read_curve(text, "train")),
         "import": at(store / "sweeps" / IMPORT / "import.jsonl", lambda: find_import(store, IMPORT)),
+        **foreign_readers(folder),
+    }
+
+
+def foreign_readers(folder: Path) -> dict[str, Reader]:
+    """What reads scripts and folders that other people made: the static audit, also of wrappers, and `verify`."""
+    script = (
+        Path(__file__).parents[1] / "data" / "audit_scripts" / "illegal" / "learns_all_documents_in_a_first_phase.py"
+    )
+    source = script.read_bytes()
+    wrapper = b"import lzma,base64\nexec(lzma.decompress(base64.b85decode(%r)))\n" % base64.b85encode(
+        lzma.compress(source)
+    )
+
+    def audit(content: bytes) -> object:
+        (folder / "train_gpt.py").write_bytes(content)
+        return audit_file(folder / "train_gpt.py")
+
+    text, runs = folder / "fineweb_val_000000.bin", made_up_runs()
+    text.write_bytes(bytes(2048))
+    claim = acceptance_claim("pg-written", {str(run.seed): result_of(run, 0) for run in runs}, "", ())
+    recipe, scored = load_preset("tiny", {"seed": 1}).recipe, ScoredText(10, 20, 1, [text], b"model")
+    write_package(folder / "submission", recipe, runs, scored, ABOUT, claim)
+
+    def verify(name: str) -> Reader:
+        path = folder / "submission" / name
+        sample = path.read_bytes()
+
+        def verified(content: bytes) -> object:
+            path.write_bytes(content)
+            try:
+                return verify_folder(folder / "submission", score=False, order_of=order_complaints)
+            finally:
+                path.write_bytes(sample)
+
+        return Reader(sample, verified)
+
+    return {
+        "audited script": Reader(source, audit),
+        "audited wrapper": Reader(wrapper, audit),
+        "claims of a submission": verify(CLAIMS),
+        "script of a submission": verify("train_gpt.py"),
     }
 
 
