@@ -15,7 +15,7 @@ from typing import Literal
 from results.submission.folder_checks import CHECKS, SAYS, Checked, OrderOf, first_difference
 from results.submission.manifest import DATA, FILE, SCRIPT, SOURCE, Submission, read_submission
 from results.submission.package_folder import artifact_name, entry_of_file, make_script
-from results.submission.packed_script import is_packed, unpacked
+from results.submission.packed_script import is_packed, unpacked, without_docstrings
 from results.submission.rescoring import Rescored, rescore
 from trainer.spec.environment import PACKAGE, code_digest, hardware, versions
 from trainer.spec.errors import UserError
@@ -84,12 +84,12 @@ def _script(checked: Checked) -> Finding:
     try:
         found = checked.text(SCRIPT)
         if is_packed(found.encode()):
-            found = unpacked(found.encode()).decode()
-            if checked.text(SOURCE) != found:
+            short, found = unpacked(found.encode()).decode(), checked.text(SOURCE)
+            if short not in (found, without_docstrings(found)):
                 return Finding("script", "failed", f"{SCRIPT} holds another text than {SOURCE}")
         elif checked.path(SOURCE).exists():
             return Finding("script", "failed", f"{SOURCE} is there, though {SCRIPT} is not packed")
-    except (UserError, UnicodeDecodeError) as error:
+    except (UserError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return Finding("script", "failed", str(error))
     if found == checked.script:
         return Finding("script", "ok", f"{SCRIPT} is what this program makes of the recipe, byte for byte")
