@@ -28,6 +28,8 @@ TORCHRUN = (
     "--master-port=${port}", "${program}", "${args}",
 )  # fmt: skip
 VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
+SETTABLE = r"[^=\s\x00-\x1f\x7f]+"
+"""Whatever a process can be given as the name of a variable, also where no shell takes it."""
 START = r"^(?:\[[^\]]{0,60}\]:?\s?|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,\d]*Z?\s)*+"
 """What START in the pattern of a format stands for; it gives nothing back, so that what follows is no such prefix."""
 FORMAT_WORDS = {"SCORED": r"START(?!(?:step:)?\d+/\d+ |(?i:diagnostic|pre[-_ ]?quant))", "START": START}
@@ -193,8 +195,17 @@ def _about(program: Program, knobs: Sequence[str]) -> Iterator[Complaint]:
             yield f"metrics.{name} has the name of a knob; call it otherwise", ("program", "metrics", name)
     if program.curve is not None and not {"step", "loss"} <= set(re.compile(program.curve).groupindex):
         yield "curve needs the groups step and loss: (?P<step>\\d+) and (?P<loss>NUMBER)", ("program", "curve")
+    yield from _about_variables(program)
     yield from _about_knobs(program, knobs)
     yield from _about_commands(program, knobs)
+
+
+def _about_variables(program: Program) -> Iterator[Complaint]:
+    for key, names in (("env", [*program.env, *(name for one in program.stages for name in one.env)]),
+                       ("inherit", program.inherit)):  # fmt: skip
+        for name in names:
+            if not re.fullmatch(SETTABLE, name):
+                yield f"{key}: {name!a} cannot name an environment variable", ("program", key)
 
 
 def _about_knobs(program: Program, knobs: Sequence[str]) -> Iterator[Complaint]:

@@ -53,7 +53,7 @@ TOKENS = (
     b"1e400", b"9" * 400, b"-1", b"0", b"null", b"true", b"nan", b".inf", b"1e-400", b"{}", b"[]", b"''", b"\x00",
     b"\xff", b"[" * 3000, b"{a: " * 500, b"&a [*a, *a]", b"*a", b"!!python/object:os.system", b"\n", b"\t", b": ",
     b"- ", b"=", b",", b"18446744073709551616", b"2025-01-01", b"\xe2\x80\xae", b"\x1b[31m", b"checksum",
-    b"../../etc/passwd", b"x" * 5000,
+    b"../../etc/passwd", b"x" * 5000, b'"\\ud800"', b"\\udc41",
 )  # fmt: skip
 """What is put in place of a word or number."""
 

@@ -61,10 +61,21 @@ def _plain(node: Any) -> Any:
         return [_plain(item) for item in node]
     if isinstance(node, bool) or node is None:
         return node
-    for kind in (int, float, str):
+    for kind in (int, float):
         if isinstance(node, kind):
             return kind(node)
-    return node
+    return _whole_characters(str(node)) if isinstance(node, str) else node
+
+
+def _whole_characters(text: str) -> str:
+    r"""The text with halves of characters joined, as JSON spells those beyond 16 bits (`\ud83d\ude00`).
+
+    Raises ValueError for a half alone, which no file and no terminal takes.
+    """
+    try:
+        return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise ValueError(f"{text!a} holds half of a character; write the character itself") from None
 
 
 def read_text(path: Path) -> str:

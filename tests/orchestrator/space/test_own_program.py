@@ -175,6 +175,8 @@ def test_code_listed_files_and_machine_change_every_stage_but_patterns_and_limit
         (("pass: env", "stages: [{name: a, reads: [RL]}]"), "names RL, which is no knob of this file; did you mean"),
         (("pass: env", "preset: tiny"), "preset belongs to our trainer"),
         (("LR:", "'L R':"), "L R cannot name an environment variable"),
+        (("pass: env", "inherit: [\"A\\nrm x\"]"), "inherit: 'A\\nrm x' cannot name an environment variable"),
+        (("pass: env", "env: {A=B: 1}"), "env: 'A=B' cannot name an environment variable"),
         (("LR:", "steps:"), "steps is a column of every table; give the knob another name here"),
         (("LR:", "SEED: {values: [1, 2]}\n  LR:"), "seeds are not swept"),
         (("pass: env", "compare: {baseline: {RL: 1}}"), "RL is no knob of this file; did you mean 'LR'?"),

@@ -32,6 +32,7 @@ MERGES = "a0: &a0 {x0: 1, y0: 1}\n" + "".join(
         pytest.param("a: 0x" + "f" * 5000, r"integer beyond 2\*\*53", id="hexadecimal"),
         pytest.param("a: -9007199254740993", r"-9007199254740993 is an integer beyond 2\*\*53", id="just beyond"),
         pytest.param("a: 1e400", "1e400 is a number beyond 1.8e308", id="1e400"),
+        pytest.param(r'a: "x\ud800"', r"'x\\ud800' holds half of a character", id="half a character"),
         pytest.param("? [a, b]\n: 1", "space:1:3: .*a list cannot be a key", id="list"),
         pytest.param("a: {? {b: 1} : 2}", "a mapping cannot be a key", id="mapping"),
         pytest.param("a: &a [1]\nb: {? *a : 2}", "a list cannot be a key", id="alias of a list"),
@@ -61,3 +62,7 @@ def test_a_file_too_large_for_a_text_is_not_read(tmp_path):
         file.truncate(10**10)
     with pytest.raises(ProblemsError, match="holds more than 200,000 characters"):
         read_text(path)
+
+
+def test_a_character_in_the_two_halves_that_json_spells_is_one_character():
+    assert YamlText(r'{"a\ud83d\ude00": "\ud83d\ude00"}', "space").value == {"a\U0001f600": "\U0001f600"}
