@@ -13,6 +13,7 @@ from results.report import findings
 from results.report.first_screen import answer
 from results.report.page import Page, page_html
 from results.verdicts.sweep_results import SweepResults
+from trainer.spec.printable import printable
 from trainer.spec.record import now
 from trainer.spec.units import human_time
 
@@ -49,7 +50,7 @@ def report_html(sweep: SweepResults) -> str:
         made_at=human_time(now()),
         answer=answer(sweep),
     )
-    return page_html(page)
+    return printable(page_html(page))  # what reorders text would do so in a browser too
 
 
 def _standing(sweep: SweepResults) -> str:

@@ -18,8 +18,8 @@ from trainer.spec.printable import printable, printable_json
 
 Format = Literal["text", "csv", "json", "md", "parquet"]
 NEEDED = ("rank", "config", "seed", "status", "val_bpb", "n", "mean")
-FORMULA = ("=", "+", "-", "@")
-"""What makes a spreadsheet compute a cell instead of showing it."""
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What makes a spreadsheet compute a cell instead of showing it; some read the signs of full width alike."""
 BETWEEN = 3
 """Characters between two columns."""
 
@@ -74,7 +74,8 @@ def _json_cell(cell: Any) -> Any:
 
 def _csv(frame: pd.DataFrame) -> str:
     words = [str(name) for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
-    return frame.assign(**{name: frame[name].map(_csv_cell, na_action="ignore") for name in words}).to_csv(index=False)
+    cells = frame.assign(**{name: frame[name].map(_csv_cell, na_action="ignore") for name in words})
+    return cells.rename(columns=_csv_cell).to_csv(index=False)
 
 
 def _csv_cell(cell: Any) -> Any:

@@ -21,6 +21,7 @@ from results.submission.manifest import (
 from results.verdicts.policies import POLICIES
 from trainer.spec.errors import UserError
 from trainer.spec.field_index import value_at
+from trainer.spec.printable import printable
 from trainer.spec.record import run_id_of
 from trainer.spec.stage_table import TOKENIZER_FILE
 
@@ -117,7 +118,7 @@ def required_packages(compressor: str) -> list[str]:
 
 def readme_text(submission: Submission) -> str:
     """The README: results, budgets, acceptance, how to run and verify, model card."""
-    return "\n".join(
+    text = "\n".join(
         [
             f"# {submission.name}",
             "",
@@ -130,6 +131,7 @@ def readme_text(submission: Submission) -> str:
             *_model_card(submission),
         ]
     )
+    return printable(text)
 
 
 def _results(submission: Submission) -> Iterator[str]:

@@ -12,6 +12,7 @@ from results.report.page import Page, page_html
 from results.report.report import report_html, write_report
 from results.verdicts.sweep_results import published_results
 from tests.results.made_up import sweep_results
+from trainer.spec.printable import CONTROLS
 
 EVIL = "<script>alert('x')</script> & \"quoted\""
 ESCAPED = "&lt;script&gt;alert("
@@ -56,24 +57,26 @@ def test_nothing_is_fetched_and_no_script_runs(page):
 
 
 def test_every_piece_of_text_from_people_is_escaped(tmp_path):
+    evil = f"{EVIL}\x1b[2J\u202e\u200b"
     made = sweep_results(3, folder=tmp_path)
-    error = made.frame["error"].mask(made.frame.index == 5, EVIL)
+    error = made.frame["error"].mask(made.frame.index == 5, evil)
     status = made.frame["status"].mask(made.frame.index == 5, "failed")
     html = report_html(
         replace(
             made,
-            name=EVIL,
-            description=EVIL,
-            frame=made.frame.assign(error=error, status=status, versions=EVIL),
-            labels=dict.fromkeys(made.labels, EVIL),
-            terms={EVIL: EVIL},
-            commands=(EVIL,),
-            space_text=EVIL,
-            example={**made.example, "preset": EVIL, "recipe": {**made.example["recipe"], "note": EVIL}},
+            name=evil,
+            description=evil,
+            frame=made.frame.assign(error=error, status=status, versions=evil),
+            labels=dict.fromkeys(made.labels, evil),
+            terms={evil: evil},
+            commands=(evil,),
+            space_text=evil,
+            example={**made.example, "preset": evil, "recipe": {**made.example["recipe"], "note": evil}},
         )
     )
     assert "<script" not in html
     assert html.count(ESCAPED) > 10
+    assert not CONTROLS.search(html)
 
 
 def test_each_id_is_unique_and_each_figure_has_a_title(page):

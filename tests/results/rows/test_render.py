@@ -76,7 +76,7 @@ def test_cells_are_rounded_for_people(name, cell, text):
     assert shown(name, cell) == text
 
 
-@pytest.mark.parametrize("cell", ["=1+2", "+cmd|' /C calc'!A0", "-1+2", "@SUM(A1)", "\t=1", "-1e-3x"])
+@pytest.mark.parametrize("cell", ["=1+2", "+cmd|' /C calc'!A0", "-1+2", "@SUM(A1)", "\t=1", "-1e-3x", "\uff1d1"])
 def test_a_csv_cell_that_a_spreadsheet_would_compute_is_text(cell):
     table = pd.DataFrame({"config": [cell], "val_bpb": [-2.0]})
     assert pd.read_csv(io.StringIO(render(table, "csv")))["config"][0] == f"'{cell}"
@@ -97,3 +97,7 @@ def test_a_table_holds_no_control_characters(format):
         assert json.loads(text)[0]["config"] == "a\x1b[2J\x9b31m\x07"
     else:
         assert r"a\x1b[2J\x9b31m\x07" in text
+
+
+def test_a_name_of_a_column_that_a_spreadsheet_would_compute_is_text():
+    assert render(pd.DataFrame({"=1+1": [-2.5], "seed": [1]}), "csv") == "'=1+1,seed\n-2.5,1\n"

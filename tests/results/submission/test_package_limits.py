@@ -9,20 +9,20 @@ import pytest
 import torch
 
 from results.submission.acceptance_claim import acceptance_claim
-from results.submission.package_folder import PackagedRun, ScoredText, result_of, write_package
+from results.submission.package_folder import About, PackagedRun, ScoredText, result_of, write_package
 from results.submission.rescoring import rescore
 from tests.results.submission.made_up_package import ABOUT, made_up_runs
 from trainer.spec.errors import UserError
 from trainer.spec.load import load_preset
 
 
-def write(out: Path, run: PackagedRun) -> int:
+def write(out: Path, run: PackagedRun, about: About = ABOUT) -> int:
     """Packages one run; returns the bytes of code that count."""
     shard = out.parent / "fineweb_val_000000.bin"
     shard.write_bytes(bytes(2048))
     recipe = load_preset("tiny", {"seed": run.seed}).recipe
     claim = acceptance_claim("pg-written", {str(run.seed): result_of(run, 0)}, "", ())
-    return write_package(out, recipe, [run], ScoredText(10, 20, 1, [shard], b"model"), ABOUT, claim).bytes_code
+    return write_package(out, recipe, [run], ScoredText(10, 20, 1, [shard], b"model"), about, claim).bytes_code
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,8 @@ def test_scoring_reaches_no_network_no_program_and_nothing_of_the_users_environm
     assert "refused while scoring: os.system" in said or torch.cuda.is_available()  # a GPU's compiler starts processes
     assert "isolated 1" in said
     assert "SECRET_TOKEN" not in said
+
+
+def test_a_readme_holds_no_control_characters(tmp_path):
+    write(tmp_path / "out", made_up_runs()[0], replace(ABOUT, blurb="a\x1b[2Jb\u202e"))
+    assert r"a\x1b[2Jb\u202e" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")

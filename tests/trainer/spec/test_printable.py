@@ -10,8 +10,8 @@ from rich.text import Text
 from trainer.spec.console import PlainConsole, broken_between_words
 from trainer.spec.printable import printable
 
-HOSTILE = "a\x1b[2Jb\x9b31mc\x07d\x7fe\u202ef\rg\udc80"
-SPELLED = r"a\x1b[2Jb\x9b31mc\x07d\x7fe\u202ef\rg\udc80"
+HOSTILE = "a\x1b[2Jb\x9b31mc\x07d\x7fe\u202ef\rg\udc80h\u200bi\ufeff\U000e0041"
+SPELLED = r"a\x1b[2Jb\x9b31mc\x07d\x7fe\u202ef\rg\udc80h\u200bi\ufeff\U000e0041"
 
 
 def test_control_characters_are_spelled_out_and_words_stay():
