@@ -143,8 +143,7 @@ def as_svg(figure: Figure, name: str, title: str, description: str) -> str:
     """
     text = io.StringIO()
     figure.patch.set_alpha(0)  # the page is the paper
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph \d+ ", UserWarning)  # the page has other fonts
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), _any_letters():
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
@@ -168,4 +167,13 @@ def _in_page_style(body: str, name: str) -> str:
 
 def save(figure: Figure, path: Path) -> None:
     """The figure as a file, PNG or SVG by the ending of `path`, on white."""
-    figure.savefig(path)
+    with _any_letters():
+        figure.savefig(path)
+
+
+@contextmanager
+def _any_letters() -> Iterator[None]:
+    """No warnings of letters that the font lacks: they repeat control characters raw; a page has other fonts."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ ", UserWarning)
+        yield
