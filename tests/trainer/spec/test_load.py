@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trainer.spec.errors import ProblemsError, RecipeError
@@ -84,6 +84,7 @@ def test_an_override_reads_back_as_what_was_written(value):
 
 
 @given(st.text(st.characters(codec="utf-8")))
+@settings(deadline=None)
 @example('# \U0001f600\x85\x7f\\"')
 def test_any_text_reads_back_as_itself(text):
     assert parse_overrides([override_text("a.key", text)]) == {"a.key": text}
