@@ -21,6 +21,7 @@ from orchestrator.space.load_space import SpaceFile
 from orchestrator.space.program_keys import ProgramKeys
 from orchestrator.space.wandb_words import REFUSED, REFUSED_OF_METRIC
 from trainer.cli import app as trainer_app
+from trainer.spec.field_docs import descriptions, sentence_of
 from trainer.spec.field_index import FIELDS, FieldInfo
 from trainer.spec.section import Section
 from trainer.spec.stage_table import STAGES
@@ -63,7 +64,14 @@ def field_row(info: FieldInfo) -> tuple[str, ...]:
     idle = f" Without effect while {' or '.join(switches)}." if switches else ""
     idle += f" Without effect while {' and '.join(together)}." if together else ""
     kind = info.type_name.replace(" | ", " / ")
-    return code(info.key), kind, code(value_text(info.default)), info.unit, listed(info.stages), info.sentence + idle
+    return (
+        code(info.key),
+        kind,
+        code(value_text(info.default)),
+        info.unit,
+        listed(info.stages),
+        sentence_of(info) + idle,
+    )
 
 
 def search_space() -> str:
@@ -103,7 +111,7 @@ def section_table(section: type[Section]) -> str:
             code(info.alias or name),
             type_text(info.annotation),
             default_text(info),
-            (info.description or "").replace("\n", " "),
+            descriptions(section).get(name, "").replace("\n", " "),
         )
         for name, info in section.model_fields.items()
     ]

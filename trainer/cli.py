@@ -26,6 +26,7 @@ from trainer.spec.console import PlainConsole
 from trainer.spec.environment import num_gpus
 from trainer.spec.errors import Interrupted, RecipeError, UserError, did_you_mean
 from trainer.spec.exit_status import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_WRONG, exit_for_people, print_version
+from trainer.spec.field_docs import sentence_of
 from trainer.spec.field_index import FIELDS, FieldInfo, fields_matching
 from trainer.spec.fingerprint import configuration_id
 from trainer.spec.launched import Launched, launched
@@ -374,7 +375,7 @@ def _facts(info: FieldInfo) -> str:
 
 def _sentence(info: FieldInfo) -> str:
     choices = f" ({info.type_name})" if "|" in info.type_name else ""
-    return f"{info.sentence}{choices}"
+    return f"{sentence_of(info)}{choices}"
 
 
 def main() -> None:

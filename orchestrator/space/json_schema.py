@@ -7,12 +7,13 @@ from typing import Any
 from orchestrator.space.load_space import SpaceFile
 from orchestrator.space.program_keys import OWN_MARKS
 from orchestrator.space.wandb_words import LEFT_OUT
+from trainer.spec.field_docs import DescribedSchema, sentence_of
 from trainer.spec.field_index import FIELDS, FieldInfo
 
 
 def schema_of_space() -> dict[str, Any]:
     """Every key of the file, and under `parameters` every dotted recipe key with its sentence, unit and stages."""
-    schema = SpaceFile.model_json_schema()
+    schema = SpaceFile.model_json_schema(schema_generator=DescribedSchema)
     schema["title"] = "Search space"
     keys = [info for key, info in FIELDS.items() if key != "seed"]
     nested = {  # a name that is no dotted key opens a nested section
@@ -66,4 +67,4 @@ def _described(info: FieldInfo) -> dict[str, Any]:
 def _sentence(info: FieldInfo) -> str:
     facts = [info.type_name, info.unit and f"in {info.unit}", f"default {info.default}"]
     stages = f" Read by: {', '.join(info.stages)}." if info.stages else ""
-    return f"{info.sentence} ({', '.join(fact for fact in facts if fact)}).{stages}"
+    return f"{sentence_of(info)} ({', '.join(fact for fact in facts if fact)}).{stages}"

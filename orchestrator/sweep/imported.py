@@ -13,9 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.sweep.sharing import fetch_sweeps
 from results.rows.foreign_files import ForeignTable, joined, read_foreign
@@ -32,6 +30,9 @@ from trainer.spec.errors import StoreError, UserError, did_you_mean
 from trainer.spec.record import NAME_PATTERN, now
 from trainer.store.atomic_write import write_once
 from trainer.store.mirror import publish_file_once, store_name, store_option
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = 1
 ANEW = "delete it, then import its files anew"
@@ -110,6 +111,8 @@ class ImportedSweep:
     @property
     def frame(self) -> pd.DataFrame:
         """One row per run, with a column for the metric where it is none of the known ones."""
+        import pandas as pd  # late: `list` and `status` import this module and make no table
+
         full = [unfinished_row(self.name, "", 0, "done", dict.fromkeys(self.header.knobs)) | row for row in self.rows]
         table = frame_of(full, self.header.knobs, self.configs)
         metric = self.header.metric

@@ -10,15 +10,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from results.rows.layout import DRIFTED, DRIFTED_SHORT, MACHINES, RUNS, SHORT, count_file
 from results.rows.lines import checked_lines
 from results.rows.read import gathered, record_files
 from trainer.spec.errors import StoreError
 from trainer.spec.stage_table import STAGES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STAGE_ORDER = tuple(STAGES)
 RECORDS = (RUNS, SHORT, DRIFTED, DRIFTED_SHORT)
@@ -63,6 +64,8 @@ def read_machines(sweep_folder: Path) -> pd.DataFrame:
 
     A stage that an interrupted run finished, and that the run found in the store when it went on, is in no row.
     """
+    import pandas as pd  # late: `list`, `status` and the driver import this module and make no table
+
     readable, _ = gathered(record_files(sweep_folder, *RECORDS), _Computed.of)  # `read_rows` names the others
     computed = [record for record in readable if record.facts and record.stages_run]
     facts = {record.facts["name"]: {**record.facts, "hardware": record.hardware} for record in computed}

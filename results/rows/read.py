@@ -10,9 +10,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import pandas as pd
 from pydantic_core import from_json
 
 from results.rows.columns import COLUMN_TYPES, MEASURED, ColumnType, columns
@@ -23,6 +22,9 @@ from trainer.spec.checked_json import ChecksumDiffers, without_checksum
 from trainer.spec.errors import StoreError
 from trainer.spec.record import split_run_id
 from trainer.store.unreadable import listed_names
+
+if TYPE_CHECKING:
+    import pandas as pd  # late below: `list` and `status` import this module and make no table
 
 DTYPES: Mapping[ColumnType, str] = {"text": "str", "integer": "Int64", "number": "float64", "boolean": "boolean"}
 
@@ -75,6 +77,8 @@ def read_outcomes(sweep_folder: Path) -> pd.DataFrame:
     an earlier sweep. `gpus` is how many the run held. Short runs before full ones are no rows of the table, but they
     cost, so they are among these. Records that cannot be read are left out, as in `read_rows`.
     """
+    import pandas as pd  # late, see above
+
     read, _ = gathered(record_files(sweep_folder, RUNS, SHORT), _outcomes_of)
     return pd.DataFrame([outcome for outcomes in read for outcome in outcomes], columns=list(OUTCOME_COLUMNS))
 
@@ -131,6 +135,8 @@ def frame_of(
     rows: Sequence[Row], swept_keys: Sequence[str], config_order: Sequence[str] = (), measured: Sequence[str] = ()
 ) -> pd.DataFrame:
     """Rows as a table with the types of their columns, in the order of `read_rows`."""
+    import pandas as pd  # late, see above
+
     place = {config: position for position, config in enumerate(config_order)}
     ordered = sorted(rows, key=lambda row: (place.get(row["config"], len(place)), row["config"], row["seed"]))
     cells = {name: _column(ordered, name) for name in columns(swept_keys)}
@@ -141,6 +147,8 @@ def frame_of(
 
 
 def _column(rows: Sequence[Row], name: str) -> pd.Series[Any]:
+    import pandas as pd  # late, see above
+
     cells = [row[name] for row in rows]
     if name in COLUMN_TYPES:
         return pd.Series(cells, dtype=DTYPES[COLUMN_TYPES[name]])

@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator, Set
 from typing import Any
 
+from trainer.spec.field_docs import sentence_of
 from trainer.spec.field_index import FIELDS, disabled_by
 from trainer.spec.recipe import Recipe
 from trainer.spec.section import Section
@@ -87,7 +88,7 @@ def _class(section: Section, prefix: str, recipe: Recipe, attributes: Set[str]) 
 def _field(key: str, name: str, value: Any, recipe: Recipe) -> str:
     info = FIELDS[key]
     switch = disabled_by(recipe, key)
-    says = f"no effect: {switch[0]} = {switch[1]}" if switch else info.sentence
+    says = f"no effect: {switch[0]} = {switch[1]}" if switch else sentence_of(info)
     return f"    {name}: {_type_of(value)} = {value!r}  # {says}"
 
 

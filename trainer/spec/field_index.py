@@ -20,10 +20,10 @@ from trainer.spec.section import Knob, Section
 
 @dataclass(frozen=True)
 class FieldInfo:
-    """Description of one field of the recipe; `FIELDS` has them all by dotted key."""
+    """Facts of one field of the recipe; `FIELDS` has them all by dotted key."""
 
     key: str
-    sentence: str
+    section: type[Section]
     type_name: str
     default: Any
     stages: tuple[str, ...]
@@ -43,7 +43,7 @@ def _leaves(section: type[Section], prefix: str = "") -> Iterator[FieldInfo]:
         assert knob is not None, f"{key} declares no Knob"
         yield FieldInfo(
             key=key,
-            sentence=info.description or "",
+            section=section,
             type_name=_type_name(info.annotation),
             default=None if info.is_required() else info.default,
             stages=tuple(knob.stages.split()),

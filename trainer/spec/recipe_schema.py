@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from trainer.spec.field_docs import DescribedSchema
 from trainer.spec.field_index import FIELDS
 from trainer.spec.load import HEADER_KEYS
 from trainer.spec.recipe import Recipe
@@ -13,7 +14,7 @@ from trainer.spec.section import Section
 
 def schema_of_recipe() -> dict[str, Any]:
     """Schema of a preset file: its header and all sections; none is required, since presets may extend others."""
-    schema = Recipe.model_json_schema()
+    schema = Recipe.model_json_schema(schema_generator=DescribedSchema)
     for prefix, section in _sections(Recipe):
         properties = schema["properties"] if section is Recipe else schema["$defs"][section.__name__]["properties"]
         for name in properties:

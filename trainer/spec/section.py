@@ -33,11 +33,9 @@ class Knob:
 
 
 class Section(BaseModel):
-    """A part of a recipe: frozen, strict, unknown keys refused."""
+    """A part of a recipe: frozen, strict, unknown keys refused. Its validator is built when it is first used."""
 
-    model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     def complaints(self) -> Iterator[str]:
         """Contradictions between fields, each as 'KEY = VALUE ...' with the key relative to this section."""

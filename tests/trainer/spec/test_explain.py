@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 from trainer.cli import app
 from trainer.spec.errors import RecipeError
+from trainer.spec.field_docs import sentence_of
 from trainer.spec.field_index import FIELDS, fields_matching
 
 
@@ -40,7 +41,7 @@ def test_no_word_is_broken_on_80_columns_and_null_is_spelled():
     assert "data.order_seed = null\n" in printed
     assert "optimizer.adam.scalar_lr = 0.025\n" in printed
     flat = " ".join(printed.split())
-    assert all(" ".join(info.sentence.split()) in flat for info in FIELDS.values())
+    assert all(" ".join(sentence_of(info).split()) in flat for info in FIELDS.values())
 
 
 def test_a_near_name_is_offered():

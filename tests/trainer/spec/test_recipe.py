@@ -4,6 +4,7 @@ from pydantic import ValidationError
 
 from trainer.nn.gpt import GPT
 from trainer.spec.errors import RecipeError
+from trainer.spec.field_docs import sentence_of
 from trainer.spec.field_index import FIELDS, disabled_by, value_at
 from trainer.spec.load import load_preset, preset_names, with_values
 from trainer.spec.recipe import Recipe
@@ -14,7 +15,7 @@ from trainer.spec.tensors import EMBEDDING, is_control
 @pytest.mark.parametrize("key", FIELDS)
 def test_every_field_has_a_sentence_and_known_stages(key):
     info = FIELDS[key]
-    assert info.sentence.endswith((".", "."))
+    assert sentence_of(info).endswith((".", "."))
     assert set(info.stages) <= set(STAGES)
     assert set(info.unless) <= set(FIELDS)
 
