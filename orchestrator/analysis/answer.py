@@ -13,7 +13,7 @@ import pandas as pd
 from rich.console import Console
 
 from orchestrator.analysis.comparison import verdicts_of
-from orchestrator.analysis.next_steps import Step, next_steps
+from orchestrator.analysis.next_steps import Step, steps_of
 from orchestrator.analysis.sweep_table import PIPED_WIDTH, baseline_of, ranking_of, table_of
 from orchestrator.analysis.verdict_table import (
     MOST_REASONS,
@@ -211,12 +211,9 @@ def next_lines(answer: Answer) -> list[str]:
 
 
 def next_command(answer: Answer) -> tuple[str, str] | None:
-    """The command of the step that is worth most, and its cost and chance; None where the answer needs no more runs."""
-    sweep = answer.sweep
+    """The command of the most urgent step, and its cost and chance; None where the answer needs no more runs."""
     declared = list(answer.declared.values()) or answer.verdicts
-    steps = [] if sweep.is_locked() else next_steps(sweep.store, [sweep], verdicts=declared)
-    order = {"finish": 0, "confirm": 1, "search": 2}
-    step = min(steps, key=lambda one: order[one.kind], default=None)
+    step = None if answer.sweep.is_locked() else next(steps_of(answer.sweep, declared), None)
     shown = answer.best is not None and answer.best.headline == "better" and not answer.best.exploratory
     return None if step is None or (shown and step.kind == "search") else (step.command, _cost(step))
 

@@ -37,7 +37,7 @@ from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.sweep import Sweep, list_sweeps, sweep_of_space
 from orchestrator.sweep.warm_start import precedents_of
 from results.rows.layout import SPACE_FILE
-from results.stats.late import special
+from results.stats.integral import integral
 from results.stats.power import design_of
 from results.verdicts.verdict import Verdict
 from trainer.spec.errors import StoreError
@@ -93,19 +93,17 @@ def next_steps(
     budget_s: float | None = None,
     gpu_hours: float | None = None,
     left_out: Callable[[str], None] | None = None,
-    verdicts: Sequence[Verdict] = (),
 ) -> list[Step]:
     """Steps for these sweeps, by default for all of the store; unfinished ones first, then by gain per hour.
 
     budget_s, gpu_hours:  what is left; steps are chosen in their order as long as they fit, those of unknown cost never
     left_out:             called with why a sweep cannot be read; without it that raises StoreError
-    verdicts:             those of a single sweep by its declared terms, where they are known
     """
     asked = [sweep for sweep in (list_sweeps(store) if sweeps is None else sweeps) if not sweep.is_locked()]
     steps: list[Step] = []
     for sweep in asked:
         try:
-            steps += _steps_of(sweep, verdicts)
+            steps += steps_of(sweep)
         except StoreError as fault:
             if left_out is None:
                 raise
@@ -126,7 +124,11 @@ def _within(steps: Sequence[Step], budget_s: float | None, gpu_hours: float | No
     return considered
 
 
-def _steps_of(sweep: Sweep, verdicts: Sequence[Verdict]) -> Iterator[Step]:
+def steps_of(sweep: Sweep, verdicts: Sequence[Verdict] = ()) -> Iterator[Step]:
+    """What this sweep needs next, the most urgent first: to be finished, else confirmed, else searched on.
+
+    verdicts:  by its declared terms, where they are known already
+    """
     state = sweep.state()
     if state.missing_runs:
         yield _finish(sweep, state)
@@ -303,13 +305,11 @@ def _gain_of_more(sweep: Sweep, scores: Sequence[float], count: int) -> float | 
     """
     if len(scores) < FEWEST_SCORED or count < 1:
         return None
-    from scipy import integrate  # late: slow to import, and most commands that read this module value no search
-
     mean, spread, best = statistics.mean(scores), statistics.stdev(scores), min(scores)
     if spread == 0:
         return 0.0
-    gain, _error = integrate.quad(lambda x: 1 - special.ndtr((mean - x) / spread) ** count, best - 10 * spread, best)
-    return float(gain)
+    cdf = statistics.NormalDist().cdf
+    return integral(lambda x: 1 - cdf((mean - x) / spread) ** count, best - 10 * spread, best)
 
 
 def _cost(sweep: Sweep, next_space: SearchSpace) -> dict[str, Any]:

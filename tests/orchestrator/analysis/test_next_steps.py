@@ -168,9 +168,15 @@ def test_a_sweep_all_of_whose_runs_failed_suggests_nothing_more(tmp_path):
     assert kinds(next_steps(tmp_path)) == []
 
 
-def test_next_starts_neither_torch_nor_ray(tmp_path, finished):
+def test_the_next_command_costs_no_search_where_a_confirmation_comes_first(tmp_path, finished):
     code = (
-        "import sys; from pathlib import Path; from orchestrator.analysis.next_steps import next_steps; "
-        f"next_steps(Path({str(tmp_path)!r})); print({{'torch', 'ray'}} & set(sys.modules))"
+        "import sys; from pathlib import Path; from orchestrator.analysis.answer import answer_lines; "
+        "from orchestrator.analysis.sweep_table import rows_of; from orchestrator.sweep.sweep import find_sweep; "
+        "from orchestrator.analysis.next_steps import next_steps; loaded = lambda *names: {*names} & set(sys.modules); "
+        f"store = Path({str(tmp_path)!r}); sweep = find_sweep(store, 'ttt'); "
+        "print(*answer_lines(sweep, rows_of(sweep)), loaded('optuna', 'scipy.stats', 'scipy.integrate'), sep='\\n'); "
+        "next_steps(store); print(loaded('torch', 'ray'))"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+    lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.splitlines()
+    assert any(line.startswith("next:    orchestrator confirm ttt") for line in lines)
+    assert lines[-2:] == ["set()", "set()"]
