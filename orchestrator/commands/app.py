@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -52,14 +53,29 @@ COMMANDS = (
 )
 """Name, function and example of each command, in the order of `--help`."""
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Plan a sweep, run it, look at it, compare it.",
-)
+
+def app_for(words: Sequence[str]) -> typer.Typer:
+    """The application for these words of a command line: with the one command that they begin with, else with all.
+
+    Typer reads the signatures of all its commands before it calls one of them, which takes longer than most commands.
+    """
+    named = words[0] if words else ""
+    known = any(named == name for name, _, _ in COMMANDS)
+    built = typer.Typer(
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        help="Plan a sweep, run it, look at it, compare it.",
+    )
+    built.callback()(_options)
+    if not known:
+        built.add_typer(cache, name="cache")
+        built.add_typer(cluster, name="cluster")
+    for name, function, example in COMMANDS:
+        if not known or name == named:
+            built.command(name, epilog=f"Example: orchestrator {example}")(function)
+    return built
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")
@@ -67,7 +83,4 @@ def _options(
 ) -> None: ...
 
 
-app.add_typer(cache, name="cache")
-app.add_typer(cluster, name="cluster")
-for _name, _function, _example in COMMANDS:
-    app.command(_name, epilog=f"Example: orchestrator {_example}")(_function)
+app = app_for(())
