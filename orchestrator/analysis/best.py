@@ -25,7 +25,6 @@ from results.verdicts.verdict import Verdict
 from trainer.program.stage import left_by
 from trainer.program.take_home import changed_code, shell_script
 from trainer.spec.errors import UserError, did_you_mean
-from trainer.spec.load import spelled
 from trainer.spec.program import Program
 from trainer.spec.recipe import Recipe
 from trainer.spec.recipe_text import difference, differing_recipes, recipe_text
@@ -209,8 +208,7 @@ def print_best(best: Best, file: Path, console: Console) -> None:
     console.print("differs from the baseline in:" if changes else "differs from the baseline in nothing")
     for key, (mine, theirs) in changes.items():
         for sign, value, colour in (("-", theirs, "red"), ("+", mine, "green")):
-            said = "the program's own default" if script and value is None else spelled(value)
-            console.print(Text(f"  {sign} {key} = {said}", style=colour))
+            console.print(Text(f"  {sign} {key} = {best.sweep.space.value_text(value)}", style=colour))
     if best.artifact is not None:
         where = best.artifact if best.artifact.exists() else f"{best.artifact}, which has left the store"
         size = "" if best.model_bytes is None else f", {best.model_bytes:,} bytes ({human_bytes(best.model_bytes)})"

@@ -20,7 +20,6 @@ from results.rows.learning_curve import read_curve
 from results.rows.row import row_of
 from trainer.program.stage import LOG
 from trainer.spec.errors import UserError, did_you_mean
-from trainer.spec.load import spelled
 from trainer.spec.recipe_text import differing_recipes
 from trainer.spec.record import Record, run_id_of, split_run_id
 from trainer.spec.runnable import is_program
@@ -75,7 +74,8 @@ def print_run(sweep: Sweep, record: Record, console: Console) -> None:
     what = "knobs" if sweep.space.program else "recipe"
     console.print(f"{what}: the baseline's" + (", but" if changes else ""))
     for key, (mine, theirs) in changes.items():
-        say(console, f"{key} = {spelled(mine)}  (baseline: {spelled(theirs)})")
+        mine, theirs = (sweep.space.value_text(value) for value in (mine, theirs))
+        say(console, f"{key} = {mine}  (baseline: {theirs})")
     console.print("stages:")
     for stage, made in record.stages.items():
         how = "computed" if stage in record.stages_run else "from the store"

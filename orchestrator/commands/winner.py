@@ -67,7 +67,7 @@ def curves(name: Name, out: Out = None, store: Store = USUAL_STORE) -> None:
     demand_readable(results.frame)
     facts = curve_facts(results)
     if facts.empty:
-        raise UserError(f"sweep '{name}' has no learning curve in this store: no training of it has ended here")
+        raise UserError(f"sweep '{name}' has no learning curve in this store: {_why_no_curve(store, name)}")
     path = out or sweep_folder(store, name) / FIGURES / CURVES_FIGURE
     path.parent.mkdir(parents=True, exist_ok=True)
     draw_curves(facts, path)
@@ -78,3 +78,13 @@ def curves(name: Name, out: Out = None, store: Store = USUAL_STORE) -> None:
     words += f", {left_out} more not drawn" if left_out else ""
     words += f", {missing} gone from the store" if missing else ""
     console.print(f"{path}\n{words}", soft_wrap=True)
+
+
+def _why_no_curve(store: Path, name: str) -> str:
+    from orchestrator.sweep.imported import find_import
+    from orchestrator.sweep.sweep import find_sweep
+
+    program = None if find_import(store, name) else find_sweep(store, name).space.program
+    if program is not None and program.curve is None:
+        return "its search space says of no line that it is a point; `curve:` does (docs/own_program.md)"
+    return "no training of it has ended here"

@@ -25,7 +25,7 @@ from results.rows.ranking import Measure, Ranking, unit_of
 from results.verdicts.attempts import Tested
 from trainer.spec.field_index import flat, value_at
 from trainer.spec.fingerprint import digest
-from trainer.spec.load import assigned, with_values
+from trainer.spec.load import assigned, spelled, with_values
 from trainer.spec.program import Program
 from trainer.spec.recipe import Section
 from trainer.spec.runnable import Runnable
@@ -92,6 +92,10 @@ class SearchSpace(Section):
     def itself(self) -> str:
         """What the baseline is where it changes nothing."""
         return "the program with its own defaults" if self.program else "the preset itself"
+
+    def value_text(self, value: Any) -> str:
+        """The value of a key in words; a program is not given a knob that is null."""
+        return "the program's own default" if self.program and value is None else spelled(value)
 
     @property
     def measured(self) -> tuple[str, ...]:

@@ -49,13 +49,18 @@ class SweepPicture:
     @property
     def time_line(self) -> str:
         left = "time left: measuring" if self.left_s is None else f"about {human_seconds(self.left_s)} left"
-        pace = "" if self.runs_per_min is None else f" ({self.runs_per_min:.2g} runs/min)"
+        pace = "" if self.runs_per_min is None else f" ({_two_digits(self.runs_per_min)} runs/min)"
         return f"{human_seconds(self.elapsed_s)} elapsed, {left}{pace}"
 
     @property
     def runs_line(self) -> str:
         failed = f", {self.runs_failed} failed" if self.runs_failed else ""
         return f"{self.runs_done} of {self.runs_total} runs done{failed}"
+
+
+def _two_digits(number: float) -> str:
+    """Two digits of a small number, all of those of a large one before its point."""
+    return f"{number:.2g}" if number < 10 else f"{number:.0f}"
 
 
 def picture_from(plain: Mapping[str, Any]) -> SweepPicture:

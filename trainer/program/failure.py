@@ -29,6 +29,9 @@ ERROR_LINE = re.compile(
 NO_MODULE = re.compile(r"No module named ['\"]([^'\"]+)['\"]")
 FLAG_WITH_VALUE = re.compile(r"argument (\S+): ignored explicit argument '(?:True|False)'")
 NO_ARGUMENT = re.compile(r"unrecognized arguments: (.+)")
+WAYS = {"env": "an environment variable", "args": "an argument", "file": "a key of a file"}
+NO_VARIABLE = re.compile(r"KeyError: ['\"]([^'\"]+)['\"]")
+NEEDS_ARGUMENTS = re.compile(r"the following arguments are required: (.+)")
 
 
 def tail_of(log: Path, lines: int = TAIL_LINES) -> list[str]:
@@ -53,7 +56,8 @@ def failure_words(program: Program, stage: str, end: End, folder: Path, changed:
         return f"stage {stage} {end.reason}"
     log = folder.parent / "log.txt"
     if end.status != 0:
-        return f"stage {stage} {_exit_words(end)}{last_error(log)}{hint(program, folder, log)}"
+        advice = hint(program, folder, log) or hint_of_knobs(program, stage, log)
+        return f"stage {stage} {_exit_words(end)}{last_error(log)}{advice}"
     if changed:
         return f"stage {stage} changed {changed[0]}, which it only reads: all runs share it; copy it before writing"
     return ""
@@ -101,6 +105,22 @@ def hint(program: Program, folder: Path, log: Path) -> str:
             f"; {found[1]} takes no value: write ${{args_no_boolean_flags}} for ${{args}}, which names true ones and "
             "leaves out false ones: command: [python, SCRIPT, '${args_no_boolean_flags}']"
         )
+    return ""
+
+
+def hint_of_knobs(program: Program, stage: str, log: Path) -> str:
+    """What to write where the program missed a knob that it is given in another way, or not in this stage."""
+    text = "\n".join(tail_of(log, 60))
+    by_variable = NO_VARIABLE.findall(text)
+    required = " ".join(NEEDS_ARGUMENTS.findall(text))
+    by_argument = [word.lstrip("-") for word in re.split(r"[,/\s]+", required)]
+    keys = {program.names.get(key, key): key for key in program.values}
+    for way, named in (("env", by_variable), ("args", by_argument)):
+        for name in named:
+            if name in keys and keys[name] not in program.knobs_of(stage):
+                return f"; stage {stage} is not given {name}: add {keys[name]} to its `reads`"
+            if name in (*keys, program.seed_key) and program.knobs_by != way:
+                return f"; {name} is given as {WAYS[program.knobs_by]}: write pass: {way} to give it as {WAYS[way]}"
     return ""
 
 

@@ -143,11 +143,22 @@ def test_a_sweep_goes_on_with_the_code_it_began_with(place, tmp_path):
 def test_show_has_the_knobs_the_score_the_curve_and_the_log_of_the_best_run(place):
     status, said = command("show", "warmth", "--store", str(place / "runs"))
     assert status == 0, said
-    assert re.search(r"WARMTH = 2 +\(baseline: null\)", said)
+    assert re.search(r"WARMTH = 2 +\(baseline: the program's own default\)", said)
     assert "reward 11." in said
     assert "training loss" in said
     log = re.findall(r"log: (\S+)", said)[-1]
     assert '"reward"' in Path(log).read_text()
+
+
+def test_curves_of_a_program_whose_file_names_none_says_which_key_does(tmp_path):
+    (tmp_path / "flat.py").write_text("print('loss: 1')\n")
+    (tmp_path / "flat.yaml").write_text(
+        "{program: flat.py, pass: env, metric: {name: loss}, metrics: {loss: 'loss: (NUMBER)'}, seeds: [1, 2], "
+        "parameters: {X: {values: [1]}}}\n"
+    )
+    command("sweep", str(tmp_path / "flat.yaml"), "--inline", "--store", str(tmp_path / "runs"))
+    status, said = command("curves", "flat", "--store", str(tmp_path / "runs"))
+    assert (status, "`curve:` does" in said) == (2, True), said
 
 
 def test_a_command_at_the_end_gets_counts_best_and_verdict(place, tmp_path, capfd):

@@ -6,6 +6,7 @@ import multiprocessing
 import shlex
 import shutil
 import time
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -153,6 +154,8 @@ def test_before_there_is_a_pace_the_time_left_is_what_was_planned(sweep):
     picture = Overview(sweep, queue_of(sweep)).picture(())
     assert 80.0 < picture.left_s <= 90.0
     assert "left" in picture.time_line
+    assert replace(picture, runs_per_min=267.4).time_line.endswith("(267 runs/min)")
+    assert replace(picture, runs_per_min=2.674).time_line.endswith("(2.7 runs/min)")
 
 
 def test_a_sweep_of_which_every_run_failed_is_not_complete(sweep):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.space.load_space import load_space
-from trainer.program.failure import hint, last_error, tail_of
+from trainer.program.failure import hint, hint_of_knobs, last_error, tail_of
 from trainer.program.run_program import run_program
 from trainer.program.supervised import run_supervised
 from trainer.spec.errors import Interrupted
@@ -77,6 +77,26 @@ def test_a_flag_that_takes_no_value_is_named_with_the_macro_for_it(tmp_path, pro
     log.write_text("usage: train.py [--fp16]\ntrain.py opt: error: argument --fp16: ignored explicit argument 'True'\n")
     assert last_error(log).startswith(": train.py opt: error: argument --fp16")
     assert "--fp16 takes no value: write ${args_no_boolean_flags} for ${args}" in hint(program, tmp_path, log)
+
+
+@pytest.mark.parametrize(
+    ("knobs_by", "printed", "expected"),
+    [
+        (
+            "args",
+            "KeyError: 'MODE'",
+            "; MODE is given as an argument: write pass: env to give it as an environment",
+        ),
+        ("env", "train.py: error: the following arguments are required: --MODE", "write pass: args"),
+        ("args", "KeyError: 'OTHER'", ""),
+        ("env", "KeyError: 'MODE'", ""),
+    ],
+)
+def test_a_knob_that_is_given_in_another_way_than_it_is_read_is_named(tmp_path, program, knobs_by, printed, expected):
+    log = tmp_path / "log.txt"
+    log.write_text(f"Traceback:\n{printed}\n")
+    said = hint_of_knobs(program.model_copy(update={"knobs_by": knobs_by}), "run", log)
+    assert expected in said if expected else said == ""
 
 
 def test_a_limited_file_that_is_too_large_fails_the_run(tmp_path, program):
