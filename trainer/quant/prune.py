@@ -50,15 +50,18 @@ def encode_pruned_to_fit(
     Each encoding tells how many bytes the coder makes of the estimated ones, and so where the next guess lies.
     """
     stored = pack(state, quantization, hessians, between)
+    between()
+    artifacts = {0: encode_stored(stored, model, vocab_size, quantization)}
+    sizes = {0: len(artifacts[0])}
+    if sizes[0] <= limit_bytes:
+        return Pruned(artifacts[0], 0.0, 1, sizes[0])
     units = _Units(state, stored)
-    sizes: dict[int, int] = {}
-    artifacts: dict[int, bytes] = {}
-    guess = 0
+    guess = _next_guess(units, sizes, limit_bytes)
     while guess not in artifacts and len(artifacts) < MOST_ENCODINGS:
         between()
         artifacts[guess] = encode_stored(units.pruned(guess), model, vocab_size, quantization)
         sizes[guess] = size = len(artifacts[guess])
-        if size <= limit_bytes and (guess == 0 or size >= limit_bytes * (1 - SLACK)):
+        if limit_bytes * (1 - SLACK) <= size <= limit_bytes:
             break
         guess = _next_guess(units, sizes, limit_bytes)
     fitting = [count for count in sizes if sizes[count] <= limit_bytes]
@@ -105,8 +108,6 @@ class _Units:
 
     def pruned(self, count: int) -> dict[str, Tensor]:
         """The stored tensors without the `count` codes of least error, and those of the same error as the last."""
-        if count == 0:
-            return dict(self._stored)
         last = self._all[count - 1]
         return {
             name: tensor.where(self._errors[name] > last, 0).contiguous() if name in self._errors else tensor
