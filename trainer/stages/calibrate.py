@@ -1,13 +1,14 @@
 """Calibration of GPTQ: Hessians of the layers' inputs, from train text in the float model.
 
 Reads the data order and the number of batches; uses no validation text. Its seconds count as training (conditions E7
-and E8, docs/recipe.md 1.4), for which the training loop leaves `budget.reserve_s`.
+and E8, docs/recipe.md 1.4), for which the training loop leaves `budget.reserve_s`. The ranks divide the batches.
 """
 
 # B rows · T positions · D width · N inputs of a layer · C their width
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from trainer.nn.gpt import GPT
 from trainer.nn.linear import Linear
 from trainer.ranks import Ranks
 from trainer.spec.budget import check_train_s
+from trainer.spec.errors import Interrupted
 from trainer.spec.tensors import EMBEDDING, HEAD
 from trainer.stages.context import RunContext
 
@@ -26,26 +28,34 @@ SAME_INPUT = {"c_k": "c_q", "c_v": "c_q"}
 
 
 def calibration_batches(context: RunContext) -> Iterable[Tensor]:
-    """Inputs ids_BT of the first micro-batches of the recipe's data order, on one rank.
+    """Inputs ids_BT of this rank's share of the first micro-batches of the recipe's data order.
 
-    Raises BudgetExceeded before the batch at which training and calibration are over `budget.train_s`.
+    Every rank must take all of its share. Raises on all ranks before the same batch: BudgetExceeded where training and
+    calibration are over `budget.train_s`, Interrupted where the run should stop.
     """
-    recipe, device = context.recipe, context.ranks.device
+    recipe, ranks, device = context.recipe, context.ranks, context.ranks.device
     paths = split_files(context.text_folder("train_text"), "train")
     shards = [read_shard(path, recipe.data.vocab_size) for path in paths]
     loader = make_loader(recipe.data, recipe.seed, shards, Ranks(device=device), device)
-    train_s, started_s = float(context.metrics("train").get("train_s") or 0.0), context.settled_s()
-    for _ in range(recipe.quantization.calibration_batches):
-        context.check_alone()
-        check_train_s(train_s, context.settled_s() - started_s, recipe.budget)
-        yield loader.next_micro_batch()[0]
+    train_s, started_s = float(context.metrics("train").get("train_s") or 0.0), math.nan
+    num_batches = recipe.quantization.calibration_batches
+    for first in range(0, num_batches, ranks.size):
+        now_s, stop = context.settled_on_first()
+        if stop:
+            raise Interrupted(context.run_id)
+        started_s = now_s if first == 0 else started_s
+        check_train_s(train_s, now_s - started_s, recipe.budget)
+        if first + ranks.rank < num_batches:
+            loader.load_state_dict({"micro_batches_taken": first + ranks.rank})
+            yield loader.next_micro_batch()[0]
 
 
 @torch.no_grad()
-def layer_hessians(model: GPT, batches: Iterable[Tensor]) -> dict[str, Tensor]:
+def layer_hessians(model: GPT, batches: Iterable[Tensor], ranks: Ranks | None = None) -> dict[str, Tensor]:
     """Sum of x x^T over the inputs of every linear layer, float32 (C,C), by the name of its weight.
 
-    The head reads the final normed state; a tied embedding is the head (docs/recipe.md 4.5).
+    The head reads the final normed state; a tied embedding is the head (docs/recipe.md 4.5). With `ranks` the sum over
+    the batches of all.
     """
     hessians: dict[str, Tensor] = {}
     linears = {name: module for name, module in model.named_modules() if isinstance(module, Linear) and name != "head"}
@@ -57,10 +67,21 @@ def layer_hessians(model: GPT, batches: Iterable[Tensor]) -> dict[str, Tensor]:
         _add(hessians, head, model.hidden(ids_BT))
     for hook in hooks:
         hook.remove()
+    if ranks and ranks.size > 1:
+        _sum_over(ranks, hessians, {f"{name}.weight": module.weight for name, module in own.items()}, head, model)
     for name in linears:
         if shared := SAME_INPUT.get(_leaf(name)):
             hessians[f"{name}.weight"] = hessians[f"{name.removesuffix(_leaf(name))}{shared}.weight"]
     return hessians
+
+
+def _sum_over(ranks: Ranks, hessians: dict[str, Tensor], weights: Mapping[str, Tensor], head: str, model: GPT) -> None:
+    """Sums in place; a rank that had no batch brings zeros."""
+    widths = {name: weight.size(1) for name, weight in weights.items()} | {head: model.model.model_dim}
+    for name, width in widths.items():
+        if name not in hessians:
+            hessians[name] = torch.zeros(width, width, device=ranks.device)
+        ranks.sum_(hessians[name])
 
 
 def _leaf(name: str) -> str:

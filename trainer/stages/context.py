@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainer.ranks import Ranks
-from trainer.spec.errors import Interrupted
+from trainer.spec.errors import Interrupted, UserError
 from trainer.spec.messages import Progress
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Metric, StageOutcome
@@ -91,6 +91,25 @@ class RunContext(ABC):
         """Raises Interrupted if the run should stop, in a stage that the first rank computes alone."""
         if self.stopping():
             raise Interrupted(self.run_id)
+
+    def on_first(self, work: Callable[[], dict[str, Metric]]) -> dict[str, Metric]:
+        """What `work` returns or raises on the first rank, which alone calls it, on every rank."""
+        if self.ranks.size == 1:
+            return work()
+        result: dict[str, Metric] | str | None = {}
+        if self.ranks.is_first:
+            try:
+                result = work()
+            except UserError as mistake:
+                result = str(mistake)
+            except Interrupted:
+                result = None
+        result = self.ranks.broadcast_object(result)
+        if result is None:
+            raise Interrupted(self.run_id)
+        if isinstance(result, str):
+            raise UserError(result)
+        return result
 
     def eval_stop(self, started_s: float) -> Callable[[], bool]:
         """The `stop` function of a scoring loop: true when `budget.eval_s` is used up or the run should stop."""

@@ -44,13 +44,25 @@ def averaged_weights(context: RunContext) -> Path:
 
 
 def export(context: RunContext, folder: Path) -> dict[str, Metric]:
-    """Quantises and compresses; runs on the first rank alone."""
-    recipe = context.recipe
-    weights = load_weights(averaged_weights(context), context.ranks.device)
+    """Quantises and compresses. Every rank calls it: they calibrate together, and the first does the rest alone."""
+    if context.recipe.quantization.method != "gptq":
+        return context.on_first(lambda: _written(context, folder, _weights(context), None))
+    weights = _weights(context)
     started_s = context.settled_s()
-    hessians = _hessians(context, weights) if recipe.quantization.method == "gptq" else None
+    hessians = _hessians(context, weights)
     calibration_s = context.settled_s() - started_s
-    metrics: dict[str, Metric] = {} if hessians is None else {"calibration_s": calibration_s}
+    return context.on_first(lambda: _written(context, folder, weights, hessians) | {"calibration_s": calibration_s})
+
+
+def _weights(context: RunContext) -> dict[str, Tensor]:
+    return load_weights(averaged_weights(context), context.ranks.device)
+
+
+def _written(
+    context: RunContext, folder: Path, weights: dict[str, Tensor], hessians: Mapping[str, Tensor] | None
+) -> dict[str, Metric]:
+    """Writes what the stage leaves."""
+    recipe, metrics = context.recipe, dict[str, Metric]()
     if recipe.quantization.fit_bytes:
         metrics |= _export_to_fit(context, folder, weights, hessians)
     elif recipe.quantization.prune_to_fit:
@@ -89,4 +101,4 @@ def _hessians(context: RunContext, weights: dict[str, Tensor]) -> dict[str, Tens
     context.tell("export", 0.1, "calibrating GPTQ")
     model = build_model(context.recipe.model, context.recipe.data.vocab_size, context.ranks.device)
     model.load_state_dict(weights)
-    return layer_hessians(model, calibration_batches(context))
+    return layer_hessians(model, calibration_batches(context), context.ranks)

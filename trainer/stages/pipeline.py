@@ -44,7 +44,7 @@ WORK: Mapping[str, StageFunction] = {
     "adapt": adapt,
     "diagnose": diagnose,
 }
-FIRST_RANK_ONLY = frozenset({"train_text", "val_text", "export"})
+FIRST_RANK_ONLY = frozenset({"train_text", "val_text"})
 BUDGETED = frozenset({"evaluate", "adapt"})
 POLL_S = 0.2
 
@@ -195,17 +195,4 @@ def _work(context: StageContext, stage: str, fingerprint: str, folder: Path) -> 
             if context.ranks.is_first:
                 context.store.mark_exceeded(stage, fingerprint, limit_s)
             raise BudgetExceeded(f"{stage}: {over} (budget.eval_s = {limit_s:g} s)") from None
-    metrics: dict[str, Metric] | str | None = {}
-    if context.ranks.is_first:
-        try:
-            metrics = WORK[stage](context, folder)
-        except UserError as mistake:
-            metrics = str(mistake)
-        except Interrupted:
-            metrics = None
-    metrics = context.ranks.broadcast_object(metrics)
-    if metrics is None:
-        raise Interrupted(context.run_id)
-    if isinstance(metrics, str):
-        raise UserError(metrics)
-    return metrics
+    return context.on_first(lambda: WORK[stage](context, folder))

@@ -144,12 +144,10 @@ def _trained(recipe: Recipe, script: Path, asked: argparse.Namespace, ranks: Ran
     context.out.mkdir(parents=True, exist_ok=True)
     training = started(context, initial_model(context.recipe, ranks.device))
     context.known["train"] = trained = run_steps(context, training)
-    exported: Mapping[str, Metric] = {}
     if ranks.is_first:
         save_training(training, context.out)
-        exported = export(context, context.out)
-    context.known["export"] = exported = ranks.broadcast_object(exported)
     ranks.barrier()
+    context.known["export"] = exported = export(context, context.out)
     model_bytes, code_bytes = context.artifact(ARTIFACT_FILE).stat().st_size, len(script.read_bytes())
     check_artifact_bytes(model_bytes, recipe.budget, code_bytes)
     check_train_s(float(trained["train_s"] or 0), float(exported.get("calibration_s") or 0), recipe.budget)
