@@ -24,7 +24,7 @@ from orchestrator.analysis.verdict_table import (
     warning_lines,
     word_of,
 )
-from orchestrator.output import say
+from orchestrator.output import console_for, say
 from orchestrator.space.configuration import label
 from orchestrator.sweep.left_out import WITHOUT, left_out_of_estimates
 from orchestrator.sweep.sweep import Sweep
@@ -100,6 +100,9 @@ def print_answer(answer: Answer, console: Console, next_command: bool = True) ->
     if next_command:
         for line in next_lines(answer):  # never broken: a command is to be copied
             console.print(line, soft_wrap=True)
+        left_out = left_out_of_estimates(answer.sweep.store, answer.sweep.preset, answer.sweep.name)
+        for line in left_out[:MOST_REASONS]:
+            console_for(stderr=True).print(f"{WITHOUT} {line}", style="red", soft_wrap=True)
 
 
 def heading_lines(answer: Answer) -> Iterator[str]:
@@ -201,13 +204,7 @@ def next_lines(answer: Answer) -> list[str]:
         sweep.command("report"),
         "one page with figures, costs and how to repeat it",
     )
-    left_out = left_out_of_estimates(sweep.store, sweep.preset, sweep.name)
-    return [
-        f"next:    {command}",
-        f"         {words}",
-        *(f"         {WITHOUT} {line}" for line in left_out[:MOST_REASONS]),
-        f"details: {sweep.command('compare', '--explain')}",
-    ]
+    return [f"next:    {command}", f"         {words}", f"details: {sweep.command('compare', '--explain')}"]
 
 
 def next_command(answer: Answer) -> tuple[str, str] | None:

@@ -70,6 +70,14 @@ def test_another_file_with_a_checksum_in_the_place_of_a_record_is_named_by_every
         assert f"{path}: is no record of this version" in call(store, *words).message
 
 
+def test_a_comparison_says_beside_its_result_which_other_sweep_its_next_step_does_without(store):
+    before = call(store, "compare", NAME)
+    (store / "sweeps" / IMPORT / "import.jsonl").unlink()
+    after = call(store, "compare", NAME)
+    assert (after.status, after.out) == (0, before.out)
+    assert f"sweeps/{IMPORT}/journal.jsonl: is missing" in after.message
+
+
 def test_a_plan_names_a_record_of_its_own_sweep_that_was_lost(store):
     a_record(store).unlink()
     outcome = call(store, "plan", "SPACE")
