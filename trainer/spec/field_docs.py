@@ -25,7 +25,7 @@ class DescribedSchema(GenerateJsonSchema):
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         """The schema of one section."""
         made = super().model_schema(schema)
-        section = schema["cls"]
+        section: type[BaseModel] = schema["cls"]
         for name, text in descriptions(section).items():
             made["properties"][section.model_fields[name].alias or name]["description"] = text
         return made
