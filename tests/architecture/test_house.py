@@ -1,6 +1,7 @@
 """The house has floors: who may import whom, and what importing may cost."""
 
 import ast
+import functools
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -48,10 +49,17 @@ def modules(*folders: str) -> list[Path]:
     return [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
 
 
+@functools.cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    """The syntax of a file, parsed once for all tests."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@functools.cache
 def imports(path: Path) -> set[str]:
     """Dotted names a file imports anywhere, top of the file or inside a function."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -160,7 +168,7 @@ def test_only_the_ledger_opens_validation_shards():
     opening = {
         str(path.relative_to(ROOT))
         for path in modules("trainer", "orchestrator", "results")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes_of(path)
         if isinstance(node, ast.Call)
         and getattr(node.func, "id", getattr(node.func, "attr", "")) in {"read_split", "read_shard"}
         and any(isinstance(argument, ast.Constant) and argument.value == "val" for argument in node.args)
@@ -273,5 +281,5 @@ def test_no_circle_of_imports_exists_late_ones_included():
 
 def modules_imported(path: Path) -> set[str]:
     """Dotted names that may be modules: `from a.b import c` may import the module a.b or a.b.c."""
-    nodes = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)]
+    nodes = [node for node in nodes_of(path) if isinstance(node, ast.ImportFrom)]
     return imports(path) | {f"{node.module}.{item.name}" for node in nodes for item in node.names}

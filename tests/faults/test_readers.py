@@ -11,7 +11,8 @@ from trainer.spec.errors import UserError
 
 READERS = (
     "space", "preset", "set", "seeds", "shard", "tokenizer", "artifact", "lineage file", "record", "ledger", "journal",
-    "machines", "curve", "import",
+    "machines", "curve", "import", "audited script", "audited wrapper", "claims of a submission",
+    "script of a submission",
 )  # fmt: skip
 
 
