@@ -8,6 +8,7 @@ written.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -67,6 +68,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> bytes:
         )
     except RuntimeError as error:
         reason = str(error).rsplit("] ", 1)[-1] or "there is no text"
+        if most := re.search(r"value <= (\d+)", reason):
+            reason = f"the text gives at most {most[1]} pieces; take that many (--vocab-size {most[1]}) or more text"
         raise DataError(f"data.vocab_size = {vocab_size} cannot be trained: {reason} (usual: 1024)") from error
     return model.getvalue()
 

@@ -1,5 +1,7 @@
 """The lossless tokenizer gives back every text."""
 
+import re
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -84,6 +86,13 @@ def test_text_without_spaces_still_yields_a_tokenizer_that_keeps_spaces():
 def test_vocabulary_that_the_texts_cannot_fill_or_hold_is_refused(texts, vocab_size):
     with pytest.raises(DataError, match=f"data.vocab_size = {vocab_size} cannot be trained"):
         train_tokenizer(texts, vocab_size)
+
+
+def test_a_vocabulary_that_is_too_large_is_refused_with_the_largest_that_trains():
+    with pytest.raises(DataError, match=r"at most (\d+) pieces; take that many \(--vocab-size \1\)") as refused:
+        train_tokenizer(["ab ab"], 1024)
+    most = int(re.findall(r"at most (\d+)", str(refused.value))[0])
+    assert Tokenizer(train_tokenizer(["ab ab"], most)).vocab_size == most
 
 
 @pytest.mark.parametrize("content", [b"rubbish", b"", None])
