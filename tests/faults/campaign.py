@@ -2,7 +2,7 @@
 
 Short in the default tests; long by `make faults`, which appends its counts to results/LOG.md:
 
-    python -m tests.faults.campaign --inline 70 --ray 30 --seed 0 --log results/LOG.md
+    python -m tests.faults.campaign --inline 70 --ray 30 --calls 60 --seed 0 --log results/LOG.md
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import psutil
 from orchestrator.analysis.sweep_table import rows_of
 from orchestrator.commands.cache import entries
 from orchestrator.sweep.sweep import find_sweep
+from tests.faults import system_calls
 from tests.same_rows import differences
 from trainer.data.corpus import read_stdlib
 from trainer.store.local import StageStore
@@ -92,7 +93,7 @@ class Campaign:
         if text:  # a prepared one: folder of the stage train_text
             shutil.copytree(text, folder / "calm" / "stages" / "train_text")
         assert self.life("calm", "--inline") == 0, self.said("calm")
-        self._prepare("warm")
+        self.prepare("warm")
         started_s = time.monotonic()
         assert self.life("warm", "--inline") == 0, self.said("warm")
         self.calm_s = time.monotonic() - started_s
@@ -105,26 +106,26 @@ class Campaign:
         """Disturbs inline sweeps, some lives each, until so many faults were dealt."""
         end = self.done.total() + faults
         while self.done.total() < end:
-            store = self._next_store("inline")
-            self._prepare(store)
+            store = self.next_store("inline")
+            self.prepare(store)
             for _ in range(min(self.random.randint(1, 4), end - self.done.total())):
                 self._disturb_inline(store, self.random.choice(INLINE_FAULTS))
-            self._check(store, self.life(store, "--inline"))
+            self.check(store, self.life(store, "--inline"))
 
     def on_ray(self, faults: int) -> None:
         """Disturbs sweeps on real Ray: what a driver should survive, then what it cannot, then a last calm life."""
         end = self.done.total() + faults
         while self.done.total() < end:
-            store = self._next_store("ray")
-            self._prepare(store)
+            store = self.next_store("ray")
+            self.prepare(store)
             self._disturb_ray(store, self.random.sample(SURVIVED, k=len(SURVIVED)), end)
-            self._check(store, self.ray_life(store).wait(PATIENCE_S))
+            self.check(store, self.ray_life(store).wait(PATIENCE_S))
 
     def life(
         self, store: str, *options: str, limit_bytes: int | None = None, killed_after_s: float | None = None
     ) -> int:
         """One driver in a forked process, which need not import anything again; its exit status."""
-        words = ["orchestrator", *self._words(store), *options]
+        words = ["orchestrator", *self.words(store), *options]
         child = multiprocessing.get_context("fork").Process(target=self._drive, args=(store, words, limit_bytes))
         child.start()
         child.join(killed_after_s or PATIENCE_S)
@@ -136,11 +137,11 @@ class Campaign:
 
     def ray_life(self, store: str) -> subprocess.Popen:
         """One driver on a Ray of its own."""
-        command = [sys.executable, "-c", "from orchestrator.cli import main; main()", *self._words(store)]
+        command = [sys.executable, "-c", "from orchestrator.cli import main; main()", *self.words(store)]
         with (self.folder / f"{store}.log").open("ab") as log:
             return subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
 
-    def _next_store(self, rung: str) -> str:
+    def next_store(self, rung: str) -> str:
         self.stores += 1
         return f"{rung}{self.stores}"
 
@@ -151,7 +152,7 @@ class Campaign:
     def said(self, store: str) -> str:
         return (self.folder / f"{store}.log").read_text()[-3000:]
 
-    def _words(self, store: str) -> list[str]:
+    def words(self, store: str) -> list[str]:
         return ["sweep", "faults.yaml", "--no-check", "--store", store, "--snapshot-every-s", "0.2"] + [
             word for said in SMALL for word in ("--set", said)
         ]
@@ -169,7 +170,7 @@ class Campaign:
 
         main()
 
-    def _prepare(self, store: str) -> None:
+    def prepare(self, store: str) -> None:
         """A store that holds the text, which takes longest and is the same for all."""
         for stage in ("train_text", "val_text"):
             shutil.copytree(self.folder / "calm" / "stages" / stage, self.folder / store / "stages" / stage)
@@ -224,7 +225,7 @@ class Campaign:
             time.sleep(0.1)
         return False
 
-    def _check(self, store: str, code: int) -> None:
+    def check(self, store: str, code: int) -> None:
         """The last life ended well, no row is lost, doubled or changed, and nothing is visible by half."""
         rows = self.rows(store)
         problems = differences(self.expected, rows) if len(rows) else ["no rows"]
@@ -260,6 +261,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inline", type=int, default=70)
     parser.add_argument("--ray", type=int, default=30)
+    parser.add_argument("--calls", type=int, default=0, help="faults at chosen system calls of inline sweeps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log", type=Path)
     options = parser.parse_args()
@@ -267,6 +269,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         campaign = Campaign(Path(folder), options.seed)
         campaign.inline(options.inline)
+        if options.calls and (reason := system_calls.missing()):
+            print(reason, file=sys.stderr)
+        elif options.calls:
+            system_calls.deal_at_calls(campaign, options.calls)
         campaign.on_ray(options.ray)
         minutes = (time.monotonic() - started_s) / 60
         text = f"Seed {options.seed}, {minutes:.0f} minutes on {os.cpu_count()} cores.\n\n{campaign.report()}\n"
