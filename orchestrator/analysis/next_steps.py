@@ -20,6 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from orchestrator.analysis.comparison import verdicts_of
 from orchestrator.analysis.confirm import (
     alpha_of_confirmation,
@@ -37,7 +39,6 @@ from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.sweep import Sweep, list_sweeps, sweep_of_space
 from orchestrator.sweep.warm_start import precedents_of
 from results.rows.layout import SPACE_FILE
-from results.stats.integral import integral
 from results.stats.power import design_of
 from results.verdicts.verdict import Verdict
 from trainer.spec.errors import StoreError
@@ -51,6 +52,8 @@ MOST_LISTED = 100
 """Configurations to come that are named: each takes milliseconds to choose."""
 FEWEST_SCORED = 3
 """Configurations below which nothing is said about those to come."""
+NODES = 200
+"""Of a Gauss-Legendre integral over ten standard deviations: its error is below 1e-9 of the result."""
 
 
 @dataclass(frozen=True)
@@ -309,7 +312,9 @@ def _gain_of_more(sweep: Sweep, scores: Sequence[float], count: int) -> float | 
     if spread == 0:
         return 0.0
     cdf = statistics.NormalDist().cdf
-    return integral(lambda x: 1 - cdf((mean - x) / spread) ** count, best - 10 * spread, best)
+    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    below = best + 5 * spread * (nodes - 1)  # ten standard deviations
+    return float(5 * spread * weights @ [1 - cdf((mean - x) / spread) ** count for x in below])
 
 
 def _cost(sweep: Sweep, next_space: SearchSpace) -> dict[str, Any]:

@@ -40,8 +40,6 @@ from trainer.spec.exit_status import EXIT_FAILED, EXIT_INTERRUPTED
 from trainer.store.mirror import USUAL_STORE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rich.console import Console
 
     from orchestrator.run.drive_options import DriveOptions
@@ -289,11 +287,7 @@ def _drive(
 ) -> None:
     """Runs what is missing, prints how it ended, and ends the command with its status; `on_end` is run whatever the end
     was, also when it is an error."""
-    from orchestrator.sweep.left_out import WITHOUT, left_out_of_estimates
-
     console = console_for(stderr=format == "json")
-    for line in left_out_of_estimates(sweep.store, sweep.preset, sweep.name):
-        console.print(f"{WITHOUT} {line}", style="red", soft_wrap=True)
     facts: dict[str, object] = {"outcome": "error", "sweep": sweep.name, "store": sweep.store, "folder": sweep.folder}
     try:
         facts["outcome"], status = _driven(sweep, options, console, format, retry_failed)
@@ -302,7 +296,9 @@ def _drive(
         raise
     finally:
         if on_end is not None:
-            on_end.run(facts | _standing_facts(sweep, str(facts["outcome"])), console)
+            from orchestrator.analysis.end_facts import end_facts  # late: most sweeps need none
+
+            on_end.run(facts | end_facts(sweep, str(facts["outcome"])), console)
     if status:
         raise typer.Exit(status)
 
@@ -310,7 +306,10 @@ def _drive(
 def _driven(sweep: Sweep, options: DriveOptions, console: Console, format: str, retry_failed: bool) -> tuple[str, int]:
     """Outcome in a word, and exit status."""
     from orchestrator.analysis.summary import conclude, stranded_lines
+    from orchestrator.sweep.left_out import WITHOUT, left_out_of_estimates
 
+    for line in left_out_of_estimates(sweep.store, sweep.preset, sweep.name):
+        console.print(f"{WITHOUT} {line}", style="red", soft_wrap=True)
     end, queue = run_sweep(sweep, options, console, retry_failed)
     if end == "stranded":
         for line in stranded_lines(sweep, queue.total_runs):
@@ -327,35 +326,6 @@ def _driven(sweep: Sweep, options: DriveOptions, console: Console, format: str, 
         return end, EXIT_INTERRUPTED
     failed = any(record.status == "failed" for record in queue.records.values())
     return "failed" if failed and end == "complete" else end, EXIT_FAILED if failed or end == "stranded" else 0
-
-
-def _standing_facts(sweep: Sweep, outcome: str) -> dict[str, object]:
-    """Counts of runs, and of a sweep that ended the best configuration and what its verdict says.
-
-    Without those that damaged or unreadable files keep from being known: the command ends as it would without them.
-    """
-    facts: dict[str, object] = {}
-    with contextlib.suppress(UserError, OSError):
-        for part in _facts_of(sweep, outcome):
-            facts |= part
-    return facts
-
-
-def _facts_of(sweep: Sweep, outcome: str) -> Iterator[dict[str, object]]:
-    from orchestrator.analysis.answer import answer_of
-    from orchestrator.analysis.sweep_table import rows_of, table_of
-    from orchestrator.space.configuration import total_runs
-
-    if not sweep.folder.exists():  # nothing was begun
-        return
-    records = sweep.records().values()
-    failed = sum(record.status == "failed" for record in records)
-    yield {"runs": total_runs(sweep.space), "runs_recorded": len(records), "runs_failed": failed}
-    if outcome in ("complete", "failed"):
-        frame = rows_of(sweep)
-        answer = answer_of(sweep, frame, table_of(sweep, frame))
-        if answer.best is not None:
-            yield {"best": answer.name(answer.best.config), "verdict": answer.named(answer.best.sentence)}
 
 
 def run_sweep(

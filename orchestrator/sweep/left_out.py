@@ -8,6 +8,7 @@ from pathlib import Path
 
 from orchestrator.sweep.sweep import damaged_sweeps, list_sweeps
 from results.rows.read import read_rows
+from trainer.spec.errors import StoreError
 
 WITHOUT = "left out of what earlier sweeps show:"
 """What stands before each line where a command goes on without the file."""
@@ -22,6 +23,9 @@ def left_out_of_estimates(store: Path, preset: str | None, own: str = "") -> lis
     faults = [fault for name, fault in damaged_sweeps(store).items() if name != own]
     for sweep in list_sweeps(store):
         if sweep.name != own and preset in (None, sweep.preset):
-            faults += read_rows(sweep.folder, sweep.space.swept_keys).attrs["unreadable"]
-            faults += sweep.lost_records()
+            try:
+                faults += read_rows(sweep.folder, sweep.space.swept_keys).attrs["unreadable"]
+                faults += sweep.lost_records()
+            except StoreError as fault:  # its folder: it hides no other sweep and ends no command
+                faults.append(str(fault))
     return faults

@@ -13,8 +13,6 @@ LARGEST_SCRIPT_BYTES = 2**21
 BEGIN = b'import base64,lzma\nexec(compile(lzma.decompress(base64.b85decode("'
 END = b'")),__file__,"exec"))\n'
 PACKED = re.compile(re.escape(BEGIN) + rb'([^"\\\n]*)' + re.escape(END))
-
-
 TEXT_FILTER = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "pb": 0}
 """For bytes that stand at any position, as those of a text do."""
 

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.space.load_space import load_space
 from orchestrator.sweep.damage import record_faults, set_aside_faults
+from orchestrator.sweep.left_out import left_out_of_estimates
 from orchestrator.sweep.sweep import find_sweep, open_sweep
 from results.rows.lines import append_line
 from results.rows.machines import events_of
@@ -222,6 +223,13 @@ def test_a_sweep_whose_folder_is_closed_is_named_and_hides_no_other(pristine):
             assert call(store, "cache", "verify").status == 1
         with closed(store / "sweeps"):
             assert f"{store / 'sweeps'}: cannot be read (Permission denied)" in call(store, "list").message
+
+
+def test_closed_records_of_another_sweep_are_named_and_end_no_command(pristine):
+    with copy_of_nobody(pristine) as store, closed(store / "sweeps" / NAME / "runs"):
+        lines = left_out_of_estimates(store, None)
+        assert [line for line in lines if "runs: cannot be read (Permission denied)" in line] != []
+        assert left_out_of_estimates(store, None, own=NAME) == []
 
 
 def test_a_closed_stage_is_neither_missing_nor_damaged_and_fails_no_run(pristine):
