@@ -199,10 +199,25 @@ def seeds_needed(
         return design.power(gain) >= power
 
     most = MOST_SEEDS if first_look is None else MOST_RACED
-    if gain <= 0 or not enough(most):
+    if gain <= 0 or (fewest := _fewest_at_known_sd(gain, sd, alpha, power, block is not None)) > most:
         return None
-    numbers = range(2, most + 1)
+    upper = fewest
+    while not enough(upper):
+        if upper == most:
+            return None
+        upper = min(2 * upper, most)
+    numbers = range(fewest, upper + 1)
     return numbers[bisect.bisect_left(numbers, True, key=enough)]
+
+
+def _fewest_at_known_sd(gain: float, sd: float, alpha: float, power: float, paired: bool) -> int:
+    """Seeds with which one comparison, uncorrected and with the sd known, has this power: no test of ours needs fewer.
+
+    At most MOST_SEEDS + 1, which stands for all larger numbers.
+    """
+    noncentrality = max(0.0, -float(special.ndtri(alpha)) + float(special.ndtri(power)))
+    seeds = (1 if paired else 2) * min(noncentrality * sd / gain, float(MOST_SEEDS)) ** 2
+    return min(max(2, math.ceil(seeds)), MOST_SEEDS + 1)
 
 
 def _power_of_t(df: int, level: float, noncentrality: float) -> float:

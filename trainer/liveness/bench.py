@@ -5,6 +5,7 @@ Everything runs on one CPU thread in a temporary folder. `check` and `compiled` 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer.data.shards import write_split
@@ -138,12 +140,18 @@ def _small(recipe: Recipe, text: Path) -> dict[str, Any]:
 
 def _write_text(folder: Path) -> None:
     """Writes a tokenizer and shards of this package's source."""
+    model, tokens, bos_id = _source_tokens()
+    folder.mkdir(parents=True)
+    (folder / TOKENIZER_FILE).write_bytes(model)
+    write_split(folder, "train", [tokens[VAL_TOKENS:]], bos_id, VOCAB_SIZE)
+    write_split(folder, "val", [tokens[:VAL_TOKENS]], bos_id, VOCAB_SIZE)
+
+
+@functools.cache
+def _source_tokens() -> tuple[bytes, NDArray[np.int_], int]:
+    """A tokenizer trained on this package's source, the source in its tokens, and the id that begins a document."""
     sources = sorted(Path(__file__).parents[1].rglob("*.py"))
     texts = [path.read_text(encoding="utf-8") for path in sources]
-    folder.mkdir(parents=True)
     model = train_tokenizer(texts, VOCAB_SIZE)
-    (folder / TOKENIZER_FILE).write_bytes(model)
     tokenizer = Tokenizer(model)
-    tokens = np.concatenate([tokenizer.encode(text) for text in texts])
-    write_split(folder, "train", [tokens[VAL_TOKENS:]], tokenizer.bos_id, VOCAB_SIZE)
-    write_split(folder, "val", [tokens[:VAL_TOKENS]], tokenizer.bos_id, VOCAB_SIZE)
+    return model, np.concatenate([tokenizer.encode(text) for text in texts]), tokenizer.bos_id

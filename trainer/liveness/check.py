@@ -8,7 +8,8 @@ bit of what its stage leaves. It says nothing about quality. `switches` lists wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -54,18 +55,21 @@ def check_liveness(
     compiler:  torch's name of the back end for the checks of compiled training
     """
     findings: list[Finding] = []
-    prepare_cpu()
+    late = switched_on(recipe, {key: TRAIN_SWITCHES[key] for key in LATE_SWITCHES})
     with TemporaryDirectory(prefix="liveness-") as folder:
-        bench = Bench(Path(folder), recipe)
-        for check in (_training, _initialisation, _quantized_forward, _exporting, _scoring):
-            for finding in check(bench):
-                report(finding)
-                findings.append(finding)
-        late = switched_on(recipe, {key: TRAIN_SWITCHES[key] for key in LATE_SWITCHES})
-        for finding in compiled_findings(Path(folder) / "compiled", recipe, late, compiler):
+        compiled = compiled_findings(Path(folder) / "compiled", recipe, late, compiler)
+        for finding in itertools.chain(eager_findings(Path(folder), recipe), compiled):
             report(finding)
             findings.append(finding)
     return findings
+
+
+def eager_findings(folder: Path, recipe: Recipe) -> Iterator[Finding]:
+    """The findings of all stages without a compiler, each as soon as it is made; their files go to `folder`."""
+    prepare_cpu()
+    bench = Bench(folder, recipe)
+    for check in (_training, _initialisation, _quantized_forward, _exporting, _scoring):
+        yield from check(bench)
 
 
 def _training(bench: Bench) -> list[Finding]:

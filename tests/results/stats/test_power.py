@@ -89,7 +89,14 @@ def test_seeds_needed_are_the_fewest_that_reach_the_power():
     assert seeds_needed(SD / 1000, None, 1, SD, 0.01) is None
 
 
-def test_one_seed_proves_nothing():
+@pytest.mark.parametrize("block", ["artifact", None])
+def test_a_gain_that_a_known_sd_would_not_show_is_not_simulated(block, monkeypatch):
+    monkeypatch.setattr(Design, "power", lambda *_: pytest.fail("simulated"))
+    assert seeds_needed(SD / 1000, block, 1, SD, 0.01) is None
+    assert seeds_needed(5e-324, block, 1, 1e300, 0.01) is None
+
+
+def test_one_seed_shows_nothing():
     for test in ("paired", "welch"):
         assert (Design(test, 1, SD, 0.01).power(9.0), Design(test, 1, SD, 0.01).minimum_detectable_effect()) == (
             0.0,

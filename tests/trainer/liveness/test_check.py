@@ -1,13 +1,15 @@
 """The liveness check names each defect of PR #150 and similar ones when they are planted; it passes the presets."""
 
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
 
 from tests.trainer.cli import trainer
 from trainer.liveness import check as liveness
-from trainer.liveness.check import check_liveness
+from trainer.liveness.check import eager_findings
 from trainer.liveness.size import size_of_random_model
 from trainer.nn import attention, gpt, init
 from trainer.quant import fake_quant, packing
@@ -20,7 +22,8 @@ QUICK = {"model.num_layers": 2, "model.bigram_dim": 32}
 
 def dead(preset: str = "tiny", **changes) -> list[str]:
     recipe = load_preset(preset, QUICK | {key.replace("__", "."): value for key, value in changes.items()}).recipe
-    return [finding.name for finding in check_liveness(recipe) if not finding.alive]
+    with TemporaryDirectory() as folder:
+        return [finding.name for finding in eager_findings(Path(folder), recipe) if not finding.alive]
 
 
 def test_a_recipe_with_everything_on_is_alive():
