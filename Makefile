@@ -27,8 +27,8 @@ lint: $(VENV)/.installed  ## style, types, and every link and anchor of the page
 	$(BIN)/mypy
 	folder=$$(mktemp -d) && $(MKDOCS) --quiet --site-dir $$folder && rm -r $$folder
 
-faults: $(VENV)/.installed  ## a hundred kills at random moments, 60 faults at system calls (strace); appends what it found to results/LOG.md
-	$(BIN)/python -m tests.faults.campaign --inline 70 --ray 30 --calls 60 --log results/LOG.md
+faults: $(VENV)/.installed  ## kills at random moments, also on Ray, and faults at system calls (strace): 360 in all; appends to results/LOG.md
+	$(BIN)/python -m tests.faults.campaign --inline 70 --ray 30 --calls 60 --program 200 --log results/LOG.md
 
 cluster-faults: $(VENV)/.installed  ## nodes killed, cut off and slow, the head killed, the store full, SIGTERM in each phase; needs root, about 40 minutes
 	$(BIN)/python -m tests.faults.cluster --log results/LOG.md

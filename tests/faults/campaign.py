@@ -2,7 +2,7 @@
 
 Short in the default tests; long by `make faults`, which appends its counts to results/LOG.md:
 
-    python -m tests.faults.campaign --inline 70 --ray 30 --calls 60 --seed 0 --log results/LOG.md
+    python -m tests.faults.campaign --inline 70 --ray 30 --calls 60 --program 200 --seed 0 --log results/LOG.md
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,7 +36,8 @@ from tests.same_rows import differences
 from trainer.data.corpus import read_stdlib
 from trainer.store.local import StageStore
 
-SPACE = """
+NAME = "faults"
+OF_TRAINER = """
 name: faults
 description: Can anything be lost?
 preset: tiny
@@ -55,8 +57,58 @@ SMALL = (
     "ttt.chunk_tokens=1024",
     "evaluation.diagnose=false",
 )
-NUM_RUNS = 8
-INLINE_FAULTS = ("driver", "driver", "disk full", "disk full at a row", "entry truncated")
+OF_PROGRAM = """
+name: faults
+description: Can anything of a program's sweep be lost?
+program: program.sh
+command: [sh, "${program}"]
+pass: env
+metrics: {val_bpb: 'score (NUMBER)'}
+metric: {name: val_bpb, goal: minimize}
+stages:
+  - {name: train, reads: LR, leaves: model.txt, env: {STAGE: train}}
+  - {name: evaluate, reads: [LR, TTT_LR], env: {STAGE: evaluate}}
+seeds: [1, 2, 3]
+set: {LR: 2}
+parameters: {TTT_LR: {values: [1, 2]}}
+"""
+PROGRAM = """
+if [ $STAGE = train ]; then sleep 0.05; echo $LR$SEED > model.txt; exit; fi
+read MODEL < model.txt
+echo score 1.$((MODEL * 100 + TTT_LR * SEED))
+"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a campaign sweeps: a search space, the options of `sweep`, and the faults that it must survive inline.
+
+    prepared:     stages that every store is given, since they take longest and are the same for all
+    write_calls:  writes of one process of the sweep's own program, which are no calls of ours
+    """
+
+    space: str
+    options: tuple[str, ...]
+    num_runs: int
+    inline_faults: tuple[str, ...]
+    prepared: tuple[str, ...] = ()
+    write_calls: int = 0
+
+
+TRAINER = Target(
+    OF_TRAINER,
+    ("--no-check", "--snapshot-every-s", "0.2", *(word for value in SMALL for word in ("--set", value))),
+    num_runs=8,
+    inline_faults=("driver", "driver", "disk full", "disk full at a row", "entry truncated"),
+    prepared=("train_text", "val_text"),
+)
+OWN_PROGRAM = Target(
+    OF_PROGRAM,
+    (),
+    num_runs=9,
+    inline_faults=("driver", "driver", "disk full at a row", "entry truncated"),
+    write_calls=1,
+)
 FULL_AT_BYTES = (1_000, 4_000, 100_000, 400_000)
 SURVIVED = ("worker", "board", "tune actor")
 FATAL = ("raylet", "driver")
@@ -80,13 +132,14 @@ PATIENCE_S = 300
 class Campaign:
     """Small sweeps in one folder, all of the same search space."""
 
-    def __init__(self, folder: Path, seed: int, text: Path | None = None):
-        self.folder, self.random = folder, random.Random(seed)
+    def __init__(self, folder: Path, seed: int, text: Path | None = None, target: Target = TRAINER):
+        self.folder, self.random, self.target = folder, random.Random(seed), target
         self.done: Counter[str] = Counter()
         self.cut: set[str] = set()
         self.stores = 0
         self.complaints: list[str] = []
-        (folder / "faults.yaml").write_text(SPACE)
+        (folder / f"{NAME}.yaml").write_text(target.space)
+        (folder / "program.sh").write_text(PROGRAM)
         for name in HEAVY:  # before the first fork, so that lives cost their work alone
             importlib.import_module(name)
         read_stdlib()
@@ -98,9 +151,9 @@ class Campaign:
         assert self.life("warm", "--inline") == 0, self.said("warm")
         self.calm_s = time.monotonic() - started_s
         self.expected = self.rows("calm")
-        rows = (self.folder / "calm" / "sweeps" / "faults" / "runs").glob("*.json")
+        rows = (self.folder / "calm" / "sweeps" / NAME / "runs").glob("*.json")
         self.row_bytes = min(row.stat().st_size for row in rows)
-        assert self.expected["val_bpb"].nunique() == NUM_RUNS  # else a row in another's place would not be seen
+        assert self.expected["val_bpb"].nunique() == target.num_runs  # else a row in another's place would not be seen
 
     def inline(self, faults: int) -> None:
         """Disturbs inline sweeps, some lives each, until so many faults were dealt."""
@@ -109,7 +162,7 @@ class Campaign:
             store = self.next_store("inline")
             self.prepare(store)
             for _ in range(min(self.random.randint(1, 4), end - self.done.total())):
-                self._disturb_inline(store, self.random.choice(INLINE_FAULTS))
+                self._disturb_inline(store, self.random.choice(self.target.inline_faults))
             self.check(store, self.life(store, "--inline"))
 
     def on_ray(self, faults: int) -> None:
@@ -122,16 +175,28 @@ class Campaign:
             self.check(store, self.ray_life(store).wait(PATIENCE_S))
 
     def life(
-        self, store: str, *options: str, limit_bytes: int | None = None, killed_after_s: float | None = None
+        self,
+        store: str,
+        *options: str,
+        limit_bytes: int | None = None,
+        killed_after_s: float | None = None,
+        tracer: Sequence[str] = (),
     ) -> int:
-        """One driver in a forked process, which need not import anything again; its exit status."""
+        """One driver in a forked process, which need not import anything again; its exit status.
+
+        tracer:  a command that attaches to a process by `-p ID`; the driver begins when it has
+        """
         words = ["orchestrator", *self.words(store), *options]
-        child = multiprocessing.get_context("fork").Process(target=self._drive, args=(store, words, limit_bytes))
+        arguments = (store, words, limit_bytes, bool(tracer))
+        child = multiprocessing.get_context("fork").Process(target=self._drive, args=arguments)
         child.start()
+        tracing = system_calls.attached(tracer, psutil.Process(child.pid)) if tracer else None
         child.join(killed_after_s or PATIENCE_S)
         if child.is_alive():
             child.kill()
             child.join()
+        if tracing:
+            tracing.wait(PATIENCE_S)
         assert child.exitcode is not None
         return child.exitcode
 
@@ -141,23 +206,27 @@ class Campaign:
         with (self.folder / f"{store}.log").open("ab") as log:
             return subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
 
+    def counted(self, fault: str) -> str:
+        """The line of the report that counts it."""
+        return f"own program, {fault}" if self.target is OWN_PROGRAM else fault
+
     def next_store(self, rung: str) -> str:
         self.stores += 1
         return f"{rung}{self.stores}"
 
     def rows(self, store: str) -> pd.DataFrame:
-        rows = rows_of(find_sweep(self.folder / store, "faults"))
+        rows = rows_of(find_sweep(self.folder / store, NAME))
         return rows.drop(columns="commit")  # a file saved during the campaign changes it, no fault does
 
     def said(self, store: str) -> str:
         return (self.folder / f"{store}.log").read_text()[-3000:]
 
     def words(self, store: str) -> list[str]:
-        return ["sweep", "faults.yaml", "--no-check", "--store", store, "--snapshot-every-s", "0.2"] + [
-            word for said in SMALL for word in ("--set", said)
-        ]
+        return ["sweep", f"{NAME}.yaml", "--store", store, *self.target.options]
 
-    def _drive(self, store: str, words: list[str], limit_bytes: int | None) -> None:
+    def _drive(self, store: str, words: list[str], limit_bytes: int | None, waits: bool) -> None:
+        if waits:
+            os.kill(os.getpid(), signal.SIGSTOP)
         full = limit_bytes is not None  # then a log on the same disk would be the first to fail
         log = os.open(os.devnull if full else self.folder / f"{store}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
@@ -171,15 +240,17 @@ class Campaign:
         main()
 
     def prepare(self, store: str) -> None:
-        """A store that holds the text, which takes longest and is the same for all."""
-        for stage in ("train_text", "val_text"):
+        """A store that holds the target's prepared stages."""
+        for stage in self.target.prepared:
             shutil.copytree(self.folder / "calm" / "stages" / stage, self.folder / store / "stages" / stage)
 
     def _disturb_inline(self, store: str, fault: str) -> None:
         """Deals one fault, and counts it only if it struck: a life that ended well before its kill was calm."""
         if fault == "entry truncated":
             files = sorted((self.folder / store / "stages").glob("*/*/*.*"))
-            victim = self.random.choice([path for path in files if path.name != "result.json"])
+            if not (victims := [path for path in files if path.name != "result.json"]):
+                return
+            victim = self.random.choice(victims)
             os.truncate(victim, self.random.randrange(max(victim.stat().st_size, 1)))
             self.cut.add(store)
             struck = True
@@ -190,7 +261,7 @@ class Campaign:
             struck = self.life(store, "--inline", limit_bytes=self.random.choice(FULL_AT_BYTES)) != 0
         else:
             struck = self.life(store, "--inline", killed_after_s=self.random.uniform(0.1, 0.8) * self.calm_s) != 0
-        self.done[f"inline: {fault}"] += struck
+        self.done[self.counted(f"inline: {fault}")] += struck
 
     def _disturb_ray(self, store: str, survived: Sequence[str], end: int) -> None:
         driver = self.ray_life(store)
@@ -241,13 +312,14 @@ class Campaign:
         if not problems:
             shutil.rmtree(self.folder / store)
 
-    def report(self) -> str:
-        """A section for the log."""
-        lines = [f"| {name} | {count} |" for name, count in sorted(self.done.items())]
-        verdict = (
-            "; ".join(self.complaints) or "every table equals the undisturbed one; 0 lost, 0 doubled, 0 half visible"
-        )
-        return "\n".join(["| fault | dealt |", "|---|---|", *lines, f"| all | {self.done.total()} |", "", verdict])
+
+def report(campaigns: Sequence[Campaign]) -> str:
+    """A section for the log."""
+    done = sum((campaign.done for campaign in campaigns), Counter())
+    complaints = "; ".join(complaint for campaign in campaigns for complaint in campaign.complaints)
+    lines = [f"| {name} | {count} |" for name, count in sorted(done.items())]
+    verdict = complaints or "every table equals the undisturbed one; 0 lost, 0 doubled, 0 half visible"
+    return "\n".join(["| fault | dealt |", "|---|---|", *lines, f"| all | {done.total()} |", "", verdict])
 
 
 def _title(process: psutil.Process) -> str:
@@ -258,29 +330,41 @@ def _title(process: psutil.Process) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inline", type=int, default=70)
-    parser.add_argument("--ray", type=int, default=30)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inline", type=int, default=70, help="kills, full disks and cut files of inline sweeps")
+    parser.add_argument("--ray", type=int, default=30, help="processes killed on a real Ray")
     parser.add_argument("--calls", type=int, default=0, help="faults at chosen system calls of inline sweeps")
+    parser.add_argument("--program", type=int, default=0, help="both kinds, on sweeps of an own program of two stages")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log", type=Path)
     options = parser.parse_args()
-    started_s = time.monotonic()
+    started_s, reason = time.monotonic(), system_calls.missing()
+    if reason:
+        print(reason, file=sys.stderr)
+    campaigns = []
     with tempfile.TemporaryDirectory() as folder:
-        campaign = Campaign(Path(folder), options.seed)
-        campaign.inline(options.inline)
-        if options.calls and (reason := system_calls.missing()):
-            print(reason, file=sys.stderr)
-        elif options.calls:
-            system_calls.deal_at_calls(campaign, options.calls)
-        campaign.on_ray(options.ray)
+        if options.inline or options.calls or options.ray:
+            campaign = _begun(Path(folder) / "trainer", options.seed, TRAINER, campaigns)
+            campaign.inline(options.inline)
+            system_calls.deal_at_calls(campaign, 0 if reason else options.calls)
+            campaign.on_ray(options.ray)
+        if options.program:
+            campaign = _begun(Path(folder) / "program", options.seed, OWN_PROGRAM, campaigns)
+            campaign.inline(options.program if reason else options.program // 2)
+            system_calls.deal_at_calls(campaign, 0 if reason else options.program - options.program // 2)
         minutes = (time.monotonic() - started_s) / 60
-        text = f"Seed {options.seed}, {minutes:.0f} minutes on {os.cpu_count()} cores.\n\n{campaign.report()}\n"
+        text = f"Seed {options.seed}, {minutes:.0f} minutes on {os.cpu_count()} cores.\n\n{report(campaigns)}\n"
     print(text)
     if options.log:
         with options.log.open("a", encoding="utf-8") as log:
             log.write(f"\n## {datetime.now(UTC):%Y-%m-%d}: fault campaign (`make faults`)\n\n{text}")
-    sys.exit(1 if campaign.complaints else 0)
+    sys.exit(1 if any(campaign.complaints for campaign in campaigns) else 0)
+
+
+def _begun(folder: Path, seed: int, target: Target, campaigns: list[Campaign]) -> Campaign:
+    folder.mkdir()
+    campaigns.append(Campaign(folder, seed, target=target))
+    return campaigns[-1]
 
 
 if __name__ == "__main__":

@@ -6,13 +6,15 @@ A write that is cut in the middle is the campaign's own fault 'disk full at a ro
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
+import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 if TYPE_CHECKING:
     from tests.faults.campaign import Campaign
@@ -36,6 +38,8 @@ def missing() -> str:
 
 def deal_at_calls(campaign: Campaign, faults: int) -> None:
     """Disturbs inline sweeps at system calls, some lives each, until so many faults were dealt."""
+    if not faults:
+        return
     most = _calls_of_a_calm_life(campaign)
     end = campaign.done.total() + faults
     while campaign.done.total() < end:
@@ -43,10 +47,22 @@ def deal_at_calls(campaign: Campaign, faults: int) -> None:
         campaign.prepare(store)
         for _ in range(min(campaign.random.randint(1, 4), end - campaign.done.total())):
             kind, effect = campaign.random.choice(sorted(most)), campaign.random.choice(sorted(EFFECTS))
-            when = campaign.random.randint(1, most[kind])
+            first = 1 + campaign.target.write_calls * (kind == "write")
+            when = campaign.random.randint(first, most[kind])
             struck = _life(campaign, store, f"inject={_set(kind)}:{EFFECTS[effect]}:when={when}")
-            campaign.done[f"{kind}: {effect}"] += struck
+            campaign.done[campaign.counted(f"{kind}: {effect}")] += struck
         campaign.check(store, campaign.life(store, "--inline"))
+
+
+def attached(tracer: Sequence[str], driver: psutil.Process) -> subprocess.Popen[bytes]:
+    """Attaches the tracer to a driver that stopped itself, and lets that go on."""
+    while driver.status() != psutil.STATUS_STOPPED:
+        time.sleep(0.005)
+    tracing = subprocess.Popen([*tracer, "-p", str(driver.pid)])
+    while "TracerPid:\t0\n" in Path(f"/proc/{driver.pid}/status").read_text():
+        time.sleep(0.005)
+    driver.resume()
+    return tracing
 
 
 def _calls_of_a_calm_life(campaign: Campaign) -> Counter[str]:
@@ -65,15 +81,9 @@ def _calls_of_a_calm_life(campaign: Campaign) -> Counter[str]:
 
 def _life(campaign: Campaign, store: str, expression: str) -> bool:
     """One driver under strace; whether a fault struck it."""
-    trace = _trace(campaign)
-    tracer = ["strace", "-f", "-qq", "-o", str(trace), "-e", "signal=none", "-e", expression]
-    driver = [sys.executable, "-c", "from orchestrator.cli import main; main()", *campaign.words(store), "--inline"]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}  # else the first writes are those of compiled modules
-    with (campaign.folder / f"{store}.log").open("ab") as log:
-        ended = subprocess.run(
-            [*tracer, *driver], cwd=campaign.folder, env=environment, stdout=log, stderr=log, check=False
-        )
-    return ended.returncode == KILLED or "(INJECTED)" in trace.read_text()
+    tracer = ["strace", "-f", "-qq", "-o", str(_trace(campaign)), "-e", "signal=none", "-e", expression]
+    status = campaign.life(store, "--inline", tracer=tracer)
+    return status == KILLED or "(INJECTED)" in _trace(campaign).read_text()
 
 
 def _trace(campaign: Campaign) -> Path:

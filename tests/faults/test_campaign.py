@@ -3,7 +3,7 @@
 import pytest
 
 from tests.faults import system_calls
-from tests.faults.campaign import Campaign
+from tests.faults.campaign import OWN_PROGRAM, Campaign
 
 
 def test_no_fault_of_an_inline_sweep_loses_doubles_or_changes_a_row(tmp_path, text_store):
@@ -11,6 +11,14 @@ def test_no_fault_of_an_inline_sweep_loses_doubles_or_changes_a_row(tmp_path, te
     campaign.inline(faults=2)
     assert campaign.complaints == []
     assert campaign.done.total() == 2
+
+
+def test_no_fault_of_a_sweep_of_an_own_program_loses_doubles_or_changes_a_row(tmp_path):
+    campaign = Campaign(tmp_path, seed=1, target=OWN_PROGRAM)
+    campaign.inline(faults=2)
+    if not system_calls.missing():
+        system_calls.deal_at_calls(campaign, faults=2)
+    assert campaign.complaints == []
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from trainer.spec.record import Record, StageOutcome, now
 from trainer.spec.units import human_bytes
 from trainer.stages.run_record import RunRequest, fingerprints_of, keep_record, make_record
 from trainer.store.local import Claim, StageStore
+from trainer.store.unreadable import refuse_failing_disk
 
 POLL_S = 0.2
 
@@ -64,6 +65,7 @@ def run_program(
     except UserError as mistake:
         error = str(mistake)
     except Exception as fault:
+        refuse_failing_disk(fault)
         store.check_writable()  # raises StoreFull: an error caused by a full disk is no result
         traceback.print_exc()
         error = f"{type(fault).__name__}: {fault}"

@@ -33,6 +33,7 @@ from trainer.stages.run_record import RunRequest, fingerprints_of, keep_record, 
 from trainer.stages.train import train
 from trainer.stages.weights import attention_of
 from trainer.store.local import Claim, StageStore
+from trainer.store.unreadable import refuse_failing_disk
 
 StageFunction = Callable[[StageContext, Path], dict[str, Metric]]
 WORK: Mapping[str, StageFunction] = {
@@ -101,6 +102,7 @@ def run_pipeline(
     except UserError as mistake:
         error = str(mistake)
     except Exception as fault:
+        refuse_failing_disk(fault)
         if ranks.size > 1:
             raise
         store.check_writable()  # raises StoreFull: an error caused by a full disk is no result

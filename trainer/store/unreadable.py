@@ -1,4 +1,4 @@
-"""Files and folders that are there and cannot be read: neither missing nor damaged, so nothing may replace them."""
+"""Disks and folders that fail: what cannot be read is neither missing nor damaged, and no run is to blame for it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import errno
 import os
 from pathlib import Path
 
-from trainer.spec.errors import StoreUnreachable
+from trainer.spec.errors import StoreFull, StoreUnreachable
 
 UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+BROKEN = (errno.EIO, errno.ESTALE, errno.EROFS)
 
 
 def refuse_unreadable(path: Path, fault: OSError) -> None:
@@ -34,6 +35,14 @@ def listed_names(folder: Path, ending: str = "") -> list[str]:
         return []
 
 
+def refuse_failing_disk(fault: Exception) -> None:
+    """Raises StoreFull, which fails no run, if the fault says that a disk is full or broken; else does nothing."""
+    if isinstance(fault, OSError) and fault.errno in (*FULL, *BROKEN):
+        raise StoreFull(f"{fault.filename or 'a disk'}: {fault.strerror}; {remedy_of(fault)}, then go on") from None
+
+
 def remedy_of(fault: OSError) -> str:
     """What to do about a file that cannot be written."""
-    return "free space" if fault.errno in FULL else "make it writable"
+    if fault.errno in FULL:
+        return "free space"
+    return "check the disk" if fault.errno in BROKEN else "make it writable"

@@ -1,5 +1,6 @@
 """What scripts do wrong, each as one clear failed record; and what they may do."""
 
+import errno
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from orchestrator.space.load_space import load_space
 from trainer.program.failure import hint, hint_of_knobs, last_error, tail_of
 from trainer.program.run_program import run_program
 from trainer.program.supervised import run_supervised
-from trainer.spec.errors import Interrupted
+from trainer.spec.errors import Interrupted, StoreFull
 from trainer.spec.program import Program
 from trainer.stages.run_record import RunRequest
 from trainer.store.local import StageStore
@@ -61,6 +62,22 @@ def test_what_goes_wrong_is_a_failed_record_with_the_end_of_the_log(tmp_path, pr
     record = record_of(tmp_path, program, mode)
     assert (record.status, record.within_budget) == ("failed", None)
     assert expected in record.error
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_a_disk_that_fails_for_a_moment_is_no_result(tmp_path, program, number, monkeypatch):
+    mkdir, faults = Path.mkdir, iter([OSError(number, os.strerror(number), "work")])
+
+    def failing_once(path, *words, **said):
+        if path.name == "work" and (fault := next(faults, None)):
+            raise fault
+        mkdir(path, *words, **said)
+
+    monkeypatch.setattr(Path, "mkdir", failing_once)
+    with pytest.raises(StoreFull, match="^work: .*, then go on"):
+        record_of(tmp_path, program, "good")
+    assert not (tmp_path / "run.json").exists()
+    assert record_of(tmp_path, program, "good").status == "done"
 
 
 def test_of_ranks_that_failed_the_traceback_is_shown_and_not_what_torchrun_adds(tmp_path):

@@ -1,5 +1,6 @@
 """A whole run, from text to record, on one rank."""
 
+import errno
 import json
 import multiprocessing
 import re
@@ -18,6 +19,7 @@ from trainer.scoring.ledger_summary import LEDGER_FILE, digest_of, order_complai
 from trainer.spec.budget import RESERVED_CODE_BYTES
 from trainer.spec.errors import StoreFull
 from trainer.spec.recipe import Recipe
+from trainer.stages import pipeline
 from trainer.stages.context import Interrupted
 from trainer.stages.run_record import RunRequest, adopt, fingerprints_of
 from trainer.store.checksums import compute_checksums, write_checksums
@@ -326,3 +328,14 @@ def test_scales_that_training_saw_belong_to_its_fingerprint():
         fingerprints_of(small(quantization__fit_bytes=True, quantization__qat="late", **limit), 1) for limit in limits
     )
     assert aware["train"] != other["train"]
+
+
+def test_a_disk_that_fails_for_a_moment_is_no_result(fresh_store, monkeypatch):
+    def failing(context, folder):
+        raise OSError(errno.EIO, "Input/output error", "shard.bin")
+
+    store = fresh_store("broken")
+    monkeypatch.setitem(pipeline.WORK, "evaluate", failing)
+    with pytest.raises(StoreFull, match="shard.bin: Input/output error; check the disk, then go on"):
+        run(store, small(), "broken")
+    assert not (store / "records" / "broken.json").exists()
