@@ -151,8 +151,9 @@ class Campaign:
         elif target.prepared:
             assert self.life("calm", "--inline") == 0, self.said("calm")
             shutil.rmtree(folder / "calm" / "sweeps")
-            for stage in set(os.listdir(folder / "calm" / "stages")) - set(target.prepared):
-                shutil.rmtree(folder / "calm" / "stages" / stage)
+            for stage in (folder / "calm" / "stages").iterdir():
+                if stage.name not in target.prepared:
+                    shutil.rmtree(stage)
         started_s = time.monotonic()
         assert self.life("calm", "--inline") == 0, self.said("calm")
         self.calm_s = time.monotonic() - started_s
