@@ -252,8 +252,12 @@ def check(
     preset: Annotated[str, typer.Argument(help="A preset's name, or a recipe file.")],
     overrides: SetOption = [],  # noqa: B006
     compiler: Annotated[
-        str, typer.Option(help="Back end of the compiled checks; 'inductor' takes a minute, the default seconds.")
-    ] = "eager",
+        str | None,
+        typer.Option(
+            help="Back end of the compiled checks; 'inductor' takes a minute. Without it graphs are captured, in "
+            "seconds, if the recipe's training is compiled on a GPU."
+        ),
+    ] = None,
     size: Annotated[
         bool, typer.Option("--size/--no-size", help="Encode random weights of full size once; up to some minutes.")
     ] = True,

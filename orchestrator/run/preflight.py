@@ -122,8 +122,8 @@ def _check(sweep: Sweep, configuration: Configuration, passed: Path, console: Co
 
 
 def _run_check(recipe: Recipe) -> subprocess.CompletedProcess[str]:
-    """`python -m trainer check` of a recipe."""
+    """`python -m trainer check` of a recipe's switches; what its artifact may measure is the plan's subject."""
     with tempfile.TemporaryDirectory(prefix="preflight-") as folder:
         file = Path(folder) / "recipe.yaml"  # JSON is YAML
         file.write_text(recipe.model_dump_json(), encoding="utf-8")
-        return run_trainer("trainer", "check", str(file))
+        return run_trainer("trainer", "check", str(file), "--no-size")

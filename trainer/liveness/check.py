@@ -37,6 +37,7 @@ from trainer.spec.nano import SEQ_TOKENS
 from trainer.spec.recipe import Recipe
 from trainer.spec.stage_table import ARTIFACT_FILE
 from trainer.stages.adapt import adapt
+from trainer.stages.compiling import is_compiled
 from trainer.stages.cpu import prepare_cpu
 from trainer.stages.evaluate import NLL, evaluate
 from trainer.stages.export import averaged_weights, export
@@ -47,18 +48,22 @@ FEW_STEPS = 2
 
 
 def check_liveness(
-    recipe: Recipe, report: Callable[[Finding], None] = lambda finding: None, compiler: str = CAPTURE
+    recipe: Recipe, report: Callable[[Finding], None] = lambda finding: None, compiler: str | None = None
 ) -> list[Finding]:
     """Every gradient and switch of a recipe's nano sibling, dead or alive.
 
     report:    called with each finding as soon as it is made
-    compiler:  torch's name of the back end for the checks of compiled training
+    compiler:  torch's name of the back end for the checks of compiled training; None for captured graphs where the
+               recipe's training is compiled on a GPU, and no such check where it is compiled nowhere
     """
     findings: list[Finding] = []
-    late = switched_on(recipe, {key: TRAIN_SWITCHES[key] for key in LATE_SWITCHES})
     with TemporaryDirectory(prefix="liveness-") as folder:
-        compiled = compiled_findings(Path(folder) / "compiled", recipe, late, compiler)
-        for finding in itertools.chain(eager_findings(Path(folder), recipe), compiled):
+        checks = eager_findings(Path(folder), recipe)
+        if compiler or is_compiled(recipe, torch.device("cuda")):
+            late = switched_on(recipe, {key: TRAIN_SWITCHES[key] for key in LATE_SWITCHES})
+            compiled = compiled_findings(Path(folder) / "compiled", recipe, late, compiler or CAPTURE)
+            checks = itertools.chain(checks, compiled)
+        for finding in checks:
             report(finding)
             findings.append(finding)
     return findings

@@ -52,6 +52,15 @@ def test_a_recipe_with_everything_on_is_alive():
     assert dead(**everything) == []
 
 
+def test_compiled_training_is_checked_where_a_gpu_would_compile_it_or_a_compiler_is_named(monkeypatch):
+    monkeypatch.setattr(liveness, "eager_findings", lambda *_: iter(()))
+    monkeypatch.setattr(liveness, "compiled_findings", lambda *said: iter([liveness.Finding(said[-1], True)]))
+    checked = [liveness.check_liveness(load_preset(name).recipe) for name in ("tiny", "baseline")]
+    assert [[finding.name for finding in findings] for findings in checked] == [[], ["eager"]]
+    (named,) = liveness.check_liveness(load_preset("tiny").recipe, compiler="inductor")
+    assert named.name == "inductor"
+
+
 def test_a_bigram_table_and_projection_that_both_start_at_zero_are_found(monkeypatch):
     whole = init.initial_value
 
