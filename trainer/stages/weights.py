@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from trainer.nn.attention_backend import attention_backend
@@ -57,8 +57,8 @@ def _compute_dtype(section: Model) -> torch.dtype:
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Writes float32 tensors by name; the same tensors give the same bytes."""
-    save_file({name: weights[name].detach().cpu().contiguous() for name in sorted(weights)}, path)
+    """Writes float32 tensors by name; the same tensors give the same bytes. Raises OSError as any file does."""
+    path.write_bytes(save({name: weights[name].detach().cpu().contiguous() for name in sorted(weights)}))
 
 
 def load_weights(path: Path, device: torch.device) -> dict[str, Tensor]:

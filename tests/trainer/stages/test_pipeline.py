@@ -22,6 +22,7 @@ from trainer.spec.recipe import Recipe
 from trainer.stages import pipeline
 from trainer.stages.context import Interrupted
 from trainer.stages.run_record import RunRequest, adopt, fingerprints_of
+from trainer.stages.weights import save_weights
 from trainer.store.checksums import compute_checksums, write_checksums
 from trainer.store.local import StageStore
 
@@ -339,3 +340,9 @@ def test_a_disk_that_fails_for_a_moment_is_no_result(fresh_store, monkeypatch):
     with pytest.raises(StoreFull, match="shard.bin: Input/output error; check the disk, then go on"):
         run(store, small(), "broken")
     assert not (store / "records" / "broken.json").exists()
+
+
+def test_weights_that_do_not_fit_are_a_fault_of_the_disk():
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        save_weights(Path("/dev/full"), {"weight": torch.zeros(9)})
+    assert raised.value.errno == errno.ENOSPC
