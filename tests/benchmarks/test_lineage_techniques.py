@@ -125,7 +125,10 @@ def test_gptq_beats_round_to_nearest_at_the_same_scales_on_real_activations(stor
             qmax = largest_code(bits)
             nearest = (weight / scales.float()[:, None]).round().clamp(-qmax, qmax).to(torch.int8)
             pairs.append(
-                (weighted_error(weight, hessian, codes, scales), weighted_error(weight, hessian, nearest, scales))
+                (
+                    weighted_error(weight, hessian.inputs_CC, codes, scales),
+                    weighted_error(weight, hessian.inputs_CC, nearest, scales),
+                )
             )
         ratio = sum(pair[0] for pair in pairs) / sum(pair[1] for pair in pairs)
         worst = max(pair[0] / pair[1] for pair in pairs)

@@ -12,7 +12,7 @@ import torch
 
 from trainer.nn.gpt import GPT
 from trainer.optim.muon import NS_COEFFICIENTS, Muon
-from trainer.quant.gptq import gptq_rows
+from trainer.quant.gptq import Hessian, gptq_rows
 from trainer.spec.recipe import Model
 
 VOCAB_SIZE, NUM_TOKENS = 50, 24
@@ -217,7 +217,7 @@ def test_gptq_is_column_after_column_with_the_inverse_hessian_updated_each_time(
     inputs, weight = draw.normal(size=(400, 20)) @ draw.normal(size=(20, 20)), draw.normal(size=(6, 20))
     inputs[:, 3] = 0  # never met an input
     hessian = inputs.T @ inputs
-    codes, scales = gptq_rows(torch.tensor(weight).float(), torch.tensor(hessian), bits=6, clip_stds=8.0)
+    codes, scales = gptq_rows(torch.tensor(weight).float(), Hessian(torch.tensor(hessian)), bits=6, clip_stds=8.0)
     step = np.float16(8.0 * weight.astype(np.float32).std(axis=1, ddof=1) / 31).astype(float)
     hessian[3, 3], weight[:, 3] = 1, 0
     order = np.argsort(-np.diag(hessian), kind="stable")

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from trainer.quant.compression import compress, decompress
+from trainer.quant.gptq import Hessian
 from trainer.quant.packing import pack, unpack
 from trainer.spec.errors import ArtifactError
 from trainer.spec.json_text import parse_json
@@ -53,7 +54,7 @@ def encode_artifact(
     model: Model,
     vocab_size: int,
     quantization: Quantization,
-    hessians: Mapping[str, Tensor] | None = None,
+    hessians: Mapping[str, Hessian] | None = None,
     between: Callable[[], None] = lambda: None,
     coarser: float = 1.0,
 ) -> bytes:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from trainer.quant.artifact import encode_artifact
 from trainer.quant.fake_quant import RowScale, quantize_rows
+from trainer.quant.gptq import Hessian
 from trainer.quant.packing import clip_stds_of, integer_bits, row_scale, searches_clip, storage_of
 from trainer.spec.recipe import Model, Quantization
 
@@ -55,7 +56,7 @@ def encode_to_fit(
     vocab_size: int,
     quantization: Quantization,
     limit_bytes: int,
-    hessians: Mapping[str, Tensor] | None = None,
+    hessians: Mapping[str, Hessian] | None = None,
     between: Callable[[], None] = lambda: None,
     finest: float = 1.0,
 ) -> Fitted:

@@ -8,6 +8,8 @@ scales are SDClip's: a multiple of the row's standard deviation.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -18,9 +20,44 @@ DAMPING = 0.01
 """Share of the Hessian's mean diagonal added to it, so that it can be inverted."""
 
 
+class Hessian:
+    """The Hessian of a layer's squared output error, and what GPTQ derives from it, computed once for all encodings.
+
+    Layers with the same inputs share one.
+
+    inputs_CC:  float, symmetric: the sum of x x^T over the inputs, not changed any more
+    """
+
+    def __init__(self, inputs_CC: Tensor):
+        self.inputs_CC = inputs_CC
+
+    @cached_property
+    def dead_C(self) -> Tensor:
+        """bool, columns that had only zero inputs."""
+        return self.inputs_CC.diagonal() == 0
+
+    @cached_property
+    def order_C(self) -> Tensor:
+        """int64, the columns from the largest inputs to the smallest."""
+        return self._invertible().diagonal().argsort(descending=True, stable=True)
+
+    @cached_property
+    def factor_CC(self) -> Tensor:
+        """Upper U with U^T U = H^-1, in float32, its columns in that order."""
+        hessian_CC = self._invertible()[self.order_C][:, self.order_C]
+        damping = torch.eye(len(hessian_CC), device=hessian_CC.device) * (DAMPING * hessian_CC.diagonal().mean())
+        inverse_CC = torch.cholesky_inverse(torch.linalg.cholesky(hessian_CC + damping))
+        return torch.linalg.cholesky(inverse_CC, upper=True).float()
+
+    def _invertible(self) -> Tensor:
+        hessian_CC = self.inputs_CC.double().clone()
+        hessian_CC.diagonal()[self.dead_C] = 1
+        return hessian_CC
+
+
 def gptq_rows(
     weight_RC: Tensor,
-    hessian_CC: Tensor,
+    hessian: Hessian,
     bits: int,
     clip_stds: float,
     name: str = "weight",
@@ -28,26 +65,23 @@ def gptq_rows(
 ) -> tuple[Tensor, Tensor]:
     """Codes and scales of a matrix, `weight ≈ codes * scale`, with small error on the calibration inputs.
 
-    hessian_CC:    float, symmetric; a column with a zero diagonal had only zero inputs: its weights become zero
+    hessian:       of the matrix's inputs; a column that had only zero inputs gets zero weights
     clip_stds:     the largest code stands for so many standard deviations of its row
     hessian_clip:  share by which that follows the row's importance; 0 is the same for all rows
     Returns codes_RC int8 and scales_R float16.  Raises ArtifactError if a row does not fit a float16 scale.
     Source: Frantar et al., "GPTQ"; docs/recipe.md 4.5.
     """
-    weight_RC, hessian_CC = weight_RC.float().clone(), hessian_CC.double().clone()
+    weight_RC = weight_RC.float().clone()
     qmax = largest_code(bits)
     clips_R = clip_stds * weight_RC.std(dim=1)
     if hessian_clip:
-        clips_R = clips_R * (1 + hessian_clip * (row_importance(weight_RC, hessian_CC) - 1))
+        clips_R = clips_R * (1 + hessian_clip * (row_importance(weight_RC, hessian.inputs_CC) - 1))
     scales_R = (clips_R / qmax).clamp(min=SMALLEST_SCALE).to(torch.float16)
     checked_scales(scales_R, weight_RC, qmax, name)
-    dead_C = hessian_CC.diagonal() == 0
-    hessian_CC.diagonal()[dead_C] = 1
-    weight_RC[:, dead_C] = 0
-    order_C = hessian_CC.diagonal().argsort(descending=True, stable=True)
-    factor_CC = _inverse_factor(hessian_CC[order_C][:, order_C])
+    weight_RC[:, hessian.dead_C] = 0
+    order_C = hessian.order_C
     codes_RC = torch.empty_like(weight_RC)
-    codes_RC[:, order_C] = _round_columns(weight_RC[:, order_C], factor_CC, scales_R.float(), qmax)
+    codes_RC[:, order_C] = _round_columns(weight_RC[:, order_C], hessian.factor_CC, scales_R.float(), qmax)
     return codes_RC.to(torch.int8), scales_R
 
 
@@ -60,15 +94,6 @@ def row_importance(weight_RC: Tensor, hessian_CC: Tensor) -> Tensor:
     importance_R = weight_RC.abs() @ inputs_C
     mean = importance_R.mean()
     return importance_R / mean if mean > 0 else torch.ones_like(importance_R)
-
-
-def _inverse_factor(hessian_CC: Tensor) -> Tensor:
-    """Upper U with U^T U = H^-1, in float32."""
-    hessian_CC = hessian_CC + torch.eye(len(hessian_CC), device=hessian_CC.device) * (
-        DAMPING * hessian_CC.diagonal().mean()
-    )
-    inverse_CC = torch.cholesky_inverse(torch.linalg.cholesky(hessian_CC))
-    return torch.linalg.cholesky(inverse_CC, upper=True).float()
 
 
 def _round_columns(weight_RC: Tensor, factor_CC: Tensor, scales_R: Tensor, qmax: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainer.quant.bounded_streams import require_state_size
 from trainer.quant.fake_quant import RowScale, dequantize_rows, fake_float16, fake_quantize, quantize_rows
-from trainer.quant.gptq import gptq_rows
+from trainer.quant.gptq import Hessian, gptq_rows
 from trainer.spec.errors import ArtifactError
 from trainer.spec.recipe import Quantization
 from trainer.spec.tensors import EMBEDDING, is_control
@@ -81,13 +81,13 @@ def row_scale(name: str, quantization: Quantization, coarser: float | Tensor = 1
 def pack(
     state: Mapping[str, Tensor],
     quantization: Quantization,
-    hessians: Mapping[str, Tensor] | None = None,
+    hessians: Mapping[str, Hessian] | None = None,
     between: Callable[[], None] = lambda: None,
     coarser: float = 1.0,
 ) -> dict[str, Tensor]:
     """The stored tensors of a state dict, by sorted name, on the CPU.
 
-    hessians:  (C,C) by matrix name, for `method: gptq`; matrices without one (tables of rows) round to nearest
+    hessians:  by matrix name, for `method: gptq`; matrices without one (tables of rows) round to nearest
     between:   called before each tensor
     coarser:   what every row scale is multiplied by
     Raises ArtifactError for a tensor that is no float, not finite, or too large for float16.
@@ -154,13 +154,13 @@ def weight_transform(quantization: Quantization, coarser: float | Tensor = 1.0) 
 
 
 def _integers(
-    name: str, weight_RC: Tensor, bits: int, quantization: Quantization, hessian_CC: Tensor | None, coarser: float
+    name: str, weight_RC: Tensor, bits: int, quantization: Quantization, hessian: Hessian | None, coarser: float
 ) -> tuple[Tensor, Tensor]:
-    if hessian_CC is None:
+    if hessian is None:
         scale = row_scale(name, quantization, coarser)
         return quantize_rows(weight_RC, bits, name, searches_clip(name, quantization), scale)
     clip_stds = clip_stds_of(name, quantization) * coarser
-    return gptq_rows(weight_RC, hessian_CC, bits, clip_stds, name, quantization.hessian_clip)
+    return gptq_rows(weight_RC, hessian, bits, clip_stds, name, quantization.hessian_clip)
 
 
 def _floats(name: str, tensor: Tensor, storage: str) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from trainer.quant.artifact import encode_stored
+from trainer.quant.gptq import Hessian
 from trainer.quant.packing import ROW_SCALE, pack
 from trainer.spec.recipe import Model, Quantization
 from trainer.spec.tensors import is_control
@@ -42,7 +43,7 @@ def encode_pruned_to_fit(
     vocab_size: int,
     quantization: Quantization,
     limit_bytes: int,
-    hessians: Mapping[str, Tensor] | None = None,
+    hessians: Mapping[str, Hessian] | None = None,
     between: Callable[[], None] = lambda: None,
 ) -> Pruned:
     """The least pruned artifact of at most `limit_bytes` that was found; the smallest one tried where none fits.

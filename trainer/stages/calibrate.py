@@ -17,6 +17,7 @@ from trainer.data.loader import make_loader
 from trainer.data.shards import read_shard, split_files
 from trainer.nn.gpt import GPT
 from trainer.nn.linear import Linear
+from trainer.quant.gptq import Hessian
 from trainer.ranks import Ranks
 from trainer.spec.budget import check_train_s
 from trainer.spec.errors import Interrupted
@@ -51,53 +52,54 @@ def calibration_batches(context: RunContext) -> Iterable[Tensor]:
 
 
 @torch.no_grad()
-def layer_hessians(model: GPT, batches: Iterable[Tensor], ranks: Ranks | None = None) -> dict[str, Tensor]:
-    """Sum of x x^T over the inputs of every linear layer, float32 (C,C), by the name of its weight.
+def layer_hessians(model: GPT, batches: Iterable[Tensor], ranks: Ranks | None = None) -> dict[str, Hessian]:
+    """Sum of x x^T over the inputs of every linear layer, in float32, by the name of its weight.
 
     The head reads the final normed state; a tied embedding is the head (docs/recipe.md 4.5). With `ranks` the sum over
     the batches of all.
     """
-    hessians: dict[str, Tensor] = {}
+    sums: dict[str, Tensor] = {}
     linears = {name: module for name, module in model.named_modules() if isinstance(module, Linear) and name != "head"}
     own = {name: module for name, module in linears.items() if _leaf(name) not in SAME_INPUT}
-    hooks = [module.register_forward_pre_hook(_adder(hessians, f"{name}.weight")) for name, module in own.items()]
+    hooks = [module.register_forward_pre_hook(_adder(sums, f"{name}.weight")) for name, module in own.items()]
     head = EMBEDDING if model.head is None else HEAD
     model.eval()
     for ids_BT in batches:
-        _add(hessians, head, model.hidden(ids_BT))
+        _add(sums, head, model.hidden(ids_BT))
     for hook in hooks:
         hook.remove()
     if ranks and ranks.size > 1:
-        _sum_over(ranks, hessians, {f"{name}.weight": module.weight for name, module in own.items()}, head, model)
+        _sum_over(ranks, sums, {f"{name}.weight": module.weight for name, module in own.items()}, head, model)
+    hessians = {name: Hessian(inputs_CC) for name, inputs_CC in sums.items()}
     for name in linears:
         if shared := SAME_INPUT.get(_leaf(name)):
             hessians[f"{name}.weight"] = hessians[f"{name.removesuffix(_leaf(name))}{shared}.weight"]
     return hessians
 
 
-def _sum_over(ranks: Ranks, hessians: dict[str, Tensor], weights: Mapping[str, Tensor], head: str, model: GPT) -> None:
+def _sum_over(ranks: Ranks, sums: dict[str, Tensor], weights: Mapping[str, Tensor], head: str, model: GPT) -> None:
     """Sums in place; a rank that had no batch brings zeros."""
     widths = {name: weight.size(1) for name, weight in weights.items()} | {head: model.model.model_dim}
     for name, width in widths.items():
-        if name not in hessians:
-            hessians[name] = torch.zeros(width, width, device=ranks.device)
-        ranks.sum_(hessians[name])
+        if name not in sums:
+            sums[name] = torch.zeros(width, width, device=ranks.device)
+        ranks.sum_(sums[name])
 
 
 def _leaf(name: str) -> str:
     return name.rsplit(".", 1)[-1]
 
 
-def _adder(hessians: dict[str, Tensor], name: str):  # type: ignore[no-untyped-def]  # torch's own hook type is loose
+def _adder(sums: dict[str, Tensor], name: str):  # type: ignore[no-untyped-def]  # torch's own hook type is loose
     def hook(module: nn.Module, inputs: tuple[Tensor]) -> None:
-        _add(hessians, name, inputs[0])
+        _add(sums, name, inputs[0])
 
     return hook
 
 
-def _add(hessians: dict[str, Tensor], name: str, inputs_BTC: Tensor) -> None:
+def _add(sums: dict[str, Tensor], name: str, inputs_BTC: Tensor) -> None:
     gram_CC = _gram(inputs_BTC.flatten(0, -2))
-    hessians[name] = hessians[name].add_(gram_CC) if name in hessians else gram_CC
+    sums[name] = sums[name].add_(gram_CC) if name in sums else gram_CC
 
 
 def _gram(inputs_NC: Tensor) -> Tensor:

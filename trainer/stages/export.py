@@ -15,6 +15,7 @@ from torch import Tensor
 
 from trainer.quant.artifact import encode_artifact
 from trainer.quant.fit import encode_to_fit
+from trainer.quant.gptq import Hessian
 from trainer.quant.prune import encode_pruned_to_fit
 from trainer.spec.budget import model_limit_bytes
 from trainer.spec.errors import UserError
@@ -59,7 +60,7 @@ def _weights(context: RunContext) -> dict[str, Tensor]:
 
 
 def _written(
-    context: RunContext, folder: Path, weights: dict[str, Tensor], hessians: Mapping[str, Tensor] | None
+    context: RunContext, folder: Path, weights: dict[str, Tensor], hessians: Mapping[str, Hessian] | None
 ) -> dict[str, Metric]:
     """Writes what the stage leaves."""
     recipe, metrics = context.recipe, dict[str, Metric]()
@@ -77,7 +78,7 @@ def _written(
 
 
 def _export_to_fit(
-    context: RunContext, folder: Path, weights: Mapping[str, Tensor], hessians: Mapping[str, Tensor] | None
+    context: RunContext, folder: Path, weights: Mapping[str, Tensor], hessians: Mapping[str, Hessian] | None
 ) -> dict[str, Metric]:
     """Writes the artifact that fits, and beside it the one by the rule alone, for `diagnose` to score."""
     recipe, seen = context.recipe, _seen_by_training(context)
@@ -97,7 +98,7 @@ def _seen_by_training(context: RunContext) -> float:
     return float(context.metrics("train").get("scale_multiplier") or 1.0)
 
 
-def _hessians(context: RunContext, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def _hessians(context: RunContext, weights: dict[str, Tensor]) -> dict[str, Hessian]:
     context.tell("export", 0.1, "calibrating GPTQ")
     model = build_model(context.recipe.model, context.recipe.data.vocab_size, context.ranks.device)
     model.load_state_dict(weights)

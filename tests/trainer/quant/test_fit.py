@@ -5,6 +5,7 @@ import torch
 
 from trainer.quant.artifact import encode_artifact
 from trainer.quant.fit import MOST_ENCODINGS, encode_to_fit, estimated_bytes, estimated_multiplier
+from trainer.quant.gptq import Hessian
 from trainer.spec.recipe import Model, Quantization
 
 QUICK = Quantization(min_elements=1000, zstd_level=3)
@@ -25,7 +26,9 @@ def weights(power: int = 1) -> dict[str, torch.Tensor]:
 
 
 def fitted(state, quantization, limit):
-    hessians = {name: torch.eye(128) for name in state if "mlp" in name} if quantization.method == "gptq" else None
+    hessians = (
+        {name: Hessian(torch.eye(128)) for name in state if "mlp" in name} if quantization.method == "gptq" else None
+    )
     return encode_to_fit(state, Model(), 1024, quantization, limit, hessians)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from trainer.quant.artifact import decode_artifact, encode_artifact
+from trainer.quant.gptq import Hessian
 from trainer.quant.packing import pack
 from trainer.quant.prune import MOST_ENCODINGS, Pruned, encode_pruned_to_fit
 from trainer.spec.errors import RecipeError
@@ -24,7 +25,9 @@ def weights() -> dict[str, torch.Tensor]:
 def pruned(limit: int, **changes) -> Pruned:
     quantization = QUICK.model_copy(update=changes)
     hessians = (
-        {name: torch.eye(128) for name in weights() if "mlp" in name} if changes.get("method") == "gptq" else None
+        {name: Hessian(torch.eye(128)) for name in weights() if "mlp" in name}
+        if changes.get("method") == "gptq"
+        else None
     )
     return encode_pruned_to_fit(weights(), Model(), 1024, quantization, limit, hessians)
 
