@@ -16,6 +16,7 @@ from orchestrator.plan.plan import Plan, StagePlan, times
 from orchestrator.search.next_run import Stage
 from orchestrator.space.configuration import Configuration, label
 from trainer.spec.load import expected_of, spelled
+from trainer.spec.recipe import Recipe
 from trainer.spec.record import run_id_of
 from trainer.spec.units import human_bytes, human_seconds
 
@@ -238,3 +239,18 @@ def _notes(plan: Plan) -> Iterator[str]:
     if expected and any(stage.seconds_from == "preset" for stage in plan.stages):
         yield f"preset: as {plan.space.preset} declares it for {expected.hardware}; the store has no run of these sizes"
     yield PROGRAM if plan.space.program else MODES[plan.mode]
+    if isinstance(plan.space.base, Recipe) and (export := _export_clock(plan.space.base)):
+        yield export
+
+
+def _export_clock(recipe: Recipe) -> str:
+    """Which part of an export counts against a limit of seconds; nothing where there is no such limit."""
+    budget = recipe.budget
+    if budget.train_s is None:
+        return ""
+    if recipe.quantization.method != "gptq":
+        return "the export counts against no limit of seconds"
+    return (
+        f"of the export, GPTQ's calibration counts as training: {budget.reserve_s:g} of the {budget.train_s:g} s are "
+        "kept for it; rounding and compression count against no limit of seconds"
+    )

@@ -228,6 +228,20 @@ def test_a_wall_clock_budget_is_its_own_estimate(tmp_path, store):
     assert train.seconds == 1200.0
 
 
+@pytest.mark.parametrize(
+    ("preset", "said"),
+    [
+        ("pr1413", "of the export, GPTQ's calibration counts as training: 12 of the 600 s are kept for it"),
+        ("pr549", "the export counts against no limit of seconds"),
+        ("tiny", None),
+    ],
+)
+def test_it_says_which_part_of_the_export_the_clock_counts(tmp_path, store, preset, said):
+    space = "preset: PRESET\nseeds: [1]\nparameters: {optimizer.muon.lr: {values: [0.01]}}\n".replace("PRESET", preset)
+    printed = text_of(make_plan(space_of(tmp_path, space), store, TEXTS, ""))
+    assert said in printed if said else "of the export" not in printed and "the export counts" not in printed
+
+
 def test_under_a_wall_clock_other_hardware_trains_again(tmp_path, store):
     space = space_of(tmp_path, GRID, overrides={"budget.train_s": 600.0})
     finish(store, "train", fingerprints(space.recipe({}, 1), TEXTS, "8x H100")["train"], 600.0)
