@@ -114,6 +114,18 @@ def run(
         raise typer.Exit(EXIT_FAILED)
 
 
+@app.command(epilog="Example: python -m trainer prepare tiny --store runs")
+def prepare(
+    preset: Annotated[str, typer.Argument(help="A preset's name, or a recipe file.")],
+    overrides: SetOption = [],  # noqa: B006
+    store: StoreOption = USUAL_STORE,
+) -> None:
+    """Compute a recipe's tokenizer and shards ahead of its runs; a sweep does so while Ray starts."""
+    from trainer.stages.pipeline import prepare_texts  # late: it starts torch
+
+    prepare_texts(load_preset(preset, parse_overrides(overrides)).recipe, stage_store(store))
+
+
 def _check_name(name: str, path: Path, recipe: Recipe) -> None:
     """Refuses a name that is no file name, or one of another configuration's record."""
     if not re.fullmatch(NAME_PATTERN, name):

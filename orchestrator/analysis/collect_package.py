@@ -27,7 +27,7 @@ from trainer.scoring.ledger_summary import LEDGER_FILE
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record
-from trainer.spec.stage_table import ARTIFACT_FILE, CURVE_FILE, TOKENIZER_FILE
+from trainer.spec.stage_table import ARTIFACT_FILE, CURVE_FILE, TEXT_STAGES, TOKENIZER_FILE
 from trainer.store.local import StageStore
 from trainer.store.shared import stage_store
 
@@ -144,7 +144,7 @@ def _run(store: StageStore, record: Record) -> PackagedRun:
 
 def _text(store: StageStore, record: Record, recipe: Recipe) -> ScoredText:
     """The validation text behind the scores, as the stages have it."""
-    outcomes = {stage: record.stages[stage] for stage in ("train_text", "val_text")}
+    outcomes = {stage: record.stages[stage] for stage in TEXT_STAGES}
     for stage, outcome in outcomes.items():
         if store.find_intact(stage, outcome.fingerprint) is None:
             raise UserError(f"the store has no intact {stage}/{outcome.fingerprint}, the text of these runs")

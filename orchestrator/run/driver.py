@@ -18,6 +18,7 @@ from orchestrator.run.inline import run_inline
 from orchestrator.run.on_ray import run_on_ray
 from orchestrator.run.placement import expected_ranks
 from orchestrator.run.preflight import preflight
+from orchestrator.run.prepare_texts import prepare_texts
 from orchestrator.run.signals import stop_on_signals
 from orchestrator.run.tracking import Trackers
 from orchestrator.search.run_queue import FINISHED, RunQueue
@@ -53,6 +54,12 @@ def drive(sweep: Sweep, queue: RunQueue, options: DriveOptions, console: Console
         _log_what_was_read(feed, sweep, options.trackers, console)
         return "complete"
     check = partial(preflight, sweep, store.root, skip=not options.check)
+
+    def ahead(checked: Console) -> None:
+        check(checked)
+        if options.address is None:  # on a cluster slots compute, whose data need not be here
+            prepare_texts(sweep, store.root)
+
     stop = threading.Event()
     overview = Overview(sweep, queue)
     try:
@@ -62,7 +69,7 @@ def drive(sweep: Sweep, queue: RunQueue, options: DriveOptions, console: Console
                 stranded = run_inline(feed, store, options, overview, screen, stop)
             _log_what_was_read(feed, sweep, options.trackers, console)
         else:
-            stranded = run_on_ray(feed, sweep, store, options, overview, stop, console, check)
+            stranded = run_on_ray(feed, sweep, store, options, overview, stop, console, ahead)
     finally:
         overview.close()
     if queue.next_run() is FINISHED:

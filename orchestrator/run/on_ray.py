@@ -74,10 +74,12 @@ def run_on_ray(
 ) -> bool:
     """Slots take runs from the board, Tune submits them; this thread runs Tune. Returns whether no slot may go on.
 
-    check:  must have passed before anything is run; it runs while Ray and the worker groups start
+    check:  must have ended before anything is run; it runs while Ray and the worker groups start
     """
     refuse_unshared(sweep, slot_size(options.workers, gpus_wanted(sweep) if options.address else 0))
-    console.print("starting Ray, and checking the recipes meanwhile ...", style="dim")
+    console.print(
+        "starting Ray; meanwhile the recipes are checked, and a text that is missing is prepared ...", style="dim"
+    )
     plain: dict[str, Any] = {
         "force_terminal": console.is_terminal,
         "width": console.width,

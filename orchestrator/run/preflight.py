@@ -9,14 +9,13 @@ in the store for that recipe and this code. What a check looks at: `trainer.live
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from orchestrator.run.data_preflight import check_data_of
-from orchestrator.run.trainer_process import run_trainer
+from orchestrator.run.trainer_process import run_trainer_on
 from orchestrator.space.configuration import Configuration, baseline_of, identify, label
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.notes import keep_preflight
@@ -123,7 +122,4 @@ def _check(sweep: Sweep, configuration: Configuration, passed: Path, console: Co
 
 def _run_check(recipe: Recipe) -> subprocess.CompletedProcess[str]:
     """`python -m trainer check` of a recipe's switches; what its artifact may measure is the plan's subject."""
-    with tempfile.TemporaryDirectory(prefix="preflight-") as folder:
-        file = Path(folder) / "recipe.yaml"  # JSON is YAML
-        file.write_text(recipe.model_dump_json(), encoding="utf-8")
-        return run_trainer("trainer", "check", str(file), "--no-size")
+    return run_trainer_on(recipe, "check", "--no-size")

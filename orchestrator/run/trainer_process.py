@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 from trainer.spec.environment import PACKAGE
+from trainer.spec.recipe import Recipe
 
 _running: set[subprocess.Popen[str]] = set()
 """Of this process; more than one where a thread checks something."""
@@ -30,6 +33,14 @@ def run_trainer(*arguments: str, text: str | None = None) -> subprocess.Complete
         finally:
             _running.discard(process)
     return subprocess.CompletedProcess(command, process.returncode, printed, errors)
+
+
+def run_trainer_on(recipe: Recipe, command: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """`python -m trainer COMMAND` of a recipe."""
+    with tempfile.TemporaryDirectory(prefix="recipe-") as folder:
+        file = Path(folder) / "recipe.yaml"  # JSON is YAML
+        file.write_text(recipe.model_dump_json(), encoding="utf-8")
+        return run_trainer("trainer", command, str(file), *options)
 
 
 def end_running() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.sweep.sweep import Sweep
 from trainer.spec.errors import StoreError
 from trainer.spec.recipe import Recipe
+from trainer.spec.stage_table import TEXT_STAGES
 from trainer.stages.run_record import fingerprints_of
 
 
@@ -21,7 +22,7 @@ def text_complaint(sweep: Sweep) -> str:
         (
             "was measured on another text, or by another version of the stages "
             f"({stage} was {record.stages[stage].fingerprint}, now {fingerprints[stage]})"
-            for stage in ("train_text", "val_text")
+            for stage in TEXT_STAGES
             if record.stages[stage].fingerprint != fingerprints[stage]
         ),
         "",

@@ -21,6 +21,8 @@ from trainer.spec.program import Program
 from trainer.spec.recipe import Recipe
 from trainer.spec.runnable import Runnable
 
+TEXT_STAGES = ("train_text", "val_text")
+"""Those that prepare the text, each after the ones that it depends on."""
 TOKENIZER_FILE = "tokenizer.model"
 """The SentencePiece model among the training text, and its usual name beside shards."""
 ARTIFACT_FILE = "artifact.bin"
@@ -66,7 +68,7 @@ def stages_of(recipe: Runnable) -> list[str]:
     """
     if isinstance(recipe, Program):
         return list(recipe.stage_names)
-    names = ["train_text", "val_text", "train", "export", "evaluate"]
+    names = [*TEXT_STAGES, "train", "export", "evaluate"]
     if recipe.ttt.mode != "off":
         names.append("adapt")
     if recipe.evaluation.diagnose or recipe.quantization.fit_bytes:

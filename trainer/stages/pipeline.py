@@ -22,6 +22,7 @@ from trainer.spec.fingerprint import workload
 from trainer.spec.messages import Progress
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Metric, Record, StageOutcome, now
+from trainer.spec.stage_table import TEXT_STAGES
 from trainer.stages.adapt import adapt
 from trainer.stages.context import SNAPSHOT_EVERY_S, StageContext
 from trainer.stages.cpu import prepare_cpu
@@ -45,7 +46,7 @@ WORK: Mapping[str, StageFunction] = {
     "adapt": adapt,
     "diagnose": diagnose,
 }
-FIRST_RANK_ONLY = frozenset({"train_text", "val_text"})
+FIRST_RANK_ONLY = frozenset(TEXT_STAGES)
 BUDGETED = frozenset({"evaluate", "adapt"})
 POLL_S = 0.2
 
@@ -112,6 +113,13 @@ def run_pipeline(
     if ranks.is_first:
         keep_record(request, record)
     return record
+
+
+def prepare_texts(recipe: Recipe, store: StageStore) -> None:
+    """Computes the stages of a recipe's text that the store lacks; its runs find them there."""
+    context = StageContext(recipe, "prepare", store, fingerprints_of(recipe, 1))
+    for stage in TEXT_STAGES:
+        context.outcomes[stage], _ = obtain(context, stage)
 
 
 def obtain(context: StageContext, stage: str) -> tuple[StageOutcome, bool]:
