@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trainer.spec.errors import UserError
+from trainer.spec.recipe import Recipe
 from trainer.spec.record import NAME_PATTERN
 
 FILE = "submission.json"
@@ -130,6 +131,14 @@ class Fairway(Part):
     acceptance: AcceptanceClaim
     files: Mapping[Name, FileEntry]
     """Every file of the folder but this one."""
+
+    def whole_recipe(self) -> Recipe:
+        """The recipe, with the defaults of fields that it does not have. Raises UserError if it is none."""
+        try:
+            return Recipe.model_validate(dict(self.recipe))
+        except ValueError as error:
+            lines = str(error).splitlines()
+            raise UserError(f"{FILE}: fairway.recipe is no recipe: {' '.join(lines[1:3]) or lines[0]}") from None
 
 
 class Submission(Part):

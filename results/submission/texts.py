@@ -20,7 +20,6 @@ from results.submission.manifest import (
 )
 from results.verdicts.policies import POLICIES
 from trainer.spec.errors import UserError
-from trainer.spec.field_index import value_at
 from trainer.spec.printable import printable
 from trainer.spec.record import run_id_of
 from trainer.spec.stage_table import TOKENIZER_FILE
@@ -107,7 +106,7 @@ def steps_of_log(text: str, submission: Submission, seed: str) -> list[CurvePoin
 
 def requirements_text(submission: Submission) -> str:
     """The packages that the script imports, one a line."""
-    needed = required_packages(str(value_at(submission.fairway.recipe, "quantization.compressor")))
+    needed = required_packages(submission.fairway.whole_recipe().quantization.compressor)
     return "".join(f"{name}>={LEAST[name]}\n" if name in LEAST else f"{name}\n" for name in needed)
 
 
@@ -217,24 +216,23 @@ def _files(submission: Submission) -> Iterator[str]:
 
 def _model_card(submission: Submission) -> Iterator[str]:
     extra, text = submission.fairway, submission.fairway.validation
-    recipe = extra.recipe
-    number = {key: value_at(recipe, key) for key in ("model.num_layers", "model.model_dim", "data.source", "ttt.mode")}
-    bits = value_at(recipe, "quantization.matrix_bits")
+    recipe = extra.whole_recipe()
     tested = {
         "off": "none",
         "score_first": "each chunk of the text is scored before the model learns from it",
-    }.get(str(number["ttt.mode"]), "another kind")
+    }.get(recipe.ttt.mode, "another kind")
     corpus = {
         "stdlib": "the source text of the Python standard library",
         "shards": "FineWeb-style shards in the challenge's format",
-    }.get(str(number["data.source"]), "another text")
+    }.get(recipe.data.source, "another text")
     yield "## Model card"
     yield ""
     yield (
-        f"- **Model**: decoder-only transformer, {number['model.num_layers']} layers of width "
-        f"{number['model.model_dim']}, {text.vocab_size:,} tokens; preset {extra.preset}, {extra.label}."
+        f"- **Model**: decoder-only transformer, {recipe.model.num_layers} layers of width "
+        f"{recipe.model.model_dim}, {text.vocab_size:,} tokens; preset {extra.preset}, {extra.label}."
     )
-    yield f"- **Weights**: matrices of {bits} bits, compressed by {value_at(recipe, 'quantization.compressor')}."
+    rounded = recipe.quantization
+    yield f"- **Weights**: matrices of {rounded.matrix_bits} bits, compressed by {rounded.compressor}."
     yield f"- **Training data**: {corpus}; no validation text was read in training."
     yield (
         f"- **Evaluation**: {text.tokens:,} tokens that stand for {text.bytes:,} bytes, each scored once; "

@@ -19,7 +19,6 @@ from results.submission.packed_script import is_packed, unpacked, without_docstr
 from results.submission.rescoring import Rescored, rescore
 from trainer.spec.environment import PACKAGE, code_digest, hardware, versions
 from trainer.spec.errors import UserError
-from trainer.spec.recipe import Recipe
 from trainer.spec.stage_table import TOKENIZER_FILE
 
 SAME_SCORE = 1e-4
@@ -51,7 +50,7 @@ def verify_folder(
     Raises UserError where there is nothing to check: no folder, no submission.json of this program, no valid recipe.
     """
     submission = read_submission(folder)
-    recipe = _recipe(submission)
+    recipe = submission.fairway.whole_recipe()
     script = make_script(recipe, submission.name, submission.fairway.code_digest)
     checked = Checked(folder, submission, recipe, script, order_of)
     findings: list[Finding] = []
@@ -62,14 +61,6 @@ def verify_folder(
             findings.append(Finding(check, "ok", SAYS[check](submission)))
     findings.append(_script(checked))
     return [*findings, *_scores(checked, data, tokenizer, findings, score)]
-
-
-def _recipe(submission: Submission) -> Recipe:
-    try:
-        return Recipe.model_validate(dict(submission.fairway.recipe))
-    except ValueError as error:
-        lines = str(error).splitlines()
-        raise UserError(f"{FILE}: fairway.recipe is no recipe: {' '.join(lines[1:3]) or lines[0]}") from None
 
 
 def _problems(problems_of: Callable[[Checked], Iterator[str]], checked: Checked) -> list[str]:

@@ -108,6 +108,15 @@ def changed_bytes(draw: st.DrawFn, content: bytes) -> bytes:
     return draw(st.sampled_from([*kinds, draw(st.binary(max_size=200))]))
 
 
+@pytest.mark.parametrize(("section", "field"), [("model", "model_dim"), ("quantization", "compressor")])
+def test_a_recipe_that_lacks_a_field_has_its_default(package, tmp_path, section, field):
+    linked_copy(package, tmp_path)
+    changed = claims(package)
+    del changed["fairway"]["recipe"][section][field]
+    replace(tmp_path / FILE, json.dumps(changed).encode())
+    assert isinstance(verified_soon(tmp_path), list)
+
+
 def check_a_changed_folder(package: Path, folder: Path, data: st.DataObject) -> None:
     linked_copy(package, folder)
     name = data.draw(st.sampled_from([FILE, FILE, *sorted(claims(package)["fairway"]["files"])]))
