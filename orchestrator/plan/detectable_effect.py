@@ -11,9 +11,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from orchestrator.space.configuration import num_rivals
@@ -31,7 +31,9 @@ from results.stats.t_tests import SHARED_COST, Block, Variance
 from results.verdicts.arms import independent_scores, paired_differences
 from results.verdicts.attempts import further_attempt
 from results.verdicts.preset_spreads import spread_of_preset
-from results.verdicts.published_records import seed_sd_bpb, shared_artifact_sd_bpb
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 POWER = 0.8
 LADDER = (2, 3, 5, 8, 12, 20)
@@ -162,11 +164,10 @@ def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread:
         names += [sweep.name] if samples else []
         pairs_df += max((len(sample) - 1 for sample in samples), default=0)
     for imported in list_imports(store):
-        frame = imported.frame
-        finished = frame[is_finished(frame)]
-        if imported.header.preset != space.preset or space.overrides or finished.empty:
+        if imported.header.preset != space.preset or space.overrides:
             continue
-        samples = _samples(finished, [imported.header.baseline], block)
+        frame = imported.frame
+        samples = _samples(frame[is_finished(frame)], [imported.header.baseline], block)
         pooled += samples
         names += [imported.name] if samples else []
         pairs_df += max((len(sample) - 1 for sample in samples), default=0)
@@ -191,6 +192,9 @@ def _spread_elsewhere(space: SearchSpace, block: Block | None) -> Spread:
     seeds = spread_of_preset(space.preset, None)
     source = "the median of the published records; other presets differ, so measure your own"
     source = source if seeds is None else f"{space.preset}: {seeds.source}{changed}"
+    # late: it reads a table with pandas, which the plan of a preset that is known needs for nothing
+    from results.verdicts.published_records import seed_sd_bpb, shared_artifact_sd_bpb
+
     if block == "artifact":
         return Spread(shared_artifact_sd_bpb(), "the median of the published records; measure your own")
     sd, df = (seed_sd_bpb(), None) if seeds is None else (seeds.sd_bpb, seeds.df)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from results.rows.columns import COLUMNS, MEASURED
 from results.rows.intervals import half_interval
 from results.rows.ranking import CONDITIONS, Breach, Ranking
+
+if TYPE_CHECKING:
+    import pandas as pd  # late below: `plan` imports this module and makes no table where the store has no runs
 
 BY_SCORE = Ranking()
 """By val_bpb without a baseline, over all seeds in the rows."""
@@ -163,6 +165,8 @@ def _judged(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _status(grouped: Any, num_seeds: int | pd.Series[int], enough: Mapping[str, int]) -> pd.Series[str]:
+    import pandas as pd  # late, see above
+
     counts = grouped["score"].count()
     needed = pd.Series(num_seeds, index=counts.index)
     needed.update(pd.Series(enough, dtype="int64"))
@@ -172,6 +176,8 @@ def _status(grouped: Any, num_seeds: int | pd.Series[int], enough: Mapping[str, 
 
 def _spread(scores: Any, done: pd.Series[bool]) -> pd.DataFrame:
     """Mean, standard deviation and t interval of each complete configuration."""
+    import pandas as pd  # late, see above
+
     n, mean, sd = scores.count(), scores.mean(), scores.std()
     half = pd.Series([half_interval(*each) for each in zip(sd, n, strict=True)], index=n.index, dtype="float64")
     spread = pd.DataFrame({"mean": mean, "sd": sd, "ci95_low": mean - half, "ci95_high": mean + half})
@@ -188,7 +194,8 @@ def _ranked(table: pd.DataFrame, feasible: pd.Series[bool], higher_first: bool) 
         "infeasible": ~feasible,
     }
     order = (
-        pd.DataFrame(keys | {"mean": -table["mean"] if higher_first else table["mean"]})
+        table[["mean"]]
+        .assign(**keys, mean=-table["mean"] if higher_first else table["mean"])
         .sort_values([*keys, "mean"], kind="stable")
         .index
     )

@@ -10,15 +10,18 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from results.rows.columns import SCORED_TEXT
 from results.rows.tables import is_finished, swept_keys_of
 from results.stats.t_tests import Block
 from results.verdicts.verdict import SCORE_IN, Unit
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ScoredText = tuple[float, float]
 """Bytes and documents of a scored text."""

@@ -6,11 +6,10 @@ preset's file holds them; that of `tiny` from sweeps of our own.
 
 from __future__ import annotations
 
+import csv
 import functools
 from dataclasses import dataclass
 from importlib.resources import files
-
-import pandas as pd
 
 from results.stats.t_tests import Block
 
@@ -26,15 +25,15 @@ class PresetSpread:
 
 def spread_of_preset(preset: str, block: Block | None) -> PresetSpread | None:
     """Between seeds, or between pairs that share a block; None where nothing is known."""
-    table = _spreads()
-    row = table[(table["preset"] == preset) & (table["between"] == (f"{block} pairs" if block else "seeds"))]
-    if row.empty:
-        return None
-    first = row.iloc[0]
-    return PresetSpread(float(first["sd_bpb"]), float(first["df"]), str(first["source"]))
+    between = f"{block} pairs" if block else "seeds"
+    return _spreads().get((preset, between))
 
 
-@functools.lru_cache(maxsize=1)
-def _spreads() -> pd.DataFrame:
+@functools.cache
+def _spreads() -> dict[tuple[str, str], PresetSpread]:
+    """By preset and what it is between."""
     with files("results").joinpath("data", "spreads.csv").open(encoding="utf-8") as file:
-        return pd.read_csv(file)
+        return {
+            (row["preset"], row["between"]): PresetSpread(float(row["sd_bpb"]), float(row["df"]), row["source"])
+            for row in csv.DictReader(file)
+        }
