@@ -124,15 +124,19 @@ def _stdlib_digests() -> TextDigests:
 
 
 def _documents(folder: Path) -> Iterator[Document]:
+    """Without a Path for each of 2,000 files, which takes half as long as reading and hashing them."""
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name not in SKIPPED_FOLDERS]
+        within = "".join(f"{part}/" for part in Path(parent).relative_to(folder).parts)
         for name in files:
-            path = Path(parent, name)
-            relative = path.relative_to(folder).as_posix()
-            if path.suffix != ".py" or relative.startswith(SKIPPED_MODULES):
+            relative = f"{within}{name}"
+            if not name.endswith(".py") or relative.startswith(SKIPPED_MODULES):
                 continue
-            with contextlib.suppress(UnicodeDecodeError):  # another encoding: its UTF-8 bytes could not be counted
-                if text := path.read_bytes().decode():
+            with (
+                open(f"{parent}/{name}", "rb") as file,  # noqa: PTH123
+                contextlib.suppress(UnicodeDecodeError),
+            ):
+                if text := file.read().decode():  # another encoding is left out: its UTF-8 bytes could not be counted
                     yield Document(relative, text)
 
 
