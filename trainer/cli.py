@@ -32,6 +32,7 @@ from trainer.spec.fingerprint import configuration_id
 from trainer.spec.launched import Launched, launched
 from trainer.spec.load import load_preset, parse_overrides, spelled
 from trainer.spec.messages import Progress
+from trainer.spec.plain_group import PlainGroup
 from trainer.spec.printable import printable, printable_json
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import NAME_PATTERN, Record, run_id_of
@@ -49,6 +50,7 @@ TABLE_WIDTH = 120
 """Characters that the table of `explain` needs so that no key is broken."""
 
 app = typer.Typer(
+    cls=PlainGroup,
     add_completion=False,  # of `python -m` no shell completes anything
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -23,6 +23,7 @@ from orchestrator.commands.status import list_, status
 from orchestrator.commands.sweep import confirm, plan, resume, sweep
 from orchestrator.commands.winner import best, curves, show
 from trainer.spec.exit_status import print_version
+from trainer.spec.plain_group import PlainGroup
 
 COMMANDS = (
     ("plan", plan, "plan search_spaces/ttt.yaml"),
@@ -62,6 +63,7 @@ def app_for(words: Sequence[str]) -> typer.Typer:
     named = words[0] if words else ""
     known = any(named == name for name, _, _ in COMMANDS)
     built = typer.Typer(
+        cls=PlainGroup,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         help="Plan a sweep, run it, look at it, compare it.",
