@@ -104,6 +104,15 @@ def console_for(stderr: bool = False) -> Console:
     return PlainConsole(stderr=stderr)
 
 
+PIPED_WIDTH = 140
+"""Characters of a line where no terminal sets them."""
+
+
+def shown_width(console: Console) -> int:
+    """Characters of a line."""
+    return console.width if console.is_terminal else PIPED_WIDTH
+
+
 def say(console: Console, sentence: str, style: str = "", indent: int = 2) -> None:
     """Prints a sentence: broken between words on a terminal, in one line for whatever reads a pipe."""
     if console.is_terminal:

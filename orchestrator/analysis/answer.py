@@ -14,7 +14,7 @@ from rich.console import Console
 
 from orchestrator.analysis.comparison import verdicts_of
 from orchestrator.analysis.next_steps import Step, steps_of
-from orchestrator.analysis.sweep_table import PIPED_WIDTH, baseline_of, ranking_of, table_of
+from orchestrator.analysis.sweep_table import baseline_of, ranking_of, table_of
 from orchestrator.analysis.verdict_table import (
     MOST_REASONS,
     MOST_SHOWN,
@@ -24,7 +24,7 @@ from orchestrator.analysis.verdict_table import (
     warning_lines,
     word_of,
 )
-from orchestrator.output import console_for, say
+from orchestrator.output import PIPED_WIDTH, console_for, say
 from orchestrator.space.configuration import label
 from orchestrator.sweep.left_out import WITHOUT, left_out_of_estimates
 from orchestrator.sweep.sweep import Sweep

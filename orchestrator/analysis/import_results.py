@@ -1,4 +1,4 @@
-"""What came out of runs that were imported: the table, the verdicts, and everything a report or a notebook shows.
+"""What came out of runs that were imported: the verdicts, and everything a report or a notebook shows.
 
 Nothing was declared before these runs, so there is no seed ledger, no declared margin and no declared family: a p-value
 holds if neither configurations nor seeds were chosen by these very scores, and that is said.
@@ -6,28 +6,23 @@ holds if neither configurations nor seeds were chosen by these very scores, and 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Literal
 
 import pandas as pd
 from rich.console import Console
 
 from orchestrator.analysis.comparison import external_reference
-from orchestrator.analysis.sweep_table import PIPED_WIDTH, shown_width
 from orchestrator.analysis.verdict_table import MOST_SHOWN, reason_lines, verdict_table, warning_lines
-from orchestrator.output import console_for, print_rows, say
+from orchestrator.output import PIPED_WIDTH, console_for, print_rows, say
 from orchestrator.sweep.imported import ImportedSweep
-from results.rows.render import render
-from results.rows.tables import breaches_of, handling_lines, per_configuration, per_run
+from results.rows.tables import breaches_of, per_configuration
 from results.verdicts.measured import compare_measured, knows_both_scores
 from results.verdicts.policies import Acceptance, accept, policy_of
 from results.verdicts.sweep_results import SweepResults
 from results.verdicts.terms import Blocks, Evidence, Terms
 from results.verdicts.verdict import SCORE_IN, Unit, Verdict
 from trainer.spec.errors import UserError, did_you_mean
-from trainer.spec.printable import printable
 from trainer.spec.units import human_time
 
 CAVEAT = (
@@ -170,29 +165,6 @@ def _print_in_words(console: Console, verdict: Verdict) -> None:
         say(console, f"t = {verdict.t:.3f} with {verdict.df:.4g} degrees of freedom, p = {verdict.p:.3g}")
     if verdict.assumption:
         say(console, f"assumes: {verdict.assumption}", "dim")
-
-
-def print_import_table(sweep: ImportedSweep, per: Literal["run", "config"], format: str) -> None:
-    """Its rows, per run or per configuration, in any format."""
-    frame = sweep.frame
-    shown = per_run(frame) if per == "run" else per_configuration(frame, sweep.ranking)
-    if format == "text":
-        shown = _marked(sweep, shown) if per == "config" else shown
-        console_for().print(f"ranked by {sweep.ranking.axis}", style="dim", soft_wrap=True)
-    content = render(shown, format, shown_width(console_for()))
-    if isinstance(content, bytes):
-        sys.stdout.buffer.write(content)
-        return
-    print(content.rstrip("\n"))
-    for line in (*handling_lines(frame, metric=sweep.measure.column), *sweep.header.notes) if format == "text" else ():
-        print(printable(line))
-
-
-def _marked(sweep: ImportedSweep, table: pd.DataFrame) -> pd.DataFrame:
-    named = table["config"].where(~table["is_baseline"], table["config"] + " (baseline)")
-    constant = [knob for knob in sweep.header.knobs if knob in table and table[knob].nunique(dropna=False) < 2]
-    same = [name for name in ("within_budget", "legal") if bool(table[name].fillna(True).all())]
-    return table.assign(config=named).drop(columns=["is_baseline", *constant, *same])
 
 
 def print_import_acceptance(sweep: ImportedSweep, policy: str, baseline: str | None, format: str) -> None:

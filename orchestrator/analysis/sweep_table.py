@@ -9,7 +9,7 @@ from typing import Literal
 import pandas as pd
 from rich.console import Console
 
-from orchestrator.output import console_for
+from orchestrator.output import console_for, shown_width
 from orchestrator.space.configuration import label
 from orchestrator.sweep.lost_records import demand_undamaged
 from orchestrator.sweep.sweep import Sweep
@@ -22,8 +22,6 @@ from results.rows.tables import breaches_of, per_configuration, per_run
 from trainer.spec.errors import StoreError, UserError
 from trainer.spec.printable import printable
 
-PIPED_WIDTH = 140
-"""Characters of a line where no terminal sets them."""
 MOST_UNRANKED = 10
 """Infeasible configurations that are named below the table; the others are counted."""
 
@@ -63,11 +61,6 @@ def as_text(sweep: Sweep, table: pd.DataFrame, width: int) -> str:
     constant = [key for key, item in sweep.space.parameters.items() if not item.varies]
     shown = table.assign(config=marked).drop(columns=["is_baseline", *constant], errors="ignore")
     return str(render(shown, "text", width))
-
-
-def shown_width(console: Console) -> int:
-    """Characters of a line."""
-    return console.width if console.is_terminal else PIPED_WIDTH
 
 
 def baseline_of(sweep: Sweep) -> str:

@@ -1,4 +1,7 @@
-"""`orchestrator table`, `compare`, `records` and `report`: what came out of a sweep."""
+"""`orchestrator table`, `compare`, `records` and `report`: what came out of a sweep.
+
+Each branch imports what it calls: verdicts, plans and search spaces take as long to import as all the rest.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +32,18 @@ def table(
     store: Store = USUAL_STORE,
 ) -> None:
     """The rows of a sweep, per run or per configuration: n, mean, sd, 95% interval, best. Or what each machine did."""
-    from orchestrator.analysis.import_results import print_import_table
-    from orchestrator.analysis.sweep_table import print_table
     from orchestrator.sweep.imported import find_import
-    from orchestrator.sweep.sweep import find_sweep
 
     if imported := find_import(store, name):
+        from orchestrator.analysis.import_table import print_import_table
+
         if per == "machine":
             raise UserError(f"--per machine: '{name}' is an import: its rows do not say which machine computed what")
         print_import_table(imported, per, format)
     else:
+        from orchestrator.analysis.sweep_table import print_table
+        from orchestrator.sweep.sweep import find_sweep
+
         print_table(find_sweep(store, name), per, format)
 
 
@@ -75,9 +80,6 @@ def compare(
     With --policy: would it be accepted, by the rule of that name? With --metric, or where the search space declares
     one: is it faster, and still good enough?
     """
-    from orchestrator.analysis.acceptance import print_acceptance
-    from orchestrator.analysis.import_results import print_import_acceptance, print_import_comparison
-    from orchestrator.analysis.print_comparison import print_comparison
     from orchestrator.sweep.imported import find_import
     from orchestrator.sweep.sweep import find_sweep
 
@@ -91,14 +93,21 @@ def compare(
         said = [option for option, value in terms if value is not None]
         if said:
             raise UserError(f"--policy {policy} brings its own thresholds; leave out --{', --'.join(said)}")
+        from orchestrator.analysis.acceptance import print_acceptance
+        from orchestrator.analysis.import_results import print_import_acceptance
+
         if imported:
             print_import_acceptance(imported, policy, baseline, format)
         else:
             print_acceptance(find_sweep(store, name), store, policy, baseline, format)
         return
     if imported:
+        from orchestrator.analysis.import_results import print_import_comparison
+
         print_import_comparison(imported, baseline, margin, unit, alpha, exact, format)
     else:
+        from orchestrator.analysis.print_comparison import print_comparison
+
         print_comparison(find_sweep(store, name), store, baseline, margin, unit, alpha, format, explain, exact)
 
 

@@ -223,6 +223,7 @@ NEVER = HEAVY - {"pydantic", "numpy", "pandas"} | {"unittest", "numpy.f2py.crack
         ("sweep --help", HEAVY - {"pydantic"}),  # Typer itself checks arguments by it
         ("list", HEAVY - {"pydantic", "numpy"}),
         ("table small", NEVER),
+        ("table bought", NEVER | {"results.verdicts.compare", "orchestrator.space.search_space"}),
         ("compare small", NEVER - {"scipy.special"}),
         ("plan {space}", NEVER - {"scipy.special"}),
         ("plan {space} --store {empty}", NEVER - {"scipy.special"} | {"pandas"}),
@@ -246,6 +247,10 @@ def test_a_command_imports_only_what_it_needs(small_store, command, left_out):
 def small_store(tmp_path_factory) -> Path:
     store = tmp_path_factory.mktemp("small")
     finished_sweep(store)
+    table = store / "bought.csv"
+    table.write_text("config,seed,val_bpb\n" + "".join(f"{c},{seed},1.{seed}\n" for c in "ab" for seed in (1, 2, 3)))
+    words = ["import", str(table), "--name", "bought", "--store", str(store)]
+    subprocess.run([sys.executable, "-m", "orchestrator", *words], capture_output=True, cwd=ROOT, check=True)
     return store
 
 
