@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from trainer.data.data_report import DataReport
     from trainer.data.fetch import Fetched
 
+SHIPPED_SPACE = "search_spaces/rope.yaml"
+"""A search space to try a text with, where the checkout is the working folder."""
 MOST_SKIPPED = 20
 """Skipped files that are named; the others are counted."""
 data_app = typer.Typer(no_args_is_help=True, help="Text to train on, in the challenge's format.")
@@ -70,7 +72,8 @@ def build(
         console.print(f"skipped {more:,} more")
     console.print(f"{built.num_documents:,} documents; preset {preset}. Train on them, or sweep:")
     console.print(f"  python -m trainer run {shlex.quote(str(preset))}")
-    console.print(f"  orchestrator sweep search_spaces/rope.yaml --preset {shlex.quote(str(preset))}")
+    space = SHIPPED_SPACE if Path(SHIPPED_SPACE).is_file() else "SPACE.yaml"
+    console.print(f"  orchestrator sweep {space} --preset {shlex.quote(str(preset))}")
 
 
 @data_app.command(epilog="Example: python -m trainer data rebuild docs_selected.jsonl --tokenizer my.model")

@@ -7,6 +7,7 @@ documents are removed, so train and validation text share none.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.data.fetch import Fetched, record_digest
-from trainer.data.shard_files import Split
+from trainer.data.shard_files import SPLITS, Split, present_shards
 from trainer.data.shards import write_split
 from trainer.data.tokenizer import Tokenizer, train_tokenizer
 from trainer.spec.errors import DataError
@@ -68,19 +69,21 @@ def build_from_files(paths: Sequence[Path], vocab_size: int, out: Path, name: st
     Raises DataError if a file that was named itself is missing or not UTF-8, or if either split would be empty.
     """
     name = name or name_of(paths)
+    folder, tokenizer = out / f"{name}_sp{vocab_size}", out / "tokenizers" / f"{name}_{vocab_size}_bpe.model"
+    if any(present_shards(folder, split) for split in SPLITS):  # before their tokenizer is replaced
+        raise DataError(f"{folder} already holds shards; remove it with {tokenizer}, or choose another --name")
     skipped: dict[Path, str] = {}
-    texts = list(dict.fromkeys(_texts(paths, out.absolute(), skipped)))
-    ordered = sorted((text for text in texts if text), key=_content_hash)
+    ordered = sorted(_different_texts(_texts(paths, out.absolute(), skipped), skipped), key=_content_hash)
     val = [text for text in ordered if int(_content_hash(text), 16) % VAL_ONE_IN == 0]
     train = [text for text in ordered if int(_content_hash(text), 16) % VAL_ONE_IN]
     if not val and len(train) > 1:
         val, train = train[:1], train[1:]  # with few documents, the first by hash
     if not val:
-        left_out = _in_words(skipped)
         raise DataError(
-            f"{len(ordered)} documents with text cannot be split; expected at least 2 different ones{left_out}"
+            f"{len(ordered)} document{'s' if len(ordered) != 1 else ''} with text cannot be split into training and "
+            "validation text; expected at least 2 different ones: each file is one, so cut a long text into several"
+            + _in_words(skipped)
         )
-    tokenizer = out / "tokenizers" / f"{name}_{vocab_size}_bpe.model"
     tokenizer.parent.mkdir(parents=True, exist_ok=True)
     tokenizer.write_bytes(train_tokenizer(train, vocab_size))
     data = _write(out, tokenizer, train, val, name)
@@ -135,20 +138,49 @@ def _refuse_lost_text(texts: Iterable[str], tokenizer: Tokenizer, path: Path) ->
         yield text
 
 
-def _texts(paths: Sequence[Path], out: Path, skipped: dict[Path, str]) -> Iterator[str]:
-    """The text of each file; notes those of folders that have none."""
+def _different_texts(texts: Iterable[tuple[Path, str]], skipped: dict[Path, str]) -> Iterable[str]:
+    """Each text once; notes files that hold none, or that of an earlier one."""
+    first: dict[str, Path] = {}
+    for file, text in texts:
+        if not text.strip():
+            skipped[file] = "holds no text"
+        elif first.setdefault(text, file) != file:
+            skipped[file] = f"holds the same text as {first[text]}"
+    return first
+
+
+def _files_below(folder: Path, skipped: dict[Path, str]) -> list[Path]:
+    """The files below a folder; notes links to folders, closed folders, and what is neither."""
+    files: list[Path] = []
+
+    def note(fault: OSError) -> None:
+        skipped[Path(fault.filename)] = f"cannot be read: {fault.strerror}"
+
+    for place, folders, names in os.walk(folder, onerror=note):
+        for path in (Path(place, name) for name in (*names, *folders)):
+            if path.is_file():
+                files.append(path)
+            elif path.is_symlink():
+                skipped[path] = "is a link to a folder" if path.is_dir() else "is a link to nothing"
+            elif not path.is_dir():
+                skipped[path] = "is no regular file"
+    return sorted(files)
+
+
+def _texts(paths: Sequence[Path], out: Path, skipped: dict[Path, str]) -> Iterator[tuple[Path, str]]:
+    """Each file with its text; notes those of folders that have none."""
     for path in paths:
         if not path.is_dir():
-            yield _read_text(path)
+            yield path, _read_text(path)
             continue
-        for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        for file in _files_below(path, skipped):
             if out in file.absolute().parents:
                 continue  # what an earlier build left
             if any(part.startswith(".") for part in file.relative_to(path).parts):
                 skipped[file] = "hidden"
                 continue
             try:
-                yield _read_text(file)
+                yield file, _read_text(file)
             except DataError as error:
                 skipped[file] = str(error).removeprefix(f"{file} ").partition(";")[0]
 

@@ -1,6 +1,8 @@
 """`data fetch|build|rebuild|check`, against a local mirror of the published layout."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +170,21 @@ def test_text_that_cannot_be_counted_or_split_is_refused(tmp_path):
     assert "cannot be split" in str(trainer("data", "build", "--from", tmp_path, "--out", tmp_path / "d").exception)
 
 
+def test_a_second_build_of_a_name_changes_no_file_of_the_first(built, tmp_path):
+    shutil.copytree(built, tmp_path / "d")
+    before = {path: path.read_bytes() for path in (tmp_path / "d").rglob("*") if path.is_file()}
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text(f"another text {name}\n" * 50)
+    folder, tokenizer = paths(tmp_path / "d")
+    name, size = folder.name.rsplit("_sp", 1)
+    done = trainer(
+        *("data", "build", "--from", tmp_path / "a.txt", "--from", tmp_path / "b.txt"),
+        *("--name", name, "--vocab-size", size, "--out", tmp_path / "d"),
+    )
+    assert f"{folder} already holds shards; remove it with {tokenizer}, or choose another --name" in str(done.exception)
+    assert before == {path: path.read_bytes() for path in (tmp_path / "d").rglob("*") if path.is_file()}
+
+
 def test_own_text_is_named_after_its_folder_skips_what_is_no_text_and_ends_in_a_preset(tmp_path, monkeypatch):
     notes = tmp_path / "my notes"
     (notes / ".git").mkdir(parents=True)
@@ -176,11 +193,21 @@ def test_own_text_is_named_after_its_folder_skips_what_is_no_text_and_ends_in_a_
     (notes / ".git" / "HEAD").write_text("ref")
     (notes / "a.png").write_bytes(b"\x89PNG")
     (notes / "b.bin").write_bytes(b"a\0b")
+    (notes / "empty.txt").write_text(" \n")
+    (notes / "twice.txt").write_text(TEXTS[0])
+    (notes / "loop").symlink_to(notes)
+    (notes / "gone").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(notes / "pipe")
     done = trainer("data", "build", "--from", notes, "--vocab-size", 320, "--out", tmp_path / "data")
     assert done.exit_code == 0, done.output
     assert f"skipped {notes}/a.png: is not UTF-8 at byte 0" in done.output
     assert f"skipped {notes}/b.bin: holds zero bytes, so it is no text" in done.output
     assert f"skipped {notes}/.git/HEAD: hidden" in done.output
+    assert f"skipped {notes}/empty.txt: holds no text" in done.output
+    assert f"skipped {notes}/twice.txt: holds the same text as {notes}/0.txt" in done.output
+    assert f"skipped {notes}/loop: is a link to a folder" in done.output
+    assert f"skipped {notes}/gone: is a link to nothing" in done.output
+    assert f"skipped {notes}/pipe: is no regular file" in done.output
     preset = tmp_path / "data" / "my-notes.yaml"
     assert f"python -m trainer run {preset}" in done.output
     monkeypatch.chdir("/")
