@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from typing import Any, Literal, get_args
 
@@ -20,6 +21,8 @@ Format = Literal["text", "csv", "json", "md", "parquet"]
 NEEDED = ("rank", "config", "seed", "status", "val_bpb", "n", "mean")
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What makes a spreadsheet compute a cell instead of showing it; some read the signs of full width alike."""
+STARTS_FORMULA = re.compile(rf"(\A|[;\t\n\r]['\"]?)(\s*[{re.escape(''.join(FORMULA))}])")
+"""Where a cell, or what another separator makes one, begins with such a sign."""
 BETWEEN = 3
 """Characters between two columns."""
 
@@ -79,10 +82,11 @@ def _csv(frame: pd.DataFrame) -> str:
 
 
 def _csv_cell(cell: Any) -> Any:
-    """A text that a spreadsheet would compute gets an apostrophe before it, which makes it text; numbers stay."""
-    if not isinstance(cell, str) or not cell.lstrip().startswith(FORMULA) or _is_number(cell):
+    """A text that a spreadsheet would compute gets an apostrophe before it, which makes it text; numbers stay. So do
+    its parts where a spreadsheet of another language splits lines: at semicolons and tabs, whatever the quotes say."""
+    if not isinstance(cell, str) or _is_number(cell):
         return cell
-    return f"'{cell}"
+    return STARTS_FORMULA.sub(lambda found: f"{found[1]}'{found[2]}", cell)
 
 
 def _is_number(text: str) -> bool:

@@ -101,3 +101,20 @@ def test_a_table_holds_no_control_characters(format):
 
 def test_a_name_of_a_column_that_a_spreadsheet_would_compute_is_text():
     assert render(pd.DataFrame({"=1+1": [-2.5], "seed": [1]}), "csv") == "'=1+1,seed\n-2.5,1\n"
+
+
+@pytest.mark.parametrize(
+    ("cell", "safe"),
+    [
+        ("x;=1", "x;'=1"),
+        ("x\t+1", "x\t'+1"),
+        ("x\n @A", "x\n' @A"),
+        ('x;"=1"', 'x;"\'=1"'),
+        ("=1;-2", "'=1;'-2"),
+        ("a;b", "a;b"),
+        ("lr = 1; x", "lr = 1; x"),
+    ],
+)
+def test_no_part_of_a_csv_cell_is_computed_where_lines_are_split_at_other_signs(cell, safe):
+    table = pd.DataFrame({"error": [cell]})
+    assert pd.read_csv(io.StringIO(render(table, "csv")))["error"].iloc[0] == safe
