@@ -99,7 +99,7 @@ def print_rows(rows: Iterable[Mapping[str, Any]]) -> None:
     print(printable_json(json.dumps(_finite(list(rows)), indent=1, allow_nan=False)))
 
 
-def console_for(stderr: bool = False) -> Console:
+def console_for(stderr: bool = False) -> PlainConsole:
     """The console for people: square brackets in an error are printed as they are, control characters spelled out."""
     return PlainConsole(stderr=stderr)
 

@@ -288,6 +288,7 @@ def _drive(
     """Runs what is missing, prints how it ended, and ends the command with its status; `on_end` is run whatever the end
     was, also when it is an error."""
     console = console_for(stderr=format == "json")
+    console.keep_working = f"the output is closed; the sweep goes on, to be watched by: {sweep.command('status')}"
     facts: dict[str, object] = {"outcome": "error", "sweep": sweep.name, "store": sweep.store, "folder": sweep.folder}
     try:
         facts["outcome"], status = _driven(sweep, options, console, format, retry_failed)
@@ -365,7 +366,7 @@ def run_sweep(
         if begins := not sweep.asked():  # keep what is expected now, to compare with at the end
             planned = plan_here(sweep.space, options.slots, options.workers, sweep.store, options.inline)
             keep_plan(sweep.folder, plan_rows(planned))
-            for line in forecast_lines(planned, sweep.name):
+            for line in forecast_lines(planned, sweep.command("status")):
                 say(console, line, indent=0)
             say(console, blocks_line(BlocksChoice(sweep.blocks, sweep.blocks_because)), "dim", indent=0)
             stored = planned.all_stored

@@ -8,10 +8,10 @@ from orchestrator.plan.plan import Plan
 from trainer.spec.units import human_seconds
 
 
-def forecast_lines(plan: Plan, name: str) -> list[str]:
+def forecast_lines(plan: Plan, status: str) -> list[str]:
     """Runs and stages that will be computed, when the first score and the end are expected, what the seeds can detect.
 
-    name:  of the sweep. Empty where nothing is to be computed.
+    status:  the command that shows where the sweep stands. Empty where nothing is to be computed.
     """
     missing = [run for run in plan.runs if run.missing]
     if not missing:
@@ -32,7 +32,7 @@ def forecast_lines(plan: Plan, name: str) -> list[str]:
         first_s = plan.resources.start_s + sum(one for one in first if one is not None)
         lines.append(
             f"first score expected in about {human_seconds(first_s)}, the last in about {human_seconds(plan.wall_s)}; "
-            f"from another terminal: orchestrator status {name}"
+            f"from another terminal: {status}"
         )
     detected = plan.evidence.minimum_detectable_effect_bpb if plan.evidence else None
     if detected is not None and math.isfinite(detected) and plan.space.program is None:

@@ -15,6 +15,9 @@ from rich.text import Text
 from orchestrator.sweep.live import SweepPicture
 
 LINE_EVERY_S = 10.0
+TYPED_ECHO = "^C"
+"""What a terminal writes behind the panel when Ctrl-C is typed. Without room for it the panel would move down a line,
+and its first line would stay when it is removed."""
 
 
 class Screen(Protocol):
@@ -40,7 +43,7 @@ class LiveScreen:
         self._live.stop()
 
     def show(self, picture: SweepPicture) -> None:
-        self._live.update(panel(picture))
+        self._live.update(panel(picture, self._live.console.width - len(TYPED_ECHO)))
 
     def say(self, line: str, style: str = "yellow") -> None:
         self._live.console.print(line, style=style, soft_wrap=True)
@@ -79,8 +82,8 @@ def make_screen(console: Console) -> Screen:
     return LiveScreen(console) if console.is_terminal else LineScreen(console)
 
 
-def panel(picture: SweepPicture) -> Panel:
-    """The whole screen: runs, best, baseline, slots, time."""
+def panel(picture: SweepPicture, width: int | None = None) -> Panel:
+    """The whole screen: runs, best, baseline, slots, time; as wide as the terminal unless a width is given."""
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", justify="right")
     facts.add_column()
@@ -104,4 +107,5 @@ def panel(picture: SweepPicture) -> Panel:
         title_align="left",
         subtitle_align="left",
         padding=(1, 2),
+        width=width,
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import sys
 import textwrap
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +24,8 @@ class PlainConsole(Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"markup": False, "emoji": False, "highlight": False} | options)
+        self.keep_working = ""
+        """What is said when the output is closed and the work goes on; empty where it ends."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         """As rich's. Text that may run over the edge (`soft_wrap`) is broken between words on a terminal, which itself
@@ -31,6 +36,18 @@ class PlainConsole(Console):
             else:
                 options["soft_wrap"] = False
         super().print(*objects, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Nobody reads any more: a command that prints a result ends, one that is at work (`keep_working`) says so
+        and goes on."""
+        if not self.keep_working:
+            super().on_broken_pipe()
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+        os.close(nowhere)
+        with contextlib.suppress(OSError):  # stderr may be closed as well
+            print(self.keep_working, file=sys.stderr, flush=True)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         """Segments of what is printed; those with rich's own control codes pass."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from collections.abc import Callable
@@ -31,6 +32,9 @@ def exit_for_people(command: Callable[[], object]) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if sys.argv[-1] == "-h":
         sys.argv[-1] = "--help"
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal of an older encoding has no lines and bars: `?` instead
+            stream.reconfigure(errors="replace")
     try:
         command()
     except UserError as mistake:

@@ -1,6 +1,8 @@
 """No command hands a terminal what a file, a name or an error says to it."""
 
 import contextlib
+import os
+import subprocess
 import sys
 
 import pytest
@@ -9,6 +11,7 @@ from orchestrator.cli import main
 from orchestrator.output import console_for, print_rows, say
 from orchestrator.sweep.sweep import open_sweep
 from tests.orchestrator.spaces import TTT, leave_runs, score, space_of
+from trainer.spec.console import PlainConsole
 
 
 def test_markup_and_emoji_codes_are_printed_as_they_are(capsys):
@@ -49,3 +52,21 @@ def test_no_command_passes_on_control_characters_of_a_store(tmp_path, monkeypatc
 def test_an_error_that_repeats_a_name_spells_it_out(tmp_path, monkeypatch, capsys):
     run(monkeypatch, "status", "x\x1b[2J\x9b", "--store", str(tmp_path))
     assert r"x\x1b[2J\x9b" in capsys.readouterr().err
+
+
+def test_a_sweep_whose_output_nobody_reads_any_more_goes_on_and_says_so(capsys):
+    reader, writer = os.pipe()
+    os.close(reader)
+    console = PlainConsole(file=os.fdopen(writer, "w"))
+    console.keep_working = "the sweep goes on"
+    for _ in range(3):
+        console.print("1 of 6 runs done")
+    assert capsys.readouterr().err == "the sweep goes on\n"
+
+
+def test_a_terminal_of_an_older_encoding_gets_question_marks_and_no_traceback(tmp_path):
+    leave_runs(open_sweep(tmp_path, space_of(tmp_path, TTT)), score)
+    words = [sys.executable, "-m", "orchestrator", "table", "ttt", "--store", str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0, done.stderr
+    assert b"????" in done.stdout  # the line below the names of the columns

@@ -17,12 +17,12 @@ compare: {baseline: {ttt.mode: off}}
 
 def test_whoever_starts_a_sweep_is_told_what_will_happen_and_when(tmp_path):
     planned = plan_here(space_of(tmp_path, SPACE), 2, None, tmp_path / "runs")
-    runs, times, detected = forecast_lines(planned, "small")
+    runs, times, detected = forecast_lines(planned, "orchestrator status small --store elsewhere")
     assert runs.startswith("9 runs, 2 at a time; stages that runs share are computed once: 1x train_text (")
     assert ", 3x train (16 s), " in runs
     assert "6x adapt (" in runs
     assert times.startswith("first score expected in about 4")
-    assert times.endswith("from another terminal: orchestrator status small")
+    assert times.endswith("from another terminal: orchestrator status small --store elsewhere")
     assert detected.startswith("3 seeds detect a gain of 0.0")
 
 

@@ -1,4 +1,5 @@
 import io
+import re
 from pathlib import Path
 
 from rich.console import Console
@@ -6,7 +7,7 @@ from rich.console import Console
 from orchestrator.space.configuration import Configuration, label, short
 from orchestrator.space.load_space import load_space
 from orchestrator.status.progress import spread
-from orchestrator.status.screen import LineScreen, make_screen, panel
+from orchestrator.status.screen import LineScreen, LiveScreen, make_screen, panel
 from orchestrator.sweep.live import SlotPicture, SweepPicture
 
 
@@ -30,6 +31,14 @@ def test_the_panel_is_one_screen_with_runs_best_slots_and_time():
 
 def test_failures_are_counted_where_runs_are():
     assert "3 of 21 runs done, 2 failed" in drawn(panel(picture(failed=2)))
+
+
+def test_ctrl_c_finds_room_behind_the_panel():
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, legacy_windows=False)
+    with LiveScreen(console) as screen:
+        screen.show(picture())
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue()).splitlines()
+    assert max(len(line.rstrip()) for line in lines) == 80 - len("^C")
 
 
 def test_without_a_terminal_a_line_per_finished_run():
