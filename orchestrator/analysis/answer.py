@@ -160,6 +160,8 @@ def sentence(answer: Answer) -> str:
     """The answer in plain English."""
     best = answer.best
     if best is None:
+        if answer.frame.empty:
+            return "Nothing was compared: no run has ended yet."
         if not answer.verdicts:
             return "Nothing was compared: the sweep has the baseline alone."
         return f"Cannot say: {why_none_is_ranked(answer.table, breaches_of(answer.frame, ranking_of(answer.sweep)))}."

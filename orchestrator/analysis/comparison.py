@@ -85,6 +85,8 @@ def verdicts_of(
     declared = are_declared(sweep, terms, reference)
     reference = baseline_of(sweep) if reference is None else reference
     terms = terms or sweep.space.compare
+    if isinstance(reference, str) and reference not in set(frame["config"]):
+        return _before_its_baseline(sweep, frame, terms, reference)
     attempts = attempts_of(sweep)
     evidence = evidence_of(sweep, frame, attempts)
     if not declared:
@@ -102,6 +104,15 @@ def verdicts_of(
         else:
             verdicts = compare(frame, reference, asked, evidence)
     return [replace(verdict, settle=sweep.command("confirm", "--config", verdict.config)) for verdict in verdicts]
+
+
+def _before_its_baseline(sweep: Sweep, frame: pd.DataFrame, terms: Compare, baseline: str) -> list[Verdict]:
+    """Of a sweep that is not complete, in which no run of the baseline has ended: nothing can be said of any other."""
+    reason = f"no run of {'the baseline' if baseline == baseline_of(sweep) else baseline} has ended yet"
+    return [
+        Verdict(config, baseline, "cannot say", terms.alpha, sweep.space.exploratory, sweep=sweep.name, reason=reason)
+        for config in frame["config"].unique()
+    ]
 
 
 def verdicts_against_exact(

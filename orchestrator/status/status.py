@@ -17,6 +17,7 @@ from orchestrator.sweep.imported import ImportedSweep
 from orchestrator.sweep.live import picture_from, read_live
 from orchestrator.sweep.sweep import Sweep
 from results.rows.machines import quarantined
+from results.rows.row import short_error
 from trainer.spec.record import Record
 from trainer.spec.units import human_time
 
@@ -39,7 +40,7 @@ def standing(sweep: Sweep) -> dict[str, Any]:
         "runs": total,
         "created_at": sweep.created_at,
         "description": sweep.space.description,
-        "failed": dict(Counter(record.error for record in records.values() if record.status == "failed")),
+        "failed": _by_reason(records),
         "quarantined": quarantined(sweep.folder),
         "damage": damage,
         "live": read_live(sweep.folder) if busy else None,
@@ -50,6 +51,14 @@ def _ended(records: Mapping[str, Record], total: int) -> str:
     if len(records) < total:
         return "interrupted"
     return "failed" if all(record.status == "failed" for record in records.values()) else "complete"
+
+
+def _by_reason(records: Mapping[str, Record]) -> dict[str, int]:
+    """How many runs failed for each reason, said with the log of the first of them: logs differ from run to run."""
+    errors = [record.error for record in records.values() if record.status == "failed"]
+    counts = Counter(short_error(error) for error in errors)
+    examples = {short_error(error): error for error in reversed(errors)}
+    return {examples[reason]: count for reason, count in counts.items()}
 
 
 def standing_of_import(sweep: ImportedSweep) -> dict[str, Any]:
@@ -85,7 +94,7 @@ def print_standing(sweep: Sweep, console: Console) -> dict[str, Any]:
 def standing_lines(facts: dict[str, Any], sweep: Sweep) -> list[str]:
     """State, failures by reason, quarantined machines, and what to type next."""
     lines = [
-        f"{sweep.name}: {facts['state']}, {_runs(facts)} recorded",
+        f"{sweep.name}: {facts['state']}, {_runs(facts, ' recorded')}",
         *fault_lines(facts),
     ]
     if facts["state"] == "interrupted":
@@ -105,7 +114,7 @@ def once_mended(sweep: Sweep) -> list[str]:
 
 def fault_lines(facts: dict[str, Any]) -> list[str]:
     """What went wrong: failures by reason, quarantined machines."""
-    failed = [f"failed {count}x: {reason.splitlines()[0]}" for reason, count in facts["failed"].items()]
+    failed = [f"failed {count}x: {short_error(reason)}" for reason, count in facts["failed"].items()]
     machines = [f"machine {machine} is quarantined: {why}" for machine, why in facts["quarantined"].items()]
     return [*failed, *machines]
 
@@ -117,9 +126,9 @@ def listing_line(facts: dict[str, Any]) -> str:
     return f"{facts['sweep']:<16} {facts['state']:<12} {runs:<18}  {created}  {facts['description']}"
 
 
-def _runs(facts: Mapping[str, Any]) -> str:
+def _runs(facts: Mapping[str, Any], recorded: str = "") -> str:
     failed = sum(facts["failed"].values())
-    return f"{facts['recorded']} of {facts['runs']} runs" + (f", {failed} of them failed," if failed else "")
+    return f"{facts['recorded']} of {facts['runs']} runs{recorded}" + (f", {failed} failed" if failed else "")
 
 
 def watch(sweep: Sweep, console: Console) -> dict[str, Any]:

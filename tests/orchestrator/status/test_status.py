@@ -22,6 +22,7 @@ from orchestrator.sweep.notes import keep_plan, preflight_words, read_plan
 from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import find_sweep
 from results.rows.layout import LIVE_FILE, PLAN_FILE, PREFLIGHT_FILE
+from results.rows.row import LOG_LINES
 from tests.sweep_on_disk import finished_sweep
 from trainer.spec.errors import StoreError
 from trainer.spec.messages import Progress
@@ -158,11 +159,30 @@ def test_before_there_is_a_pace_the_time_left_is_what_was_planned(sweep):
     assert replace(picture, runs_per_min=2.674).time_line.endswith("(2.7 runs/min)")
 
 
+def test_failures_of_one_reason_are_one_line_however_their_logs_differ(sweep):
+    for number, path in enumerate(sorted((sweep.folder / "runs").glob("*.json"))):
+        error = f"no rmse was found{LOG_LINES}step {number}\n  whole log: {number}.txt"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "failed", "error": error}))
+    assert [line for line in standing_lines(standing(sweep), sweep) if "rmse" in line] == [
+        "failed 6x: no rmse was found"
+    ]
+
+
 def test_a_sweep_of_which_every_run_failed_is_not_complete(sweep):
     paths = sorted((sweep.folder / "runs").glob("*.json"))
     for number, path in enumerate(paths, start=1):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "failed", "error": "OutOfMemory"}))
         said = standing_lines(standing(sweep), sweep)[0]
-        assert (
-            said == f"small: {'failed' if number == 6 else 'complete'}, 6 of 6 runs, {number} of them failed, recorded"
-        )
+        assert said == f"small: {'failed' if number == 6 else 'complete'}, 6 of 6 runs recorded, {number} failed"
+
+
+def test_before_the_first_run_of_the_baseline_nothing_can_be_said_and_that_is_no_error(sweep):
+    for seed in (1, 2, 3):
+        sweep.record_path(sweep.asked()[0].run_id(seed)).unlink()
+    sweep.ledger.path.unlink()  # it says that the runs ended
+    sweep.ledger.path.with_suffix(".head").unlink()
+    assert load_results(sweep).verdicts[0].reason == "no run of the baseline has ended yet"
+    for path in (sweep.folder / "runs").glob("*.json"):
+        path.unlink()
+    done = CliRunner().invoke(app, ["compare", "small", "--store", str(sweep.store)])
+    assert "Nothing was compared: no run has ended yet." in done.output
