@@ -351,6 +351,7 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same text.")] = 0,
 ) -> None:
     """Text from an artifact: the prompt, continued by the model in the counted bytes."""
+    PlainConsole(stderr=True).print(f"drawing at most {tokens:,} tokens ...", style="dim")
     from trainer.stages.sample import sample_text  # late: it starts torch
 
     text = sample_text(file, prompt, tokenizer, tokens, temperature, seed)

@@ -43,7 +43,7 @@ SHOWN_SENTENCES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Best:
     """One configuration of a sweep, with everything needed to use it elsewhere."""
 
@@ -58,6 +58,10 @@ class Best:
     fingerprint: str | None
     """Of the stage that left that artifact; None where a program has one stage."""
     model_bytes: int | None
+
+    def __repr__(self) -> str:
+        name = label(self.configuration, self.sweep.space)
+        return f"best of sweep {self.sweep.name}: {name} ({self.configuration.id}), {self.sentence}"
 
     @property
     def recipe(self) -> Recipe | Program:

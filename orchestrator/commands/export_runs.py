@@ -21,7 +21,7 @@ def export(
     ] = None,
     store: Store = USUAL_STORE,
 ) -> None:
-    """Log every run that has its record: its curve, its row, its values. A second export logs them once more."""
+    """A sweep's runs into TensorBoard, MLflow or W&B: curves, scores, values. A second export logs them once more."""
     from orchestrator.run.tracking import Trackers
     from orchestrator.sweep.lost_records import demand_undamaged
     from orchestrator.sweep.sweep import find_sweep

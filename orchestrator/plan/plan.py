@@ -77,7 +77,7 @@ class Resources:
     """Seconds before the first run begins."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """What a sweep would run, and what it would cost."""
 
@@ -102,6 +102,9 @@ class Plan:
     """Estimated bytes of the artifacts."""
     notes: tuple[str, ...] = ()
     """Warnings and remarks that are printed below the plan."""
+
+    def __repr__(self) -> str:
+        return f"plan of sweep {self.space.name}: {self.total_runs} runs, {self.recorded_runs} of them recorded already"
 
     @property
     def mode(self) -> Literal["steps", "clock"]:

@@ -82,7 +82,10 @@ class Trackers:
         """Raises UserError when one cannot be served: its package is missing."""
         for flag, package in self.wanted.items():
             if find_spec(package) is None:
-                raise UserError(f"{flag} needs the package {package}: pip install -e '.[tracking]' in the checkout")
+                raise UserError(
+                    f"the tracker {flag.removeprefix('--')} needs the package {package}: in the folder that "
+                    "Fairway was installed from, pip install -e '.[tracking]'"
+                )
 
 
 def is_offline() -> bool:

@@ -79,7 +79,9 @@ def complaints_about(space: SearchSpace, known_base: bool, whole: bool) -> Itera
 
 def _about_names(space: SearchSpace, known_base: bool) -> Iterator[Complaint]:
     if not re.fullmatch(NAME_PATTERN, space.name):
-        yield f"name = {space.name!r} must be letters, digits, '.', '_' or '-': it names a folder", ("name",)
+        usable = re.sub(r"[^A-Za-z0-9._-]+", "-", space.name).strip("-._") or "sweep"
+        hint = f"it names a folder, and is that of the file unless given; write name: {usable}"
+        yield f"name = {space.name!r} must be letters, digits, '.', '_' or '-': {hint}", ("name",)
     known = (*space.program.metrics, *LIMITED) if space.program else COLUMNS
     if space.program and not known_base:
         return

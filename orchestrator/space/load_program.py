@@ -82,7 +82,8 @@ def remarks_about(
 ) -> tuple[tuple[str, ...], int | None]:
     """What is left out of the file or assumed for it, and the most configurations."""
     remarks = [f"{key}: {why}" for key, why in LEFT_OUT.items() if key in tree]
-    if names := unlisted(Path(program.root), program.code, program.files):
+    beside = unlisted(Path(program.root), program.code, program.files)
+    if names := [name for name in beside if not any(stage.does_leave(name) for stage in program.stages)]:
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
         shown = ", ".join(names[:MOST_NAMED])
         remarks.append(

@@ -122,7 +122,10 @@ def _judged(asked: Verdict, arms: tuple[Arm, Arm], match: Match, terms: Terms, s
     density, other = (arm.tokens_per_byte for arm in arms)
     same_tokens = math.isclose(density, other, rel_tol=SAME_TOKENIZER)
     if terms.unit == "nats" and not same_tokens:
-        reason = "the arms have different tokenizers, and nats are per token; give the margin in bits per byte"
+        reason = (
+            "the arms have different tokenizers, and nats are per token; give the margin in bits per byte: "
+            "--margin 0.003 --unit bpb"
+        )
         return replace(asked, reason=reason)
     try:
         test = spreads.tested(match, terms)

@@ -162,6 +162,8 @@ def _name(asked: str, table: pd.DataFrame) -> str:
     if len(matches) > 1:
         raise UserError(f"pull request {asked} holds {len(matches)} records; name one: {'; '.join(matches)}")
     if not matches:
-        known = f"{len(names)} are known, e.g. {names.iloc[-1].removeprefix(UNMERGED)} or pr549"
+        known = (
+            f"{len(names)} are known, e.g. {names.iloc[-1].removeprefix(UNMERGED)} or pr549; all: orchestrator records"
+        )
         raise UserError(f"'{asked}' is no published record{did_you_mean(asked, names)}; {known}")
     return matches[0]

@@ -151,11 +151,7 @@ def _left_before(program: Program, stage: str, run: StageRun) -> dict[str, Path]
 def left_by(program: Program, stage: str, store: StageStore, fingerprint: str) -> dict[str, Path]:
     """The files that a finished stage left to the next, by their path below its working folder."""
     there = workspace.left_in(store.folder(stage, fingerprint))
-    return {path: file for path, file in there.items() if _is_left(path, program.stage(stage).leaves)}
-
-
-def _is_left(path: str, leaves: tuple[str, ...]) -> bool:
-    return any(path == one or path.startswith(f"{one.rstrip('/')}/") or Path(path).match(one) for one in leaves)
+    return {path: file for path, file in there.items() if program.stage(stage).does_leave(path)}
 
 
 def _keep_read_files(program: Program, folder: Path, kept: Path) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, NonNegativeInt, PositiveFloat, PositiveInt
@@ -119,6 +120,11 @@ class ProgramStage(Section):
     """Files, or folders, that later stages find in their working folder."""
     env: Mapping[str, str] = {}
     """Variables of its environment alone."""
+
+    def does_leave(self, path: str) -> bool:
+        """Whether a path below its working folder is one of those that it leaves."""
+        leaves = self.leaves
+        return any(path == one or path.startswith(f"{one.rstrip('/')}/") or PurePath(path).match(one) for one in leaves)
 
 
 class Program(Section):

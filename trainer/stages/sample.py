@@ -17,6 +17,7 @@ from trainer.quant.bounded_streams import LARGEST_CONTENT_BYTES
 from trainer.spec.errors import ArtifactError
 from trainer.spec.stage_table import TOKENIZER_FILE
 from trainer.spec.units import human_bytes
+from trainer.stages.cpu import prepare_cpu
 from trainer.stages.weights import build_model, require_shapes
 
 WINDOW_TOKENS = 1024
@@ -32,6 +33,7 @@ def sample_text(file: Path, prompt: str, tokenizer: Path | None, num_tokens: int
     tokenizer:  by default the one of the artifact's store
     Raises ArtifactError for a file that is no artifact of ours, or whose tokenizer is not found.
     """
+    prepare_cpu()
     artifact = _read(file)
     pieces = Tokenizer(tokenizer or _tokenizer_beside(file, artifact.vocab_size))
     if pieces.vocab_size != artifact.vocab_size:

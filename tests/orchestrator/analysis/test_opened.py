@@ -54,6 +54,7 @@ def test_an_unknown_figure_or_sweep_is_refused_with_the_nearest(opened, sweep):
 
 def test_the_winner_is_that_of_the_command(opened):
     assert opened.best().word == "suggested"
+    assert repr(opened.best()).startswith("best of sweep small: ttt.lr=0.004 (")
 
 
 def test_the_example_reads_a_sweep(sweep, tmp_path, monkeypatch, capsys):

@@ -43,7 +43,7 @@ def test_a_long_curve_is_thinned_and_ends_where_it_ends(sweep):
 def test_a_missing_package_is_reported_with_what_to_install(monkeypatch):
     monkeypatch.setattr("orchestrator.run.tracking.find_spec", lambda name: None if name == "wandb" else object())
     Trackers(tensorboard=True).check()
-    with pytest.raises(UserError, match=r"--wandb needs the package wandb: pip install -e '.\[tracking\]'"):
+    with pytest.raises(UserError, match=r"tracker wandb needs the package wandb: .* pip install -e '.\[tracking\]'"):
         Trackers(wandb="project").check()
 
 

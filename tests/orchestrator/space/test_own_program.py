@@ -202,6 +202,8 @@ def test_paths_that_the_code_names_and_the_file_does_not_list_are_noted(folder):
     assert note.startswith("train.py names data/a.bin, beside it and not listed")
     assert "files: [data/a.bin]" in note
     assert loaded(folder, PLAIN + "files: [data]\n").notes == ()
+    leaving = "stages: [{name: train, leaves: data/a.bin}, {name: score}]\n"  # a run by hand left it there
+    assert loaded(folder, PLAIN + leaving).notes == ()
 
 
 def test_the_keys_stand_at_the_top_or_together_below_program(folder):
