@@ -78,7 +78,9 @@ def program_of(
     code: dict[str, str] = {}
     try:
         code = code_of(root, _named(script, [command, *(stage.command for stage in stages)]))
-    except (UserError, OSError) as fault:
+    except OSError as fault:
+        problems.append((f"{fault.filename or script}: cannot be read: {fault.strerror or fault}", ("program",)))
+    except UserError as fault:
         problems.append((str(fault), ("program",)))
     program = Program(
         name=name,

@@ -113,7 +113,8 @@ class Acceptance:
     @property
     def sentence(self) -> str:
         """The answer in words."""
-        answer = f"{self.candidate} against {self.incumbent}: {self.answer} under {self.policy.name}"
+        against = f" against {self.incumbent}" if self.incumbent else ""
+        answer = f"{self.candidate}{against}: {self.answer} under {self.policy.name}"
         if self.gain_bpb is None:
             return f"{answer}, {self.reason}."
         nats = "" if self.gain_nats is None else f" ({self.gain_nats:+.5f} nats per token)"

@@ -49,6 +49,8 @@ def read_source(path: Path) -> str:
         if path.stat().st_size > LARGEST_SOURCE_BYTES:
             raise Unreadable(f"{path}: {path.stat().st_size:,} bytes; at most {LARGEST_SOURCE_BYTES:,} are read")
         return path.read_bytes().decode("utf-8-sig")
+    except IsADirectoryError as error:
+        raise Unreadable(f"{path}: is a folder; name the script in it") from error
     except OSError as error:
         raise Unreadable(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import signal
 import sys
@@ -10,6 +11,12 @@ from collections.abc import Callable
 from trainer.spec.console import PlainConsole
 from trainer.spec.errors import UserError
 
+REMEDIES = {
+    errno.ENOSPC: "; free space, then type it again: nothing that was finished is lost",
+    errno.EROFS: "; make it writable, or choose another place (--store, --out)",
+    errno.EACCES: "; give this user access, or choose another place (--store, --out)",
+}
+"""What to do about files that fail, behind what the system says of them."""
 EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -40,7 +47,8 @@ def exit_for_people(command: Callable[[], object]) -> None:
     except UserError as mistake:
         _complain(str(mistake))
     except OSError as fault:  # for example a store that is a file, a read-only folder, a full disk
-        _complain(f"{fault.filename or 'the store'}: {fault.strerror or fault}")
+        remedy = REMEDIES.get(fault.errno or 0, "")
+        _complain(f"{fault.filename or 'the store'}: {fault.strerror or fault}{remedy}")
 
 
 def _complain(words: str) -> None:

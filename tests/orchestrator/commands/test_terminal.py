@@ -1,6 +1,7 @@
 """No command hands a terminal what a file, a name or an error says to it."""
 
 import contextlib
+import errno
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from orchestrator.output import console_for, print_rows, say
 from orchestrator.sweep.sweep import open_sweep
 from tests.orchestrator.spaces import TTT, leave_runs, score, space_of
 from trainer.spec.console import PlainConsole
+from trainer.spec.exit_status import exit_for_people
 
 
 def test_markup_and_emoji_codes_are_printed_as_they_are(capsys):
@@ -70,3 +72,17 @@ def test_a_terminal_of_an_older_encoding_gets_question_marks_and_no_traceback(tm
     done = subprocess.run(words, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0, done.stderr
     assert b"????" in done.stdout  # the line below the names of the columns
+
+
+def test_a_file_that_fails_is_named_with_what_to_do(monkeypatch, capsys):
+    def fail() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/sweeps/a/space.yaml")
+
+    with contextlib.suppress(SystemExit):
+        exit_for_people(fail)
+    assert "runs/sweeps/a/space.yaml: No space left on device; free space, then" in capsys.readouterr().err
+
+
+def test_a_folder_is_no_script_to_audit(tmp_path, monkeypatch, capsys):
+    run(monkeypatch, "audit", str(tmp_path))
+    assert "is a folder; name the script in it" in capsys.readouterr().err.replace("\n", " ")

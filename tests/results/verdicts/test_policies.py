@@ -175,3 +175,8 @@ def test_an_unknown_policy_offers_the_nearest():
         policy_of("pg-writen")
     with pytest.raises(UserError, match="compares with an incumbent"):
         accept(POLICIES["pg-written"], record_losses(549))
+
+
+def test_an_answer_without_an_incumbent_names_none():
+    answer = Acceptance(policy_of("pg-written"), "this submission", "", "cannot say", "it has no incumbent")
+    assert answer.sentence == "this submission: cannot say under pg-written, it has no incumbent."
