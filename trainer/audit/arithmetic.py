@@ -79,8 +79,8 @@ def _binary(machine: Machine, node: ast.BinOp, frame: Frame) -> Value:
 
 
 def operation(machine: Machine, op: ast.operator, left: Value, right: Value, node: ast.AST | None = None) -> Value:
-    """`left op right`."""
-    if left.is_known and right.is_known:
+    """`left op right`. What `step % 100` is differs between the iterations that are walked and those that are not."""
+    if left.is_known and right.is_known and not (isinstance(op, ast.Mod) and left.at):
         with suppress(Exception):
             if _is_small(op, left.const, right.const):
                 result = ARITHMETIC[type(op)](left.const, right.const)

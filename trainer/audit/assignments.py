@@ -21,6 +21,7 @@ from trainer.audit.values import (
     Value,
     changed,
     combined,
+    decisions,
     full,
     joined,
 )
@@ -49,7 +50,7 @@ class Assignments(Machine):
         fitting = [ref for ref in exact if len(ref.elements) == len(targets)]
         if fitting and not any(isinstance(target, ast.Starred) for target in targets):
             for k, target in enumerate(targets):
-                self.assign(target, joined([ref.elements[k] for ref in fitting]), frame)
+                self.assign(target, joined([ref.elements[k] for ref in fitting]).with_marks(*decisions(value)), frame)
             return
         listed = [ref for ref in value.refs if isinstance(ref, Listed)]
         held = joined([part for ref in listed for part in (*ref.elements, *([ref.rest] if ref.rest else []))])

@@ -35,9 +35,21 @@ def sorted_of(machine: Machine, arguments: Sequence[Value], keywords: Keywords) 
     made = container_of(machine, arguments, keywords)
     if arguments and (key := keywords.get("key")) is not None:
         marks = marks_by(machine, arguments[:1], key)
-        refs = tuple(replace(ref, reordered=True) if isinstance(ref, Listed) else ref for ref in made.refs)
-        return changed(made, refs=refs).with_marks(*(f"ranked_{mark}" for mark in marks))
+        lists = [ref for ref in made.refs if isinstance(ref, Listed)]
+        return changed(made, refs=tuple(replace(ref, reordered=True, ranked=marks) for ref in lists))
     return made.with_marks("ranked") if is_score(machine, full(made)) else made
+
+
+def chosen_first(ref: Listed) -> Listed:
+    """A list in the order of scores of which some are taken: they are chosen by those scores."""
+    rest = ref.rest.with_marks(*ref.ranked) if ref.rest is not None else None
+    return replace(ref, elements=[part.with_marks(*ref.ranked) for part in ref.elements], rest=rest)
+
+
+def taken_of(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`heapq.nsmallest(n, list, key=...)`."""
+    made = sorted_of(machine, arguments[1:], keywords)
+    return changed(made, refs=tuple(chosen_first(ref) if isinstance(ref, Listed) else ref for ref in made.refs))
 
 
 def shuffle(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from trainer.audit.choices import choice
+from trainer.audit.containers import chosen_first
 from trainer.audit.iteration import bound, placed, selected, with_iteration
 from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Namespace
 from trainer.audit.positions import masked, partly
@@ -21,6 +22,7 @@ from trainer.audit.values import (
     changed,
     combined,
     constant,
+    decisions,
     full,
     joined,
     later,
@@ -164,6 +166,7 @@ def _slice_of_list(
 ) -> Value:
     ends = [end.const if end else None for end in (low, high)]
     half = _half(machine, sequences, low, high)
+    sequences = [chosen_first(ref) if ref.ranked and (low or high) else ref for ref in sequences]
     if all(isinstance(end, int | None) for end in ends):
         copies = [
             replace(ref, elements=ref.elements[ends[0] : ends[1]] if ref.rest is None else [*ref.elements])
@@ -221,7 +224,7 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
             found = changed(found, tokens=tokens, objects=found.objects | ids, marks=found.marks | {"lookup"})
         elif index.tokens and not index.scores:
             found = found.with_marks("bytes", f"sized:{machine.place.line}")
-        return found.with_marks(*(mark for mark in index.marks if mark.startswith(("chosen:", "finished:"))))
+        return found.with_marks(*decisions(base), *decisions(index))
     if base.is_known and index.is_known:
         with suppress(Exception):
             return constant(base.const[index.const], base.env | index.env, later(base.at, index.at))
@@ -234,7 +237,7 @@ def _ranked(machine: Machine, base: Value, index: Value, found: Value) -> Value:
     """The first or last of a list that was sorted by scores is chosen by them."""
     if index.const not in (0, -1):
         return found
-    marks = [mark.removeprefix("ranked_") for mark in base.marks if mark.startswith("ranked_")]
+    marks = [mark for ref in base.refs if isinstance(ref, Sequence) for mark in ref.ranked]
     if "ranked" in base.marks:
         marks += choice(machine, [full(base)])
     return found.with_marks(*marks) if marks else found
@@ -267,8 +270,8 @@ def _looked_up(machine: Machine, base: Value, result: Value, index: Value) -> Va
     if base.scores:
         if machine.holds_loss(base) or "mask" in index.marks:
             return result.with_marks(*marks) if marks else result
-        return machine.evaluated(combined([result, index]).without_marks("lookup"), is_loss=True)
-    learned = [part for part in base.tokens if part.source == "val"]
+        return machine.evaluated(combined([result, index]).without_marks("lookup"), is_loss=True, targets=index)
+    learned = [part for part in base.tokens if part.source == "val" and part.via != "tokens"]
     if learned and base.objects:
         if "probability" in base.marks and "hashed" not in index.marks:
             return combined([result, index]).with_marks("row", *marks)

@@ -204,7 +204,7 @@ def selected(value: Value, low: Value | None, high: Value | None, *, is_slice: b
     """The tokens of `value[index]`: those that the index's loops and positions leave."""
     if not is_slice:
         at = low.at if low is not None else frozenset()
-        bounds: tuple[Polynomial | None, Polynomial | None] = (None, None)
+        bounds = _of_element(low)
     elif high is not None and high.const == 0 and high.is_known:
         return frozenset()
     elif high is None:
@@ -216,7 +216,8 @@ def selected(value: Value, low: Value | None, high: Value | None, *, is_slice: b
     is_prefix = is_slice and not at and _is_prefix(low, high)
     is_rough = any("restarted" in end.marks for end in (low, high) if end is not None)
     for part in value.tokens:
-        if part.is_whole and bounds[1] is not None and bounds[0] is not None:
+        is_placed = part.is_whole or (not is_slice and part.is_text and not part.at)
+        if is_placed and bounds[1] is not None and bounds[0] is not None:
             positive = not isinstance(bounds[1].value, int) or bounds[1].value > 0
             inside = not isinstance(bounds[0].value, int) or bounds[0].value >= 0
             bounded = any("bounded" in end.marks for end in (low, high) if end is not None)
@@ -227,6 +228,14 @@ def selected(value: Value, low: Value | None, high: Value | None, *, is_slice: b
             replace(part, at=later(part.at, at), is_whole=False, is_text=is_text, is_rough=part.is_rough or is_rough)
         )
     return frozenset(found)
+
+
+def _of_element(index: Value | None) -> tuple[Polynomial | None, Polynomial | None]:
+    """The bounds of the single element at a place that the script names, as in `text[0]`."""
+    place = index.const if index is not None and not index.at else None
+    if not isinstance(place, int) or isinstance(place, bool) or place < 0:
+        return None, None
+    return Polynomial.constant(place), Polynomial.constant(place + 1)
 
 
 def _is_prefix(low: Value | None, high: Value | None) -> bool:

@@ -156,7 +156,8 @@ def _order(rank: int, finding: Finding) -> tuple[bool, bool, int]:
 def _overlap(update: Update, score: Evaluation, *, surely: bool = False) -> bool:
     """Whether an update saw tokens that are scored; surely: as told by parts that are followed exactly."""
     learned = [part for part in update.tokens if part.source == "val" and not (surely and part.is_rough)]
-    own = [part for part in score.tokens if part.via in OWN and not (surely and part.is_rough)]
+    scored = score.targets or (part for part in score.tokens if part.via in OWN)
+    own = [part for part in scored if not (surely and part.is_rough)]
     return any(part.overlaps(other) for part in learned for other in own)
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from trainer.audit.arithmetic import mixed_in
 from trainer.audit.choices import least
-from trainer.audit.containers import container_of, dictionary_of, queue_of, shuffle, sorted_of
+from trainer.audit.containers import container_of, dictionary_of, queue_of, shuffle, sorted_of, taken_of
 from trainer.audit.indexing import attribute
 from trainer.audit.iteration import forgotten, iterated
 from trainer.audit.known_names import (
@@ -112,7 +112,8 @@ def external_call(
     if name in LOSSES:
         if not arguments and not keywords:
             return Value(refs=(External(f"{path}.cross_entropy"),))
-        return machine.evaluated(combined(every), is_loss=True)
+        targets = keywords.get("target", arguments[1] if len(arguments) > 1 else UNKNOWN)
+        return machine.evaluated(combined(every), is_loss=True, targets=targets)
     if name == "open" and _opens_to_write(every):
         return changed(combined([first]), tokens=frozenset(), objects=frozenset())
     if name in READERS and not full(first).objects and (held := machine.stored(first.text)).objects:
@@ -350,6 +351,8 @@ HANDLERS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     "Queue": queue_of,
     "SimpleQueue": queue_of,
     "sorted": sorted_of,
+    "nsmallest": taken_of,
+    "nlargest": taken_of,
     "random.shuffle": shuffle,
     "reversed": container_of,
     "dict": dictionary_of,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.audit.trace import Evaluation, Guard, Load, Note, Place, Reported, Trace, Update, UpdateKind
-from trainer.audit.values import UNKNOWN, Iterations, Tokens, Value, changed, joined, later
+from trainer.audit.values import UNKNOWN, Iterations, Tokens, Value, changed, fewer, full, joined, later
 
 MOST_NODES = 80_000
 """Expressions and statements looked at before the walk stops and says so."""
@@ -258,10 +258,11 @@ class Machine(ABC):
 
     # What happens.
 
-    def evaluated(self, value: Value, *, is_loss: bool) -> Value:
+    def evaluated(self, value: Value, *, is_loss: bool, targets: Value = UNKNOWN) -> Value:
         """A model or loss was computed from `value`; the result, which remembers it.
 
-        A loss computed only from an earlier evaluation, with no other model or table, took place when that did.
+        A loss computed only from an earlier evaluation, with no other model or table, took place when that did. Its
+        targets are those that it was given, else those of the losses that it was computed from.
         """
         val = frozenset(part for part in value.tokens if part.source == "val")
         if not val:
@@ -273,9 +274,13 @@ class Machine(ABC):
         where = self._where()
         if is_loss and earlier and value.objects <= frozenset().union(*(one.objects for one in earlier)):
             where["time"] = min(one.time for one in earlier)
+        asked = frozenset(part for part in full(targets).tokens if part.source == "val" and part.via == "tokens")
+        if not asked and earlier and all(one.targets for one in earlier if one.is_loss):
+            asked = asked.union(*(one.targets for one in earlier))
         number = self.new_id()
         self.trace.evaluations[number] = Evaluation(
             tokens=val,
+            targets=fewer(asked),
             objects=self.trace.whole(value.objects),
             is_loss=is_loss,
             with_gradient=not self.without_gradient,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from trainer.audit.arithmetic import fills
+from trainer.audit.choices import marks_by
 from trainer.audit.expressions import attribute, item, store
 from trainer.audit.iteration import chosen_by
 from trainer.audit.known_calls import (
@@ -145,7 +146,7 @@ def _of_list(
     if name == "copy":
         return changed(base, refs=(replace(ref, id=machine.new_id(), elements=[*ref.elements]),))
     if name == "sort" and "key" in keywords:
-        ref.reordered = True
+        ref.reordered, ref.ranked = True, marks_by(machine, [Value(refs=(ref,))], keywords["key"])
         return UNKNOWN
     if name in ("step", "zero_grad") and not ref.elements:
         return _of_tensor(machine, changed(base, refs=()), name, arguments, {})

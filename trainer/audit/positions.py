@@ -82,7 +82,8 @@ def counted(trace: Trace, number: int, score: Evaluation) -> Evaluation:
     if not sides:
         return score
     own = (replace(part, at=part.at | sides) if part.via == "tokens" else part for part in score.tokens)
-    return replace(score, tokens=frozenset(own))
+    targets = (replace(part, at=part.at | sides) for part in score.targets)
+    return replace(score, tokens=frozenset(own), targets=frozenset(targets))
 
 
 def _is_shift(number: Polynomial) -> bool:

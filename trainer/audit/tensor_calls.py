@@ -42,7 +42,7 @@ def method_like(
         if index.tokens and held.scores and not machine.holds_loss(held):
             if "weighted" in held.marks and not any(mark.startswith("unnormalised:") for mark in held.marks):
                 result = result.with_marks(f"unnormalised:{machine.place.line}")
-            return machine.evaluated(result.without_marks("lookup"), is_loss=True)
+            return machine.evaluated(result.without_marks("lookup"), is_loss=True, targets=index)
         learned = any(part.source == "val" and part.via in ("table", "statistic") for part in held.tokens)
         if index.tokens and learned and held.objects and not held.scores:
             return result.with_marks("row") if "probability" in held.marks else result.with_marks("lookup", "picked")

@@ -55,6 +55,8 @@ class Evaluation(Event):
     tokens: frozenset[Tokens]
     objects: frozenset[int]
     """What it was computed with: models, adapters, tables."""
+    targets: frozenset[Tokens] = frozenset()
+    """Of these tokens the ones that are predicted, if they are given apart from the inputs."""
     is_loss: bool
     with_gradient: bool
     marks: frozenset[str] = frozenset()

@@ -7,7 +7,7 @@ expression uses several.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -69,7 +69,15 @@ class Tokens:
             return False
         if self._is_other_part(other):
             return False
+        if self.is_single or other.is_single:
+            return self.contains(other) or other.contains(self)
         return same_iteration(self.at, other.at) or self.contains(other)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is a single element of the text, as its first one: it overlaps what is known to hold it."""
+        length = self.high.plus(self.low, -1) if self.high is not None and self.low is not None else None
+        return length is not None and length.value == 1
 
     def _is_other_part(self, other: Tokens) -> bool:
         """Whether both are parts of one window, before and behind the same place."""
@@ -223,6 +231,11 @@ def united(sets: list[frozenset[Any]]) -> frozenset[Any]:
     return filled[0].union(*filled[1:])
 
 
+def decisions(value: Value) -> Iterator[str]:
+    """The marks that say which scores decided what a value is; parts of it were decided with it."""
+    return (mark for mark in value.marks if mark.startswith(("chosen:", "finished:")))
+
+
 def sticky(marks: frozenset[str]) -> frozenset[str]:
     """The marks that a computed value bears too."""
     return frozenset(mark for mark in marks if mark.partition(":")[0] in STICKY) if marks else marks
@@ -319,6 +332,8 @@ class Sequence:
     """Whether it is a tuple."""
     reordered: bool = False
     """Whether it was sorted by a key: a place in it is no place in the list that it came from."""
+    ranked: tuple[str, ...] = ()
+    """Marks of the scores that decided the order: who takes the first ones chooses by them."""
     is_piece: bool = False
     """Whether it is a slice of a list that was."""
 
