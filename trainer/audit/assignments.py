@@ -18,6 +18,7 @@ from trainer.audit.values import (
     UNKNOWN,
     Cell,
     Mapping,
+    Optimizer,
     Value,
     changed,
     combined,
@@ -94,8 +95,9 @@ class Assignments(Machine):
             key = combined([self.evaluate(part, frame) for part in parts])
         else:
             key = self.evaluate(target.slice, frame)
+        learner = any(isinstance(ref, Instance | Optimizer) for ref in value.refs)
         for ref in base.refs:
-            if isinstance(ref, Mapping) and not key.tokens:
+            if isinstance(ref, Mapping) and (learner or not key.tokens):
                 store(ref, key, value)
             elif isinstance(ref, Listed) and not key.tokens:
                 if (
@@ -108,7 +110,7 @@ class Assignments(Machine):
                     ref.rest = value if ref.rest is None else joined([ref.rest, value])
         if base.scores and not base.refs and any(mark.startswith("equal:") for mark in full(key).marks):
             self._changed_in_place(target.value, base, base.with_marks(f"paid:{self.place.line}"), frame)
-        elif any(isinstance(ref, Cell) for ref in base.refs) or (base.refs and full(key).tokens):
+        elif any(isinstance(ref, Cell) for ref in base.refs) or (base.refs and full(key).tokens and not learner):
             fill(self, base, value, key=key, adds=adds)
         elif base.objects and not base.refs and any(part.via == "gradient" for part in value.tokens):
             self.updated("manual", value.tokens, base.objects)

@@ -17,6 +17,7 @@ from trainer.audit.values import (
     External,
     Iterations,
     Mapping,
+    Optimizer,
     Sequence,
     Value,
     changed,
@@ -222,7 +223,7 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
             ids = frozenset(ref.id for ref in base.refs if isinstance(ref, Sequence | Mapping))
             tokens = found.tokens | index.tokens
             found = changed(found, tokens=tokens, objects=found.objects | ids, marks=found.marks | {"lookup"})
-        elif index.tokens and not index.scores:
+        elif index.tokens and not index.scores and not any(isinstance(ref, Instance | Optimizer) for ref in found.refs):
             found = found.with_marks("bytes", f"sized:{machine.place.line}")
         return found.with_marks(*decisions(base), *decisions(index))
     if base.is_known and index.is_known:

@@ -60,7 +60,10 @@ def doubts(found: list[Finding]) -> Iterator[str]:
     """Why it cannot be told: learning that may have come before a score, as far as it was followed."""
     for one in found:
         if one.confidence == "low" and one.rule.name in LEARNING and not one.only_when:
-            yield f"line {one.place.line}: which part of the text this learns from is not known; {one.detail}"
+            yield (
+                f"line {one.place.line}: what learns here, or which part of the text it learns from, is not known; "
+                f"{one.detail}"
+            )
 
 
 def scores_of(trace: Trace) -> list[Evaluation]:
@@ -139,7 +142,8 @@ def _updates(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
                 continue
             name = _kind(trace, update, score, scored, first_training)
             finding = _finding(name, update, f"the score of line {score.place.line} comes after", (score,))
-            if not _overlap(update, score, surely=True):
+            unknown = update.kind == "step" and not update.objects
+            if unknown or not _overlap(update, score, surely=True):
                 finding = replace(finding, confidence="low")
             rank = update.time
             known = best.get(update.place)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.audit.trace import Evaluation, Guard, Load, Note, Place, Reported, Trace, Update, UpdateKind
-from trainer.audit.values import UNKNOWN, Iterations, Tokens, Value, changed, fewer, full, joined, later
+from trainer.audit.values import UNKNOWN, Iterations, Tokens, Value, changed, fewer, full, joined, later, united
 
 MOST_NODES = 80_000
 """Expressions and statements looked at before the walk stops and says so."""
@@ -368,9 +368,10 @@ class Machine(ABC):
         self.pending = [gradient for gradient in self.pending if gradient not in gone]
 
     def step(self, objects: frozenset[int]) -> None:
-        """An optimiser changes these parameters by the gradients that wait."""
-        tokens = frozenset(part for gradient in self.waiting(objects) for part in gradient.tokens)
-        self.updated("step", tokens, objects)
+        """An optimiser changes these parameters, or if they are unknown those with gradients, by what waits."""
+        waiting = self.waiting(objects)
+        tokens = frozenset(part for gradient in waiting for part in gradient.tokens)
+        self.updated("step", tokens, objects or united([gradient.objects for gradient in waiting]))
 
     def gradient_of(self, value: Value) -> Value:
         """The `.grad` of parameters."""

@@ -250,9 +250,16 @@ def _of_tensor(machine: Machine, base: Value, name: str, arguments: list[Value],
     if name.endswith("_") and not name.endswith("__"):
         return _in_place(machine, base, name, arguments, keywords)
     result = combined(every)
+    if result.tokens and is_module(base):  # one of its layers is called
+        return machine.evaluated(result, is_loss=False)
     if not result.tokens and not result.objects and name in OUTSIDE:
         result = machine.elsewhere(result)
     return method_like(machine, name, base, arguments, keywords, result)
+
+
+def is_module(value: Value) -> bool:
+    """Whether it is an object of one of the script's classes of models."""
+    return any(isinstance(ref, Instance) and ref.kind is not None and ref.kind.kind == "module" for ref in value.refs)
 
 
 def _contents(machine: Machine, base: Value, name: str, every: list[Value]) -> Value:

@@ -386,7 +386,7 @@ def full(value: Value, depth: int = 4) -> Value:
     if not value.refs or not depth:
         return value
     inner = [full(part, depth - 1) for ref in value.refs for part in parts_of(ref)]
-    ids = frozenset(ref.id for ref in value.refs if isinstance(ref, Cell | Sequence | Mapping))
+    ids = frozenset(ref.id for ref in value.refs if isinstance(ref, Cell | Mapping) or getattr(ref, "keyed", False))
     inner = [part for part in inner if part is not UNKNOWN]
     if not inner and not ids:
         return value
