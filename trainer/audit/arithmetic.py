@@ -121,10 +121,11 @@ def _moved(machine: Machine, op: ast.operator, left: Value, right: Value, result
     """The result; where it is weights moved by a gradient, its tokens say so."""
     if not isinstance(op, ast.Add | ast.Sub) or not any(part.via == "gradient" for part in right.tokens):
         return result
-    if not left.objects or any(part.via == "gradient" and part in left.tokens for part in right.tokens):
+    fresh = {part for part in right.tokens if part.via == "gradient" and part not in left.tokens}
+    if not left.objects or not fresh:
         return result
     line = machine.place.line
-    tokens = (replace(part, line=line) if part.via == "gradient" else part for part in result.tokens)
+    tokens = (replace(part, line=line) if part in fresh else part for part in result.tokens)
     return changed(result, tokens=frozenset(tokens))
 
 

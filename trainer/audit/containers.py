@@ -73,6 +73,8 @@ def dictionary_of(machine: Machine, arguments: Sequence[Value], keywords: Keywor
             if isinstance(ref, Mapping):
                 made.entries |= ref.entries
                 made.rest = ref.rest
+            elif isinstance(ref, Zipped) and len(ref.columns) == 2:  # dict(model.named_parameters())
+                made.rest = ref.columns[1]
             elif isinstance(ref, Function | Class | External):
                 made.rest = machine.call(value, [], {})
     if arguments and arguments[0].tokens:  # Counter(tokens)

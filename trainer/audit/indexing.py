@@ -73,6 +73,8 @@ def _ln2(value: Value) -> Value:
 def _of_instance(machine: Machine, instance: Instance, value: Value, name: str) -> Value:
     if name in instance.attributes:
         held = instance.attributes[name]
+        if value.at and any(isinstance(ref, Sequence) for ref in value.refs):  # a named tuple out of a list
+            return with_iteration(held, value.at)
         if instance.kind is not None and instance.kind.kind == "module":
             return changed(held, objects=held.objects | {instance.id})
         return held
@@ -169,10 +171,7 @@ def _slice_of_list(
     half = _half(machine, sequences, low, high)
     sequences = [chosen_first(ref) if ref.ranked and (low or high) else ref for ref in sequences]
     if all(isinstance(end, int | None) for end in ends):
-        copies = [
-            replace(ref, elements=ref.elements[ends[0] : ends[1]] if ref.rest is None else [*ref.elements])
-            for ref in sequences
-        ]
+        copies = [_piece(ref, *ends) for ref in sequences]
         return changed(base, refs=tuple(copies), at=later(base.at, half), const=NOTHING)
     at = (high.at if high is not None else frozenset()) or (low.at if low is not None else frozenset())
     each = [joined([*ref.elements, *([ref.rest] if ref.rest else [])]) for ref in sequences]
@@ -181,6 +180,13 @@ def _slice_of_list(
     ]
     at = later(later(base.at, placed(at, base)), half)
     return changed(base, refs=tuple(copies), at=at, const=NOTHING)
+
+
+def _piece(ref: Sequence, low: int | None, high: int | None) -> Sequence:
+    """`list[low:high]` for known ends."""
+    if ref.rest is None:
+        return replace(ref, elements=ref.elements[low:high])
+    return replace(ref, elements=[*ref.elements], shift=ref.shift + low if low is not None and low > 0 else ref.shift)
 
 
 def _half(machine: Machine, sequences: list[Sequence], low: Value | None, high: Value | None) -> Iterations:

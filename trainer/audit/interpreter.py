@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from trainer.audit.assignments import Assignments
 from trainer.audit.calls import call, call_of
+from trainer.audit.carried import carried_attributes, in_iteration
 from trainer.audit.choices import choice
 from trainer.audit.contexts import Contexts, is_manager
 from trainer.audit.counters import changed_by_recursion, restarted_counters
@@ -338,6 +339,8 @@ class Interpreter(Assignments, Definitions, Contexts):
                     at = held.at if restarted else later(held.at, frozenset([(loop, k)]))
                     held = held.with_marks("restarted") if restarted else held
                     frame.assign(name, changed(held, at=at, const=NOTHING))
+            for instance, name, held in carried_attributes(node.body, frame):
+                instance.attributes[name] = in_iteration(held, frozenset([(loop, k)]))
             if value is not None and isinstance(node, ast.For | ast.AsyncFor):
                 self.assign(node.target, value, frame)
             return self.run_body(node.body, frame)

@@ -122,6 +122,7 @@ def _exact(elements: list[Value], loop: int) -> list[Value]:
 
 
 def _element(machine: Machine, value: Value, sequences: list[Sequence], loop: int, k: int) -> Value:
+    k += sequences[0].shift if len(sequences) == 1 else 0
     at = later(value.at, placed(frozenset([(loop, k)]), value))
     if len(sequences) == 1 and k < len(sequences[0].elements):
         return with_iteration(sequences[0].elements[k], at)

@@ -40,6 +40,7 @@ from trainer.audit.known_names import (
 )
 from trainer.audit.machine import Function, Instance, Keywords, Machine
 from trainer.audit.polynomial import Polynomial
+from trainer.audit.records import named_tuple, replaced
 from trainer.audit.tables_of_tokens import fill
 from trainer.audit.tensor_calls import method_like
 from trainer.audit.values import (
@@ -274,6 +275,18 @@ def _map(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Va
     return Value(refs=(Listed(machine.new_id(), made, joined(made)),))
 
 
+def _reduce(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`functools.reduce(function, sequence, first)`: a loop that hands on what each call returns."""
+    if len(arguments) < 3:
+        return combined(arguments)
+    loop, held = machine.new_id(), arguments[2]
+    for k, value in enumerate(iterated(machine, arguments[1], loop).elements):
+        machine.loops.append((loop, k))
+        held = machine.call(arguments[0], [held, value], {})
+        machine.loops.pop()
+    return held
+
+
 def _copied(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
     value = arguments[0] if arguments else UNKNOWN
     for ref in value.refs:
@@ -344,6 +357,10 @@ HANDLERS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     "zip": _zip,
     "next": next_of,
     "map": _map,
+    "functools.reduce": _reduce,
+    "reduce": _reduce,
+    "namedtuple": named_tuple,
+    "dataclasses.replace": lambda machine, arguments, keywords: replaced(machine, arguments[0], keywords),
     "list": container_of,
     "tuple": container_of,
     "set": container_of,

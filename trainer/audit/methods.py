@@ -20,6 +20,7 @@ from trainer.audit.known_calls import (
 )
 from trainer.audit.machine import Class, Instance, Keywords, Machine, Namespace
 from trainer.audit.polynomial import Polynomial
+from trainer.audit.records import replaced
 from trainer.audit.values import (
     UNKNOWN,
     Cell,
@@ -84,6 +85,8 @@ def method(
     machine: Machine, base: Value, name: str, arguments: list[Value], keywords: Keywords, node: ast.Call | None
 ) -> Value:
     """The value of `base.name(...)`."""
+    if name == "_replace" and any(isinstance(ref, Instance) for ref in base.refs):
+        return replaced(machine, base, keywords)
     results: list[Value] = []
     for ref in base.refs[:3]:
         if isinstance(ref, External) and name.startswith("_foreach_") and name.endswith("_") and arguments:

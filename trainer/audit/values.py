@@ -336,6 +336,8 @@ class Sequence:
     """Marks of the scores that decided the order: who takes the first ones chooses by them."""
     is_piece: bool = False
     """Whether it is a slice of a list that was."""
+    shift: int = 0
+    """Of a slice of a list of unknown length: how many elements of the list stand before it."""
 
 
 @dataclass(eq=False, slots=True)
