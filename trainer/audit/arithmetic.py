@@ -294,8 +294,8 @@ def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
     if left.is_known and right.is_known:
         with suppress(Exception):
             return constant(bool(compare(left.const, right.const)), left.env | right.env)
-    if isinstance(node.ops[0], ast.Is | ast.IsNot) and right.const is None and left.refs:
-        return constant(isinstance(node.ops[0], ast.IsNot))
+    if isinstance(node.ops[0], ast.Is | ast.IsNot) and right.const is None:  # whether it was set, not to what
+        return constant(isinstance(node.ops[0], ast.IsNot)) if left.refs else Value(at=left.at, env=left.env)
     for one, other in ((left, right), (right, left)):
         if other.const == 0 and one.number is not None and (number := one.number.value) is not None:
             answer = compare(number, 0) if one is left else compare(0, number)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from trainer.audit.machine import Class, Frame, Function, Instance
 from trainer.audit.values import NOTHING, Iterations, Value, changed, later
+from trainer.audit.values import Sequence as Listed
 
 
 def carried_attributes(body: Sequence[ast.stmt], frame: Frame) -> Iterator[tuple[Instance, str, Value]]:
@@ -15,13 +16,24 @@ def carried_attributes(body: Sequence[ast.stmt], frame: Frame) -> Iterator[tuple
     called = {node.func.attr for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}
     seen: set[int] = set()
     for name in sorted({node.id for node in nodes if isinstance(node, ast.Name)}):
-        for ref in (frame.find(name) or Value()).refs:
-            if isinstance(ref, Instance) and ref.kind is not None and ref.kind.kind == "plain" and ref.id not in seen:
+        for ref, among in _objects(frame.find(name) or Value()):
+            if ref.kind is not None and ref.kind.kind == "plain" and ref.id not in seen:
                 seen.add(ref.id)
                 for attribute in sorted(_stored(nodes, name) | _changed_by(ref.kind, called)):
                     held = ref.attributes.get(attribute) or ref.kind.find(attribute)
                     if held is not None and _is_plain(held):
-                        yield ref, attribute, held
+                        yield ref, attribute, changed(held, at=later(held.at, among))
+
+
+def _objects(value: Value) -> Iterator[tuple[Instance, Iterations]]:
+    """Objects that a value is or a list holds; of several in a list each with what tells it from the others."""
+    for ref in value.refs:
+        if isinstance(ref, Instance):
+            yield ref, frozenset()
+        elif isinstance(ref, Listed):
+            held = [inner for part in ref.elements for inner in part.refs if isinstance(inner, Instance)]
+            for place, inner in enumerate(held):
+                yield inner, frozenset([(ref.id, place)]) if len(held) > 1 else frozenset()
 
 
 def _stored(nodes: Sequence[ast.AST], owner: str) -> set[str]:

@@ -16,7 +16,7 @@ from trainer.audit.arithmetic import (
     operation,
     truth,
 )
-from trainer.audit.choices import choice
+from trainer.audit.choices import choice, is_score
 from trainer.audit.indexing import (
     _attribute,
     _subscript,
@@ -79,7 +79,7 @@ def _either(machine: Machine, node: ast.IfExp, frame: Frame) -> Value:
 
 
 def _chosen(machine: Machine, test: Value, result: Value) -> Value:
-    if any(part.source == "val" for part in test.tokens) and test.scores and "mask" in test.marks:
+    if "mask" in test.marks and is_score(machine, test):
         return result.with_marks(*choice(machine, [test]))
     return result
 

@@ -33,6 +33,10 @@ def method_like(
         return result.with_marks("probability")
     if name == "sum" and ("lookup" in held.marks or any(part.via == "table" for part in held.tokens)):
         return result.with_marks("total")
+    if name == "one_hot":
+        return result.with_marks("counted")
+    if name in ("sum", "mean") and "counted" in held.marks and not held.scores:
+        return result.seen_via("statistic", machine.place.line).without_marks("counted")
     if name in STATISTICS:
         if name in ("bincount", "unique", "histc", "histogram", "Counter", "quantile", "percentile") or not held.scores:
             return result.seen_via("statistic", machine.place.line) if not held.scores else result

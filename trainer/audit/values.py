@@ -33,7 +33,7 @@ NOTHING = _Nothing()
 STICKY = (
     "ln2", "bytes", "lookup", "unnormalised", "keyed", "clamped", "cut", "chosen", "finished", "filtered", "fixed",
     "stored", "bounded", "equal", "paid", "total", "row",
-    "picked", "restarted", "part", "sized", "hashed", "random", "drawn",
+    "picked", "counted", "restarted", "part", "sized", "hashed", "random", "drawn",
 )  # fmt: skip
 """Marks that whatever is computed from a marked value bears too; most say the line they come from, as `cut:12`."""
 
