@@ -225,10 +225,15 @@ def selected(value: Value, low: Value | None, high: Value | None, *, is_slice: b
             if positive and inside:
                 part = replace(part, low=bounds[0], high=bounds[1], is_bounded=bounded)
         is_text = is_prefix and part.is_text
-        found.add(
-            replace(part, at=later(part.at, at), is_whole=False, is_text=is_text, is_rough=part.is_rough or is_rough)
-        )
+        rough = part.is_rough or is_rough
+        found.add(replace(part, at=_narrowed_by(part.at, at), is_whole=False, is_text=is_text, is_rough=rough))
     return frozenset(found)
+
+
+def _narrowed_by(own: Iterations, index: Iterations) -> Iterations:
+    """What tells an element apart: what was kept in one iteration is not what another one, which looks it up, reads."""
+    loops = {loop for loop, _ in own}
+    return later(own, frozenset(pair for pair in index if pair[0] not in loops))
 
 
 def _of_element(index: Value | None) -> tuple[Polynomial | None, Polynomial | None]:

@@ -252,6 +252,9 @@ def _of_tensor(machine: Machine, base: Value, name: str, arguments: list[Value],
         return _contents(machine, base, name, every)
     if name.endswith("_") and not name.endswith("__"):
         return _in_place(machine, base, name, arguments, keywords)
+    if f"{name}_" in KEYED_IN_PLACE:  # the same of a copy
+        copy = Value(refs=(Cell(machine.new_id(), changed(full(base), refs=())),))
+        return _in_place(machine, copy, f"{name}_", arguments, keywords)
     result = combined(every)
     if result.tokens and is_module(base):  # one of its layers is called
         return machine.evaluated(result, is_loss=False)
