@@ -122,7 +122,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / "bytes.py").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(Unreadable, match="byte 0 is no UTF-8"):
         audit_file(tmp_path / "bytes.py")
-    with pytest.raises(Unreadable, match="cannot be read"):
+    with pytest.raises(Unreadable, match="is a folder; name the script in it"):
         audit_file(Path(tmp_path))
 
 
