@@ -17,12 +17,16 @@ END_WAIT_S = 5.0
 
 class Beside:
     """Runs a check in a thread; `wait` gives what it printed, or raises what it raised. A context manager: whoever
-    leaves earlier ends the check's process."""
+    leaves earlier ends the check's process.
 
-    def __init__(self, check: Callable[[Console], None], width: int):
+    then:  called in the thread after a check that raised nothing; nobody waits for it
+    """
+
+    def __init__(self, check: Callable[[Console], None], width: int, then: Callable[[], None] = lambda: None):
         self._printed = io.StringIO()
         self._console = Console(file=self._printed, width=width)
-        self._check = check
+        self._check, self._then = check, then
+        self._checked, self._left = threading.Event(), threading.Event()
         self._fault: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="check", daemon=True)
 
@@ -31,14 +35,15 @@ class Beside:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._left.set()
         if self._thread.is_alive():
             end_running()
             self._thread.join(END_WAIT_S)
 
     def wait(self, stop: threading.Event) -> list[str]:
         """The lines that it printed, once it has ended; those so far where `stop` is raised before."""
-        while self._thread.is_alive() and not stop.is_set():
-            self._thread.join(LOOK_S)
+        while not self._checked.is_set() and not stop.is_set():
+            self._checked.wait(LOOK_S)
         if not stop.is_set():
             self.raise_known()
         return self._printed.getvalue().splitlines()
@@ -53,3 +58,7 @@ class Beside:
             self._check(self._console)
         except BaseException as fault:  # raised in the thread that waits
             self._fault = fault
+        finally:
+            self._checked.set()
+        if self._fault is None and not self._left.is_set():
+            self._then()

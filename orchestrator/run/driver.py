@@ -55,8 +55,7 @@ def drive(sweep: Sweep, queue: RunQueue, options: DriveOptions, console: Console
         return "complete"
     check = partial(preflight, sweep, store.root, skip=not options.check)
 
-    def ahead(checked: Console) -> None:
-        check(checked)
+    def then() -> None:
         if options.address is None:  # on a cluster slots compute, whose data need not be here
             prepare_texts(sweep, store.root)
 
@@ -69,7 +68,7 @@ def drive(sweep: Sweep, queue: RunQueue, options: DriveOptions, console: Console
                 stranded = run_inline(feed, store, options, overview, screen, stop)
             _log_what_was_read(feed, sweep, options.trackers, console)
         else:
-            stranded = run_on_ray(feed, sweep, store, options, overview, stop, console, ahead)
+            stranded = run_on_ray(feed, sweep, store, options, overview, stop, console, check, then)
     finally:
         overview.close()
     if queue.next_run() is FINISHED:

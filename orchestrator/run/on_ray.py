@@ -71,10 +71,12 @@ def run_on_ray(
     stop: threading.Event,
     console: Console,
     check: Callable[[Console], None],
+    then: Callable[[], None],
 ) -> bool:
     """Slots take runs from the board, Tune submits them; this thread runs Tune. Returns whether no slot may go on.
 
-    check:  must have ended before anything is run; it runs while Ray and the worker groups start
+    check:  must have passed before anything is run; it runs while Ray and the worker groups start
+    then:   follows the check, and nothing waits for it
     """
     refuse_unshared(sweep, slot_size(options.workers, gpus_wanted(sweep) if options.address else 0))
     console.print(
@@ -85,7 +87,7 @@ def run_on_ray(
         "width": console.width,
     }  # read before the descriptors are redirected
     with (
-        Beside(check, console.width) as checking,
+        Beside(check, console.width, then) as checking,
         output_to(sweep.folder / RAY_LOG) as terminal,
         os.fdopen(os.dup(terminal), "w") as out,
         message_if_head_is_gone(sweep, options.address, terminal),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from orchestrator.run.trainer_process import run_trainer_on
 from orchestrator.sweep.sweep import Sweep
+from trainer.spec.errors import UserError
 from trainer.spec.recipe import Recipe
 from trainer.spec.stage_table import TEXT_STAGES
 from trainer.stages.run_record import fingerprints_of
 from trainer.store.shared import stage_store
+
+BEHIND_SLOTS = 10
+"""Niceness of the process, since the start of the first slot takes longer than the text."""
 
 
 def prepare_texts(sweep: Sweep, store: Path) -> None:
@@ -21,6 +26,7 @@ def prepare_texts(sweep: Sweep, store: Path) -> None:
     recipe = sweep.space.base
     if not isinstance(recipe, Recipe) or recipe.data.source == "shards":
         return
-    fingerprints, stages = fingerprints_of(recipe, 1), stage_store(store)
-    if not all(stages.find(stage, fingerprints[stage]) for stage in TEXT_STAGES):
-        run_trainer_on(recipe, "prepare", "--store", str(store))
+    with contextlib.suppress(UserError, OSError):
+        fingerprints, stages = fingerprints_of(recipe, 1), stage_store(store)
+        if not all(stages.find(stage, fingerprints[stage]) for stage in TEXT_STAGES):
+            run_trainer_on(recipe, "prepare", "--store", str(store), niceness=BEHIND_SLOTS)

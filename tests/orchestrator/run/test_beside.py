@@ -29,6 +29,27 @@ def test_what_a_check_raises_is_raised_where_it_is_waited_for():
             checking.raise_known()
 
 
+def test_what_follows_a_check_is_not_waited_for_and_ends_with_it():
+    began, ends = threading.Event(), []
+
+    def follow():
+        began.set()
+        ends.append(run_trainer(*SLEEP).returncode)
+
+    with Beside(lambda console: None, 80, follow) as checking:
+        assert checking.wait(NEVER) == []
+        assert began.wait(10)
+    assert ends in ([], [-9])
+
+
+def test_nothing_follows_a_check_that_failed():
+    def refuse(console):
+        raise UserError("dead part")
+
+    with Beside(refuse, 80, lambda: pytest.fail("followed")) as checking, pytest.raises(UserError):
+        checking.wait(NEVER)
+
+
 def test_whoever_leaves_earlier_ends_the_process_of_the_check():
     ends = []
     with Beside(lambda console: ends.append(run_trainer(*SLEEP).returncode), 80) as checking:

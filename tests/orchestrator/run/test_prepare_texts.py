@@ -22,7 +22,7 @@ def store(tmp_path, text_store):
 def test_what_is_missing_is_computed_by_the_trainer_once(tmp_path, store, monkeypatch):
     sweep, asked = open_sweep(store, space_of(tmp_path, TTT)), []
 
-    def in_this_process(recipe, command, *options):
+    def in_this_process(recipe, command, *options, niceness):
         asked.append(command)
         values = ["--set", f"data.val_bytes={recipe.data.val_bytes}"]
         assert trainer(command, "tiny", *values, *options).exit_code == 0
