@@ -125,7 +125,9 @@ def prepare(
     """Compute a recipe's tokenizer and shards ahead of its runs; a sweep does so while Ray starts."""
     from trainer.stages.pipeline import prepare_texts  # late: it starts torch
 
-    prepare_texts(load_preset(preset, parse_overrides(overrides)).recipe, stage_store(store))
+    recipe = load_preset(preset, parse_overrides(overrides)).recipe
+    for stage, computed in prepare_texts(recipe, stage_store(store)).items():
+        PlainConsole().print(f"{stage}: {'computed' if computed else 'in the store already'}")
 
 
 def _check_name(name: str, path: Path, recipe: Recipe) -> None:

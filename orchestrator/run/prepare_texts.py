@@ -13,9 +13,6 @@ from trainer.spec.stage_table import TEXT_STAGES
 from trainer.stages.run_record import fingerprints_of
 from trainer.store.shared import stage_store
 
-BEHIND_SLOTS = 10
-"""Niceness of the process, since the start of the first slot takes longer than the text."""
-
 
 def prepare_texts(sweep: Sweep, store: Path) -> None:
     """Has the tokenizer and the shards of the sweep's base recipe computed, where the store lacks them.
@@ -29,4 +26,4 @@ def prepare_texts(sweep: Sweep, store: Path) -> None:
     with contextlib.suppress(UserError, OSError):
         fingerprints, stages = fingerprints_of(recipe, 1), stage_store(store)
         if not all(stages.find(stage, fingerprints[stage]) for stage in TEXT_STAGES):
-            run_trainer_on(recipe, "prepare", "--store", str(store), niceness=BEHIND_SLOTS)
+            run_trainer_on(recipe, "prepare", "--store", str(store))

@@ -15,11 +15,8 @@ _running: set[subprocess.Popen[str]] = set()
 """Of this process; more than one where a thread checks something."""
 
 
-def run_trainer(*arguments: str, text: str | None = None, niceness: int = 0) -> subprocess.CompletedProcess[str]:
-    """`python -m ARGUMENTS` by the code that is running here, with `text` as its input; waits for its end.
-
-    niceness:  above 0 lets whatever else runs here go first
-    """
+def run_trainer(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    """`python -m ARGUMENTS` by the code that is running here, with `text` as its input; waits for its end."""
     places = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
     variables = os.environ | {"PYTHONPATH": os.pathsep.join(place for place in places if place)}
     command = (sys.executable, "-m", *arguments)
@@ -28,8 +25,6 @@ def run_trainer(*arguments: str, text: str | None = None, niceness: int = 0) -> 
         command, text=True, env=variables, stdin=pipe, stdout=pipe, stderr=pipe
     ) as process:
         _running.add(process)
-        if niceness:
-            os.setpriority(os.PRIO_PROCESS, process.pid, niceness)
         try:
             printed, errors = process.communicate(text)
         except BaseException:
@@ -40,12 +35,12 @@ def run_trainer(*arguments: str, text: str | None = None, niceness: int = 0) -> 
     return subprocess.CompletedProcess(command, process.returncode, printed, errors)
 
 
-def run_trainer_on(recipe: Recipe, command: str, *options: str, niceness: int = 0) -> subprocess.CompletedProcess[str]:
+def run_trainer_on(recipe: Recipe, command: str, *options: str) -> subprocess.CompletedProcess[str]:
     """`python -m trainer COMMAND` of a recipe."""
     with tempfile.TemporaryDirectory(prefix="recipe-") as folder:
         file = Path(folder) / "recipe.yaml"  # JSON is YAML
         file.write_text(recipe.model_dump_json(), encoding="utf-8")
-        return run_trainer("trainer", command, str(file), *options, niceness=niceness)
+        return run_trainer("trainer", command, str(file), *options)
 
 
 def end_running() -> None:

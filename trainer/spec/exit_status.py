@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import signal
 import sys
 from collections.abc import Callable
 
 from trainer.spec.console import PlainConsole
+from trainer.spec.disk_faults import remedy_of
 from trainer.spec.errors import UserError
 
-REMEDIES = {
-    errno.ENOSPC: "; free space, then type it again: nothing that was finished is lost",
-    errno.EROFS: "; make it writable, or choose another place (--store, --out)",
-    errno.EACCES: "; give this user access, or choose another place (--store, --out)",
-}
-"""What to do about files that fail, behind what the system says of them."""
 EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -47,8 +41,9 @@ def exit_for_people(command: Callable[[], object]) -> None:
     except UserError as mistake:
         _complain(str(mistake))
     except OSError as fault:  # for example a store that is a file, a read-only folder, a full disk
-        remedy = REMEDIES.get(fault.errno or 0, "")
-        _complain(f"{fault.filename or 'the store'}: {fault.strerror or fault}{remedy}")
+        remedy = remedy_of(fault)
+        mended = f"; {remedy}, then type it again, or choose another place (--store, --out)" if remedy else ""
+        _complain(f"{fault.filename or 'the store'}: {fault.strerror or fault}{mended}")
 
 
 def _complain(words: str) -> None:

@@ -115,11 +115,13 @@ def run_pipeline(
     return record
 
 
-def prepare_texts(recipe: Recipe, store: StageStore) -> None:
-    """Computes the stages of a recipe's text that the store lacks; its runs find them there."""
+def prepare_texts(recipe: Recipe, store: StageStore) -> dict[str, bool]:
+    """Computes the stages of a recipe's text that the store lacks; its runs find them there. Which were computed."""
     context = StageContext(recipe, "prepare", store, fingerprints_of(recipe, 1))
+    computed: dict[str, bool] = {}
     for stage in TEXT_STAGES:
-        context.outcomes[stage], _ = obtain(context, stage)
+        context.outcomes[stage], computed[stage] = obtain(context, stage)
+    return computed
 
 
 def obtain(context: StageContext, stage: str) -> tuple[StageOutcome, bool]:

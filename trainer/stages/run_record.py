@@ -10,7 +10,6 @@ from typing import Any, Literal
 from trainer.data.corpus import text_digests
 from trainer.spec.checked_json import with_checksum
 from trainer.spec.environment import commit, environment, hardware, versions
-from trainer.spec.errors import StoreFull
 from trainer.spec.fingerprint import TextDigests, fingerprints
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record, StageOutcome, budget_complaint, now
@@ -19,7 +18,7 @@ from trainer.spec.stage_table import headline_stage
 from trainer.store.atomic_write import write_once
 from trainer.store.local import StageStore
 from trainer.store.mirror import publish_file_once
-from trainer.store.unreadable import remedy_of
+from trainer.store.unreadable import not_written
 
 
 @dataclass(frozen=True)
@@ -122,8 +121,6 @@ def keep_record(request: RunRequest, record: Record) -> bool:
     try:
         first = write_once(Path(request.record_path), with_checksum(record.model_dump_json(indent=1).encode()))
     except OSError as fault:
-        raise StoreFull(
-            f"{request.record_path}: cannot be written ({fault.strerror}); {remedy_of(fault)}, then go on"
-        ) from None
+        raise not_written(request.record_path, fault) from None
     publish_file_once(Path(request.record_path))
     return first

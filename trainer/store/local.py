@@ -31,12 +31,12 @@ from typing import Protocol
 
 from filelock import Timeout
 
-from trainer.spec.errors import StoreError, StoreFull
+from trainer.spec.errors import StoreError
 from trainer.spec.record import StageOutcome
 from trainer.store import locks
 from trainer.store.atomic_write import write_synced
 from trainer.store.checksums import compute_checksums, damaged_files, read_checksums, sizes_match, write_checksums
-from trainer.store.unreadable import listed, listed_names, refuse_unreadable, remedy_of
+from trainer.store.unreadable import listed, listed_names, not_written, refuse_unreadable
 
 RESULT = "result.json"
 PROBE_BYTES = 2**20
@@ -261,9 +261,7 @@ class StageStore:
                 probe.write(bytes(PROBE_BYTES))
                 probe.flush()
         except OSError as fault:
-            raise StoreFull(
-                f"{self.root}: cannot be written ({fault.strerror}); {remedy_of(fault)}, then go on"
-            ) from None
+            raise not_written(self.root, fault) from None
 
     def exceeded_s(self, stage: str, fingerprint: str) -> float | None:
         """The time limit in seconds that the stage did not meet, or None. It is computed again under a larger one."""

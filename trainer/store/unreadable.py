@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 
+from trainer.spec.disk_faults import BROKEN, CLOSED, FULL, READ_ONLY, remedy_of
 from trainer.spec.errors import StoreFull, StoreUnreachable
-
-UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-BROKEN = (errno.EIO, errno.ESTALE, errno.EROFS)
 
 
 def refuse_unreadable(path: Path, fault: OSError) -> None:
     """Raises StoreUnreachable, which fails no run, if the fault is one of access or of the disk; else does nothing."""
-    if fault.errno in UNREADABLE:
+    if fault.errno in (*CLOSED, *BROKEN):
         raise StoreUnreachable(
-            f"{path}: cannot be read ({fault.strerror}); give this user access, then go on: nothing is lost"
+            f"{path}: cannot be read ({fault.strerror}); {remedy_of(fault)}, then go on: nothing is lost"
         ) from None
 
 
@@ -37,12 +33,11 @@ def listed_names(folder: Path, ending: str = "") -> list[str]:
 
 def refuse_failing_disk(fault: Exception) -> None:
     """Raises StoreFull, which fails no run, if the fault says that a disk is full or broken; else does nothing."""
-    if isinstance(fault, OSError) and fault.errno in (*FULL, *BROKEN):
+    if isinstance(fault, OSError) and fault.errno in (*FULL, *BROKEN, READ_ONLY):
         raise StoreFull(f"{fault.filename or 'a disk'}: {fault.strerror}; {remedy_of(fault)}, then go on") from None
 
 
-def remedy_of(fault: OSError) -> str:
-    """What to do about a file that cannot be written."""
-    if fault.errno in FULL:
-        return "free space"
-    return "check the disk" if fault.errno in BROKEN else "make it writable"
+def not_written(path: Path | str, fault: OSError) -> StoreFull:
+    """The error of a file or folder of the store that cannot be written."""
+    remedy = remedy_of(fault) or "make it writable"
+    return StoreFull(f"{path}: cannot be written ({fault.strerror}); {remedy}, then go on")

@@ -22,10 +22,12 @@ def store(tmp_path, text_store):
 def test_what_is_missing_is_computed_by_the_trainer_once(tmp_path, store, monkeypatch):
     sweep, asked = open_sweep(store, space_of(tmp_path, TTT)), []
 
-    def in_this_process(recipe, command, *options, niceness):
+    def in_this_process(recipe, command, *options):
         asked.append(command)
         values = ["--set", f"data.val_bytes={recipe.data.val_bytes}"]
-        assert trainer(command, "tiny", *values, *options).exit_code == 0
+        done = trainer(command, "tiny", *values, *options)
+        assert done.exit_code == 0
+        assert done.output.splitlines() == ["train_text: in the store already", "val_text: computed"]
 
     monkeypatch.setattr(module, "run_trainer_on", in_this_process)
     for _ in range(2):
@@ -36,5 +38,7 @@ def test_what_is_missing_is_computed_by_the_trainer_once(tmp_path, store, monkey
 
 def test_shards_are_there_already(tmp_path, store, monkeypatch):
     space = space_of(tmp_path, TTT, overrides={"data.source": "shards", "data.folder": "x", "data.tokenizer": "y"})
-    monkeypatch.setattr(module, "run_trainer_on", lambda *_: pytest.fail("asked"))
+    asked = []
+    monkeypatch.setattr(module, "run_trainer_on", lambda *words: asked.append(words))
     prepare_texts(open_sweep(store, space), store)
+    assert asked == []
