@@ -52,8 +52,8 @@ END_WAIT_S = 20.0
 
 
 FEW_CPUS = 8
-"""On fewer, slots that start at once slow each other down: the others start when the first is open, so that the first
-run begins sooner."""
+"""On fewer, slots that start at once slow each other down: the others, and all trials but one, start when the first is
+open, so that the first run begins sooner."""
 FIRST_WITHIN_S = 60.0
 """For the first slot to open, before the others start anyway."""
 
@@ -193,7 +193,7 @@ def _run_slots(
         with watching(board, feed, overview, screen, slots, stop, first_open) as watch:
             for line in checking.wait(stop):
                 screen.say(line, "dim")
-            run_trials(feed, tracking, board, board_name, plan.in_flight, scratch, stop)
+            run_trials(feed, tracking, board, board_name, plan.in_flight, scratch, stop, first_open)
         watch.look()  # the store may have filled up since the last look
         gone = not any(thread.is_alive() for thread in slots)  # after Ctrl-C too, but then without a fault
         dead = gone and (bool(feed.quarantined) or all(thread.fault for thread in slots))

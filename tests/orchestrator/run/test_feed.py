@@ -63,6 +63,12 @@ def bench(tmp_path) -> Bench:
     return made
 
 
+def raised() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
+
+
 def test_two_slots_train_two_models_before_anybody_waits(bench):
     first, second = bench.feed.next(), bench.feed.next()
     assert bench.stages(first)["train"] != bench.stages(second)["train"]
@@ -125,7 +131,7 @@ def test_a_lost_run_is_a_failed_row_with_the_reason(bench):
 def test_a_trial_that_tune_gives_up_leaves_no_failed_run_and_its_run_is_resumed(bench):
     from orchestrator.run.tuner import FeedSearcher  # late: loads Ray
 
-    tune = FeedSearcher(bench.feed, MagicMock(), "board", threading.Event())
+    tune = FeedSearcher(bench.feed, MagicMock(), "board", threading.Event(), raised())
     given_up = tune.suggest("trial")["request"]["run_id"]
     tune.on_trial_complete("trial", error=True)
     assert bench.sweep.records() == {}
@@ -133,12 +139,23 @@ def test_a_trial_that_tune_gives_up_leaves_no_failed_run_and_its_run_is_resumed(
     assert again.next().run_id == given_up
 
 
+def test_until_a_slot_is_open_tune_gets_one_trial_at_a_time(bench):
+    from orchestrator.run.tuner import FeedSearcher  # late: loads Ray
+
+    first_open = threading.Event()
+    tune = FeedSearcher(bench.feed, MagicMock(), "board", threading.Event(), first_open)
+    assert tune.suggest("first") is not None
+    assert tune.suggest("second") is None
+    first_open.set()
+    assert tune.suggest("second") is not None
+
+
 def test_once_the_sweep_stops_tune_gets_no_more_runs(bench):
     """Else its wait for the next trial outlasts a SIGTERM by ten minutes."""
     from orchestrator.run.tuner import FeedSearcher  # late: loads Ray
 
     stop = threading.Event()
-    tune = FeedSearcher(bench.feed, MagicMock(), "board", stop)
+    tune = FeedSearcher(bench.feed, MagicMock(), "board", stop, raised())
     stop.set()
     assert tune.suggest("trial") == FeedSearcher.FINISHED
 
