@@ -33,8 +33,12 @@ FEWEST, MOST = 3, 20
 """Seeds of a confirmation when no number is given."""
 
 
-def winner_of(sweep: Sweep, frame: pd.DataFrame, config: str | None = None) -> Configuration:
+def winner_of(
+    sweep: Sweep, frame: pd.DataFrame, config: str | None = None, table: pd.DataFrame | None = None
+) -> Configuration:
     """The configuration to confirm: the best of the sweep, or the one that is named.
+
+    table:  of `frame`, where it is known already
 
     Raises UserError if there is no such configuration, or none is complete.
     """
@@ -52,7 +56,7 @@ def winner_of(sweep: Sweep, frame: pd.DataFrame, config: str | None = None) -> C
     finish = f"finish it first: {sweep.command('resume')}"
     if not asked:
         raise UserError(f"sweep '{sweep.name}' has no winner to confirm: it has no configurations yet; {finish}")
-    table = table_of(sweep, frame)
+    table = table_of(sweep, frame) if table is None else table
     ranked = table[table["rank"].notna() & table["config"].isin(list(asked))]
     if ranked.empty:
         why = why_none_is_ranked(table, breaches_of(frame, ranking_of(sweep)))
@@ -88,9 +92,14 @@ def open_confirmation(sweep: Sweep, winner: Configuration, num_seeds: int) -> Sw
 
 def fresh_seeds(source: Sequence[str], count: int, used: Collection[int]) -> tuple[int, ...]:
     """Seeds that follow from `source` alone, none of them used; more of them begin with the fewer."""
-    drawn = (int(digest([*source, number])[:6], 16) for number in itertools.count())
-    fresh = (seed for seed in dict.fromkeys(itertools.islice(drawn, count + len(used) + 1000)) if seed not in used)
-    return tuple(itertools.islice(fresh, count))
+    fresh: list[int] = []
+    for number in itertools.count():
+        if len(fresh) == count:
+            break
+        seed = int(digest([*source, number])[:6], 16)
+        if seed not in used and seed not in fresh:
+            fresh.append(seed)
+    return tuple(fresh)
 
 
 def num_seeds_for(sweep: Sweep, frame: pd.DataFrame, winner: Configuration, verdict: Verdict | None = None) -> int:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from orchestrator.analysis.comparison import verdicts_of
 from orchestrator.analysis.confirm import (
@@ -162,9 +163,9 @@ def _confirm(sweep: Sweep, verdicts: Sequence[Verdict]) -> Iterator[Step]:
     if space.program and space.metric.name != "val_bpb":
         return  # nothing is known of the spread in other units, so no chance can be given
     table = table_of(sweep, frame)
-    if table[table["rank"].notna() & ~table["is_baseline"]].empty or _is_outdone(sweep):
+    if table[table["rank"].notna() & ~table["is_baseline"]].empty or _is_outdone(sweep, table):
         return
-    winner = winner_of(sweep, frame)
+    winner = winner_of(sweep, frame, table=table)
     verdict = next(one for one in verdicts or verdicts_of(sweep, frame) if one.config == winner.id)
     shown = verdict.conclusion == "better" and not verdict.exploratory
     if verdict.bpb is None or -verdict.bpb.difference <= verdict.bpb.margin or shown or _is_confirmed(sweep, winner):
@@ -202,11 +203,11 @@ def _is_confirmed(sweep: Sweep, winner: Configuration) -> bool:
     )
 
 
-def _is_outdone(sweep: Sweep) -> bool:
+def _is_outdone(sweep: Sweep, table: pd.DataFrame) -> bool:
     """Whether a sweep warm-started from this one, or a sweep that this one was warm-started from, scored better."""
     warm_started = [other for other in list_sweeps(sweep.store) if sweep.name in other.space.warm_start]
     others = [*_warm_start_scores(sweep), *(score for other in warm_started for score in _scores(other))]
-    return min(others, default=math.inf) < min(_scores(sweep), default=-math.inf)
+    return min(others, default=math.inf) < min(_scores_in(sweep, table), default=-math.inf)
 
 
 def _search(sweep: Sweep) -> Iterator[Step]:
@@ -282,9 +283,12 @@ def _known_beforehand(sweep: Sweep, next_space: SearchSpace) -> tuple[dict[str, 
 
 def _scores(sweep: Sweep) -> list[float]:
     """Mean bits per byte of every complete configuration."""
+    return _scores_in(sweep, table_of(sweep, rows_of(sweep))) if _is_in_bpb(sweep) else []
+
+
+def _scores_in(sweep: Sweep, table: pd.DataFrame) -> list[float]:
     if not _is_in_bpb(sweep):
         return []
-    table = table_of(sweep, rows_of(sweep))
     return [float(mean) for mean in table.loc[table["rank"].notna(), "mean"]]
 
 
