@@ -97,16 +97,23 @@ def row_importance(weight_RC: Tensor, hessian_CC: Tensor) -> Tensor:
 
 
 def _round_columns(weight_RC: Tensor, factor_CC: Tensor, scales_R: Tensor, qmax: int) -> Tensor:
-    """Codes of columns in the given order; overwrites `weight_RC`."""
-    codes_RC = torch.empty_like(weight_RC)
-    for start in range(0, weight_RC.size(1), BLOCK_COLUMNS):
-        end = min(start + BLOCK_COLUMNS, weight_RC.size(1))
-        errors = []
-        for column in range(start, end):
-            codes_R = (weight_RC[:, column] / scales_R).round().clamp(-qmax, qmax)
-            error_R = (weight_RC[:, column] - codes_R * scales_R) / factor_CC[column, column]
-            weight_RC[:, column:end] -= torch.outer(error_R, factor_CC[column, column:end])
-            codes_RC[:, column] = codes_R
-            errors.append(error_R)
-        weight_RC[:, end:] -= torch.stack(errors, dim=1) @ factor_CC[start:end, end:]
-    return codes_RC
+    """Codes of columns in the given order.
+
+    Works on the transpose, where a column is contiguous. The product over a block keeps the orientation of its
+    operands, which may decide over the last bit.
+
+        B columns of a block
+    """
+    weight_CR = weight_RC.t().contiguous()
+    codes_CR = torch.empty_like(weight_CR)
+    for start in range(0, len(weight_CR), BLOCK_COLUMNS):
+        block = slice(start, min(start + BLOCK_COLUMNS, len(weight_CR)))
+        weight_BR, codes_BR, factor_BB = weight_CR[block], codes_CR[block], factor_CC[block, block].contiguous()
+        errors_BR = torch.empty_like(weight_BR)
+        for column in range(len(weight_BR)):
+            codes_R, error_R = codes_BR[column], errors_BR[column]
+            torch.div(weight_BR[column], scales_R, out=codes_R).round_().clamp_(-qmax, qmax)
+            torch.sub(weight_BR[column], codes_R * scales_R, out=error_R).div_(factor_BB[column, column])
+            weight_BR[column:] -= factor_BB[column, column:, None] * error_R
+        weight_CR[block.stop :] -= (errors_BR.t().contiguous() @ factor_CC[block, block.stop :]).t()
+    return codes_CR.t()
