@@ -261,9 +261,11 @@ def warm_up(ranks: Ranks) -> None:
     """Runs one optimiser step and one collective, so that their first-call cost falls in no run's clock."""
     import torch  # late
 
+    from trainer.optim.first_order import AdamW  # late: torch
+
     weight = torch.nn.Parameter(torch.ones(8, 8, device=ranks.device))
     weight.square().sum().backward()
-    torch.optim.AdamW([weight]).step()
+    AdamW([{"params": [weight]}], betas=(0.9, 0.95), eps=1e-8).step()
     ranks.sum_(torch.ones(1, device=ranks.device))
 
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainer.optim.base import Optimizer
 from trainer.ranks import Ranks
 
 NS_COEFFICIENTS = {
@@ -70,7 +71,7 @@ def newton_schulz_batch(
     return x_BMN
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Optimizer):
     """Nesterov momentum, orthogonalised, for matrices (docs/recipe.md 3.1).
 
     Gradients must already be reduced over ranks. Every rank keeps the momentum of all parameters: this costs one
@@ -90,7 +91,7 @@ class Muon(torch.optim.Optimizer):
         row_normalize: bool = False,
         ranks: Ranks | None = None,
     ):
-        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        super().__init__([{"params": parameters}], lr=lr, weight_decay=weight_decay, momentum=momentum)
         self.ns_steps = ns_steps
         self.ns_coefficients = ns_coefficients
         self.ns_dtype = ns_dtype
@@ -98,7 +99,7 @@ class Muon(torch.optim.Optimizer):
         self.ranks = ranks or Ranks()
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]  # nothing here re-evaluates a loss
+    def step(self) -> None:
         """Decays, then steps, every matrix that has a gradient."""
         self.begin_step()()
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainer.optim.first_order import AdamW
 from trainer.optim.groups import parameter_groups
 from trainer.optim.muon import Muon
 from trainer.ranks import Ranks
@@ -22,7 +23,7 @@ from trainer.spec.schedule import muon_momentum
 class Optimizers:
     """Steps every parameter by the optimiser of its group; made by `make_optimizers`."""
 
-    def __init__(self, muon: Muon, adam: torch.optim.AdamW, muon_settings: recipe.Muon):
+    def __init__(self, muon: Muon, adam: AdamW, muon_settings: recipe.Muon):
         self.muon = muon
         self.adam = adam
         self.muon_settings = muon_settings
@@ -41,8 +42,8 @@ class Optimizers:
 
     def zero_grad(self) -> None:
         """Deletes all gradients."""
-        self.muon.zero_grad(set_to_none=True)
-        self.adam.zero_grad(set_to_none=True)
+        self.muon.zero_grad()
+        self.adam.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
         """States of both optimisers; the same on every rank."""
@@ -88,7 +89,7 @@ def _muon(matrices: list[Tensor], settings: recipe.Muon, ranks: Ranks | None) ->
     )
 
 
-def _adam(of_group: Mapping[str, list[Tensor]], settings: recipe.Adam) -> torch.optim.AdamW:
+def _adam(of_group: Mapping[str, list[Tensor]], settings: recipe.Adam) -> AdamW:
     rates = {
         "embed": (settings.embed_lr, settings.embed_weight_decay),
         "scalar": (settings.scalar_lr, settings.scalar_weight_decay),
@@ -99,4 +100,4 @@ def _adam(of_group: Mapping[str, list[Tensor]], settings: recipe.Adam) -> torch.
         for group, (lr, weight_decay) in rates.items()
         if of_group[group]
     ]
-    return torch.optim.AdamW(groups, betas=(settings.beta1, settings.beta2), eps=settings.eps, fused=True)
+    return AdamW(groups, betas=(settings.beta1, settings.beta2), eps=settings.eps)

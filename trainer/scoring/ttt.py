@@ -12,6 +12,7 @@ import math
 import re
 from bisect import bisect_left
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,20 @@ from trainer.scoring.legality import Ledger
 from trainer.scoring.sliding import Progress, Scorer, Stop, Windows
 from trainer.spec.recipe import TTT, Evaluation
 
-MakeOptimizer = Callable[[list[nn.Parameter], float, float], torch.optim.Optimizer]
+
+class Optimizer(Protocol):
+    """What is used of an optimiser, torch's or another."""
+
+    param_groups: list[dict[str, Any]]
+
+    def step(self) -> Any:
+        """Steps every parameter that has a gradient."""
+
+    def zero_grad(self) -> None:
+        """Deletes all gradients."""
+
+
+MakeOptimizer = Callable[[list[nn.Parameter], float, float], Optimizer]
 """`make_optimizer(parameters, lr, momentum)`: SGD with momentum, no decay."""
 
 BLOCK = re.compile(r"(?:^|\.)blocks\.(\d+)\.")
@@ -65,9 +79,7 @@ def score_first(
         learn_rows(scorer, optimizer, inputs_QT, targets_QT, ttt)
 
 
-def learn_rows(
-    scorer: Scorer, optimizer: torch.optim.Optimizer, inputs_QT: Tensor, targets_QT: Tensor, ttt: TTT
-) -> None:
+def learn_rows(scorer: Scorer, optimizer: Optimizer, inputs_QT: Tensor, targets_QT: Tensor, ttt: TTT) -> None:
     """Trains the scorer's model on some rows for `ttt.epochs` passes, `ttt.batch_rows` rows a step over all ranks."""
     summed_nats = (scorer.forward or Forward.of(scorer.model)).summed_nats
     for _ in range(ttt.epochs if len(inputs_QT) else 0):
@@ -89,7 +101,7 @@ def learning_parameters(model: nn.Module, frozen_blocks: int) -> list[nn.Paramet
 
 def _step(
     summed_nats: Callable[[Tensor, Tensor], Tensor],
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     ids_RT: Tensor,
     targets_RT: Tensor,
     grad_clip: float,
@@ -110,4 +122,4 @@ def _step(
     if grad_clip > 0:
         clip_grad_norm_(parameters, grad_clip)
     optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from trainer.optim.first_order import SGD
 from trainer.scoring.legality import Ledger
 from trainer.scoring.ttt import score_first
 from trainer.scoring.unguarded import UnguardedText, pre_eval
@@ -48,6 +49,6 @@ def adapt(context: RunContext, folder: Path | None) -> dict[str, Metric]:
     return keep_score(context, folder, ledger, started_s)
 
 
-def make_sgd(parameters: list[torch.nn.Parameter], lr: float, momentum: float) -> torch.optim.Optimizer:
+def make_sgd(parameters: list[torch.nn.Parameter], lr: float, momentum: float) -> SGD:
     """Plain SGD with momentum and no decay, as the lineage adapts."""
-    return torch.optim.SGD(parameters, lr=lr, momentum=momentum)
+    return SGD(parameters, lr=lr, momentum=momentum)

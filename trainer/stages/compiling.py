@@ -4,7 +4,7 @@ A switch that acts late (recurrence, late QAT) needs a second graph. PR #150 com
 cost 300 steps; in later records the compiler removed the switch, and with it the technique. Therefore all variants are
 run once beforehand, the training state is restored, and later compilations are counted.
 
-`torch._dynamo` is imported by torch at its first use here: it takes 2 s of a CPU, and eager runs need none of it.
+`torch._dynamo` is imported by torch at its first use here: it takes 1.4 s of a CPU, and eager runs need none of it.
 """
 
 from __future__ import annotations

@@ -7,12 +7,12 @@ import threading
 import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from tests.fakes import AsynchronousRanks, on_ranks
 from tests.trainer.stages.conftest import small
 from tests.trainer.stages.test_training_clock import TINIEST, WALL_CLOCK
 from trainer.nn.block import Block
+from trainer.optim.first_order import AdamW
 from trainer.spec.errors import BudgetExceeded
 from trainer.spec.record import StageOutcome
 from trainer.stages.context import StageContext
@@ -26,12 +26,17 @@ FORWARD_S, OPTIMIZER_S = 0.070, 0.015
 
 
 @pytest.fixture
-def optimizers_take_time():
-    """Every optimiser's step launches work on the device of the rank whose thread takes it."""
+def optimizers_take_time(monkeypatch):
+    """Every step of Adam launches work on the device of the rank whose thread takes it."""
     worker = threading.local()
-    handle = register_optimizer_step_post_hook(lambda *_: worker.device.launch(OPTIMIZER_S))
-    yield worker
-    handle.remove()
+    step = AdamW.step
+
+    def slow_step(adam):
+        step(adam)
+        worker.device.launch(OPTIMIZER_S)
+
+    monkeypatch.setattr(AdamW, "step", slow_step)
+    return worker
 
 
 def trained(text_store, tmp_path, here, num_ranks, **changes):
