@@ -37,6 +37,21 @@ def test_dunnett_is_that_of_scipy():
     assert ours == pytest.approx(expected.pvalue, abs=2e-3)  # scipy integrates by simulation
 
 
+@pytest.mark.parametrize("df", [1, 2, 10 / 3, 10, 22, 1000])
+@pytest.mark.parametrize("t", [3.0, 10.0, 40.0])
+def test_dunnett_lies_between_one_comparison_and_bonferroni_however_small_p_is(t, df):
+    alone = stats.t.sf(t, df)
+    assert dunnett_p(t, df, 1) == pytest.approx(alone, rel=1e-9)
+    assert alone <= dunnett_p(t, df, 10) <= 10 * alone
+
+
+@pytest.mark.parametrize("alpha", [0.01, 1e-6, 1e-10])
+@pytest.mark.parametrize("df", [2.0, 10.0, 40.0])
+def test_dunnett_has_a_critical_value_at_every_alpha(alpha, df):
+    critical = critical_value(alpha, df, 5, "dunnett")
+    assert dunnett_p(critical, df, 5) == pytest.approx(alpha, rel=1e-6)
+
+
 def test_dunnett_needs_less_than_holm_and_more_than_one_comparison_alone():
     assert critical_value(0.01, 22, 1) < critical_value(0.01, 22, 10, "dunnett") < critical_value(0.01, 22, 10)
 
