@@ -67,6 +67,7 @@ def encode_to_fit(
     finest:  the multiplier to start from: 1, or the one that training saw
     """
     by_gptq = frozenset(hessians or ())
+    limit_bytes = max(limit_bytes, 1)  # a budget below the reserve for code leaves nothing
     artifacts: dict[float, bytes] = {}
     guess = finest
     while guess not in artifacts and len(artifacts) < MOST_ENCODINGS:
@@ -91,9 +92,14 @@ def estimated_multiplier(state: Mapping[str, Tensor], quantization: Quantization
 
 
 def _estimate_of(wanted_bytes: float, points: Sequence[tuple[float, int]]) -> float:
-    """The estimate at which the coder makes so many bytes, by the line through two encodings, or one and the origin."""
+    """The estimate at which the coder makes so many bytes, by the line through two encodings, or one and the origin.
+
+    0, which asks for the coarsest scales, where two encodings are equally large: then no scale changes the size.
+    """
     estimate, size = points[-1]
     first_estimate, first_size = points[-2] if len(points) > 1 else (0.0, 0)
+    if size == first_size:
+        return 0.0
     return estimate + (wanted_bytes - size) * (estimate - first_estimate) / (size - first_size)
 
 

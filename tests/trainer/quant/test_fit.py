@@ -74,6 +74,13 @@ def test_a_limit_that_nothing_meets_leaves_the_smallest_artifact_tried():
     assert 100 < len(fit.artifact) < len(encode_artifact(weights(), Model(), 1024, QUICK)) / 4
 
 
+@pytest.mark.parametrize("limit", [0, 100, 4_000])
+def test_weights_without_integers_are_left_as_they_are_where_no_scale_makes_them_fit(limit):
+    plain = encode_artifact({"skip_weights": torch.randn(50, 50)}, Model(), 1024, QUICK)
+    fit = fitted({"skip_weights": torch.randn(50, 50)}, QUICK, limit)
+    assert abs(len(fit.artifact) - len(plain)) < 200
+
+
 def test_the_estimate_falls_as_scales_coarsen_and_is_near_what_the_coder_makes():
     state = weights()
     estimates = [estimated_bytes(state, QUICK, coarser) for coarser in (1, 1.5, 2, 4, 8, 64)]
