@@ -11,6 +11,7 @@ request 366.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -217,7 +218,10 @@ def _condition(values: np.ndarray, condition: Condition) -> ConditionMet:
 
 
 def _timed(asked: Faster, runs: pd.DataFrame, neighbours: Neighbours, margin: float) -> Faster:
-    ours, theirs = (_by_block(runs, config, asked.metric, neighbours) for config in (asked.config, asked.baseline))
+    try:
+        ours, theirs = (_by_block(runs, config, asked.metric, neighbours) for config in (asked.config, asked.baseline))
+    except NoVerdict as error:
+        return replace(asked, reason=str(error))
     shared = [key for key in ours if key in theirs]
     if lone := len(ours) + len(theirs) - 2 * len(shared):
         return replace(asked, reason=f"{lone} runs have no neighbour of the other on the same machine")
@@ -243,9 +247,16 @@ def _timed(asked: Faster, runs: pd.DataFrame, neighbours: Neighbours, margin: fl
 
 
 def _by_block(runs: pd.DataFrame, config: str, metric: str, neighbours: Neighbours) -> dict[tuple[str, str], float]:
+    """The metric by machine and block. Raises NoVerdict where several runs share a block."""
     mine = runs[(runs["config"] == config) & is_finished(runs, metric)]
     keys = [(config, int(seed)) for seed in mine["seed"]]
     places = [(neighbours.machine_of.get(key, ""), neighbours.block_of.get(key, f"seed {key[1]}")) for key in keys]
+    place, count = Counter(places).most_common(1)[0]
+    if count > 1:
+        raise NoVerdict(
+            f"{count} runs of {config} share block '{place[1]}'{f' on {place[0]}' if place[0] else ''}, so which run "
+            "is next to which is not known; give every pair a block of its own"
+        )
     return dict(zip(places, mine[metric].astype("float64"), strict=True))
 
 

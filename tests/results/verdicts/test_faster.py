@@ -72,6 +72,14 @@ def test_a_run_without_a_neighbour_on_its_machine_is_not_dropped_in_silence():
     assert "have no neighbour of the other on the same machine" in verdict.reason
 
 
+def test_two_runs_of_one_configuration_in_a_block_are_not_dropped_in_silence():
+    table, keys = turns(drift=0.0, gain=0.5)
+    blocks = {(config, seed): str(seed // 2) for config, seed in keys}
+    (verdict,) = faster(table, "base", "train_s", GOOD, Neighbours({}, blocks))
+    assert verdict.conclusion == "cannot say"
+    assert "2 runs of new share block '0'" in verdict.reason
+
+
 def test_a_column_that_no_run_has_is_named():
     table, keys = turns(drift=0.0, gain=0.5)
     with pytest.raises(UserError, match="column val_los"):
