@@ -57,10 +57,11 @@ def faster_of_import(
     if sweep.block_of:
         neighbours = Neighbours(sweep.machine_of, sweep.block_of)
     else:
-        started = {key: row.get("started_at") for key, row in zip(keys, sweep.rows, strict=True)}
-        known = all(started.values())
-        ordered = sorted(keys, key=lambda key: str(started[key])) if known else keys
-        neighbours = Neighbours.in_order(ordered, sweep.machine_of)
+        started = {key: str(row.get("started_at") or "") for key, row in zip(keys, sweep.rows, strict=True)}
+        by_time = all(started.values())
+        neighbours = (
+            Neighbours.by_start(started, sweep.machine_of) if by_time else Neighbours.in_order(keys, sweep.machine_of)
+        )
     return faster(sweep.frame, baseline or sweep.header.baseline, metric, conditions, neighbours, alpha, margin)
 
 

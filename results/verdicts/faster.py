@@ -10,10 +10,12 @@ request 366.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
@@ -157,6 +159,28 @@ class Neighbours:
                     "cancelled; interleave the runs, or name neighbours in a column 'block'"
                 )
         return cls(machine_of, blocks, unknown)
+
+    @classmethod
+    def by_start(cls, started: Mapping[Key, str], machine_of: Mapping[Key, str]) -> Neighbours:
+        """From when each run started: ISO 8601, in UTC where no zone is said, or a number of seconds."""
+        moments = {key: _moment(text) for key, text in started.items()}
+        unread = next((started[key] for key, moment in moments.items() if moment is None), None)
+        ordered = sorted(started, key=lambda key: moments[key] or 0.0)
+        known = cls.in_order(ordered, machine_of)
+        if unread is None:
+            return known
+        why = f"started_at = '{unread}' is neither a time as 2026-01-31T13:05:00+00:00 nor a number of seconds"
+        return replace(known, unknown=f"{why}, so the order of the runs is not known")
+
+
+def _moment(text: str) -> float | None:
+    """Seconds, to be compared with those of other texts of its kind; None for what is no time."""
+    with contextlib.suppress(ValueError):
+        return float(text)
+    with contextlib.suppress(ValueError):
+        at = datetime.fromisoformat(text)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    return None
 
 
 def faster(

@@ -71,6 +71,35 @@ def test_pr_366_is_faster_and_still_good_enough(call):  # noqa: F811
     assert strict["conclusion"] == "not shown"
 
 
+SPELLED = {
+    "seconds": ["250", "500", "750", "1000", "1250", "1500"],
+    "end of summer time": [f"2026-10-25T0{time}:00" for time in
+                           ("1:50:00+02", "2:20:00+02", "2:50:00+02", "2:10:00+01", "2:40:00+01", "3:10:00+01")],
+    "one time zone": [f"2026-03-29 0{turn}:30" for turn in range(6)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spelled", SPELLED)
+def test_neighbours_follow_from_when_runs_started_however_it_is_spelled(call, tmp_path, spelled):  # noqa: F811
+    turns = ["base", "new", "new", "base", "base", "new"]
+    lines = [f"{config},{turn},{10 + turn - (config == 'new')},{SPELLED[spelled][turn]}"
+             for turn, config in enumerate(turns)]  # fmt: skip
+    (tmp_path / "runs.csv").write_text("\n".join(["config,seed,train_s,started_at", *lines]) + "\n")
+    call("import", tmp_path / "runs.csv", "--name", "x", "--metric", "train_s", "--baseline", "base")
+    (told,) = rows(call("compare", "x", "--metric", "train_s", "--format", "json")[1])
+    assert (told["n"], told["difference"]) == (3, pytest.approx((0 - 2 + 0) / 3))
+    assert told["p"] == pytest.approx(0.211, abs=0.001)
+
+
+def test_a_start_that_is_no_time_says_nothing_of_neighbours(call, tmp_path):  # noqa: F811
+    lines = [f"{config},{seed},1{seed},Jan {seed + 9}" for seed in range(3) for config in ("base", "new")]
+    (tmp_path / "runs.csv").write_text("\n".join(["config,seed,train_s,started_at", *lines]) + "\n")
+    call("import", tmp_path / "runs.csv", "--name", "x", "--metric", "train_s", "--baseline", "base")
+    (told,) = rows(call("compare", "x", "--metric", "train_s", "--format", "json")[1])
+    assert told["conclusion"] == "cannot say"
+    assert "started_at = 'Jan 9'" in told["reason"]
+
+
 def test_pr_321_passes_from_step_2750_on_by_its_own_rule(call):  # noqa: F811
     call("import", CASES / "modded_nanogpt_pr321.csv", "--name", "x")
     (told,) = rows(call("first-step", "x", "--rule", "mng-track3", "--format", "json")[1])
