@@ -29,6 +29,8 @@ from orchestrator.space.configuration import label
 from orchestrator.sweep.left_out import WITHOUT, left_out_of_estimates
 from orchestrator.sweep.sweep import Sweep
 from orchestrator.sweep.sweep_attempts import attempt_lines
+from results.rows.ranking import unit_of
+from results.rows.score_text import score_text
 from results.rows.tables import breaches_of, why_none_is_ranked
 from results.verdicts.attempts import Attempt
 from results.verdicts.verdict import Verdict, other_order, selected_gain
@@ -112,16 +114,16 @@ def heading_lines(answer: Answer) -> Iterator[str]:
     yield from attempt_lines(list(answer.attempts), sweep.name)
     row = answer.table[answer.table["is_baseline"]]
     if len(row) and pd.notna(row.iloc[0]["mean"]):
-        first = row.iloc[0]
-        sd = f", sd {first['sd']:.5f}" if pd.notna(first["sd"]) else ""
+        first, unit = row.iloc[0], unit_of(ranking.metric) or ranking.metric
+        sd = f", sd {score_text(first['sd'], unit)}" if pd.notna(first["sd"]) else ""
         seeds = f"{first['n']} seed{'s' if first['n'] != 1 else ''}"
-        yield f"Baseline: mean {ranking.metric} {first['mean']:.5f} over {seeds}{sd}."
+        yield f"Baseline: mean {ranking.metric} {score_text(first['mean'], unit)} over {seeds}{sd}."
     if note := other_order(ranking, sweep.space.measure):
         yield note
     tested = next((verdict for verdict in answer.verdicts if verdict.bpb is not None), None)
     if tested is not None and tested.bpb is not None:
         nats = "" if tested.nats is None else f" ({tested.nats.margin:.4g} nats)"
-        margin = f"; more than {tested.bpb.margin:.5f}{nats} counts" if tested.bpb.margin else ""
+        margin = f"; more than {score_text(tested.bpb.margin, tested.unit)}{nats} counts" if tested.bpb.margin else ""
         against = "" if tested.baseline == baseline_of(sweep) else f" over {answer.name(tested.baseline)}"
         num = tested.num_comparisons
         together = f"for all {num} together" if num > 1 else "for the one comparison"
@@ -170,15 +172,16 @@ def sentence(answer: Answer) -> str:
         metric, reason = ranking_of(answer.sweep).metric, answer.named(best.reason)
         return f"Cannot say whether {name}, the best by {metric}, is better: {reason}."
     gain, margin = 0.0 - best.bpb.difference, best.bpb.margin
-    counts = f"the {margin:.5f} that counts" if margin else "0"
+    size = score_text(abs(gain), best.unit)
+    counts = f"the {score_text(margin, best.unit)} that counts" if margin else "0"
     if best.headline == "better":
         return _of_better(answer, best, name, against, counts)
     if gain <= margin:
-        so_far = f"gains {gain:.5f} {best.unit}" if gain >= 0 else f"is {-gain:.5f} {best.unit} worse"
+        so_far = f"gains {size} {best.unit}" if gain >= 0 else f"is {size} {best.unit} worse"
         return f"Nothing beats {against} by more than {counts}: {name}, the best, {so_far}."
-    low, high = f"{-best.bpb.high:+.5f}", f"{-best.bpb.low:+.5f}"
+    low, high = (score_text(-end, best.unit, signed=True) for end in (best.bpb.high, best.bpb.low))
     return (
-        f"Not shown: {name} looks {gain:.5f} {best.unit} better than {against}{selected_gain(best)}, but runs "
+        f"Not shown: {name} looks {size} {best.unit} better than {against}{selected_gain(best)}, but runs "
         f"scatter so much that its true gain may be anything from {low} to {high}; all of that would have to be more "
         f"than {counts}."
     )
@@ -186,15 +189,16 @@ def sentence(answer: Answer) -> str:
 
 def _of_better(answer: Answer, best: Verdict, name: str, against: str, counts: str) -> str:
     assert best.bpb is not None
-    gain, others = -best.bpb.difference, sum(word_of(verdict) == word_of(best) for verdict in answer.verdicts) - 1
+    gain = score_text(-best.bpb.difference, best.unit)
+    others = sum(word_of(verdict) == word_of(best) for verdict in answer.verdicts) - 1
     also = f" (so {'does' if others == 1 else 'do'} {others} other{'s' if others > 1 else ''})" if others else ""
     if best.exploratory:
         return (
-            f"{name} looks {gain:.5f} {best.unit} better than {against}{selected_gain(best)}, more than "
+            f"{name} looks {gain} {best.unit} better than {against}{selected_gain(best)}, more than "
             f"{counts}{also}; but that only suggests it: {best.exploratory_because}."
         )
     return (
-        f"{name} is better than {against} by {gain:.5f} {best.unit}{selected_gain(best)}; that it gains more than "
+        f"{name} is better than {against} by {gain} {best.unit}{selected_gain(best)}; that it gains more than "
         f"{counts} is shown{also}."
     )
 

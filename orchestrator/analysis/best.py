@@ -20,6 +20,7 @@ from orchestrator.space.configuration import Configuration, label
 from orchestrator.sweep.sweep import Sweep
 from results.rows.layout import recipe_file
 from results.rows.ranking import unit_of
+from results.rows.score_text import score_text
 from results.rows.tables import breaches_of, why_none_is_ranked
 from results.verdicts.verdict import Verdict
 from trainer.program.stage import left_by
@@ -229,11 +230,12 @@ def print_best(best: Best, file: Path, console: Console) -> None:
 def _score_lines(best: Best) -> list[str]:
     line, metric = best.line, best.sweep.space.metric.name
     unit = unit_of(metric)
+    named = unit or metric
     mean, low, high = (_number(line[name]) for name in ("mean", "ci95_low", "ci95_high"))
     if mean is None:
         return [f"{metric}: no mean, since it has {line['n']} finished seeds and needs more"]
-    interval = "" if low is None else f", 95 % interval {low:.5f} to {high:.5f}"
-    lines = [f"{metric} {mean:.5f}{f' {unit}' if unit else ''}: mean of {line['n']} seeds{interval}"]
+    interval = "" if low is None else f", 95 % interval {score_text(low, named)} to {score_text(high, named)}"
+    lines = [f"{metric} {score_text(mean, named)}{f' {unit}' if unit else ''}: mean of {line['n']} seeds{interval}"]
     if best.verdict is not None:
         lines.append(_named(best))
     return lines

@@ -20,6 +20,7 @@ from orchestrator.sweep.seed_blocks import BlocksChoice, blocks_line
 from orchestrator.sweep.sweep import Sweep
 from results.rows.costs import in_words
 from results.rows.read import read_outcomes
+from results.rows.score_text import score_text
 from results.rows.tables import mean_bpb
 from results.rows.text_scale import scale_lines
 from results.verdicts.seed_ledger import SeedOutcome
@@ -41,7 +42,8 @@ def print_explanation(answer: Answer, console: Console) -> None:
         told = replace(verdict, config=name, baseline=answer.name(verdict.baseline))
         say(console, told.sentence)
         if verdict.bpb is not None:
-            say(console, f"at least {verdict.bpb.at_least:+.5f} with all configurations considered together")
+            least = score_text(verdict.bpb.at_least, verdict.unit, signed=True)
+            say(console, f"at least {least} with all configurations considered together")
         if verdict.config in answer.declared:
             declared = answer.declared[verdict.config]
             told = replace(declared, config=name, baseline=answer.name(declared.baseline))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
+from results.rows.score_text import score_text
 from results.verdicts.verdict import Unit, Verdict, few_seeds_warning
 
 MOST_SHOWN = 20
@@ -59,7 +60,10 @@ def _numbers(verdict: Verdict, unit: Unit) -> tuple[str, str, str]:
     if effect is None:
         return "", "", ""
     p = verdict.p if verdict.p_corrected is None else verdict.p_corrected
-    return f"{0.0 - effect.difference:+.5f}", f"{-effect.high:+.5f} to {-effect.low:+.5f}", f"{p:.2g}"
+    gain, low, high = (
+        score_text(-number, verdict.unit, signed=True) for number in (effect.difference, effect.high, effect.low)
+    )
+    return gain, f"{low} to {high}", f"{p:.2g}"
 
 
 def reason_lines(verdicts: Sequence[Verdict], named: Callable[[str], str] = str, said: str = "") -> Iterator[str]:

@@ -9,6 +9,7 @@ import pandas as pd
 from results.figures.ranking_figures import gain_facts, gain_figure
 from results.report.page import Answer, Callout, Code, Plot, Table, plot, table_of
 from results.report.tones import TONES
+from results.rows.score_text import FIVE_DECIMALS, score_text
 from results.verdicts.sweep_results import SweepResults
 from results.verdicts.verdict import Verdict
 
@@ -37,14 +38,16 @@ def _short(sweep: SweepResults, best: Verdict) -> str:
         return f"{name}, the best, cannot be judged: {best.reason}."
     gain = -best.bpb.difference
     direction = "better" if gain >= 0 else "worse"
-    return f"{name}, the best, is {abs(gain):.5f} {best.unit} {direction} than {sweep.label(best.baseline)}."
+    size = f"{score_text(abs(gain), best.unit)} {best.unit}"
+    return f"{name}, the best, is {size} {direction} than {sweep.label(best.baseline)}."
 
 
 def _plot(sweep: SweepResults, facts: pd.DataFrame) -> Plot | None:
     if facts["gain"].isna().all():
         return None
+    text = partial(score_text, unit=sweep.compared.unit, signed=True)
     gains = "; ".join(
-        f"{label}: {gain:+.5f}, {low:+.5f} to {high:+.5f}"
+        f"{label}: {text(gain)}, {text(low)} to {text(high)}"
         for label, gain, low, high in facts[["label", "gain", "low", "high"]].itertuples(index=False)
     )
     words = f"Gain over the baseline in {sweep.compared.measured}, and its interval. {gains}."
@@ -58,10 +61,12 @@ def _plot(sweep: SweepResults, facts: pd.DataFrame) -> Plot | None:
 def _table(sweep: SweepResults, facts: pd.DataFrame) -> Table | None:
     if facts.empty:
         return None
-    interval = facts["low"].map("{:+.4f}".format) + " to " + facts["high"].map("{:+.4f}".format)
+    text = partial(score_text, unit=sweep.compared.unit, signed=True)
+    ends = "{:+.4f}".format if sweep.compared.unit in FIVE_DECIMALS else text  # narrow enough for a telephone
+    interval = facts["low"].map(ends) + " to " + facts["high"].map(ends)
     p = facts["p_corrected"].fillna(facts["p"])
     shown = facts.assign(
-        gain=facts["gain"].map("{:+.5f}".format).replace("+nan", ""),
+        gain=facts["gain"].map(text).replace("+nan", ""),
         interval=interval.where(facts["gain"].notna(), ""),
         p=p.map("{:.2g}".format, na_action="ignore"),
         verdict=[verdict.word for config in facts["config"] if (verdict := sweep.verdict_of(config))],

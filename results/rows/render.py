@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
+from results.rows.score_text import is_ordinary, score_text
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.printable import printable, printable_json
 
@@ -50,8 +51,11 @@ def render(frame: pd.DataFrame, format: str = "text", width: int | None = None) 
             return printable(_text(frame, width or shutil.get_terminal_size().columns))
 
 
-def shown(name: str, cell: Any) -> str:
-    """A cell as text: scores with five decimals, counts with thousands separators, empty for an empty cell."""
+def shown(name: str, cell: Any, unit: str = "") -> str:
+    """A cell as text: scores with five decimals, counts with thousands separators, empty for an empty cell.
+
+    unit:  of the scores, as `score_text` takes it
+    """
     if _is_empty(cell):
         return ""
     if isinstance(cell, bool) or pd.api.types.is_bool(cell):
@@ -61,8 +65,14 @@ def shown(name: str, cell: Any) -> str:
     if pd.api.types.is_integer(cell):
         return f"{cell:,}"
     if name in {"val_loss", "mean", "sd", "ci95_low", "ci95_high", "best"} or name.endswith("_bpb"):
-        return f"{cell:.5f}"
+        return score_text(cell, unit)
     return f"{cell:,.1f}" if name.endswith(("_s", "_per_s")) else f"{cell:.4g}"
+
+
+def _unit_of_means(frame: pd.DataFrame) -> str:
+    """Nothing where five decimals show the means well; else a word for whatever it is."""
+    means = frame["mean"] if "mean" in frame else pd.Series(dtype="float64")
+    return "" if is_ordinary(float(means.abs().max())) else "unlike bits per byte"
 
 
 def _is_empty(cell: Any) -> bool:
@@ -110,12 +120,15 @@ def _markdown(frame: pd.DataFrame) -> str:
     def line(cells: list[str]) -> str:
         return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
 
-    rows = [line([shown(str(name), cell) for name, cell in row.items()]) for row in frame.to_dict("records")]
+    unit = _unit_of_means(frame)
+    rows = [line([shown(str(name), cell, unit) for name, cell in row.items()]) for row in frame.to_dict("records")]
     return "\n".join([line([str(name) for name in frame]), line(["---"] * len(frame.columns)), *rows]) + "\n"
 
 
 def _text(frame: pd.DataFrame, width: int) -> str:
-    cells = {name: [shown(name, cell) for cell in frame[name]] for name in frame.columns if _worth_showing(frame[name])}
+    unit = _unit_of_means(frame)
+    worth = [name for name in frame.columns if _worth_showing(frame[name])]
+    cells = {name: [shown(name, cell, unit) for cell in frame[name]] for name in worth}
     fitting = _fitting(cells, width)
     columns = [_aligned(name, cells[name], pd.api.types.is_string_dtype(frame[name].dtype)) for name in fitting]
     lines = [(" " * BETWEEN).join(row).rstrip() for row in zip(*columns, strict=True)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from results.rows.ranking import Breach, Measure, Ranking
+from results.rows.score_text import score_text
 from results.stats.many_against_one import Correction
 
 CHOSEN_ON_THESE_SEEDS = "the choice was made on these very seeds"
@@ -178,7 +179,8 @@ def selected_gain(verdict: Verdict) -> str:
     """' (expect 0.01600: it was selected as the best of 6)': empty for one that was compared alone."""
     if verdict.num_comparisons < 2 or verdict.bpb is None or verdict.bpb.shrunken is None:
         return ""
-    return f" (expect {verdict.bpb.expected_gain:.5f}: it was selected as the best of {verdict.num_comparisons})"
+    expected = score_text(verdict.bpb.expected_gain, verdict.unit)
+    return f" (expect {expected}: it was selected as the best of {verdict.num_comparisons})"
 
 
 def _listed(breaches: Sequence[Breach]) -> str:
@@ -193,7 +195,8 @@ def _of_scores(verdict: Verdict) -> str:
     direction = "better" if gain >= 0 else "worse"
     measured = f"{verdict.config} scores {_amount(verdict, abs(gain))} {direction} than {verdict.baseline}"
     which = "interval for all looks together" if verdict.looks else f"{percent(verdict.interval_level)} interval"
-    interval = f"{which} of the gain {-verdict.bpb.high:.5f} to {-verdict.bpb.low:.5f} {verdict.unit}"
+    low, high = (score_text(-end, verdict.unit) for end in (verdict.bpb.high, verdict.bpb.low))
+    interval = f"{which} of the gain {low} to {high} {verdict.unit}"
     claim = f"a gain of more than {_margin(verdict)}" if verdict.bpb.margin else "a gain"
     shown = {"better": "suggested" if verdict.exploratory else "shown"}.get(verdict.conclusion, "not shown")
     sentence = f"{measured} ({interval}). At alpha = {verdict.alpha:g} {claim} is {shown}: {_evidence(verdict)}."
@@ -202,7 +205,7 @@ def _of_scores(verdict: Verdict) -> str:
 
 def _amount(verdict: Verdict, bpb: float) -> str:
     nats = "" if verdict.nats is None else f" ({abs(verdict.nats.difference):.5f} nats per token)"
-    return f"{bpb:.5f} {verdict.unit}{nats}"
+    return f"{score_text(bpb, verdict.unit)} {verdict.unit}{nats}"
 
 
 def _margin(verdict: Verdict) -> str:
