@@ -113,8 +113,8 @@ def first_step(alpha: float, errors_SC: ArrayLike, dfs_SC: ArrayLike, num: int, 
 def dunnett_p(t: float, df: float, num: int) -> float:
     """Probability that the largest of `num` t-values is at least `t`, all against one baseline with equal n.
 
-    T_i = (Z_i - Z_0) / (S sqrt 2), so given Z_0 and S they are independent. The sum over nodes of both is exact to ten
-    digits of the probability, however small it is. Source: Dunnett 1955; scipy.stats.dunnett gives the same numbers,
+    T_i = (Z_i - Z_0) / (S sqrt 2), so given Z_0 and S they are independent. The nodes reach as far as either adds to
+    the result, so that it is as accurate where it is tiny. Source: Dunnett 1955; scipy.stats.dunnett gives the same numbers,
     and takes raw samples alone.
     """
     alone = float(special.stdtr(df, -t))
