@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Namespace
+from trainer.audit.polynomial import Polynomial
 from trainer.audit.positions import compare_bytes, weighed
 from trainer.audit.values import (
     NOTHING,
@@ -102,7 +103,9 @@ def operation(machine: Machine, op: ast.operator, left: Value, right: Value, nod
     if isinstance(op, ast.Mult):
         result = weighed(machine, left, right, weighed(machine, right, left, result))
     number = None
-    if left.number is not None and right.number is not None:
+    if isinstance(op, ast.FloorDiv) and left.number is not None and not (result.at or result.tokens):
+        number = Polynomial.unknown(f"n{machine.new_id()}")  # a size that is known when the script runs
+    elif left.number is not None and right.number is not None:
         if isinstance(op, ast.Add | ast.Sub):
             number = left.number.plus(right.number, 1 if isinstance(op, ast.Add) else -1)
         elif isinstance(op, ast.Mult):

@@ -35,6 +35,9 @@ def sorted_of(machine: Machine, arguments: Sequence[Value], keywords: Keywords) 
     made = container_of(machine, arguments, keywords)
     if arguments and (key := keywords.get("key")) is not None:
         marks = marks_by(machine, arguments[:1], key)
+        if marks and any(isinstance(ref, Mapping) for ref in made.refs):
+            keys = list(iterated(machine, made, machine.new_id()).elements)
+            made = Value(refs=(Listed(machine.new_id(), keys, joined(keys)),))
         lists = [ref for ref in made.refs if isinstance(ref, Listed)]
         return changed(made, refs=tuple(replace(ref, reordered=True, ranked=marks) for ref in lists))
     return made.with_marks("ranked") if is_score(machine, full(made)) else made

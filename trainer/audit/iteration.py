@@ -217,17 +217,21 @@ def selected(value: Value, low: Value | None, high: Value | None, *, is_slice: b
     is_prefix = is_slice and not at and _is_prefix(low, high)
     is_rough = any("restarted" in end.marks for end in (low, high) if end is not None)
     for part in value.tokens:
-        is_placed = part.is_whole or (not is_slice and part.is_text and not part.at)
-        if is_placed and bounds[1] is not None and bounds[0] is not None:
-            positive = not isinstance(bounds[1].value, int) or bounds[1].value > 0
-            inside = not isinstance(bounds[0].value, int) or bounds[0].value >= 0
-            bounded = any("bounded" in end.marks for end in (low, high) if end is not None)
-            if positive and inside:
-                part = replace(part, low=bounds[0], high=bounds[1], is_bounded=bounded)
+        if part.is_placed and _are_positions(*bounds):
+            bounded = part.is_bounded or any("bounded" in end.marks for end in (low, high) if end is not None)
+            part = replace(part, low=bounds[0], high=bounds[1], is_bounded=bounded)
+        elif at:  # some of its positions
+            part = replace(part, is_bounded=True)
         is_text = is_prefix and part.is_text
         rough = part.is_rough or is_rough
         found.add(replace(part, at=_narrowed_by(part.at, at), is_whole=False, is_text=is_text, is_rough=rough))
     return frozenset(found)
+
+
+def _are_positions(low: Polynomial | None, high: Polynomial | None) -> bool:
+    """Whether both ends of a slice are known, and counted from the start."""
+    ends = ((low, 0), (high, 1))
+    return all(end is not None and (end.value is None or end.value >= least) for end, least in ends)
 
 
 def _narrowed_by(own: Iterations, index: Iterations) -> Iterations:

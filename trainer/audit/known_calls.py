@@ -229,6 +229,10 @@ def _constant(path: str, name: str, arguments: Sequence[Value], keywords: Keywor
     return None
 
 
+def _integer(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    return changed(combined(arguments), number=arguments[0].number) if arguments else constant(0)
+
+
 def _length(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
     refs = arguments[0].refs if arguments else ()
     exact = [ref for ref in refs if isinstance(ref, Listed) and ref.rest is None]
@@ -350,6 +354,7 @@ def _add_at(machine: Machine, arguments: Sequence[Value], keywords: Keywords) ->
 
 
 HANDLERS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
+    "int": _integer,
     "len": _length,
     "range": _range,
     "trange": _range,

@@ -22,7 +22,7 @@ FEW = 2
 def partly(machine: Machine, base: Value, result: Value, low: Value | None, high: Value | None) -> Value:
     """`base[low:high]`: the result, which remembers that it is a part of the losses or targets of a window."""
     of_loss = machine.holds_loss(base)
-    if not of_loss and all(part.is_whole for part in base.tokens):
+    if not of_loss and all(part.is_placed for part in base.tokens):
         return result
     ends = [(side, end) for side, end in ((1, low), (0, high)) if end is not None and not _is_small(end)]
     sides = frozenset((_division(machine, end), side) for side, end in ends)

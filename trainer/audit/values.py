@@ -69,9 +69,14 @@ class Tokens:
             return False
         if self._is_other_part(other):
             return False
-        if self.is_single or other.is_single:
-            return self.contains(other) or other.contains(self)
-        return same_iteration(self.at, other.at) or self.contains(other)
+        if self.contains(other) or other.contains(self):
+            return True
+        return same_iteration(self.at, other.at) and not (self.is_single or other.is_single)
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether the bounds of its next slice are positions in the text."""
+        return self.is_whole or (self.is_text and not self.at)
 
     @property
     def is_single(self) -> bool:
