@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from trainer.audit.document_lengths import of_length
 from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Namespace
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.positions import compare_bytes, weighed
@@ -102,6 +103,8 @@ def operation(machine: Machine, op: ast.operator, left: Value, right: Value, nod
         result = result.with_marks("hashed")
     if isinstance(op, ast.Mult):
         result = weighed(machine, left, right, weighed(machine, right, left, result))
+    if isinstance(op, ast.Sub) and "border" in left.marks & right.marks and not result.tokens:
+        result = result.with_marks("measured")
     number = None
     if isinstance(op, ast.FloorDiv) and left.number is not None and not (result.at or result.tokens):
         number = Polynomial.unknown(f"n{machine.new_id()}")  # a size that is known when the script runs
@@ -293,6 +296,8 @@ def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
     if len(values) != 2:
         return result
     left, right = values
+    if of_length(node.ops[0], left, right):
+        return result.with_marks("length")
     compare = COMPARISONS.get(type(node.ops[0]), lambda a, b: NOTHING)
     if left.is_known and right.is_known:
         with suppress(Exception):

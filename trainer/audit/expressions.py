@@ -17,6 +17,7 @@ from trainer.audit.arithmetic import (
     truth,
 )
 from trainer.audit.choices import choice, is_score
+from trainer.audit.document_lengths import filtered, kept
 from trainer.audit.indexing import (
     _attribute,
     _subscript,
@@ -137,6 +138,7 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
     found: list[tuple[Value, Value]] = []
     exact, reordered = True, False
     conditions: list[Iterations] = []
+    asked: list[Value] = []
 
     def walk(generators: list[ast.comprehension]) -> None:
         nonlocal exact, reordered
@@ -145,6 +147,7 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
                 found.append((machine.evaluate(node.key, inner), machine.evaluate(node.value, inner)))
             else:
                 found.append((UNKNOWN, chosen_by(machine.evaluate(node.elt, inner), conditions)))
+                found[-1] = (UNKNOWN, filtered(machine, asked, node.lineno, found[-1][1]))
             return
         first, *others = generators
         over = machine.evaluate(first.iter, inner)
@@ -156,9 +159,11 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
             machine.assign(first.target, _named_by(machine, first.ifs, value, inner), inner)
             tests = [machine.evaluate(test, inner) for test in first.ifs]
             conditions.extend(test.at for test in tests)
+            asked.extend(tests)
             if False not in map(truth, tests):
                 walk(others)
             del conditions[len(conditions) - len(tests) :]
+            del asked[len(asked) - len(tests) :]
             machine.loops.pop()
 
     walk(node.generators)
@@ -210,7 +215,7 @@ def _yield(machine: Machine, node: ast.Yield, frame: Frame) -> Value:
         resume, frame.at_yield = frame.at_yield, None
         resume(value)
     else:
-        frame.yielded.append(value)
+        frame.yielded.append(kept(machine, value))
     return UNKNOWN
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from trainer.audit.choices import choice
 from trainer.audit.containers import chosen_first
+from trainer.audit.document_lengths import measured
 from trainer.audit.iteration import bound, placed, selected, with_iteration
 from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Namespace
 from trainer.audit.positions import masked, partly
@@ -59,7 +60,7 @@ def attribute(machine: Machine, value: Value, name: str) -> Value:
     if name == "grad":
         return machine.gradient_of(value)
     if name in SIZES:
-        return Value(at=value.at)
+        return Value(at=value.at, marks=measured(value))
     if name in SAME:
         return value
     return combined([value])
@@ -159,6 +160,8 @@ def _slice(machine: Machine, base: Value, low: Value | None, high: Value | None)
     at = (high.at if high is not None else frozenset()) or (low.at if low is not None else frozenset())
     if whole and any("random" in end.marks for end in (low, high) if end is not None):
         marks = marks | {f"drawn:{machine.place.line}"}
+    if plain.tokens and any("border" in end.marks for end in (low, high) if end is not None):
+        marks = marks | {"document"}
     at = later(plain.at, at)
     result = changed(plain, refs=(), tokens=tokens, marks=marks, const=NOTHING, number=None, at=at)
     return partly(machine, plain, result, low, high)

@@ -16,6 +16,7 @@ from trainer.audit.choices import choice
 from trainer.audit.contexts import Contexts, is_manager
 from trainer.audit.counters import changed_by_recursion, restarted_counters
 from trainer.audit.definitions import Definitions, Helpers
+from trainer.audit.document_lengths import remember
 from trainer.audit.expressions import truth, value_of
 from trainer.audit.iteration import iterated, with_iteration
 from trainer.audit.machine import (
@@ -232,6 +233,7 @@ class Interpreter(Assignments, Definitions, Contexts):
             with self._decided(Guard(switch, 1)):
                 return self.run_body(taken, frame)
         condition = self._condition(node, frame, test)
+        remember(self, condition, node, test)
         chooses = "mask" in test.marks and self._judges(test)
         if chooses:
             self.choosing.append(choice(self, [test], line=node.lineno))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from trainer.audit.audit_rules import RULES, Rule
+from trainer.audit.document_lengths import lines_left_out
 from trainer.audit.passes import reports_the_lower, takes_the_best
 from trainer.audit.positions import counted, seams
 from trainer.audit.trace import Evaluation, Event, Place, Trace, Update
@@ -46,6 +47,7 @@ def findings(trace: Trace) -> list[Finding]:
         *_marks(trace, scored),
         *_statistics(trace, scored),
         *_positions(trace),
+        *_left_out(trace),
     ]
     kept: dict[tuple[str, Place], Finding] = {}
     for finding in found:
@@ -260,6 +262,15 @@ def _positions(trace: Trace) -> Iterator[Finding]:
         )
         off, report = tuple(sorted(seam.report.off)), seam.report
         yield Finding(rule, seam.place, detail, "high", off, report.calls, (report.place,))
+
+
+def _left_out(trace: Trace) -> Iterator[Finding]:
+    for line in lines_left_out(trace):
+        report = trace.reports[-1]
+        place = report.place._replace(line=line)
+        off = tuple(sorted(report.off))
+        detail = "documents are left out by their length"
+        yield Finding(RULES["tokens-dropped"], place, detail, "high", off, report.calls, (report.place,))
 
 
 def _statistics(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:

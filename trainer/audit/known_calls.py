@@ -13,6 +13,7 @@ from typing import Literal
 from trainer.audit.arithmetic import mixed_in
 from trainer.audit.choices import least
 from trainer.audit.containers import container_of, dictionary_of, queue_of, shuffle, sorted_of, taken_of
+from trainer.audit.document_lengths import measured
 from trainer.audit.indexing import attribute
 from trainer.audit.iteration import forgotten, iterated
 from trainer.audit.known_names import (
@@ -238,9 +239,8 @@ def _length(machine: Machine, arguments: Sequence[Value], keywords: Keywords) ->
     exact = [ref for ref in refs if isinstance(ref, Listed) and ref.rest is None]
     if len(refs) == 1 and exact:
         return constant(len(exact[0].elements))
-    return Value(
-        at=in_number(arguments[0].at) if arguments else frozenset(), number=Polynomial.unknown(f"n{machine.new_id()}")
-    )
+    of, number = arguments[0] if arguments else UNKNOWN, Polynomial.unknown(f"n{machine.new_id()}")
+    return Value(at=in_number(of.at), number=number, marks=measured(of))
 
 
 def _range(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:

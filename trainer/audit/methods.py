@@ -8,6 +8,7 @@ from typing import Any
 
 from trainer.audit.arithmetic import fills
 from trainer.audit.choices import marks_by
+from trainer.audit.document_lengths import kept, measured
 from trainer.audit.expressions import attribute, item, store
 from trainer.audit.iteration import chosen_by
 from trainer.audit.known_calls import (
@@ -132,7 +133,7 @@ def _of_list(
         added = arguments[-1] if arguments else UNKNOWN
         if name == "add" and added.tokens and not added.scores:
             fill(machine, Value(refs=(ref,)), UNKNOWN, key=added, adds=True)
-        added = chosen_by(added, machine.conditions)
+        added = kept(machine, chosen_by(added, machine.conditions))
         ref.elements.append(added)
         if machine.loops:
             ref.rest = added if ref.rest is None else joined([ref.rest, added])
@@ -242,7 +243,8 @@ def _of_tensor(machine: Machine, base: Value, name: str, arguments: list[Value],
         copies = name in ("cpu", "half") and base.objects and not base.refs and base.snapshot is None
         return changed(base, snapshot=machine.time) if copies else base
     if name in COUNTS:
-        return Value(at=in_number(base.at), number=Polynomial.unknown(f"n{machine.new_id()}"))
+        number = Polynomial.unknown(f"n{machine.new_id()}")
+        return Value(at=in_number(base.at), number=number, marks=measured(base))
     if base.is_known and isinstance(base.const, str):
         return _of_text(base, name, arguments, every)
     if name in ("write", "write_bytes", "tofile") and every:

@@ -71,7 +71,7 @@ def method_like(
     if (
         name in ("nonzero", "argwhere", "flatnonzero") or (name == "where" and not others)
     ) and "boundary" in held.marks:
-        return Value(at=held.at)
+        return Value(at=held.at, marks=frozenset(["border"]))
     if name in ("nonzero", "argwhere", "flatnonzero") or (name == "where" and not others):
         return result.with_marks("places") if "mask" in held.marks else result
     return result

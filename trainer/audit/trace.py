@@ -124,6 +124,8 @@ class Trace:
     """Slices of losses and targets, and the score each was taken of if it was a single one; with their numbers."""
     counting: dict[int, int] = field(default_factory=dict)
     """Loops of which two iterations that follow one another are walked, and their lines."""
+    left_out: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Conditions on the length of a document of which one branch does nothing; their lines and other branches."""
     parts: dict[int, frozenset[int]] = field(default_factory=dict)
     """Models that a model was built from."""
 
