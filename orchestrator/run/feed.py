@@ -227,4 +227,5 @@ class Feed:
         self._ledger.start(self._sweep.name, *split_run_id(run.request.run_id))
 
     def _note_end(self, run_id: str, record: Record) -> None:
-        self._ledger.end(self._sweep.name, *split_run_id(run_id), record.status)
+        scored = record.has_score(self._sweep.space.metric.name)
+        self._ledger.end(self._sweep.name, *split_run_id(run_id), record.status, scored)

@@ -26,7 +26,8 @@ def lost_records(folder: Path, most_runs: int, ledger: Ledger) -> list[str]:
         return []
     kept |= {stem.rpartition("-")[0] for part in SET_ASIDE_FOLDERS for stem in run_ids(folder / part)}
     ended = [entry for entry in ledger.entries() if entry["event"] == "ended" and entry["sweep"] == folder.name]
-    lost = [run_id for entry in ended if (run_id := run_id_of(entry["config"], entry["seed"])) not in kept]
+    names = dict.fromkeys(run_id_of(entry["config"], entry["seed"]) for entry in ended)
+    lost = [run_id for run_id in names if run_id not in kept]
     return [f"{folder / RUNS / record_file(run_id)}: is missing, though its run ended; {AGAIN}" for run_id in lost]
 
 

@@ -2,8 +2,9 @@
 
 Two sweeps test the same thing when their search spaces have the same tested identity (recipe, swept values, baseline,
 metric), or when they compare one configuration in common; a confirmation counts to the search space it confirms. An
-attempt is such a sweep with a run that ended; attempts are numbered by their first ended run. A sweep whose results
-choose its configurations is exploratory: it claims nothing and spends nothing.
+attempt is such a sweep with a run that ended with a score; attempts are numbered by their first such run. A sweep
+whose results choose its configurations is exploratory: it claims nothing and spends nothing. So does one whose runs all
+failed without a score: it compared nothing.
 
 `compare: {attempts: N}` declares, before the first run, how many there may be. Attempt k of N is tested at alpha / 2^k,
 the last at the level of the one before it; with N = 1, the default, the first has all of alpha. The levels of the N
@@ -81,7 +82,7 @@ class _Declared:
     seeds: set[int] = field(default_factory=set)
     tested: Tested | None = None
     first_end: float = float("inf")
-    """Place of its first ended run in the ledger; infinity before one ended."""
+    """Place of its first run with a score in the ledger; infinity before there is one."""
 
     def tests_the_same_as(self, other: _Declared) -> bool:
         spaces = [one.tested.space for one in (self, other) if one.tested]
@@ -144,9 +145,14 @@ def _by_sweep(entries: Iterable[Mapping[str, Any]]) -> dict[str, _Declared]:
             one.seeds.update(entry["seeds"])
             if one.tested is None and "tested" in entry:
                 one.tested = Tested(**entry["tested"])
-        elif entry["event"] == "ended" and sweep in declared:
+        elif entry["event"] == "ended" and sweep in declared and shows_a_score(entry):
             declared[sweep].first_end = min(declared[sweep].first_end, place)
     return declared
+
+
+def shows_a_score(entry: Mapping[str, Any]) -> bool:
+    """Whether a line of the ledger says that its run has a score; one that does not say it counts as such."""
+    return entry.get("scored", True) is not False
 
 
 def further_attempt(attempts: Iterable[Attempt], sweep: str) -> str:

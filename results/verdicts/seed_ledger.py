@@ -10,6 +10,9 @@ the records do.
     {"event": "started", "sweep": "ttt", "config": "3f2a", "seed": 42, "at", "previous"}
     {"event": "ended", "sweep": "ttt", "config": "3f2a", "seed": 42, "status": "done", "at", "previous"}
 
+A run that ended without a score (it crashed, or its score was not found in its output) has `"scored": false` in its
+last line; where a later run of it has one, a second line says so.
+
 Machines that share a bucket add to one chain there, an object for each line; the file is then a copy. It detects
 mistakes and simple edits; a consistent rewrite of both files and the records is not detected.
 """
@@ -28,7 +31,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from results.verdicts.attempts import Tested
+from results.verdicts.attempts import Tested, shows_a_score
 from trainer.spec.errors import StoreError, UserError
 from trainer.spec.json_text import parse_json
 from trainer.spec.record import now
@@ -122,13 +125,18 @@ class Ledger:
         if not added:
             self.start(sweep, config, seed)
 
-    def end(self, sweep: str, config: str, seed: int, status: str) -> None:
-        """A run has its record; the first outcome stands."""
+    def end(self, sweep: str, config: str, seed: int, status: str, scored: bool = True) -> None:
+        """A run has its record; the first outcome stands, but a score counts though the run failed before.
+
+        scored:  whether the record holds a score: a sweep without any has compared nothing
+        """
         with self._locked():
             known = ("ended", sweep, config, seed) in self._runs
-            added = known or self._append(event="ended", sweep=sweep, config=config, seed=seed, status=status)
+            known = known or (not scored and ("failed", sweep, config, seed) in self._runs)
+            said = {} if scored else {"scored": False}
+            added = known or self._append(event="ended", sweep=sweep, config=config, seed=seed, status=status, **said)
         if not added:
-            self.end(sweep, config, seed, status)
+            self.end(sweep, config, seed, status, scored)
 
     def entries(self) -> Sequence[Entry]:
         """All entries in order, of a chain that holds. Raises StoreError naming the first line that does not."""
@@ -192,7 +200,8 @@ class Ledger:
         if entry["event"] == "declared":
             self._declared[entry["sweep"], entry["config"]] = entry["seeds"]
         else:
-            self._runs.add((entry["event"], entry["sweep"], entry["config"], entry["seed"]))
+            event = entry["event"] if shows_a_score(entry) else "failed"
+            self._runs.add((event, entry["sweep"], entry["config"], entry["seed"]))
         self._entries.append(entry)
         self._by_config.setdefault(entry["config"], []).append(entry)
         self._read_bytes += len(line) + 1
@@ -291,18 +300,21 @@ class Ledger:
         return ""
 
     def known_beforehand(self, sweep: str, config: str) -> bool:
-        """Whether the outcome of a declared seed was known when it was declared, from another sweep."""
-        declared, ended = self._known_before(sweep, config)
-        return bool(ended & declared)
+        """Whether the score of a declared seed was known when it was declared, from another sweep."""
+        declared, scored = self._known_before(sweep, config, scored=True)
+        return bool(scored & declared)
 
-    def _known_before(self, sweep: str, config: str) -> tuple[set[int], set[int]]:
-        """The seeds that the sweep declared for the configuration, and those that had ended by then, in any sweep."""
+    def _known_before(self, sweep: str, config: str, scored: bool = False) -> tuple[set[int], set[int]]:
+        """The seeds that the sweep declared for the configuration, and those that had ended by then, in any sweep.
+
+        scored:  those that had ended with a score
+        """
         self.entries()
         ended: set[int] = set()
         for entry in self._of(config):
             if entry["event"] == "declared" and entry["sweep"] == sweep:
                 return set(entry["seeds"]), ended
-            if entry["event"] == "ended":
+            if entry["event"] == "ended" and (shows_a_score(entry) or not scored):
                 ended.add(entry["seed"])
         return set(), ended
 

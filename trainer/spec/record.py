@@ -5,6 +5,7 @@ Making a record needs no torch: a run whose stages are all in the store is finis
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from trainer.spec.stage_table import headline_stage
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """What may name a run or a sweep: it becomes a folder."""
 Metric = float | int | str | bool | None
+SCORES = "val_bpb", "val_loss"
 
 
 class StageOutcome(BaseModel):
@@ -71,6 +73,11 @@ class Record(BaseModel):
         """A stage's number, or None when the stage did not run."""
         outcome = self.stages.get(stage)
         return None if outcome is None else outcome.metrics.get(name)
+
+    def has_score(self, metric: str) -> bool:
+        """Whether the run is done or, though it failed, has a finite number of this name or in our own units."""
+        numbers = (outcome.metrics.get(name) for outcome in self.stages.values() for name in (metric, *SCORES))
+        return self.status == "done" or any(isinstance(one, int | float) and math.isfinite(one) for one in numbers)
 
 
 def run_id_of(config: str, seed: int) -> str:

@@ -125,6 +125,20 @@ def test_a_corrected_pattern_reads_the_kept_output_and_runs_nothing(place):
     assert all(record.stages_run == () for record in records)
 
 
+def test_a_sweep_without_any_score_spends_nothing_of_alpha(tmp_path):
+    (tmp_path / "flat.py").write_text("import os; print('loss:', float(os.environ.get('X', 0)))\n")
+    space = (
+        "{program: flat.py, pass: env, metric: {name: loss}, metrics: {loss: 'LOSS: (NUMBER)'}, seeds: [1, 2], "
+        "parameters: {X: {values: [1, 2]}}}\n"
+    )
+    for name, pattern in (("wrong", "LOSS"), ("right", "loss"), ("again", "loss")):
+        (tmp_path / f"{name}.yaml").write_text(space.replace("LOSS", pattern))
+        command("sweep", str(tmp_path / f"{name}.yaml"), "--inline", "--store", str(tmp_path / "runs"))
+    made = [find_sweep(tmp_path / "runs", name) for name in ("right", "again")]
+    verdicts = [verdicts_of(sweep, rows_of(sweep))[0] for sweep in made]
+    assert [(one.alpha, one.exploratory) for one in verdicts] == [(0.01, False), (0.005, True)]
+
+
 def test_a_sweep_goes_on_with_the_code_it_began_with(place, tmp_path):
     for name in ("train.py", "warmth.yaml"):
         shutil.copy(place / name, tmp_path / name)

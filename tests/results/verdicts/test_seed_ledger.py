@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from results.verdicts import attempts
 from results.verdicts.seed_ledger import HEAD, Ledger
 from trainer.spec.errors import StoreError, UserError
 
@@ -28,6 +29,21 @@ def test_a_seed_is_declared_before_it_runs(ledger):
         ledger.start("ttt", "aaaa", 1)
     ledger.declare("ttt", "aaaa", [1, 2])
     ledger.start("ttt", "aaaa", 1)
+
+
+def test_a_failed_run_is_no_attempt_until_one_of_its_sweep_has_a_score(ledger):
+    tested = attempts.Tested("space")
+    for sweep in ("crashed", "later"):
+        ledger.declare(sweep, "base", [1], tested=tested)
+        ledger.start(sweep, "base", 1)
+    ledger.end("crashed", "base", 1, "failed", scored=False)
+    ledger.end("crashed", "base", 1, "failed", scored=False)
+    ledger.end("later", "base", 1, "done")
+    assert [one.sweep for one in attempts.attempts_at(ledger.entries(), "later")] == ["later"]
+    assert not ledger.known_beforehand("later", "base")
+    ledger.end("crashed", "base", 1, "done")  # retried
+    assert [one.sweep for one in attempts.attempts_at(ledger.entries(), "later")] == ["later", "crashed"]
+    assert [entry.get("scored") for entry in ledger.entries() if entry["event"] == "ended"] == [False, None, None]
 
 
 def test_every_declared_seed_is_shown_with_its_outcome(ledger):
