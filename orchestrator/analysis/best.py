@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator.analysis.comparison import verdicts_of
-from orchestrator.analysis.sweep_table import baseline_of, ranking_of, rows_of, table_of
+from orchestrator.analysis.named_configuration import BEST, named_configuration
+from orchestrator.analysis.sweep_table import baseline_of, best_row_of, ranking_of, rows_of, table_of
 from orchestrator.output import say
 from orchestrator.space.configuration import Configuration, label
 from orchestrator.sweep.sweep import Sweep
@@ -25,7 +26,7 @@ from results.rows.tables import breaches_of, why_none_is_ranked
 from results.verdicts.verdict import Verdict
 from trainer.program.stage import left_by
 from trainer.program.take_home import changed_code, shell_script
-from trainer.spec.errors import UserError, did_you_mean
+from trainer.spec.errors import UserError
 from trainer.spec.program import Program
 from trainer.spec.recipe import Recipe
 from trainer.spec.recipe_text import difference, differing_recipes, recipe_text
@@ -136,23 +137,16 @@ def best_of(sweep: Sweep, config: str | None = None) -> Best:
     frame = rows_of(sweep)
     table = table_of(sweep, frame)
     baseline = baseline_of(sweep)
-    chosen = config or _winner(sweep, frame, table)
-    known = {item.id: item for item in reversed(sweep.asked()) if item.rung == 1}
-    if chosen not in known:
-        raise UserError(
-            f"--config {chosen} is no configuration of sweep '{sweep.name}'{did_you_mean(chosen, known)}; "
-            f"known: {', '.join(known)}"
-        )
-    ranking = ranking_of(sweep)
-    runs = frame[(frame["config"] == chosen) & (frame["status"] == "done") & frame[ranking.metric].notna()]
-    if runs.empty:
+    chosen = _winner(sweep, frame, table) if config in (None, BEST) else config
+    configuration = named_configuration(sweep, chosen, "--config ")
+    chosen = configuration.id
+    run = best_row_of(sweep, frame, chosen)
+    if run is None:
         raise UserError(f"{chosen} of sweep '{sweep.name}' has no finished run yet; see: {sweep.command('status')}")
-    scores = runs[ranking.metric].astype("float64")
-    run = runs.to_dict("records")[int(scores.argmax() if ranking.higher_first else scores.argmin())]
     verdict = next((one for one in verdicts_of(sweep, frame) if one.config == chosen), None)
     return Best(
         sweep=sweep,
-        configuration=known[chosen],
+        configuration=configuration,
         line={str(name): cell for name, cell in table[table["config"] == chosen].iloc[0].items()},
         verdict=None if chosen == baseline else verdict,
         seed=int(run["seed"]),

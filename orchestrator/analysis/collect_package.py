@@ -13,6 +13,7 @@ from typing import Literal
 import pandas as pd
 
 from orchestrator.analysis.comparison import evidence_of, is_foreign, reference_of
+from orchestrator.analysis.named_configuration import BEST, named_configuration
 from orchestrator.analysis.sweep_table import baseline_of, rows_of, table_of
 from orchestrator.space.configuration import Configuration, label
 from orchestrator.sweep.sweep import Sweep
@@ -24,15 +25,12 @@ from results.submission.texts import read_curve
 from results.verdicts.policies import policy_of
 from trainer.data.shard_files import present_shards
 from trainer.scoring.ledger_summary import LEDGER_FILE
-from trainer.spec.errors import UserError, did_you_mean
+from trainer.spec.errors import UserError
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import Record
 from trainer.spec.stage_table import ARTIFACT_FILE, CURVE_FILE, TEXT_STAGES, TOKENIZER_FILE
 from trainer.store.local import StageStore
 from trainer.store.shared import stage_store
-
-BEST, BASELINE = "best", "baseline"
-"""What may stand for a configuration's id."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,6 @@ def package_configuration(sweep: Sweep, config: str, out: Path, terms: PackageTe
 
 
 def _configuration(sweep: Sweep, config: str) -> Configuration:
-    asked = {item.id: item for item in sweep.asked() if item.rung == 1}
     if config == BEST:
         table = table_of(sweep, rows_of(sweep))
         ranked = table[table["rank"].notna()]
@@ -75,15 +72,8 @@ def _configuration(sweep: Sweep, config: str) -> Configuration:
             raise UserError(
                 f"sweep '{sweep.name}' has no configuration that may be ranked; see {sweep.command('table')}"
             )
-        return asked[str(ranked.iloc[0]["config"])]
-    if config == BASELINE:
-        return asked[baseline_of(sweep)]
-    if config not in asked:
-        raise UserError(
-            f"'{config}' is no configuration of sweep '{sweep.name}'{did_you_mean(config, (BEST, BASELINE, *asked))}; "
-            f"known: {BEST}, {BASELINE}, {', '.join(asked)}"
-        )
-    return asked[config]
+        config = str(ranked.iloc[0]["config"])
+    return named_configuration(sweep, config)
 
 
 def _records(sweep: Sweep, item: Configuration) -> list[Record]:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 import pandas as pd
 
 from orchestrator.analysis.comparison import verdicts_of
+from orchestrator.analysis.named_configuration import BEST, named_configuration
 from orchestrator.analysis.sweep_table import ranking_of, table_of
 from orchestrator.plan.detectable_effect import POWER, spread_of
 from orchestrator.search.race_state import rule_of
@@ -26,7 +27,7 @@ from results.rows.tables import breaches_of, why_none_is_ranked
 from results.stats.power import seeds_needed
 from results.verdicts.attempts import Attempt, further_attempt
 from results.verdicts.verdict import Verdict
-from trainer.spec.errors import UserError, did_you_mean
+from trainer.spec.errors import UserError
 from trainer.spec.fingerprint import digest
 
 FEWEST, MOST = 3, 20
@@ -45,14 +46,8 @@ def winner_of(
     asked = {item.id: item for item in sweep.asked()}
     if asked:  # the baseline comes first; a search may choose its recipe again
         del asked[sweep.asked()[0].id]
-    if config is not None:
-        if config not in asked:
-            known = ", ".join(asked) or "none"
-            raise UserError(
-                f"--config {config} is no configuration of sweep '{sweep.name}'"
-                f"{did_you_mean(config, asked)}; known: {known}"
-            )
-        return asked[config]
+    if config not in (None, BEST):
+        return named_configuration(sweep, config, "--config ", asked or ["none"])
     finish = f"finish it first: {sweep.command('resume')}"
     if not asked:
         raise UserError(f"sweep '{sweep.name}' has no winner to confirm: it has no configurations yet; {finish}")

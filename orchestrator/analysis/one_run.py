@@ -10,7 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator.analysis.sweep_table import rows_of, table_of
+from orchestrator.analysis.named_configuration import find_configuration, named_configuration
+from orchestrator.analysis.sweep_table import best_row_of, rows_of, table_of
 from orchestrator.output import say
 from orchestrator.space.configuration import label
 from orchestrator.sweep.lost_records import demand_undamaged
@@ -35,8 +36,20 @@ LOG_LINES = 12
 
 
 def find_run(sweep: Sweep, asked: str) -> Record:
-    """The record of a run by its id, the start of it, or CONFIG-sSEED. Raises UserError naming the nearest."""
+    """The record of a run by its id, the start of it, or the words of its configuration: then the best of its runs.
+
+    Raises UserError naming the nearest.
+    """
     records = {**sweep.short_records(), **sweep.records()}
+    if (configuration := find_configuration(sweep, asked)) is None and "=" in asked:
+        configuration = named_configuration(sweep, asked)  # raises: no run id has this sign
+    if configuration is not None:
+        asked = configuration.id
+        frame = rows_of(sweep)
+        seeds = frame.loc[frame["config"] == asked, "seed"].tolist()
+        if seeds:
+            best = best_row_of(sweep, frame, asked)
+            return records[run_id_of(asked, int(seeds[0] if best is None else best["seed"]))]
     matching = [asked] if asked in records else [run_id for run_id in records if run_id.startswith(asked)]
     if len(matching) == 1:
         return records[matching[0]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from rich.console import Console
@@ -80,6 +80,19 @@ def ranking_of(sweep: Sweep) -> Ranking:
 def table_of(sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
     """The table per configuration, ranked as the search space says: by its metric, within its constraints."""
     return per_configuration(frame, ranking_of(sweep))
+
+
+def best_row_of(sweep: Sweep, frame: pd.DataFrame, config: str) -> dict[str, Any] | None:
+    """The row of a configuration's finished run with the best score; None if it has none."""
+    ranking = ranking_of(sweep)
+    runs = frame[(frame["config"] == config) & (frame["status"] == "done") & frame[ranking.metric].notna()]
+    if runs.empty:
+        return None
+    scores = runs[ranking.metric].astype("float64")
+    return {
+        str(name): cell
+        for name, cell in runs.iloc[int(scores.argmax() if ranking.higher_first else scores.argmin())].items()
+    }
 
 
 def unranked_lines(sweep: Sweep, frame: pd.DataFrame) -> list[str]:

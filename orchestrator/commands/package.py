@@ -17,7 +17,7 @@ STYLES = {"ok": "green", "failed": "bold red", "unchecked": "yellow"}
 
 def package(
     name: Name,
-    config: Annotated[str, typer.Argument(help="A configuration of the sweep, or best, or baseline.")],
+    config: Annotated[str, typer.Argument(help="A configuration: its id or words ('ttt.lr=0.01'), best, or baseline.")],
     out: Annotated[Path, typer.Option(help="Folder to write; new or empty.")],
     policy: Annotated[
         str, typer.Option(help="A rule by name: pg-written, pg-frontier-p25, mng-track1 or mng-track3.")

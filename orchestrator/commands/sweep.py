@@ -193,7 +193,7 @@ def resume(
 
 def confirm(
     name: Name,
-    config: Annotated[str | None, typer.Option(help="A configuration; default: the best of the sweep.")] = None,
+    config: Annotated[str | None, typer.Option(help="A configuration: its id or words; default: the best.")] = None,
     num_seeds: Annotated[
         int | None, typer.Option(help="Fresh seeds; default: enough for the gain seen.", min=2)
     ] = None,

@@ -16,7 +16,9 @@ Out = Annotated[Path | None, typer.Option(help="The file; default: in the sweep'
 
 def best(
     name: Name,
-    config: Annotated[str | None, typer.Option(help="A configuration; default: the best one.")] = None,
+    config: Annotated[
+        str | None, typer.Option(help="A configuration: its id, its words ('LR=0.1'), baseline; default: the best.")
+    ] = None,
     out: Out = None,
     store: Store = USUAL_STORE,
     format: TextOrJson = "text",
@@ -36,7 +38,11 @@ def best(
 def show(
     name: Name,
     run: Annotated[
-        str | None, typer.Argument(help="A run: CONFIG-sSEED, or the start of it; default: the winner's best.")
+        str | None,
+        typer.Argument(
+            help="A run: CONFIG-sSEED, or its start; or a configuration ('LR=0.1', baseline), of which the best run is "
+            "shown; default: best, the winner's best run."
+        ),
     ] = None,
     store: Store = USUAL_STORE,
     format: TextOrJson = "text",
@@ -47,8 +53,9 @@ def show(
     from orchestrator.sweep.sweep import find_sweep
 
     sweep = find_sweep(store, name)
-    usual = best_run_of_program(sweep) if sweep.space.program else run or best_of(sweep).run_id
-    record = find_run(sweep, run or usual)
+    if run is None or run == "best":
+        run = best_run_of_program(sweep) if sweep.space.program else best_of(sweep).run_id
+    record = find_run(sweep, run)
     if format == "json":
         print_rows([run_row(sweep, record)])
     else:

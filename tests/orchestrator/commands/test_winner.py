@@ -90,8 +90,19 @@ def test_show_finds_a_run_by_its_start_and_prints_recipe_stages_and_curve(sweep,
     assert "ttt.mode = score_first  (baseline: off)" in out
     assert re.search(r"train +9\.0 s +from the store +train-2", out)
     assert "training loss, 6.000 to 3.049 in 40 steps:" in out
-    assert f"begins 3 runs of sweep 'small': {run_id[:-1]}1" in call("show", "small", winner_of(sweep))[1]
+    assert f"begins 3 runs of sweep 'small': {run_id[:-1]}1" in call("show", "small", run_id[:-1])[1]
     assert "has no finished run 'zzz'" in call("show", "small", "zzz")[1]
+
+
+def test_a_configuration_is_named_by_its_words_its_id_best_or_baseline(sweep, call):
+    baseline, winner = (item.id for item in sweep.asked()[:2])
+    for word in ("best", "ttt.lr=0.004", winner):
+        assert f"{winner}-s1: ttt.lr=0.004, seed 1" in call("show", "small", word)[1]
+        assert f"ttt.lr=0.004  ({winner})" in call("best", "small", "--config", word)[1]
+    assert f"{baseline}-s1: baseline, seed 1" in call("show", "small", "baseline")[1]
+    for words in (("show", "small"), ("best", "small", "--config"), ("package", "small", "--out", "none")):
+        out = call(*words, "ttt.lr=0.04")[1]
+        assert f"did you mean 'ttt.lr=0.004'?; known: best, baseline, {baseline} (baseline), {winner} (tt" in out, words
 
 
 def test_show_prints_the_error_of_a_failed_run(sweep, call):
