@@ -6,9 +6,6 @@ import gc
 import os
 import sys
 
-from orchestrator.commands.app import app_for
-from trainer.spec.exit_status import exit_for_people
-
 TRAINING = ("sweep", "resume", "confirm")
 """Commands that may train in this process, whose tensors are to be freed as soon as ever."""
 COLLECT_EVERY = 200_000
@@ -18,6 +15,18 @@ that could be freed, and looking after every 700 takes up to a seventh of its ti
 
 def main() -> None:
     """Runs the command line; people's mistakes end in a message and exit status 2."""
+    try:
+        _run_command_line()
+    except KeyboardInterrupt:
+        print("interrupted before anything was begun", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run_command_line() -> None:
+    # late: Ctrl-C while these are read ends in a line, too
+    from orchestrator.commands.app import app_for
+    from trainer.spec.exit_status import exit_for_people
+
     if not sys.argv[1:] or sys.argv[1] not in TRAINING:
         gc.set_threshold(COLLECT_EVERY)
     # pydantic would read the metadata of every installed package, to find plugins that a command has no use for

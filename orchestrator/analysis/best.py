@@ -171,8 +171,8 @@ def write_recipe(best: Best, out: Path | None) -> Path:
     return path
 
 
-def best_row(best: Best, file: Path) -> dict[str, Any]:
-    """One flat row, for programs."""
+def best_row(best: Best, file: Path | None) -> dict[str, Any]:
+    """One flat row, for programs; without a file where it could not be written."""
     line, bpb = best.line, best.verdict.bpb if best.verdict else None
     return {
         "config": best.configuration.id,
@@ -183,11 +183,11 @@ def best_row(best: Best, file: Path) -> dict[str, Any]:
         "gain_low_bpb": None if bpb is None else -bpb.high,
         "gain_high_bpb": None if bpb is None else -bpb.low,
         "seed": best.seed,
-        "recipe": str(file),
+        "recipe": None if file is None else str(file),
         "artifact": str(best.artifact) if best.artifact and best.artifact.exists() else None,
         "model_bytes": best.model_bytes,
         "changes": {key: mine for key, (mine, _) in best.changes.items()},
-        "command": best.command(file),
+        "command": None if file is None else best.command(file),
     }
 
 
@@ -195,8 +195,11 @@ def _number(cell: Any) -> Any:
     return None if pd.isna(cell) else cell.item() if hasattr(cell, "item") else cell
 
 
-def print_best(best: Best, file: Path, console: Console) -> None:
-    """The verdict first, then scores, what differs from the baseline, the artifact, and what to type next."""
+def print_best(best: Best, file: Path | None, console: Console) -> None:
+    """The verdict first, then scores, what differs from the baseline, the artifact, and what to type next.
+
+    file:  None where it could not be written: then its text is printed
+    """
     name = label(best.configuration, best.sweep.space)
     console.print(Text(f"{name}  ({best.configuration.id})", style="bold"))
     style = STYLES.get(best.word, "")
@@ -213,12 +216,13 @@ def print_best(best: Best, file: Path, console: Console) -> None:
         size = "" if best.model_bytes is None else f", {best.model_bytes:,} bytes ({human_bytes(best.model_bytes)})"
         say(console, f"artifact of seed {best.seed}, its best{size}:", indent=0)
         console.print(f"  {where}", soft_wrap=True)
-    console.print(
-        f"the program with its knobs and seed {best.seed}, a script:" if script else "recipe, a preset again:"
-    )
-    console.print(f"  {file}", soft_wrap=True)
-    console.print("run it:")
-    console.print(f"  {best.command(file)}", soft_wrap=True)
+    what = f"the program with its knobs and seed {best.seed}, a script" if script else "recipe, a preset again"
+    if file is None:
+        console.print(f"{what}; its file could not be written:")
+        console.print(Text(best.text()), soft_wrap=True)
+        return
+    console.print(f"{what}:\n  {file}", soft_wrap=True)
+    console.print(f"run it:\n  {best.command(file)}", soft_wrap=True)
 
 
 def _score_lines(best: Best) -> list[str]:

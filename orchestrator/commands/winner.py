@@ -28,11 +28,17 @@ def best(
     from orchestrator.sweep.sweep import find_sweep
 
     found = best_of(find_sweep(store, name), config)
-    file = write_recipe(found, out)
+    refused: OSError | None = None
+    try:
+        file = write_recipe(found, out)
+    except OSError as fault:  # a store of somebody else, a full disk: what is known is shown all the same
+        file, refused = None, fault
     if format == "json":
         print_rows([best_row(found, file)])
     else:
         print_best(found, file, console_for())
+    if refused is not None:
+        raise refused
 
 
 def show(

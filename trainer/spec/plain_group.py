@@ -1,4 +1,5 @@
-"""The commands of both command lines: a wrong choice is answered in one sentence, with the nearest right one."""
+"""The commands of both command lines: a wrong choice is answered in one sentence, with the nearest right one;
+Ctrl-C is answered in one line."""
 
 from __future__ import annotations
 
@@ -8,8 +9,11 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from trainer.spec.console import PlainConsole
 from trainer.spec.errors import UserError, did_you_mean
+from trainer.spec.exit_status import EXIT_INTERRUPTED
 
+INTERRUPTED = "interrupted before it was done; the same command begins again"
 WRONG_CHOICE = re.compile(
     r"Invalid value for '?(?P<name>[^':]*)'?: (?:Value error, )?(?P<found>(['\"]).*\3) is not one of (?P<choices>.*)",
     re.DOTALL,
@@ -28,6 +32,9 @@ class PlainGroup(TyperGroup):
             if sentence := wrong_choice(mistake.format_message()):
                 raise UserError(sentence) from None
             raise
+        except KeyboardInterrupt:  # a sweep that has begun ends in its own words, and says how to go on
+            PlainConsole(stderr=True).print(INTERRUPTED)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 def wrong_choice(message: str) -> str | None:

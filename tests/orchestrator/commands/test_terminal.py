@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import signal
 import subprocess
 import sys
 
@@ -54,6 +55,21 @@ def test_no_command_passes_on_control_characters_of_a_store(tmp_path, monkeypatc
 def test_an_error_that_repeats_a_name_spells_it_out(tmp_path, monkeypatch, capsys):
     run(monkeypatch, "status", "x\x1b[2J\x9b", "--store", str(tmp_path))
     assert r"x\x1b[2J\x9b" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("interrupted", "said"),
+    [
+        ("orchestrator.sweep.sweep.find_sweep", "interrupted before it was done; the same command begins again\n"),
+        ("orchestrator.commands.app.app_for", "interrupted before anything was begun\n"),
+    ],
+)
+def test_ctrl_c_is_answered_in_one_line(monkeypatch, capsys, interrupted, said):
+    monkeypatch.setattr(interrupted, lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(sys, "argv", ["orchestrator", "table", "ttt"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert (end.value.code, capsys.readouterr().err) == (130, said)
 
 
 def test_a_sweep_whose_output_nobody_reads_any_more_goes_on_and_says_so(capsys):

@@ -83,6 +83,15 @@ def test_best_prints_one_row_for_programs_and_takes_any_configuration(sweep, cal
     assert "is no configuration of sweep 'small'" in out
 
 
+def test_best_says_what_it_knows_where_its_file_cannot_be_written(sweep):
+    place = sweep.folder / "journal.jsonl" / "mine.yaml"  # below a file
+    done = CliRunner().invoke(app, ["best", "small", "--out", str(place), "--store", str(sweep.store)])
+    assert isinstance(done.exception, OSError)  # which ends in a sentence and status 2
+    assert "mean of 3 seeds, 95 % interval" in done.stdout
+    assert "recipe, a preset again; its file could not be written:\ndescription: " in done.stdout
+    assert "  lr: 0.004  # compared with: 0.002\n" in done.stdout
+
+
 def test_show_finds_a_run_by_its_start_and_prints_recipe_stages_and_curve(sweep, call):
     run_id = f"{winner_of(sweep)}-s2"
     out = call("show", "small", run_id)[1]
