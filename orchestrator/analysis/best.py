@@ -3,6 +3,7 @@ artifact, its scores, and what was shown."""
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -243,5 +244,6 @@ def _named(best: Best) -> str:
     """The verdict in full, with labels in place of identities."""
     sentence = best.verdict.sentence if best.verdict else ""
     for item in best.sweep.asked():
-        sentence = sentence.replace(item.id, label(item, best.sweep.space))
+        words = label(item, best.sweep.space).replace("\\", r"\\")
+        sentence = re.sub(rf"(?<!--config ){item.id}", words, sentence)  # commands keep the id
     return sentence

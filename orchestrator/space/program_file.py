@@ -18,7 +18,7 @@ from results.rows.columns import COLUMN_TYPES
 from trainer.program.invocation import LISTS, MACRO, known_macro
 from trainer.program.sources import code_of, files_of
 from trainer.spec.errors import UserError, did_you_mean
-from trainer.spec.program import METRIC_NAME, ONLY_STAGE, Program, ProgramStage, Source
+from trainer.spec.program import METRIC_NAME, ONLY_STAGE, USUAL_SUMMARY, Program, ProgramStage, Source
 from trainer.spec.yaml_text import YamlText
 
 Complaint = tuple[str, tuple[str, ...]]
@@ -77,7 +77,8 @@ def program_of(
     metrics.setdefault(metric, _usual_sources(metric))
     code: dict[str, str] = {}
     try:
-        code = code_of(root, _named(script, [command, *(stage.command for stage in stages)]))
+        own = (keys.config_file,) if knobs_by == "file" else ()
+        code = code_of(root, _named(script, [command, *(stage.command for stage in stages), own]))
     except OSError as fault:
         problems.append((f"{fault.filename or script}: cannot be read: {fault.strerror or fault}", ("program",)))
     except UserError as fault:
@@ -181,8 +182,7 @@ def _filled_in(source: Source) -> Source:
 def _usual_sources(metric: str) -> tuple[Source, ...]:
     """Where a number stands if nobody says so: in a JSON line, as 'NAME: 1.23' or 'NAME=1.23', or in W&B's summary."""
     pattern = rf"(?<![\w./-]){re.escape(metric)}['\"]?\s*[:=]\s*({NUMBER})"
-    summary = "wandb/latest-run/files/wandb-summary.json"
-    return Source(key=metric), Source(pattern=pattern), Source(file=summary, key=metric)
+    return Source(key=metric), Source(pattern=pattern), Source(file=USUAL_SUMMARY, key=metric)
 
 
 def _about(program: Program, knobs: Sequence[str]) -> Iterator[Complaint]:

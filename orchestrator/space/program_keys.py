@@ -83,7 +83,7 @@ class ProgramKeys(Section):
     command: Command = ()
     """Its command: a text, or a list of words with W&B's macros (`${env}`, `${interpreter}`, `${program}`, `${args}`,
     `${args_no_hyphens}`, `${args_no_boolean_flags}`, `${args_json}`, `${args_json_file}`, `${envvar:NAME}`), and
-    `${seed}`, `${nproc}`, `${port}` and `${KNOB}`. Left out: the script, with its arguments."""
+    `${args_on_off_flags}`, `${seed}`, `${nproc}`, `${port}` and `${KNOB}`. Left out: the script, with its arguments."""
     launch: Literal["torchrun"] | None = None
     """`torchrun` starts the script once for each GPU of a slot, or `nproc` times, on a port of its own."""
     nproc: PositiveInt | None = None
@@ -92,7 +92,8 @@ class ProgramKeys(Section):
     """How knobs reach the program: `env`, variables of its environment; `args`, arguments (`--lr=0.1`); `file`, the
     JSON file `config_file`. Left out: as the format says, else args."""
     config_file: str = "config.json"
-    """The JSON file of `pass: file`, in the working folder."""
+    """The JSON file of `pass: file`, in the working folder. One of this name beside the script is kept, and the knobs
+    are changed in it: dots lead into it."""
     seed_key: str | None = None
     """The knob that the seed is passed as; null passes none, and seeds are then mere repetitions. Left out: `SEED` in
     an environment, else `seed`."""
@@ -111,8 +112,8 @@ class ProgramKeys(Section):
     """Patterns of a contest's scripts: `parameter-golf` or `modded-nanogpt`. What the file says itself wins."""
     metrics: ProgramMetrics
     """Numbers that are read: a regular expression whose group is the number (NUMBER stands for one; the last match
-    counts), `{pattern, scale}`, `{key: loss}` of a JSON line, `{file: out.json, key: eval.loss}`, or a list of these,
-    of which the first that has a number counts."""
+    counts), `{pattern, scale}`, `{key: loss}` of a JSON line, `{file: out.json, key: eval.loss}` (JSON, JSON
+    Lines or CSV), or a list of these, of which the first that has a number counts."""
     curve: str | None = None
     """Pattern of a line of the learning curve, with groups `step` and `loss`, and perhaps `total`, `seconds`, `ms`."""
     phases: Mapping[Literal["train", "eval"], str] = {}
@@ -142,8 +143,11 @@ class ProgramKeys(Section):
             yield f"config_file = {self.config_file!r} must lie in the working folder: a relative path without .."
 
 
-NUMBER = r"(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:[nN][aA][nN]|[iI]nf(?:inity)?))"
-"""What NUMBER in a pattern stands for."""
+NUMBER = (
+    r"(?:[-+]?(?:\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+    r"|[-+]?(?:[nN][aA][nN]|[iI]nf(?:inity)?))"
+)
+"""What NUMBER in a pattern stands for; 1,234.5 is one number."""
 
 
 def _plain(pattern: str) -> str:

@@ -100,7 +100,12 @@ def hint(program: Program, folder: Path, log: Path) -> str:
             f"; it takes no --{program.seed_key}: name the knob that takes the seed, seed_key: NAME, or write "
             "seed_key: null where it has none"
         )
-    if found := FLAG_WITH_VALUE.search(text):
+    if (found := FLAG_WITH_VALUE.search(text)) and "/--no-" in found[1]:
+        return (
+            f"; {found[1]} takes no value: write ${{args_on_off_flags}} for ${{args}}, which writes --X for true and "
+            "--no-X for false: command: [python, SCRIPT, '${args_on_off_flags}']"
+        )
+    if found:
         return (
             f"; {found[1]} takes no value: write ${{args_no_boolean_flags}} for ${{args}}, which names true ones and "
             "leaves out false ones: command: [python, SCRIPT, '${args_no_boolean_flags}']"

@@ -1,7 +1,8 @@
 """The command line and the environment of one stage of a program: macros filled in, nothing inherited but what is said.
 
 Macros are those of W&B (${env}, ${interpreter}, ${program}, ${args}, ${args_no_hyphens}, ${args_no_boolean_flags},
-${args_json}, ${args_json_file}, ${envvar:NAME}), and ${seed}, ${nproc} and ${NAME} of a knob. No shell reads them.
+${args_json}, ${args_json_file}, ${envvar:NAME}); beside them ${args_on_off_flags}, ${seed}, ${nproc} and ${NAME} of a
+knob. No shell reads them.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from trainer.spec.errors import UserError
+from trainer.spec.json_text import parse_json
 from trainer.spec.program import Program
 
 ARGS_FILE = ".knobs.json"
 """What ${args_json_file} names, relative to the working folder."""
-LISTS = ("args", "args_no_hyphens", "args_no_boolean_flags")
+LISTS = ("args", "args_no_hyphens", "args_no_boolean_flags", "args_on_off_flags")
 """Macros that stand for several arguments."""
 MACRO = re.compile(r"\$\{([^}]*)\}")
 PASSED = ("PATH", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "CUDA_HOME")
@@ -75,6 +77,8 @@ def _arguments(macro: str, knobs: Mapping[str, Any]) -> list[str]:
     for key, value in knobs.items():
         if macro == "args_no_boolean_flags" and isinstance(value, bool):
             words += [f"--{key}"] if value else []
+        elif macro == "args_on_off_flags" and isinstance(value, bool):  # of argparse.BooleanOptionalAction, and click
+            words.append(f"--{key}" if value else f"--no-{key}")
         else:
             words.append(f"{hyphens}{key}={as_text(value)}")
     return words
@@ -135,11 +139,36 @@ def environment_of(program: Program, stage: str, place: Place) -> dict[str, str]
 
 def write_knobs(program: Program, stage: str, folder: Path) -> None:
     """Writes the knobs into the files that the program or its command reads."""
-    passed = json.dumps(knobs_with_seed(program, stage), indent=1) + "\n"
     if program.knobs_by == "file":
         path = folder / program.config_file
+        content = configuration_of(program, stage, folder)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(passed, encoding="utf-8")
+        path.unlink(missing_ok=True)  # perhaps a link
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    passed = json.dumps(knobs_with_seed(program, stage), indent=1) + "\n"
     command = program.stage(stage).command or program.command
     if any("${args_json_file}" in element for element in command):
         (folder / ARGS_FILE).write_text(passed, encoding="utf-8")
+
+
+def configuration_of(program: Program, stage: str, folder: Path) -> dict[str, Any]:
+    """What the JSON file of `pass: file` holds: the knobs, in the program's own configuration if the folder has one.
+
+    A knob stands at its key, or where its dots lead. Raises UserError if the program's own is no JSON object.
+    """
+    path, knobs = folder / program.config_file, knobs_with_seed(program, stage)
+    if not path.exists():
+        return knobs
+    try:
+        tree = parse_json(path.read_bytes())
+    except ValueError as fault:
+        raise UserError(f"{program.config_file} is no JSON ({fault}), and knobs are passed in it: pass: file") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{program.config_file} is no JSON object, and knobs are passed in it: pass: file")
+    for key, value in knobs.items():
+        place, last = tree, key
+        while last not in place and isinstance(place.get(last.partition(".")[0]), dict):
+            first, _, last = last.partition(".")
+            place = place[first]
+        place[last] = value
+    return tree

@@ -10,6 +10,7 @@ printed.
 from __future__ import annotations
 
 import codecs
+import csv
 import json
 import math
 import re
@@ -78,10 +79,8 @@ class Reader:
                 for start in range(0, max(len(line), 1), MOST_LINE - OVERLAP):
                     self._match(name, place, source, compiled, line[start : start + MOST_LINE])
             return
-        try:
-            self._note(name, place, _at(json.loads(content), source["key"]), source)
-        except NOT_JSON:
-            return
+        for value in _values_at(content, source["key"]):
+            self._note(name, place, value, source)
 
     @property
     def files(self) -> list[tuple[str, int, dict]]:
@@ -168,6 +167,28 @@ def _at(tree: object, key: str) -> object:
     return tree
 
 
+def _values_at(content: str, key: str) -> list[object]:
+    """The value at a key of a JSON file, of each line of a JSON Lines file, or of each row of a CSV file in order."""
+    try:
+        return [_at(json.loads(content), key)]
+    except NOT_JSON:
+        lines = [line for line in LINE_ENDS.split(content) if line.strip()]
+    values = []
+    for line in lines:
+        try:
+            values.append(_at(json.loads(line), key))
+        except NOT_JSON:
+            continue
+    try:
+        rows = list(csv.reader(lines, delimiter="\t" if lines and "\t" in lines[0] else ","))
+    except csv.Error:
+        return values
+    names = [name.strip() for name in rows[0]] if rows else []
+    if key in names:
+        values += [row[names.index(key)].strip() for row in rows[1:] if len(row) == len(names)]
+    return values
+
+
 def main() -> None:
     order = json.loads(sys.stdin.buffer.readline())
     resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_S, MOST_CPU_S))  # for a pattern that hangs when nobody is left
@@ -191,7 +212,7 @@ def _finish(reader: Reader, paths: dict[str, str]) -> None:
         try:
             with open(paths[source["file"]], encoding="utf-8", errors="replace") as file:  # noqa: PTH123
                 reader.read_file(name, place, source, file.read(MOST_FILE))
-        except OSError:
+        except (OSError, KeyError):  # not written, or not kept
             continue
     answer = {"metrics": reader.metrics, "counts": reader.counts, "curve": reader.points, "phase": reader.phase}
     print(json.dumps(answer), flush=True)

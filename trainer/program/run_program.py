@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from trainer.program.code_store import encoded
 from trainer.program.failure import last_error, with_log
 from trainer.program.reading import Live
 from trainer.program.stage import LOG, StageRun, read_again, run_stage
@@ -161,6 +162,15 @@ def complaint_about(program: Program, outcomes: Mapping[str, StageOutcome], stor
 
 def _score_fault(program: Program, score: object, log: Path) -> str:
     if score is None:
+        files = [source.file for source in program.metrics[program.headline] if source.file in program.kept_files]
+        if files:
+            there = [name for name in files if (log.parent / encoded(name)).exists()]
+            return (
+                f"no {program.headline} was found in {', '.join(there)}; what was written is kept beside the log, so a "
+                "corrected key or pattern reads it again without running anything"
+                if there
+                else f"no {program.headline} was found: the program wrote no {', '.join(files)} in its working folder"
+            )
         return (
             f"no {program.headline} was found in what the program printed{last_error(log)}; its output is kept, so a "
             "corrected pattern reads it again without running anything"

@@ -7,8 +7,9 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from trainer.program.invocation import ARGS_FILE, Place, as_variable, command_of, knobs_with_seed
+from trainer.program.invocation import ARGS_FILE, Place, as_variable, command_of, configuration_of, knobs_with_seed
 from trainer.program.sources import digest_of
 from trainer.spec.printable import printable
 from trainer.spec.program import Program
@@ -59,11 +60,15 @@ def _variables(program: Program, stage: str, num_ranks: int) -> Iterator[str]:
 def _files(program: Program, stage: str) -> Iterator[str]:
     """Files of knobs that the program or its command reads."""
     command = program.stage(stage).command or program.command
-    wanted = [program.config_file] if program.knobs_by == "file" else []
-    wanted += [ARGS_FILE] if any("${args_json_file}" in word for word in command) else []
-    for path in wanted:
-        knobs = json.dumps(knobs_with_seed(program, stage))
-        yield f"printf '%s\\n' {shlex.quote(knobs)} > {shlex.quote(path)}"
+    wanted: dict[str, Any] = {}
+    if program.knobs_by == "file":
+        wanted[program.config_file] = configuration_of(program, stage, Path(program.root))
+        own = shlex.quote(program.config_file)
+        yield f"[ ! -e {own} ] || cp -n {own} {own}.before  # the configuration that lay here"
+    if any("${args_json_file}" in word for word in command):
+        wanted[ARGS_FILE] = knobs_with_seed(program, stage)
+    for path, content in wanted.items():
+        yield f"printf '%s\\n' {shlex.quote(json.dumps(content))} > {shlex.quote(path)}"
 
 
 def _wrapped(words: Sequence[str]) -> str:

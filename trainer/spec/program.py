@@ -3,7 +3,7 @@
 A program has knobs (free names, values from the search space) in place of the recipe's fields, and stages that the user
 declares, or one. Its fingerprints hash the bytes of its code and of the files that it lists, its commands, the knobs
 that each stage reads, the seed, and the machine. How numbers are read from its output, and its limits, are not hashed:
-a corrected pattern trains nothing twice.
+a corrected pattern trains nothing twice. Only the names of files that numbers are read from are: they say what is kept.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ IDENTITY = {
     "env", "inherit",
 }  # fmt: skip
 """Fields that make a configuration; the others say how its output is read, and what ends it."""
+USUAL_SUMMARY = "wandb/latest-run/files/wandb-summary.json"
+"""W&B's own, which is kept and looked into where nobody says where a number stands."""
 ONLY_STAGE = "run"
 """Name of the stage of a program that declares none."""
 
@@ -39,7 +41,8 @@ class Source(Section):
     pattern: str | None = None
     """Regular expression whose first group, or group `value`, is the number; its last match counts."""
     key: str | None = None
-    """In place of a pattern: the key of a line that is a JSON object, or of a JSON file; dots for nested ones."""
+    """In place of a pattern: the key of a line that is a JSON object, or of a file of JSON, JSON Lines or CSV; dots for
+    nested ones."""
     file: str | None = None
     """File, relative to the working folder, that is read in place of the output."""
     scale: float = 1.0
@@ -232,7 +235,7 @@ class Program(Section):
                 "command": list(stage.command or self.command),
                 "knobs": self.knobs_of(stage.name),
                 "names": dict(self.names),
-                "knobs by": [self.knobs_by, self.config_file if self.knobs_by == "file" else ""],
+                "knobs by": self._passing,
                 "seed": [self.seed_key, self.seed],
                 "env": {**self.env, **stage.env},
                 "inherit": list(self.inherit),
@@ -241,8 +244,24 @@ class Program(Section):
                 "environment": environment,
                 "stands_on": below,
             }
+            if self.kept_files:
+                content["keeps"] = list(self.kept_files)
             known[stage.name] = below = _digest(content)
         return known
+
+    @property
+    def kept_files(self) -> tuple[str, ...]:
+        """Files that the space names for numbers: they are kept beside the output."""
+        named = {source.file for sources in self.metrics.values() for source in sources if source.file}
+        return tuple(sorted(named - {USUAL_SUMMARY}))
+
+    @property
+    def _passing(self) -> list[str]:
+        """How knobs are passed; into a configuration of the program's own, or in a file that holds nothing else."""
+        if self.knobs_by != "file":
+            return [self.knobs_by, ""]
+        own = self.config_file in self.code or self.config_file in self.files
+        return [self.knobs_by, self.config_file, *(["changed"] if own else [])]
 
     def workload(self, stage: str) -> str:
         """Hash of what a stage's duration depends on as far as anybody knows: the code, and knobs that are integers."""

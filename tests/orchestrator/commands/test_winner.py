@@ -59,6 +59,7 @@ def test_best_says_whether_it_was_shown_and_what_differs_and_how_to_run_it(sweep
     assert "suggested, not shown: confirm it on fresh seeds" in out  # tpe chose it by these scores
     assert "  - ttt.mode = off\n  + ttt.mode = score_first\n" in out
     assert "mean of 3 seeds, 95 % interval" in out
+    assert f"settle it with: orchestrator confirm small --config {winner_of(sweep)}" in out
     assert "artifact of seed 1, its best, 250,000 bytes (250.00 kB):" in out
     assert f"python -m trainer run {sweep.folder}/recipes/{winner_of(sweep)}.yaml --store {sweep.store}" in out
 

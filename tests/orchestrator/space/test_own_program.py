@@ -10,7 +10,9 @@ from orchestrator.space.json_schema import schema_of_space
 from orchestrator.space.load_space import load_space
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.space.sections import SpaceError
-from trainer.program.invocation import Place, command_of, environment_of
+from trainer.program.invocation import Place, command_of, configuration_of, environment_of
+from trainer.program.reader import Reader
+from trainer.spec.errors import UserError
 from trainer.spec.program import Program
 from trainer.spec.yaml_text import YamlText
 
@@ -105,6 +107,43 @@ def test_a_wandb_command_has_wandb_s_macros(folder):
     assert words[4:7] == ["--optimizer.momentum=0.9", "--lr=0.5", "--seed=3"]
     assert json.loads(words[7]) == {"optimizer.momentum": 0.9, "lr": 0.5, "fast": False, "seed": 3}
     assert words[8] == "w0.5"
+
+
+def test_a_false_knob_is_a_no_flag_where_the_command_asks_for_it(folder):
+    program = program_of(folder, WANDB + "command: [python, train.py, '${args_on_off_flags}']\n")
+    flags = [command_of(program.with_knobs({"fast": fast}), "run", PLACE)[3] for fast in (True, False)]
+    assert flags == ["--fast", "--no-fast"]
+
+
+def test_knobs_are_changed_in_the_configuration_that_lies_beside_the_script(folder):
+    text = PLAIN.replace("pass: env", "pass: file") + "  model.width: {value: 8}\n"
+    alone = program_of(folder, text)
+    (folder / "config.json").write_text(json.dumps({"model": {"width": 4, "depth": 2}, "LR": 1, "seed": 0}))
+    program = program_of(folder, text)
+    assert "config.json" in program.code  # so it is part of the fingerprint
+    assert configuration_of(program, "run", folder) == {"model": {"width": 8, "depth": 2}, "LR": 1, "seed": 0} | {
+        "WIDTH": 64
+    }
+    assert configuration_of(alone, "run", folder / "data") == {"model.width": 8, "WIDTH": 64, "seed": 0}
+    (folder / "config.json").write_text("lr: 1")
+    with pytest.raises(UserError, match="config.json is no JSON"):
+        configuration_of(program, "run", folder)
+
+
+@pytest.mark.parametrize(("printed", "number"), [("1,234.5", 1234.5), ("12,345,678", 12345678), ("1,23", 1), ("5", 5)])
+def test_number_takes_thousands_that_commas_part(folder, printed, number):
+    program = program_of(folder, PLAIN + "metrics: {val_loss: 'loss: (NUMBER)'}\n")
+    reader = Reader({"metrics": {"val_loss": [program.metrics["val_loss"][0].model_dump()]}})
+    reader.feed(f"loss: {printed}\n")
+    assert reader.metrics == {"val_loss": number}
+
+
+def test_naming_another_file_for_a_number_runs_again_since_the_file_was_not_kept(folder):
+    made = [
+        program_of(folder, PLAIN + f"metrics: {{val_loss: {source}}}\n").fingerprints("")
+        for source in ("'(NUMBER)'", "'loss (NUMBER)'", "{file: a.json, key: loss}", "{file: a.json, key: val}")
+    ]
+    assert made[0] == made[1] != made[2] == made[3]
 
 
 def test_the_environment_holds_what_is_declared_and_nothing_else(folder, monkeypatch):

@@ -97,6 +97,8 @@ def test_a_flag_that_takes_no_value_is_named_with_the_macro_for_it(tmp_path, pro
     log.write_text("usage: train.py [--fp16]\ntrain.py opt: error: argument --fp16: ignored explicit argument 'True'\n")
     assert last_error(log).startswith(": train.py opt: error: argument --fp16")
     assert "--fp16 takes no value: write ${args_no_boolean_flags} for ${args}" in hint(program, tmp_path, log)
+    log.write_text("train.py: error: argument --ema/--no-ema: ignored explicit argument 'False'\n")
+    assert "write ${args_on_off_flags} for ${args}" in hint(program, tmp_path, log)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,15 @@ def test_numbers_stand_in_json_lines_and_files_at_dotted_keys():
     assert reader.metrics == {"a": 1.0, "b": 7.0, "c": 2.5}
 
 
+@pytest.mark.parametrize(
+    "content", ['{"b": 1}\n{"b": 7}\n{"c": 3}\n', "step, b\n1, 5\n2, 7\n", "b\tc\n7\t8\n", '{\n "b": 7\n}\n']
+)
+def test_a_file_may_be_json_json_lines_or_csv_of_which_the_last_number_counts(content):
+    reader = Reader({"metrics": {"b": [{"file": "out", "key": "b"}]}})
+    reader.read_file("b", 0, {"file": "out", "key": "b"}, content)
+    assert reader.metrics == {"b": 7.0}
+
+
 def test_json_that_is_nested_too_deep_is_no_number_and_ends_nothing():
     deep = '{"a":' * 100_000
     text = f'{{"bpb": 1.5}}\n{deep}\n{{"bpb": 1.25}}\n'
