@@ -28,6 +28,7 @@ from results.verdicts.policies import (
 )
 from results.verdicts.published_records import choice_of_seeds, record_losses
 from results.verdicts.verdict import OTHER_TERMS, Verdict
+from trainer.spec.units import human_count
 
 STYLES = {"accepted": "bold green", "not accepted": "", "cannot say": "dim"}
 
@@ -124,7 +125,7 @@ def _scores_line(rows: pd.DataFrame) -> str:
         for name, unit in (("val_loss", "nats per token"), ("val_bpb", "bits per byte"))
         if rows[name].notna().all()
     ]
-    return f"{rows['config'].iloc[0]}, {len(rows)} seeds: {'; '.join(parts)}"
+    return f"{rows['config'].iloc[0]}, {human_count(len(rows), 'seed')}: {'; '.join(parts)}"
 
 
 def _print(answers: list[Acceptance], format: str, labels: Mapping[str, str]) -> None:

@@ -25,7 +25,7 @@ from trainer.spec.recipe_text import differing_recipes
 from trainer.spec.record import Record, run_id_of, split_run_id
 from trainer.spec.runnable import is_program
 from trainer.spec.stage_table import CURVE_FILE, curve_stage
-from trainer.spec.units import human_seconds, human_time
+from trainer.spec.units import human_count, human_seconds, human_time
 from trainer.store.shared import stage_store
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -127,7 +127,10 @@ def _curve_lines(sweep: Sweep, record: Record) -> list[str]:
     losses = [float(loss) for loss in curve["train_loss"] if math.isfinite(loss)]
     if not losses:
         return []
-    return [f"training loss, {losses[0]:.3f} to {losses[-1]:.3f} in {len(losses)} steps:", f"  {bars(losses)}"]
+    return [
+        f"training loss, {losses[0]:.3f} to {losses[-1]:.3f} in {human_count(len(losses), 'step')}:",
+        f"  {bars(losses)}",
+    ]
 
 
 def bars(numbers: Sequence[float], width: int = CURVE_WIDTH) -> str:

@@ -20,6 +20,7 @@ from results.rows.tables import per_run
 from results.verdicts.sweep_results import SweepResults
 from results.verdicts.verdict import Unit, Verdict
 from trainer.spec.errors import UserError, did_you_mean
+from trainer.spec.units import human_count
 from trainer.store.mirror import store_folder
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class OpenedSweep:
         return best_of(self._sweep, config)
 
     def __repr__(self) -> str:
-        return f"sweep {self.name}: {self.results.description} ({len(self.results.frame)} runs)"
+        return f"sweep {self.name}: {self.results.description} ({human_count(len(self.results.frame), 'run')})"
 
 
 def open_by_name(name: str, store: str | Path) -> OpenedSweep:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -35,5 +36,21 @@ def audit(
         console = console_for()
         for line in (*lines_of(report), *(lines_of_smoke(seen) if seen else ())):
             console.print(line, soft_wrap=True)
+        if report.verdict == "cannot tell":
+            for line in _what_tells(path):
+                console.print(line, soft_wrap=True)
     if report.is_illegal:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _what_tells(path: Path) -> list[str]:
+    """What to type where reading a script does not answer: what runs it."""
+    script = shlex.quote(str(path))
+    lines = [
+        f"next: orchestrator audit-evaluator {script}",
+        "      runs its evaluation on changed texts (docs/legality.md)",
+    ]
+    folder = path if path.is_dir() else path.parent
+    if (folder / "submission.json").is_file():
+        return [f"next: orchestrator verify {shlex.quote(str(folder))}", "      scores this package again", *lines]
+    return lines

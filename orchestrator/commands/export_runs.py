@@ -9,6 +9,7 @@ import typer
 from orchestrator.commands.options import Name, Store
 from orchestrator.output import console_for
 from trainer.spec.errors import UserError
+from trainer.spec.units import human_count
 from trainer.store.mirror import USUAL_STORE
 
 
@@ -35,5 +36,5 @@ def export(
     from orchestrator.run.tuner import export_runs  # late: Ray, whose callbacks write to trackers
 
     export_runs(trackers, sweep, records)
-    console_for().print(f"{len(records)} runs logged to {trackers.where(sweep)}", soft_wrap=True)
+    console_for().print(f"{human_count(len(records), 'run')} logged to {trackers.where(sweep)}", soft_wrap=True)
     demand_undamaged(sweep.lost_records())

@@ -11,7 +11,7 @@ from orchestrator.commands.options import Name, Store
 from orchestrator.output import console_for
 from trainer.spec.errors import UserError
 from trainer.spec.exit_status import EXIT_FAILED
-from trainer.spec.units import human_bytes
+from trainer.spec.units import human_bytes, human_count
 from trainer.store.mirror import USUAL_STORE, store_option
 
 
@@ -53,10 +53,11 @@ def rm(
     if find_import(store, name) is None:
         find_sweep(store, name)  # refuses an unknown name with the nearest one
     removal, console = plan_removal(store, name), console_for()
+    own = human_count(len(removal.own), "stage")
     freed = human_bytes(removal.folder_bytes + removal.own_bytes)
     console.print(
         f"sweep {name}: {human_bytes(removal.folder_bytes)} of records and figures in {removal.folder}, and "
-        f"{len(removal.own)} stages that nothing else stands on ({human_bytes(removal.own_bytes)}): {freed} in all",
+        f"{own} that nothing else stands on ({human_bytes(removal.own_bytes)}): {freed} in all",
         soft_wrap=True,
     )
     if removal.shared:

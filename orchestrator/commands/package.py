@@ -43,6 +43,7 @@ def package(
     """
     from orchestrator.analysis.collect_package import PackageTerms, package_configuration
     from orchestrator.sweep.sweep import find_sweep
+    from results.verdicts.policies import policy_of
 
     terms = PackageTerms(policy, against, code, title, author, github_id, blurb, track)
     made = package_configuration(find_sweep(store, name), config, out, terms)
@@ -57,6 +58,7 @@ def package(
         "policy": claim.policy,
         "answer": claim.answer,
         "p": claim.p,
+        "test": policy_of(claim.policy).test_in_words,
     }
     if format == "json":
         print_rows([row])
@@ -69,6 +71,7 @@ def package(
         f"{made.bytes_total:,} bytes at most: {made.bytes_code:,} of code, {made.bytes_model:,} of artifact",
     )
     say(console, claim.sentence)
+    say(console, f"test of {claim.policy}: {policy_of(claim.policy).test_in_words}")
     if made.fairway.commit != made.fairway.script_commit:
         made_at, script_at = made.fairway.commit, made.fairway.script_commit
         say(

@@ -345,6 +345,7 @@ def run_sweep(
     from orchestrator.sweep.seed_blocks import BlocksChoice, blocks_line
     from orchestrator.sweep.warm_start import precedent_lines
     from trainer.store.shared import stage_store
+    from trainer.store.unreadable import named_in_faults
 
     if sweep.note:
         console.print(sweep.note, soft_wrap=True)
@@ -356,7 +357,7 @@ def run_sweep(
                 f"--slots {options.slots}: {sweep.space.compare.metric} is compared, so runs take turns; use 1"
             )
         options = replace(options, slots=1)
-    with sweep.lock():
+    with named_in_faults(sweep.folder), sweep.lock():
         for line in set_aside_faults(sweep, stage_store(sweep.store)):
             console.print(line, style="yellow", soft_wrap=True)
         if retry_failed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from orchestrator.plan.plan import Plan
-from trainer.spec.units import human_seconds
+from trainer.spec.units import human_count, human_seconds
 
 
 def forecast_lines(plan: Plan, status: str) -> list[str]:
@@ -23,7 +23,7 @@ def forecast_lines(plan: Plan, status: str) -> list[str]:
         for stage in plan.stages
         if stage.missing
     )
-    lines = [f"{len(missing)} runs, {at_a_time}; stages that runs share are computed once: {stages}"]
+    lines = [f"{human_count(len(missing), 'run')}, {at_a_time}; stages that runs share are computed once: {stages}"]
     seconds = {stage.stage: stage.seconds_each for stage in plan.stages}
     first = [seconds.get(stage) for stage, _ in missing[0].missing]
     if plan.wall_s is None or any(one is None for one in first):

@@ -18,7 +18,7 @@ from orchestrator.space.configuration import Configuration, label
 from trainer.spec.load import expected_of, spelled
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import run_id_of
-from trainer.spec.units import human_bytes, human_seconds
+from trainer.spec.units import human_bytes, human_count, human_seconds
 
 UNKNOWN = "?"
 MODES = {
@@ -216,7 +216,7 @@ def _configurations(plan: Plan, size: ArtifactSize) -> str:
     known = {item.id: item for item in plan.configurations}
     if len(size.configurations) == 1 and size.configurations[0] in known:
         return label(known[size.configurations[0]], plan.space)
-    return f"{len(size.configurations)} configurations"
+    return human_count(len(size.configurations), "configuration")
 
 
 def _dollars(plan: Plan, bound: str) -> str:

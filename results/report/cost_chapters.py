@@ -20,7 +20,7 @@ from results.rows.machines import machine_lines
 from results.rows.row import short_error
 from results.rows.tables import is_finished, per_run
 from results.verdicts.sweep_results import SweepResults
-from trainer.spec.units import human_seconds, human_time
+from trainer.spec.units import human_count, human_seconds, human_time
 
 SAVED = "a stage that several runs need is computed once"
 
@@ -133,7 +133,10 @@ def failures(sweep: SweepResults) -> Chapter:
         parts += _failed(broken.assign(error=errors[broken.index].where(errors[broken.index] != "", "no finite score")))
     if unreadable:
         parts.append(
-            Code(f"{len(unreadable):,} records could not be read and are in no table:", "\n".join(unreadable[:20]))
+            Code(
+                f"{human_count(len(unreadable), 'record')} could not be read, and in no table:",
+                "\n".join(unreadable[:20]),
+            )
         )
     return Chapter("failures", "Failures", parts)
 
@@ -147,7 +150,7 @@ def _failed(broken: pd.DataFrame) -> list[Part]:
     heads = {"message": "message", "runs": "runs", "example": "for example"}
     longer = table[table["error"] != table["message"]].head(5)
     details = [Code(f"In full: {row['example']}", row["error"], folded=True) for row in longer.to_dict("records")]
-    return [table_of(table, heads, f"{len(broken):,} runs have no result, by their message."), *details]
+    return [table_of(table, heads, f"Without a result: {human_count(len(broken), 'run')}, by message."), *details]
 
 
 def reproduction(sweep: SweepResults) -> Chapter:

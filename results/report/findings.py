@@ -60,7 +60,9 @@ def verdict(sweep: SweepResults) -> Chapter:
         )
     if of_best.assumption:
         parts.append(Text(f"The test assumes: {of_best.assumption}."))
-    parts.append(Text(f"Of all {len(sweep.verdicts):,} configurations compared: {counted}."))
+    num = len(sweep.verdicts)
+    whole = f"Of all {num:,} configurations compared" if num > 1 else "Of the one configuration compared"
+    parts.append(Text(f"{whole}: {counted}."))
     parts += [Text(line) for line in detectable_lines(sweep, of_best)]
     parts += _attempts(sweep)
     return Chapter("verdict", "Verdict", parts)

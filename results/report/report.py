@@ -15,7 +15,7 @@ from results.report.page import Page, page_html
 from results.verdicts.sweep_results import SweepResults
 from trainer.spec.printable import printable
 from trainer.spec.record import now
-from trainer.spec.units import human_time
+from trainer.spec.units import human_count, human_time
 
 CHAPTERS = (
     findings.verdict,
@@ -56,9 +56,9 @@ def report_html(sweep: SweepResults) -> str:
 def _standing(sweep: SweepResults) -> str:
     """'21 of 21 runs of 7 configurations; the first began 2026-01-01 13:05 UTC, the last 2026-01-01 13:08 UTC'"""
     runs, total = len(sweep.frame), sweep.total_runs
-    counted = f"{runs:,} runs" if total is None else f"{runs:,} of {total:,} runs"
+    counted = human_count(runs, "run") if total is None else f"{runs:,} of {human_count(total, 'run')}"
     started = sweep.frame["started_at"].dropna()
     since = (
         f"; the first began {human_time(started.min())}, the last {human_time(started.max())}" if len(started) else ""
     )
-    return f"{counted} of {len(sweep.table):,} configurations{since}"
+    return f"{counted} of {human_count(len(sweep.table), 'configuration')}{since}"

@@ -115,8 +115,11 @@ def required_packages(compressor: str) -> list[str]:
     return [name for name in PACKAGES if CODERS.get(name, compressor) == compressor]
 
 
-def readme_text(submission: Submission) -> str:
-    """The README: results, budgets, acceptance, how to run and verify, model card."""
+def readme_text(submission: Submission, names_test: bool = True) -> str:
+    """The README: results, budgets, acceptance, how to run and verify, model card.
+
+    names_test:  whether it names the test of its rule; packages of version 0.1 do not
+    """
     text = "\n".join(
         [
             f"# {submission.name}",
@@ -124,7 +127,7 @@ def readme_text(submission: Submission) -> str:
             *([submission.blurb, ""] if submission.blurb else []),
             *_results(submission),
             *_budgets(submission),
-            *_acceptance(submission),
+            *_acceptance(submission, names_test),
             *_use(submission),
             *_files(submission),
             *_model_card(submission),
@@ -168,7 +171,7 @@ def _budgets(submission: Submission) -> Iterator[str]:
     yield ""
 
 
-def _acceptance(submission: Submission) -> Iterator[str]:
+def _acceptance(submission: Submission, names_test: bool) -> Iterator[str]:
     claim = submission.fairway.acceptance
     yield "## Would it be accepted?"
     yield ""
@@ -176,6 +179,8 @@ def _acceptance(submission: Submission) -> Iterator[str]:
     if claim.policy in POLICIES:
         yield ""
         yield f"Rule {claim.policy}: {POLICIES[claim.policy].rule}."
+        if names_test:
+            yield f"Its test: {POLICIES[claim.policy].test_in_words}."
     if claim.scores:
         runs = ", ".join(f"{one.val_bpb:.8f}" for one in claim.scores)
         yield ""

@@ -47,6 +47,16 @@ class Policy:
     """Threshold when there is no incumbent."""
 
     @property
+    def test_in_words(self) -> str:
+        """Which test gives its p; none of them pairs runs, also where two share a seed."""
+        return {
+            "welch or exact": "Welch's t-test, or against one run a one-sample t-test; runs are not paired",
+            "welch": "Welch's t-test; runs are not paired",
+            "exact": "a one-sample t-test against the incumbent's mean; runs are not paired",
+            "known sigma": "a z-test with a known sd; runs are not paired",
+        }[self.test]
+
+    @property
     def about_single_runs(self) -> str:
         """What one run alone can say under this rule, as the candidate and as the incumbent."""
         alone = "From one run of a record nothing can be said, since a spread needs 2"

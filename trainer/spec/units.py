@@ -18,6 +18,11 @@ def bits_per_byte_to_nats(bits_per_byte: float, tokens_per_byte: float) -> float
     return bits_per_byte * math.log(2) / tokens_per_byte
 
 
+def human_count(count: int, noun: str) -> str:
+    """'1 run', '1,234 runs'."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def human_bytes(count: int) -> str:
     """'15.77 MB' in decimal units, as the challenge counts (16,000,000, not 16 MiB)."""
     size = float(count)

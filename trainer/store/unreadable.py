@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from trainer.spec.disk_faults import BROKEN, CLOSED, FULL, READ_ONLY, remedy_of
@@ -35,6 +37,17 @@ def refuse_failing_disk(fault: Exception) -> None:
     """Raises StoreFull, which fails no run, if the fault says that a disk is full or broken; else does nothing."""
     if isinstance(fault, OSError) and fault.errno in (*FULL, *BROKEN, READ_ONLY):
         raise StoreFull(f"{fault.filename or 'a disk'}: {fault.strerror}; {remedy_of(fault)}, then go on") from None
+
+
+@contextmanager
+def named_in_faults(folder: Path) -> Iterator[None]:
+    """Raises StoreFull with this folder for an error of the disk inside the block that says of no file."""
+    try:
+        yield
+    except OSError as fault:  # as of a write to a file that was opened before
+        if fault.filename is None and remedy_of(fault):
+            raise not_written(folder, fault) from None
+        raise
 
 
 def not_written(path: Path | str, fault: OSError) -> StoreFull:

@@ -72,6 +72,15 @@ def test_ctrl_c_is_answered_in_one_line(monkeypatch, capsys, interrupted, said):
     assert (end.value.code, capsys.readouterr().err) == (130, said)
 
 
+def test_an_audit_that_cannot_tell_names_what_can(tmp_path, monkeypatch, capsys):
+    (tmp_path / "train_gpt.py").write_text("import sys\nexec(open(sys.argv[1]).read())\n")
+    run(monkeypatch, "audit", str(tmp_path / "train_gpt.py"))
+    assert f"next: orchestrator audit-evaluator {tmp_path}/train_gpt.py\n" in capsys.readouterr().out
+    (tmp_path / "submission.json").touch()
+    run(monkeypatch, "audit", str(tmp_path / "train_gpt.py"))
+    assert f"next: orchestrator verify {tmp_path}\n" in capsys.readouterr().out
+
+
 def test_a_sweep_whose_output_nobody_reads_any_more_goes_on_and_says_so(capsys):
     reader, writer = os.pipe()
     os.close(reader)

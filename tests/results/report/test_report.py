@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from results.report.cost_chapters import failures
-from results.report.findings import ranking, scatter
+from results.report.findings import ranking, scatter, verdict
 from results.report.page import Page, page_html
 from results.report.report import report_html, write_report
 from results.verdicts.sweep_results import published_results
@@ -43,6 +43,11 @@ def test_every_chapter_of_the_issue_is_there(page):
 
 def test_the_verdict_is_in_words(page):
     assert re.search(r"It scores 0\.0\d+ bits per byte .* better than the baseline .* paired t-test", words(page))
+
+
+def test_a_comparison_of_one_configuration_counts_in_the_singular():
+    page = text_of(verdict(sweep_results(1)))
+    assert "Of the one configuration compared: " in page
 
 
 def test_the_scored_text_is_told(page):
@@ -103,7 +108,7 @@ def test_failures_are_grouped_by_message_and_none_is_passed_over():
     )
     made = replace(made, frame=frame, total_runs=18)
     listed = text_of(failures(made))
-    assert "6 runs have no result, by their message. message runs for example OutOfMemory: 80 GB 6 c00001" in listed
+    assert "Without a result: 6 runs, by message. message runs for example OutOfMemory: 80 GB 6 c00001" in listed
     assert "In full: c00001 seed 42 Traceback OutOfMemory: 80 GB" in listed
     counted = "Every seed that was started counts: 9 done with a result, 6 failed, 3 declared and not run yet."
     assert counted in text_of(scatter(made))
@@ -112,7 +117,7 @@ def test_failures_are_grouped_by_message_and_none_is_passed_over():
 def test_a_score_that_is_no_number_is_a_failure():
     made = sweep_results(2)
     frame = made.frame.assign(val_bpb=made.frame["val_bpb"].mask(made.frame.index == 4, math.inf))
-    assert "1 runs have no result" in text_of(failures(replace(made, frame=frame)))
+    assert "Without a result: 1 run," in text_of(failures(replace(made, frame=frame)))
 
 
 def test_a_sweep_without_results_has_a_report_that_says_so():

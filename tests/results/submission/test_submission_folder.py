@@ -316,6 +316,15 @@ def test_tampering_is_named(package, tmp_path, kind):
     assert any(words in line for line in found), found
 
 
+def test_a_package_names_its_rule_s_unpaired_test_and_one_that_does_not_verifies_too(package, tmp_path):
+    folder = copy_of(package, tmp_path)
+    claim = claims(folder)
+    assert "Its test: Welch's t-test, or against one run" in (folder / "README.md").read_text(encoding="utf-8")
+    relisted("README.md", without_line(b"Its test: "))(folder, claim)
+    write_claims(folder, claim)
+    assert failed(folder) == []
+
+
 @pytest.mark.slow
 def test_numbers_that_agree_with_one_another_fail_when_they_are_scored_again(package, tmp_path):
     """The ledger's digest changed everywhere it stands."""
