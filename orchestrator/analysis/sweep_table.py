@@ -111,7 +111,10 @@ def print_table(sweep: Sweep, per: Literal["run", "config", "machine"], format: 
     """The rows, per run, configuration or machine, in any format."""
     frame = readable_rows_of(sweep)
     width = shown_width(console_for())
-    if per == "machine":
+    content: str | bytes
+    if frame.empty and format == "text" and not frame.attrs.get("unreadable"):
+        content = f"no run of sweep '{sweep.name}' has ended yet; where it stands: {sweep.command('status')}"
+    elif per == "machine":
         content = render(read_machines(sweep.folder), format, width)
     elif per == "run":
         content = render(per_run(frame), format, width)

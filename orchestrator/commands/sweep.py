@@ -178,6 +178,7 @@ def resume(
     from orchestrator.run.tracking import Trackers
     from orchestrator.sweep.quarantine import trust_machine
     from orchestrator.sweep.sweep import find_sweep
+    from trainer.store.unreadable import named_in_faults
 
     at_end = EndCommand.of(on_end)
     trackers = Trackers(tensorboard, mlflow, wandb)
@@ -185,7 +186,7 @@ def resume(
         slots, workers, address, inline, snapshot_every_s, not no_check, trackers, wait_for_nodes, metrics_port
     )
     opened = find_sweep(store, name)
-    with opened.lock():
+    with named_in_faults(opened.folder), opened.lock():
         for machine in trust:
             trust_machine(opened, machine)
     _drive(opened, options, format, at_end, retry_failed)

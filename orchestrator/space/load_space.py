@@ -7,6 +7,7 @@ W&B has and a search space lacks is refused by `wandb_words`.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError
@@ -45,7 +46,7 @@ from orchestrator.space.sections import (
 from orchestrator.space.wandb_words import refused_keys, without
 from trainer.spec.errors import ProblemsError, RecipeError, did_you_mean
 from trainer.spec.field_index import FIELDS
-from trainer.spec.load import load_preset
+from trainer.spec.load import load_preset, override_text
 from trainer.spec.program import Program
 from trainer.spec.recipe import Recipe, Section
 from trainer.spec.yaml_text import YamlText, read_text
@@ -342,6 +343,9 @@ def _base(file: SpaceFile, overrides: dict[str, Any], places: Places, problems: 
             key = line.split(" ")[0]
             if key in file.set and key not in overrides:
                 problems.append(f"set.{line.removesuffix(' (--set)')}{places.where(('set', key))}")
+            elif key in overrides:
+                value = shlex.quote(override_text(key, overrides[key]))
+                problems.append(f"{line.removesuffix(' (--set)')} (--set {value})")
             else:
                 problems.append(line + places.where(("preset",)))
         return None

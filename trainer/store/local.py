@@ -257,6 +257,7 @@ class StageStore:
     def check_writable(self) -> None:
         """Raises StoreFull if one more megabyte cannot be written to the store."""
         try:
+            self._stages.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self._stages) as probe:
                 probe.write(bytes(PROBE_BYTES))
                 probe.flush()

@@ -115,6 +115,16 @@ def test_a_configuration_is_named_by_its_words_its_id_best_or_baseline(sweep, ca
         assert f"did you mean 'ttt.lr=0.004'?; known: best, baseline, {baseline} (baseline), {winner} (tt" in out, words
 
 
+def test_a_table_before_the_first_run_says_where_the_sweep_stands(sweep, call):
+    for path in [*sweep.folder.glob("runs/*.json")]:
+        path.unlink()
+    (sweep.store / "seed_ledger.jsonl").unlink()
+    (sweep.store / "seed_ledger.head").unlink()
+    status, out = call("table", "small")
+    assert (status, out.startswith("no run of sweep 'small' has ended yet; where it stands: orch")) == (0, True), out
+    assert call("table", "small", "--format", "csv")[1].startswith("rank,config,")
+
+
 def test_show_prints_the_error_of_a_failed_run(sweep, call):
     path = sweep.record_path(f"{winner_of(sweep)}-s1")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "failed", "error": "one\ntwo\nOutOfMemory"}))

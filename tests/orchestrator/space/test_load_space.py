@@ -260,7 +260,8 @@ def test_a_mistake_on_the_command_line_is_blamed_on_it(tmp_path):
         tmp_path, TTT, overrides={"ttt.lr": 1.0}
     )
     assert "--set seed: a sweep declares its seeds" in complaints(tmp_path, TTT, overrides={"seed": 1})
-    assert "ttt.rl is no recipe key" in complaints(tmp_path, TTT, overrides={"ttt.rl": 1.0})
+    unknown = complaints(tmp_path, TTT, overrides={"ttt.rl": 1.0})
+    assert "ttt.rl is no recipe key; did you mean 'ttt.lr'? (--set ttt.rl=1.0)" in unknown
 
 
 def test_nothing_to_vary_is_refused(tmp_path):

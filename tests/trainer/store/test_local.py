@@ -1,7 +1,10 @@
 """Behaviour of every stage store, the local one and the mirror of a bucket."""
 
+import errno
 import json
 import multiprocessing
+import os
+import shutil
 import uuid
 
 import pytest
@@ -12,6 +15,7 @@ from trainer.store.atomic_write import write_once
 from trainer.store.local import StageStore
 from trainer.store.mirror import BUCKET_FILE
 from trainer.store.shared import stage_store
+from trainer.store.unreadable import named_in_faults
 
 
 @pytest.fixture(params=["local", "mirror"])
@@ -85,6 +89,21 @@ def test_a_failure_on_a_full_disk_raises_store_full_although_cleaning_up_frees_s
     with pytest.raises(RuntimeError, match="unexpected end"):
         fail_after(10)
     assert list(tmp_path.rglob(".abc-*")) == []
+
+
+def test_a_store_that_is_not_there_yet_is_tried_by_making_it(tmp_path):
+    store = StageStore(tmp_path / "new")
+    shutil.rmtree(tmp_path / "new", ignore_errors=True)
+    store.check_writable()
+    assert (tmp_path / "new").is_dir()
+
+
+def test_a_fault_of_the_disk_that_names_no_file_names_the_folder(tmp_path):
+    words = rf"^{tmp_path}: cannot be written \(No space left on device\); free space"
+    with pytest.raises(StoreFull, match=words), named_in_faults(tmp_path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(FileNotFoundError), named_in_faults(tmp_path):
+        (tmp_path / "none").read_text()
 
 
 def test_a_claim_excludes_others_and_ends_with_its_process(store, tmp_path):
