@@ -1,9 +1,11 @@
 """The command line: wrong requests end in a message and status 2, right ones in rows."""
 
 import json
+import os
 import runpy
 import shlex
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -273,6 +275,17 @@ def test_another_search_space_under_the_same_name_is_another_sweep(with_text, ca
     _, out, _ = call("sweep", "small.yaml", "--inline", *SETS, "--seeds", "1")
     assert "this is a new sweep 'small-2'" in out
     assert "computed 0 stages" in out
+
+
+@pytest.mark.parametrize(
+    ("shell", "typed", "found"), [("bash", "orchestrator sweep --inl", "--inline"), ("zsh", "orchestrator sho", "show")]
+)
+def test_the_shell_completes_commands_and_options(shell, typed, found):
+    said = {"COMP_WORDS": typed, "COMP_CWORD": "2", "_TYPER_COMPLETE_ARGS": typed}
+    code = "import sys; sys.argv = ['orchestrator']; from orchestrator.cli import main; main()"
+    env = {**os.environ, **said, "_ORCHESTRATOR_COMPLETE": f"complete_{shell}"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert found in done.stdout, done.stderr
 
 
 def test_help_fits_a_screen_and_ends_in_an_example(call):
