@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.cli import main as orchestrator
 from tests.docs.pages import DOCS, script
+from tests.recorded_text import on_the_recorded_text
 from trainer.cli import main as trainer
 
 PAGE = DOCS / "tutorial.md"
@@ -21,6 +22,7 @@ def lines_that_differ(fresh, ignored):
     return [(old, new) for old, new in zip(here, now, strict=False) if old != new] + [len(here) - len(now)]
 
 
+@on_the_recorded_text
 def test_the_commands_of_the_tutorial_print_what_it_shows(tmp_path, monkeypatch, capsys):
     """The check of switches, which takes a process of its own, is left to the slow test below."""
     monkeypatch.chdir(tmp_path)
@@ -39,6 +41,7 @@ def test_the_commands_of_the_tutorial_print_what_it_shows(tmp_path, monkeypatch,
 
 
 @pytest.mark.slow
+@on_the_recorded_text
 def test_the_commands_of_the_tutorial_print_what_it_shows_in_processes_of_their_own(tmp_path):
     fresh = tutorial.rerun(PAGE.read_text(encoding="utf-8"), tutorial.run_for_real, tmp_path)
     assert lines_that_differ(fresh, ("nothing is ignored",)) == [0], "run: make tutorial"

@@ -18,6 +18,8 @@ from torch.overrides import TorchFunctionMode
 
 ATTENTION = ("flash_attn", "flash_attn_interface", "flash_attn_3", "hopper")
 """Packages whose attention is computed by torch instead."""
+GPU_ONLY = (*ATTENTION, "triton")
+"""Packages that are stood in for also where they are installed: without a GPU they would fail at their first use."""
 NEVER = ("__path__", "__file__", "__spec__", "__wrapped__")
 
 
@@ -105,6 +107,17 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """Nothing is run."""
 
 
+class GpuOnly(importlib.abc.MetaPathFinder):
+    """Has the packages of GPU_ONLY stood in for; Python asks here first."""
+
+    def __init__(self, others: Finder):
+        self._others = others
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        """A stand-in for one of them; nothing for any other module."""
+        return self._others.find_spec(name, path) if name.partition(".")[0] in GPU_ONLY else None
+
+
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *args: Any, causal: bool = False, **kwargs: Any) -> Any:
     """Attention of (batch, time, heads, width) tensors, with fewer key heads than query heads allowed."""
     repeats = q.size(2) // k.size(2)
@@ -141,6 +154,7 @@ def install() -> Finder:
     """Puts all stand-ins in place; returns what remembers their names."""
     finder = Finder()
     sys.meta_path.append(finder)
+    sys.meta_path.insert(0, GpuOnly(finder))
     nothing = lambda *arguments, **keywords: None  # noqa: E731
     for name in (
         "synchronize",

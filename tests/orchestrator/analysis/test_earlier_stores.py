@@ -14,6 +14,7 @@ from orchestrator.commands.app import app
 from orchestrator.plan.detectable_effect import evidence_of
 from orchestrator.sweep.sweep import find_sweep, open_sweep
 from tests.orchestrator.spaces import TTT, space_of
+from tests.recorded_text import on_the_recorded_text
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -41,6 +42,7 @@ def test_a_0_1_0_sweep_is_complete_and_its_stages_and_ledger_are_whole(store):
     assert "1337 done" in run(store, "compare", "ttt", "--explain")
 
 
+@on_the_recorded_text
 def test_a_0_1_0_sweep_is_continued_and_not_begun_anew(store):
     space = DATA.parents[1] / "search_spaces" / "ttt.yaml"
     assert "nothing to run: all 21 runs are recorded" in run(store, "sweep", str(space))
