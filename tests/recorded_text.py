@@ -1,4 +1,4 @@
-"""A mark for tests that hold recorded scores: these are of Python's standard library, another text in another Python."""
+"""A mark for tests that hold recorded scores: these are of Python's standard library, which each version changes."""
 
 import pytest
 

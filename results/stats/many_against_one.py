@@ -113,9 +113,9 @@ def first_step(alpha: float, errors_SC: ArrayLike, dfs_SC: ArrayLike, num: int, 
 def dunnett_p(t: float, df: float, num: int) -> float:
     """Probability that the largest of `num` t-values is at least `t`, all against one baseline with equal n.
 
-    T_i = (Z_i - Z_0) / (S sqrt 2), so given Z_0 and S they are independent. The nodes reach as far as either adds to
-    the result, so that it is as accurate where it is tiny. Source: Dunnett 1955; scipy.stats.dunnett gives the same numbers,
-    and takes raw samples alone.
+    T_i = (Z_i - Z_0) / (S sqrt 2), so given Z_0 and S they are independent. The nodes of both reach as far as either
+    adds to the result, so that tiny ones are as accurate. Source: Dunnett 1955; scipy.stats.dunnett gives the same
+    numbers, and takes raw samples alone.
     """
     alone = float(special.stdtr(df, -t))
     if alone == 0:
