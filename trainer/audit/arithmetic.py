@@ -150,7 +150,8 @@ def _of_scores(
             result = result.with_marks(f"paid:{machine.place.line}")
         if isinstance(op, ast.Mult) and {"bytes", "mask"} <= held.marks and machine.holds_loss(score):
             result = result.with_marks(f"filtered:{machine.place.line}")
-        if isinstance(op, ast.Div | ast.Mult) and "ln2" in score.marks and "bytes" not in score.marks:
+        is_loss = machine.holds_loss(score)
+        if is_loss and isinstance(op, ast.Div | ast.Mult) and "ln2" in score.marks and "bytes" not in score.marks:
             low, high = (1.5, 6.0) if isinstance(op, ast.Div) else (0.15, 0.65)
             if isinstance(other.const, float) and low < other.const < high and not other.env:
                 result = result.with_marks(f"fixed:{machine.place.line}")

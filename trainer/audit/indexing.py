@@ -120,7 +120,7 @@ def element(machine: Machine, base: Value, index: ast.expr, frame: Frame) -> Val
 
 def _many(machine: Machine, base: Value, parts: list[ast.expr], frame: Frame) -> Value:
     plain = full(base)
-    result, key = plain, UNKNOWN
+    result, key, last = plain, UNKNOWN, UNKNOWN
     for part in parts:
         if isinstance(part, ast.Slice):
             low = machine.evaluate(part.lower, frame) if part.lower else None
@@ -130,10 +130,12 @@ def _many(machine: Machine, base: Value, parts: list[ast.expr], frame: Frame) ->
             narrowed = changed(result, tokens=tokens, refs=(), at=later(result.at, at))
             result = partly(machine, result, narrowed, low, high)
             continue
-        index = machine.evaluate(part, frame)
+        index = last = machine.evaluate(part, frame)
         key = combined([key, index])
         tokens = selected(result, index, None, is_slice=False)
         result = changed(result, tokens=tokens, refs=(), at=later(result.at, index.at))
+    if "hashed" not in last.marks:  # contexts may share a row, the targets have a column each
+        key = key.without_marks("hashed")
     return _looked_up(machine, plain, changed(result, const=NOTHING, number=None), key)
 
 

@@ -197,6 +197,7 @@ class Interpreter(Assignments, Definitions, Contexts):
         return "return"
 
     def _Raise(self, node: ast.Raise, frame: Frame) -> str:
+        self.evaluate(node.exc, frame)  # as in `raise SystemExit(main())`
         return "return"
 
     def _Break(self, node: ast.Break, frame: Frame) -> str:
@@ -225,6 +226,8 @@ class Interpreter(Assignments, Definitions, Contexts):
         known = truth(test)
         if known is not None:
             taken, other = (node.body, node.orelse) if known else (node.orelse, node.body)
+            if test.env and taken and _refuses(taken[-1]):  # it does not run at the default: the setting is given
+                taken, other = other, []
             if not (test.env and other):
                 return self.run_body(taken, frame)
             switch = self._switch(node, test.env)
@@ -390,6 +393,14 @@ class Interpreter(Assignments, Definitions, Contexts):
             with self.guarded(Guard(condition, k)):
                 self.run_body(case.body, frame)
             joined_frames(frame.names, before)
+
+
+def _refuses(statement: ast.stmt) -> bool:
+    """Whether a statement ends the script."""
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        called = statement.value.func
+        return getattr(called, "attr", getattr(called, "id", "")) in ("exit", "_exit", "quit")
+    return isinstance(statement, ast.Raise)
 
 
 def _is_function(value: Value) -> bool:

@@ -278,8 +278,9 @@ def _statistics(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
         narrow = [part for part in score.tokens if part.at and part.via in OWN]
         statistics = [part for part in score.tokens if part.via == "statistic" and not part.is_rough]
         wide = [part for part in statistics if not part.at and (part.is_text or part.low is None)]
-        steps = [part for part in score.tokens if part.via == "gradient"]
-        moved = [step for step in steps if any(step.overlaps(part) for part in score.tokens if part.via in OWN)]
+        steps = [part for part in score.tokens if part.via == "gradient" and not part.is_rough]
+        own = score.targets or [part for part in score.tokens if part.via in OWN]
+        moved = [step for step in steps if any(step.overlaps(part) for part in own)]
         for step in moved[:1]:
             around = {loop for loop, _ in score.loops}
             name = "chunk-trained-before-score" if any(abs(loop) in around for loop, _ in step.at) else ORDER[-1]

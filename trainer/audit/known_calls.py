@@ -39,7 +39,7 @@ from trainer.audit.known_names import (
     TOGETHER,
     WRITERS,
 )
-from trainer.audit.machine import Function, Instance, Keywords, Machine
+from trainer.audit.machine import Frame, Function, Instance, Keywords, Machine
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.records import named_tuple, replaced
 from trainer.audit.tables_of_tokens import fill
@@ -353,6 +353,17 @@ def _add_at(machine: Machine, arguments: Sequence[Value], keywords: Keywords) ->
     return UNKNOWN
 
 
+def _module_of(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`module_from_spec(spec)`: the helper module whose file the specification names, walked."""
+    for text in sorted(combined(arguments).text):
+        stem, _, ending = text.rpartition("/")[2].rpartition(".")
+        if ending == "py" and (
+            module := machine.import_module(stem, machine.frames[-1] if machine.frames else Frame())
+        ):
+            return Value(refs=(module,))
+    return UNKNOWN
+
+
 HANDLERS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     "int": _integer,
     "len": _length,
@@ -395,6 +406,7 @@ HANDLERS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     "func.grad": _of_gradients,
     "autograd.of": _gradient,
     "functional_call": _functional,
+    "module_from_spec": _module_of,
     "min": least,
     "max": least,
     "np.add.at": _add_at,

@@ -370,14 +370,18 @@ class Machine(ABC):
     def step(self, objects: frozenset[int]) -> None:
         """An optimiser changes these parameters, or if they are unknown those with gradients, by what waits."""
         waiting = self.waiting(objects)
-        tokens = frozenset(part for gradient in waiting for part in gradient.tokens)
-        self.updated("step", tokens, objects or united([gradient.objects for gradient in waiting]))
+        self.updated("step", self._asked(waiting), objects or united([gradient.objects for gradient in waiting]))
 
     def gradient_of(self, value: Value) -> Value:
         """The `.grad` of parameters."""
-        waiting = self.waiting(value.objects)
-        tokens = frozenset(part for gradient in waiting for part in gradient.tokens)
+        tokens = self._asked(self.waiting(value.objects))
         return Value(tokens=tokens, objects=value.objects).seen_via("gradient")
+
+    def _asked(self, waiting: list[Gradient]) -> frozenset[Tokens]:
+        """The tokens of gradients, without those that the weights had learned in earlier steps by hand."""
+        learned = {part for update in self.trace.updates if update.kind == "manual" for part in update.tokens}
+        each = (part for gradient in waiting for part in gradient.tokens)
+        return frozenset(part for part in each if part.via != "gradient" or not (part.is_rough or part in learned))
 
 
 def joined_frames(into: dict[str, Value], other: dict[str, Value]) -> None:

@@ -77,6 +77,10 @@ KEYED_IN_PLACE = {"scatter_add_": 1, "index_add_": 1, "scatter_": 1, "index_copy
 """In-place methods that fill at places; which argument names them."""
 
 
+VIEWS = frozenset(["view", "reshape", "flatten", "ravel", "squeeze", "unsqueeze", "transpose", "permute", "t"])
+"""Methods whose result shares its elements with their object: what is filled there is filled here."""
+
+
 OUTSIDE = frozenset(["read", "readline", "recv", "get", "pop", "popleft", "acquire", "next", "unpack", "from_bytes"])
 """Methods of what is unknown whose result may be another each time."""
 CLEARING = frozenset(["zero_", "normal_", "uniform_", "fill_", "clear", "trunc_normal_", "orthogonal_"])
@@ -242,6 +246,8 @@ def _of_tensor(machine: Machine, base: Value, name: str, arguments: list[Value],
     if name in CHAINED:
         copies = name in ("cpu", "half") and base.objects and not base.refs and base.snapshot is None
         return changed(base, snapshot=machine.time) if copies else base
+    if name in VIEWS and _is_table(base):
+        return base
     if name in COUNTS:
         number = Polynomial.unknown(f"n{machine.new_id()}")
         return Value(at=in_number(base.at), number=number, marks=measured(base))
@@ -263,6 +269,13 @@ def _of_tensor(machine: Machine, base: Value, name: str, arguments: list[Value],
     if not result.tokens and not result.objects and name in OUTSIDE:
         result = machine.elsewhere(result)
     return method_like(machine, name, base, arguments, keywords, result)
+
+
+def _is_table(value: Value) -> bool:
+    """Whether it is an array that holds no text and no scores: a blank one, or what was counted."""
+    held = full(value)
+    counted = all(part.via in ("table", "statistic") for part in held.tokens)
+    return any(isinstance(ref, Cell) for ref in value.refs) and counted and not held.scores
 
 
 def is_module(value: Value) -> bool:

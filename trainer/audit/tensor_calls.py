@@ -6,6 +6,7 @@ from trainer.audit.arithmetic import mixed_in
 from trainer.audit.choices import smaller
 from trainer.audit.known_names import MIXING, STATISTICS
 from trainer.audit.machine import Keywords, Machine
+from trainer.audit.polynomial import Polynomial
 from trainer.audit.positions import masked
 from trainer.audit.values import (
     UNKNOWN,
@@ -23,6 +24,8 @@ def method_like(
 ) -> Value:
     """What `x.name(...)` and `torch.name(x, ...)` have in common."""
     held = full(base)
+    if name in ("max", "amax") and not (others or keywords) and _is_text(held):  # the largest id: how many there are
+        return Value(at=held.at, number=Polynomial.unknown(f"n{machine.new_id()}"))
     if name in MIXING:
         return mixed_in(machine, [held, *map(full, others)], result)
     if name in ("softmax", "gumbel_softmax"):
@@ -75,6 +78,11 @@ def method_like(
     if name in ("nonzero", "argwhere", "flatnonzero") or (name == "where" and not others):
         return result.with_marks("places") if "mask" in held.marks else result
     return result
+
+
+def _is_text(value: Value) -> bool:
+    """Whether it is a part of a text, and nothing that was computed from it."""
+    return bool(value.tokens) and not value.scores and all(part.via == "tokens" for part in value.tokens)
 
 
 def _cuts(others: list[Value], keywords: Keywords) -> bool:
