@@ -288,7 +288,8 @@ def _boolean(machine: Machine, node: ast.BoolOp, frame: Frame) -> Value:
             return value if value.is_known else constant(deciding, value.env)
     if None not in known:
         return changed(values[-1], env=frozenset().union(*(value.env for value in values)))
-    return changed(combined(values), refs=joined(values).refs)
+    result = changed(combined(values), refs=joined(values).refs)
+    return result.with_marks("mask") if any("mask" in value.marks for value in values) else result
 
 
 def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
