@@ -1,21 +1,31 @@
 """What only a GPU can show: the same numbers as on the CPU, within what its arithmetic allows."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 
 from tests.fakes import OneByteEach
 from tests.trainer.stages.conftest import SMALL, TTT
+from trainer.data.loader import make_loader
 from trainer.nn.attention_backend import attention_backend
 from trainer.nn.gpt import GPT
 from trainer.optim.muon import Muon
+from trainer.optim.optimizers import make_optimizers
 from trainer.ranks import Ranks
 from trainer.scoring.legality import Ledger
 from trainer.scoring.sliding import score
 from trainer.spec.flops import mfu
 from trainer.spec.load import load_preset
+from trainer.stages.calibrate import layer_hessians
 from trainer.stages.compiling import scoring_forward
 from trainer.stages.pipeline import run_pipeline
 from trainer.stages.run_record import RunRequest
+from trainer.stages.train import AT_WARM_UP, initial_model, update
+from trainer.stages.training import Training
 from trainer.store.local import StageStore
 
 pytestmark = pytest.mark.gpu
@@ -95,3 +105,39 @@ def test_a_run_under_a_wall_clock_compiles_before_it_and_the_next_one_not_at_all
         assert 2.0 < record.metric("train", "train_s") < 3.1
         graphs.append(record.metric("train", "graphs"))
     assert graphs == [1, 0]
+
+
+def test_the_hessians_of_bfloat16_states_are_sums_in_float32():
+    model = model_on("cuda", model__compute_dtype="bfloat16").eval()
+    ids = torch.randint(0, 512, (4, 512), generator=torch.Generator().manual_seed(3)).cuda()
+    with torch.no_grad():
+        states_NC = model.hidden(ids).flatten(0, 1).double()
+    of_head = layer_hessians(model, [ids])["tok_emb.weight"].inputs_CC
+    expected_CC = states_NC.T @ states_NC
+    assert of_head.dtype == torch.float32
+    assert (of_head - expected_CC).norm() < 1e-5 * expected_CC.norm()
+
+
+def steps_of_one_rank(rank: int, size: int, folder: str) -> None:
+    """Six training steps as one of `size` ranks on the first GPU, their weights kept in a file."""
+    device, recipe = torch.device("cuda:0"), load_preset("tiny", {"data.micro_batches": 2}).recipe
+    if size > 1:  # NCCL refuses two ranks on one GPU
+        dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size)
+    ranks, model = Ranks(rank, size, device), initial_model(recipe, device).train()
+    generator = np.random.Generator(np.random.PCG64(0))
+    tokens = generator.integers(0, recipe.data.vocab_size, 2_000_000, dtype=np.uint16)
+    optimizers = make_optimizers(dict(model.named_parameters()), recipe.optimizer, ranks)
+    training = Training(model, optimizers, make_loader(recipe.data, 0, [tokens], ranks, device), swa=None, ema=None)
+    for _ in range(6):
+        update(training, recipe, AT_WARM_UP, ranks)
+    weights = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+    torch.save(weights.cpu(), Path(folder) / f"{rank}of{size}.pt")
+    ranks.leave()
+
+
+def test_two_ranks_on_a_gpu_take_the_steps_of_one(tmp_path):
+    for size in (1, 2):
+        mp.spawn(steps_of_one_rank, args=(size, str(tmp_path)), nprocs=size)
+    alone, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("0of1", "0of2", "1of2"))
+    assert torch.equal(first, second)
+    assert (first - alone).norm() < 1e-3 * alone.norm()
