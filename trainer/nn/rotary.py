@@ -39,11 +39,32 @@ def rotary_tables(
     num_tokens: int, num_dims: int, base: float, device: torch.device, dtype: torch.dtype
 ) -> RotaryTables:
     """Tables for positions 0..num_tokens-1; angles in float32, cast to `dtype` last."""
+    tables = opaque_tables if torch.compiler.is_compiling() else _tables
+    return RotaryTables(*tables(num_tokens, num_dims, base, device, dtype))
+
+
+@torch.library.custom_op("fairway::rotary_tables", mutates_args=())
+def opaque_tables(
+    num_tokens: int, num_dims: int, base: float, device: torch.device, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """An operator of its own, since a compiler else computes powers and cosines anew for every element it turns."""
+    return _tables(num_tokens, num_dims, base, device, dtype)
+
+
+@opaque_tables.register_fake
+def _(num_tokens: int, num_dims: int, base: float, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    cos_TM = torch.empty(num_tokens, num_dims, dtype=dtype, device=device)
+    return cos_TM, torch.empty_like(cos_TM)
+
+
+def _tables(
+    num_tokens: int, num_dims: int, base: float, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     exponents_m = torch.arange(0, num_dims, 2, dtype=torch.float32, device=device) / num_dims
     positions_T = torch.arange(num_tokens, dtype=torch.float32, device=device)
     angles_Tm = torch.outer(positions_T, base**-exponents_m)
     cos_Tm, sin_Tm = angles_Tm.cos().to(dtype), angles_Tm.sin().to(dtype)
-    return RotaryTables(torch.cat([cos_Tm, cos_Tm], dim=-1), torch.cat([sin_Tm, -sin_Tm], dim=-1))
+    return torch.cat([cos_Tm, cos_Tm], dim=-1), torch.cat([sin_Tm, -sin_Tm], dim=-1)
 
 
 def rotate(x_BTHK: Tensor, tables: RotaryTables) -> Tensor:

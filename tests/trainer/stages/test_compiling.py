@@ -57,6 +57,18 @@ def test_the_next_training_of_a_slot_compiles_nothing(text_store, tmp_path, eage
     assert files == eager
 
 
+def test_a_compiler_sees_the_rotary_tables_of_all_layers_as_one_operation():
+    recipe, called = small(**SMALLEST), []
+
+    def backend(graph, inputs):
+        called.extend(str(node.target) for node in graph.graph.nodes if node.op.startswith("call"))
+        return graph
+
+    hidden = torch.compile(initial_model(recipe, CPU).hidden, backend=backend, fullgraph=True, dynamic=False)
+    hidden(torch.zeros(1, 8, dtype=torch.int64))
+    assert [name for name in called if "rotary" in name or "cos" in name] == ["fairway.rotary_tables.default"]
+
+
 def test_graphs_are_dropped_before_torch_refuses_to_make_more():
     drop_graphs()
     first = compiler_for(small(**SMALLEST), "eager")
