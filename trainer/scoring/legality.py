@@ -53,7 +53,7 @@ class Issue:
     ids_BT: Tensor
     """int64 inputs, short windows padded on the right."""
     parameters: Tensor
-    """Digest of the model's parameters when the windows were issued."""
+    """Digest of the model's parameters at the last commit; where training rows were granted since, at the issue."""
     positions_N: Tensor
     """int64, the positions that are scored, on the CPU."""
     cells_N: Tensor
@@ -135,6 +135,8 @@ class Ledger:
         """The targets of the open issue, on the device; no scorer sees them."""
         self._unsettled: Commit | None = None
         self._expected_parameters: int | None = None
+        self._committed_parameters: Tensor | None = None
+        """The digest at the last commit, on the device, until training rows are granted."""
         self._chain = hashlib.sha256(b"fairway ledger").hexdigest()
         self._events = Events()
         self.summary: dict[str, Any] = {}
@@ -188,7 +190,9 @@ class Ledger:
         packed = torch.cat([ids_BT.flatten(), cells_N.to(torch.int32), self._tokens[positions_N + 1]])  # one upload
         parts = self._ranks.to_device(packed).to(torch.int64).split([ids_BT.numel(), len(cells_N), len(cells_N)])
         ids_BT, cells_N, self._targets_N = parts[0].view(ids_BT.shape), parts[1], parts[2]
-        self._open_issue = Issue(tuple(windows), ids_BT, parameter_digest(model), positions_N, cells_N)
+        committed = self._committed_parameters  # no other digest is allowed until training rows are granted
+        parameters = parameter_digest(model) if committed is None else committed
+        self._open_issue = Issue(tuple(windows), ids_BT, parameters, positions_N, cells_N)
         return self._open_issue
 
     def commit(
@@ -219,9 +223,9 @@ class Ledger:
                 shape = (*outputs_BTX.shape[:2], *logits_NV.shape[1:])
                 raise LegalityError(f"logits have shape {shape}, expected {expected}")
             nll_N = _nats(logits_NV, self._targets_N)
-            nll_N, parameters_2, wait = self._ranks.download(
-                nll_N, torch.stack([issue.parameters, parameter_digest(model)])
-            )
+            self._committed_parameters = parameter_digest(model)
+            parameters_2 = torch.stack([issue.parameters, self._committed_parameters])
+            nll_N, parameters_2, wait = self._ranks.download(nll_N, parameters_2)
         self._settle()
         self._coverage_P[issue.positions_N] = 1
         self._num_scored += len(issue.positions_N)
@@ -271,7 +275,7 @@ class Ledger:
             )
         if int(counts[-1]) == self.num_positions:
             raise LegalityError("nothing is left to score, so learning could not matter; training rows are refused")
-        self._expected_parameters = None
+        self._expected_parameters = self._committed_parameters = None
         self._record_training(chunk_start, chunk_end, row_tokens)
         num_rows = (chunk_end - chunk_start) // row_tokens
         span = self._tokens[chunk_start : chunk_start + num_rows * row_tokens + 1].to(self._ranks.device, torch.int64)
@@ -307,10 +311,10 @@ class Ledger:
         return score
 
     def _unchanged_parameters(self, at_issue: int, parameters: int) -> int:
-        if parameters != at_issue:
-            raise LegalityError("the model's parameters or buffers changed between issue and commit")
         if self._expected_parameters not in (None, parameters):
             raise LegalityError("the model changed between two commits, though no training rows were granted")
+        if parameters != at_issue:
+            raise LegalityError("the model's parameters or buffers changed between issue and commit")
         return parameters
 
     def _refuse_scored(self, positions_N: Tensor) -> None:

@@ -12,6 +12,7 @@ from torch.nn.functional import log_softmax
 
 from tests.fakes import VOCAB_SIZE, OneByteEach, TinyModel
 from trainer.ranks import Ranks
+from trainer.scoring import legality
 from trainer.scoring.bits_per_byte import NothingScored
 from trainer.scoring.legality import Issue, Ledger, Window, parameter_digest
 from trainer.spec.errors import LegalityError
@@ -105,6 +106,18 @@ def test_weights_may_not_change_between_commits_unless_rows_were_granted():
         model.head.weight[3, 2] += 1
     with pytest.raises(LegalityError, match="no training rows were granted"):
         commit(ledger, model, Window(16, 32, 24))
+
+
+def test_weights_are_digested_once_a_batch_and_once_more_after_rows_were_granted(monkeypatch):
+    digested = []
+    monkeypatch.setattr(legality, "parameter_digest", lambda model: digested.append(1) or parameter_digest(model))
+    ledger, model = ledger_over(), TinyModel()
+    for window in (FIRST, SECOND, Window(16, 32, 24)):
+        commit(ledger, model, window)
+    assert len(digested) == 1 + 3
+    ledger.training_rows(0, 16, 8)
+    commit(ledger, model, Window(24, 40, 32))
+    assert len(digested) == 1 + 3 + 2
 
 
 def test_nobody_reads_ahead_by_issuing_without_committing():
