@@ -56,10 +56,17 @@ def _row(report: NodeReport, faults: Sequence[str]) -> dict[str, Any]:
         "gpus": report.gpus,
         "torch_gpus": report.torch_gpus,
         "driver": report.driver,
-        "attention": f"flash-attn {versions['flash-attn']}" if "flash-attn" in versions else "PyTorch's",
+        "attention": _attention(versions),
         "sees_store": report.sees_store and not report.missing,
         "clock_s": round(report.clock_s, 2),
         "free_bytes": report.free_bytes,
         "write_bytes_per_s": round(report.write_bytes_per_s),
         "faults": list(faults),
     }
+
+
+def _attention(versions: Mapping[str, str]) -> str:
+    """The extensions that are installed; which of them is used depends on the GPU (`trainer.nn.attention_backend`)."""
+    installed = {"flash-attn-3": "on Hopper", "flash-attn": "not on Hopper"}
+    used = [f"{name} {versions[name]} ({where})" for name, where in installed.items() if name in versions]
+    return ", ".join(used) or "PyTorch's"

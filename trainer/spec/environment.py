@@ -15,7 +15,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-RECORDED_PACKAGES = ("torch", "ray", "optuna", "sentencepiece", "zstandard", "safetensors", "flash-attn")
+RECORDED_PACKAGES = (
+    "torch",
+    "ray",
+    "optuna",
+    "sentencepiece",
+    "zstandard",
+    "safetensors",
+    "flash-attn",
+    "flash-attn-3",
+)
 
 PACKAGE = Path(__file__).parents[1]
 """The package that computes runs."""
