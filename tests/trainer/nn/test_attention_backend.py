@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from trainer.nn.attention_backend import SDPA, attention_backend
+from trainer.nn.gpt import GPT
+from trainer.spec.load import load_preset
 
 GPU = torch.device("cuda")
 FLASH = {"flash_attn_interface": "flash_attention_3", "flash_attn": "flash_attention_2"}
@@ -65,3 +67,79 @@ def test_adapters_agree_with_pytorchs_own(machine, module_name, returns_lse):
     assert attention.name == FLASH[module_name]
     assert torch.equal(attention(q, k, v, causal=True), SDPA(q, k, v, causal=True))
     assert not torch.equal(attention(q, k, v, causal=False), SDPA(q, k, v, causal=True))
+
+
+@pytest.fixture(scope="module")
+def flash_attention_3():
+    """`flash_attn_func` as version 3 makes it: two custom operators that a compiler cannot look into, in a Function."""
+
+    @torch.library.custom_op("tests_flash_attn_3::forward", mutates_args=())
+    def forward(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        return SDPA(q, k, v, causal).contiguous(), q.new_zeros(q.size(0), q.size(2), q.size(1))
+
+    @forward.register_fake
+    def _(q, k, v, causal):
+        return torch.empty_like(q), q.new_empty(q.size(0), q.size(2), q.size(1))
+
+    @torch.library.custom_op("tests_flash_attn_3::backward", mutates_args=("dq", "dk", "dv"))
+    def backward(
+        dy: torch.Tensor,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        dq: torch.Tensor,
+        dk: torch.Tensor,
+        dv: torch.Tensor,
+        causal: bool,
+    ) -> None:
+        scale = q.size(3) ** -0.5
+        qs, ks, vs, dys = (
+            tensor.repeat_interleave(q.size(2) // tensor.size(2), 2).transpose(1, 2) for tensor in (q, k, v, dy)
+        )
+        later = torch.ones(q.size(1), q.size(1)).triu(1).bool() if causal else torch.zeros(1, 1).bool()
+        p = ((qs @ ks.mT) * scale).masked_fill(later, -torch.inf).softmax(-1)
+        dp = dys @ vs.mT
+        ds = p * (dp - (dp * p).sum(-1, keepdim=True)) * scale
+        for into, gradient in zip((dq, dk, dv), (ds @ ks, ds.mT @ qs, p.mT @ dys), strict=True):
+            into.copy_(gradient.transpose(1, 2).unflatten(2, (into.size(2), -1)).sum(3))
+
+    @backward.register_fake
+    def _(dy, q, k, v, dq, dk, dv, causal):
+        return None
+
+    class Attend(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, q, k, v, causal):
+            ctx.save_for_backward(q, k, v)
+            ctx.causal = causal
+            return forward(q, k, v, causal)[0]
+
+        @staticmethod
+        def backward(ctx, dy):
+            gradients = [torch.empty_like(tensor) for tensor in ctx.saved_tensors]
+            backward(dy, *ctx.saved_tensors, *gradients, ctx.causal)
+            return *gradients, None
+
+    module = ModuleType("flash_attn_interface")
+    module.flash_attn_func = lambda q, k, v, causal=False: Attend.apply(q, k, v, causal)
+    return module
+
+
+def test_a_step_with_an_extension_is_one_graph_with_the_gradients_of_pytorchs_own(
+    machine, monkeypatch, flash_attention_3
+):
+    machine((9, 0), {})
+    monkeypatch.setitem(sys.modules, "flash_attn_interface", flash_attention_3)
+    recipe = load_preset("tiny_nano", {"model.num_layers": 1}).recipe
+    ids_BT = torch.randint(0, recipe.data.vocab_size, (2, 9), generator=torch.Generator().manual_seed(0))
+    results = []
+    for attention, compiled in ((SDPA, False), (attention_backend(GPU, torch.bfloat16), True)):
+        model = GPT(recipe.model, recipe.data.vocab_size, attention)
+        model.init_weights(torch.Generator().manual_seed(0))
+        loss_of = model.cross_entropy
+        if compiled:
+            loss_of = torch.compile(loss_of, backend="aot_eager", fullgraph=True, dynamic=False)
+        loss = loss_of(ids_BT[:, :-1], ids_BT[:, 1:])
+        loss.backward()
+        results.append([loss.detach(), *(parameter.grad for parameter in model.parameters())])
+    torch.testing.assert_close(*results)
