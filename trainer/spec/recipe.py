@@ -334,7 +334,7 @@ class System(Section):
     """Execution that changes the last bits of the answer; all other execution is recorded, and no field."""
 
     compile: Annotated[Literal["auto", "on", "off"], Knob("train", neutral=True)] = "auto"
-    """Whether training runs compiled graphs, made before its clock starts; auto: on GPUs under a wall clock."""
+    """Whether training runs compiled graphs, made before its clock starts; auto: on GPUs if it is long."""
 
 
 class Recipe(Section):

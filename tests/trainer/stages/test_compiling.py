@@ -111,11 +111,13 @@ def test_the_graphs_are_those_that_the_schedule_can_reach():
     assert variants(small(quantization__qat="always")) == [Variant(True, True)]
 
 
-def test_it_compiles_by_itself_on_gpus_under_a_wall_clock_alone():
+def test_it_compiles_by_itself_on_gpus_where_training_repays_the_graphs():
     wall_clock = small(budget__train_s=600.0)
     assert is_compiled(wall_clock, GPU)
     assert not is_compiled(wall_clock, CPU)
     assert not is_compiled(small(), GPU)
+    assert is_compiled(small(budget__train_steps=500), GPU)
+    assert not is_compiled(small(budget__train_steps=999, **SMALLEST), GPU)  # with and without recurrence
     assert is_compiled(small(system__compile="on"), CPU)
     assert not is_compiled(small(budget__train_s=600.0, system__compile="off"), GPU)
 
