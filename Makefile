@@ -48,7 +48,7 @@ bench: $(VENV)/.installed  ## the figures of the README, as ratios from one run
 gpu:  ## on a machine with a GPU and its own torch: the gpu tests, then tables in results/LOG.md; ends within 8 minutes
 	test ! -d .wheels || $(PYTHON) -m pip install -q --no-index --no-deps --upgrade --target build/site .wheels/*.whl
 	PYTHONPATH=build/site $(PYTHON) -m pytest tests/gpu
-	PYTHONPATH=build/site $(PYTHON) -m tests.benchmarks.device --seconds 300 --log results/LOG.md
+	PYTHONPATH=build/site $(PYTHON) -m tests.benchmarks.device --seconds 330 --log results/LOG.md
 
 wheels:  ## what the trainer needs beside torch, for Python 3.12 on Linux: carry it to a machine without a network
 	$(PYTHON) -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp -d .wheels \

@@ -17,7 +17,7 @@ import math
 import platform
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from statistics import median
@@ -45,10 +45,18 @@ def matrix_rate(device: torch.device) -> float:
     return 2 * size**3 / median(seconds)
 
 
-def figures_of(name: str, device: torch.device, rate: float, sections: Sequence[str]) -> Iterator[Figure]:
-    """All figures of a preset; a section that fails is a figure of NaN with its reason in the name."""
+def figures_of(
+    name: str, device: torch.device, rate: float, sections: Sequence[str], is_over: Callable[[], bool]
+) -> Iterator[Figure]:
+    """All figures of a preset; a section that fails is a figure of NaN with its reason in the name.
+
+    is_over:  asked before each section, which is left out where it says so
+    """
     bench = Bench(name, device, rate)
     for section in sections:
+        if is_over():
+            print(f"{name}:{section}: not begun, the time is over", flush=True)
+            continue
         try:
             yield from SECTIONS[section](bench)
         except Exception as fault:  # the other sections are still worth their device time
@@ -74,7 +82,7 @@ def main() -> None:
     """Prints every figure as it is measured, and a table at the end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("presets", nargs="*", help="NAME or NAME:SECTION+SECTION")
-    parser.add_argument("--seconds", type=float, default=400, help="begin no further preset after so long")
+    parser.add_argument("--seconds", type=float, default=400, help="begin no further section after so long")
     parser.add_argument("--log", type=Path, help="append the table to this file")
     parser.add_argument("--json", type=Path, help="write the figures to this file as they are measured")
     arguments = parser.parse_args()
@@ -87,11 +95,11 @@ def main() -> None:
     print(title, flush=True)
     figures: list[Figure] = []
     for wanted in arguments.presets or (GPU_PRESETS if device.type == "cuda" else CPU_PRESETS):
-        name, _, sections = wanted.partition(":")
-        if time.monotonic() - started_s > arguments.seconds:
-            print(f"{wanted}: not begun, {arguments.seconds:g} s are over")
-            continue
-        for figure in figures_of(name, device, rate, sections.split("+") if sections else usual):
+        name, _, chosen = wanted.partition(":")
+        sections = chosen.split("+") if chosen else usual
+        for figure in figures_of(
+            name, device, rate, sections, lambda: time.monotonic() - started_s > arguments.seconds
+        ):
             print(f"{figure.preset:<14} {figure.what:<62} {figure.value:>12,.4g} {figure.unit}", flush=True)
             figures.append(figure)
             if arguments.json:
