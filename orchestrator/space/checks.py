@@ -25,7 +25,7 @@ from trainer.spec.field_index import FIELDS, disabled_by, value_at
 from trainer.spec.load import spelled, unknown_key, with_values
 from trainer.spec.program import Program
 from trainer.spec.recipe import Recipe
-from trainer.spec.record import NAME_PATTERN
+from trainer.spec.record import NAME_PATTERN, usable_name
 from trainer.spec.stage_table import stages_of
 
 COLUMNS = tuple(
@@ -79,8 +79,7 @@ def complaints_about(space: SearchSpace, known_base: bool, whole: bool) -> Itera
 
 def _about_names(space: SearchSpace, known_base: bool) -> Iterator[Complaint]:
     if not re.fullmatch(NAME_PATTERN, space.name):
-        usable = re.sub(r"[^A-Za-z0-9._-]+", "-", space.name).strip("-._") or "sweep"
-        hint = f"it names a folder, and is that of the file unless given; write name: {usable}"
+        hint = f"it names a folder; write name: {usable_name(space.name)}"
         yield f"name = {space.name!r} must be letters, digits, '.', '_' or '-': {hint}", ("name",)
     known = (*space.program.metrics, *LIMITED) if space.program else COLUMNS
     if space.program and not known_base:

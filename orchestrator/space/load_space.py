@@ -49,6 +49,7 @@ from trainer.spec.field_index import FIELDS
 from trainer.spec.load import load_preset, override_text
 from trainer.spec.program import Program
 from trainer.spec.recipe import Recipe, Section
+from trainer.spec.record import usable_name
 from trainer.spec.yaml_text import YamlText, read_text
 
 DEFAULT_SEEDS = (1337, 42, 2025)
@@ -391,7 +392,7 @@ def _resolved(
     else:
         remarks, run_cap, compare, preset, keys = (), file.run_cap, file.compare, file.preset or "", {}
     return SearchSpace(
-        name=file.name or path.stem,
+        name=file.name or usable_name(path.stem),
         description=file.description,
         preset=preset,
         program_keys=keys,

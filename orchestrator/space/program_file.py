@@ -5,7 +5,9 @@ A complaint comes with the path of the key that it is about.
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -27,6 +29,8 @@ TORCHRUN = (
     "${interpreter}", "-m", "torch.distributed.run", "--nproc-per-node=${nproc}", "--master-addr=127.0.0.1",
     "--master-port=${port}", "${program}", "${args}",
 )  # fmt: skip
+SHELLS = {".sh": ["sh"], ".bash": ["bash"], ".zsh": ["zsh"]}
+MOST_FIRST_LINE = 256
 VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 SETTABLE = r"[^=\s\x00-\x1f\x7f]+"
 """Whatever a process can be given as the name of a variable, also where no shell takes it."""
@@ -69,9 +73,7 @@ def program_of(
     knobs_by, seed_key = _passing(keys)
     values = {**keys.set, **fixed, **overrides}
     stages = _stages(keys)
-    command = keys.command or (
-        TORCHRUN if keys.launch else BY_ARGS if _is_python(script) else ("./${program}", "${args}")
-    )
+    command = keys.command or (TORCHRUN if keys.launch else BY_ARGS if script is None else _started(script))
     name = script.name if script else Path(next(iter(keys.command or stages[0].command), "program")).name
     metrics = {one: tuple(map(_filled_in, sources)) for one, sources in keys.metrics.items()} or {}
     metrics.setdefault(metric, _usual_sources(metric))
@@ -141,8 +143,17 @@ def _script(keys: ProgramKeys, folder: Path) -> tuple[Path | None, list[Complain
     ]  # fmt: skip
 
 
-def _is_python(script: Path | None) -> bool:
-    return script is None or script.suffix == ".py"
+def _started(script: Path) -> tuple[str, ...]:
+    """The command of a script: Python's by this Python; others by themselves, or as their first line says where they
+    may not be executed, as after a download."""
+    if script.suffix == ".py":
+        return BY_ARGS
+    if os.access(script, os.X_OK):
+        return "./${program}", "${args}"
+    with script.open("rb") as file:
+        first = file.readline(MOST_FIRST_LINE).decode("utf-8", "replace").strip()
+    by = first[2:].split() if first.startswith("#!") else SHELLS.get(script.suffix, [])
+    return (*by, "./${program}", "${args}")
 
 
 def _passing(keys: ProgramKeys) -> tuple[Any, str | None]:
@@ -197,6 +208,12 @@ def _about(program: Program, knobs: Sequence[str]) -> Iterator[Complaint]:
             yield f"metrics.{name} has the name of a knob; call it otherwise", ("program", "metrics", name)
     if program.curve is not None and not {"step", "loss"} <= set(re.compile(program.curve).groupindex):
         yield "curve needs the groups step and loss: (?P<step>\\d+) and (?P<loss>NUMBER)", ("program", "curve")
+    if program.command[0] == "./${program}" and not os.access(Path(program.root, program.script), os.X_OK):
+        yield (
+            f"program = {program.script!r} may not be executed, and its first line names no interpreter; write "
+            f"chmod +x {shlex.quote(program.script)}, or a command: [INTERPRETER, {program.script}, '${{args}}']",
+            ("program", "script"),
+        )
     yield from _about_variables(program)
     yield from _about_knobs(program, knobs)
     yield from _about_commands(program, knobs)

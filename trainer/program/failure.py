@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.program.process import End
+from trainer.program.reader import ORDER_MARK, encoding_of
 from trainer.spec.printable import printable
 from trainer.spec.program import Program
 
@@ -38,10 +39,12 @@ def tail_of(log: Path, lines: int = TAIL_LINES) -> list[str]:
     """The last lines of a log, printable and not too wide; of a progress bar what it showed last."""
     try:
         with log.open("rb") as file:
-            file.seek(max(log.stat().st_size - TAIL_BYTES, 0))
-            text = file.read().decode("utf-8", "replace")
+            encoding = encoding_of(file.read(2))
+            file.seek(max((log.stat().st_size - TAIL_BYTES) // 2 * 2, 0))  # UTF-16 has two bytes a unit
+            data = file.read()
     except OSError:
         return []
+    text = data.decode(encoding, "replace").removeprefix(ORDER_MARK)
     shown = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
     kept = [WORK_FOLDER.sub("", line) for line in shown if line.strip()]
     ranks = next((place for place, line in enumerate(kept) if OF_TORCHRUN.match(line)), len(kept))
@@ -124,9 +127,16 @@ def hint_of_knobs(program: Program, stage: str, log: Path) -> str:
         for name in named:
             if name in keys and keys[name] not in program.knobs_of(stage):
                 return f"; stage {stage} is not given {name}: add {keys[name]} to its `reads`"
-            if name in (*keys, program.seed_key) and program.knobs_by != way:
+            if program.knobs_by != way and (name in keys or name.lower() == (program.seed_key or "").lower()):
                 return f"; {name} is given as {WAYS[program.knobs_by]}: write pass: {way} to give it as {WAYS[way]}"
     return ""
+
+
+def hint_of_encoding(log: Path) -> str:
+    """What to write where the output is no UTF-8, and does not begin as UTF-16 does."""
+    if not any("\\x00" in line for line in tail_of(log)):
+        return ""
+    return "; it holds zero bytes, as UTF-16 does: let the program print UTF-8"
 
 
 def _beside_script(program: Program, folder: Path, named: str) -> str | None:

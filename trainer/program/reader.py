@@ -28,6 +28,8 @@ MOST_FILE = 16 * CHUNK_BYTES
 """Characters of a file that are read."""
 NOT_JSON = (ValueError, RecursionError)
 """What `json.loads` raises; the second for brackets nested a thousand deep."""
+ORDER_MARK = "\ufeff"
+"""What some programs begin a text with; no part of it."""
 LINE_ENDS = re.compile(r"[\r\n]+")
 
 
@@ -59,7 +61,7 @@ class Reader:
 
     def feed(self, text: str) -> None:
         """Takes more of the output; what follows its last line end waits for more."""
-        *lines, self._rest = LINE_ENDS.split(self._rest + text)
+        *lines, self._rest = LINE_ENDS.split(self._rest + text.removeprefix(ORDER_MARK))
         for line in lines:
             self._take(line)
         if len(self._rest) > MOST_JSON:
@@ -73,6 +75,7 @@ class Reader:
 
     def read_file(self, name: str, place: int, source: dict, content: str) -> None:
         """Takes a file that the program wrote."""
+        content = content.removeprefix(ORDER_MARK)
         if source.get("pattern"):
             compiled = re.compile(source["pattern"])
             for line in LINE_ENDS.split(content):
@@ -189,14 +192,22 @@ def _values_at(content: str, key: str) -> list[object]:
     return values
 
 
+def encoding_of(head: bytes) -> str:
+    """UTF-16 where a text begins with its byte order mark, as PowerShell writes it; else UTF-8."""
+    if head.startswith(codecs.BOM_UTF16_LE):
+        return "utf-16-le"
+    return "utf-16-be" if head.startswith(codecs.BOM_UTF16_BE) else "utf-8"
+
+
 def main() -> None:
     order = json.loads(sys.stdin.buffer.readline())
     resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_S, MOST_CPU_S))  # for a pattern that hangs when nobody is left
     reader = Reader(order)
     with open(order["log"], "rb") as log:  # noqa: PTH123  no pathlib: this starts in milliseconds
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        decoder = None
         for line in sys.stdin.buffer:
             while chunk := log.read(CHUNK_BYTES):
+                decoder = decoder or codecs.getincrementaldecoder(encoding_of(chunk))("replace")
                 reader.feed(decoder.decode(chunk))
             if line.strip() == b"end":
                 _finish(reader, order["files"])
@@ -210,7 +221,9 @@ def _finish(reader: Reader, paths: dict[str, str]) -> None:
     reader.finish()
     for name, place, source in reader.files:
         try:
-            with open(paths[source["file"]], encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            with open(paths[source["file"]], "rb") as file:  # noqa: PTH123
+                encoding = encoding_of(file.peek(2))
+            with open(paths[source["file"]], encoding=encoding, errors="replace") as file:  # noqa: PTH123
                 reader.read_file(name, place, source, file.read(MOST_FILE))
         except (OSError, KeyError):  # not written, or not kept
             continue

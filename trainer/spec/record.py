@@ -6,6 +6,7 @@ Making a record needs no torch: a run whose stages are all in the store is finis
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -22,6 +23,13 @@ NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """What may name a run or a sweep: it becomes a folder."""
 Metric = float | int | str | bool | None
 SCORES = "val_bpb", "val_loss"
+
+
+def usable_name(text: str) -> str:
+    """A text as such a name: 'my sweep (2)' becomes 'my-sweep-2'; usable ones stay as they are."""
+    if re.fullmatch(NAME_PATTERN, text):
+        return text
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:100] or "sweep"
 
 
 class StageOutcome(BaseModel):

@@ -205,7 +205,7 @@ def test_thresholds_prices_and_words_do_not_change_the_identity(tmp_path):
         (("  ttt.lr:", "  seed: {values: [1]}\n  ttt.lr:"), "parameters.seed: seeds are not swept"),
         (("preset: tiny", "preset: tinny"), "preset 'tinny' is unknown; did you mean 'tiny'?"),
         (("preset: tiny", ""), "preset is missing; for example: preset: tiny, or --preset tiny"),
-        (("name: ttt", "name: my sweep"), "that of the file unless given; write name: my-sweep"),
+        (("name: ttt", "name: my sweep"), "it names a folder; write name: my-sweep"),
         (("seeds:", "metric: {name: val_bbp}\nseeds:"), "'val_bbp' is no column of the table; did you mean 'val_bpb'?"),
         (("seeds:", "metric: {goal: minimise}\nseeds:"), "goal = 'minimise' is unknown; did you mean 'minimize'?"),
         (("seeds:", "constraints: {eval: {max: 1}}\nseeds:"), "constraints.eval is no column of the table"),

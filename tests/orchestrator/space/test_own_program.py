@@ -115,6 +115,24 @@ def test_a_false_knob_is_a_no_flag_where_the_command_asks_for_it(folder):
     assert flags == ["--fast", "--no-fast"]
 
 
+def test_a_script_that_may_not_be_executed_is_started_as_its_first_line_says(folder):
+    def started(name: str, content: str) -> tuple[str, ...]:
+        (folder / name).write_text(content)
+        return program_of(folder, PLAIN.replace("train.py", name)).command[:-1]
+
+    assert started("run it.sh", "echo 1\n") == ("sh", "./${program}")
+    assert started("run.pl", "#!/usr/bin/env perl\n") == ("/usr/bin/env", "perl", "./${program}")
+    (folder / "run.js").write_text("print(1)")
+    assert "write chmod +x run.js, or a command: [INTERPRETER" in complaint(folder, PLAIN.replace("train.py", "run.js"))
+    (folder / "run.js").chmod(0o755)
+    assert started("run.js", "print(1)") == ("./${program}",)
+
+
+def test_a_file_whose_name_has_a_space_names_its_sweep_by_hyphens(folder):
+    (folder / "my sweep (2).yaml").write_text(PLAIN)
+    assert load_space(folder / "my sweep (2).yaml").name == "my-sweep-2"
+
+
 def test_knobs_are_changed_in_the_configuration_that_lies_beside_the_script(folder):
     text = PLAIN.replace("pass: env", "pass: file") + "  model.width: {value: 8}\n"
     alone = program_of(folder, text)

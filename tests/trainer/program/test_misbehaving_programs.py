@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.space.load_space import load_space
-from trainer.program.failure import hint, hint_of_knobs, last_error, tail_of
+from trainer.program.failure import hint, hint_of_encoding, hint_of_knobs, last_error, tail_of
 from trainer.program.run_program import run_program
 from trainer.program.supervised import run_supervised
 from trainer.spec.errors import Interrupted, StoreFull
@@ -111,14 +111,26 @@ def test_a_flag_that_takes_no_value_is_named_with_the_macro_for_it(tmp_path, pro
         ),
         ("env", "train.py: error: the following arguments are required: --MODE", "write pass: args"),
         ("args", "KeyError: 'OTHER'", ""),
+        ("args", "KeyError: 'SEED'", "; SEED is given as an argument: write pass: env"),
         ("env", "KeyError: 'MODE'", ""),
     ],
 )
 def test_a_knob_that_is_given_in_another_way_than_it_is_read_is_named(tmp_path, program, knobs_by, printed, expected):
     log = tmp_path / "log.txt"
     log.write_text(f"Traceback:\n{printed}\n")
-    said = hint_of_knobs(program.model_copy(update={"knobs_by": knobs_by}), "run", log)
+    seed_key = "SEED" if knobs_by == "env" else "seed"
+    program = program.model_copy(update={"knobs_by": knobs_by, "seed_key": seed_key})
+    said = hint_of_knobs(program, "run", log)
     assert expected in said if expected else said == ""
+
+
+def test_the_end_of_a_log_in_utf_16_is_readable_and_one_without_its_mark_is_named(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("first\n" + "x" * 9000 + "\nacc 0.5 \u2713\n", encoding="utf-16")
+    assert tail_of(log, 1) == ["acc 0.5 \u2713"]
+    assert hint_of_encoding(log) == ""
+    log.write_bytes(b"warning\n" + "acc 0.5\n".encode("utf-16-le"))
+    assert "let the program print UTF-8" in hint_of_encoding(log)
 
 
 def test_a_limited_file_that_is_too_large_fails_the_run(tmp_path, program):

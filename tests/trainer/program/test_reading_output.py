@@ -6,7 +6,7 @@ import pytest
 
 from trainer.program.process import PhaseClock
 from trainer.program.reader import MOST_LINE, Reader
-from trainer.program.reading import Live, OutputReader
+from trainer.program.reading import Live, OutputReader, read_output
 from trainer.spec.errors import UserError
 from trainer.spec.program import Program, ProgramStage
 
@@ -57,6 +57,16 @@ def test_a_file_may_be_json_json_lines_or_csv_of_which_the_last_number_counts(co
     reader = Reader({"metrics": {"b": [{"file": "out", "key": "b"}]}})
     reader.read_file("b", 0, {"file": "out", "key": "b"}, content)
     assert reader.metrics == {"b": 7.0}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_output_and_files_may_begin_with_a_byte_order_mark(tmp_path, encoding):
+    (tmp_path / "log").write_text('{"a": 3}\nloss 2.5 \u2713\n', encoding=encoding)
+    (tmp_path / "out.csv").write_text("b,c\n7,8\n", encoding=encoding)
+    sources = {"a": {"key": "a"}, "loss": {"pattern": r"loss (\d\.\d)"}, "b": {"file": "out.csv", "key": "b"}}
+    given = program(metrics={name: [source] for name, source in sources.items()})
+    found = read_output(given, tmp_path / "log", {"out.csv": str(tmp_path / "out.csv")})
+    assert found.metrics == {"a": 3.0, "loss": 2.5, "b": 7.0}
 
 
 def test_json_that_is_nested_too_deep_is_no_number_and_ends_nothing():
