@@ -13,7 +13,7 @@ import pandas as pd
 from rich.console import Console
 
 from orchestrator.analysis.comparison import verdicts_of
-from orchestrator.analysis.next_steps import Step, steps_of
+from orchestrator.analysis.next_steps import NO_TIME, Step, steps_of
 from orchestrator.analysis.sweep_table import baseline_of, ranking_of, table_of
 from orchestrator.analysis.verdict_table import (
     MOST_REASONS,
@@ -34,7 +34,7 @@ from results.rows.score_text import score_text
 from results.rows.tables import breaches_of, why_none_is_ranked
 from results.verdicts.attempts import Attempt
 from results.verdicts.verdict import Verdict, other_order, selected_gain
-from trainer.spec.units import human_seconds
+from trainer.spec.units import human_count, human_seconds
 
 
 @dataclass(frozen=True)
@@ -222,9 +222,9 @@ def next_command(answer: Answer) -> tuple[str, str] | None:
 
 
 def _cost(step: Step) -> str:
-    seconds = "time not known" if step.seconds is None else f"about {human_seconds(step.seconds)}"
+    seconds = NO_TIME if step.seconds is None else f"about {human_seconds(step.seconds)} of computing"
     hours = f", {step.gpu_hours:.2f} GPU-hours" if step.gpu_hours else ""
-    runs = f"{step.runs} run{'s' if step.runs != 1 else ''}, {seconds} of computing{hours}"
+    runs = f"{human_count(step.runs, 'run')}, {seconds}{hours}"
     if step.kind == "confirm" and step.chance is not None:
         shows = "suggests (alpha is spent; declare compare.attempts next time)" if step.exploratory else "shows"
         return f"{runs}; {shows} the gain on fresh seeds with a chance of {step.chance:.0%}"

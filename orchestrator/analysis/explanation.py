@@ -18,12 +18,13 @@ from orchestrator.sweep.live import driven_s
 from orchestrator.sweep.notes import read_plan
 from orchestrator.sweep.seed_blocks import BlocksChoice, blocks_line
 from orchestrator.sweep.sweep import Sweep
-from results.rows.costs import in_words
+from results.rows.costs import UNKNOWN, in_words
 from results.rows.read import read_outcomes
 from results.rows.score_text import score_text
 from results.rows.tables import mean_bpb
 from results.rows.text_scale import scale_lines
 from results.verdicts.seed_ledger import SeedOutcome
+from trainer.spec.units import human_count
 
 MOST_LISTED_SEEDS = 20
 
@@ -85,9 +86,11 @@ def cost_line(sweep: Sweep) -> str:
     """'computed 48 stages in 12 min 45 s; planned <= 7 min 26 s'; empty where nothing was planned or computed."""
     lines = {name: (planned, actual) for name, planned, actual in _cost_lines(sweep)}
     (_, stages), (planned, actual) = lines.get("stages computed", ("", "")), lines.get("computing", ("", ""))
-    if not actual:
+    if actual in ("", UNKNOWN):
         return ""
-    return f"computed {stages} stages in {actual}" + (f"; planned {planned}" if planned else "")
+    return f"computed {human_count(int(stages), 'stage')} in {actual}" + (
+        f"; planned {planned}" if planned != UNKNOWN else ""
+    )
 
 
 def _cost_lines(sweep: Sweep) -> Sequence[tuple[str, str, str]]:

@@ -221,9 +221,9 @@ def _terms(sweep: ImportedSweep) -> Mapping[str, str]:
         "Knobs": ", ".join(header.knobs),
         "Counts as better": f"any gain at alpha = {ALPHA:g}",
         "Pairs": {
-            "artifact": "runs of one artifact are paired, others are not",
-            "seed": "runs are paired by artifact, else by seed",
-            "none": "no runs are paired",
+            "artifact": "runs that share a training are compared in pairs, others are not",
+            "seed": "runs that share a training or a seed are compared in pairs",
+            "none": "no runs are compared in pairs",
         }[header.blocks],
         "Left out": "; ".join(header.notes),
     }

@@ -34,12 +34,14 @@ from orchestrator.analysis.confirm import (
 from orchestrator.analysis.sweep_table import rows_of, table_of
 from orchestrator.plan.detectable_effect import spread_of
 from orchestrator.plan.estimate import plan_here
+from orchestrator.plan.plan import times
 from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import Configuration, label
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.sweep import Sweep, list_sweeps, sweep_of_space
 from orchestrator.sweep.warm_start import precedents_of
 from results.rows.layout import SPACE_FILE
+from results.rows.read import read_outcomes
 from results.stats.power import design_of
 from results.verdicts.verdict import Verdict
 from trainer.spec.errors import StoreError
@@ -53,6 +55,8 @@ MOST_LISTED = 100
 """Configurations to come that are named: each takes milliseconds to choose."""
 FEWEST_SCORED = 3
 """Configurations below which nothing is said about those to come."""
+NO_TIME = "computing time not known yet"
+"""Said of a step whose seconds are not known."""
 NODES = 200
 """Of a Gauss-Legendre integral over ten standard deviations: its error is below 1e-9 of the result."""
 
@@ -322,5 +326,13 @@ def _gain_of_more(sweep: Sweep, scores: Sequence[float], count: int) -> float | 
 
 
 def _cost(sweep: Sweep, next_space: SearchSpace) -> dict[str, Any]:
+    """As planned; where nothing of the like has run, what the runs of this sweep took in the mean."""
     plan = plan_here(next_space, 1, None, sweep.store, costs_only=True)
-    return {"seconds": plan.seconds, "gpu_hours": plan.gpu_hours}
+    if plan.seconds is not None:
+        return {"seconds": plan.seconds, "gpu_hours": plan.gpu_hours}
+    outcomes = read_outcomes(sweep.folder)
+    each_s = outcomes.groupby("run_id")["seconds"].sum().mean()  # not a number where none has ended
+    if math.isnan(each_s):
+        return {"seconds": None, "gpu_hours": None}
+    seconds = float(each_s) * sum(bool(run.missing) for run in plan.runs)
+    return {"seconds": seconds, "gpu_hours": times(plan.resources.gpus_per_run / 3600, seconds)}

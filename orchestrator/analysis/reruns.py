@@ -15,6 +15,7 @@ from orchestrator.output import console_for, print_rows, say
 from orchestrator.sweep.imported import find_import
 from orchestrator.sweep.sweep import find_sweep
 from results.rows.ranking import Measure
+from results.rows.score_text import score_text
 from results.rows.tables import is_finished, per_run
 from results.stats.prediction import Summary
 from results.verdicts.first_step import first_step
@@ -122,20 +123,17 @@ def print_first_step(
     format: str,
 ) -> None:
     """From which step on each configuration's curve passes."""
-    known, sign = list(curves.by_config), curves.sign
+    known = list(curves.by_config)
     for config in configs:
         if config not in known:
             raise UserError(
                 f"--config {config} is no configuration with a curve{did_you_mean(config, known)}; known: "
                 f"{', '.join(known[:5])}"
             )
-    answers = []
-    for config in configs or known:
-        turned = {
-            seed: {step: sign * value for step, value in points.items()}
-            for seed, points in curves.by_config[config].items()
-        }
-        answers.append(first_step(config, turned, None if threshold is None else sign * threshold, alpha, rule))
+    answers = [
+        first_step(config, curves.by_config[config], threshold, alpha, rule, curves.measure)
+        for config in configs or known
+    ]
     if format == "json":
         print_rows(
             {"config": answer.config, "first_step": answer.first, "rule": answer.rule, "sentence": answer.sentence}
@@ -146,13 +144,10 @@ def print_first_step(
     console = console_for()
     for answer in answers:
         for point in answer.points:
-            p = "" if point.p is None else f"   p {point.p:.2g}"
+            shown = f"{point.statistic:+.5f}" if point.p is None else f"t {point.statistic:+.2f}   p {point.p:.2g}"
+            mean, sd = (score_text(number, answer.unit) for number in (point.mean, point.sd))
             passes = "passes" if point.passes else "fails"
-            console.print(
-                f"step {point.step:>8,}   mean {sign * point.mean:.5f}   sd {point.sd:.5f}   "
-                f"{point.statistic:+.5f}{p}   {passes}",
-                soft_wrap=True,
-            )
+            console.print(f"step {point.step:>8,}   mean {mean}   sd {sd}   {shown}   {passes}", soft_wrap=True)
         say(console, answer.sentence, "bold", indent=0)
     if curves.note:
         say(console, curves.note, "dim", indent=0)

@@ -16,7 +16,9 @@ from orchestrator.analysis.sweep_table import rows_of
 from orchestrator.space.configuration import Configuration, label
 from orchestrator.sweep.imported import ImportedSweep
 from orchestrator.sweep.sweep import Sweep
+from results.rows.ranking import Measure
 from results.rows.tables import is_finished, per_run
+from results.verdicts.first_step import VAL_LOSS
 from trainer.spec.errors import UserError
 from trainer.spec.field_index import flat
 from trainer.spec.recipe import Recipe
@@ -35,8 +37,8 @@ class StepCurves:
     """Curves by configuration and seed, with what is to be known about them."""
 
     by_config: Mapping[str, Mapping[int, Mapping[int, float]]]
-    sign: float = 1.0
-    """-1 where higher is better."""
+    measure: Measure = VAL_LOSS
+    """What the numbers are."""
     note: str = ""
 
 
@@ -45,7 +47,7 @@ def curves_of_import(sweep: ImportedSweep) -> StepCurves:
     by_config: dict[str, dict[int, Mapping[int, float]]] = {config: {} for config in sweep.configs}
     for (config, seed), points in sweep.curves.items():
         by_config[config][seed] = points
-    return StepCurves(by_config, sweep.measure.sign)
+    return StepCurves(by_config, sweep.measure)
 
 
 def curves_of_sweep(sweep: Sweep) -> StepCurves:

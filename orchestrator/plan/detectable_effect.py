@@ -154,7 +154,7 @@ def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread:
     pooled: list[NDArray[np.float64]] = []
     names, pairs_df = [], 0
     for sweep in list_sweeps(store):
-        if (sweep.preset, dict(sweep.space.overrides)) != (space.preset, dict(space.overrides)):
+        if sweep.space.varied != space.varied:
             continue
         rows = per_run(read_rows(sweep.folder, sweep.space.swept_keys))
         finished = rows[is_finished(rows)]
@@ -164,7 +164,7 @@ def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread:
         names += [sweep.name] if samples else []
         pairs_df += max((len(sample) - 1 for sample in samples), default=0)
     for imported in list_imports(store):
-        if imported.header.preset != space.preset or space.overrides:
+        if space.program or imported.header.preset != space.preset or space.overrides:
             continue
         frame = imported.frame
         samples = _samples(frame[is_finished(frame)], [imported.header.baseline], block)

@@ -89,6 +89,15 @@ class SearchSpace(Section):
         return self.base if isinstance(self.base, Program) else None
 
     @property
+    def varied(self) -> tuple[Any, ...]:
+        """What is varied, equal for sweeps that show each other's spread: the preset with its changes; or the program,
+        whatever was edited in it since, with its fixed knobs and the number it is judged by."""
+        if self.program is None:
+            return self.preset, dict(self.overrides)
+        place = self.program.root, self.program.script, self.program.command
+        return *place, self.program.stages, dict(self.program.values), self.metric.name
+
+    @property
     def itself(self) -> str:
         """What the baseline is where it changes nothing."""
         return "the program with its own defaults" if self.program else "the preset itself"

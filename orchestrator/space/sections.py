@@ -95,8 +95,8 @@ class Compare(Section):
     that the sweep shares. Shared shows smaller gains, and errs where configurations spread differently."""
     blocks: Literal["auto", "artifact", "seed", "none"] = "auto"
     """What pairs the runs of two configurations: the trained artifact, else the seed, or nothing. `auto` pairs by
-    artifact, and by seed where earlier sweeps of this preset show that seeds move configurations alike; it is decided
-    before the first run and kept."""
+    artifact, and by seed where earlier sweeps of this preset or program show that seeds move configurations alike; it
+    is decided before the first run and kept."""
 
     metric: Literal["train_s", "eval_s", "steps"] | None = None
     """A column of which less is claimed, in place of a better score: is it faster? Runs are then made one after another

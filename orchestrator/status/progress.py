@@ -20,6 +20,7 @@ from orchestrator.sweep.notes import read_plan
 from orchestrator.sweep.sweep import Sweep
 from results.rows.ranking import Breach, Ranking
 from results.rows.row import Row, row_of
+from results.rows.score_text import short_text
 from trainer.spec.messages import Progress
 from trainer.spec.record import Record, split_run_id
 
@@ -118,7 +119,7 @@ class Overview:
     def _best(self, comparable: Sequence[_Arm]) -> str:
         """The best ranked configuration with its spread, or why there is none: one that is infeasible is never best."""
         if not comparable:
-            return "no configuration complete yet"
+            return "not known yet"
         infeasible = [arm for arm in comparable if arm.breaches]
         if len(infeasible) == len(comparable):
             return f"none of {len(infeasible)} is feasible; the newest: {'; '.join(map(str, infeasible[-1].breaches))}"
@@ -164,8 +165,9 @@ class Overview:
 
 def spread(scores: Sequence[float], unit: str = "bits per byte") -> str:
     """'2.3456 bits per byte (sd 0.0012, n = 3)': mean and standard deviation over seeds."""
-    sd = f"sd {statistics.stdev(scores):.4f}, " if len(scores) > 1 else ""
-    return f"{statistics.mean(scores):.4f}{f' {unit}' if unit else ''} ({sd}n = {len(scores)})"
+    kind = unit or "of a program's own"
+    sd = f"sd {short_text(statistics.stdev(scores), kind)}, " if len(scores) > 1 else ""
+    return f"{short_text(statistics.mean(scores), kind)}{f' {unit}' if unit else ''} ({sd}n = {len(scores)})"
 
 
 @dataclass(frozen=True)

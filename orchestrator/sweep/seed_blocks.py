@@ -46,7 +46,7 @@ class BlocksChoice:
 
 
 def choose_blocks(space: SearchSpace, earlier: Sequence[EarlierSweep]) -> BlocksChoice:
-    """As declared; for `auto` from the store's sweeps of the same preset with the same overrides.
+    """As declared; for `auto` from the store's sweeps of the same preset with the same overrides, or of the program.
 
     earlier:  oldest first
     """
@@ -69,34 +69,40 @@ def choose_blocks(space: SearchSpace, earlier: Sequence[EarlierSweep]) -> Blocks
     )
     if by_seed is None or apart is None:
         return BlocksChoice("artifact", "too few seeds for any test")
-    gains = f"pairs by seed show a gain of {by_seed:.2g} sd between seeds, unpaired runs {apart:.2g}"
-    return BlocksChoice("seed" if by_seed < apart else "artifact", f"{_source_of(estimate)}: {gains}")
+    gains = (
+        f"gains from {by_seed:.2g} standard deviations between seeds on can be shown in pairs of one seed, from "
+        f"{apart:.2g} on without"
+    )
+    return BlocksChoice("seed" if by_seed < apart else "artifact", f"{_source_of(space, estimate)} {gains}")
 
 
-def _source_of(estimate: SeedCorrelation | None) -> str:
+def _source_of(space: SearchSpace, estimate: SeedCorrelation | None) -> str:
     if estimate is None:
+        of = "program" if space.program else "preset"
         return (
-            f"no earlier sweep of this preset shows how configurations correlate across seeds, so a correlation of "
-            f"{UNKNOWN_CORRELATION:g} is taken"
+            f"how much runs of one seed have in common is not known yet of this {of}, so a correlation of "
+            f"{UNKNOWN_CORRELATION:g} is assumed:"
         )
     sweeps = "an earlier sweep" if estimate.num_sweeps == 1 else f"{estimate.num_sweeps} earlier sweeps"
-    return f"seeds correlate {estimate.value:.2f} between {estimate.num_configurations} configurations of {sweeps}"
+    return (
+        f"runs of one seed correlate by {estimate.value:.2f} over {estimate.num_configurations} configurations of "
+        f"{sweeps}:"
+    )
 
 
 def _tables(space: SearchSpace, earlier: Sequence[EarlierSweep]) -> Iterator[NDArray[np.float64]]:
     """Scores of finished configurations by seed, a table per sweep."""
-    same = [
-        one for one in earlier if (one.space.preset, dict(one.space.overrides)) == (space.preset, dict(space.overrides))
-    ]
+    same = [one for one in earlier if one.space.varied == space.varied]
     for sweep in same[-MOST_SWEEPS:]:
-        yield scores_in_blocks(per_run(read_rows(sweep.folder, sweep.space.swept_keys)), "val_bpb")
+        rows = read_rows(sweep.folder, sweep.space.swept_keys, measured=sweep.space.measured)
+        yield scores_in_blocks(per_run(rows), space.measure.column)
 
 
 def blocks_line(choice: BlocksChoice) -> str:
-    """'runs are paired by artifact, else by seed; seeds correlate 0.97 between ...'."""
+    """'runs that share a training or a seed are compared in pairs; runs of one seed correlate by 0.97 over ...'."""
     words = {
-        "artifact": "runs of one trained artifact are paired, others are not",
-        "seed": "runs are paired by trained artifact, else by seed",
-        "none": "no runs are paired",
+        "artifact": "runs that share a training are compared in pairs, others are not",
+        "seed": "runs that share a training or a seed are compared in pairs",
+        "none": "no runs are compared in pairs",
     }
     return f"{words[choice.blocks]}; {choice.reason}"

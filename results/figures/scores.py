@@ -30,6 +30,7 @@ from results.figures.style import (
     tidy,
 )
 from results.rows.ranking import Ranking
+from results.rows.score_text import short_text
 from results.rows.tables import BY_SCORE, is_finished, per_configuration, per_run
 
 Scale = Literal["linear", "log", "categorical"]
@@ -68,7 +69,7 @@ def score_facts(frame: pd.DataFrame, swept_keys: Sequence[str], ranking: Ranking
     ends = ("mean", "ci95_low", "ci95_high")
     spread = [float(table[name].loc[ranking.baseline]) if known else math.nan for name in ends]
     num_left_out = len(table) - len(drawn) - int(table["is_baseline"].sum())
-    words = f"baseline {spread[0]:.4f}", "its 95 % interval"
+    words = f"baseline {short_text(spread[0], ranking.unit or ranking.metric)}", "its 95 % interval"
     shared: tuple[Any, ...] = (*spread, num_left_out, ranking.measured, *words)
     return facts.assign(**dict(zip(SHARED, shared, strict=True)))
 

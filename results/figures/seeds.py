@@ -15,12 +15,14 @@ import pandas as pd
 from results.figures.paired_gains import paired_facts
 from results.figures.scores import score_facts
 from results.rows.intervals import half_interval
+from results.rows.score_text import score_text, short_text
 from results.rows.tables import is_finished, per_run
 from results.stats.power import design_of
 from results.stats.shared_variance import SharedVariance
 from results.stats.t_tests import Block
 from results.verdicts.sweep_results import SweepResults
 from results.verdicts.verdict import Verdict
+from trainer.spec.units import human_count
 
 HEADS = ("label", "n", "mean", "sd", "ci95_low", "ci95_high", "best", "failed")
 POWER = 0.8
@@ -83,11 +85,12 @@ def spread_lines(sweep: SweepResults) -> Sequence[str]:
     if not seeds.df:
         return ["No configuration has two finished seeds, so nothing is known of the spread between seeds."]
     unit = sweep.compared.unit
+    of = "" if unit == sweep.compared.column else f" {unit}"
     lines = [
-        f"Runs that differ in the seed alone spread with a standard deviation of {seeds.sd:.5f} {unit} of "
-        f"{sweep.compared.column} ({seeds.df} degrees of freedom).",
-        f"So the mean of 3 seeds is known to ± {seeds.half_interval(3):.5f}, and of one seed to "
-        f"± {seeds.half_interval(1):.5f} (95 %).",
+        f"Runs that differ in the seed alone spread with a standard deviation of {score_text(seeds.sd, unit)}{of} of "
+        f"{sweep.compared.column} ({human_count(seeds.df, 'degree')} of freedom).",
+        f"So the mean of 3 seeds is known to ± {score_text(seeds.half_interval(3), unit)}, and of one seed to "
+        f"± {score_text(seeds.half_interval(1), unit)} (95 %).",
     ]
     if sweep.best is None:
         return [*lines, f"Nothing is paired: {sweep.why_none_is_best}."]
@@ -95,7 +98,7 @@ def spread_lines(sweep: SweepResults) -> Sequence[str]:
         return [*lines, "The best configuration's runs are not paired with the baseline's: they share no artifact."]
     times = f", {seeds.sd / pairs.sd:.0f} times less" if pairs.sd > 0 else ""
     gains = f"The gains of the best configuration over the baseline, on the same {block}, spread by"
-    return [*lines, f"{gains} {pairs.sd:.5f}{times}: pairing takes out the rest."]
+    return [*lines, f"{gains} {score_text(pairs.sd, unit)}{times}: pairing takes out the rest."]
 
 
 def detectable_lines(sweep: SweepResults, verdict: Verdict) -> Sequence[str]:
@@ -117,7 +120,8 @@ def detectable_lines(sweep: SweepResults, verdict: Verdict) -> Sequence[str]:
         return [f"{n} seeds with this spread cannot show any gain over {num} configurations."]
     beyond = " beyond the margin" if verdict.bpb.margin else ""
     confirmed = " once confirmed on as many fresh seeds" if sweep.adaptive else ""
-    shown = f"show a gain of {gain:.4f} {sweep.compared.unit}{beyond} in {POWER:.0%} of cases{confirmed}"
+    size = short_text(gain, sweep.compared.unit)
+    shown = f"show a gain of {size} {sweep.compared.unit}{beyond} in {POWER:.0%} of cases{confirmed}"
     return [f"{n} seeds with this spread {shown}."]
 
 

@@ -19,6 +19,11 @@ def score_text(number: float, unit: str = "", signed: bool = False) -> str:
     return f"{number:{sign}.4g}" if abs(number) < ORDINARY[0] else f"{number:{sign},.0f}"
 
 
+def short_text(number: float, unit: str = "") -> str:
+    """With four decimals, in other units four digits: on live screens, beside figures, of what is planned."""
+    return f"{number:.4f}" if unit in FIVE_DECIMALS else f"{number:.4g}"
+
+
 def is_ordinary(largest: float) -> bool:
     """Whether five decimals show a column of scores of this largest magnitude well; NaN is no reason against it."""
     return not (0 < largest < 10 * ORDINARY[0] or largest >= ORDINARY[1])

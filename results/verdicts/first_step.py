@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from results.rows.ranking import Measure
+from results.rows.score_text import score_text
 from results.stats.t_tests import NoVerdict, one_sample_t
 from results.verdicts.policies import CONTRADICTED, LEAST_SCALED_GAIN_NATS, SIGMA_NATS, TARGET_NATS, check_sigma
 from trainer.spec.errors import UserError
 
+VAL_LOSS = Measure("val_loss", "nats per token")
 TRACK_3 = "mng-track3"
 OWN_TERMS = (
     f"{TRACK_3}: ({TARGET_NATS:g} - mean) * sqrt(n) of at least {LEAST_SCALED_GAIN_NATS:g} nats, for an sd of "
@@ -50,6 +53,8 @@ class FirstStep:
     rule: str
     """In words, with what pays for the looks."""
     points: Sequence[Point]
+    unit: str
+    """Of the means."""
     first: int | None
     """The first step of an unbroken row of passing ones up to the end; None where the last one fails."""
 
@@ -59,15 +64,15 @@ class FirstStep:
         if self.first is None:
             return f"{self.config} does not pass at its last step, {self.points[-1].step}. Rule: {self.rule}."
         before = [point for point in self.points if point.step < self.first]
-        fails = f"; step {before[-1].step} fails ({_in_words(before[-1])})" if before else ", its first point"
+        fails = f"; step {before[-1].step} fails ({self._in_words(before[-1])})" if before else ", its first point"
         at = next(point for point in self.points if point.step == self.first)
-        return f"{self.config} passes from step {self.first} on ({_in_words(at)}){fails}. Rule: {self.rule}."
+        return f"{self.config} passes from step {self.first} on ({self._in_words(at)}){fails}. Rule: {self.rule}."
 
-
-def _in_words(point: Point) -> str:
-    if point.p is None:
-        return f"mean {point.mean:.5f} of {point.n} seeds, scaled gain {point.statistic:.5f}"
-    return f"mean {point.mean:.5f} of {point.n} seeds, t = {point.statistic:.2f}, p = {point.p:.2g}"
+    def _in_words(self, point: Point) -> str:
+        mean = f"mean {score_text(point.mean, self.unit)} of {point.n} seeds"
+        if point.p is None:
+            return f"{mean}, scaled gain {point.statistic:.5f}"
+        return f"{mean}, t = {point.statistic:.2f}, p = {point.p:.2g}"
 
 
 def first_step(
@@ -76,16 +81,19 @@ def first_step(
     threshold: float | None = None,
     alpha: float = 0.01,
     rule: str | None = None,
+    measure: Measure = VAL_LOSS,
 ) -> FirstStep:
-    """From which step on the mean over seeds is below a threshold.
+    """From which step on the mean over seeds is below a threshold; above it where higher is better.
 
-    curves:     of each seed, the loss by step; lower is better
+    curves:     of each seed, the number by step
     threshold:  for the t-test in a fixed order at `alpha`; a rule brings its own
     rule:       mng-track3, in its own terms
+    measure:    what the number is
     Raises UserError where seeds do not share their steps.
     """
     steps = _shared_steps(config, curves)
-    losses = {step: np.array([curves[seed][step] for seed in sorted(curves)]) for step in steps}
+    sign = measure.sign
+    losses = {step: sign * np.array([curves[seed][step] for seed in sorted(curves)]) for step in steps}
     if rule is not None and rule != TRACK_3:
         raise UserError(f"--rule {rule} is unknown; known: {TRACK_3}, or a threshold: --below 3.28 --alpha 0.01")
     if rule is not None and threshold is not None:
@@ -97,12 +105,14 @@ def first_step(
     if threshold is None:
         points, words = [_by_track_3(step, losses[step]) for step in steps], f"{OWN_TERMS}; {_sigma_in_words(losses)}"
     else:
-        points = [_by_t_test(step, losses[step], threshold, alpha) for step in steps]
+        points = [_by_t_test(step, losses[step], sign * threshold, alpha) for step in steps]
+        side = "above" if measure.higher_first else "below"
         words = (
-            f"mean below {threshold:g} at alpha = {alpha:g}, one-sample t-test, from the last step backwards until one "
-            f"fails: an order fixed in advance, so the {len(steps)} looks together err in at most {alpha:g} of cases"
+            f"mean {side} {threshold:g} at alpha = {alpha:g}, one-sample t-test, from the last step backwards until "
+            f"one fails: fixed in advance, so the {len(steps)} looks together err in at most {alpha:g} of cases"
         )
-    return FirstStep(config, words, points, _start_of_last_row(points))
+    points = [replace(point, mean=sign * point.mean) for point in points]
+    return FirstStep(config, words, points, measure.unit, _start_of_last_row(points))
 
 
 def _shared_steps(config: str, curves: Mapping[int, Mapping[int, float]]) -> list[int]:

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
+from results.rows.score_text import score_text
 from results.stats.prediction import Prediction, Summary, SummaryTest, prediction, welch_of_summaries
 from trainer.spec.errors import UserError
 
@@ -75,16 +77,17 @@ class Reproduction:
     def sentences(self) -> list[str]:
         """In words, the answer first."""
         seen, published = self.prediction, self.prediction.published
+        text = partial(score_text, unit=self.unit)
         low, high = sorted((self.sign * seen.low, self.sign * seen.high))
         off = seen.rerun_mean - published.mean
         answer = "agrees with" if self.reproduces else "does not reproduce"
         runs = f"{seen.rerun_n} new run" + ("" if seen.rerun_n == 1 else "s, in the mean,")
         lines = [
             f"{self.rerun} {answer} {self.original}: its mean over {seen.rerun_n} is "
-            f"{self.sign * seen.rerun_mean:.5f} {self.unit}, {abs(off):.5f} {'worse' if off > 0 else 'better'}; "
+            f"{text(self.sign * seen.rerun_mean)} {self.unit}, {text(abs(off))} {'worse' if off > 0 else 'better'}; "
             f"t = {seen.t:.2f} with {seen.df:g} degrees of freedom, two-sided p = {seen.p:.2g}.",
-            f"Published: mean {self.sign * published.mean:.5f}, sd {published.sd:.5f} of {published.n} runs, so {runs} "
-            f"should lie between {low:.5f} and {high:.5f} (95 % prediction interval).",
+            f"Published: mean {text(self.sign * published.mean)}, sd {text(published.sd)} of {published.n} runs, so "
+            f"{runs} should lie between {text(low)} and {text(high)} (95 % prediction interval).",
         ]
         if self.shared_seeds:
             lines.append(
@@ -97,11 +100,13 @@ class Reproduction:
         pool = self.pool
         if pool is None:
             return []
-        gain = -pool.test.difference
+        gain, text = -pool.test.difference, partial(score_text, unit=self.unit)
+        ours, theirs = (
+            f"mean {text(self.sign * runs.mean)}, sd {text(runs.sd)}" for runs in (pool.runs, pool.of_baseline)
+        )
         lines = [
-            f"Both together, {pool.runs.n} runs (mean {self.sign * pool.runs.mean:.6f}, sd {pool.runs.sd:.5f}), "
-            f"against {pool.baseline} (mean {self.sign * pool.of_baseline.mean:.6f}, sd {pool.of_baseline.sd:.6f}, "
-            f"{pool.of_baseline.n} runs): {abs(gain):.5f} {'better' if gain > 0 else 'worse'}; {_in_words(pool.test)}."
+            f"Both together, {pool.runs.n} runs ({ours}), against {pool.baseline} ({theirs}, {pool.of_baseline.n} "
+            f"runs): {text(abs(gain))} {'better' if gain > 0 else 'worse'}; {_in_words(pool.test)}."
         ]
         if pool.once is not None:
             lines.append(

@@ -14,11 +14,14 @@ import pytest
 
 from orchestrator.analysis.comparison import verdicts_of
 from orchestrator.analysis.load_results import load_results
+from orchestrator.analysis.next_steps import _cost
 from orchestrator.analysis.sweep_table import rows_of, table_of
 from orchestrator.cli import main
+from orchestrator.plan.estimate import plan_here
 from orchestrator.sweep.sweep import Sweep, find_sweep
 from results.figures.curves import curve_facts
 from results.report.report import write_report
+from results.rows.read import read_outcomes
 from trainer.program.take_home import changed_code, shell_script
 
 SCRIPT = """
@@ -152,6 +155,14 @@ def test_a_sweep_goes_on_with_the_code_it_began_with(place, tmp_path):
     command("resume", "warmth", "--inline", "--store", str(tmp_path / "runs"))
     after = rows_of(find_sweep(tmp_path / "runs", "warmth"))
     assert after["reward"].fillna(0).tolist() == before["reward"].fillna(0).tolist()
+
+
+def test_more_runs_of_a_program_cost_what_its_runs_took_where_nothing_of_the_like_has_run(sweep):
+    changed = sweep.space.base.model_copy(update={"values": {"LR": 1}})
+    space = sweep.space.model_copy(update={"base": changed, "seeds": (7, 8)})
+    spent = read_outcomes(sweep.folder).groupby("run_id")["seconds"].sum().mean()
+    assert _cost(sweep, space)["seconds"] == pytest.approx(8 * spent)
+    assert plan_here(space, 1, None, sweep.store).seconds is None
 
 
 def test_show_has_the_knobs_the_score_the_curve_and_the_log_of_the_best_run(place):

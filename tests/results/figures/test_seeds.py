@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from results.figures.seeds import Spread, between_pairs, between_seeds, detectable_lines, spread_lines
-from results.rows.ranking import Ranking
+from results.rows.ranking import Measure, Ranking
 from results.stats.power import design_of
 from results.verdicts.compare import compare
 from results.verdicts.sweep_results import SweepResults
@@ -38,6 +38,13 @@ def test_pairing_leaves_the_spread_of_the_gains():
     spread = between_pairs(of(*rows))
     assert (spread.sd, spread.df) == (pytest.approx(0.1), 2)
     assert "10 times less: pairing takes out the rest." in spread_lines(of(*rows))[-1]
+
+
+def test_spreads_of_a_metric_far_from_one_have_digits_that_tell_them_apart():
+    rows = [row(c, s, 2.0, eval_s=2e-7 + s * 1e-8) for c in ("base", "a") for s in (1, 2, 3)]
+    ranking = Ranking(baseline="base", own_seeds=True, metric="eval_s")
+    told = SweepResults("demo", "?", frame(*rows), ranking, [], {}, compared=Measure("eval_s", "s"))
+    assert "standard deviation of 1e-08 s of eval_s (4 degrees" in spread_lines(told)[0]
 
 
 def test_the_minimum_detectable_effect_is_that_of_the_test_that_was_made():

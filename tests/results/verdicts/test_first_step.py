@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from results.rows.ranking import Measure
 from results.verdicts.first_step import first_step
 from trainer.spec.errors import UserError
 
@@ -20,6 +21,16 @@ def test_the_first_step_of_an_unbroken_row_up_to_the_end_is_named():
 
 def test_a_curve_that_fails_at_its_end_passes_nowhere():
     assert first_step("a", curves({1: 3.0, 2: 3.4}), threshold=3.28).first is None
+
+
+def test_of_a_number_of_which_more_is_better_means_and_threshold_are_told_as_they_are():
+    accuracies = curves({1: 0.7, 2: 0.9, 3: 0.95})
+    answer = first_step("a", accuracies, threshold=0.8, measure=Measure("accuracy", "accuracy", True))
+    assert (answer.first, round(answer.points[0].mean, 1)) == (2, 0.7)
+    assert "Rule: mean above 0.8" in answer.sentence
+    tiny = first_step("a", curves({1: 2e-7}, sd=1e-8), threshold=1e-6, measure=Measure("error", "error"))
+    assert "mean 2.0" in tiny.sentence
+    assert "e-07 of 8 seeds" in tiny.sentence
 
 
 def test_twenty_looks_in_a_fixed_order_err_no_more_than_alpha():
