@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from results.stats.late import special
-from results.stats.many_against_one import Correction, critical_value, first_step
+from results.stats.many_against_one import Correction, first_step
 from results.stats.own_variance import ARM_PRIOR_DF, LEAST_ARMS, PAIRS_PRIOR_DF, OwnVariance, satterthwaite_df
 from results.stats.roots import root
 from results.stats.sequential import FIRST_LOOK, Looks
@@ -76,10 +76,7 @@ class Design:
 
     @property
     def level(self) -> float:
-        """The significance level of one comparison; in a race, of all its looks together."""
-        if self.test == "two-way" and self.correction == "dunnett":
-            df = self._exact_df
-            return float(special.stdtr(df, -critical_value(self.alpha, df, self.num_comparisons, "dunnett")))
+        """The significance level of one comparison by Holm's correction; in a race, of all its looks together."""
         return self.alpha / self.num_comparisons
 
     def power(self, gain: float) -> float:
@@ -88,7 +85,7 @@ class Design:
             return 0.0
         if (detectable := self._simulated_detectable()) is not None:
             return float(np.mean(detectable <= gain / self.sd))
-        return _power_of_t(self._exact_df, self.level, gain / (self.sd / self.n**0.5))
+        return _power_of_t(self.n - 1, self.level, gain / (self.sd / self.n**0.5))
 
     def minimum_detectable_effect(self, power: float = 0.8) -> float | None:
         """The smallest gain beyond the margin that is shown with this power; None with too few seeds.
@@ -101,22 +98,18 @@ class Design:
             with np.errstate(invalid="ignore"):  # between two infinite ones
                 gain = self.sd * float(np.quantile(detectable, power))
             return gain if math.isfinite(gain) else math.inf
-        df, error = self._exact_df, self.sd / self.n**0.5
+        df, error = self.n - 1, self.sd / self.n**0.5
         most = error * (abs(special.stdtrit(df, self.level)) + abs(special.stdtrit(df, 1 - power)) + 10)
         if not math.isfinite(most) or self.power(most * 2) < power:
             return math.inf
         return float(root(lambda gain: self.power(gain) - power, 0.0, most * 2))
 
-    @property
-    def _exact_df(self) -> int:
-        """Degrees of freedom of the pairs' own differences, or of what blocks and arms leave."""
-        return (self.n - 1) * (self.num_arms - 1 if self.test == "two-way" else 1)
-
     def _simulated_detectable(self) -> NDArray[np.float64] | None:
         """Gain, in units of sd, at which each simulated comparison becomes significant; None where a formula serves."""
-        if self.test == "moderated":
+        if self.test in ("moderated", "two-way"):
             among = self.alpha, self.num_comparisons, self.correction
-            return _detectable_moderated(self.n, min(self.num_arms, MOST_SIMULATED_ARMS), *among)
+            detectable = _detectable_moderated if self.test == "moderated" else _detectable_two_way
+            return detectable(self.n, min(self.num_arms, MOST_SIMULATED_ARMS), *among)
         if self.test in ("own", "own paired"):
             paired = self.test == "own paired"
             return _detectable_own(self.n, min(self.num_arms, MOST_SIMULATED_ARMS), self.level, paired)
@@ -260,6 +253,30 @@ def _detectable_moderated(
     difference = random.normal(size=df.shape) * (2 / n) ** 0.5
     critical = first_step(alpha, error, df, num_comparisons, correction == "dunnett")
     return np.sort((difference + critical * error).ravel())
+
+
+@functools.lru_cache(maxsize=64)
+def _detectable_two_way(
+    n: int, num_arms: int, alpha: float, num_comparisons: int, correction: Correction
+) -> NDArray[np.float64]:
+    """The same in blocks, for differences of sd 1: what blocks and arms leave is pooled or shrunk, as in the verdict.
+
+    Where it is shrunk, as in 1 sweep of 10 whose arms spread alike, it has fewer degrees of freedom, and the correction
+    is Holm's.
+    """
+    random = np.random.default_rng(0)
+    squares_SA = np.zeros((SIMULATED_ARMS // num_arms, num_arms))
+    for _ in range(n - 1):  # independent contrasts of the blocks, each without its mean over the arms
+        contrast_SA = random.normal(size=squares_SA.shape) * 0.5**0.5
+        squares_SA += np.square(contrast_SA - contrast_SA.mean(-1, keepdims=True))
+    df = (n - 1) * (num_arms - 1) / num_arms  # of an arm, see `TwoWayLayout`
+    variance_SA = squares_SA / df
+    shrunk_SA, df_SA = SharedVariance.over(variance_SA, df).shrunk(variance_SA, df)
+    mean_SA = random.normal(size=squares_SA.shape) * (0.5 / n) ** 0.5
+    error_SC = np.sqrt((shrunk_SA[:, 1:] + shrunk_SA[:, :1]) / n)
+    df_SC = np.minimum(df_SA[:, 1:], df_SA[:, :1])
+    critical_SC = first_step(alpha, error_SC, df_SC, num_comparisons, correction == "dunnett")
+    return np.sort((mean_SA[:, 1:] - mean_SA[:, :1] + critical_SC * error_SC).ravel())
 
 
 @functools.lru_cache(maxsize=64)

@@ -158,6 +158,18 @@ def shared(scores_SAn: np.ndarray) -> Found:
     return Found(mean[:, 1:] - mean[:, :1], error, df, dunnett=True)
 
 
+def shared_in_blocks(scores_SAn: np.ndarray) -> Found:
+    """`variance: shared` where seeds are blocks: the residual of the two-way layout."""
+    num_arms, n = scores_SAn.shape[1:]
+    mean = scores_SAn.mean(-1)
+    left = scores_SAn - mean[..., None] - scores_SAn.mean(1, keepdims=True) + mean.mean(-1)[:, None, None]
+    own_df = (n - 1) * (num_arms - 1) / num_arms
+    variance = np.square(left).sum(-1) / own_df
+    steady, df = SharedVariance.over(variance, own_df).shrunk(variance, own_df)
+    error = np.sqrt((steady[:, 1:] + steady[:, :1]) / n)
+    return Found(mean[:, 1:] - mean[:, :1], error, np.minimum(df[:, 1:], df[:, :1]), dunnett=True)
+
+
 TESTS = {"own": own, "own in blocks": own_in_blocks, "Welch": welch, "paired t": paired, "shared": shared}
 
 
@@ -357,11 +369,11 @@ def test_false_better_verdicts_per_sweep_stay_below_alpha(alpha):
 def test_the_planned_power_is_the_power():
     random = np.random.default_rng(4)
     print("\n| test | n | configurations | gain (sd) | planned power | simulated |\n|---|---|---|---|---|---|")
-    tests = ("paired", "welch", "own", "own paired", "moderated")
+    tests = ("paired", "welch", "own", "own paired", "moderated", "two-way")
     for test, n, num in itertools.product(tests, (3, 5, 10), (1, 10, 50)):
-        if test in ("own", "own paired", "moderated") and num == 1:
+        if test in ("own", "own paired", "moderated", "two-way") and num == 1:
             continue
-        correction: Correction = "dunnett" if test == "moderated" else "holm"
+        correction: Correction = "dunnett" if test in ("moderated", "two-way") else "holm"
         design = Design(test, n, 1.0, 0.01, num, num + 1, correction=correction)
         gain = design.minimum_detectable_effect(0.8)
         shown = 0
@@ -371,9 +383,11 @@ def test_the_planned_power_is_the_power():
             elif test == "welch":
                 better = p_less(random.normal(-gain, 1, (CHUNK, n)), random.normal(size=(CHUNK, n))) < design.level
             else:
-                scores = random.normal(size=(CHUNK, num + 1, n)) * (0.5**0.5 if test == "own paired" else 1.0)
+                scores = random.normal(size=(CHUNK, num + 1, n)) * (
+                    0.5**0.5 if test in ("own paired", "two-way") else 1.0
+                )
                 scores[:, 1] -= gain
-                arrays = {"own": own, "own paired": own_in_blocks, "moderated": shared}
+                arrays = {"own": own, "own paired": own_in_blocks, "moderated": shared, "two-way": shared_in_blocks}
                 better = arrays[test](scores).better(design.alpha)[:, 0]
             shown += int(better.sum())
         print(f"| {test} | {n} | {num} | {gain:.2f} | 80.0% | {shown / 20 / CHUNK:.1%} |")
