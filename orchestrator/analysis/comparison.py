@@ -13,6 +13,7 @@ from orchestrator.analysis.sweep_table import baseline_of, ranking_of, rows_of
 from orchestrator.search.race_state import is_paired, rule_of
 from orchestrator.space.sections import Compare
 from orchestrator.sweep.imported import find_import
+from orchestrator.sweep.seed_blocks import ONE_ARTIFACT, BlocksChoice, blocks_line
 from orchestrator.sweep.sweep import Sweep, find_sweep
 from orchestrator.sweep.sweep_attempts import attempts_of, level_of
 from results.rows.ranking import Measure, Ranking, unit_of
@@ -211,6 +212,13 @@ def external_reference(baseline: str, store: Path, exact: bool) -> pd.DataFrame 
             f"--baseline {baseline} is a number, which has no runs and no spread; take it as exact: --exact"
         )
     return number
+
+
+def pairs_line(sweep: Sweep, verdicts: Sequence[Verdict]) -> str:
+    """What pairs the runs of a sweep, and why, in words: as its verdicts have it, else as it was declared."""
+    if verdicts and all(verdict.block == "artifact" for verdict in verdicts):
+        return ONE_ARTIFACT
+    return blocks_line(BlocksChoice(sweep.blocks, sweep.blocks_because))
 
 
 def _best_rows(name: str, rows: pd.DataFrame, ranking: Ranking) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import pandas as pd
 from orchestrator.analysis.comparison import verdicts_of
 from orchestrator.analysis.named_configuration import BEST, named_configuration
 from orchestrator.analysis.sweep_table import ranking_of, table_of
-from orchestrator.plan.detectable_effect import POWER, spread_of
+from orchestrator.plan.detectable_effect import POWER, Spread, measured_spread, spread_of
 from orchestrator.search.race_state import rule_of
 from orchestrator.space.configuration import Configuration, label
 from orchestrator.space.parameter import Parameter
@@ -25,6 +25,7 @@ from orchestrator.sweep.sweep_attempts import level_of, planned_attempts
 from results.rows.layout import RUNS
 from results.rows.tables import breaches_of, why_none_is_ranked
 from results.stats.power import seeds_needed
+from results.stats.t_tests import Block
 from results.verdicts.attempts import Attempt, further_attempt
 from results.verdicts.verdict import Verdict
 from trainer.spec.errors import UserError
@@ -111,9 +112,16 @@ def num_seeds_for(sweep: Sweep, frame: pd.DataFrame, winner: Configuration, verd
         return max(FEWEST, len(sweep.state().seeds_of(winner)))
     block = verdict.block or None
     beyond = verdict.bpb.expected_gain - verdict.bpb.margin
-    spread = spread_of(sweep.space, block, sweep.store)
+    if (spread := spread_for(sweep, block)) is None:
+        return max(FEWEST, len(sweep.state().seeds_of(winner)))
     needed = seeds_needed(beyond, block, 1, spread.planned_bpb, alpha_of_confirmation(sweep, winner), POWER)
     return min(MOST, max(FEWEST, needed or MOST))
+
+
+def spread_for(sweep: Sweep, block: Block | None) -> Spread | None:
+    """What a confirmation is planned with; of a program in a metric of its own what the store has measured."""
+    planned = spread_of if sweep.space.measure.column == "val_bpb" else measured_spread
+    return planned(sweep.space, block, sweep.store)
 
 
 def alpha_of_confirmation(sweep: Sweep, winner: Configuration) -> float:

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.analysis.answer import Answer
+from orchestrator.analysis.comparison import pairs_line
 from orchestrator.analysis.sweep_table import baseline_of
 from orchestrator.analysis.verdict_table import word_of
 from orchestrator.output import say
 from orchestrator.sweep.live import driven_s
 from orchestrator.sweep.notes import read_plan
-from orchestrator.sweep.seed_blocks import BlocksChoice, blocks_line
 from orchestrator.sweep.sweep import Sweep
 from results.rows.costs import UNKNOWN, in_words
 from results.rows.read import read_outcomes
@@ -33,7 +33,7 @@ def print_explanation(answer: Answer, console: Console) -> None:
     """In the order of the table."""
     sweep = answer.sweep
     console.print()
-    say(console, blocks_line(BlocksChoice(sweep.blocks, sweep.blocks_because)), indent=0)
+    say(console, pairs_line(sweep, answer.verdicts), indent=0)
     for verdict in answer.verdicts:
         name = answer.name(verdict.config)
         console.print()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from orchestrator.analysis.answer import make_answer, next_command, sentence
-from orchestrator.analysis.comparison import verdicts_of
+from orchestrator.analysis.comparison import pairs_line, verdicts_of
 from orchestrator.analysis.import_results import load_import
 from orchestrator.analysis.speed import faster_of
 from orchestrator.analysis.sweep_table import ranking_of, readable_rows_of
@@ -22,7 +22,6 @@ from orchestrator.sweep.damage import space_text
 from orchestrator.sweep.imported import find_import
 from orchestrator.sweep.live import driven_s
 from orchestrator.sweep.notes import data_words, preflight_words, read_plan
-from orchestrator.sweep.seed_blocks import BlocksChoice, blocks_line
 from orchestrator.sweep.sweep import Sweep, find_sweep
 from orchestrator.sweep.sweep_attempts import attempts_of
 from results.rows.layout import SPACE_FILE
@@ -30,6 +29,7 @@ from results.rows.machines import read_machines
 from results.rows.read import read_outcomes
 from results.stats.t_tests import SHARED_COST
 from results.verdicts.sweep_results import SweepResults, published_results
+from results.verdicts.verdict import Verdict
 from trainer.program.code_store import code_digest
 from trainer.spec.environment import WITHOUT_GIT
 from trainer.spec.load import assigned, override_text
@@ -37,7 +37,7 @@ from trainer.spec.recipe import Recipe
 from trainer.spec.record import run_id_of
 from trainer.spec.runnable import by_the_clock
 from trainer.spec.stage_table import CURVE_FILE, curve_stage
-from trainer.spec.units import human_time
+from trainer.spec.units import human_count, human_time
 from trainer.store.mirror import USUAL_STORE, store_folder
 from trainer.store.shared import stage_store
 
@@ -51,19 +51,19 @@ VARIANCES = {
 def load_results(sweep: Sweep) -> SweepResults:
     """Everything that a report or a notebook shows of the sweep in its present state."""
     space, asked, frame, state = sweep.space, sweep.asked(), readable_rows_of(sweep), sweep.state()
-    trained = curve_stage(space.base)
+    trained, verdicts = curve_stage(space.base), verdicts_of(sweep, frame)
     results = SweepResults(
         name=sweep.name,
         description=space.description or sweep.name,
         frame=frame,
         ranking=ranking_of(sweep),
-        verdicts=verdicts_of(sweep, frame),
+        verdicts=verdicts,
         faster=faster_of(sweep),
         labels={item.id: label(item, space) for item in asked},
         seed_outcomes=sweep.ledger.outcomes(item.id for item in asked),
         attempts=attempts_of(sweep),
         swept_keys=space.swept_keys,
-        terms=_terms(sweep, state),
+        terms=_terms(sweep, state, verdicts),
         total_runs=state.total_runs,
         adaptive=space.exploratory,
         outcomes=read_outcomes(sweep.folder),
@@ -101,20 +101,22 @@ def results_of(store: Path, name: str) -> SweepResults:
     return load_import(imported) if imported else load_results(find_sweep(store, name))
 
 
-def _terms(sweep: Sweep, state: SweepState) -> Mapping[str, str]:
+def _terms(sweep: Sweep, state: SweepState, verdicts: Sequence[Verdict]) -> Mapping[str, str]:
     space, terms = sweep.space, sweep.space.compare
     baseline = assigned(terms.baseline) or space.itself
     changed = assigned(space.overrides)
     terms_by_name = {
         ("Program" if space.program else "Preset"): f"{_what(space)}{f', with {changed}' if changed else ''}",
-        "Search": f"{space.method}, {space.num_configurations} configurations beside the baseline",
+        "Search": f"{space.method}, {human_count(space.num_configurations or 0, 'configuration')} beside the baseline",
         "Swept": "; ".join(f"{key}: {item}" for key, item in space.parameters.items()),
         "Seeds": ", ".join(str(seed) for seed in space.seeds),
         "Baseline": baseline,
         "Judged by": f"{space.metric.name} ({space.metric.goal})",
-        "Counts as better": f"a gain of more than {terms.margin:g} {terms.unit} at alpha = {terms.alpha:g}",
-        "Attempts": f"{terms.attempts}, which share alpha" if terms.attempts > 1 else "one has all of alpha",
-        "Pairs": blocks_line(BlocksChoice(sweep.blocks, sweep.blocks_because)),
+        "Counts as better": f"{_gain_in_words(space)} at alpha = {terms.alpha:g}",
+        "Attempts": f"{terms.attempts}, which share alpha"
+        if terms.attempts > 1
+        else "one, which is judged by the whole alpha",
+        "Pairs": pairs_line(sweep, verdicts),
         "Variance": VARIANCES[terms.variance],
         "Stopping": _stopping(state),
         "Training ends": _end_of_training(space),
@@ -124,6 +126,13 @@ def _terms(sweep: Sweep, state: SweepState) -> Mapping[str, str]:
         "Created": f"{human_time(sweep.created_at)}, at commit {sweep.commit or 'unknown'}",
     }
     return {name: words for name, words in terms_by_name.items() if words}
+
+
+def _gain_in_words(space: SearchSpace) -> str:
+    """The gain that counts, in the unit it was declared in; of a program's own metric in that of the metric."""
+    terms, measure = space.compare, space.measure
+    unit = terms.unit if measure.column == "val_bpb" or terms.unit == "nats" else measure.unit
+    return f"a gain of more than {terms.margin:g} {unit}" if terms.margin else "any gain"
 
 
 def _what(space: SearchSpace) -> str:

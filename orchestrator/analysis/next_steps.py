@@ -29,10 +29,10 @@ from orchestrator.analysis.confirm import (
     confirmation_of,
     is_alpha_spent,
     num_seeds_for,
+    spread_for,
     winner_of,
 )
 from orchestrator.analysis.sweep_table import rows_of, table_of
-from orchestrator.plan.detectable_effect import spread_of
 from orchestrator.plan.estimate import plan_here
 from orchestrator.plan.plan import times
 from orchestrator.search.state import SweepState
@@ -42,6 +42,7 @@ from orchestrator.sweep.sweep import Sweep, list_sweeps, sweep_of_space
 from orchestrator.sweep.warm_start import precedents_of
 from results.rows.layout import SPACE_FILE
 from results.rows.read import read_outcomes
+from results.rows.score_text import score_text
 from results.stats.power import design_of
 from results.verdicts.verdict import Verdict
 from trainer.spec.errors import StoreError
@@ -164,8 +165,6 @@ def _finish(sweep: Sweep, state: SweepState) -> Step:
 def _confirm(sweep: Sweep, verdicts: Sequence[Verdict]) -> Iterator[Step]:
     """The best configuration, if it looks better by more than the margin and no confirmation has shown it yet."""
     frame, space = rows_of(sweep), sweep.space
-    if space.program and space.metric.name != "val_bpb":
-        return  # nothing is known of the spread in other units, so no chance can be given
     table = table_of(sweep, frame)
     if table[table["rank"].notna() & ~table["is_baseline"]].empty or _is_outdone(sweep, table):
         return
@@ -176,23 +175,24 @@ def _confirm(sweep: Sweep, verdicts: Sequence[Verdict]) -> Iterator[Step]:
         return
     num_seeds = num_seeds_for(sweep, frame, winner, verdict)
     block = verdict.block or None
-    alpha = alpha_of_confirmation(sweep, winner)
-    design = design_of(block, 1, num_seeds, spread_of(space, block, sweep.store).planned_bpb, alpha)
-    gain = verdict.bpb.expected_gain
-    chance = design.power(max(0.0, gain - verdict.bpb.margin))
+    spread, alpha = spread_for(sweep, block), alpha_of_confirmation(sweep, winner)
+    gain, chance = verdict.bpb.expected_gain, None
+    if spread is not None and spread.planned_bpb > 0:
+        design = design_of(block, 1, num_seeds, spread.planned_bpb, alpha)
+        chance = design.power(max(0.0, gain - verdict.bpb.margin))
     next_space = confirmation_of(sweep, winner, num_seeds)
     yield Step(
         kind="confirm",
         sweep=sweep.name,
-        reason=f"{label(winner, space)} looks {-verdict.bpb.difference:.5f} bits per byte better than the "
-        "baseline, which is not shown",
+        reason=f"{label(winner, space)} looks {score_text(-verdict.bpb.difference, verdict.unit)} {verdict.unit} "
+        "better than the baseline, which is not shown",
         command=sweep.command("confirm", f"--num-seeds {num_seeds}"),
         configurations=(dict(winner.values),),
         seeds=next_space.seeds,
         runs=2 * num_seeds,
         exploratory=is_alpha_spent(sweep, winner),
         chance=chance,
-        value_bpb=chance * gain,
+        value_bpb=chance * gain if chance is not None and _is_in_bpb(sweep) else None,
         **_cost(sweep, next_space),
     )
 

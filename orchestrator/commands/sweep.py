@@ -213,6 +213,7 @@ def confirm(
     from orchestrator.analysis.sweep_table import rows_of
     from orchestrator.run.drive_options import DriveOptions
     from orchestrator.run.on_end import EndCommand
+    from orchestrator.space.configuration import label
     from orchestrator.sweep.sweep import find_sweep
 
     at_end = EndCommand.of(on_end)
@@ -222,7 +223,7 @@ def confirm(
     opened = open_confirmation(source, winner, num_seeds or num_seeds_for(source, frame, winner))
     seeds = ", ".join(str(seed) for seed in opened.space.seeds)
     console_for(stderr=format == "json").print(
-        f"sweep {opened.name}: {winner.id} and the baseline on fresh seeds {seeds}", soft_wrap=True
+        f"sweep {opened.name}: {label(winner, source.space)} and the baseline on fresh seeds {seeds}", soft_wrap=True
     )
     options = DriveOptions(slots, workers, address, inline, check=not no_check, wait_for_nodes_s=wait_for_nodes)
     _drive(opened, options, format, at_end)
@@ -343,7 +344,6 @@ def run_sweep(
     from orchestrator.sweep.notes import keep_plan
     from orchestrator.sweep.open_queue import queue_of
     from orchestrator.sweep.same_text import refuse_other_text
-    from orchestrator.sweep.seed_blocks import BlocksChoice, blocks_line
     from orchestrator.sweep.warm_start import precedent_lines
     from trainer.store.shared import stage_store
     from trainer.store.unreadable import named_in_faults
@@ -370,7 +370,7 @@ def run_sweep(
             keep_plan(sweep.folder, plan_rows(planned))
             for line in forecast_lines(planned, sweep.command("status")):
                 say(console, line, indent=0)
-            say(console, blocks_line(BlocksChoice(sweep.blocks, sweep.blocks_because)), "dim", indent=0)
+            say(console, planned.test_reason, "dim", indent=0)
             stored = planned.all_stored
         queue = queue_of(sweep)
         if len(queue.records) == queue.total_runs:

@@ -151,15 +151,21 @@ def evidence_of(space: SearchSpace, block: Block | None, store: Path, sweep: Swe
 def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread:
     """From the store's runs of the same preset with the same changes; else what is known of the preset itself; else
     the median of the published records."""
+    return measured_spread(space, block, store) or _spread_elsewhere(space, block)
+
+
+def measured_spread(space: SearchSpace, block: Block | None, store: Path) -> Spread | None:
+    """From the store's runs of the same preset or program alone, in the unit of what is compared."""
+    column = space.measure.column
     pooled: list[NDArray[np.float64]] = []
     names, pairs_df = [], 0
     for sweep in list_sweeps(store):
         if sweep.space.varied != space.varied:
             continue
-        rows = per_run(read_rows(sweep.folder, sweep.space.swept_keys))
-        finished = rows[is_finished(rows)]
+        rows = per_run(read_rows(sweep.folder, sweep.space.swept_keys, measured=sweep.space.measured))
+        finished = rows[is_finished(rows, column)]
         baseline = [item.id for item in sweep.asked()][:1]
-        samples = _samples(finished, baseline, block)
+        samples = _samples(finished, baseline, block, column)
         pooled += samples
         names += [sweep.name] if samples else []
         pairs_df += max((len(sample) - 1 for sample in samples), default=0)
@@ -167,7 +173,7 @@ def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread:
         if space.program or imported.header.preset != space.preset or space.overrides:
             continue
         frame = imported.frame
-        samples = _samples(frame[is_finished(frame)], [imported.header.baseline], block)
+        samples = _samples(frame[is_finished(frame)], [imported.header.baseline], block, column)
         pooled += samples
         names += [imported.name] if samples else []
         pairs_df += max((len(sample) - 1 for sample in samples), default=0)
@@ -175,12 +181,14 @@ def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread:
     if shared.df:
         df = pairs_df if block else float(shared.df)  # pairs of one sweep share the baseline's runs, so they count once
         return Spread(float(shared.pooled) ** 0.5, f"measured in {_listed(names)}", df)
-    return _spread_elsewhere(space, block)
+    return None
 
 
-def _samples(rows: pd.DataFrame, baseline: Sequence[str], block: Block | None) -> list[NDArray[np.float64]]:
+def _samples(
+    rows: pd.DataFrame, baseline: Sequence[str], block: Block | None, column: str
+) -> list[NDArray[np.float64]]:
     """What varies at random: differences of pairs to the baseline, or scores of each configuration; two and more."""
-    samples = paired_differences(rows, baseline, block, "val_bpb") if block else independent_scores(rows, "val_bpb")
+    samples = paired_differences(rows, baseline, block, column) if block else independent_scores(rows, column)
     return [sample for sample in samples if len(sample) > 1]
 
 

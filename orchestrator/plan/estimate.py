@@ -34,7 +34,7 @@ from orchestrator.space.configuration import (
 )
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.lost_records import demand_undamaged
-from orchestrator.sweep.seed_blocks import BlocksChoice, blocks_line, choose_blocks
+from orchestrator.sweep.seed_blocks import ONE_ARTIFACT, BlocksChoice, blocks_line, choose_blocks
 from orchestrator.sweep.sweep import Sweep, list_sweeps, sweep_of_space
 from orchestrator.sweep.warm_start import precedent_lines, precedents_of
 from results.rows.read import read_rows
@@ -289,7 +289,7 @@ def _test(
     stage = artifact_stage(space.base)
     artifacts = {run_fingerprints.of(item, space.seeds[0])[stage] for item in [baseline, *others]} if stage else ()
     if len(artifacts) == 1 and choice.blocks != "none":
-        return "paired", "artifact", "every configuration scores the same trained artifact of each seed"
+        return "paired", "artifact", ONE_ARTIFACT
     if choice.blocks == "seed":
         return "paired", "seed", blocks_line(choice)
     return "unpaired", None, blocks_line(choice)

@@ -25,7 +25,7 @@ MODES = {
     "steps": "training ends by steps: different machines compute the same thing",
     "clock": "training ends by the clock: the result depends on the hardware, so keep to machines of one kind",
 }
-PROGRAM = "nobody knows how much the program depends on its hardware: results are taken from like machines alone"
+PROGRAM = "the scores of a program may depend on the hardware, so stored results are taken from like machines alone"
 
 
 def plan_rows(plan: Plan) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from results.stats.blocks import UNKNOWN_CORRELATION, SeedCorrelation, seed_corr
 from results.verdicts.arms import scores_in_blocks
 from results.verdicts.terms import Blocks
 
+ONE_ARTIFACT = "every configuration scores the same trained artifact of each seed, so these runs are compared in pairs"
 MOST_SWEEPS = 10
 """Newest earlier sweeps that are read."""
 

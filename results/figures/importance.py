@@ -59,7 +59,7 @@ def _too_little(num_arms: int, keys: list[str]) -> str:
     if not keys:
         return "no key was swept over more than one value"
     if len(keys) == 1:
-        return f"{keys[0]} is the only swept key, so there is nothing to share"
+        return f"{keys[0]} is the only swept key, so there is none to compare it with"
     if num_arms < FEWEST:
         return f"{num_arms} configurations beside the baseline are ranked, and at least {FEWEST} are needed"
     return ""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.analysis.comparison import verdicts_of
+from orchestrator.analysis.confirm import FEWEST, num_seeds_for, spread_for, winner_of
 from orchestrator.analysis.load_results import load_results
 from orchestrator.analysis.next_steps import _cost
 from orchestrator.analysis.sweep_table import rows_of, table_of
@@ -163,6 +164,16 @@ def test_more_runs_of_a_program_cost_what_its_runs_took_where_nothing_of_the_lik
     spent = read_outcomes(sweep.folder).groupby("run_id")["seconds"].sum().mean()
     assert _cost(sweep, space)["seconds"] == pytest.approx(8 * spent)
     assert plan_here(space, 1, None, sweep.store).seconds is None
+
+
+def test_a_confirmation_of_a_program_is_planned_with_the_spread_of_its_own_metric(sweep):
+    frame = rows_of(sweep)
+    sds = frame.loc[frame["status"] == "done"].groupby("config")["reward"].std()
+    spread = spread_for(sweep, None)
+    assert spread is not None
+    assert spread.sd_bpb == pytest.approx(sds.min())  # all score the same three trainings, so one of them counts
+    assert num_seeds_for(sweep, frame, winner_of(sweep, frame)) == FEWEST  # gains of 1 and 2, and seeds 0.001 apart
+    assert load_results(sweep).terms["Counts as better"] == "any gain at alpha = 0.01"
 
 
 def test_show_has_the_knobs_the_score_the_curve_and_the_log_of_the_best_run(place):

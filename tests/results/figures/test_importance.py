@@ -37,7 +37,7 @@ def test_where_no_knob_matters_none_takes_more_than_chance_allows_it():
     ("num_configs", "keys", "reason"),
     [
         (6, KEYS, f"6 configurations beside the baseline are ranked, and at least {FEWEST} are needed"),
-        (30, KEYS[:1], "ttt.lr is the only swept key, so there is nothing to share"),
+        (30, KEYS[:1], "ttt.lr is the only swept key, so there is none to compare it with"),
         (30, (), "no key was swept over more than one value"),
     ],
 )
