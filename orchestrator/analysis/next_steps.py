@@ -25,6 +25,7 @@ import pandas as pd
 
 from orchestrator.analysis.comparison import verdicts_of
 from orchestrator.analysis.confirm import (
+    FEWEST,
     alpha_of_confirmation,
     confirmation_of,
     is_alpha_spent,
@@ -32,7 +33,7 @@ from orchestrator.analysis.confirm import (
     spread_for,
     winner_of,
 )
-from orchestrator.analysis.sweep_table import rows_of, table_of
+from orchestrator.analysis.sweep_table import baseline_of, rows_of, table_of
 from orchestrator.plan.estimate import plan_here
 from orchestrator.plan.plan import times
 from orchestrator.search.state import SweepState
@@ -171,6 +172,8 @@ def _confirm(sweep: Sweep, verdicts: Sequence[Verdict]) -> Iterator[Step]:
     winner = winner_of(sweep, frame, table=table)
     verdict = next(one for one in verdicts or verdicts_of(sweep, frame) if one.config == winner.id)
     shown = verdict.conclusion == "better" and not verdict.exploratory
+    if verdict.bpb is None and len(space.seeds) == 1 and not _is_confirmed(sweep, winner):
+        yield from _confirm_one_seed(sweep, winner, table)
     if verdict.bpb is None or -verdict.bpb.difference <= verdict.bpb.margin or shown or _is_confirmed(sweep, winner):
         return
     num_seeds = num_seeds_for(sweep, frame, winner, verdict)
@@ -193,6 +196,25 @@ def _confirm(sweep: Sweep, verdicts: Sequence[Verdict]) -> Iterator[Step]:
         exploratory=is_alpha_spent(sweep, winner),
         chance=chance,
         value_bpb=chance * gain if chance is not None and _is_in_bpb(sweep) else None,
+        **_cost(sweep, next_space),
+    )
+
+
+def _confirm_one_seed(sweep: Sweep, winner: Configuration, table: pd.DataFrame) -> Iterator[Step]:
+    """Of a sweep with one seed, which shows no spread: the winner on a few fresh ones, if it is better at all."""
+    means = table.set_index("config")["mean"]
+    if not sweep.space.measure.sign * (means[winner.id] - means[baseline_of(sweep)]) < 0:
+        return
+    next_space = confirmation_of(sweep, winner, FEWEST)
+    yield Step(
+        kind="confirm",
+        sweep=sweep.name,
+        reason=f"{label(winner, sweep.space)} is better than the baseline on one seed, which shows no spread",
+        command=sweep.command("confirm", f"--num-seeds {FEWEST}"),
+        configurations=(dict(winner.values),),
+        seeds=next_space.seeds,
+        runs=2 * FEWEST,
+        exploratory=is_alpha_spent(sweep, winner),
         **_cost(sweep, next_space),
     )
 

@@ -43,6 +43,7 @@ from orchestrator.space.sections import (
     Spending,
     listed,
 )
+from orchestrator.space.type_words import expected
 from orchestrator.space.wandb_words import refused_keys, without
 from trainer.spec.errors import ProblemsError, RecipeError, did_you_mean
 from trainer.spec.field_index import FIELDS
@@ -279,7 +280,7 @@ def _complaints(item: Mapping[str, Any], place: Sequence[str | int]) -> list[str
         isinstance(item["input"], str) and item["type"].startswith(("int", "float")) and reads_as_number(item["input"])
     )
     hint = f"; it is text, so remove the quotes: {loc[-1]}: {item['input']}" if quoted else ""
-    return [f"{key} = {item['input']!r} {item['msg'].replace('Input should', 'must')}{hint}"]
+    return [f"{key} = {item['input']!r} {expected(key, item)}{hint}"]
 
 
 def _joined(key: str, line: str) -> str:

@@ -55,7 +55,10 @@ def choose_blocks(space: SearchSpace, earlier: Sequence[EarlierSweep]) -> Blocks
     if declared != "auto":
         return BlocksChoice(declared, f"declared: compare: {{blocks: {declared}}}")
     if len(space.seeds) < 2:
-        return BlocksChoice("artifact", "one seed makes no pair")
+        return BlocksChoice(
+            "artifact",
+            "one seed shows no spread, so nothing can be called better; give 3 or more: --seeds 1337,42,2025",
+        )
     if space.race:
         return BlocksChoice("artifact", "a race pairs by seed where the file says compare: {blocks: seed}")
     estimate = seed_correlation(_tables(space, earlier))

@@ -4,7 +4,7 @@ Two sweeps test the same thing when their search spaces have the same tested ide
 metric), or when they compare one configuration in common; a confirmation counts to the search space it confirms. An
 attempt is such a sweep with a run that ended with a score; attempts are numbered by their first such run. A sweep
 whose results choose its configurations is exploratory: it claims nothing and spends nothing. So does one whose runs all
-failed without a score: it compared nothing.
+failed without a score, or that has one seed: no test could be made.
 
 `compare: {attempts: N}` declares, before the first run, how many there may be. Attempt k of N is tested at alpha / 2^k,
 the last at the level of the one before it; with N = 1, the default, the first has all of alpha. The levels of the N
@@ -84,6 +84,11 @@ class _Declared:
     first_end: float = float("inf")
     """Place of its first run with a score in the ledger; infinity before there is one."""
 
+    @property
+    def could_test(self) -> bool:
+        """Whether any test could have called something better: there is a score, and two seeds to show a spread."""
+        return self.first_end < float("inf") and len(self.seeds) > 1
+
     def tests_the_same_as(self, other: _Declared) -> bool:
         spaces = [one.tested.space for one in (self, other) if one.tested]
         return (len(spaces) == 2 and spaces[0] == spaces[1]) or bool(self.candidates & other.candidates)
@@ -124,7 +129,7 @@ def _numbered(
     related = [
         (one.first_end, sweep, one)
         for sweep, one in declared.items()
-        if one is own or (one.first_end < float("inf") and one.tests_the_same_as(own) and claims(sweep, one))
+        if one is own or (one.could_test and one.tests_the_same_as(own) and claims(sweep, one))
     ]
     related.sort(key=lambda item: (item[0], item[1] == name))
     first = related[0][2]

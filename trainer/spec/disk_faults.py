@@ -9,11 +9,12 @@ BROKEN = (errno.EIO, errno.ESTALE)
 CLOSED = (errno.EACCES, errno.EPERM)
 """To this user."""
 READ_ONLY = errno.EROFS
+NO_FOLDER = errno.ENOTDIR
 REMEDIES = (
     dict.fromkeys(FULL, "free space")
     | dict.fromkeys(BROKEN, "check the disk")
     | dict.fromkeys(CLOSED, "give this user access")
-    | {READ_ONLY: "make it writable"}
+    | {READ_ONLY: "make it writable", NO_FOLDER: "a file stands where a folder belongs, so move it"}
 )
 
 

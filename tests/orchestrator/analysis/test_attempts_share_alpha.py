@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from orchestrator.analysis.comparison import verdicts_of
 from orchestrator.analysis.confirm import confirmation_of, open_confirmation, winner_of
+from orchestrator.analysis.next_steps import next_steps
 from orchestrator.analysis.sweep_table import rows_of
 from orchestrator.commands.app import app
 from orchestrator.sweep.sweep import open_sweep
@@ -57,6 +58,19 @@ def test_further_seeds_and_their_union_under_new_names_claim_nothing(tmp_path):
     ]
     assert [claims(sweep) for sweep in sweeps] == [True, False, False]
     assert [level(sweep) for sweep in sweeps] == [0.01, 0.005, 0.0025]
+
+
+def test_one_seed_tests_nothing_and_spends_nothing_but_its_outcome_is_known(tmp_path):
+    first = swept(tmp_path, "one", [1])
+    (step,) = [step for step in next_steps(tmp_path, [first]) if step.kind == "confirm"]
+    assert (step.runs, step.exploratory) == (6, False)
+    assert "is better than the baseline on one seed, which shows no spread" in step.reason
+    known = swept(tmp_path, "known", [1, 2, 3])
+    assert (claims(known), level(known)) == (False, 0.01)
+    (tmp_path / "other").mkdir()
+    assert not claims(swept(tmp_path / "other", "one", [1]))
+    fresh = swept(tmp_path / "other", "fresh", [4, 5, 6])
+    assert (claims(fresh), level(fresh)) == (True, 0.01)
 
 
 def test_of_ten_attempts_on_fresh_seeds_one_claims_something(tmp_path):

@@ -34,7 +34,7 @@ def test_a_seed_is_declared_before_it_runs(ledger):
 def test_a_failed_run_is_no_attempt_until_one_of_its_sweep_has_a_score(ledger):
     tested = attempts.Tested("space")
     for sweep in ("crashed", "later"):
-        ledger.declare(sweep, "base", [1], tested=tested)
+        ledger.declare(sweep, "base", [1, 2], tested=tested)
         ledger.start(sweep, "base", 1)
     ledger.end("crashed", "base", 1, "failed", scored=False)
     ledger.end("crashed", "base", 1, "failed", scored=False)
