@@ -214,11 +214,23 @@ def next_lines(answer: Answer) -> list[str]:
 
 
 def next_command(answer: Answer) -> tuple[str, str] | None:
-    """The command of the most urgent step, and its cost and chance; None where the answer needs no more runs."""
+    """The command of the most urgent step, and its cost and chance; None where the answer needs no more runs.
+
+    Where failed runs leave nothing to compare, it is the one that runs them again.
+    """
     declared = list(answer.declared.values()) or answer.verdicts
     step = None if answer.sweep.is_locked() else next(steps_of(answer.sweep, declared), None)
     shown = answer.best is not None and answer.best.headline == "better" and not answer.best.exploratory
+    if num_failed := _failed_in_the_way(answer):
+        again = f"runs the {human_count(num_failed, 'failed run')} again, once the cause is mended"
+        return answer.sweep.command("resume", "--retry-failed"), again
     return None if step is None or (shown and step.kind == "search") else (step.command, _cost(step))
+
+
+def _failed_in_the_way(answer: Answer) -> int:
+    """Failed runs, where they are why nothing could be compared."""
+    nothing = answer.best is None or answer.best.bpb is None
+    return int((answer.frame["status"] == "failed").sum()) if nothing and answer.verdicts else 0
 
 
 def _cost(step: Step) -> str:

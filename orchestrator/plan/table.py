@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -187,8 +187,12 @@ def _price_lines(plan: Plan) -> Iterator[str]:
 
 def _size_lines(plan: Plan) -> Iterator[tuple[str, bool]]:
     """A line per size of artifact, and whether it is a warning."""
+    alike: dict[ArtifactSize, list[str]] = {}
     for size in plan.sizes:
-        of = "" if len(plan.sizes) == 1 else f" of {_configurations(plan, size)}"
+        alike.setdefault(replace(size, configurations=()), []).extend(size.configurations)
+    for known, configurations in alike.items():
+        size = replace(known, configurations=tuple(configurations))
+        of = "" if len(alike) == 1 else f" of {_configurations(plan, size)}"
         limit = f"{human_bytes(size.limit_bytes)} beside the code"
         if size.source == "limit":
             yield f"artifact{of}: made to fit {limit} (quantization.fit_bytes)", False

@@ -19,6 +19,10 @@ WRONG_CHOICE = re.compile(
     re.DOTALL,
 )
 """Typer's message, which tells the value and the choices nowhere else."""
+WRONG_NUMBER = re.compile(r"Invalid value for '?(?P<name>[^':]*)'?: Input should be (?P<wanted>[^,]*).*", re.DOTALL)
+NUMBERS = {"a valid number": "a number", "a valid integer": "a whole number", "greater than or equal to": "at least",
+           "less than or equal to": "at most"}  # fmt: skip
+"""Pydantic's words, and plain ones."""
 
 
 class PlainGroup(TyperGroup):
@@ -29,7 +33,8 @@ class PlainGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.BadParameter as mistake:
-            if sentence := wrong_choice(mistake.format_message()):
+            message = mistake.format_message()
+            if sentence := wrong_choice(message) or wrong_number(message):
                 raise UserError(sentence) from None
             raise
         except KeyboardInterrupt:  # a sweep that has begun ends in its own words, and says how to go on
@@ -44,3 +49,14 @@ def wrong_choice(message: str) -> str | None:
         return None
     name, found, choices = said["name"].strip("{}[]"), said["found"], re.findall(r"'([^']*)'", said["choices"])
     return f"{name} {found} is none of {', '.join(choices)}{did_you_mean(found[1:-1], choices)}"
+
+
+def wrong_number(message: str) -> str | None:
+    """As '--margin must be a number', '--slots must be at least 1'; None for a message about anything else."""
+    said = WRONG_NUMBER.fullmatch(message)
+    if said is None:
+        return None
+    wanted = said["wanted"]
+    for theirs, plain in NUMBERS.items():
+        wanted = wanted.replace(theirs, plain)
+    return f"{said['name'].strip('{}[]')} must be {wanted}"

@@ -24,6 +24,9 @@ from trainer.spec.plain_group import wrong_choice
         ),
         (orchestrator.cli.main, "schema row", "what 'row' is none of space, recipe, rows; did you mean 'rows'?"),
         (orchestrator.cli.main, "schema quux", "what 'quux' is none of space, recipe, rows"),
+        (orchestrator.cli.main, "compare x --margin big", "--margin must be a number"),
+        (orchestrator.cli.main, "plan x.yaml --slots 0", "--slots must be at least 1"),
+        (orchestrator.cli.main, "plan x.yaml --trials many", "--trials must be a whole number"),
         (trainer.cli.main, "explain --format jso", "--format 'jso' is none of text, json; did you mean 'json'?"),
     ],
 )

@@ -58,6 +58,14 @@ def test_what_fits_at_four_bytes_a_weight_is_not_estimated(tmp_path, store):
     assert "at most" in shown(plan)
 
 
+def test_artifacts_of_one_size_are_one_line(tmp_path, store):
+    text = WIDTHS.replace("model.mlp_hidden: {values: [1024, 1536]}", "model.rope_base: {values: [1000.0, 50000.0]}")
+    plan, _ = planned(tmp_path, text, store, preset="tiny")
+    assert len(plan.sizes) > 1
+    (line,) = [line for line in shown(plan).splitlines() if line.startswith("artifact")]
+    assert line.startswith("artifact: at most")
+
+
 def test_a_range_that_crosses_the_limit_is_a_warning_about_its_configurations(tmp_path, store):
     plan, asked = planned(tmp_path, RULES, store, [(9_000_000, 15_900_000), (13_000_000, 18_000_000)])
     assert [recipe.quantization.scale for recipe in asked] == ["floor", "row_max"]
@@ -72,7 +80,7 @@ def test_a_range_that_crosses_the_limit_is_a_warning_about_its_configurations(tm
 
 
 def test_a_range_beyond_the_limit_is_said_as_such(tmp_path, store):
-    plan, _ = planned(tmp_path, RULES, store, [(16_000_000, 17_000_000)] * 2)
+    plan, _ = planned(tmp_path, RULES, store, [(16_000_000, 17_000_000), (16_000_000, 18_000_000)])
     assert shown(plan).count("will not fit") == 2
 
 
