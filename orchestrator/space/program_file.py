@@ -31,6 +31,7 @@ TORCHRUN = (
 )  # fmt: skip
 SHELLS = {".sh": ["sh"], ".bash": ["bash"], ".zsh": ["zsh"]}
 MOST_FIRST_LINE = 256
+MOST_PATH = 400
 VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 SETTABLE = r"[^=\s\x00-\x1f\x7f]+"
 """Whatever a process can be given as the name of a variable, also where no shell takes it."""
@@ -108,6 +109,7 @@ def program_of(
         limits=keys.limits,
     )
     problems += _about(program, [*values, *knobs])
+    problems += _about_paths(program, folder)
     return (None if problems else program), problems
 
 
@@ -217,6 +219,22 @@ def _about(program: Program, knobs: Sequence[str]) -> Iterator[Complaint]:
     yield from _about_variables(program)
     yield from _about_knobs(program, knobs)
     yield from _about_commands(program, knobs)
+
+
+def _about_paths(program: Program, folder: Path) -> Iterator[Complaint]:
+    """Words of commands that name a file relative to the search space file, where the script's folder is another."""
+    if not program.script or Path(program.root) == folder.absolute():
+        return
+    for stage in program.stages:
+        for word in stage.command or program.command:
+            plain = "$" not in word and "/" in word and not Path(word).is_absolute() and len(word) <= MOST_PATH
+            if plain and (folder / word).is_file() and not Path(program.root, word).exists():
+                yield (
+                    f"command: {word!r} is relative to {folder.absolute()}, but the command runs in the script's "
+                    f"folder, {program.root}; write ${{program}} for the script, or leave out program: and it runs in "
+                    "the folder of this file",
+                    ("program", "stages" if stage.command else "command"),
+                )
 
 
 def _about_variables(program: Program) -> Iterator[Complaint]:

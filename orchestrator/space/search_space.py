@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -94,7 +95,7 @@ class SearchSpace(Section):
         whatever was edited in it since, with its fixed knobs and the number it is judged by."""
         if self.program is None:
             return self.preset, dict(self.overrides)
-        place = self.program.root, self.program.script, self.program.command
+        place = os.path.normpath(self.program.root), self.program.script, self.program.command
         return *place, self.program.stages, dict(self.program.values), self.metric.name
 
     @property

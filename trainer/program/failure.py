@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from trainer.spec.program import Program
 TAIL_LINES = 12
 TAIL_BYTES = 16_384
 MOST_WIDTH = 200
+MOST_ABOVE = 2
+"""Folders above the script's that are looked through for what it misses."""
 MISSING = (
     re.compile(r"No such file or directory: ['\"]([^'\"]+)['\"]"),
     re.compile(r"can't open file ['\"]([^'\"]+)['\"]"),
@@ -94,10 +97,15 @@ def hint(program: Program, folder: Path, log: Path) -> str:
         for found in pattern.findall(text):
             if (name := _beside_script(program, folder, found)) is not None:
                 return f"; {name} lies beside the script but is not listed: files: [{name}]"
+            if above := _above(program, [found]):
+                return above
     for module in NO_MODULE.findall(text):
         name = f"{module.replace('.', '/')}.py"
         if Path(program.root, name).is_file():
             return f"; {name} lies beside the script but is not listed: files: [{name}]"
+        first = module.partition(".")[0]
+        if above := _above(program, [f"{first}.py", first]):
+            return above
     if program.seed_key and (found := NO_ARGUMENT.search(text)) and f"--{program.seed_key}=" in found[1]:
         return (
             f"; it takes no --{program.seed_key}: name the knob that takes the seed, seed_key: NAME, or write "
@@ -150,6 +158,21 @@ def _beside_script(program: Program, folder: Path, named: str) -> str | None:
     there = Path(program.root, relative)
     known = relative in program.files or relative in program.code
     return relative if there.exists() and not known and ".." not in path.parts else None
+
+
+def _above(program: Program, names: Sequence[str]) -> str:
+    """What to write where one of these paths lies in a folder above the script's, which a run does not see."""
+    root = Path(os.path.normpath(program.root))
+    for folder in root.parents[:MOST_ABOVE] if program.script else ():
+        for name in names:
+            if not Path(name).is_absolute() and ".." not in Path(name).parts and (folder / name).exists():
+                script = (root / program.script).relative_to(folder)
+                return (
+                    f"; {name} lies in {folder}, above the script, which runs in its own folder: let it run from there "
+                    f"by a search space file in {folder} that has no program:, but command: [python, {script}, "
+                    "'${args}']"
+                )
+    return ""
 
 
 def with_log(fault: str, log: Path, kept: Path) -> str:

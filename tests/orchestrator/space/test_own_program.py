@@ -128,6 +128,17 @@ def test_a_script_that_may_not_be_executed_is_started_as_its_first_line_says(fol
     assert started("run.js", "print(1)") == ("./${program}",)
 
 
+def test_a_command_that_names_files_from_another_folder_than_the_script_s_is_refused(folder):
+    (folder / "scripts").mkdir()
+    (folder / "scripts/go.py").write_text("")
+    text = PLAIN.replace("program: train.py", "program: scripts/go.py\ncommand: [python, scripts/go.py]")
+    assert "write ${program} for the script, or leave out program: and it runs in the folder of" in complaint(
+        folder, text
+    )
+    assert program_of(folder, text.replace("program: scripts/go.py\n", "")).root == str(folder)
+    assert program_of(folder, text.replace("[python, scripts/go.py]", "[python, '${program}']")).script == "go.py"
+
+
 def test_a_file_whose_name_has_a_space_names_its_sweep_by_hyphens(folder):
     (folder / "my sweep (2).yaml").write_text(PLAIN)
     assert load_space(folder / "my sweep (2).yaml").name == "my-sweep-2"

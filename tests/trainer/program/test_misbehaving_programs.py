@@ -124,6 +124,20 @@ def test_a_knob_that_is_given_in_another_way_than_it_is_read_is_named(tmp_path, 
     assert expected in said if expected else said == ""
 
 
+def test_what_lies_above_the_script_is_named_with_how_to_run_from_there(tmp_path, program):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "base.txt").write_text("")
+    log, below = tmp_path / "log.txt", program.model_copy(update={"root": str(tmp_path / "scripts"), "script": "go.py"})
+    advice = (
+        f"a search space file in {tmp_path} that has no program:, but command: [python, scripts/go.py, '${{args}}']"
+    )
+    for printed in ("ModuleNotFoundError: No module named 'model.net'", "No such file or directory: 'base.txt'"):
+        log.write_text(printed)
+        assert advice in hint(below, tmp_path / "work", log)
+    log.write_text("ModuleNotFoundError: No module named 'absent'")
+    assert hint(below, tmp_path / "work", log) == ""
+
+
 def test_the_end_of_a_log_in_utf_16_is_readable_and_one_without_its_mark_is_named(tmp_path):
     log = tmp_path / "log.txt"
     log.write_text("first\n" + "x" * 9000 + "\nacc 0.5 \u2713\n", encoding="utf-16")
