@@ -164,7 +164,7 @@ def _finish(sweep: Sweep, state: SweepState) -> Step:
 
 
 def _confirm(sweep: Sweep, verdicts: Sequence[Verdict]) -> Iterator[Step]:
-    """The best configuration, if it looks better by more than the margin and no confirmation has shown it yet."""
+    """The best configuration, if more than the margin is expected of it and no confirmation has shown it yet."""
     frame, space = rows_of(sweep), sweep.space
     table = table_of(sweep, frame)
     if table[table["rank"].notna() & ~table["is_baseline"]].empty or _is_outdone(sweep, table):
@@ -174,7 +174,7 @@ def _confirm(sweep: Sweep, verdicts: Sequence[Verdict]) -> Iterator[Step]:
     shown = verdict.conclusion == "better" and not verdict.exploratory
     if verdict.bpb is None and len(space.seeds) == 1 and not _is_confirmed(sweep, winner):
         yield from _confirm_one_seed(sweep, winner, table)
-    if verdict.bpb is None or -verdict.bpb.difference <= verdict.bpb.margin or shown or _is_confirmed(sweep, winner):
+    if verdict.bpb is None or verdict.bpb.expected_gain <= verdict.bpb.margin or shown or _is_confirmed(sweep, winner):
         return
     num_seeds = num_seeds_for(sweep, frame, winner, verdict)
     block = verdict.block or None

@@ -57,7 +57,11 @@ def _say_program(schema: dict[str, Any]) -> None:
         section["env"]["additionalProperties"] = {"type": ["string", "number", "boolean"]}
     keys["metrics"]["additionalProperties"] = {"anyOf": [*source["anyOf"], {"type": "array", "items": source}]}
     schema["properties"] |= {name: key for name, key in keys.items() if name != "script"}
-    schema["properties"] |= {name: {"description": why} for name, why in LEFT_OUT.items()}
+    for key, why in LEFT_OUT.items():
+        section, _, name = key.rpartition(".")
+        block = schema["properties"][section] if section else schema
+        block = schema["$defs"][block["$ref"].rpartition("/")[2]] if "$ref" in block else block
+        block["properties"][name] = {"description": why}
 
 
 def _described(info: FieldInfo) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import Any
 
 from orchestrator.space.key_kind import of_kind
 from orchestrator.space.parameter import Parameter
-from orchestrator.space.program_file import Complaint, fixed_values, program_of
+from orchestrator.space.program_file import Complaint, fixed_values, program_of, usual_sources
 from orchestrator.space.program_keys import ProgramKeys
 from orchestrator.space.sections import Compare, Metric
-from orchestrator.space.wandb_words import LEFT_OUT
+from orchestrator.space.wandb_words import LEFT_OUT, left_out, without
 from trainer.program.sources import unlisted
 from trainer.spec.program import ONLY_STAGE, Program, ProgramStage
 
@@ -81,7 +81,12 @@ def remarks_about(
     tree: Mapping[str, Any], program: Program, finite: bool, method: str | None, run_cap: int | None
 ) -> tuple[tuple[str, ...], int | None]:
     """What is left out of the file or assumed for it, and the most configurations."""
-    remarks = [f"{key}: {why}" for key, why in LEFT_OUT.items() if key in tree]
+    remarks = [f"{key}: {LEFT_OUT[key]}" for key in map(".".join, left_out(tree))]
+    if "metric" not in tree and program.metrics == {program.headline: usual_sources(program.headline)}:
+        remarks.append(
+            f"metric is not given, so {program.headline} is looked for in what the program prints; write, for example, "
+            "metric: {name: loss, goal: minimize}"
+        )
     beside = unlisted(Path(program.root), program.code, program.files)
     if names := [name for name in beside if not any(stage.does_leave(name) for stage in program.stages)]:
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
@@ -99,4 +104,7 @@ def remarks_about(
 
 def without_left_out(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The file without W&B's keys that say nothing about the runs of a program."""
-    return {key: value for key, value in tree.items() if key not in LEFT_OUT}
+    kept: Mapping[str, Any] = tree
+    for path in left_out(tree):
+        kept = without(kept, path)
+    return dict(kept)

@@ -77,7 +77,7 @@ def program_of(
     command = keys.command or (TORCHRUN if keys.launch else BY_ARGS if script is None else _started(script))
     name = script.name if script else Path(next(iter(keys.command or stages[0].command), "program")).name
     metrics = {one: tuple(map(_filled_in, sources)) for one, sources in keys.metrics.items()} or {}
-    metrics.setdefault(metric, _usual_sources(metric))
+    metrics.setdefault(metric, usual_sources(metric))
     code: dict[str, str] = {}
     try:
         own = (keys.config_file,) if knobs_by == "file" else ()
@@ -192,7 +192,7 @@ def _filled_in(source: Source) -> Source:
     return source.model_copy(update={"pattern": source.pattern.replace("NUMBER", NUMBER)})
 
 
-def _usual_sources(metric: str) -> tuple[Source, ...]:
+def usual_sources(metric: str) -> tuple[Source, ...]:
     """Where a number stands if nobody says so: in a JSON line, as 'NAME: 1.23' or 'NAME=1.23', or in W&B's summary."""
     pattern = rf"(?<![\w./-]){re.escape(metric)}['\"]?\s*[:=]\s*({NUMBER})"
     return Source(key=metric), Source(pattern=pattern), Source(file=USUAL_SUMMARY, key=metric)

@@ -29,8 +29,10 @@ LEFT_OUT: Mapping[str, str] = {
     "early_terminate": "left out: the runs of a program are not cut short, all of them end in a score",
     "project": "left out; start with --wandb PROJECT to have the runs there too",
     "entity": "left out; W&B reads WANDB_ENTITY",
+    "metric.target": "left out: all configurations of a sweep run, so that its verdict keeps its error rate",
+    "$schema": "left out; that of these files is printed by: orchestrator schema space",
 }
-"""Top-level keys of a W&B file with a program that say nothing about its runs: named, and left out."""
+"""Keys of a W&B file with a program that say nothing about its runs: named, and left out."""
 REFUSED_OF_METRIC: Mapping[str, str] = {
     "target": "a sweep runs all of its configurations, so that its verdict keeps its error rate; remove it and limit "
     "them, run_cap: 20",
@@ -53,6 +55,15 @@ def refused_keys(tree: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str
         yield ("method",), f"method = 'custom': {CUSTOM}"
     if isinstance(tree.get("sweep"), Mapping):
         yield ("sweep",), "sweep: the keys stand at the top of the file; remove this line and the indentation below it"
+
+
+def left_out(tree: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Paths of the keys of LEFT_OUT that a file has."""
+    for key in LEFT_OUT:
+        first, _, last = key.partition(".")
+        block = tree.get(first)
+        if first in tree and (not last or (isinstance(block, Mapping) and last in block)):
+            yield (first, last) if last else (first,)
 
 
 def without(tree: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:

@@ -29,7 +29,8 @@ WANDB = """
 program: train.py
 project: mine
 method: bayes
-metric: {name: val/loss, goal: minimize}
+$schema: https://api.wandb.ai/schema.json
+metric: {name: val/loss, goal: minimize, target: 0.1}
 early_terminate: {type: hyperband, min_iter: 3}
 parameters:
   lr: {distribution: log_uniform_values, min: 1e-4, max: 1e-1}
@@ -88,8 +89,11 @@ def test_what_has_one_value_is_the_baseline_s_too(folder):
 def test_a_wandb_file_is_taken_as_it_is_and_says_what_it_leaves_out(folder):
     space = loaded(folder, WANDB)
     assert (space.method, space.run_cap, space.metric.name) == ("tpe", 20, "val/loss")
-    assert [note.partition(":")[0] for note in space.remarks[:2]] == ["early_terminate", "project"]
-    assert "run_cap is not given" in space.remarks[2]
+    left_out = ["early_terminate", "project", "metric.target", "$schema"]
+    assert [note.partition(":")[0] for note in space.remarks[:4]] == left_out
+    assert "run_cap is not given" in space.remarks[4]
+    unnamed = loaded(folder, PLAIN.replace("metric: {name: val_loss}\n", "")).remarks
+    assert "metric is not given, so val_bpb is looked for" in unnamed[0]
     assert not space.parameters["dropout"].integer
     assert list(space.parameters["batch"].choices or ()) == [8, 16, 24, 32, 40, 48, 56, 64]
     chosen = {"lr": 0.01, "layers": 2, "fast": True, "optimizer.momentum": 0.9}
