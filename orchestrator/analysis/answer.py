@@ -172,14 +172,16 @@ def sentence(answer: Answer) -> str:
         metric, reason = ranking_of(answer.sweep).metric, answer.named(best.reason)
         return f"Cannot say whether {name}, the best by {metric}, is better: {reason}."
     gain, margin = 0.0 - best.bpb.difference, best.bpb.margin
-    size = score_text(abs(gain), best.unit)
+    size = score_text(abs(gain), best.unit, beside=best.bpb.largest)
     counts = f"the {score_text(margin, best.unit)} that counts" if margin else "0"
     if best.headline == "better":
         return _of_better(answer, best, name, against, counts)
     if gain <= margin:
         so_far = f"gains {size} {best.unit}" if gain >= 0 else f"is {size} {best.unit} worse"
         return f"Nothing beats {against} by more than {counts}: {name}, the best, {so_far}."
-    low, high = (score_text(-end, best.unit, signed=True) for end in (best.bpb.high, best.bpb.low))
+    low, high = (
+        score_text(-end, best.unit, signed=True, beside=best.bpb.largest) for end in (best.bpb.high, best.bpb.low)
+    )
     return (
         f"Not shown: {name} looks {size} {best.unit} better than {against}{selected_gain(best)}, but runs "
         f"scatter so much that its true gain may be anything from {low} to {high}; all of that would have to be more "
@@ -189,7 +191,7 @@ def sentence(answer: Answer) -> str:
 
 def _of_better(answer: Answer, best: Verdict, name: str, against: str, counts: str) -> str:
     assert best.bpb is not None
-    gain = score_text(-best.bpb.difference, best.unit)
+    gain = score_text(-best.bpb.difference, best.unit, beside=best.bpb.largest)
     others = sum(word_of(verdict) == word_of(best) for verdict in answer.verdicts) - 1
     also = f" (so {'does' if others == 1 else 'do'} {others} other{'s' if others > 1 else ''})" if others else ""
     if best.exploratory:

@@ -61,7 +61,8 @@ def _numbers(verdict: Verdict, unit: Unit) -> tuple[str, str, str]:
         return "", "", ""
     p = verdict.p if verdict.p_corrected is None else verdict.p_corrected
     gain, low, high = (
-        score_text(-number, verdict.unit, signed=True) for number in (effect.difference, effect.high, effect.low)
+        score_text(-number, verdict.unit, signed=True, beside=effect.largest)
+        for number in (effect.difference, effect.high, effect.low)
     )
     return gain, f"{low} to {high}", f"{p:.2g}"
 

@@ -21,7 +21,7 @@ from results.report.first_screen import MOST_ROWS
 from results.report.page import Callout, Chapter, Code, Part, Table, Text, left_out, plot, table_of
 from results.report.tones import TONES, Tone
 from results.rows.layout import SPACE_FILE
-from results.rows.score_text import score_text
+from results.rows.score_text import largest_of, score_text
 from results.rows.tables import is_finished, mean_bpb, per_run
 from results.rows.text_scale import scale_lines, scored_text_lines
 from results.verdicts.policies import Policy
@@ -55,9 +55,8 @@ def verdict(sweep: SweepResults) -> Chapter:
     if note := other_order(sweep.ranking, sweep.compared):
         parts.append(Text(note))
     if of_best.bpb is not None and (selected := selected_gain(of_best)):
-        parts.append(
-            Text(f"Measured gain {score_text(-of_best.bpb.difference, of_best.unit)} {of_best.unit}{selected}.")
-        )
+        gain = score_text(-of_best.bpb.difference, of_best.unit, beside=of_best.bpb.largest)
+        parts.append(Text(f"Measured gain {gain} {of_best.unit}{selected}."))
     if of_best.assumption:
         parts.append(Text(f"The test assumes: {of_best.assumption}."))
     num = len(sweep.verdicts)
@@ -162,7 +161,8 @@ def differences(sweep: SweepResults) -> Chapter:
         "p_new_run_better": "a new run is better",
         "race": "in the race", "reason": "reason",
     }  # fmt: skip
-    text = partial(score_text, unit=sweep.compared.unit, signed=True)
+    beside = largest_of(facts[["gain", "low", "high"]].to_numpy(dtype="float64").ravel())
+    text = partial(score_text, unit=sweep.compared.unit, signed=True, beside=beside)
     signed = {name: facts[name].map(text).replace("+nan", "") for name in ("gain", "low", "high", "at_least")}
     signed |= {name: facts[name].map("{:.2g}".format, na_action="ignore") for name in P_VALUES}
     signed["p_new_run_better"] = facts["p_new_run_better"].map("{:.0%}".format, na_action="ignore")

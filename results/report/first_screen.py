@@ -9,7 +9,7 @@ import pandas as pd
 from results.figures.ranking_figures import gain_facts, gain_figure
 from results.report.page import Answer, Callout, Code, Plot, Table, plot, table_of
 from results.report.tones import TONES
-from results.rows.score_text import FIVE_DECIMALS, score_text
+from results.rows.score_text import FIVE_DECIMALS, largest_of, score_text
 from results.verdicts.sweep_results import SweepResults
 from results.verdicts.verdict import Verdict
 
@@ -38,14 +38,15 @@ def _short(sweep: SweepResults, best: Verdict) -> str:
         return f"{name}, the best, cannot be judged: {best.reason}."
     gain = -best.bpb.difference
     direction = "better" if gain >= 0 else "worse"
-    size = f"{score_text(abs(gain), best.unit)} {best.unit}"
+    size = f"{score_text(abs(gain), best.unit, beside=best.bpb.largest)} {best.unit}"
     return f"{name}, the best, is {size} {direction} than {sweep.label(best.baseline)}."
 
 
 def _plot(sweep: SweepResults, facts: pd.DataFrame) -> Plot | None:
     if facts["gain"].isna().all():
         return None
-    text = partial(score_text, unit=sweep.compared.unit, signed=True)
+    beside = largest_of(facts[["gain", "low", "high"]].to_numpy(dtype="float64").ravel())
+    text = partial(score_text, unit=sweep.compared.unit, signed=True, beside=beside)
     gains = "; ".join(
         f"{label}: {text(gain)}, {text(low)} to {text(high)}"
         for label, gain, low, high in facts[["label", "gain", "low", "high"]].itertuples(index=False)
@@ -61,7 +62,8 @@ def _plot(sweep: SweepResults, facts: pd.DataFrame) -> Plot | None:
 def _table(sweep: SweepResults, facts: pd.DataFrame) -> Table | None:
     if facts.empty:
         return None
-    text = partial(score_text, unit=sweep.compared.unit, signed=True)
+    beside = largest_of(facts[["gain", "low", "high"]].to_numpy(dtype="float64").ravel())
+    text = partial(score_text, unit=sweep.compared.unit, signed=True, beside=beside)
     ends = "{:+.4f}".format if sweep.compared.unit in FIVE_DECIMALS else text  # narrow enough for a telephone
     interval = facts["low"].map(ends) + " to " + facts["high"].map(ends)
     p = facts["p_corrected"].fillna(facts["p"])

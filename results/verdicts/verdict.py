@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from results.rows.ranking import Breach, Measure, Ranking
-from results.rows.score_text import score_text
+from results.rows.score_text import largest_of, score_text
 from results.stats.many_against_one import Correction
 
 CHOSEN_ON_THESE_SEEDS = "the choice was made on these very seeds"
@@ -49,6 +49,11 @@ class Effect:
     def expected_gain(self) -> float:
         """The gain to plan with: shrunken where there is a shrunken one."""
         return -(self.difference if self.shrunken is None else self.shrunken)
+
+    @property
+    def largest(self) -> float:
+        """The largest finite magnitude of gain and interval, which are read beside each other."""
+        return largest_of((self.difference, self.low, self.high))
 
     def with_ends(self, critical: float, at_least: float) -> Effect:
         """The same with an interval of so many standard errors to either side."""
@@ -179,7 +184,7 @@ def selected_gain(verdict: Verdict) -> str:
     """' (expect 0.01600: it was selected as the best of 6)': empty for one that was compared alone."""
     if verdict.num_comparisons < 2 or verdict.bpb is None or verdict.bpb.shrunken is None:
         return ""
-    expected = score_text(verdict.bpb.expected_gain, verdict.unit)
+    expected = score_text(verdict.bpb.expected_gain, verdict.unit, beside=verdict.bpb.largest)
     return f" (expect {expected}: it was selected as the best of {verdict.num_comparisons})"
 
 
@@ -195,7 +200,8 @@ def _of_scores(verdict: Verdict) -> str:
     direction = "better" if gain >= 0 else "worse"
     measured = f"{verdict.config} scores {_amount(verdict, abs(gain))} {direction} than {verdict.baseline}"
     which = "interval for all looks together" if verdict.looks else f"{percent(verdict.interval_level)} interval"
-    low, high = (score_text(-end, verdict.unit) for end in (verdict.bpb.high, verdict.bpb.low))
+    beside = verdict.bpb.largest
+    low, high = (score_text(-end, verdict.unit, beside=beside) for end in (verdict.bpb.high, verdict.bpb.low))
     interval = f"{which} of the gain {low} to {high} {verdict.unit}"
     claim = f"a gain of more than {_margin(verdict)}" if verdict.bpb.margin else "a gain"
     shown = {"better": "suggested" if verdict.exploratory else "shown"}.get(verdict.conclusion, "not shown")
@@ -205,7 +211,8 @@ def _of_scores(verdict: Verdict) -> str:
 
 def _amount(verdict: Verdict, bpb: float) -> str:
     nats = "" if verdict.nats is None else f" ({abs(verdict.nats.difference):.5f} nats per token)"
-    return f"{score_text(bpb, verdict.unit)} {verdict.unit}{nats}"
+    beside = verdict.bpb.largest if verdict.bpb else 0.0
+    return f"{score_text(bpb, verdict.unit, beside=beside)} {verdict.unit}{nats}"
 
 
 def _margin(verdict: Verdict) -> str:

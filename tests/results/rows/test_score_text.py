@@ -5,6 +5,7 @@ import math
 import pandas as pd
 import pytest
 
+from orchestrator.analysis.verdict_table import verdict_table
 from results.rows.render import render
 from results.rows.score_text import score_text
 from results.verdicts.verdict import Effect, Verdict
@@ -28,6 +29,15 @@ BITS = "bits per byte"
 )
 def test_a_score_has_the_digits_that_its_unit_needs(number, unit, signed, text):
     assert score_text(number, unit, signed) == text
+
+
+def test_a_small_gain_has_as_many_decimals_as_the_interval_that_it_stands_beside():
+    assert score_text(0.00004592, "accuracy", True, beside=0.01627) == "+0.00005"
+    assert score_text(12.3, "cost", True, beside=2e6) == "+12"
+    assert score_text(0.00004592, "accuracy", beside=math.inf) == "4.592e-05"
+    effect = Effect(-5e-5, -0.02, 0.02, 0.0, 0.01)
+    verdict = Verdict("new", "base", "not shown", 0.01, False, bpb=effect, unit="acc", p=0.5)
+    assert "+0.00005" in "".join(str(cell) for column in verdict_table([verdict]).columns for cell in column._cells)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e9])
