@@ -19,7 +19,7 @@ from orchestrator.sweep.sweep_attempts import attempts_of
 from results.rows.layout import FIGURES, SCORES_FIGURE
 from results.rows.machines import machine_lines, quarantined, read_machines
 from results.rows.render import render
-from results.rows.row import short_error
+from results.rows.row import kind_of_error
 from results.rows.tables import handling_lines
 from results.rows.text_scale import scored_text_lines
 from trainer.spec.record import Record
@@ -70,7 +70,7 @@ def failure_lines(sweep: Sweep, records: Mapping[str, Record]) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for run_id, record in records.items():
         if record.status == "failed":
-            reasons.setdefault(short_error(record.error), []).append(run_id)
+            reasons.setdefault(kind_of_error(record.error), []).append(run_id)
     if not reasons:
         return []
     lines = [f"failed ({len(runs)}x, e.g. {runs[0]}): {records[runs[0]].error}" for runs in reasons.values()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from orchestrator.space.program_keys import ProgramKeys
 from orchestrator.space.sections import Compare, Metric
 from orchestrator.space.wandb_words import LEFT_OUT, left_out, without
 from trainer.program.sources import unlisted
+from trainer.spec.errors import did_you_mean
 from trainer.spec.program import ONLY_STAGE, Program, ProgramStage
 
 MOST_NAMED = 3
@@ -82,11 +83,7 @@ def remarks_about(
 ) -> tuple[tuple[str, ...], int | None]:
     """What is left out of the file or assumed for it, and the most configurations."""
     remarks = [f"{key}: {LEFT_OUT[key]}" for key in map(".".join, left_out(tree))]
-    if "metric" not in tree and program.metrics == {program.headline: usual_sources(program.headline)}:
-        remarks.append(
-            f"metric is not given, so {program.headline} is looked for in what the program prints; write, for example, "
-            "metric: {name: loss, goal: minimize}"
-        )
+    remarks += _about_headline(program, "metric" in tree)
     beside = unlisted(Path(program.root), program.code, program.files)
     if names := [name for name in beside if not any(stage.does_leave(name) for stage in program.stages)]:
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
@@ -100,6 +97,24 @@ def remarks_about(
         remarks.append(f"run_cap is not given, and the search would never end: {RUN_CAP} is taken; or --trials N")
         return tuple(remarks), RUN_CAP
     return tuple(remarks), run_cap
+
+
+def _about_headline(program: Program, named: bool) -> Iterator[str]:
+    """That nobody says where the number stands which configurations are compared by, or not even which it is."""
+    name, others = program.headline, [one for one in program.metrics if one != program.headline]
+    if program.metrics[name] != usual_sources(name):
+        return
+    if others:
+        near = did_you_mean(name, others)
+        yield (
+            f"{name}, which configurations are compared by, is none of `metrics` ({', '.join(others)}){near}; it is "
+            f"looked for as '{name}: 1.23' or as a key of a JSON line"
+        )
+    elif not named:
+        yield (
+            f"metric is not given, so {name} is looked for in what the program prints; write, for example, "
+            "metric: {name: loss, goal: minimize}"
+        )
 
 
 def without_left_out(tree: Mapping[str, Any]) -> dict[str, Any]:

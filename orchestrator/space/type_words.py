@@ -25,6 +25,8 @@ def expected(key: str, item: Mapping[str, Any]) -> str:
     """
     words = WORDS.get(item["type"]) or str(item["msg"]).replace("Input should", "must")
     example = EXAMPLES.get(key, "")
+    if key == "metric" and isinstance(item["input"], str):
+        example = f"{{name: {item['input']}}}"
     if not example and words == "must be a list" and not isinstance(item["input"], Mapping):
         example = f"[{item['input']}]"
     return f"{words}; for example: {example}" if example else words

@@ -17,7 +17,7 @@ from orchestrator.sweep.imported import ImportedSweep
 from orchestrator.sweep.live import picture_from, read_live
 from orchestrator.sweep.sweep import Sweep
 from results.rows.machines import quarantined
-from results.rows.row import short_error
+from results.rows.row import kind_of_error, short_error
 from trainer.spec.record import Record
 from trainer.spec.units import human_time
 
@@ -56,8 +56,8 @@ def _ended(records: Mapping[str, Record], total: int) -> str:
 def _by_reason(records: Mapping[str, Record]) -> dict[str, int]:
     """How many runs failed for each reason, said with the log of the first of them: logs differ from run to run."""
     errors = [record.error for record in records.values() if record.status == "failed"]
-    counts = Counter(short_error(error) for error in errors)
-    examples = {short_error(error): error for error in reversed(errors)}
+    counts = Counter(kind_of_error(error) for error in errors)
+    examples = {kind_of_error(error): error for error in reversed(errors)}
     return {examples[reason]: count for reason, count in counts.items()}
 
 

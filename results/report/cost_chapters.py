@@ -17,7 +17,7 @@ from results.report.page import Chapter, Code, Part, Table, Text, left_out, plot
 from results.rows.costs import in_words, saved_s, stage_facts
 from results.rows.layout import SPACE_FILE
 from results.rows.machines import machine_lines
-from results.rows.row import short_error
+from results.rows.row import kind_of_error, short_error
 from results.rows.tables import is_finished, per_run
 from results.verdicts.sweep_results import SweepResults
 from trainer.spec.units import human_count, human_seconds, human_time
@@ -144,8 +144,11 @@ def failures(sweep: SweepResults) -> Chapter:
 def _failed(broken: pd.DataFrame) -> list[Part]:
     message = broken["error"].map(short_error)
     run = broken["config"] + " seed " + broken["seed"].astype("str")
-    groups = pd.DataFrame({"message": message, "run": run, "error": broken["error"]}).groupby("message", sort=False)
-    table = groups.agg(runs=("run", "size"), example=("run", "first"), error=("error", "first")).reset_index()
+    failures = pd.DataFrame({"message": message, "run": run, "error": broken["error"]})
+    groups = failures.groupby(broken["error"].map(kind_of_error), sort=False)
+    table = groups.agg(
+        message=("message", "first"), runs=("run", "size"), example=("run", "first"), error=("error", "first")
+    ).reset_index(drop=True)
     table = table.sort_values("runs", ascending=False, kind="stable")
     heads = {"message": "message", "runs": "runs", "example": "for example"}
     longer = table[table["error"] != table["message"]].head(5)

@@ -7,6 +7,7 @@ is None. Rows judge nothing: what is ranked, averaged or compared is decided in 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -98,6 +99,11 @@ def short_error(error: str) -> str:
     if LOG_LINES in error or not error:
         return error.partition("\n")[0]
     return error.splitlines()[-1]
+
+
+def kind_of_error(error: str) -> str:
+    """The same without values after '=', by which failures of one cause differ from run to run: '--seed=#'."""
+    return re.sub(r"=\s?[^\s;:,]+", "=#", short_error(error))
 
 
 def unfinished_row(sweep: str, config: str, seed: int, status: Status, swept_values: Mapping[str, Any]) -> Row:

@@ -200,6 +200,7 @@ def test_thresholds_prices_and_words_do_not_change_the_identity(tmp_path):
         (("seeds: [1, 2]", "seeds: [1, 1]"), "seeds names 1 twice; a repeated seed adds no information"),
         (("seeds: [1, 2]", "seeds: [1, a]"), "seeds.1 = 'a' must be a whole number"),
         (("seeds: [1, 2]", "seeds: [1, 2.5]"), "seeds.1 = 2.5 must be a whole number"),
+        (("seeds:", "metric: val_loss\nseeds:"), "must be a mapping; for example: {name: val_loss}"),
         (("seeds: [1, 2]", "seeds: 3"), "seeds = 3 must be a list; for example: [1337, 42, 2025]"),
         (("run_cap: 5", "run_cap: many"), "run_cap = 'many' must be a whole number"),
         (("seeds:", "description: [x]\nseeds:"), "description = ['x'] must be a text"),

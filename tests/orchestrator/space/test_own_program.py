@@ -94,6 +94,8 @@ def test_a_wandb_file_is_taken_as_it_is_and_says_what_it_leaves_out(folder):
     assert "run_cap is not given" in space.remarks[4]
     unnamed = loaded(folder, PLAIN.replace("metric: {name: val_loss}\n", "")).remarks
     assert "metric is not given, so val_bpb is looked for" in unnamed[0]
+    other = loaded(folder, PLAIN + "metrics: {val_los: 'val_loss (NUMBER)'}\n").remarks
+    assert "val_loss, which configurations are compared by, is none of `metrics` (val_los); did you mean" in other[0]
     assert not space.parameters["dropout"].integer
     assert list(space.parameters["batch"].choices or ()) == [8, 16, 24, 32, 40, 48, 56, 64]
     chosen = {"lr": 0.01, "layers": 2, "fast": True, "optimizer.momentum": 0.9}

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from results.rows.columns import COLUMNS, columns
-from results.rows.row import row_of, unfinished_row
+from results.rows.row import kind_of_error, row_of, unfinished_row
 from tests.results.sweeps import record
 from tests.same_rows import MEASURED
 
@@ -102,3 +102,9 @@ def test_a_null_that_was_chosen_is_told_from_a_key_without_effect():
     made["recipe"] |= {"data": {"order_seed": None}}
     row = row_of(made, "demo", ["data.order_seed", "ttt.lr"])
     assert (row["data.order_seed"], row["ttt.lr"]) == ("null", None)
+
+
+def test_failures_of_one_cause_are_one_whatever_the_seed_and_values_were():
+    seeds = [f"ended with exit status 2: unrecognized arguments: --sed={seed}; it takes no --sed" for seed in (1, 42)]
+    assert len(set(map(kind_of_error, seeds))) == 1
+    assert len({kind_of_error(f"stage run ended with exit status {status}") for status in (1, 2)}) == 2
