@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from trainer.audit.iteration import bound
 from trainer.audit.known_calls import (
@@ -15,6 +15,7 @@ from trainer.audit.machine import Class, Frame, Function, Instance, Keywords, Ma
 from trainer.audit.methods import (
     method,
 )
+from trainer.audit.ownership import kept_parameters
 from trainer.audit.values import (
     UNKNOWN,
     Cell,
@@ -186,6 +187,18 @@ def _returns_loss(function: Function) -> bool:
     return any("loss" in name.lower() or "nll" in name.lower() for name in names)
 
 
+def _kept(kind: Class, arguments: Sequence[Value], keywords: Keywords) -> Iterator[Value]:
+    """What of its constructor's arguments an object keeps; all where they cannot be told apart."""
+    made = next((ref.node for ref in (kind.find("__init__") or UNKNOWN).refs if isinstance(ref, Function)), None)
+    if isinstance(made, ast.Lambda) or made is None or made.args.vararg or made.args.kwarg:
+        yield from (*arguments, *keywords.values())
+        return
+    kept = kept_parameters(made)
+    names = [argument.arg for argument in (*made.args.posonlyargs, *made.args.args)][1:]
+    yield from (value for name, value in zip(names, arguments, strict=False) if name in kept)
+    yield from (value for name, value in keywords.items() if name in kept)
+
+
 def instance_of(machine: Machine, kind: Class, arguments: Sequence[Value], keywords: Keywords) -> Value:
     """A new object of a class of the script."""
     every = [*arguments, *keywords.values()]
@@ -197,7 +210,9 @@ def instance_of(machine: Machine, kind: Class, arguments: Sequence[Value], keywo
         value = changed(value, objects=frozenset([instance.id]))
         machine.models.add(instance.id)
         instance.given = changed(combined(every), refs=(), objects=frozenset(), scores=frozenset())
-        models = [part for part in every if any(isinstance(ref, Instance) for ref in part.refs)]
+        models = [
+            part for part in _kept(kind, arguments, keywords) if any(isinstance(ref, Instance) for ref in part.refs)
+        ]
         if models:
             machine.trace.parts[instance.id] = frozenset().union(*(part.objects for part in models))
         if not any(_acts(machine, kind, name) for name in kind.frame.names):

@@ -16,6 +16,7 @@ from trainer.audit.values import (
     UNKNOWN,
     External,
     Value,
+    changed,
     constant,
 )
 
@@ -70,6 +71,8 @@ class Definitions(Machine):
         }
         made = Value(refs=(Function(node, outer, defaults, by_name, without_gradient=bool(named & set(NO_GRADIENT))),))
         for decorator in reversed(node.decorator_list):
+            if (whole := _registered_with(decorator)) and (known := frame.find(whole)) is not None and known.refs:
+                frame.assign(whole, changed(known, refs=(*made.refs, *known.refs)))  # the one for a type, of several
             names = {getattr(part, "attr", getattr(part, "id", "")) for part in ast.walk(decorator)}
             if not names & PLAIN_DECORATORS:
                 around = self.evaluate(decorator, frame)
@@ -123,6 +126,14 @@ class Definitions(Machine):
                 self.run_body(tree.body, inner)
                 self.place = place
         return self._modules[name]
+
+
+def _registered_with(decorator: ast.expr) -> str:
+    """`f` of `@f.register` and `@f.register(type)`, of functools.singledispatch."""
+    func = decorator.func if isinstance(decorator, ast.Call) else decorator
+    if isinstance(func, ast.Attribute) and func.attr == "register" and isinstance(func.value, ast.Name):
+        return func.value.id
+    return ""
 
 
 def _kind(bases: Sequence[Value]) -> str:

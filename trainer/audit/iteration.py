@@ -194,7 +194,10 @@ def forgotten(machine: Machine, value: Value) -> Value:
 
 
 def _narrowed(value: Value, at: Iterations) -> Value:
-    return changed(with_iteration(value, at), refs=(), const=NOTHING, number=None)
+    """One of the elements: known bounds are those of all of them."""
+    narrowed = with_iteration(value, at)
+    tokens = frozenset(replace(part, is_bounded=part.is_bounded or part.low is not None) for part in narrowed.tokens)
+    return changed(narrowed, tokens=tokens, refs=(), const=NOTHING, number=None)
 
 
 def _counter(loop: int, k: int, at: Iterations = frozenset()) -> Value:

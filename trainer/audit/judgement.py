@@ -10,7 +10,7 @@ from trainer.audit.audit_rules import RULES, Rule
 from trainer.audit.document_lengths import lines_left_out
 from trainer.audit.passes import reports_the_lower, takes_the_best
 from trainer.audit.positions import counted, seams
-from trainer.audit.trace import Evaluation, Event, Place, Trace, Update
+from trainer.audit.trace import Evaluation, Event, Place, Reported, Trace, Update
 from trainer.audit.values import Tokens
 
 Confidence = Literal["high", "medium", "low"]
@@ -244,10 +244,21 @@ def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
         ("cut:", "the text is cut to a fixed number of tokens"),
         ("drawn:", "windows are drawn at random"),
     ):
-        found = [[mark for mark in report.marks if mark.startswith(name)] for report in val]
+        found = [_of_all_scores(trace, report, name) for report in val]
         if val and all(found):
             place = Place(val[-1].place.file, int(found[-1][0].partition(":")[2]))
             yield Finding(RULES["tokens-dropped"], place, what, "medium", (), val[-1].calls, (val[-1].place,))
+
+
+def _of_all_scores(trace: Trace, report: Reported, name: str) -> list[str]:
+    """Marks of a report of this kind; none where some of its scores were computed without one, some with."""
+    marks = [mark for mark in report.marks if mark.startswith(name)]
+    bearing = [
+        any(mark.startswith(name) for mark in one.marks)
+        for number in report.scores
+        if (one := trace.evaluations[number]).is_loss
+    ]
+    return marks if all(bearing) or not any(bearing) else []
 
 
 def _positions(trace: Trace) -> Iterator[Finding]:
