@@ -53,7 +53,7 @@ class Issue:
     ids_BT: Tensor
     """int64 inputs, short windows padded on the right."""
     parameters: Tensor
-    """Digest of the model's parameters at the last commit; where training rows were granted since, at the issue."""
+    """Digest of the model's parameters at the issue; it is that of the last commit if nothing was written since."""
     positions_N: Tensor
     """int64, the positions that are scored, on the CPU."""
     cells_N: Tensor
@@ -107,6 +107,15 @@ def parameter_digest(model: nn.Module) -> Tensor:
     return (weighted_R + 2 * WORDS_OF_ROW * rows_R * plain_R).sum()
 
 
+def _writes(model: nn.Module) -> list[tuple[object, ...]]:
+    """For each parameter and buffer its identity, its memory and how often it was written; read without a digest.
+
+    Writes through `.data` are not counted by torch. An inference tensor counts none, so it never equals an earlier one.
+    """
+    tensors = (*model.parameters(), *model.buffers())
+    return [(id(t), t.data_ptr(), object() if t.is_inference() else t._version) for t in tensors]
+
+
 class Ledger:
     """Scores one text once.
 
@@ -137,6 +146,8 @@ class Ledger:
         self._expected_parameters: int | None = None
         self._committed_parameters: Tensor | None = None
         """The digest at the last commit, on the device, until training rows are granted."""
+        self._committed_writes: list[tuple[object, ...]] = []
+        """`_writes` of the model at the last commit."""
         self._chain = hashlib.sha256(b"fairway ledger").hexdigest()
         self._events = Events()
         self.summary: dict[str, Any] = {}
@@ -191,7 +202,8 @@ class Ledger:
         parts = self._ranks.to_device(packed).to(torch.int64).split([ids_BT.numel(), len(cells_N), len(cells_N)])
         ids_BT, cells_N, self._targets_N = parts[0].view(ids_BT.shape), parts[1], parts[2]
         committed = self._committed_parameters  # no other digest is allowed until training rows are granted
-        parameters = parameter_digest(model) if committed is None else committed
+        unwritten = committed is not None and self._committed_writes == _writes(model)
+        parameters = committed if unwritten and committed is not None else parameter_digest(model)
         self._open_issue = Issue(tuple(windows), ids_BT, parameters, positions_N, cells_N)
         return self._open_issue
 
@@ -223,7 +235,7 @@ class Ledger:
                 shape = (*outputs_BTX.shape[:2], *logits_NV.shape[1:])
                 raise LegalityError(f"logits have shape {shape}, expected {expected}")
             nll_N = _nats(logits_NV, self._targets_N)
-            self._committed_parameters = parameter_digest(model)
+            self._committed_parameters, self._committed_writes = parameter_digest(model), _writes(model)
             parameters_2 = torch.stack([issue.parameters, self._committed_parameters])
             nll_N, parameters_2, wait = self._ranks.download(nll_N, parameters_2)
         self._settle()

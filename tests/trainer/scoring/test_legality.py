@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 from statistics import fmean
@@ -118,6 +119,22 @@ def test_weights_are_digested_once_a_batch_and_once_more_after_rows_were_granted
     ledger.training_rows(0, 16, 8)
     commit(ledger, model, Window(24, 40, 32))
     assert len(digested) == 1 + 3 + 2
+
+
+@pytest.mark.parametrize("how", ["written in place", "another model"])
+def test_weights_changed_before_an_issue_and_changed_back_before_its_commit_are_named(how):
+    ledger, model = ledger_over(), TinyModel()
+    commit(ledger, model, FIRST)
+    scoring = model if how == "written in place" else copy.deepcopy(model)
+    with torch.no_grad():
+        weight = next(scoring.parameters())
+        before = weight.clone()
+        weight.add_(1.0)
+        issue = ledger.issue(scoring, [SECOND])
+        outputs = scoring(issue.ids_BT)
+        weight.copy_(before)
+    with pytest.raises(LegalityError, match="changed between"):
+        ledger.commit(issue, model, outputs)
 
 
 def test_nobody_reads_ahead_by_issuing_without_committing():
