@@ -12,6 +12,7 @@ from typing import Any
 
 from trainer.audit.document_lengths import of_length
 from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Namespace
+from trainer.audit.mixtures import SPREAD, of_operation
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.positions import compare_bytes, weighed
 from trainer.audit.values import (
@@ -77,10 +78,10 @@ def truth(value: Value) -> bool | None:
 
 def _binary(machine: Machine, node: ast.BinOp, frame: Frame) -> Value:
     left, right = machine.evaluate(node.left, frame), machine.evaluate(node.right, frame)
-    return operation(machine, node.op, left, right, node)
+    return operation(machine, node.op, left, right)
 
 
-def operation(machine: Machine, op: ast.operator, left: Value, right: Value, node: ast.AST | None = None) -> Value:
+def operation(machine: Machine, op: ast.operator, left: Value, right: Value) -> Value:
     """`left op right`. What `step % 100` is differs between the iterations that are walked and those that are not."""
     if left.is_known and right.is_known and not (isinstance(op, ast.Mod) and left.at):
         with suppress(Exception):
@@ -102,7 +103,7 @@ def operation(machine: Machine, op: ast.operator, left: Value, right: Value, nod
     if isinstance(op, HASHING) and result.tokens:
         result = result.with_marks("hashed")
     if isinstance(op, ast.Mult):
-        result = weighed(machine, left, right, weighed(machine, right, left, result))
+        result = weighed(machine, left, right, weighed(machine, right, left, result)).with_marks("scaled")
     if isinstance(op, ast.Sub) and "border" in left.marks & right.marks and not result.tokens:
         result = result.with_marks("measured")
     number = None
@@ -120,7 +121,7 @@ def operation(machine: Machine, op: ast.operator, left: Value, right: Value, nod
     if isinstance(op, ast.Div):
         text = frozenset(f"{a.rstrip('/')}/{b}" for a in left.text for b in right.text)
         result = changed(result, text=text or result.text)
-    return changed(_of_scores(machine, op, left, right, result, node), number=number)
+    return changed(_of_scores(machine, op, left, right, result), number=number)
 
 
 def _moved(machine: Machine, op: ast.operator, left: Value, right: Value, result: Value) -> Value:
@@ -135,9 +136,7 @@ def _moved(machine: Machine, op: ast.operator, left: Value, right: Value, result
     return changed(result, tokens=frozenset(tokens))
 
 
-def _of_scores(
-    machine: Machine, op: ast.operator, left: Value, right: Value, result: Value, node: ast.AST | None
-) -> Value:
+def _of_scores(machine: Machine, op: ast.operator, left: Value, right: Value, result: Value) -> Value:
     """The result, with what arithmetic on scores and probabilities says about them."""
     for score, other in ((left, right), (right, left)):
         if not score.scores:
@@ -155,9 +154,12 @@ def _of_scores(
             low, high = (1.5, 6.0) if isinstance(op, ast.Div) else (0.15, 0.65)
             if isinstance(other.const, float) and low < other.const < high and not other.env:
                 result = result.with_marks(f"fixed:{machine.place.line}")
+    result = of_operation(machine, op, left, right, result)
+    if isinstance(op, ast.Add | ast.Sub) and not any("ln2" in one.marks for one in (left, right) if not one.is_known):
+        result = result.without_marks("ln2")  # a probability is halved or doubled
     if result.scores and "ln2" in result.marks:
         machine.report(result, 3 if "bytes" in result.marks else 2)
-    return _of_probabilities(machine, op, left, right, result, node)
+    return result
 
 
 def mixed_in(machine: Machine, values: list[Value], result: Value) -> Value:
@@ -179,48 +181,6 @@ def _of_same_tokens(machine: Machine, score: Value, looked_up: Value) -> bool:
     asked = [part for part in looked_up.tokens if part.via == "tokens"]
     scored = [part for number in score.scores for part in machine.trace.evaluations[number].tokens]
     return any(part.overlaps(other) for part in asked for other in scored)
-
-
-def _of_probabilities(
-    machine: Machine, op: ast.operator, left: Value, right: Value, result: Value, node: ast.AST | None
-) -> Value:
-    """The result, marked if it is a distribution, a weighted one, or a sum whose weights do not add up to one."""
-    spread = [bool({"probability", "weighted"} & value.marks) for value in (left, right)]
-    if not any(spread):
-        return result
-    if isinstance(op, ast.Div):
-        return result.with_marks("probability").without_marks("unnormalised")
-    if isinstance(op, ast.Mult) and not all(spread):
-        summed = any(mark.startswith("unnormalised:") for mark in result.marks)
-        weighed = left.is_known or right.is_known
-        return result.without_marks("unnormalised") if summed and weighed else result.with_marks("weighted")
-    if isinstance(op, ast.Add) and isinstance(node, ast.BinOp):
-        if all(spread) and not _adds_to_one(node):
-            return result.with_marks(f"unnormalised:{machine.place.line}", "weighted")
-        return result.without_marks("unnormalised").with_marks("probability")
-    return result
-
-
-def _adds_to_one(node: ast.BinOp) -> bool:
-    """Whether the weights of `a * p + b * q + ...` add up to one, as far as they can be seen."""
-    terms = _summands(node)
-    weights = [_weight(term) for term in terms]
-    numbers = [getattr(weight, "value", None) for weight in weights]
-    if all(isinstance(number, int | float) for number in numbers):
-        return abs(sum(numbers) - 1) < 1e-6  # type: ignore[arg-type]
-    return any(weight is not None for weight in weights)
-
-
-def _summands(node: ast.expr) -> list[ast.expr]:
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return [*_summands(node.left), *_summands(node.right)]
-    return [node]
-
-
-def _weight(side: ast.expr) -> ast.expr | None:
-    if isinstance(side, ast.BinOp) and isinstance(side.op, ast.Mult):
-        return side.left if isinstance(side.left, ast.Constant) else side.right
-    return None
 
 
 def fills(template: str | bytes) -> bool:
@@ -276,7 +236,8 @@ def _unary(machine: Machine, node: ast.UnaryOp, frame: Frame) -> Value:
     result = combined([value])
     if isinstance(node.op, ast.Invert):
         return result.with_marks("mask")
-    return changed(result, marks=value.marks)
+    negated = changed(result, marks=value.marks)
+    return negated.without_marks(*SPREAD, "mass") if "logs" in value.marks else negated
 
 
 def _boolean(machine: Machine, node: ast.BoolOp, frame: Frame) -> Value:

@@ -11,6 +11,7 @@ from trainer.audit.containers import chosen_first
 from trainer.audit.document_lengths import measured
 from trainer.audit.iteration import bound, placed, selected, with_iteration
 from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Namespace
+from trainer.audit.mixtures import same_spread
 from trainer.audit.positions import masked, partly
 from trainer.audit.values import (
     NOTHING,
@@ -134,6 +135,8 @@ def _many(machine: Machine, base: Value, parts: list[ast.expr], frame: Frame) ->
         key = combined([key, index])
         tokens = selected(result, index, None, is_slice=False)
         result = changed(result, tokens=tokens, refs=(), at=later(result.at, index.at))
+    if isinstance(last.const, int) and not machine.holds_loss(plain):  # a single probability, as a gate's
+        result = result.without_marks("mass")
     if "hashed" not in last.marks:  # contexts may share a row, the targets have a column each
         key = key.without_marks("hashed")
     return _looked_up(machine, plain, changed(result, const=NOTHING, number=None), key)
@@ -282,11 +285,12 @@ def _looked_up(machine: Machine, base: Value, result: Value, index: Value) -> Va
     if base.scores:
         if machine.holds_loss(base) or "mask" in index.marks:
             return result.with_marks(*marks) if marks else result
-        return machine.evaluated(combined([result, index]).without_marks("lookup"), is_loss=True, targets=index)
+        picked = combined([result, index]).without_marks("lookup")
+        return same_spread(machine.evaluated(picked, is_loss=True, targets=index), base)
     learned = [part for part in base.tokens if part.source == "val" and part.via != "tokens"]
     if learned and base.objects:
         if "probability" in base.marks and "hashed" not in index.marks:
-            return combined([result, index]).with_marks("row", *marks)
+            return same_spread(combined([result, index]), base).with_marks("row", *marks)
         exact = () if "hashed" in index.marks else ("picked",)
         return combined([result, index]).with_marks("lookup", *exact, *marks)
     if "mask" in index.marks and not base.tokens:

@@ -115,7 +115,8 @@ def external_call(
         if not arguments and not keywords:
             return Value(refs=(External(f"{path}.cross_entropy"),))
         targets = keywords.get("target", arguments[1] if len(arguments) > 1 else UNKNOWN)
-        return machine.evaluated(combined(every), is_loss=True, targets=targets)
+        given = combined(every).without_marks(*(["unnormalised"] if "cross_entropy" in name.lower() else []))
+        return machine.evaluated(given, is_loss=True, targets=targets)
     if name == "open" and _opens_to_write(every):
         return changed(combined([first]), tokens=frozenset(), objects=frozenset())
     if name in READERS and not full(first).objects and (held := machine.stored(first.text)).objects:
@@ -216,7 +217,8 @@ def _constant(path: str, name: str, arguments: Sequence[Value], keywords: Keywor
     if path in ("math.log", "np.log", "numpy.log", "torch.log", "log") and len(arguments) == 1:
         if arguments[0].const == 2:
             return constant(math.log(2.0)).with_marks("ln2")
-        return None
+        if not path.startswith("math."):
+            return None
     if path in ("math.log2", "np.log2", "torch.log2") and arguments:
         return combined([arguments[0]]).with_marks("ln2")
     if path.endswith("path.join") and arguments and all(isinstance(value.const, str) for value in arguments):

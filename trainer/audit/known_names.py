@@ -10,6 +10,7 @@ from typing import Any
 NUMBERED: dict[str, Callable[..., Any]] = {
     "int": int, "float": float, "bool": bool, "str": str, "abs": abs, "round": round, "max": max, "min": min,
     "math.sqrt": math.sqrt, "math.ceil": math.ceil, "math.floor": math.floor, "len": len, "strtobool": bool,
+    "math.log": math.log, "math.log1p": math.log1p, "math.exp": math.exp,
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from trainer.audit.arithmetic import mixed_in
 from trainer.audit.choices import smaller
 from trainer.audit.known_names import MIXING, STATISTICS
 from trainer.audit.machine import Keywords, Machine
+from trainer.audit.mixtures import distribution, is_spread, same_spread, summed, transformed
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.positions import masked
 from trainer.audit.values import (
@@ -18,6 +19,10 @@ from trainer.audit.values import (
     joined,
 )
 
+TRANSFORMS = ("log", "log2", "neg", "float", "double", "exp")
+RESHAPED = ("squeeze", "unsqueeze", "view", "reshape", "flatten", "detach")
+"""Methods whose result holds the same distributions in another shape."""
+
 
 def method_like(
     machine: Machine, name: str, base: Value, others: list[Value], keywords: Keywords, result: Value
@@ -27,19 +32,27 @@ def method_like(
     if name in ("max", "amax") and not (others or keywords) and _is_text(held):  # the largest id: how many there are
         return Value(at=held.at, number=Polynomial.unknown(f"n{machine.new_id()}"))
     if name in MIXING:
-        return mixed_in(machine, [held, *map(full, others)], result)
-    if name in ("softmax", "gumbel_softmax"):
-        return result.with_marks("probability").without_marks("unnormalised")
-    if name in ("log_softmax", "logsumexp"):
+        mixed = mixed_in(machine, [held, *map(full, others)], result)
+        return summed(machine, held, full(others[0]), mixed) if name == "logaddexp" and others else mixed
+    if name in ("softmax", "gumbel_softmax", "normalize"):
+        return distribution(result)
+    if name == "log_softmax":
+        return distribution(changed(result, refs=()), logs=True)
+    if name == "logsumexp":
         return changed(result, refs=())
-    if name in ("log", "log2", "neg", "float", "double", "exp") and "probability" in held.marks:
-        return result.with_marks("probability")
+    if name in TRANSFORMS and is_spread(held):
+        return transformed(result, held, name)
+    if name in RESHAPED and is_spread(held):
+        return same_spread(result, held)
     if name == "sum" and ("lookup" in held.marks or any(part.via == "table" for part in held.tokens)):
-        return result.with_marks("total")
+        return result.with_marks("total", "summed")
+    if name == "sum" or (name in ("clamp_min", "clamp") and "summed" in held.marks):
+        result = _of_counted(machine, result, held) if "counted" in held.marks else result
+        return result.with_marks("summed")
     if name == "one_hot":
         return result.with_marks("counted")
-    if name in ("sum", "mean") and "counted" in held.marks and not held.scores:
-        return result.seen_via("statistic", machine.place.line).without_marks("counted")
+    if name == "mean" and "counted" in held.marks:
+        result = _of_counted(machine, result, held)
     if name in STATISTICS:
         if name in ("bincount", "unique", "histc", "histogram", "Counter", "quantile", "percentile") or not held.scores:
             return result.seen_via("statistic", machine.place.line) if not held.scores else result
@@ -47,12 +60,14 @@ def method_like(
     if name in ("gather", "take_along_dim", "take_along_axis", "pick", "index_select", "take") and others:
         index = full(combined(others))
         if index.tokens and held.scores and not machine.holds_loss(held):
-            if "weighted" in held.marks and not any(mark.startswith("unnormalised:") for mark in held.marks):
+            summed_up = any(mark.startswith("unnormalised:") for mark in held.marks)
+            if "weighted" in held.marks and "logs" not in held.marks and not summed_up:
                 result = result.with_marks(f"unnormalised:{machine.place.line}")
-            return machine.evaluated(result.without_marks("lookup"), is_loss=True, targets=index)
+            return same_spread(machine.evaluated(result.without_marks("lookup"), is_loss=True, targets=index), held)
         learned = any(part.source == "val" and part.via in ("table", "statistic") for part in held.tokens)
         if index.tokens and learned and held.objects and not held.scores:
-            return result.with_marks("row") if "probability" in held.marks else result.with_marks("lookup", "picked")
+            spread = same_spread(result, held)
+            return spread.with_marks("row") if "probability" in held.marks else result.with_marks("lookup", "picked")
         return result
     if name in ("minimum", "fmin", "amin") or (name == "min" and (others or keywords)):
         return smaller(machine, [base, *others], result)
@@ -78,6 +93,11 @@ def method_like(
     if name in ("nonzero", "argwhere", "flatnonzero") or (name == "where" and not others):
         return result.with_marks("places") if "mask" in held.marks else result
     return result
+
+
+def _of_counted(machine: Machine, result: Value, held: Value) -> Value:
+    """The sum or mean of one-hot rows: how often each token is there."""
+    return result if held.scores else result.seen_via("statistic", machine.place.line).without_marks("counted")
 
 
 def _is_text(value: Value) -> bool:
