@@ -33,7 +33,7 @@ class Assignments(Machine):
     """The part of a walk that gives things other values."""
 
     def assign(self, target: ast.expr, value: Value, frame: Frame) -> None:
-        if self.choosing and not value.refs:
+        if self.choosing:
             value = value.with_marks(*self.choosing[-1])
         if isinstance(target, ast.Name):
             frame.assign(target.id, value)
