@@ -211,6 +211,7 @@ def _json_lines(path: Path) -> Iterator[str]:
                 text = parse_json(line)["text"]
                 if not isinstance(text, str):
                     raise TypeError(f"its text is {type(text).__name__}")
+                text.encode()  # an escaped half of a surrogate pair has no UTF-8 bytes
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(f'{path}:{number} is no {{"text": ...}}: {error}') from error
             yield text

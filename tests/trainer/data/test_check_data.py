@@ -382,3 +382,11 @@ def test_a_tokenizer_that_cannot_begin_documents_is_refused(tmp_path):
     )  # fmt: skip
     with pytest.raises(DataError, match="has no BOS piece"):
         rebuilt(tmp_path, model.getvalue())
+
+
+def test_a_document_with_half_a_surrogate_pair_is_refused_by_its_line(tmp_path):
+    documents, tokenizer = tmp_path / "docs.jsonl", tmp_path / "any.model"
+    documents.write_text('{"text": "whole"}\n{"text": "a\\ud800b"}\n')
+    tokenizer.write_bytes(train_tokenizer(["ab whole cd"] * 50, 274))
+    with pytest.raises(DataError, match=r"docs.jsonl:2 .*surrogates not allowed"):
+        rebuild(documents, tokenizer, tmp_path / "out", val_documents=1)
