@@ -23,6 +23,7 @@ from trainer.audit.values import (
     combined,
     constant,
     full,
+    is_scalar,
     joined,
     later,
 )
@@ -106,6 +107,8 @@ def operation(machine: Machine, op: ast.operator, left: Value, right: Value) -> 
         result = weighed(machine, left, right, weighed(machine, right, left, result)).with_marks("scaled")
     if isinstance(op, ast.Sub) and "border" in left.marks & right.marks and not result.tokens:
         result = result.with_marks("measured")
+    if is_scalar(left) and is_scalar(right):
+        result = result.with_marks("scalar")
     number = None
     if isinstance(op, ast.FloorDiv) and left.number is not None and not (result.at or result.tokens):
         number = Polynomial.unknown(f"n{machine.new_id()}")  # a size that is known when the script runs

@@ -48,16 +48,17 @@ class Assignments(Machine):
 
     def _unpack(self, targets: list[ast.expr], value: Value, frame: Frame) -> None:
         exact = [ref for ref in value.refs if isinstance(ref, Listed) and ref.rest is None]
-        fitting = [ref for ref in exact if len(ref.elements) == len(targets)]
+        each = [*(ref.elements for ref in exact), *(ref.listed for ref in value.refs if isinstance(ref, Cell))]
+        fitting = [elements for elements in each if len(elements) == len(targets)]
         if fitting and not any(isinstance(target, ast.Starred) for target in targets):
             for k, target in enumerate(targets):
-                self.assign(target, joined([ref.elements[k] for ref in fitting]).with_marks(*decisions(value)), frame)
+                self.assign(target, joined([part[k] for part in fitting]).with_marks(*decisions(value)), frame)
             return
         listed = [ref for ref in value.refs if isinstance(ref, Listed)]
         held = joined([part for ref in listed for part in (*ref.elements, *([ref.rest] if ref.rest else []))])
-        each = held if listed else changed(full(value), refs=(), const=NOTHING, number=None)
+        any_of = held if listed else changed(full(value), refs=(), const=NOTHING, number=None)
         for target in targets:
-            self.assign(target, each, frame)
+            self.assign(target, any_of, frame)
 
     def _set_attribute(self, base: Value, name: str, value: Value) -> None:
         for ref in base.refs:

@@ -30,6 +30,12 @@ def container_of(machine: Machine, arguments: Sequence[Value], keywords: Keyword
     return value
 
 
+def is_exact(value: Value) -> bool:
+    """Whether it is a list of known length, of values that are no lists or arrays themselves."""
+    only = value.refs[0] if len(value.refs) == 1 else None
+    return isinstance(only, Listed) and only.rest is None and not any(part.refs for part in only.elements)
+
+
 def sorted_of(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
     """`sorted(...)`: where scores decide the order, what stands first or last in it is chosen by them."""
     made = container_of(machine, arguments, keywords)

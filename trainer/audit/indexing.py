@@ -16,6 +16,7 @@ from trainer.audit.positions import masked, partly
 from trainer.audit.values import (
     NOTHING,
     UNKNOWN,
+    Cell,
     External,
     Iterations,
     Mapping,
@@ -225,6 +226,8 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
             held.append(_of_sequence(ref, index))
         elif isinstance(ref, Mapping):
             held.append(_of_mapping(ref, index))
+        elif isinstance(ref, Cell) and isinstance(index.const, int) and -1 <= index.const < len(ref.listed):
+            held.append(ref.listed[index.const])
     if held:
         found = joined(held)
         at = later(base.at, placed(index.at, base))

@@ -12,7 +12,7 @@ from typing import Literal
 
 from trainer.audit.arithmetic import mixed_in
 from trainer.audit.choices import least
-from trainer.audit.containers import container_of, dictionary_of, queue_of, shuffle, sorted_of, taken_of
+from trainer.audit.containers import container_of, dictionary_of, is_exact, queue_of, shuffle, sorted_of, taken_of
 from trainer.audit.document_lengths import measured
 from trainer.audit.indexing import attribute
 from trainer.audit.iteration import forgotten, iterated
@@ -135,7 +135,8 @@ def external_call(
     if name in BLANK:
         return Value(refs=(Cell(machine.new_id()),))
     if name in MAKERS:
-        return Value(refs=(Cell(machine.new_id(), changed(result, refs=())),), marks=result.marks)
+        listed = tuple(first.refs[0].elements) if is_exact(first) else ()
+        return Value(refs=(Cell(machine.new_id(), changed(result, refs=()), listed=listed),), marks=result.marks)
     if path.partition(".")[0] not in PURE and name not in PURE:
         result = machine.elsewhere(result)
     return method_like(machine, name, first, list(arguments[1:]), keywords, result)

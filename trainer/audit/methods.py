@@ -248,6 +248,8 @@ def _of_tensor(machine: Machine, base: Value, name: str, arguments: list[Value],
         return changed(base, snapshot=machine.time) if copies else base
     if name in VIEWS and _is_table(base):
         return base
+    if name == "tolist" and (listed := [ref for ref in base.refs if isinstance(ref, Cell) and ref.listed]):
+        return Value(refs=tuple(Listed(machine.new_id(), [*ref.listed]) for ref in listed))
     if name in COUNTS:
         number = Polynomial.unknown(f"n{machine.new_id()}")
         return Value(at=in_number(base.at), number=number, marks=measured(base))

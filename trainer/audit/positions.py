@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 from trainer.audit.machine import Machine
 from trainer.audit.polynomial import Polynomial
+from trainer.audit.slices import Part
 from trainer.audit.trace import Evaluation, Place, Reported, Trace
-from trainer.audit.values import DIVIDED, Iterations, Part, Value, changed
+from trainer.audit.values import DIVIDED, Iterations, Value, changed, is_scalar
 
 ZERO = Polynomial.constant(0)
 FEW = 2
@@ -23,7 +24,7 @@ def partly(machine: Machine, base: Value, result: Value, low: Value | None, high
     """`base[low:high]`: the result, which remembers that it is a part of the losses or targets of a window."""
     of_loss = machine.holds_loss(base)
     if not of_loss and all(part.is_placed for part in base.tokens):
-        return result
+        return result.with_marks(f"window:{machine.place.line}") if base.tokens else result
     ends = [(side, end) for side, end in ((1, low), (0, high)) if end is not None and not _is_small(end)]
     sides = frozenset((_division(machine, end), side) for side, end in ends)
     if not of_loss and sides:
@@ -33,11 +34,16 @@ def partly(machine: Machine, base: Value, result: Value, low: Value | None, high
     if base.scores and not of_loss:  # what a model computed of a window
         return result
     unknown = any(end is not None and end.number is None for end in (low, high))
+    sometimes = _at_most(low) if high is None and low is not None and low.number is None else 0
     if not unknown and all(number is None or _is_shift(number) for number in numbers):
         return result
-    return _remembered(
-        machine, base, result, Part(machine.place.line, numbers[0] or ZERO, numbers[1], unknown, of_loss, sides)
-    )
+    part = Part(machine.place.line, numbers[0] or ZERO, numbers[1], unknown, of_loss, sides, sometimes=sometimes)
+    return _remembered(machine, base, result, part)
+
+
+def _at_most(end: Value) -> int:
+    """The largest of the known numbers that a condition chooses among; 0 if they are not known."""
+    return max((int(mark[7:]) for mark in end.marks if mark.startswith("either:")), default=0)
 
 
 def weighed(machine: Machine, base: Value, other: Value, result: Value) -> Value:
@@ -45,6 +51,9 @@ def weighed(machine: Machine, base: Value, other: Value, result: Value) -> Value
     counted = machine.holds_loss(base) or "bytes" in base.marks
     if not counted or other.is_known or other.number is not None or machine.holds_loss(other) or "ln2" in other.marks:
         return result
+    if is_scalar(other):
+        part = Part(machine.place.line, ZERO, None, True, machine.holds_loss(base), by_number=True)
+        return _remembered(machine, base, result, part)
     return masked(machine, base, result)
 
 
@@ -98,25 +107,52 @@ def parts_in(trace: Trace, marks: frozenset[str]) -> Iterator[tuple[Part, frozen
 
 def compare_bytes(machine: Machine, score: Value, counted: Value) -> None:
     """Notes where a part of a window's losses is divided by the bytes of all its targets."""
-    losses = [part for part, _ in parts_in(machine.trace, score.marks)]
-    left_out = [part for part in losses if not part.unknown and _leaves_out(part)]
-    if not left_out or any(part.unknown for part in losses) or any(mark[:5] == "part:" for mark in counted.marks):
+    losses = [part for part, _ in parts_in(machine.trace, score.marks) if not part.by_number]
+    left_out = [part for part in losses if _leaves_out(part)]
+    not_known = any(part.unknown and not part.sometimes for part in losses)
+    if not left_out or not_known or any(mark[:5] == "part:" for mark in counted.marks):
         return
+    lines = [int(mark[6:]) for mark in counted.marks if mark.startswith("sized:")]
+    of_losses = all(part.of_loss for part in losses)
+    if lines and (_same_windows(machine, score, counted) or (of_losses and _whole_rows(machine, score, counted))):
+        detail = f"the loss is summed over a part of each window in line {left_out[-1].line}, bytes over all of it"
+        machine.note("bytes-miscounted", detail, line=max(lines))
+
+
+def _same_windows(machine: Machine, score: Value, counted: Value) -> bool:
+    """Whether bytes are those of windows that are scored, as told by their ends."""
     windows = {
         (part.low, part.high, part.at)
         for number in score.scores
         for part in machine.trace.evaluations[number].tokens
         if part.low is not None and part.high is not None
     }
-    alike = [part for part in counted.tokens if (part.low, part.high, part.at) in windows]
-    lines = [int(mark[6:]) for mark in counted.marks if mark.startswith("sized:")]
-    if alike and lines:
-        detail = f"the loss is summed over a part of each window in line {left_out[-1].line}, bytes over all of it"
-        machine.note("bytes-miscounted", detail, line=max(lines))
+    return any((part.low, part.high, part.at) in windows for part in counted.tokens)
+
+
+def _whole_rows(machine: Machine, score: Value, counted: Value) -> bool:
+    """Whether bytes are those of windows that are scored, as told by the slice of the text that both come from.
+
+    A loop that the score does not depend on may go through the positions of a window.
+    """
+    of_bytes, of_loss = slices_in(counted), slices_in(score)
+    loops = {abs(loop) for part in counted.tokens for loop, _ in part.at}
+    scored = [machine.trace.evaluations[number] for number in score.scores]
+    around = {loop for one in scored for loop, _ in one.loops}
+    around |= {abs(loop) for loop, _ in score.at}
+    around |= {abs(loop) for one in scored for part in one.tokens for loop, _ in part.at}
+    return bool(of_bytes) and of_bytes == of_loss and loops <= around
+
+
+def slices_in(value: Value) -> frozenset[str]:
+    """The slices of the text that it was computed from."""
+    return frozenset(mark for mark in value.marks if mark.startswith("window:"))
 
 
 def _leaves_out(part: Part) -> bool:
-    """Whether a slice certainly leaves positions out: from the start or from the end of the window."""
+    """Whether a slice certainly leaves positions out, of some windows: from their start or from their end."""
+    if part.unknown:
+        return part.sometimes >= FEW
     ends = (part.low, part.high)
     low, high = (end.value if end is not None else None for end in ends)
     return (low is not None and abs(low) >= FEW) or (high is not None and high <= -FEW)

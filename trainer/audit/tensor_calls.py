@@ -79,7 +79,7 @@ def method_like(
         return changed(result, refs=joined(others).refs if not result.tokens else ())
     if name in ("clamp", "clip", "clamp_max") and machine.holds_loss(held) and _cuts(others, keywords):
         return result.with_marks(f"clamped:{machine.place.line}")
-    if name in ("masked_select", "masked_fill", "take", "index_select", "narrow"):
+    if name in ("masked_select", "masked_fill", "take", "index_select", "narrow", "cumsum"):
         result = masked(machine, held, result)
     if name in ("topk", "kthvalue", "masked_select", "quantile") and machine.holds_loss(held):
         return result.with_marks(f"filtered:{machine.place.line}") if name != "quantile" else result

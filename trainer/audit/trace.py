@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from trainer.audit.values import Part, Tokens
+from trainer.audit.slices import Part
+from trainer.audit.values import Tokens
 
 
 class Place(NamedTuple):

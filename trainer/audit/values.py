@@ -33,7 +33,7 @@ NOTHING = _Nothing()
 STICKY = (
     "ln2", "bytes", "lookup", "unnormalised", "keyed", "clamped", "cut", "chosen", "finished", "filtered", "fixed",
     "stored", "bounded", "equal", "paid", "total", "row", "short",
-    "picked", "counted", "restarted", "part", "sized", "hashed", "random", "drawn", "border", "measured",
+    "picked", "counted", "restarted", "part", "sized", "hashed", "random", "drawn", "border", "measured", "window",
 )  # fmt: skip
 """Marks that whatever is computed from a marked value bears too; most say the line they come from, as `cut:12`."""
 
@@ -96,21 +96,6 @@ class Tokens:
         if self.low is None or self.high is None or other.low is None or other.high is None or self.is_bounded:
             return False
         return other.low.is_at_least(self.low) and self.high.is_at_least(other.high)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A slice of the losses or targets of a window."""
-
-    line: int
-    low: Polynomial
-    high: Polynomial | None
-    """None: to the end. Negative ends count from there."""
-    unknown: bool
-    """Whether it is not known which positions it leaves."""
-    of_loss: bool
-    sides: Iterations = frozenset()
-    """What tells it from the other side of the places where it begins and ends."""
 
 
 def same_iteration(a: Iterations, b: Iterations) -> bool:
@@ -272,9 +257,23 @@ def joined(values: Iterable[Value]) -> Value:
         const=first.const if alike else NOTHING,
         env=united([value.env for value in each]),
         text=shorter(united([value.text for value in each])),
-        marks=united([value.marks for value in each]),
+        marks=_joined_marks(each),
         snapshot=first.snapshot if all(value.snapshot == first.snapshot for value in each) else None,
     )
+
+
+def is_scalar(value: Value) -> bool:
+    """Whether it is a number of the script, no array: a constant, a size, or computed from such."""
+    return isinstance(value.const, int | float) or value.number is not None or "scalar" in value.marks
+
+
+def _joined_marks(each: list[Value]) -> frozenset[str]:
+    """The marks of any; `either` says the largest of several integers that it may be."""
+    marks = united([value.marks for value in each])
+    if not all(map(is_scalar, each)):
+        return marks - {"scalar"}
+    integers = {value.const for value in each if isinstance(value.const, int)}
+    return marks | {"scalar", *([f"either:{max(integers)}"] if len(integers) > 1 else [])}
 
 
 def fewer(tokens: frozenset[Tokens]) -> frozenset[Tokens]:
@@ -322,6 +321,8 @@ class Cell:
     content: Value = UNKNOWN
     keyed: bool = False
     """Whether it was filled at places that tokens decide."""
+    listed: tuple[Value, ...] = ()
+    """The numbers that it was made of one by one, while nothing else was filled in."""
 
 
 @dataclass(eq=False, slots=True)
