@@ -220,6 +220,9 @@ def selected(value: Value, low: Value | None, high: Value | None, *, is_slice: b
     is_prefix = is_slice and not at and _is_prefix(low, high)
     is_rough = any("restarted" in end.marks for end in (low, high) if end is not None)
     for part in value.tokens:
+        if part.via == "statistic" and not at:  # its elements are no positions of the text
+            found.add(part)
+            continue
         if part.is_placed and _are_positions(*bounds):
             bounded = part.is_bounded or any("bounded" in end.marks for end in (low, high) if end is not None)
             part = replace(part, low=bounds[0], high=bounds[1], is_bounded=bounded)
