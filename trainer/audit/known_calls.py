@@ -208,6 +208,8 @@ def _note_validation(machine: Machine, held: Value, path: str) -> None:
         return
     if held.objects & machine.models and "tokens" in vias:
         machine.note("val-in-artifact", f"what {path} writes holds weights and validation tokens")
+    elif held.objects & machine.models and "table" in vias and not machine.trace.reports:  # before any score
+        machine.note("val-in-artifact", f"what {path} writes holds weights and counts of validation tokens")
     elif held.objects and vias & {"activation", "statistic"}:
         machine.calibrated(held, f"what {path} writes is computed from validation tokens")
     elif "tokens" in vias:
