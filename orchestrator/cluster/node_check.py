@@ -66,7 +66,6 @@ def _row(report: NodeReport, faults: Sequence[str]) -> dict[str, Any]:
 
 
 def _attention(versions: Mapping[str, str]) -> str:
-    """The extensions that are installed; which of them is used depends on the GPU (`trainer.nn.attention_backend`)."""
-    installed = {"flash-attn-3": "on Hopper", "flash-attn": "not on Hopper"}
-    used = [f"{name} {versions[name]} ({where})" for name, where in installed.items() if name in versions]
-    return ", ".join(used) or "PyTorch's"
+    """The extensions that are installed beside PyTorch's own; a run's record says which one its GPU took."""
+    installed = [f"{name} {versions[name]}" for name in ("flash-attn-3", "flash-attn") if name in versions]
+    return " and ".join(["PyTorch's", *installed])

@@ -334,7 +334,7 @@ class System(Section):
     """Execution that changes the last bits of the answer; all other execution is recorded, and no field."""
 
     compile: Annotated[Literal["auto", "on", "off"], Knob("train", neutral=True)] = "auto"
-    """Whether training runs compiled graphs, made before its clock starts; auto: on GPUs if it is long."""
+    """Whether training is compiled before its clock starts; auto: on GPUs, by the clock or from 500 steps on."""
 
 
 class Recipe(Section):

@@ -18,10 +18,10 @@ def test_a_sound_node_has_a_row_without_faults():
     assert (row["node"], row["gpus"], row["torch_gpus"], row["attention"]) == ("alpha", 8, 8, "PyTorch's")
 
 
-def test_a_row_names_the_attention_extensions_and_where_they_are_used():
+def test_a_row_names_the_attention_extensions_that_are_installed():
     versions = NODE.versions | {"flash-attn-3": "3.0.0", "flash-attn": "2.8.3"}
     (row,) = check_rows([replace(NODE, versions=versions)], DRIVER, Path("/runs/checks/visible-1"))
-    assert row["attention"] == "flash-attn-3 3.0.0 (on Hopper), flash-attn 2.8.3 (not on Hopper)"
+    assert row["attention"] == "PyTorch's and flash-attn-3 3.0.0 and flash-attn 2.8.3"
 
 
 def test_a_row_says_all_that_is_wrong_with_a_node():
