@@ -15,6 +15,9 @@ from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Nam
 from trainer.audit.mixtures import SPREAD, of_operation
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.positions import compare_bytes, weighed
+from trainer.audit.tokens import (
+    later,
+)
 from trainer.audit.values import (
     NOTHING,
     Sequence,
@@ -25,7 +28,6 @@ from trainer.audit.values import (
     full,
     is_scalar,
     joined,
-    later,
 )
 
 LARGEST = 2**63

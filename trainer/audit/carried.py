@@ -6,7 +6,15 @@ import ast
 from collections.abc import Iterator, Sequence
 
 from trainer.audit.machine import Class, Frame, Function, Instance
-from trainer.audit.values import NOTHING, Iterations, Value, changed, later
+from trainer.audit.tokens import (
+    Iterations,
+    later,
+)
+from trainer.audit.values import (
+    NOTHING,
+    Value,
+    changed,
+)
 from trainer.audit.values import Sequence as Listed
 
 

@@ -27,12 +27,14 @@ from trainer.audit.indexing import (
 )
 from trainer.audit.iteration import chosen_by, iterated
 from trainer.audit.machine import Frame, Function, Machine
+from trainer.audit.tokens import (
+    Iterations,
+)
 from trainer.audit.values import (
     NOTHING,
     UNKNOWN,
     Cell,
     External,
-    Iterations,
     Mapping,
     Sequence,
     Value,

@@ -13,12 +13,15 @@ from trainer.audit.iteration import bound, placed, selected, with_iteration
 from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Namespace
 from trainer.audit.mixtures import same_spread
 from trainer.audit.positions import masked, partly
+from trainer.audit.tokens import (
+    Iterations,
+    later,
+)
 from trainer.audit.values import (
     NOTHING,
     UNKNOWN,
     Cell,
     External,
-    Iterations,
     Mapping,
     Optimizer,
     Sequence,
@@ -29,7 +32,6 @@ from trainer.audit.values import (
     decisions,
     full,
     joined,
-    later,
 )
 
 SIZES = ("shape", "ndim", "size", "device", "dtype", "itemsize", "nbytes", "training", "requires_grad", "is_leaf")

@@ -26,6 +26,9 @@ from trainer.audit.machine import (
     TooLong,
     joined_frames,
 )
+from trainer.audit.tokens import (
+    later,
+)
 from trainer.audit.trace import Guard
 from trainer.audit.values import (
     NOTHING,
@@ -36,7 +39,6 @@ from trainer.audit.values import (
     constant,
     is_scalar,
     joined,
-    later,
 )
 from trainer.audit.values import Sequence as Listed
 

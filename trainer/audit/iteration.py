@@ -8,20 +8,22 @@ from typing import Any
 
 from trainer.audit.machine import Instance, Machine
 from trainer.audit.polynomial import Polynomial
+from trainer.audit.tokens import (
+    Iterations,
+    Tokens,
+    later,
+)
 from trainer.audit.values import (
     NOTHING,
-    Iterations,
     Mapping,
     Sequence,
     Steps,
-    Tokens,
     Value,
     Zipped,
     changed,
     constant,
     full,
     joined,
-    later,
 )
 
 MOST_EXACT = 4

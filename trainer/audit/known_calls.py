@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import ast
 import math
-import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Literal
 
 from trainer.audit.arithmetic import mixed_in
 from trainer.audit.choices import least
 from trainer.audit.containers import container_of, dictionary_of, is_exact, queue_of, shuffle, sorted_of, taken_of
 from trainer.audit.document_lengths import measured
+from trainer.audit.files import opens_to_write, reading, written
 from trainer.audit.indexing import attribute
 from trainer.audit.iteration import forgotten, iterated
 from trainer.audit.known_names import (
@@ -22,10 +21,8 @@ from trainer.audit.known_names import (
     DATASETS,
     DECODERS,
     DRAWN,
-    IN_MEMORY,
     LOSSES,
     MAKERS,
-    NO_TOKENS,
     NUMBERED,
     OF_FILES,
     OPTIMIZERS,
@@ -44,36 +41,26 @@ from trainer.audit.polynomial import Polynomial
 from trainer.audit.records import named_tuple, replaced
 from trainer.audit.tables_of_tokens import fill
 from trainer.audit.tensor_calls import method_like
+from trainer.audit.tokens import (
+    in_number,
+)
 from trainer.audit.values import (
     UNKNOWN,
     Cell,
     External,
     Mapping,
     Optimizer,
-    Source,
     Steps,
-    Tokens,
     Value,
     Zipped,
     changed,
     combined,
     constant,
     full,
-    in_number,
     joined,
     parts_of,
 )
 from trainer.audit.values import Sequence as Listed
-
-
-def source_of(texts: frozenset[str]) -> Source | Literal["both"] | None:
-    """Which text a file of this name holds: 'val', 'train', 'both', or None."""
-    names = [text.rstrip("/").rpartition("/")[2].lower() for text in texts if not NO_TOKENS.search(text)]
-    if any(re.search(r"(?<![a-z])(val|valid|validation|test|heldout|holdout)(?![a-z])", name) for name in names):
-        return "val"
-    if any(re.search(r"(?<![a-z])train(ing)?(?![a-z])", name) for name in names):
-        return "train"
-    return "both" if any(re.search(r"\*\S*\.(bin|npy|parquet)$", name) for name in names) else None
 
 
 def external_call(
@@ -117,14 +104,14 @@ def external_call(
         targets = keywords.get("target", arguments[1] if len(arguments) > 1 else UNKNOWN)
         given = combined(every).without_marks(*(["unnormalised"] if "cross_entropy" in name.lower() else []))
         return machine.evaluated(given, is_loss=True, targets=targets)
-    if name == "open" and _opens_to_write(every):
+    if name == "open" and opens_to_write(every):
         return changed(combined([first]), tokens=frozenset(), objects=frozenset())
     if name in READERS and not full(first).objects and (held := machine.stored(first.text)).objects:
         return machine.elsewhere(changed(held, at=first.at))
     if name in DECODERS or (name in READERS and not full(first).objects):
         return machine.elsewhere(combined(every)).with_marks("stored")
     if name in WRITERS:
-        return _written(machine, arguments, combined(every), path)
+        return written(machine, arguments, combined(every), path)
     if name in ("BytesIO", "StringIO"):
         return Value(refs=(Cell(machine.new_id(), full(first)),))
     result = combined(every)
@@ -171,49 +158,6 @@ def setting(arguments: Sequence[Value]) -> Value:
     if not default.is_known:
         return changed(default, env=default.env | {f"{name}="})
     return constant(default.const, frozenset([f"{name}={default.const}"]))
-
-
-def reading(machine: Machine, path: str, values: list[Value]) -> Value | None:
-    """The tokens of the files that are named; None if the names say nothing."""
-    together = combined(values)
-    source = source_of(together.text)
-    if source is None or values[0].tokens or (path == "open" and _opens_to_write(values)):
-        return None
-    line = machine.place.line
-    sources: tuple[Source, ...] = ("val", "train") if source == "both" else (source,)
-    machine.trace.sources.update(sources)
-    return Value(tokens=frozenset(Tokens(one, together.at, line=line) for one in sources), at=together.at)
-
-
-def _opens_to_write(values: list[Value]) -> bool:
-    return any(isinstance(value.const, str) and value.const[:1] in ("w", "a", "x") for value in values[1:])
-
-
-def _written(machine: Machine, arguments: Sequence[Value], value: Value, path: str) -> Value:
-    """What is saved, dumped or compressed: into a buffer or a file, where it is not only returned."""
-    saved = full(arguments[0]) if arguments else UNKNOWN
-    buffers = [ref for target in arguments[1:2] for ref in target.refs if isinstance(ref, Cell)]
-    for buffer in buffers:
-        buffer.content = changed(saved, refs=(), snapshot=machine.tick())
-    if len(arguments) > 1 and not buffers and path.rpartition(".")[2] not in IN_MEMORY:
-        machine.written(saved, arguments[1].text)
-    held = full(value)
-    _note_validation(machine, held, path)
-    return changed(held, refs=())
-
-
-def _note_validation(machine: Machine, held: Value, path: str) -> None:
-    vias = {part.via for part in held.tokens if part.source == "val"}
-    if held.scores or not vias:
-        return
-    if held.objects & machine.models and "tokens" in vias:
-        machine.note("val-in-artifact", f"what {path} writes holds weights and validation tokens")
-    elif held.objects & machine.models and "table" in vias and not machine.trace.reports:  # before any score
-        machine.note("val-in-artifact", f"what {path} writes holds weights and counts of validation tokens")
-    elif held.objects and vias & {"activation", "statistic"}:
-        machine.calibrated(held, f"what {path} writes is computed from validation tokens")
-    elif "tokens" in vias:
-        machine.note("val-in-artifact", f"what {path} writes holds validation tokens", sure=False)
 
 
 def _constant(path: str, name: str, arguments: Sequence[Value], keywords: Keywords) -> Value | None:

@@ -14,8 +14,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainer.audit.tokens import (
+    Iterations,
+    Tokens,
+    fewer,
+    later,
+)
 from trainer.audit.trace import Evaluation, Guard, Load, Note, Place, Reported, Trace, Update, UpdateKind
-from trainer.audit.values import UNKNOWN, Iterations, Tokens, Value, changed, fewer, full, joined, later, united
+from trainer.audit.values import (
+    UNKNOWN,
+    Value,
+    changed,
+    full,
+    joined,
+    united,
+)
 
 MOST_NODES = 80_000
 """Expressions and statements looked at before the walk stops and says so."""

@@ -10,6 +10,9 @@ from trainer.audit.arithmetic import fills
 from trainer.audit.choices import marks_by
 from trainer.audit.document_lengths import kept, measured
 from trainer.audit.expressions import attribute, item, store
+from trainer.audit.files import (
+    reading,
+)
 from trainer.audit.iteration import chosen_by
 from trainer.audit.known_calls import (
     COUNTS,
@@ -17,11 +20,13 @@ from trainer.audit.known_calls import (
     fill,
     method_like,
     next_of,
-    reading,
 )
 from trainer.audit.machine import Class, Instance, Keywords, Machine, Namespace
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.records import replaced
+from trainer.audit.tokens import (
+    in_number,
+)
 from trainer.audit.values import (
     UNKNOWN,
     Cell,
@@ -34,7 +39,6 @@ from trainer.audit.values import (
     combined,
     constant,
     full,
-    in_number,
     joined,
 )
 from trainer.audit.values import Sequence as Listed

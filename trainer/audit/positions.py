@@ -12,8 +12,16 @@ from dataclasses import dataclass, replace
 from trainer.audit.machine import Machine
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.slices import Part
+from trainer.audit.tokens import (
+    DIVIDED,
+    Iterations,
+)
 from trainer.audit.trace import Evaluation, Place, Reported, Trace
-from trainer.audit.values import DIVIDED, Iterations, Value, changed, is_scalar
+from trainer.audit.values import (
+    Value,
+    changed,
+    is_scalar,
+)
 
 ZERO = Polynomial.constant(0)
 FEW = 2

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trainer.audit.polynomial import Polynomial
-from trainer.audit.values import Iterations
+from trainer.audit.tokens import (
+    Iterations,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from trainer.audit.slices import Part
-from trainer.audit.values import Tokens
+from trainer.audit.tokens import (
+    Tokens,
+)
 
 
 class Place(NamedTuple):

@@ -164,7 +164,7 @@ def test_quotes_within_quotes_of_newer_pythons_are_read():
 
 
 def test_what_is_not_told_apart_is_a_doubt_and_no_accusation(monkeypatch):
-    monkeypatch.setattr("trainer.audit.values.MOST_TOKENS", 2)
+    monkeypatch.setattr("trainer.audit.tokens.MOST_TOKENS", 2)
     report = audit_file(FOLDER / "legal" / "drawn_from_pieces_kept.py")
     assert report.verdict == "cannot tell"
     assert {found.confidence for found in report.findings} == {"low"}
