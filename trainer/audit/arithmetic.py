@@ -264,8 +264,8 @@ def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
     if len(values) != 2:
         return result
     left, right = values
-    if of_length(node.ops[0], left, right):
-        return result.with_marks("length")
+    if lengths := of_length(node.ops[0], left, right):
+        return result.with_marks(*lengths)
     compare = COMPARISONS.get(type(node.ops[0]), lambda a, b: NOTHING)
     if left.is_known and right.is_known:
         with suppress(Exception):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from trainer.audit.iteration import with_iteration
 from trainer.audit.machine import Machine
+from trainer.audit.tokens import SORTED, Iterations
 from trainer.audit.trace import Evaluation, Guards, Trace
 from trainer.audit.values import Value
 
@@ -14,13 +16,44 @@ FEWEST = 8
 ORDERS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
 
-def of_length(op: ast.cmpop, left: Value, right: Value) -> bool:
-    """Whether a comparison asks how long a document is: for the difference or size of what its borders cut out."""
-    for one, other in ((left, right), (right, left)):
+def of_length(op: ast.cmpop, left: Value, right: Value) -> tuple[str, ...]:
+    """The marks of a comparison that asks how long a document is; none of another comparison.
+
+    A document's length is the difference or size of what its borders cut out. `long:N` says that the comparison holds
+    for documents of at least N tokens, `brief:N` that it holds for shorter ones.
+    """
+    for one, other, flipped in ((left, right, False), (right, left, True)):
         known = isinstance(other.const, int) and other.const >= FEWEST
         if isinstance(op, ORDERS) and known and "measured" in one.marks:
-            return True
-    return False
+            is_long = isinstance(op, ast.Gt | ast.GtE) is not flipped
+            least = other.const + (isinstance(op, ast.Gt | ast.Lt) is is_long)
+            return ("length", f"{'long' if is_long else 'brief'}:{least}")
+    return ()
+
+
+def sorted_by(test: Value, holds: bool) -> Iterations:
+    """What tells documents for which such a comparison holds, or does not, from the others."""
+    for mark in test.marks:
+        name, _, least = mark.partition(":")
+        if name in ("long", "brief"):
+            return frozenset([(SORTED + int(least), int(holds is (name == "long")))])
+    return frozenset()
+
+
+def told_apart(names: dict[str, Value], test: Value, holds: bool) -> dict[str, tuple[Value, Value]]:
+    """Tells what belongs to a document of which such a comparison holds, or not; by name what it was and is now."""
+    sides, document = sorted_by(test, holds), max(test.at, default=None)
+    if not sides or document is None:
+        return {}
+    own = {name: value for name, value in names.items() if document in value.at and not value.objects}
+    told = {name: (value, with_iteration(value, sides)) for name, value in own.items()}
+    names |= {name: now for name, (_, now) in told.items()}
+    return told
+
+
+def put_back(names: dict[str, Value], told: Mapping[str, tuple[Value, Value]]) -> None:
+    """Where branches meet again, both kinds of documents go on."""
+    names |= {name: before for name, (before, now) in told.items() if names.get(name) is now}
 
 
 def measured(value: Value) -> frozenset[str]:

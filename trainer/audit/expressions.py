@@ -17,7 +17,7 @@ from trainer.audit.arithmetic import (
     truth,
 )
 from trainer.audit.choices import choice, is_score
-from trainer.audit.document_lengths import filtered, kept
+from trainer.audit.document_lengths import filtered, kept, told_apart
 from trainer.audit.indexing import (
     _attribute,
     _subscript,
@@ -162,6 +162,8 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
             tests = [machine.evaluate(test, inner) for test in first.ifs]
             conditions.extend(test.at for test in tests)
             asked.extend(tests)
+            for test in tests:
+                told_apart(inner.names, test, True)
             if False not in map(truth, tests):
                 walk(others)
             del conditions[len(conditions) - len(tests) :]

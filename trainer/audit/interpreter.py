@@ -16,7 +16,7 @@ from trainer.audit.choices import choice
 from trainer.audit.contexts import Contexts, is_manager
 from trainer.audit.counters import changed_by_recursion, restarted_counters
 from trainer.audit.definitions import Definitions, Helpers
-from trainer.audit.document_lengths import remember
+from trainer.audit.document_lengths import put_back, remember, told_apart
 from trainer.audit.expressions import truth, value_of
 from trainer.audit.iteration import iterated, with_iteration
 from trainer.audit.machine import (
@@ -245,10 +245,12 @@ class Interpreter(Assignments, Definitions, Contexts):
             self.choosing.append(choice(self, [test], line=node.lineno))
         before = dict(frame.names)
         self.conditions.append(test.at)
+        told = told_apart(frame.names, test, True)
         with self.guarded(Guard(condition, 1)):
             ended_then = self.run_body(node.body, frame)
         self.conditions.pop()
         names_then, frame.names = frame.names, before
+        told_else = told_apart(frame.names, test, False)
         with self.guarded(Guard(condition, 0)):
             ended_else = self.run_body(node.orelse, frame)
         if chooses:
@@ -260,6 +262,8 @@ class Interpreter(Assignments, Definitions, Contexts):
         if ended_else:
             frame.names = names_then
             return Guard(condition, 1)
+        put_back(frame.names, told_else)
+        put_back(names_then, told)
         joined_frames(frame.names, names_then)
         return None
 

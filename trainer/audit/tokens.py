@@ -15,6 +15,8 @@ Iterations = frozenset[tuple[int, int]]
 
 DIVIDED = 1 << 40
 """Numbers from here on stand for no loop, but for a place at which windows are divided in two."""
+SORTED = 1 << 41
+"""Numbers from here on stand for a length that a condition asks for: documents of less (0) or more tokens (1)."""
 MOST_TOKENS, MOST_LOOPS = 16, 30
 
 
@@ -47,7 +49,7 @@ class Tokens:
             return False
         if other.high is not None and self.low is not None and self.low.is_at_least(other.high):
             return False
-        if self._is_other_part(other):
+        if self._is_other_part(other) or any((k, 1 - side) in other.at for k, side in self.at if k >= SORTED):
             return False
         if self.contains(other) or other.contains(self):
             return True
