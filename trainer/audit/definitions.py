@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Callable, Sequence
 
+from trainer.audit.known_names import PACKAGES
 from trainer.audit.machine import (
     Class,
     Frame,
@@ -96,11 +98,14 @@ class Definitions(Machine):
                 frame.assign(name.asname or name.name.partition(".")[0], Value(refs=(module,)))
             else:
                 path = name.name if name.asname else name.name.partition(".")[0]
+                self._is_absent(path)
                 frame.assign(name.asname or path, Value(refs=(External(path),)))
 
     def _ImportFrom(self, node: ast.ImportFrom, frame: Frame) -> None:
         path = node.module or ""
         module = self.import_module(path, frame)
+        if module is None:
+            self._is_absent(path)
         for name in node.names:
             if name.name == "*":
                 frame.names |= module.frame.names if module else {}
@@ -111,6 +116,11 @@ class Definitions(Machine):
             else:
                 value = Value(refs=(inner or External(f"{path}.{name.name}" if path else name.name),))
             frame.assign(name.asname or name.name, value)
+
+    def _is_absent(self, path: str) -> None:
+        root = path.partition(".")[0]
+        if root and root not in PACKAGES and root not in sys.stdlib_module_names:
+            self.absent.add(root)
 
     def import_module(self, name: str, frame: Frame) -> Namespace | None:
         if name not in self._modules:

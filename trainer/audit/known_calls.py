@@ -76,6 +76,9 @@ def external_call(
         return handler(machine, arguments, keywords)
     if path in ("exec", "eval", "__import__", "importlib.import_module", "runpy.run_path") and arguments:
         machine.trace.gap(f"line {machine.place.line}: {path} runs code that cannot be read here")
+    if (root := path.partition(".")[0]) in machine.absent and _shows_validation(every):
+        where = f"line {machine.place.line}: {path} is given validation tokens"
+        machine.trace.gap(f"{where}; what it does is not known, the module {root} is not beside the script")
     if path.startswith("subprocess.") and any(".py" in text for value in every for text in full(value).text):
         machine.trace.gap(f"line {machine.place.line}: {path} runs another script")
     if name in RUNNERS and (run := _run(machine, arguments, keywords)) is not None:
@@ -127,6 +130,10 @@ def external_call(
     if path.partition(".")[0] not in PURE and name not in PURE:
         result = machine.elsewhere(result)
     return method_like(machine, name, first, list(arguments[1:]), keywords, result)
+
+
+def _shows_validation(values: Sequence[Value]) -> bool:
+    return any(part.source == "val" and part.via == "tokens" for value in values for part in full(value).tokens)
 
 
 def _run(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value | None:
@@ -310,6 +317,7 @@ def _module_of(machine: Machine, arguments: Sequence[Value], keywords: Keywords)
             module := machine.import_module(stem, machine.frames[-1] if machine.frames else Frame())
         ):
             return Value(refs=(module,))
+    machine.trace.gap(f"line {machine.place.line}: the module that is loaded here is not beside the script")
     return UNKNOWN
 
 

@@ -208,3 +208,13 @@ PURE = frozenset(
     ]
 )
 """Modules and functions whose result depends on their arguments alone."""
+PACKAGES = frozenset([
+    "accelerate", "apex", "bitsandbytes", "brotli", "causal_conv1d", "cupy", "cut_cross_entropy", "datasets",
+    "deepspeed", "einops", "fla", "flash_attn", "flash_attn_3", "flash_attn_interface", "huggingface_hub", "jax",
+    "kernels", "liger_kernel", "lion_pytorch", "mamba_ssm", "matplotlib", "mlx", "numba", "numpy", "omegaconf",
+    "optuna", "pandas", "psutil", "pyarrow", "pynvml", "ray", "regex", "requests", "rich", "safetensors", "scipy",
+    "sentencepiece", "setuptools", "sklearn", "tiktoken", "tokenizers", "torch", "torchao", "tqdm",
+    "transformer_engine", "transformers", "triton", "typing_extensions", "wandb", "xformers", "yaml", "zstandard",
+    "zstd",
+])  # fmt: skip
+"""Packages that are installed, not written for one script: what they do with tokens is what their names say."""

@@ -171,6 +171,8 @@ class Machine(ABC):
         self.hooks: list[Value] = []
         self.files: list[tuple[frozenset[str], Value]] = []
         """What was written to files that hold no tokens, the artifact above all, and the texts of their names."""
+        self.absent: set[str] = set()
+        """Modules that the script imports, that are not beside it and are no known package."""
         self.models: set[int] = set()
         """Instances of the script's classes of models."""
         self.managed: list[Resume] = []

@@ -53,6 +53,9 @@ def audit_text(text: str, name: str, helpers: Any = lambda name: None) -> Static
         reasons.append("nothing in it reads validation tokens in a way that could be followed")
     elif not scored:
         reasons.append("no score of validation tokens was found")
+    if reasons and walk.absent:
+        names = ", ".join(sorted(walk.absent))
+        reasons.append(f"modules that it imports are not beside the script, and not read: {names}")
     return StaticReport(
         file=name,
         verdict=_verdict(found, reasons),

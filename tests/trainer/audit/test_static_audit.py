@@ -270,3 +270,24 @@ def test_the_audit_needs_no_torch():
     )
     assert done.returncode == 0, done.stderr
     assert f"adapted_before_scoring.py:{planted_in(script)[0].line}  E6" in done.stdout
+
+
+def test_a_module_that_is_not_beside_the_script_is_named():
+    script = (FOLDER / "legal" / "score_first_sliding.py").read_text()
+    handed = script.replace("import torch\n", "import torch\nfrom evaluation import score_of\n", 1)
+    handed += "\n\nprint(score_of(GPT(1024), load_split(Hyperparameters.val_files)))\n"
+    report = audit_text(handed, "handed.py")
+    assert report.verdict == "cannot tell"
+    line = handed.count("\n")
+    assert any(f"line {line}: evaluation.score_of is given validation tokens" in reason for reason in report.reasons)
+    assert audit_text(script.replace("import torch\n", "import torch\nimport colours\n", 1), "x.py").reasons == ()
+
+
+def test_a_file_that_is_loaded_as_a_module_and_is_not_there_is_a_gap():
+    report = audit_text(
+        "import importlib.util as u\nspec = u.spec_from_file_location('base', 'base_train.py')\n"
+        "base = u.module_from_spec(spec)\nspec.loader.exec_module(base)\nbase.main()\n",
+        "child.py",
+    )
+    assert report.verdict == "cannot tell"
+    assert any("line 3: the module that is loaded here is not beside the script" in one for one in report.reasons)
