@@ -154,5 +154,12 @@ _RULES = (
         "the bytes of the text are not counted as the pieces' bytes",
         "count bytes as docs/recipe.md 1.2 does",
     ),
+    Rule(
+        "state-across-documents",
+        ("E11", "E1"),
+        ("#1797",),
+        "a model that keeps packed documents apart looks back across their borders",
+        "close the gate where a document begins, as by the mask of ids that are no BOS",
+    ),
 )
 RULES: Mapping[str, Rule] = {rule.name: rule for rule in _RULES}

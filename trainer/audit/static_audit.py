@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from trainer.audit.audit_rules import RULES
 from trainer.audit.byte_rules import miscounts
+from trainer.audit.document_state import look_backs
 from trainer.audit.interpreter import Interpreter
 from trainer.audit.judgement import Finding, doubts, findings, remarks, scores_of
 from trainer.audit.static_report import StaticReport, Verdict
@@ -46,7 +48,7 @@ def audit_text(text: str, name: str, helpers: Any = lambda name: None) -> Static
     if not walk.trace.evaluations and "main" in frame.names and "main" not in walk.entered:
         walk.walk_call(frame.names["main"])
     trace = walk.trace
-    found = [*findings(trace), *_miscounted(tree, name)]
+    found = [*findings(trace), *_by_form(tree, name)]
     scored = scores_of(trace)
     reasons = [*trace.gaps, *doubts(found)]
     if "val" not in trace.sources:
@@ -69,9 +71,11 @@ def audit_text(text: str, name: str, helpers: Any = lambda name: None) -> Static
     )
 
 
-def _miscounted(tree: ast.Module, name: str) -> list[Finding]:
-    rule = RULES["bytes-miscounted"]
-    return [Finding(rule, Place(name, found.line), found.detail, "medium") for found in miscounts(tree)]
+def _by_form(tree: ast.Module, name: str) -> Iterator[Finding]:
+    """What is told by the form of a function alone."""
+    for rule, kinds in (("bytes-miscounted", miscounts(tree)), ("state-across-documents", look_backs(tree))):
+        for found in kinds:
+            yield Finding(RULES[rule], Place(name, found.line), found.detail, "medium")
 
 
 def _verdict(found: list[Finding], reasons: list[str]) -> Verdict:
