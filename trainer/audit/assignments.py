@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from trainer.audit.expressions import element, item, operation, store
+from trainer.audit.generators import forced
 from trainer.audit.known_calls import fill
 from trainer.audit.machine import (
     Class,
@@ -47,6 +48,7 @@ class Assignments(Machine):
             self._set_item(target, value, frame, adds=False)
 
     def _unpack(self, targets: list[ast.expr], value: Value, frame: Frame) -> None:
+        value = forced(self, value)
         exact = [ref for ref in value.refs if isinstance(ref, Listed) and ref.rest is None]
         each = [*(ref.elements for ref in exact), *(ref.listed for ref in value.refs if isinstance(ref, Cell))]
         fitting = [elements for elements in each if len(elements) == len(targets)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 
+from trainer.audit.generators import forced
 from trainer.audit.iteration import bound
 from trainer.audit.known_calls import (
     LOSSES,
@@ -65,7 +66,7 @@ def _arguments(machine: Machine, node: ast.Call, frame: Frame) -> tuple[list[Val
     arguments: list[Value] = []
     for part in node.args:
         if isinstance(part, ast.Starred):
-            value = machine.evaluate(part.value, frame)
+            value = forced(machine, machine.evaluate(part.value, frame))
             exact = [ref.elements for ref in value.refs if isinstance(ref, Listed) and ref.rest is None]
             alike = [elements for elements in exact if len(elements) == len(exact[0])]
             arguments += [joined(column) for column in zip(*alike, strict=True)] if exact else [combined([value])]

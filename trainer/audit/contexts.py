@@ -53,9 +53,3 @@ class Contexts(Machine):
         return None
 
     _AsyncWith = _With
-
-
-def is_manager(node: ast.AST) -> bool:
-    """Whether it is a generator that serves as a context manager."""
-    named = (getattr(part, "attr", getattr(part, "id", "")) for part in getattr(node, "decorator_list", []))
-    return any(name in ("contextmanager", "asynccontextmanager") for name in named)

@@ -51,7 +51,7 @@ def told_apart(names: dict[str, Value], test: Value, holds: bool) -> dict[str, t
     return told
 
 
-def put_back(names: dict[str, Value], told: Mapping[str, tuple[Value, Value]]) -> None:
+def back_together(names: dict[str, Value], told: Mapping[str, tuple[Value, Value]]) -> None:
     """Where branches meet again, both kinds of documents go on."""
     names |= {name: before for name, (before, now) in told.items() if names.get(name) is now}
 

@@ -18,6 +18,7 @@ from trainer.audit.arithmetic import (
 )
 from trainer.audit.choices import choice, is_score
 from trainer.audit.document_lengths import filtered, kept, told_apart
+from trainer.audit.generators import generator_of
 from trainer.audit.indexing import (
     _attribute,
     _subscript,
@@ -218,13 +219,22 @@ def _yield(machine: Machine, node: ast.Yield, frame: Frame) -> Value:
     if frame.at_yield is not None:
         resume, frame.at_yield = frame.at_yield, None
         resume(value)
+    elif frame.consumer is not None:
+        frame.consumer(kept(machine, value))
     else:
         frame.yielded.append(kept(machine, value))
     return UNKNOWN
 
 
 def _yield_from(machine: Machine, node: ast.YieldFrom, frame: Frame) -> Value:
-    frame.yielded += iterated(machine, machine.evaluate(node.value, frame), machine.new_id()).elements
+    value = machine.evaluate(node.value, frame)
+    if frame.consumer is not None and (inner := generator_of(value)):
+        return machine.run_generator(inner, frame.consumer)
+    for element_ in iterated(machine, value, machine.new_id()).elements:
+        if frame.consumer is not None:
+            frame.consumer(element_)
+        else:
+            frame.yielded.append(element_)
     return UNKNOWN
 
 

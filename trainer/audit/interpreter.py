@@ -11,23 +11,21 @@ from contextlib import contextmanager
 
 from trainer.audit.assignments import Assignments
 from trainer.audit.calls import call, call_of
-from trainer.audit.carried import carried_attributes, in_iteration
 from trainer.audit.choices import choice
-from trainer.audit.contexts import Contexts, is_manager
-from trainer.audit.counters import changed_by_recursion, restarted_counters
+from trainer.audit.contexts import Contexts
+from trainer.audit.counters import changed_by_recursion
 from trainer.audit.definitions import Definitions, Helpers
-from trainer.audit.document_lengths import put_back, remember, told_apart
+from trainer.audit.document_lengths import back_together, remember, told_apart
 from trainer.audit.expressions import truth, value_of
-from trainer.audit.iteration import iterated, with_iteration
+from trainer.audit.generators import Finished, Generator, is_lazy, is_manager
+from trainer.audit.iteration import with_iteration
+from trainer.audit.loops import Loops
 from trainer.audit.machine import (
     MOST_CALLS,
     Frame,
     Function,
     TooLong,
     joined_frames,
-)
-from trainer.audit.tokens import (
-    later,
 )
 from trainer.audit.trace import Guard
 from trainer.audit.values import (
@@ -37,7 +35,6 @@ from trainer.audit.values import (
     Value,
     changed,
     constant,
-    is_scalar,
     joined,
 )
 from trainer.audit.values import Sequence as Listed
@@ -45,17 +42,16 @@ from trainer.audit.values import Sequence as Listed
 ON_OR_OFF = ("", "0", "1", "true", "false", "none", "yes", "no", "on", "off")
 
 
-class Interpreter(Assignments, Definitions, Contexts):
+class Interpreter(Assignments, Definitions, Contexts, Loops):
     """One walk through one script."""
 
     def __init__(self, helpers: Helpers = lambda name: None) -> None:
         super().__init__(helpers)
         self._conditions: dict[tuple[int, int], int] = {}
         self._switches: dict[str, int] = {}
-        self._carried: dict[ast.AST, frozenset[str]] = {}
-        self._restarted: dict[ast.AST, frozenset[str]] = {}
         self._changed_within: dict[ast.AST, frozenset[str]] = {}
         self._recursions: dict[ast.AST, int] = {}
+        self._lazy: dict[ast.AST, bool] = {}
         self.entered: set[str] = set()
 
     def walk(self, tree: ast.Module, file: str, name: str = "__main__") -> Frame:
@@ -96,8 +92,28 @@ class Interpreter(Assignments, Definitions, Contexts):
         return self.active.count(node) < 2 and len(self.calls) < MOST_CALLS
 
     def enter(self, function: Function, arguments: Sequence[Value], keywords: dict[str, Value]) -> Value:
+        if function.node not in self._lazy:
+            self._lazy[function.node] = is_lazy(function.node)
+        if self._lazy[function.node]:
+            return Value(refs=(Generator(function, arguments, keywords),))
+        return self._enter(function, arguments, keywords)
+
+    def run_generator(self, generator: Generator, consumer: Callable[[Value], None] | None = None) -> Value:
+        if generator.made is None:
+            generator.made = UNKNOWN  # while it runs
+            if self.may_enter(generator.function.node):
+                generator.made = self._enter(generator.function, generator.arguments, generator.keywords, consumer)
+        return generator.made
+
+    def _enter(
+        self,
+        function: Function,
+        arguments: Sequence[Value],
+        keywords: dict[str, Value],
+        consumer: Callable[[Value], None] | None = None,
+    ) -> Value:
         outer = function.frame
-        frame = Frame(outer=outer, module=outer.module, file=outer.file, function=function.name)
+        frame = Frame(outer=outer, module=outer.module, file=outer.file, function=function.name, consumer=consumer)
         self._bind(function, frame, arguments, keywords)
         if self.managed and is_manager(function.node):
             frame.at_yield = self.managed.pop()
@@ -181,7 +197,7 @@ class Interpreter(Assignments, Definitions, Contexts):
         handler = getattr(self, f"_{type(statement).__name__}", None)
         try:
             return handler(statement, frame) if handler else None
-        except (TooLong, RecursionError):
+        except (TooLong, RecursionError, Finished):
             raise
         except Exception as error:
             self.trace.gap(f"line {statement.lineno} is not followed, a gap of the audit: {type(error).__name__}")
@@ -262,8 +278,8 @@ class Interpreter(Assignments, Definitions, Contexts):
         if ended_else:
             frame.names = names_then
             return Guard(condition, 1)
-        put_back(frame.names, told_else)
-        put_back(names_then, told)
+        back_together(frame.names, told_else)
+        back_together(names_then, told)
         joined_frames(frame.names, names_then)
         return None
 
@@ -302,81 +318,6 @@ class Interpreter(Assignments, Definitions, Contexts):
         frame.names = before
         del frame.returned[returned:]
 
-    def _For(self, node: ast.For, frame: Frame) -> str | None:
-        over = self.evaluate(node.iter, frame)
-        loop = self.new_id()
-        found = iterated(self, over, loop)
-        if found.off:
-            with self.guarded(off=found.off):
-                self._iteration(node, frame, loop, 0, found.elements[0])
-            return None
-        unrolled = all(isinstance(value.const, str) or _is_function(value) for value in found.elements)
-        for k, value in enumerate(found.elements):
-            if unrolled:  # stages by their names are no iterations of one thing
-                self.assign(node.target, value, frame)
-                ended = self.run_body(node.body, frame)
-            else:
-                ended = self._iteration(node, frame, loop, k, value)
-            if ended == "break":
-                return None
-            if ended == "return":
-                return "return"
-        return self.run_body(node.orelse, frame)
-
-    _AsyncFor = _For
-
-    def _While(self, node: ast.While, frame: Frame) -> str | None:
-        loop = self.new_id()
-        self.trace.counting[loop] = node.lineno
-        for k in (0, 1):
-            self.loops.append((loop, k))
-            known = truth(test := self.evaluate(node.test, frame))
-            self.loops.pop()
-            if known is False and not test.env and k == 0 and not isinstance(node.test, ast.Compare):
-                return None
-            ended = self._iteration(node, frame, loop, k, None)
-            if ended in ("break", "return"):
-                return "return" if ended == "return" else None
-        return None
-
-    def _iteration(
-        self, node: ast.For | ast.While | ast.AsyncFor, frame: Frame, loop: int, k: int, value: Value | None
-    ) -> str | None:
-        self.loops.append((loop, k))
-        try:
-            for name in self._carried_by(node):
-                held = frame.find(name)
-                if held is not None and not (held.tokens or held.refs or held.scores):
-                    restarted = name in self._restarted_in(node)
-                    at = held.at if restarted else later(held.at, frozenset([(loop, k)]))
-                    held = held.with_marks(*["restarted"] * restarted, *["scalar"] * is_scalar(held))
-                    frame.assign(name, changed(held, at=at, const=NOTHING))
-            for instance, name, held in carried_attributes(node.body, frame):
-                instance.attributes[name] = in_iteration(held, frozenset([(loop, k)]))
-            if value is not None and isinstance(node, ast.For | ast.AsyncFor):
-                self.assign(node.target, value, frame)
-            return self.run_body(node.body, frame)
-        finally:
-            self.loops.pop()
-
-    def _carried_by(self, node: ast.For | ast.While | ast.AsyncFor) -> frozenset[str]:
-        """Names that one iteration may leave to the next."""
-        if node not in self._carried:
-            names = {
-                part.id
-                for statement in node.body
-                for part in ast.walk(statement)
-                if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
-            }
-            self._carried[node] = frozenset(names)
-        return self._carried[node]
-
-    def _restarted_in(self, node: ast.For | ast.While | ast.AsyncFor) -> frozenset[str]:
-        """Counters of a `while` that it sets back under a condition: where they stand tells no iterations apart."""
-        if node not in self._restarted:
-            self._restarted[node] = restarted_counters(node) if isinstance(node, ast.While) else frozenset()
-        return self._restarted[node]
-
     def _Try(self, node: ast.Try, frame: Frame) -> str | None:
         ended = self.run_body(node.body, frame) or self.run_body(node.orelse, frame)
         for handler in node.handlers:
@@ -408,7 +349,3 @@ def _refuses(statement: ast.stmt) -> bool:
         called = statement.value.func
         return getattr(called, "attr", getattr(called, "id", "")) in ("exit", "_exit", "quit")
     return isinstance(statement, ast.Raise)
-
-
-def _is_function(value: Value) -> bool:
-    return any(isinstance(ref, Function) for ref in value.refs)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from trainer.audit.generators import Generator, generator_of
 from trainer.audit.machine import Instance, Machine
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.tokens import (
@@ -15,6 +16,7 @@ from trainer.audit.tokens import (
 )
 from trainer.audit.values import (
     NOTHING,
+    UNKNOWN,
     Mapping,
     Sequence,
     Steps,
@@ -43,6 +45,8 @@ class Iterated:
 def iterated(machine: Machine, value: Value, loop: int) -> Iterated:
     """The elements of two iterations of a loop over `value`; all of a short list."""
     for ref in value.refs:
+        if isinstance(ref, Generator):
+            return iterated(machine, machine.run_generator(ref), loop)
         if isinstance(ref, Steps):
             return _of_range(machine, ref, loop)
         if isinstance(ref, Zipped):
@@ -74,6 +78,29 @@ def iterated(machine: Machine, value: Value, loop: int) -> Iterated:
         return Iterated(tuple(constant(part, value.env, frozenset([(loop, k)])) for k, part in enumerate(value.const)))
     plain = full(value)
     return Iterated(tuple(_narrowed(plain, frozenset([(loop, k)])) for k in (0, 1)))
+
+
+def generated(machine: Machine, value: Value, loop: int) -> tuple[Generator, Callable[[Value, int], Value]] | None:
+    """The generator that a loop goes through, and what it hands to the body; None if it goes through something else."""
+    only = value.refs[0] if len(value.refs) == 1 else None
+    if isinstance(only, Instance) and only.kind is not None and only.kind.find("__next__") is None:
+        method = only.kind.find("__iter__")
+        return generated(machine, machine.call(bound(method, value), [], {}), loop) if method is not None else None
+    if not isinstance(only, Zipped):
+        found = generator_of(value)
+        return (found, lambda value, k: value) if found else None
+    among = [(place, found) for place, column in enumerate(only.columns) if (found := generator_of(column))]
+    if len(among) != 1:
+        return None
+    place, generator = among[0]
+    others = [iterated(machine, column, loop).elements if c != place else () for c, column in enumerate(only.columns)]
+
+    def row(value: Value, k: int) -> Value:
+        parts = [value if c == place else each[min(k, len(each) - 1)] if each else UNKNOWN
+                 for c, each in enumerate(others)]  # fmt: skip
+        return Value(refs=(Sequence(machine.new_id(), parts, fixed=True),))
+
+    return generator, row
 
 
 def bound(method: Value, instance: Value) -> Value:

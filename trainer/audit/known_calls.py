@@ -13,6 +13,7 @@ from trainer.audit.choices import least
 from trainer.audit.containers import container_of, dictionary_of, is_exact, queue_of, shuffle, sorted_of, taken_of
 from trainer.audit.document_lengths import measured
 from trainer.audit.files import opens_to_write, reading, written
+from trainer.audit.generators import forced
 from trainer.audit.indexing import attribute
 from trainer.audit.iteration import forgotten, iterated
 from trainer.audit.known_names import (
@@ -21,6 +22,7 @@ from trainer.audit.known_names import (
     DATASETS,
     DECODERS,
     DRAWN,
+    LAZY,
     LOSSES,
     MAKERS,
     NUMBERED,
@@ -68,6 +70,8 @@ def external_call(
 ) -> Value:
     """The value of a call of something imported or built in."""
     name, path = called.name, called.path
+    if name not in LAZY and name not in SAME and name not in DATASETS:
+        arguments = [forced(machine, value) for value in arguments]
     every = [*arguments, *keywords.values()]
     first = arguments[0] if arguments else UNKNOWN
     if (known := _constant(path, name, arguments, keywords)) is not None:

@@ -40,6 +40,8 @@ SAME = frozenset(
 """Functions whose result is their first argument in another form."""
 
 
+LAZY = frozenset(["enumerate", "zip", "next", "map"])
+"""Functions that go through a generator no further than they are asked."""
 DATASETS = frozenset(["DataLoader", "TensorDataset", "Subset", "islice"])
 """What goes through its first argument."""
 READERS = frozenset(

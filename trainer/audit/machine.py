@@ -61,6 +61,8 @@ class Frame:
     yielded: list[Value] = field(default_factory=list)
     at_yield: Resume | None = None
     """What goes on where a context manager yields: the body of the `with`."""
+    consumer: Resume | None = None
+    """What goes on at each yield of a generator: the body of the `for`."""
     function: str = ""
 
     def find(self, name: str) -> Value | None:
@@ -221,6 +223,10 @@ class Machine(ABC):
     @abstractmethod
     def enter(self, function: Function, arguments: Sequence[Value], keywords: dict[str, Value]) -> Value:
         """What a function returns for these arguments."""
+
+    @abstractmethod
+    def run_generator(self, generator: Any, consumer: Resume | None = None) -> Value:
+        """Runs a generator to its end, with what goes on at each yield; without, all that it yields."""
 
     @abstractmethod
     def run_body(self, body: Sequence[ast.stmt], frame: Frame) -> str | None:

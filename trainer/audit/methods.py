@@ -13,6 +13,7 @@ from trainer.audit.expressions import attribute, item, store
 from trainer.audit.files import (
     reading,
 )
+from trainer.audit.generators import Generator, forced
 from trainer.audit.iteration import chosen_by
 from trainer.audit.known_calls import (
     COUNTS,
@@ -108,12 +109,16 @@ def method(
             results.append(machine.call(target, arguments, keywords, node))
         elif isinstance(ref, Optimizer):
             results.append(_of_optimizer(machine, ref, name, arguments))
+        elif isinstance(ref, Generator):
+            results.append(next_of(machine, [changed(base, refs=(ref,))], {}))
         elif isinstance(ref, Listed):
+            arguments = [forced(machine, value) for value in arguments]
             results.append(_of_list(machine, base, ref, name, arguments, keywords))
         elif isinstance(ref, Mapping):
             results.append(_of_mapping(machine, base, ref, name, arguments, keywords))
     if results:
         return joined(results)
+    arguments = [forced(machine, value) for value in arguments]
     return _of_tensor(machine, base, name, arguments, keywords)
 
 
