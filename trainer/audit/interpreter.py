@@ -27,6 +27,7 @@ from trainer.audit.machine import (
     TooLong,
     joined_frames,
 )
+from trainer.audit.patterns import fits
 from trainer.audit.trace import Guard
 from trainer.audit.values import (
     NOTHING,
@@ -333,14 +334,23 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
 
     _TryStar = _Try
 
-    def _Match(self, node: ast.Match, frame: Frame) -> None:
-        self.evaluate(node.subject, frame)
+    def _Match(self, node: ast.Match, frame: Frame) -> str | None:
+        subject = self.evaluate(node.subject, frame)
         condition = self.new_id()
         for k, case in enumerate(node.cases):
             before = dict(frame.names)
-            with self.guarded(Guard(condition, k)):
-                self.run_body(case.body, frame)
-            joined_frames(frame.names, before)
+            fitting = fits(self, case.pattern, subject, frame)
+            holds = truth(self.evaluate(case.guard, frame)) if case.guard else True
+            if fitting is False or holds is False:
+                frame.names = before
+            elif fitting and holds:
+                with self.guarded(Guard(condition, k)):
+                    return self.run_body(case.body, frame)
+            else:
+                with self.guarded(Guard(condition, k)):
+                    self.run_body(case.body, frame)
+                joined_frames(frame.names, before)
+        return None
 
 
 def _refuses(statement: ast.stmt) -> bool:

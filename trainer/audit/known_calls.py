@@ -39,6 +39,7 @@ from trainer.audit.known_names import (
     WRITERS,
 )
 from trainer.audit.machine import Frame, Function, Instance, Keywords, Machine
+from trainer.audit.patterns import is_instance
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.records import named_tuple, replaced
 from trainer.audit.tables_of_tokens import fill
@@ -368,6 +369,7 @@ HANDLERS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     "autograd.of": _gradient,
     "functional_call": _functional,
     "module_from_spec": _module_of,
+    "isinstance": is_instance,
     "min": least,
     "max": least,
     "np.add.at": _add_at,
