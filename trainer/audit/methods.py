@@ -14,7 +14,7 @@ from trainer.audit.files import (
     reading,
 )
 from trainer.audit.generators import Generator, forced
-from trainer.audit.iteration import chosen_by
+from trainer.audit.iteration import chosen_by, forgotten, placed, with_iteration
 from trainer.audit.known_calls import (
     COUNTS,
     external_call,
@@ -27,6 +27,7 @@ from trainer.audit.polynomial import Polynomial
 from trainer.audit.records import replaced
 from trainer.audit.tokens import (
     in_number,
+    later,
 )
 from trainer.audit.values import (
     UNKNOWN,
@@ -41,6 +42,7 @@ from trainer.audit.values import (
     constant,
     full,
     joined,
+    parts_of,
 )
 from trainer.audit.values import Sequence as Listed
 
@@ -107,6 +109,8 @@ def method(
         elif isinstance(ref, Namespace | Class) or (isinstance(ref, Instance) and _has(ref, name)):
             target = attribute(machine, changed(base, refs=(ref,)), name)
             results.append(machine.call(target, arguments, keywords, node))
+        elif isinstance(ref, Instance) and name == "start" and _is_thread(ref.kind):
+            results.append(machine.call(attribute(machine, changed(base, refs=(ref,)), "run"), [], {}))
         elif isinstance(ref, Optimizer):
             results.append(_of_optimizer(machine, ref, name, arguments))
         elif isinstance(ref, Generator):
@@ -120,6 +124,15 @@ def method(
         return joined(results)
     arguments = [forced(machine, value) for value in arguments]
     return _of_tensor(machine, base, name, arguments, keywords)
+
+
+def _is_thread(kind: Class | None) -> bool:
+    """Whether a class of the script is a thread or process of its own: `start()` runs its `run()`."""
+    bases = [ref for value in (kind.bases if kind is not None else ()) for ref in value.refs]
+    return any(
+        ref.name in ("Thread", "Process") if isinstance(ref, External) else isinstance(ref, Class) and _is_thread(ref)
+        for ref in bases
+    )
 
 
 def _has(instance: Instance, name: str) -> bool:
@@ -156,9 +169,9 @@ def _of_list(
         ref.rest = held if ref.rest is None else joined([ref.rest, held])
         return UNKNOWN
     if name in ("pop", "popleft", "get", "get_nowait"):
-        return next_of(machine, [changed(base, refs=(ref,))], {})
+        return _taken(machine, base, ref)
     if name == "clear":
-        ref.elements, ref.rest = [], None
+        ref.elements, ref.rest, ref.taken = [], None, 0
         return UNKNOWN
     if name == "copy":
         return changed(base, refs=(replace(ref, id=machine.new_id(), elements=[*ref.elements]),))
@@ -168,6 +181,15 @@ def _of_list(
     if name in ("step", "zero_grad") and not ref.elements:
         return _of_tensor(machine, changed(base, refs=()), name, arguments, {})
     return combined([base, *arguments]) if name in ("index", "count") else UNKNOWN
+
+
+def _taken(machine: Machine, base: Value, ref: Listed) -> Value:
+    """The next element of a queue; past those that were put in, any of them."""
+    ref.taken += 1
+    at = later(base.at, placed(frozenset(machine.loops[-1:]), base))
+    if ref.taken <= len(ref.elements):
+        return with_iteration(ref.elements[ref.taken - 1], at)
+    return with_iteration(forgotten(machine, joined(parts_of(ref))), at)
 
 
 def _of_mapping(
