@@ -33,6 +33,41 @@ def miscounts(tree: ast.Module) -> Iterator[Miscount]:
             yield Miscount(sizes[-1], "byte pieces are sized by their name, six bytes for <0x41>, instead of one")
         elif not any(SPACE in text for text in texts):
             yield Miscount(sizes[-1], "the space mark of a piece counts as the three bytes of U+2581 instead of one")
+        elif _marks_spaces(body) and not _strips(calls, body):
+            yield Miscount(sizes[-1], "the space before a piece is part of its bytes, and counted apart as well")
+
+
+def _marks_spaces(body: ast.AST) -> bool:
+    """Whether pieces that begin with a space are marked in a table, by which a byte is added for each."""
+    stored = [node for node in ast.walk(body) if isinstance(node, ast.Assign)]
+    under = [
+        inner
+        for node in ast.walk(body)
+        if isinstance(node, ast.If) and _asks_for_space(node.test)
+        for part in node.body
+        for inner in ast.walk(part)
+    ]
+    return any(
+        _asks_for_space(node.value) or (node in under and getattr(node.value, "value", None) in (1, True))
+        for node in stored
+        if isinstance(node.targets[0], ast.Subscript)
+    )
+
+
+def _asks_for_space(node: ast.expr) -> bool:
+    calls = [part for part in ast.walk(node) if isinstance(part, ast.Call) and _name(part.func) == "startswith"]
+    return any(SPACE in str(getattr(given, "value", "")) for call in calls for given in call.args)
+
+
+def _strips(calls: list[ast.Call], body: ast.AST) -> bool:
+    """Whether the space mark is taken off a piece, and nothing put in its place."""
+    for call in calls:
+        name = _name(call.func)
+        if name in ("removeprefix", "lstrip", "strip", "split", "translate", "sub", "partition"):
+            return True
+        if name == "replace" and len(call.args) > 1 and getattr(call.args[1], "value", None) == "":
+            return True
+    return any(isinstance(node, ast.Slice) and node.lower is not None for node in ast.walk(body))
 
 
 def _bodies(tree: ast.Module) -> Iterator[ast.AST]:

@@ -70,7 +70,8 @@ def remember(machine: Machine, condition: int, node: ast.If, test: Value) -> Non
 def kept(machine: Machine, value: Value) -> Value:
     """What is yielded or listed under such conditions; what is so without them may be what they left out."""
     lines = _lines(machine.trace, tuple(machine.guards))
-    if machine.trace.left_out and not lines and value.tokens and not value.scores:
+    told = any(mark.startswith("short:") for mark in value.marks)
+    if machine.trace.left_out and not (lines or told) and value.tokens and not value.scores:
         machine.trace.left_out[0] = (0, 0)
     return value.with_marks(*(f"short:{line}" for line in lines)) if lines else value
 

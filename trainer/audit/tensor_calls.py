@@ -20,6 +20,8 @@ from trainer.audit.values import (
 )
 
 TRANSFORMS = ("log", "log2", "neg", "float", "double", "exp")
+LEAST_PROBABILITY, LEAST_LOG = 1e-5, -15.0
+"""Floors of probabilities and of their logarithms up to these guard against a logarithm of zero."""
 RESHAPED = ("squeeze", "unsqueeze", "view", "reshape", "flatten", "detach")
 """Methods whose result holds the same distributions in another shape."""
 
@@ -79,6 +81,9 @@ def method_like(
         return changed(result, refs=joined(others).refs if not result.tokens else ())
     if name in ("clamp", "clip", "clamp_max") and machine.holds_loss(held) and _cuts(others, keywords):
         return result.with_marks(f"clamped:{machine.place.line}")
+    if is_spread(held) and (floor := _floor(name, others, keywords)) is not None and _lifts(floor, held):
+        kind = "clamped" if machine.holds_loss(held) else "unnormalised"
+        return same_spread(result, held).with_marks(f"{kind}:{machine.place.line}")
     if name in ("masked_select", "masked_fill", "take", "index_select", "narrow", "cumsum"):
         result = masked(machine, held, result)
     if name in ("topk", "kthvalue", "masked_select", "quantile") and machine.holds_loss(held):
@@ -109,3 +114,16 @@ def _cuts(others: list[Value], keywords: Keywords) -> bool:
     """Whether `clamp` bounds scores from above; 1 bounds a probability."""
     highest = keywords.get("max", others[1] if len(others) > 1 else UNKNOWN)
     return isinstance(highest.const, int | float) and highest.const > 1
+
+
+def _floor(name: str, others: list[Value], keywords: Keywords) -> float | None:
+    """The number below which `clamp` and its like leave nothing."""
+    if name not in ("clamp", "clip", "clamp_min", "clamp_", "clamp_min_", "maximum"):
+        return None
+    lowest = keywords.get("min", keywords.get("a_min", others[0] if others else UNKNOWN)).const
+    return float(lowest) if isinstance(lowest, int | float) else None
+
+
+def _lifts(floor: float, held: Value) -> bool:
+    """Whether a floor is more than a guard against the logarithm of zero."""
+    return floor > LEAST_LOG if "logs" in held.marks else floor > LEAST_PROBABILITY
