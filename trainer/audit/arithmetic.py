@@ -233,7 +233,12 @@ def _unary(machine: Machine, node: ast.UnaryOp, frame: Frame) -> Value:
     value = machine.evaluate(node.operand, frame)
     if isinstance(node.op, ast.Not):
         known = truth(value)
-        return constant(not known, value.env, value.at) if known is not None else combined([value])
+        if known is not None:
+            return constant(not known, value.env, value.at)
+        asked = (mark.partition(":") for mark in names_asked(value))
+        return combined([value]).with_marks(
+            *(f"{'is' if kind == 'isnt' else 'isnt'}:{name}" for kind, _, name in asked)
+        )
     if value.is_known and isinstance(value.const, int | float):
         with suppress(TypeError):
             made = -value.const if isinstance(node.op, ast.USub) else value.const
@@ -255,7 +260,14 @@ def _boolean(machine: Machine, node: ast.BoolOp, frame: Frame) -> Value:
     if None not in known:
         return changed(values[-1], env=frozenset().union(*(value.env for value in values)))
     result = changed(combined(values), refs=joined(values).refs)
+    if isinstance(node.op, ast.And):
+        result = result.with_marks(*(mark for value in values for mark in names_asked(value)))
     return result.with_marks("mask") if any("mask" in value.marks for value in values) else result
+
+
+def names_asked(value: Value) -> list[str]:
+    """The marks of a condition on a name: `is:X` where it holds X, `isnt:X` where not, `ends:X` where it ends so."""
+    return [mark for mark in value.marks if mark.startswith(("is:", "ends:", "isnt:"))]
 
 
 def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
@@ -270,6 +282,10 @@ def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
     if left.is_known and right.is_known:
         with suppress(Exception):
             return constant(bool(compare(left.const, right.const)), left.env | right.env)
+    if isinstance(left.const, str) and isinstance(node.ops[0], ast.In | ast.NotIn):
+        return result.with_marks(f"{'is' if isinstance(node.ops[0], ast.In) else 'isnt'}:{left.const}")
+    if isinstance(right.const, str) and isinstance(node.ops[0], ast.Eq) and right.const.startswith("."):
+        return result.with_marks(f"ends:{right.const}")
     if isinstance(node.ops[0], ast.Is | ast.IsNot) and right.const is None:  # whether it was set, not to what
         return constant(isinstance(node.ops[0], ast.IsNot)) if left.refs else Value(at=left.at, env=left.env)
     for one, other in ((left, right), (right, left)):

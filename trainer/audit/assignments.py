@@ -72,7 +72,8 @@ class Assignments(Machine):
             elif isinstance(ref, Mapping):
                 ref.entries[name] = value
         if name == "grad":
-            self.zero_gradients(full(base).objects)
+            if value.tokens or not self.guards or value.const is None:  # else only where there are none
+                self.zero_gradients(full(base).objects)
             if value.tokens:
                 self.backward(changed(full(value), objects=full(base).objects))
         elif name == "data" and not _is_object(base) and (base.objects or value.tokens):

@@ -155,6 +155,13 @@ _RULES = (
         "count bytes as docs/recipe.md 1.2 does",
     ),
     Rule(
+        "future-position",
+        ("E1", "E3"),
+        ("#1017",),
+        "the model mixes what comes behind a position into it, and so sees the token that is scored",
+        "shift the other way, so that a position gets what came before it",
+    ),
+    Rule(
         "state-across-documents",
         ("E11", "E1"),
         ("#1797",),

@@ -13,11 +13,13 @@ from trainer.audit.arithmetic import (
     _boolean,
     _comparison,
     _unary,
+    names_asked,
     operation,
     truth,
 )
 from trainer.audit.choices import choice, is_score
 from trainer.audit.document_lengths import filtered, kept, told_apart
+from trainer.audit.files import source_of
 from trainer.audit.generators import generator_of
 from trainer.audit.indexing import (
     _attribute,
@@ -47,6 +49,8 @@ from trainer.audit.values import (
 )
 
 LN2 = (math.log(2.0), 1 / math.log(2.0))
+OTHER: dict[object, str] = {"val": "train", "train": "val"}
+"""What a file holds that does not hold the one."""
 
 
 def value_of(machine: Machine, node: ast.expr | None, frame: Frame) -> Value:
@@ -159,8 +163,10 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
         loop = machine.new_id()
         for k, value in enumerate(iterated(machine, over, loop).elements):
             machine.loops.append((loop, k))
-            machine.assign(first.target, _named_by(machine, first.ifs, value, inner), inner)
+            machine.assign(first.target, value, inner)
             tests = [machine.evaluate(test, inner) for test in first.ifs]
+            if tests and (named := _named_by(tests, value)) is not value:
+                machine.assign(first.target, named, inner)
             conditions.extend(test.at for test in tests)
             asked.extend(tests)
             for test in tests:
@@ -182,15 +188,15 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
     return Value(refs=(Sequence(machine.new_id(), values, rest, reordered=reordered),))
 
 
-def _named_by(machine: Machine, conditions: list[ast.expr], value: Value, frame: Frame) -> Value:
+def _named_by(tests: list[Value], value: Value) -> Value:
     """The name of a file that passes `"train" in name`: it holds what it is asked for."""
+    if not value.text or value.tokens:
+        return value
     names = set(value.text)
-    for test in conditions if names else ():
-        asked = machine.evaluate(test.left, frame).const if isinstance(test, ast.Compare) else None
-        if isinstance(test, ast.Compare) and isinstance(asked, str):
-            other = {"val": "train", "train": "val"}.get(asked, "")
-            names.add(asked if isinstance(test.ops[0], ast.In) else other)
-    return changed(value, text=frozenset(names)) if value.text else value
+    for kind, _, asked in (mark.partition(":") for test in tests for mark in names_asked(test)):
+        other = OTHER.get(source_of(frozenset([asked])), "")
+        names.add(asked if kind == "is" else f"*{asked}" if kind == "ends" else other)
+    return changed(value, text=frozenset(names))
 
 
 def _text(machine: Machine, node: ast.JoinedStr, frame: Frame) -> Value:

@@ -124,6 +124,7 @@ def _of_range(machine: Machine, steps: Steps, loop: int) -> Iterated:
         if not numbers:
             return Iterated((_counter(loop, 0, at),), env or frozenset(["an empty range"]))
         chosen = list(numbers) if len(numbers) <= 2 else [numbers[0], numbers[-1]]
+        env = env if len(numbers) == 1 else frozenset()  # which of several iterations it is, no setting switches
         return Iterated(tuple(constant(n, env, later(at, frozenset([(loop, k)]))) for k, n in enumerate(chosen)))
     machine.trace.counting[loop] = machine.place.line
     found = []

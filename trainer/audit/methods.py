@@ -286,6 +286,8 @@ def _of_tensor(machine: Machine, base: Value, name: str, arguments: list[Value],
         return Value(at=in_number(base.at), number=number, marks=measured(base))
     if base.is_known and isinstance(base.const, str):
         return _of_text(base, name, arguments, every)
+    if name in ("startswith", "endswith", "match") and arguments and isinstance(arguments[0].const, str):
+        return combined([base]).with_marks(f"{'ends' if name == 'endswith' else 'is'}:{arguments[0].const}")
     if name in ("write", "write_bytes", "tofile") and every:
         machine.written(full(combined(arguments or [base])), base.text)
         return UNKNOWN
@@ -351,6 +353,8 @@ def _of_text(base: Value, name: str, arguments: list[Value], every: list[Value])
 
 def _in_place(machine: Machine, base: Value, name: str, arguments: list[Value], keywords: Keywords) -> Value:
     given = full(combined([*arguments, *keywords.values()]))
+    if base.objects and any(mark.startswith("chosen:") for mark in given.marks):
+        machine.note("selection-by-score", "a value of the model was chosen by a validation score")
     if name in CLEARING:
         for ref in base.refs:
             if isinstance(ref, Cell):

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from trainer.audit.audit_rules import RULES
-from trainer.audit.byte_rules import miscounts
-from trainer.audit.document_state import look_backs
+from trainer.audit.byte_rules import Miscount, miscounts
 from trainer.audit.interpreter import Interpreter
 from trainer.audit.judgement import Finding, doubts, findings, remarks, scores_of
+from trainer.audit.neighbours import Neighbour, look_aheads, look_backs
 from trainer.audit.static_report import StaticReport, Verdict
 from trainer.audit.trace import Place
 from trainer.audit.unwrap import parsed, read_source, unwrap
@@ -73,8 +73,13 @@ def audit_text(text: str, name: str, helpers: Any = lambda name: None) -> Static
 
 def _by_form(tree: ast.Module, name: str) -> Iterator[Finding]:
     """What is told by the form of a function alone."""
-    for rule, kinds in (("bytes-miscounted", miscounts(tree)), ("state-across-documents", look_backs(tree))):
-        for found in kinds:
+    kinds: list[tuple[str, Iterator[Miscount] | Iterator[Neighbour]]] = [
+        ("bytes-miscounted", miscounts(tree)),
+        ("state-across-documents", look_backs(tree)),
+        ("future-position", look_aheads(tree)),
+    ]
+    for rule, each in kinds:
+        for found in each:
             yield Finding(RULES[rule], Place(name, found.line), found.detail, "medium")
 
 
