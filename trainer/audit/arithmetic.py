@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from trainer.audit.choices import unshifted
 from trainer.audit.document_lengths import of_length
 from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Namespace
 from trainer.audit.mixtures import SPREAD, of_operation
@@ -126,7 +127,8 @@ def operation(machine: Machine, op: ast.operator, left: Value, right: Value) -> 
     if isinstance(op, ast.Div):
         text = frozenset(f"{a.rstrip('/')}/{b}" for a in left.text for b in right.text)
         result = changed(result, text=text or result.text)
-    return changed(_of_scores(machine, op, left, right, result), number=number)
+    result = unshifted(op, left, right, _of_scores(machine, op, left, right, result))
+    return changed(result, number=number)
 
 
 def _moved(machine: Machine, op: ast.operator, left: Value, right: Value, result: Value) -> Value:
@@ -262,7 +264,8 @@ def _boolean(machine: Machine, node: ast.BoolOp, frame: Frame) -> Value:
     result = changed(combined(values), refs=joined(values).refs)
     if isinstance(node.op, ast.And):
         result = result.with_marks(*(mark for value in values for mark in names_asked(value)))
-    return result.with_marks("mask") if any("mask" in value.marks for value in values) else result
+    kinds = {"mask", "threshold"} & frozenset().union(*(value.marks for value in values))
+    return result.with_marks(*kinds) if kinds else result
 
 
 def names_asked(value: Value) -> list[str]:
@@ -276,6 +279,8 @@ def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
     if len(values) != 2:
         return result
     left, right = values
+    if machine.holds_loss(left) is not machine.holds_loss(right) and not (left.scores and right.scores):
+        result = result.with_marks("threshold")
     if lengths := of_length(node.ops[0], left, right):
         return result.with_marks(*lengths)
     compare = COMPARISONS.get(type(node.ops[0]), lambda a, b: NOTHING)

@@ -71,6 +71,13 @@ _RULES = (
         "look up by context alone, form the distribution over the whole vocabulary, normalise, then take the target",
     ),
     Rule(
+        "target-gate",
+        ("E14", "E2", "E4"),
+        ("#1017", "#779"),
+        "whether a score is changed depends on the score of the target itself",
+        "decide by the context alone, before the target is looked at",
+    ),
+    Rule(
         "unnormalised-mixture",
         ("E2",),
         ("#1017",),

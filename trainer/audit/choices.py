@@ -7,10 +7,12 @@ was is decided once the script was walked (`judgement`).
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 
 from trainer.audit.iteration import iterated
 from trainer.audit.machine import Function, Keywords, Machine
+from trainer.audit.polynomial import Polynomial
 from trainer.audit.values import UNKNOWN, External, Mapping, Value, changed, combined, full, joined
 
 Marks = tuple[str, ...]
@@ -51,6 +53,31 @@ def choice(machine: Machine, scored: list[Value], *, of_tensors: bool = False, l
     return (f"chosen:{line}", f"finished:{line}")
 
 
+def gate(machine: Machine, test: Value, line: int) -> Marks:
+    """The marks of what a condition on scores decides: `gated` where it compares a target's score with a threshold."""
+    marks = choice(machine, [test], line=line)
+    return (f"gated:{line}",) if "threshold" in test.marks and len(marks) == 1 else marks
+
+
+def unshifted(op: ast.operator, left: Value, right: Value, result: Value) -> Value:
+    """The result; the largest of logarithms that is taken off and put back, as in a sum of them, decides nothing."""
+    if isinstance(op, ast.Sub):
+        lines = _lines(right, "chosen") - _lines(left, "chosen")
+        gone = {f"{name}:{line}" for line in lines for name in ("chosen", "finished")}
+        return changed(result, marks=(result.marks - gone) | {f"shifted:{line}" for line in lines}) if lines else result
+    if isinstance(op, ast.Add):
+        lines = (_lines(left, "chosen") & _lines(right, "shifted")) | (
+            _lines(right, "chosen") & _lines(left, "shifted")
+        )
+        gone = {f"{name}:{line}" for line in lines for name in ("chosen", "finished", "shifted")}
+        return changed(result, marks=result.marks - gone) if lines else result
+    return result
+
+
+def _lines(value: Value, name: str) -> set[str]:
+    return {mark.partition(":")[2] for mark in value.marks if mark.startswith(f"{name}:")}
+
+
 def least(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
     """`min(...)` and `max(...)`: of scores, of positions, or of anything else."""
     if arguments and "key" in keywords and (found := _least_by(machine, arguments, keywords["key"])) is not None:
@@ -63,7 +90,10 @@ def least(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> V
         return changed(result, refs=())
     result = smaller(machine, list(arguments), combined(arguments), of_tensors=False)
     decided = [value for value in arguments if value.at] or [value for value in arguments if value.number is not None]
-    bounded = changed(result, number=decided[0].number if decided else None)
+    number = decided[0].number if decided else None
+    if number is not None and (number.value or 0) < 0 and any(value.const == 0 for value in arguments):
+        number = Polynomial.constant(0)  # max(0, position)
+    bounded = changed(result, number=number)
     return bounded.with_marks("bounded") if bounded.number is not None else bounded
 
 

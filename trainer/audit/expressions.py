@@ -17,7 +17,7 @@ from trainer.audit.arithmetic import (
     operation,
     truth,
 )
-from trainer.audit.choices import choice, is_score
+from trainer.audit.choices import gate, is_score
 from trainer.audit.document_lengths import filtered, kept, told_apart
 from trainer.audit.files import source_of
 from trainer.audit.generators import generator_of
@@ -88,7 +88,7 @@ def _either(machine: Machine, node: ast.IfExp, frame: Frame) -> Value:
 
 def _chosen(machine: Machine, test: Value, result: Value) -> Value:
     if "mask" in test.marks and is_score(machine, test):
-        return result.with_marks(*choice(machine, [test]))
+        return result.with_marks(*gate(machine, test, machine.place.line))
     return result
 
 

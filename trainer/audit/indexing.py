@@ -9,7 +9,7 @@ from dataclasses import replace
 from trainer.audit.choices import choice
 from trainer.audit.containers import chosen_first
 from trainer.audit.document_lengths import measured
-from trainer.audit.iteration import bound, placed, selected, with_iteration
+from trainer.audit.iteration import any_of, bound, placed, selected, with_iteration
 from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Namespace
 from trainer.audit.mixtures import same_spread
 from trainer.audit.positions import masked, partly
@@ -223,6 +223,8 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
             if isinstance(ref, Instance) and index.const in ref.attributes:
                 return ref.attributes[index.const]
     held: list[Value] = []
+    if len(base.refs) == 1 and isinstance(base.refs[0], Sequence) and (found := _at_place(base.refs[0], index)):
+        return with_iteration(found, base.at) if base.at else found
     for ref in base.refs:
         if isinstance(ref, Sequence):
             held.append(_of_sequence(ref, index))
@@ -263,10 +265,19 @@ def _ranked(machine: Machine, base: Value, index: Value, found: Value) -> Value:
     return found.with_marks(*marks) if marks else found
 
 
+def _at_place(ref: Sequence, index: Value) -> Value | None:
+    """The element of a list of chunks at a place that a loop counts; None if the place or its chunk is not known."""
+    place = index.number.value if index.number is not None and not index.is_known else None
+    if place is None or ref.reordered or ref.shift or "restarted" in index.marks or not 0 <= place < len(ref.elements):
+        return None
+    held = [part.tokens for part in ref.elements]
+    return ref.elements[place] if all(held) and len(set(held)) == len(held) else None
+
+
 def _of_sequence(ref: Sequence, index: Value) -> Value:
     if ref.rest is None and isinstance(index.const, int) and -len(ref.elements) <= index.const < len(ref.elements):
         return ref.elements[index.const]
-    return joined([*ref.elements, *([ref.rest] if ref.rest is not None else [])])
+    return any_of([*ref.elements, *([ref.rest] if ref.rest is not None else [])])
 
 
 def _of_mapping(ref: Mapping, index: Value) -> Value:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from trainer.audit.assignments import Assignments
 from trainer.audit.calls import call, call_of
-from trainer.audit.choices import choice
+from trainer.audit.choices import gate
 from trainer.audit.contexts import Contexts
 from trainer.audit.counters import changed_by_recursion
 from trainer.audit.definitions import Definitions, Helpers
@@ -259,7 +259,7 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
         remember(self, condition, node, test)
         chooses = "mask" in test.marks and self._judges(test)
         if chooses:
-            self.choosing.append(choice(self, [test], line=node.lineno))
+            self.choosing.append(gate(self, test, node.lineno))
         before = dict(frame.names)
         self.conditions.append(test.at)
         told = told_apart(frame.names, test, True)

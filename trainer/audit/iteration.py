@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +31,7 @@ from trainer.audit.values import (
 
 MOST_EXACT = 4
 """A list of at most so many elements is gone through whole."""
+PIECES = itertools.count(1)
 MOST_NAMES = 8
 """So is a text that was split into at most so many parts, as names of stages are."""
 
@@ -77,7 +79,7 @@ def iterated(machine: Machine, value: Value, loop: int) -> Iterated:
     if isinstance(value.const, tuple) and 0 < len(value.const) <= MOST_NAMES:
         return Iterated(tuple(constant(part, value.env, frozenset([(loop, k)])) for k, part in enumerate(value.const)))
     plain = full(value)
-    return Iterated(tuple(_narrowed(plain, frozenset([(loop, k)])) for k in (0, 1)))
+    return Iterated(tuple(narrowed(plain, frozenset([(loop, k)])) for k in (0, 1)))
 
 
 def generated(machine: Machine, value: Value, loop: int) -> tuple[Generator, Callable[[Value, int], Value]] | None:
@@ -157,7 +159,7 @@ def _element(machine: Machine, value: Value, sequences: list[Sequence], loop: in
     if len(sequences) == 1 and k < len(sequences[0].elements):
         return with_iteration(sequences[0].elements[k], at)
     each = [part for ref in sequences for part in (*ref.elements, *([ref.rest] if ref.rest is not None else []))]
-    return with_iteration(forgotten(machine, joined(each)), at)
+    return with_iteration(forgotten(machine, any_of(each)), at)
 
 
 def placed(at: Iterations, base: Value) -> Iterations:
@@ -223,7 +225,16 @@ def forgotten(machine: Machine, value: Value) -> Value:
     return _forgotten(value, {number for number, _ in machine.loops} | machine.divided)
 
 
-def _narrowed(value: Value, at: Iterations) -> Value:
+def any_of(values: list[Value]) -> Value:
+    """One of these, which is not known: known bounds are those of one of them."""
+    found = joined(values)
+    if len({part.tokens for part in values}) < 2:
+        return found
+    return changed(found, tokens=frozenset(replace(part, is_bounded=part.is_bounded or part.low is not None)
+                                           for part in found.tokens))  # fmt: skip
+
+
+def narrowed(value: Value, at: Iterations) -> Value:
     """One of the elements: known bounds are those of all of them."""
     narrowed = with_iteration(value, at)
     tokens = frozenset(replace(part, is_bounded=part.is_bounded or part.low is not None) for part in narrowed.tokens)
@@ -256,12 +267,22 @@ def selected(value: Value, low: Value | None, high: Value | None, *, is_slice: b
         if part.is_placed and _are_positions(*bounds):
             bounded = part.is_bounded or any("bounded" in end.marks for end in (low, high) if end is not None)
             part = replace(part, low=bounds[0], high=bounds[1], is_bounded=bounded)
+        elif part.piece and part.low is None and is_slice and _are_positions(*bounds):  # positions in that piece
+            part = replace(part, low=bounds[0], high=bounds[1], is_bounded=False)
         elif at:  # some of its positions
-            part = replace(part, is_bounded=True)
+            part = replace(part, is_bounded=True, piece=part.piece or (next(PIECES) if part.low is None else 0))
         is_text = is_prefix and part.is_text
         rough = part.is_rough or is_rough
         found.add(replace(part, at=_narrowed_by(part.at, at), is_whole=False, is_text=is_text, is_rough=rough))
     return frozenset(found)
+
+
+def prefix_length(value: Value) -> Polynomial | None:
+    """How many tokens a slice `piece[:n]` holds; None if it is none, or n is not known."""
+    only = next(iter(value.tokens)) if len(value.tokens) == 1 else None
+    if only is None or only.low is None or only.low.value != 0 or only.is_bounded or value.scores:
+        return None
+    return only.high
 
 
 def _are_positions(low: Polynomial | None, high: Polynomial | None) -> bool:

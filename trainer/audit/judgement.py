@@ -178,11 +178,14 @@ def _kind(trace: Trace, update: Update, score: Evaluation, scored: list[Evaluati
         return "val-in-training"
     data = _loops_of(update.tokens) & _loops_of(score.tokens)
     mine, theirs = dict(update.loops), dict(score.loops)
-    again = [one for one in scored if one.place == score.place and one.time < update.time and _overlap(update, one)]
+    earlier = [one for one in scored if one.time < update.time and _overlap(update, one)]
+    around = [one for one in earlier if {loop for loop, _ in one.loops} & mine.keys()]  # not one before it all
+    again = [one for one in around if one.place == score.place]
     if any(one.calls[-1:] == score.calls[-1:] or one.loops[:1] == score.loops[:1] for one in again):
         return "rescored-after-training"
     if any(loop in theirs and mine[loop] != theirs[loop] and loop not in data for loop in mine):
-        return "last-epoch-score"
+        taken = [one for one in trace.evaluations.values() if one.place == score.place and one.time < update.time]
+        return "last-epoch-score" if any(_overlap(update, one) for one in taken) else "chunk-trained-before-score"
     if any(mine[loop] == theirs.get(loop) for loop in data & mine.keys()):
         return "chunk-trained-before-score"
     return "trained-before-scoring"
@@ -229,6 +232,7 @@ def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
         "paid": ("stored-text", "scores are changed where stored text equals the target"),
         "equal": ("stored-text", "stored text is compared with the target, and decides over its score"),
         "fixed": ("bytes-miscounted", "a constant stands for the bytes of a token"),
+        "gated": ("target-gate", "the condition on the target's score is asked"),
         "chosen": ("best-of-passes", "the choice is made"),
     }
     for report in trace.reports:

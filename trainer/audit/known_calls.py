@@ -15,7 +15,7 @@ from trainer.audit.document_lengths import measured
 from trainer.audit.files import opens_to_write, reading, written
 from trainer.audit.generators import forced
 from trainer.audit.indexing import attribute
-from trainer.audit.iteration import forgotten, iterated
+from trainer.audit.iteration import forgotten, iterated, prefix_length
 from trainer.audit.known_names import (
     BLANK,
     COUNTS,
@@ -200,7 +200,8 @@ def _length(machine: Machine, arguments: Sequence[Value], keywords: Keywords) ->
     exact = [ref for ref in refs if isinstance(ref, Listed) and ref.rest is None]
     if len(refs) == 1 and exact:
         return constant(len(exact[0].elements))
-    of, number = arguments[0] if arguments else UNKNOWN, Polynomial.unknown(f"n{machine.new_id()}")
+    of = arguments[0] if arguments else UNKNOWN
+    number = prefix_length(of) or Polynomial.unknown(f"n{machine.new_id()}")
     return Value(at=in_number(of.at), number=number, marks=measured(of))
 
 

@@ -14,7 +14,7 @@ from trainer.audit.polynomial import Polynomial
 from trainer.audit.slices import Part
 from trainer.audit.tokens import (
     DIVIDED,
-    Iterations,
+    Tokens,
 )
 from trainer.audit.trace import Evaluation, Place, Reported, Trace
 from trainer.audit.values import (
@@ -90,17 +90,27 @@ def _division(machine: Machine, end: Value) -> int:
 
 def counted(trace: Trace, number: int, score: Evaluation) -> Evaluation:
     """The evaluation, of its tokens only the side of a place that is counted, where no report counts another."""
-    found: set[Iterations] = set()
+    found: set[Part | None] = set()
     for report in trace.reports:
         if number in report.scores:
             of_it = [part for part, scores in parts_in(trace, report.marks) if part.of_loss and scores == {number}]
-            found.add(of_it[0].sides if len(of_it) == 1 else frozenset())
-    sides = found.pop() if len(found) == 1 else frozenset()
-    if not sides:
+            found.add(of_it[0] if len(of_it) == 1 else None)
+    counted_part = found.pop() if len(found) == 1 else None
+    if counted_part is None:
         return score
+    sides = counted_part.sides
     own = (replace(part, at=part.at | sides) if part.via == "tokens" else part for part in score.tokens)
-    targets = (replace(part, at=part.at | sides) for part in score.targets)
+    targets = (_from(replace(part, at=part.at | sides), counted_part) for part in score.targets)
     return replace(score, tokens=frozenset(own), targets=frozenset(targets))
+
+
+def _from(targets: Tokens, counted_part: Part) -> Tokens:
+    """The targets that are counted: those of a window from the place where a slice of their losses begins."""
+    if counted_part.unknown or counted_part.high is not None or targets.low is None:
+        return targets
+    least = counted_part.low.value
+    low = targets.low.plus(counted_part.low) if least is None or least >= 0 else None
+    return replace(targets, counted=low)
 
 
 def _is_shift(number: Polynomial) -> bool:
@@ -130,12 +140,12 @@ def compare_bytes(machine: Machine, score: Value, counted: Value) -> None:
 def _same_windows(machine: Machine, score: Value, counted: Value) -> bool:
     """Whether bytes are those of windows that are scored, as told by their ends."""
     windows = {
-        (part.low, part.high, part.at)
+        (part.piece, part.low, part.high, part.at)
         for number in score.scores
         for part in machine.trace.evaluations[number].tokens
         if part.low is not None and part.high is not None
     }
-    return any((part.low, part.high, part.at) in windows for part in counted.tokens)
+    return any((part.piece, part.low, part.high, part.at) in windows for part in counted.tokens)
 
 
 def _whole_rows(machine: Machine, score: Value, counted: Value) -> bool:
@@ -221,7 +231,7 @@ class _Extent:
 def _extent(trace: Trace, report: Reported, number: int, score: Evaluation) -> _Extent | None:
     """The targets [low, high) that a score counts of its window, which begins at a token before them."""
     windows = [part for part in score.tokens if part.source == "val" and part.via == "tokens"]
-    if not windows or any(part.low is None or part.high is None for part in windows):
+    if not windows or any(part.piece or part.low is None or part.high is None for part in windows):
         return None
     low, high = windows[0].low, windows[0].high
     for other in windows[1:]:

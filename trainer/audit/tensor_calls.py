@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from trainer.audit.arithmetic import mixed_in
 from trainer.audit.choices import smaller
+from trainer.audit.iteration import narrowed
 from trainer.audit.known_names import MIXING, STATISTICS
 from trainer.audit.machine import Keywords, Machine
 from trainer.audit.mixtures import distribution, is_spread, same_spread, summed, transformed
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.positions import masked
 from trainer.audit.values import (
+    NOTHING,
     UNKNOWN,
     Cell,
+    Sequence,
     Value,
     changed,
     combined,
@@ -20,6 +23,8 @@ from trainer.audit.values import (
 )
 
 TRANSFORMS = ("log", "log2", "neg", "float", "double", "exp")
+PARTED = ("split", "chunk", "tensor_split", "array_split")
+"""What cuts a text into a list of parts."""
 LEAST_PROBABILITY, LEAST_LOG = 1e-5, -15.0
 """Floors of probabilities and of their logarithms up to these guard against a logarithm of zero."""
 RESHAPED = ("squeeze", "unsqueeze", "view", "reshape", "flatten", "detach")
@@ -31,6 +36,10 @@ def method_like(
 ) -> Value:
     """What `x.name(...)` and `torch.name(x, ...)` have in common."""
     held = full(base)
+    if name in PARTED and _is_text(held) and keywords.get("dim", UNKNOWN).const in (NOTHING, 0):
+        loop = machine.new_id()
+        parts = [narrowed(held, frozenset([(loop, k)])) for k in (0, 1)]
+        return Value(refs=(Sequence(machine.new_id(), parts, joined(parts)),))
     if name in ("max", "amax") and not (others or keywords) and _is_text(held):  # the largest id: how many there are
         return Value(at=held.at, number=Polynomial.unknown(f"n{machine.new_id()}"))
     if name in MIXING:

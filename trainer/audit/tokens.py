@@ -29,6 +29,10 @@ class Tokens:
     low: Polynomial | None = None
     high: Polynomial | None = None
     """Positions [low, high), where they are known."""
+    counted: Polynomial | None = None
+    """Of a window's targets: the position from which they are counted."""
+    piece: int = 0
+    """The slice that positions are counted in, where its own place in the text is not known; 0: the text."""
     via: Via = "tokens"
     line: int = 0
     """Where the text is read; where an activation was computed; where weights were moved by a gradient."""
@@ -45,15 +49,19 @@ class Tokens:
         """Whether both may hold one token: not if loop variables or positions tell them apart."""
         if self.source != other.source:
             return False
-        if self.high is not None and other.low is not None and other.low.is_at_least(self.high):
-            return False
-        if other.high is not None and self.low is not None and self.low.is_at_least(other.high):
+        if self.is_before(other) or other.is_before(self):
             return False
         if self._is_other_part(other) or any((k, 1 - side) in other.at for k, side in self.at if k >= SORTED):
             return False
         if self.contains(other) or other.contains(self):
             return True
         return same_iteration(self.at, other.at) and not (self.is_single or other.is_single)
+
+    def is_before(self, other: Tokens) -> bool:
+        """Whether it certainly ends where the other begins, or earlier."""
+        begins = other.counted or other.low
+        known = self.piece == other.piece and self.high is not None and begins is not None
+        return known and begins.is_at_least(self.high)  # type: ignore[union-attr, arg-type]
 
     @property
     def is_placed(self) -> bool:
@@ -68,7 +76,8 @@ class Tokens:
 
     def _is_other_part(self, other: Tokens) -> bool:
         """Whether both are parts of one window, before and behind the same place."""
-        if (self.low, self.high, windows_of(self.at)) != (other.low, other.high, windows_of(other.at)):
+        same = self.piece == other.piece or self.low is None
+        if not same or (self.low, self.high, windows_of(self.at)) != (other.low, other.high, windows_of(other.at)):
             return False
         sides = {pair for pair in self.at if pair[0] >= DIVIDED}
         return any((place, 1 - side) in sides for place, side in other.at if place >= DIVIDED)
@@ -76,6 +85,8 @@ class Tokens:
     def contains(self, other: Tokens) -> bool:
         """Whether every position of the other is certainly one of this."""
         if self.low is None or self.high is None or other.low is None or other.high is None or self.is_bounded:
+            return False
+        if self.piece != other.piece:
             return False
         return other.low.is_at_least(self.low) and self.high.is_at_least(other.high)
 
