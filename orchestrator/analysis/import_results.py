@@ -47,8 +47,10 @@ def verdicts_of_import(
     exact:   take the baseline's mean as exact
     """
     measure = sweep.measure
-    if alpha <= 0 or alpha >= 1 or margin < 0:
-        raise UserError(f"alpha = {alpha:g} must lie between 0 and 1, margin = {margin:g} must be at least 0")
+    if not margin >= 0:
+        raise UserError(f"margin = {margin:g} must be at least 0")
+    if not 0 < alpha < 1:
+        raise UserError(f"alpha = {alpha:g} must lie between 0 and 1; usual: 0.01")
     own: Unit = "nats" if measure.column == "val_loss" else "bpb"
     if unit is not None and SCORE_IN[unit] != measure.column and not knows_both_scores(frame):
         raise UserError(

@@ -20,7 +20,8 @@ from trainer.spec.errors import UserError
 from trainer.spec.record import run_id_of
 
 STYLES = {"faster": "bold green", "not shown": "bold", "cannot say": "dim"}
-CONDITION = re.compile(r"(?P<column>[\w.]+)(?P<side>[<>])(?P<bound>[-+.\de]+)(?:@(?P<alpha>[.\de-]+))?")
+NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
+CONDITION = re.compile(rf"(?P<column>[\w.]+)(?P<side>[<>])(?P<bound>[-+]?{NUMBER})(?:@(?P<alpha>{NUMBER}))?")
 
 
 def faster_of(sweep: Sweep) -> list[Faster]:
@@ -74,9 +75,11 @@ def conditions_from(texts: Sequence[str]) -> list[Condition]:
             raise UserError(
                 f"--subject-to {text} is no condition; for example: 'val_loss<3.28' or 'val_loss<3.28@0.01'"
             )
-        bound = float(match["bound"])
+        bound, alpha = float(match["bound"]), float(match["alpha"] or 0.01)
+        if not 0 < alpha < 1:
+            raise UserError(f"--subject-to {text}: alpha = {alpha:g} must lie between 0 and 1; usual: 0.01")
         below, above = (bound, None) if match["side"] == "<" else (None, bound)
-        conditions.append(Condition(match["column"], below, above, float(match["alpha"] or 0.01)))
+        conditions.append(Condition(match["column"], below, above, alpha))
     return conditions
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from trainer.spec.errors import UserError
+from trainer.spec.number_options import finite
 from trainer.store.mirror import store_folder
 
 Space = Annotated[Path, typer.Argument(help="A search space file.", metavar="SPACE.yaml")]
@@ -34,9 +35,12 @@ WaitForNodes = Annotated[
 MetricsPort = Annotated[
     int | None, typer.Option("--metrics-port", min=1, metavar="PORT", help="Port for Ray's Prometheus metrics.")
 ]
-Price = Annotated[float | None, typer.Option(min=0.0, metavar="USD", help="USD per GPU-hour; default: the file's.")]
+Price = Annotated[
+    float | None,
+    typer.Option(min=0.0, callback=finite, metavar="USD", help="USD per GPU-hour; default: the file's."),
+]
 Inline = Annotated[bool, typer.Option("--inline", help="One run after another in this process, without Ray.")]
-SnapshotEvery = Annotated[float, typer.Option(help="Seconds of training that a kill may cost at most.")]
+SnapshotEvery = Annotated[float, typer.Option(min=0.0, help="Seconds of training that a kill may cost at most.")]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Leave each run's curve and row for TensorBoard.")]
 MLflow = Annotated[str | None, typer.Option("--mlflow", metavar="URI", help="Tell MLflow at this URI or folder.")]
 WandB = Annotated[str | None, typer.Option("--wandb", metavar="PROJECT", help="Tell W&B; offline without a key.")]

@@ -8,6 +8,7 @@ import typer
 
 from orchestrator.commands.options import Store, TextOrJson
 from trainer.spec.errors import UserError
+from trainer.spec.number_options import finite, probability
 from trainer.store.mirror import USUAL_STORE
 
 
@@ -35,9 +36,10 @@ def first_step(
     name: Annotated[str, typer.Argument(help="An import with a column of steps, or a sweep over budget.train_steps.")],
     config: Annotated[list[str], typer.Option("--config", help="A configuration; default: all.")] = [],  # noqa: B006
     below: Annotated[
-        float | None, typer.Option(help="The mean must be shown to be below this (above, where higher is better).")
+        float | None,
+        typer.Option(callback=finite, help="The mean must be shown to be below this (above, where higher is better)."),
     ] = None,
-    alpha: Annotated[float, typer.Option(help="Largest p-value that counts as shown.")] = 0.01,
+    alpha: Annotated[float, typer.Option(callback=probability, help="Largest p-value that counts as shown.")] = 0.01,
     rule: Annotated[str | None, typer.Option(help="A community's rule, in its own terms: mng-track3.")] = None,
     store: Store = USUAL_STORE,
     format: TextOrJson = "text",

@@ -19,6 +19,7 @@ from orchestrator.commands.options import (
 )
 from orchestrator.output import print_rows
 from trainer.spec.errors import UserError
+from trainer.spec.number_options import finite, probability
 from trainer.spec.printable import printable
 from trainer.store.mirror import USUAL_STORE
 
@@ -58,9 +59,13 @@ def compare(
     exact: Annotated[
         bool, typer.Option("--exact", help="Take the baseline's mean, or number, as if it had no error.")
     ] = False,
-    margin: Annotated[float | None, typer.Option(help="Gain that counts, in the unit; default: the space's.")] = None,
+    margin: Annotated[
+        float | None, typer.Option(callback=finite, help="Gain that counts, in the unit; default: the space's.")
+    ] = None,
     unit: Annotated[Literal["nats", "bpb"] | None, typer.Option(help="Unit of the margin.")] = None,
-    alpha: Annotated[float | None, typer.Option(help="Largest probability of a false 'better'.")] = None,
+    alpha: Annotated[
+        float | None, typer.Option(callback=probability, help="Largest probability of a false 'better'.")
+    ] = None,
     policy: Policy = None,
     metric: Annotated[
         str | None, typer.Option(help="Of an import: is it faster? A column of seconds or steps, less being better.")

@@ -37,6 +37,7 @@ from orchestrator.commands.options import (
 from orchestrator.output import console_for, print_rows, say
 from trainer.spec.errors import UserError
 from trainer.spec.exit_status import EXIT_FAILED, EXIT_INTERRUPTED
+from trainer.spec.number_options import finite
 from trainer.store.mirror import USUAL_STORE
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def plan(
         Path | None, typer.Option(metavar="FILE", help="Take the price from this file of orchestrator/cluster/.")
     ] = None,
     gain: Annotated[
-        float | None, typer.Option(min=0, help="Also say how many seeds detect this gain, in bits per byte.")
+        float | None,
+        typer.Option(min=0, callback=finite, help="Also say how many seeds detect this gain, in bits per byte."),
     ] = None,
     spread_from: Annotated[
         str | None, typer.Option(metavar="NAME", help="Take the spread between seeds from this sweep, or import.")

@@ -134,7 +134,12 @@ class Compare(Section):
         try:
             return Compare.model_validate(self.model_dump() | changes)
         except ValidationError as error:
-            problems = [item["msg"].removeprefix("Value error, ") for item in error.errors(include_url=False)]
+            problems = [
+                str(item["ctx"]["error"])
+                if item["type"] == "value_error"
+                else f"{item['loc'][0]} = {item['input']!r}: " + item["msg"]
+                for item in error.errors(include_url=False)
+            ]
             raise SpaceError("the terms of the comparison", problems) from None
 
 

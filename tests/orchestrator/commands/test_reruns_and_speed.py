@@ -71,6 +71,21 @@ def test_pr_366_is_faster_and_still_good_enough(call):  # noqa: F811
     assert strict["conclusion"] == "not shown"
 
 
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("val_loss<1.2.3", "--subject-to val_loss<1.2.3 is no condition"),
+        ("val_loss<3.28@1-1", "--subject-to val_loss<3.28@1-1 is no condition"),
+        ("val_loss<3.28@3", "--subject-to val_loss<3.28@3: alpha = 3 must lie between 0 and 1"),
+    ],
+)
+def test_a_condition_that_cannot_be_tested_is_refused(call, condition, expected):  # noqa: F811
+    call("import", CASES / "modded_nanogpt_pr366.csv", "--name", "x")
+    status, _, err = call("compare", "x", "--metric", "train_s", "--subject-to", condition)
+    assert status == 2
+    assert expected in err
+
+
 SPELLED = {
     "seconds": ["250", "500", "750", "1000", "1250", "1500"],
     "end of summer time": [f"2026-10-25T0{time}:00" for time in
