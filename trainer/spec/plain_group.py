@@ -70,11 +70,19 @@ def _in_one_sentence() -> Iterator[None]:
 def sentence_of(mistake: Any) -> str:
     """A mistake in a command line in one sentence: what was typed, what was expected or the nearest right word."""
     message = mistake.format_message()
+    if (ours := _our_own(mistake.__cause__)) is not None:
+        return str(ours)
     known = wrong_choice(message) or wrong_number(message, mistake.__cause__) or _missing(mistake, message)
     if sentence := known or _value(message) or _unknown(mistake, message):
         return sentence
     command = f"{mistake.ctx.command_path}: " if mistake.ctx else ""
     return command + message[:1].lower() + message[1:].rstrip(".")
+
+
+def _our_own(cause: Any) -> UserError | None:
+    """What a parser of ours raised, which pydantic wraps."""
+    faults = [fault.get("ctx", {}).get("error") for fault in cause.errors()] if hasattr(cause, "errors") else []
+    return next((fault for fault in faults if isinstance(fault, UserError)), None)
 
 
 def wrong_choice(message: str) -> str | None:

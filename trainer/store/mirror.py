@@ -30,11 +30,16 @@ FILES_AT_ONCE = 500
 def store_folder(place: str | Path) -> Path:
     """The folder of the store that `--store` names: a path, or the mirror of a URL, created if it does not exist.
 
-    Raises StoreError for a URL without a bucket.
+    Raises StoreError for a URL without a bucket, and for a path at which a file stands, or below one: what only reads
+    would else find it empty.
     """
     text = str(place).removeprefix("file://")
     if "://" not in text:
-        return Path(text)
+        folder = Path(text)
+        if file := next((one for one in (folder, *folder.parents) if os.path.isfile(one)), None):  # noqa: PTH113
+            where = "" if file == folder else f": {file}"
+            raise StoreError(f"store {text}{where} is a file; expected a folder, or a URL such as s3://BUCKET/PREFIX")
+        return folder
     url = text.rstrip("/")
     if url.endswith(":"):
         raise StoreError(f"{text} names no bucket; expected a folder, or a URL such as s3://BUCKET/PREFIX")
