@@ -14,7 +14,7 @@ import pandas as pd
 from orchestrator.analysis.comparison import verdicts_of
 from orchestrator.analysis.named_configuration import BEST, named_configuration
 from orchestrator.analysis.sweep_table import ranking_of, table_of
-from orchestrator.plan.detectable_effect import POWER, Spread, measured_spread, spread_of
+from orchestrator.plan.detectable_effect import POWER, Spread, spread_of
 from orchestrator.search.race_state import rule_of
 from orchestrator.space.configuration import Configuration, label
 from orchestrator.space.parameter import Parameter
@@ -114,14 +114,13 @@ def num_seeds_for(sweep: Sweep, frame: pd.DataFrame, winner: Configuration, verd
     beyond = verdict.bpb.expected_gain - verdict.bpb.margin
     if (spread := spread_for(sweep, block)) is None:
         return max(FEWEST, len(sweep.state().seeds_of(winner)))
-    needed = seeds_needed(beyond, block, 1, spread.planned_bpb, alpha_of_confirmation(sweep, winner), POWER)
+    needed = seeds_needed(beyond, block, 1, spread.planned, alpha_of_confirmation(sweep, winner), POWER)
     return min(MOST, max(FEWEST, needed or MOST))
 
 
 def spread_for(sweep: Sweep, block: Block | None) -> Spread | None:
     """What a confirmation is planned with; of a program in a metric of its own what the store has measured."""
-    planned = spread_of if sweep.space.measure.column == "val_bpb" else measured_spread
-    return planned(sweep.space, block, sweep.store)
+    return spread_of(sweep.space, block, sweep.store)
 
 
 def alpha_of_confirmation(sweep: Sweep, winner: Configuration) -> float:

@@ -180,8 +180,8 @@ def _confirm(sweep: Sweep, verdicts: Sequence[Verdict]) -> Iterator[Step]:
     block = verdict.block or None
     spread, alpha = spread_for(sweep, block), alpha_of_confirmation(sweep, winner)
     gain, chance = verdict.bpb.expected_gain, None
-    if spread is not None and spread.planned_bpb > 0:
-        design = design_of(block, 1, num_seeds, spread.planned_bpb, alpha)
+    if spread is not None and spread.planned > 0:
+        design = design_of(block, 1, num_seeds, spread.planned, alpha)
         chance = design.power(max(0.0, gain - verdict.bpb.margin))
     next_space = confirmation_of(sweep, winner, num_seeds)
     yield Step(

@@ -67,10 +67,14 @@ def plan(
     ] = None,
     gain: Annotated[
         float | None,
-        typer.Option(min=0, callback=finite, help="Also say how many seeds detect this gain, in bits per byte."),
+        typer.Option(min=0, callback=finite, help="Also say how many seeds detect this gain, in the unit compared."),
     ] = None,
     spread_from: Annotated[
         str | None, typer.Option(metavar="NAME", help="Take the spread between seeds from this sweep, or import.")
+    ] = None,
+    spread: Annotated[
+        float | None,
+        typer.Option(callback=finite, metavar="SD", help="Assume this standard deviation between seeds or pairs."),
     ] = None,
     per: Annotated[Literal["stage", "run"], typer.Option(help="A line per stage, or per run.")] = "stage",
     store: Store = USUAL_STORE,
@@ -82,7 +86,7 @@ def plan(
     import: what more seeds of its configurations would detect.
     """
     from orchestrator.plan.estimate import plan_here
-    from orchestrator.plan.spread_from import import_plan_lines, import_plan_rows, with_spread_of
+    from orchestrator.plan.spread_from import import_plan_lines, import_plan_rows, with_assumed_spread, with_spread_of
     from orchestrator.plan.table import plan_rows, plan_text, run_rows, runs_text
     from orchestrator.sweep.imported import find_import
     from orchestrator.sweep.left_out import left_out_of_estimates
@@ -97,6 +101,10 @@ def plan(
     if cluster is not None:
         price = price_of(cluster, price)
     made = plan_here(_search_space(space, preset, overrides, seeds, trials, warm_start, price), slots, workers, store)
+    if spread is not None and spread_from is not None:
+        raise UserError(f"--spread {spread:g} and --spread-from {spread_from}: two spreads; give one of them")
+    if spread is not None and made.evidence is not None:
+        made = replace(made, evidence=with_assumed_spread(made.evidence, spread))
     if spread_from is not None and made.evidence is not None:
         made = replace(made, evidence=with_spread_of(made.evidence, store, spread_from))
     if format == "json":

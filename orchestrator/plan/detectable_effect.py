@@ -1,15 +1,15 @@
 """Power of the planned seeds: the minimum detectable effect against the baseline, before anything is computed.
 
 The standard deviation between seeds is taken from finished runs of the same preset in this store, else from the
-published records. All numbers are in bits per byte, for the test that `compare` will make. Imports neither torch nor
-Ray.
+published records. Numbers are in bits per byte, or of a program in the unit of its own metric, of which only its own
+runs or the user know the spread; for the test that `compare` will make. Imports neither torch nor Ray.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.imported import list_imports
 from orchestrator.sweep.sweep import Sweep, list_sweeps
 from orchestrator.sweep.sweep_attempts import attempts_of, level_of, planned_attempts
+from results.rows.ranking import Measure
 from results.rows.read import read_rows
 from results.rows.tables import is_finished, per_run
 from results.stats.blocks import UNKNOWN_CORRELATION, sd_between_pairs
@@ -35,6 +36,7 @@ from results.verdicts.preset_spreads import spread_of_preset
 if TYPE_CHECKING:
     import pandas as pd
 
+SCORE = Measure()
 POWER = 0.8
 LADDER = (2, 3, 5, 8, 12, 20)
 """Numbers of seeds whose minimum detectable effect is shown beside that of the planned number."""
@@ -60,15 +62,16 @@ BETWEEN: dict[Block | None, str] = {None: "seeds", "artifact": "pairs on one art
 class Spread:
     """Standard deviation between seeds, or between pairs on one artifact, and where it is known from."""
 
-    sd_bpb: float
+    sd: float
+    """In the unit of what is compared."""
     source: str
     df: float | None = None
     """Degrees of freedom it was measured with; None where it is taken from elsewhere."""
 
     @property
-    def planned_bpb(self) -> float:
+    def planned(self) -> float:
         """What a plan takes: of a measured sd its upper bound, since it is an estimate."""
-        return self.sd_bpb if self.df is None else upper_sd(self.sd_bpb, self.df)
+        return self.sd if self.df is None else upper_sd(self.sd, self.df)
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ class Evidence:
     """The planned comparison of a sweep with its baseline, and the spread that its power is computed with."""
 
     design: Design
-    spread: Spread
+    """Where no spread is known, in standard deviations."""
+    spread: Spread | None
     block: Block | None
     """What pairs the runs of two configurations."""
     num_configurations: int
@@ -86,13 +90,19 @@ class Evidence:
     variance: Variance = "own"
     correction: Correction = "dunnett"
     """As declared, see `Terms`."""
+    measure: Measure = SCORE
+    """The number that is compared."""
     further: str = ""
     """Why its verdicts will be exploratory although results choose nothing: earlier attempts spent alpha."""
 
     @property
-    def minimum_detectable_effect_bpb(self) -> float | None:
-        """Smallest gain beyond the margin that is shown with 80 % power; None with too few seeds."""
-        return self.design.minimum_detectable_effect(POWER)
+    def minimum_detectable_effect(self) -> float | None:
+        """Smallest gain beyond the margin shown with 80 % power; None with too few seeds, or without a spread."""
+        return self.design.minimum_detectable_effect(POWER) if self.spread else None
+
+    def with_spread(self, spread: Spread) -> Evidence:
+        """The same comparison planned with this spread."""
+        return replace(self, design=replace(self.design, sd=spread.planned), spread=spread)
 
     def with_seeds(self, n: int) -> Design:
         """The same comparison over another number of seeds."""
@@ -143,18 +153,21 @@ def evidence_of(space: SearchSpace, block: Block | None, store: Path, sweep: Swe
     first_look = race.first_look if race else None
     correction: Correction = "dunnett" if sweep is None else sweep.correction
     terms = alpha, space.exploratory, first_look, variance, correction
-    design = design_of(block, num, len(space.seeds), spread.planned_bpb, *terms)
+    design = design_of(block, num, len(space.seeds), spread.planned if spread else 1.0, *terms)
     further = further_attempt(attempts, name)
-    return Evidence(design, spread, block, num, space.exploratory, first_look, variance, correction, further)
+    terms_shown = first_look, variance, correction, space.measure, further
+    return Evidence(design, spread, block, num, space.exploratory, *terms_shown)
 
 
-def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread:
-    """From the store's runs of the same preset with the same changes; else what is known of the preset itself; else
-    the median of the published records."""
-    return measured_spread(space, block, store) or _spread_elsewhere(space, block)
+def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread | None:
+    """From the store's runs of the same preset with the same changes, or of the same program; else what is known of the
+    preset itself, or the median of the published records, both in bits per byte; None of another metric without runs.
+    """
+    measured = _measured_spread(space, block, store)
+    return measured or (_spread_elsewhere(space, block) if space.measure.column == "val_bpb" else None)
 
 
-def measured_spread(space: SearchSpace, block: Block | None, store: Path) -> Spread | None:
+def _measured_spread(space: SearchSpace, block: Block | None, store: Path) -> Spread | None:
     """From the store's runs of the same preset or program alone, in the unit of what is compared."""
     column = space.measure.column
     pooled: list[NDArray[np.float64]] = []
@@ -216,27 +229,16 @@ def _listed(names: Sequence[str]) -> str:
     return f"sweep {names[0]}" if len(names) == 1 else f"{len(names)} sweeps of this store"
 
 
-def evidence_lines(evidence: Evidence, gain_bpb: float | None = None) -> list[str]:
-    """Minimum detectable effect of the planned seeds and of other numbers, and the seeds that a wanted gain takes."""
-    design, smallest_bpb = evidence.design, evidence.minimum_detectable_effect_bpb
-    test = TESTS[design.test]
-    correction = f", corrected for {design.num_comparisons} comparisons" if design.num_comparisons > 1 else ""
-    correction += " by Dunnett" if correction and design.correction == "dunnett" else ""
-    spread = evidence.spread
-    lines = [f"spread: sd {spread.sd_bpb:.5f} bits per byte between {BETWEEN[evidence.block]} ({spread.source})"]
-    if spread.df is not None:
-        lines.append(
-            f"  an estimate with {spread.df:.0f} degrees of freedom, so the plan takes its upper bound, {design.sd:.5f}"
-        )
-    if smallest_bpb is None:
-        lines.append(f"{design.n} seed is not enough for a test: a variance needs at least 2")
-    elif math.isinf(smallest_bpb):
-        lines.append(f"{design.n} seeds cannot show any gain ({test}, alpha {design.alpha:g}{correction})")
-    else:
-        lines.append(
-            f"{design.n} seeds detect a gain of {smallest_bpb:.4f} bits per byte beyond the margin "
-            f"({test}, alpha {design.alpha:g}{correction}, power {POWER:.0%})"
-        )
+def evidence_lines(evidence: Evidence, gain: float | None = None) -> list[str]:
+    """Minimum detectable effect of the planned seeds and of other numbers, and the seeds that a wanted gain takes.
+
+    gain:  beyond the margin, in the unit of what is compared
+    """
+    design, unit = evidence.design, evidence.measure.unit
+    lines = _spread_lines(evidence)
+    if evidence.spread is None:
+        unit = "standard deviations"
+    lines.append(_detected(design, unit))
     if evidence.further:
         lines.append(f"  exploratory: {evidence.further}")
     if design.test in ("moderated", "two-way"):
@@ -244,14 +246,60 @@ def evidence_lines(evidence: Evidence, gain_bpb: float | None = None) -> list[st
     if evidence.first_look is not None:
         lines.append("  a race stops as soon as it is decided: these seeds are its maximum")
     others = [(n, evidence.with_seeds(n).minimum_detectable_effect(POWER)) for n in LADDER if n != design.n]
-    lines.append("  " + "; ".join(f"{n} seeds: {gain:.4f}" for n, gain in others if gain is not None))
+    lines.append("  " + "; ".join(f"{n} seeds: {_amount(found, unit)}" for n, found in others if found is not None))
     if evidence.adaptive:
         lines.append(
             "  for the winner alone, on fresh seeds (orchestrator confirm): those that chose it cannot test it"
         )
-    if gain_bpb is not None:
-        needed = evidence.seeds_for(gain_bpb)
+    if gain is not None and evidence.spread is None:
+        lines.append(
+            f"a gain of {gain:g} beyond the margin takes an unknown number of seeds, as the spread is not known"
+        )
+    elif gain is not None:
+        needed = evidence.seeds_for(gain)
         most = MOST_SEEDS if evidence.first_look is None else MOST_RACED
         answer = f"takes {needed} seeds of each configuration" if needed else NEVER.format(most=most)
-        lines.append(f"a gain of {gain_bpb:g} beyond the margin {answer}")
+        lines.append(f"a gain of {gain:g} beyond the margin {answer}")
     return lines
+
+
+def _spread_lines(evidence: Evidence) -> list[str]:
+    spread, measure, between = evidence.spread, evidence.measure, BETWEEN[evidence.block]
+    if spread is None:
+        return [
+            "spread: not known: this store holds no 2 runs of this program that differ in the seed alone, and nothing "
+            f"else tells how {measure.column} varies between {between}; 2 finished seeds in this store give it, or "
+            "--spread-from NAME (a sweep or import), or --spread SD (what you assume)"
+        ]
+    lines = [f"spread: sd {amount_of(spread.sd, measure.unit, 5)} between {between} ({spread.source})"]
+    if spread.df is not None:
+        lines.append(
+            f"  an estimate with {spread.df:.0f} degrees of freedom, so the plan takes its upper bound, "
+            f"{_amount(evidence.design.sd, measure.unit, 5)}"
+        )
+    return lines
+
+
+def _detected(design: Design, unit: str) -> str:
+    smallest = design.minimum_detectable_effect(POWER)
+    test = TESTS[design.test]
+    correction = f", corrected for {design.num_comparisons} comparisons" if design.num_comparisons > 1 else ""
+    correction += " by Dunnett" if correction and design.correction == "dunnett" else ""
+    if smallest is None:
+        return f"{design.n} seed is not enough for a test: a variance needs at least 2"
+    if math.isinf(smallest):
+        return f"{design.n} seeds cannot show any gain ({test}, alpha {design.alpha:g}{correction})"
+    return (
+        f"{design.n} seeds detect a gain of {amount_of(smallest, unit)} beyond the margin "
+        f"({test}, alpha {design.alpha:g}{correction}, power {POWER:.0%})"
+    )
+
+
+def amount_of(value: float, unit: str, decimals: int = 4) -> str:
+    """A gain or a spread with its unit: '0.0034 bits per byte'."""
+    return f"{_amount(value, unit, decimals)} {unit}"
+
+
+def _amount(value: float, unit: str, decimals: int = 4) -> str:
+    """A metric of a program's own may have any scale."""
+    return f"{value:.{decimals}f}" if unit == SCORE.unit else f"{value:.4g}"

@@ -112,7 +112,7 @@ def make_plan(
     kept = BlocksChoice(sweep.blocks, sweep.blocks_because) if sweep else None
     test, block, reason = _test(space, run_fingerprints, kept or choose_blocks(space, list_sweeps(store.root)))
     known: dict[str, Configuration] = {}
-    without_evidence = costs_only or test == "none" or not _in_bits(space)
+    without_evidence = costs_only or test == "none"
     listed = [baseline_of(space), *(grid_of(space) if space.method == "grid" else asked)]
     for item in listed:
         known.setdefault(item.id, item)
@@ -148,11 +148,6 @@ def _recorded(sweep: Sweep) -> set[str]:
     demand_undamaged([*frame.attrs["unreadable"], *sweep.lost_records()])
     kept = frame[frame["status"] != "drifted"]
     return {*map(run_id_of, kept["config"], kept["seed"]), *sweep.short_records()}
-
-
-def _in_bits(space: SearchSpace) -> bool:
-    """Whether spreads that are known in bits per byte say anything about what is compared."""
-    return space.program is None or space.metric.name == "val_bpb"
 
 
 def _notes(space: SearchSpace, precedents: Sequence[Precedent]) -> tuple[str, ...]:

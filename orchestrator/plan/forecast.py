@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from orchestrator.plan.detectable_effect import amount_of
 from orchestrator.plan.plan import Plan
 from trainer.spec.units import human_count, human_seconds
 
@@ -34,9 +35,10 @@ def forecast_lines(plan: Plan, status: str) -> list[str]:
             f"first score expected in about {human_seconds(first_s)}, the last in about {human_seconds(plan.wall_s)}; "
             f"from another terminal: {status}"
         )
-    detected = plan.evidence.minimum_detectable_effect_bpb if plan.evidence else None
-    if detected is not None and math.isfinite(detected) and plan.space.program is None:
-        lines.append(f"{len(plan.space.seeds)} seeds detect a gain of {detected:.4f} bits per byte beyond the margin")
+    detected = plan.evidence.minimum_detectable_effect if plan.evidence else None
+    if plan.evidence and detected is not None and math.isfinite(detected):
+        amount = amount_of(detected, plan.evidence.measure.unit)
+        lines.append(f"{len(plan.space.seeds)} seeds detect a gain of {amount} beyond the margin")
     return lines
 
 

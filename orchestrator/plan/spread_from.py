@@ -1,14 +1,15 @@
 """The spread between seeds as runs show it that were imported, or those of any named sweep, for plans.
 
-A plan of our own trainer is in bits per byte, so it takes the spread of a sweep that has val_bpb. An import alone can
-be planned too, in the unit of its own metric: how small a gain so many seeds detect, fixed or in a race.
+A plan of our own trainer is in bits per byte, so it takes the spread of a sweep that has val_bpb; one of a program that
+of a sweep that has the program's metric. An import alone can be planned too, in the unit of its own metric: how small a
+gain so many seeds detect, fixed or in a race.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from orchestrator.plan.detectable_effect import BETWEEN, LADDER, POWER, TESTS, E
 from orchestrator.sweep.imported import ImportedSweep, find_import
 from orchestrator.sweep.lost_records import demand_undamaged
 from orchestrator.sweep.sweep import find_sweep
+from results.rows.ranking import Measure
 from results.rows.read import read_rows
 from results.rows.tables import is_finished, per_run
 from results.stats.power import Design, design_of, seeds_needed
@@ -26,6 +28,9 @@ from results.stats.t_tests import Block
 from results.verdicts.arms import independent_scores, paired_differences
 from trainer.spec.errors import UserError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 MOST_RACED = 20
 """Seeds at the last look of the race that is shown beside a fixed number."""
 ALPHA = 0.01
@@ -33,34 +38,43 @@ ALPHA = 0.01
 
 def with_spread_of(evidence: Evidence, store: Path, name: str) -> Evidence:
     """The planned comparison with the spread that a named sweep shows, ours or imported."""
-    spread = _spread_of(store, name, evidence.block)
-    return replace(evidence, design=replace(evidence.design, sd=spread.sd_bpb), spread=spread)
+    return evidence.with_spread(_spread_of(store, name, evidence.block, evidence.measure.column))
 
 
-def _spread_of(store: Path, name: str, block: Block | None) -> Spread:
+def with_assumed_spread(evidence: Evidence, sd: float) -> Evidence:
+    """The planned comparison with a standard deviation that is assumed, in the unit of what is compared."""
+    if sd <= 0:
+        raise UserError(f"--spread {sd:g} must be greater than 0: runs that do not vary need no test")
+    return evidence.with_spread(Spread(sd, "assumed: --spread"))
+
+
+def _spread_of(store: Path, name: str, block: Block | None, column: str) -> Spread:
     imported = find_import(store, name)
     if imported is not None:
-        return spread_of_import(imported, block, "val_bpb")
+        return spread_of_import(imported, block, column)
     sweep = find_sweep(store, name)
-    frame = read_rows(sweep.folder, sweep.space.swept_keys)
+    frame = read_rows(sweep.folder, sweep.space.swept_keys, measured=sweep.space.measured)
     demand_undamaged([*frame.attrs["unreadable"], *sweep.lost_records()])
     rows = per_run(frame)
-    finished = rows[is_finished(rows)]
+    _demand_column(rows, column, name, sweep.space.measure)
+    finished = rows[is_finished(rows, column)]
     baseline = [item.id for item in sweep.asked()][:1]
     return _pooled(
-        paired_differences(finished, baseline, block, "val_bpb") if block else independent_scores(finished, "val_bpb"),
+        paired_differences(finished, baseline, block, column) if block else independent_scores(finished, column),
         name,
         block,
     )
 
 
+def _demand_column(rows: pd.DataFrame, column: str, name: str, measure: Measure) -> None:
+    if column not in rows or rows[column].isna().all():
+        raise UserError(f"sweep '{name}' has no {column}, in which this is planned; it compares {measure.measured}")
+
+
 def spread_of_import(sweep: ImportedSweep, block: Block | None, column: str) -> Spread:
     """Between its seeds, or between its pairs. Raises UserError where it does not have the column."""
     frame = sweep.frame
-    if frame[column].isna().all():
-        raise UserError(
-            f"sweep '{sweep.name}' has no {column}, in which this is planned; it compares {sweep.measure.measured}"
-        )
+    _demand_column(frame, column, sweep.name, sweep.measure)
     finished = frame[is_finished(frame, column)]
     samples = (
         paired_differences(finished, [sweep.header.baseline], block, column)
@@ -85,7 +99,7 @@ def import_plan_rows(sweep: ImportedSweep, alpha: float = ALPHA) -> list[dict[st
         for first_look in (None, FIRST_LOOK):
             if first_look is not None and n < first_look:
                 continue
-            design = design_of(block, num, n, spread.sd_bpb, alpha, first_look=first_look)
+            design = design_of(block, num, n, spread.sd, alpha, first_look=first_look)
             gain = design.minimum_detectable_effect(POWER)
             rows.append({"seeds": n, "race": first_look is not None, "test": TESTS[design.test], "gain": gain})
     return rows
@@ -96,22 +110,22 @@ def import_plan_lines(sweep: ImportedSweep, gain: float | None = None, alpha: fl
     spread, block, num = _design_inputs(sweep)
     unit, n = sweep.measure.unit, _fewest_seeds(sweep)
     correction = f", corrected for {num} comparisons" if num > 1 else ""
-    lines = [f"spread: sd {spread.sd_bpb:.5g} {unit} between {BETWEEN[block]} ({spread.source})"]
+    lines = [f"spread: sd {spread.sd:.5g} {unit} between {BETWEEN[block]} ({spread.source})"]
     if n > 1:
-        design = design_of(block, num, n, spread.sd_bpb, alpha)
+        design = design_of(block, num, n, spread.sd, alpha)
         smallest = design.minimum_detectable_effect(POWER)
         lines.append(
             f"{n} seeds detect a gain of {smallest:.4g} {unit} beyond the margin ({TESTS[design.test]}, "
             f"alpha {alpha:g}{correction}, power {POWER:.0%})"
         )
     for words, first_look in (("fixed", None), ("a race, seeds at most", FIRST_LOOK)):
-        designs = [design_of(block, num, k, spread.sd_bpb, alpha, first_look=first_look) for k in LADDER]
+        designs = [design_of(block, num, k, spread.sd, alpha, first_look=first_look) for k in LADDER]
         lines.append(
             f"  {words}: " + "; ".join(_gain_in_words(design) for design in designs if design.has_enough_seeds)
         )
     if gain is not None:
         for words, first_look in (("", None), (" at most, in a race", FIRST_LOOK)):
-            needed = seeds_needed(gain, block, num, spread.sd_bpb, alpha, POWER, first_look=first_look)
+            needed = seeds_needed(gain, block, num, spread.sd, alpha, POWER, first_look=first_look)
             seeds = f"{needed} seeds" if needed else "more seeds than are counted"
             lines.append(f"a gain of {gain:g} {unit} beyond the margin takes {seeds}{words} of each configuration")
     return lines

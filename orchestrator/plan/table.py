@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.plan.artifact_size import ArtifactSize
-from orchestrator.plan.detectable_effect import evidence_lines
+from orchestrator.plan.detectable_effect import SCORE, Evidence, evidence_lines
 from orchestrator.plan.plan import Plan, StagePlan, times
 from orchestrator.search.next_run import Stage
 from orchestrator.space.configuration import Configuration, label
@@ -73,8 +73,20 @@ def _total_row(plan: Plan) -> dict[str, Any]:
         "artifact_high_bytes": max((size.high_bytes for size in plan.sizes if size.high_bytes), default=None),
         "artifact_may_exceed": any(size.may_exceed for size in plan.sizes),
         "test": plan.evidence.design.test if plan.evidence else "none",
-        "sd_bpb": plan.evidence.design.sd if plan.evidence else None,
-        "minimum_detectable_effect_bpb": plan.evidence.minimum_detectable_effect_bpb if plan.evidence else None,
+        **_effect_columns(plan.evidence),
+    }
+
+
+def _effect_columns(evidence: Evidence | None) -> dict[str, Any]:
+    """The spread and the smallest gain that is detected, in their own unit, and in bits per byte where that is it."""
+    known = evidence if evidence and evidence.spread else None
+    in_bits = known if known and known.measure == SCORE else None
+    return {
+        "sd_bpb": in_bits.design.sd if in_bits else None,
+        "minimum_detectable_effect_bpb": in_bits.minimum_detectable_effect if in_bits else None,
+        "effect_unit": evidence.measure.unit if evidence else None,
+        "sd": known.design.sd if known else None,
+        "minimum_detectable_effect": known.minimum_detectable_effect if known else None,
     }
 
 
@@ -110,10 +122,10 @@ def _size_columns(plan: Plan, configuration: Configuration | None) -> dict[str, 
     }
 
 
-def plan_text(plan: Plan, gain_bpb: float | None = None) -> RenderableType:
+def plan_text(plan: Plan, gain: float | None = None) -> RenderableType:
     """The search space, the configurations as far as they are known, a line per stage, its cost and its power.
 
-    gain_bpb:  a gain beyond the margin whose number of seeds is wanted
+    gain:  beyond the margin, whose number of seeds is wanted
     """
     table = Table(box=None, pad_edge=False)
     for head in ("stage", "runs", "needed", "cached", "missing", "each", "together", "from"):
@@ -126,7 +138,7 @@ def plan_text(plan: Plan, gain_bpb: float | None = None) -> RenderableType:
         lines.append(Text(f"more than budget.gpu_hours = {plan.space.budget.gpu_hours:g}", style="bold red"))
     lines.append(Text(f"comparison: {plan.test}; {plan.test_reason}"))
     if plan.evidence:
-        lines += [Text(line) for line in evidence_lines(plan.evidence, gain_bpb)]
+        lines += [Text(line) for line in evidence_lines(plan.evidence, gain)]
     lines += [Text(note) for note in plan.notes]
     return Group(Text(str(plan.space)), *_configuration_lines(plan), "", table, "", *lines)
 

@@ -318,9 +318,9 @@ print(sorted({{"torch", "ray", "optuna"}} & set(sys.modules)))
     assert used_s < 6  # 3 s of it importing scipy and pandas
 
 
-def text_of(plan, gain_bpb=None) -> str:
+def text_of(plan, gain=None) -> str:
     console = Console(width=160, record=True)
-    console.print(plan_text(plan, gain_bpb))
+    console.print(plan_text(plan, gain))
     return console.export_text()
 
 
@@ -338,7 +338,7 @@ def test_before_any_run_the_spread_is_what_is_known_of_the_preset_as_an_estimate
 
 def test_of_a_preset_that_nobody_measured_the_published_records_say_the_spread(tmp_path, store):
     spread = spread_of(space_of(tmp_path, MUON).model_copy(update={"preset": "baseline"}), None, store.root)
-    assert (spread.sd_bpb, spread.df, spread.planned_bpb) == (seed_sd_bpb(), None, seed_sd_bpb())
+    assert (spread.sd, spread.df, spread.planned) == (seed_sd_bpb(), None, seed_sd_bpb())
     assert "the median of the published records" in spread.source
 
 
@@ -346,7 +346,7 @@ def test_the_minimum_detectable_effect_is_shown_for_the_planned_seeds_and_for_mo
     plan = make_plan(space_of(tmp_path, ROPE), store, TEXTS, "")
     design = Design("paired", 5, planned_sd("seed"), 0.01, num_comparisons=2, num_arms=3)
     assert plan.evidence.design == design
-    text = text_of(plan, gain_bpb=0.05)
+    text = text_of(plan, gain=0.05)
     assert f"5 seeds detect a gain of {design.minimum_detectable_effect():.4f} bits per byte beyond the margin" in text
     needed = seeds_needed(0.05, "seed", 2, design.sd, 0.01)
     assert f"takes {needed} seeds of each configuration" in text
@@ -358,7 +358,7 @@ def test_a_gain_that_no_number_of_seeds_shows_is_said_to_be_one(tmp_path, store)
     space = space_of(tmp_path, MUON.replace("run_cap: 4", "run_cap: 1800") + terms)
     evidence = evidence_of(space, "artifact", store.root)
     assert evidence.num_configurations == 1800
-    text = "\n".join(evidence_lines(evidence, gain_bpb=1e-9))
+    text = "\n".join(evidence_lines(evidence, gain=1e-9))
     assert "a gain of 1e-09 beyond the margin cannot be shown with any number of seeds up to 1,000" in text
 
 
@@ -372,11 +372,11 @@ def test_runs_of_the_same_preset_tell_the_spread_better_than_the_records(tmp_pat
     space = space_of(tmp_path, ROPE + UNPAIRED)
     leave_runs(open_sweep(store.root, space), lambda run: 2.0 + 0.1 * run.seed)
     spread = make_plan(space, store, TEXTS, "").evidence.spread
-    assert spread.sd_bpb == pytest.approx(0.1 * 2.5**0.5)  # seeds 1 to 5
+    assert spread.sd == pytest.approx(0.1 * 2.5**0.5)  # seeds 1 to 5
     assert (spread.source, spread.df) == ("measured in sweep space", 12)
-    assert spread.planned_bpb == pytest.approx(upper_sd(spread.sd_bpb, 12))
+    assert spread.planned == pytest.approx(upper_sd(spread.sd, 12))
     other = space_of(tmp_path, ROPE + UNPAIRED, overrides={"budget.train_steps": 150})
-    assert make_plan(other, store, TEXTS, "").evidence.spread.sd_bpb == 0.0238
+    assert make_plan(other, store, TEXTS, "").evidence.spread.sd == 0.0238
 
 
 def test_the_spread_of_pairs_by_seed_is_measured_in_earlier_sweeps(tmp_path, store):
@@ -384,7 +384,7 @@ def test_the_spread_of_pairs_by_seed_is_measured_in_earlier_sweeps(tmp_path, sto
     leave_runs(open_sweep(store.root, space), lambda run: 2.0 + run.seed + 0.1 * run.seed * run.configuration.index)
     spread = make_plan(space, store, TEXTS, "").evidence.spread
     differences = [0.1 * index * np.arange(1, 6) for index in (1, 2)]
-    assert spread.sd_bpb == pytest.approx(np.mean([one.var(ddof=1) for one in differences]) ** 0.5)
+    assert spread.sd == pytest.approx(np.mean([one.var(ddof=1) for one in differences]) ** 0.5)
     assert spread.df == 4  # both share the baseline's five runs
 
 
@@ -396,5 +396,5 @@ def test_a_shared_variance_says_in_the_plan_what_it_costs(tmp_path, store):
 
 def test_one_seed_is_said_to_prove_nothing(tmp_path, store):
     plan = make_plan(space_of(tmp_path, ROPE, seeds=[1]), store, TEXTS, "")
-    assert plan.evidence.minimum_detectable_effect_bpb is None
+    assert plan.evidence.minimum_detectable_effect is None
     assert "1 seed is not enough for a test" in text_of(plan)

@@ -174,7 +174,7 @@ def test_a_confirmation_of_a_program_is_planned_with_the_spread_of_its_own_metri
     sds = frame.loc[frame["status"] == "done"].groupby("config")["reward"].std()
     spread = spread_for(sweep, None)
     assert spread is not None
-    assert spread.sd_bpb == pytest.approx(sds.min())  # all score the same three trainings, so one of them counts
+    assert spread.sd == pytest.approx(sds.min())  # all score the same three trainings, so one of them counts
     assert num_seeds_for(sweep, frame, winner_of(sweep, frame)) == FEWEST  # gains of 1 and 2, and seeds 0.001 apart
     assert load_results(sweep).terms["Counts as better"] == "any gain at alpha = 0.01"
 
@@ -214,6 +214,54 @@ def test_plan_says_what_is_shared_and_what_is_not_known(place):
     _, said = command("plan", str(place / "warmth.yaml"), "--store", str(place / "elsewhere"))
     assert re.search(r"train +12 +3 ", said)
     assert "12 runs, 0 of them recorded already; time and price: ?" in said
+
+
+def planned(place, *words: str) -> tuple[str, dict]:
+    """The words of a plan in one line, and its total."""
+    words = ("plan", str(place / "warmth.yaml"), *words)
+    return " ".join(command(*words)[1].split()), json.loads(command(*words, "--format", "json")[1])[-1]
+
+
+def test_a_plan_in_a_metric_of_its_own_says_what_its_measured_spread_detects(place, sweep):
+    said, total = planned(place, "--store", str(place / "runs"), "--gain", "0.5")
+    known = spread_for(sweep, "artifact")
+    assert f"spread: sd {known.sd:.4g} reward between pairs on one artifact (measured in " in said
+    assert f"3 seeds detect a gain of {total['minimum_detectable_effect']:.4g} reward beyond the margin" in said
+    assert "a gain of 0.5 beyond the margin takes 2 seeds of each configuration" in said
+    assert (total["effect_unit"], total["sd"]) == ("reward", pytest.approx(known.planned))
+    assert (total["sd_bpb"], total["minimum_detectable_effect_bpb"]) == (None, None)
+
+
+def test_a_plan_without_any_run_says_why_no_gain_is_known_and_what_gives_it(place):
+    said, total = planned(place, "--store", str(place / "elsewhere"), "--gain", "0.5")
+    assert "spread: not known: this store holds no 2 runs of this program" in said
+    assert "2 finished seeds in this store give it, or --spread-from NAME" in said
+    assert re.search(r"3 seeds detect a gain of [\d.]+ standard deviations beyond the margin", said)
+    assert "a gain of 0.5 beyond the margin takes an unknown number of seeds" in said
+    assert (total["effect_unit"], total["sd"], total["minimum_detectable_effect"]) == ("reward", None, None)
+
+
+def test_a_plan_takes_an_assumed_spread_or_that_of_a_named_sweep(place, tmp_path):
+    empty = str(place / "elsewhere")
+    in_sds = re.search(r"gain of ([\d.]+) standard deviations", planned(place, "--store", empty)[0])
+    said, total = planned(place, "--store", empty, "--spread", "0.5")
+    assert "spread: sd 0.5 reward between pairs on one artifact (assumed: --spread)" in said
+    assert total["minimum_detectable_effect"] == pytest.approx(0.5 * float(in_sds[1]), rel=1e-3)
+    rows = [f"{config},{seed},{10 + seed}" for config in "ab" for seed in (1, 2, 3)]
+    (tmp_path / "runs.csv").write_text("\n".join(["config,seed,reward", *rows]))
+    imported = ("import", str(tmp_path / "runs.csv"), "--name", "mine", "--metric", "reward", "--goal", "maximize")
+    assert command(*imported, "--store", empty)[0] == 0
+    (tmp_path / "train.py").write_text(SCRIPT)
+    (tmp_path / "warmth.yaml").write_text(SPACE + "compare: {blocks: none}\n")
+    said, total = planned(tmp_path, "--store", empty, "--spread-from", "mine")
+    assert "spread: sd 1 reward between seeds (measured in sweep mine, 4 degrees of freedom)" in said
+    assert total["sd"] == pytest.approx(1)
+
+
+def test_a_spread_that_cannot_be_is_refused(place):
+    words = ("plan", str(place / "warmth.yaml"), "--store", str(place / "runs"))
+    assert "--spread 0 must be greater than 0" in command(*words, "--spread", "0")[1]
+    assert "two spreads; give one of them" in command(*words, "--spread", "1", "--spread-from", "warmth")[1]
 
 
 def test_best_writes_a_script_that_runs_the_program_with_the_winner_s_knobs(place, sweep, tmp_path):
