@@ -141,10 +141,14 @@ def joined(tables: Sequence[ForeignTable]) -> ForeignTable:
 
 
 def _text_of(path: Path) -> str:
+    content = path.read_bytes()
+    if (zero := content.find(0)) >= 0:
+        line = content.count(b"\n", 0, zero) + 1
+        raise UserError(f"{path}: line {line} holds a zero byte, so it is damaged, or no UTF-8 text; export it again")
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no UTF-8 text: byte {error.start} is {path.read_bytes()[error.start]:#x}") from None
+        raise UserError(f"{path} is no UTF-8 text: byte {error.start} is {content[error.start]:#x}") from None
 
 
 Read = tuple[list[Cells], list[str], tuple[str, ...]]

@@ -94,7 +94,7 @@ def rebuild(documents: Path, tokenizer: Path, out: Path, val_documents: int = 50
     """Shards of a JSON Lines file, one `{"text": ...}` a line, with a given tokenizer.
 
     The first `val_documents` are validation text, in the file's order; the rest is for training (docs/recipe.md 1.5).
-    Raises DataError for a line without text, or too few documents.
+    Raises DataError for a line without text or with a zero byte in it, and for too few documents.
     """
     copy = out / "tokenizers" / tokenizer.name
     copy.parent.mkdir(parents=True, exist_ok=True)
@@ -192,10 +192,7 @@ def _in_words(skipped: Mapping[Path, str]) -> str:
 
 def _read_text(path: Path) -> str:
     try:
-        text = path.read_bytes().decode()
-        if "\0" in text:
-            raise DataError(f"{path} holds zero bytes, so it is no text; leave it out")
-        return text
+        return _without_zero_bytes(path.read_bytes().decode(), str(path))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -214,7 +211,13 @@ def _json_lines(path: Path) -> Iterator[str]:
                 text.encode()  # an escaped half of a surrogate pair has no UTF-8 bytes
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(f'{path}:{number} is no {{"text": ...}}: {error}') from error
-            yield text
+            yield _without_zero_bytes(text, f"{path}:{number}")
+
+
+def _without_zero_bytes(text: str, place: str) -> str:
+    if "\0" in text:
+        raise DataError(f"{place} holds zero bytes, so it is no text; leave it out")
+    return text
 
 
 def _content_hash(text: str) -> str:

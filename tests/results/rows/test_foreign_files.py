@@ -118,6 +118,8 @@ def test_files_of_one_kind_are_joined_and_others_are_not(tmp_path):
         ("a.json", "[" * 100_000, "is no JSON: brackets are nested too deep"),
         ("a.json", '{"a": 1}', "holds neither"),
         ("a.csv", "", "row 1 is empty"),
+        ("a.csv", "config,val_bpb\na\0,1.2\n", "a.csv: line 2 holds a zero byte"),
+        ("a.json", '[{"config\0": 1}]', "a.json: line 1 holds a zero byte"),
         ("a.csv", "seed,seed\n1,2\n", "names column 'seed' twice"),
         ("submission.json", '{"val_bpb": 1.2}', "column seed: no seed_results"),
         ("a.parquet", "no", "is no Parquet file"),

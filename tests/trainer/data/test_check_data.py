@@ -368,6 +368,15 @@ def test_a_line_of_documents_that_holds_no_text_is_named(tmp_path, line, expecte
         rebuild(documents, model, tmp_path / "out", val_documents=5)
 
 
+@pytest.mark.parametrize("line", [r'{"text": "a\u0000b"}', r'{"text": "\u0000"}'])
+def test_a_line_of_documents_with_a_zero_byte_is_no_text_as_in_a_file_of_its_own(tmp_path, line):
+    documents, tokenizer = tmp_path / "docs.jsonl", tmp_path / "any.model"
+    documents.write_text('{"text": "whole"}\n{"text": "part"}\n' + line)
+    tokenizer.write_bytes(train_tokenizer(["ab whole cd"] * 50, 274))
+    with pytest.raises(DataError, match=r"docs.jsonl:3 holds zero bytes, so it is no text"):
+        rebuild(documents, tokenizer, tmp_path / "out", val_documents=1)
+
+
 def test_rebuild_refuses_to_lose_validation_text(tmp_path):
     plain = [text.replace("Ü € 😀", "end") for text in TEXTS]
     with pytest.raises(DataError, match=r"document 3 of split 'val' holds '€', .*byte fallback"):
