@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from orchestrator.analysis.answer import answer_of
 from orchestrator.analysis.sweep_table import rows_of, table_of
-from orchestrator.space.configuration import total_runs
 from orchestrator.sweep.sweep import Sweep
 from trainer.spec.errors import UserError
 
@@ -27,9 +26,9 @@ def end_facts(sweep: Sweep, outcome: str) -> dict[str, object]:
 def _parts(sweep: Sweep, outcome: str) -> Iterator[dict[str, object]]:
     if not sweep.folder.exists():  # nothing was begun
         return
-    records = sweep.records().values()
-    failed = sum(record.status == "failed" for record in records)
-    yield {"runs": total_runs(sweep.space), "runs_recorded": len(records), "runs_failed": failed}
+    state = sweep.state()
+    failed = sum(record.status == "failed" for record in state.records.values())
+    yield {"runs": state.total_runs, "runs_recorded": len(state.records), "runs_failed": failed}
     if outcome in ("complete", "failed"):
         frame = rows_of(sweep)
         answer = answer_of(sweep, frame, table_of(sweep, frame))

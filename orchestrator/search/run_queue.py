@@ -124,8 +124,13 @@ class RunQueue:
 
     @property
     def total_runs(self) -> int:
-        """Runs of the whole sweep; at most this many while configurations are still to be asked."""
-        return self.state.needed_runs if self._exhausted and self.state.is_decided else self._most_runs
+        """Runs of the whole sweep; at most this many while configurations are still to be asked.
+
+        What `stopping` dropped is known without asking, also of a finished sweep that is opened again.
+        """
+        stops = self._space.race is not None or self._space.rungs is not None
+        is_known = self._exhausted or (stops and self._begun and self.state.all_asked)
+        return self.state.needed_runs if is_known and self.state.is_decided else self._most_runs
 
     def next_run(self) -> Run | Pause:
         """A run not handed out yet; WAIT while the next one depends on runs in flight; FINISHED when none is left.

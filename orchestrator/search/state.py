@@ -64,6 +64,11 @@ class SweepState:
         return self.race is None or self.race.over
 
     @property
+    def all_asked(self) -> bool:
+        """Whether every configuration of the space has been asked, as far as their number is known."""
+        return len(self.configurations) > (self.space.num_configurations or 0)
+
+    @property
     def needed_runs(self) -> int:
         """Runs that the configurations asked so far need by now, equal ones counted once."""
         distinct = {item.id: item for item in self.configurations}
@@ -72,9 +77,8 @@ class SweepState:
     @property
     def total_runs(self) -> int:
         """Runs of the whole sweep; an upper bound while configurations or runs may still be added or dropped."""
-        all_asked = len(self.configurations) > (self.space.num_configurations or 0)
         starts_when_all_are_asked = self.race is not None
-        if self.configurations and (all_asked or starts_when_all_are_asked) and self.is_decided:
+        if self.configurations and (self.all_asked or starts_when_all_are_asked) and self.is_decided:
             return self.needed_runs
         return total_runs(self.space, self.configurations)
 

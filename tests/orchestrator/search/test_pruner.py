@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.analysis.comparison import verdicts_of
+from orchestrator.analysis.end_facts import end_facts
 from orchestrator.analysis.load_results import load_results
 from orchestrator.analysis.sweep_table import rows_of, table_of
 from orchestrator.plan.estimate import make_plan
@@ -76,6 +77,9 @@ def test_trusted_short_runs_prune_the_worse_and_keep_the_best(tmp_path, rule):
     assert 4 <= len(pruning.pruned) <= 12
     assert not set(pruning.pruned) & {item.id for item in asked[:8]}
     assert sweep.state().total_runs == len(sweep.records()) + len(sweep.short_records())
+    assert len((again := queue_of(sweep)).records) == again.total_runs  # so `resume` says that nothing is to be run
+    facts = end_facts(sweep, "interrupted")
+    assert (facts["runs"], facts["runs_recorded"]) == (again.total_runs, again.total_runs)
     assert len(sweep.records()) == (21 - len(pruning.pruned)) * 2
 
 

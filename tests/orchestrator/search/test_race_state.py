@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.analysis.answer import answer_lines
+from orchestrator.analysis.end_facts import end_facts
 from orchestrator.analysis.sweep_table import rows_of, table_of
 from orchestrator.cli import main
 from orchestrator.search.run_queue import WAIT, RunQueue
@@ -44,6 +45,9 @@ def test_the_hopeless_are_eliminated_and_the_winner_is_named(tmp_path):
         1000.0: "winner", 2000.0: "eliminated", 50_000.0: "eliminated"
     }  # fmt: skip
     assert len(sweep.records()) == sweep.state().total_runs == sum(race.seeds.values()) < 4 * 8
+    assert queue_of(sweep).total_runs == len(sweep.records())  # so `resume` says that nothing is to be run
+    facts = end_facts(sweep, "interrupted")
+    assert facts["runs"] == facts["runs_recorded"] == len(sweep.records())
 
 
 def test_everybody_runs_up_to_the_first_look(tmp_path):
