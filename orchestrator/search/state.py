@@ -70,9 +70,16 @@ class SweepState:
 
     @property
     def needed_runs(self) -> int:
-        """Runs that the configurations asked so far need by now, equal ones counted once."""
+        """Runs that the configurations asked so far need by now, equal ones counted once.
+
+        A run counts as well that `stopping` asked for before other runs were repeated, after they had failed or on a
+        machine that drifted: it has its record and stands in the table, though it would not be asked for now.
+        """
         distinct = {item.id: item for item in self.configurations}
-        return sum(1 for item in distinct.values() for _ in self.runs_of(item))
+        if self.race is None and self.pruning is None:
+            return sum(1 for item in distinct.values() for _ in self.runs_of(item))
+        needed = {form.run_id(seed) for item in distinct.values() for form, seed in self.runs_of(item)}
+        return len(needed.union(self.records))
 
     @property
     def total_runs(self) -> int:

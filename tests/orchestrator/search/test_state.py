@@ -45,6 +45,23 @@ def test_a_sweep_that_is_finished_on_disk_misses_nothing(tmp_path, text, scores)
     assert all(state.is_settled(item) for item in state.configurations)
 
 
+@pytest.mark.parametrize(("text", "scores"), [(RACE, score), (RUNGS, faithful)], ids=["race", "rungs"])
+def test_a_run_that_was_asked_for_before_others_were_repeated_counts_as_one_of_the_sweep(tmp_path, text, scores):
+    """As after `resume --retry-failed`: what a configuration ran because a rival had failed keeps its record."""
+    sweep = open_sweep(tmp_path, space_of(tmp_path, text))
+    leave_runs(sweep, scores)
+    before = sweep.state().total_runs
+    dropped = [item for item in sweep.asked() if len(list(sweep.state().runs_of(item))) < len(sweep.space.seeds)]
+    dropped += [item for item in sweep.asked() if sweep.state().pruning and item.id in sweep.state().pruning.pruned]
+    seed = sweep.space.seeds[-1]
+    run = Run(dropped[0].run_id(seed), dropped[0], seed, sweep.space.recipe(dropped[0].values, seed))
+    sweep.record_path(run.run_id).write_text(record_of(run, val_bpb=9.0).model_dump_json())
+    state, queue = sweep.state(), queue_of(sweep)
+    assert (state.total_runs, state.missing_runs) == (before + 1, 0)
+    assert queue.total_runs == len(queue.records) == before + 1
+    assert queue.next_run() is FINISHED
+
+
 def test_the_number_of_runs_is_known_without_reading_a_record(tmp_path):
     sweep = open_sweep(tmp_path, space_of(tmp_path, PLAIN))
     leave_runs(sweep, plain)
