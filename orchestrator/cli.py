@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
@@ -29,6 +30,7 @@ def _run_command_line() -> None:
 
     if not sys.argv[1:] or sys.argv[1] not in TRAINING:
         gc.set_threshold(COLLECT_EVERY)
+        atexit.register(gc.freeze)  # nor at the end, where all memory goes back to the system
     # pydantic would read the metadata of every installed package, to find plugins that a command has no use for
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     exit_for_people(app_for(sys.argv[1:]))
