@@ -27,7 +27,7 @@ from results.rows.tables import is_finished, per_run
 from results.stats.blocks import UNKNOWN_CORRELATION, sd_between_pairs
 from results.stats.many_against_one import Correction
 from results.stats.power import MOST_RACED, MOST_SEEDS, Design, design_of, seeds_needed, upper_sd
-from results.stats.shared_variance import SharedVariance
+from results.stats.shared_variance import pooled_variance
 from results.stats.t_tests import SHARED_COST, Block, Variance
 from results.verdicts.arms import independent_scores, paired_differences
 from results.verdicts.attempts import further_attempt
@@ -190,10 +190,10 @@ def _measured_spread(space: SearchSpace, block: Block | None, store: Path) -> Sp
         pooled += samples
         names += [imported.name] if samples else []
         pairs_df += max((len(sample) - 1 for sample in samples), default=0)
-    shared = SharedVariance.of(pooled)
-    if shared.df:
-        df = pairs_df if block else float(shared.df)  # pairs of one sweep share the baseline's runs, so they count once
-        return Spread(float(shared.pooled) ** 0.5, f"measured in {_listed(names)}", df)
+    variance, variance_df = pooled_variance(pooled)
+    if variance_df:
+        df = pairs_df if block else variance_df  # pairs of one sweep share the baseline's runs, so they count once
+        return Spread(variance**0.5, f"measured in {_listed(names)}", df)
     return None
 
 

@@ -23,7 +23,7 @@ from results.rows.read import read_rows
 from results.rows.tables import is_finished, per_run
 from results.stats.power import Design, design_of, seeds_needed
 from results.stats.sequential import FIRST_LOOK
-from results.stats.shared_variance import SharedVariance
+from results.stats.shared_variance import pooled_variance
 from results.stats.t_tests import Block
 from results.verdicts.arms import independent_scores, paired_differences
 from trainer.spec.errors import UserError
@@ -85,10 +85,10 @@ def spread_of_import(sweep: ImportedSweep, block: Block | None, column: str) -> 
 
 
 def _pooled(samples: Sequence[NDArray[np.float64]], name: str, block: Block | None) -> Spread:
-    shared = SharedVariance.of(sample for sample in samples if len(sample) > 1)
-    if not shared.df:
+    variance, df = pooled_variance(sample for sample in samples if len(sample) > 1)
+    if not df:
         raise UserError(f"sweep '{name}' shows no spread between {BETWEEN[block]}: no configuration has two of them")
-    return Spread(float(shared.pooled) ** 0.5, f"measured in sweep {name}, {shared.df:.0f} degrees of freedom")
+    return Spread(variance**0.5, f"measured in sweep {name}, {df:.0f} degrees of freedom")
 
 
 def import_plan_rows(sweep: ImportedSweep, alpha: float = ALPHA) -> list[dict[str, object]]:

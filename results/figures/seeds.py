@@ -18,7 +18,7 @@ from results.rows.intervals import half_interval
 from results.rows.score_text import score_text, short_text
 from results.rows.tables import is_finished, per_run
 from results.stats.power import design_of
-from results.stats.shared_variance import SharedVariance
+from results.stats.shared_variance import pooled_variance
 from results.stats.t_tests import Block
 from results.verdicts.sweep_results import SweepResults
 from results.verdicts.verdict import Verdict
@@ -41,8 +41,8 @@ class Spread:
     @classmethod
     def within(cls, numbers: pd.Series[float], groups: pd.Series[str]) -> Spread:
         """Around each group's own mean; a group much noisier than the others is left out, as in `compare`."""
-        shared = SharedVariance.of([group.to_numpy() for _, group in numbers.groupby(groups)])
-        return cls(math.sqrt(shared.pooled), int(shared.df))
+        variance, df = pooled_variance([group.to_numpy() for _, group in numbers.groupby(groups)])
+        return cls(math.sqrt(variance), int(df))
 
     def half_interval(self, n: int) -> float:
         """Half the 95 % interval of a mean of `n` such numbers."""

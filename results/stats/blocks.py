@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from results.stats.power import Design, design_of
-from results.stats.shared_variance import SharedVariance, TwoWayLayout
+from results.stats.shared_variance import TwoWayLayout, pooled_variance
 from results.stats.t_tests import Block, Variance
 
 Array = NDArray[np.float64]
@@ -45,12 +45,12 @@ def seed_correlation(tables: Iterable[Array]) -> SeedCorrelation | None:
         num_arms, num_seeds = table_An.shape
         if num_arms < 2 or num_seeds < 2:
             continue
-        within, residual = SharedVariance.of(table_An), TwoWayLayout.of(table_An).shared
-        if not within.df:
+        (within, df), residual = pooled_variance(table_An), TwoWayLayout.of(table_An).shared
+        if not df:
             continue
         weight = (num_arms - 1) * (num_seeds - 1)
         left += weight * (float(residual.pooled) if residual.df else 0.0)
-        total += weight * float(within.pooled)
+        total += weight * within
         num_configurations, num_sweeps = num_configurations + num_arms, num_sweeps + 1
     if not num_sweeps:
         return None

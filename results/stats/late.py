@@ -1,49 +1,49 @@
-"""SciPy's special functions, imported when the first of them is called.
+"""SciPy's special functions, imported when the first of them is called, and without the package around them.
 
-They take a quarter of a second to import, and most commands (help, status, list, table) call none. A third of that is
-for `numpy.f2py` and `numpy.testing`: SciPy copies every name of NumPy, those two among them, and calls neither. They
-are loaded when somebody does (`importlib.util.LazyLoader`).
+They are compiled functions of one module, `scipy.special._ufuncs`. `import scipy.special` also writes a note into the
+docstring of each and imports all of NumPy for it, which takes five times as long as the functions; most commands (help,
+status, list, table) call none.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
-from importlib.util import LazyLoader, find_spec, module_from_spec
+import threading
+from importlib.util import find_spec, module_from_spec
+from types import ModuleType
 from typing import Any
 
-COPIED_UNUSED = ("numpy.f2py", "numpy.testing")
+PACKAGE, COMPILED = "scipy.special", "scipy.special._ufuncs"
 
 
-class LateModule:
-    """A module that is imported at the first use of one of its names."""
-
-    def __init__(self, name: str, without: tuple[str, ...] = ()):
-        """
-        without:  modules that it imports and does not use
-        """
-        self._name = name
-        self._without = without
+class LateFunctions:
+    """The functions of `scipy.special`, each found at its first use."""
 
     def __getattr__(self, item: str) -> Any:
-        for name in self._without:
-            postpone(name)
-        found = getattr(importlib.import_module(self._name), item)
+        found = getattr(compiled_alone(), item, None)
+        if found is None:  # written in Python, or compiled elsewhere in another SciPy
+            found = getattr(importlib.import_module(PACKAGE), item)
         setattr(self, item, found)  # the next use does not come here
         return found
 
 
-def postpone(name: str) -> None:
-    """Has a module of a package loaded at the first use of one of its names, though it is imported before."""
-    spec = None if name in sys.modules else find_spec(name)
-    if spec is None or spec.loader is None:
-        return
-    spec.loader = LazyLoader(spec.loader)
-    module = module_from_spec(spec)
-    sys.modules[name] = module
-    package, _, own_name = name.rpartition(".")
-    setattr(sys.modules[package], own_name, module)  # as an import does; else NumPy would import it when it is listed
-    spec.loader.exec_module(module)
+def compiled_alone() -> ModuleType | None:
+    """The module of compiled functions; None where this SciPy has none of the name.
+
+    Python imports a package before a module in it, so an empty package stands in its place meanwhile: where another
+    thread could see that one, the package itself is imported. It finds the same functions when it is imported later.
+    """
+    spec = None if PACKAGE in sys.modules or threading.active_count() > 1 else find_spec(PACKAGE)
+    if spec is not None:
+        sys.modules[PACKAGE] = module_from_spec(spec)
+    try:
+        return importlib.import_module(COMPILED)
+    except ModuleNotFoundError:
+        return None
+    finally:
+        if spec is not None:
+            del sys.modules[PACKAGE]
 
 
-special: Any = LateModule("scipy.special", without=COPIED_UNUSED)
+special: Any = LateFunctions()

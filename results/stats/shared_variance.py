@@ -58,23 +58,20 @@ class SharedVariance:
     def over(cls, variance_SA: ArrayLike, df_A: ArrayLike) -> SharedVariance:
         """Estimates from the variance of each arm and its degrees of freedom, all above 0."""
         variance_SA = np.asarray(variance_SA, dtype=np.float64)
-        df_SA = np.broadcast_to(np.asarray(df_A, dtype=np.float64), variance_SA.shape)
-        weight_SA = np.where(_far_noisier(variance_SA, df_SA), 0.0, df_SA)
-        df = weight_SA.sum(-1)
-        pooled = (weight_SA * variance_SA).sum(-1) / df
+        weight_SA, pooled, df = _pooled(variance_SA, df_A)
         prior, prior_df = np.array(pooled), np.full(pooled.shape, np.inf)
         unlike = np.asarray(_bartlett_p(variance_SA, weight_SA, pooled) < UNLIKE)
-        prior[unlike], prior_df[unlike] = _prior(variance_SA[unlike], df_A, weight_SA[unlike] > 0)
+        if unlike.any():
+            prior[unlike], prior_df[unlike] = _prior(variance_SA[unlike], df_A, weight_SA[unlike] > 0)
         return cls(pooled, df, prior, prior_df)
 
     @classmethod
     def of(cls, arms: Iterable[Sequence[float] | NDArray[np.floating]]) -> SharedVariance:
         """Estimates from the scores of one sweep's arms. Arms without two different finite scores are skipped."""
-        finite = [array[np.isfinite(array)] for array in (np.asarray(arm, dtype=np.float64) for arm in arms)]
-        differing = [array for array in finite if len(array) > 1 and spreads(array)]
-        if not differing:
+        variances, dfs = _variances(arms)
+        if not variances:
             return cls(np.array(np.nan), np.array(0.0), np.array(np.nan), np.array(0.0))
-        return cls.over([array.var(ddof=1) for array in differing], [len(array) - 1 for array in differing])
+        return cls.over(variances, dfs)
 
     def shrunk(self, variance_SA: ArrayLike, df_A: ArrayLike) -> tuple[Array, Array]:
         """Shrunk variance of each arm and its degrees of freedom, which are at most those of the pooled variance.
@@ -88,6 +85,30 @@ class SharedVariance:
         excluded_SA = special.fdtrc(df_SA, df, variance_SA / pooled) < NOISIER
         shrunk_df_SA = np.minimum(prior_df + df_SA, df)
         return np.where(excluded_SA, variance_SA, shrunk_SA), np.where(excluded_SA, df_SA, shrunk_df_SA)
+
+
+def pooled_variance(arms: Iterable[Sequence[float] | NDArray[np.floating]]) -> tuple[float, float]:
+    """`SharedVariance.of(arms).pooled` and its `df`, without the work for the prior; NaN and 0 without any."""
+    variances, dfs = _variances(arms)
+    if not variances:
+        return np.nan, 0.0
+    _, pooled, df = _pooled(np.asarray(variances, dtype=np.float64), dfs)
+    return float(pooled), float(df)
+
+
+def _variances(arms: Iterable[Sequence[float] | NDArray[np.floating]]) -> tuple[list[float], list[int]]:
+    """Of each arm with two different finite scores, with its degrees of freedom."""
+    finite = [array[np.isfinite(array)] for array in (np.asarray(arm, dtype=np.float64) for arm in arms)]
+    differing = [array for array in finite if len(array) > 1 and spreads(array)]
+    return [array.var(ddof=1) for array in differing], [len(array) - 1 for array in differing]
+
+
+def _pooled(variance_SA: Array, df_A: ArrayLike) -> tuple[Array, Array, Array]:
+    """What each arm counts for, the mean variance of those that are not excluded, and its degrees of freedom."""
+    df_SA = np.broadcast_to(np.asarray(df_A, dtype=np.float64), variance_SA.shape)
+    weight_SA = np.where(_far_noisier(variance_SA, df_SA), 0.0, df_SA)
+    df = weight_SA.sum(-1)
+    return weight_SA, (weight_SA * variance_SA).sum(-1) / df, df
 
 
 @dataclass(frozen=True)

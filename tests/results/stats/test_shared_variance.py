@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from results.stats.shared_variance import NOISIER, UNLIKE, SharedVariance
+from results.stats.shared_variance import NOISIER, UNLIKE, SharedVariance, pooled_variance
 
 
 def variances(prior_df, num_sweeps=400, num_arms=40, df=4):
@@ -54,6 +54,14 @@ def test_two_far_noisier_arms_do_not_mask_each_other():
 def test_arms_without_two_different_scores_are_skipped():
     assert SharedVariance.of([[1.0], [2.0, 2.0, 2.0], [3.0, np.nan]]).df == 0
     assert SharedVariance.of([[1.0], [2.0, 3.0]]).pooled == 0.5
+
+
+def test_the_pooled_variance_alone_is_the_same_also_where_variances_are_unlike():
+    arms = [[0.0, spread, 3.0 * spread] for spread in np.geomspace(1, 20, 8)]
+    shared = SharedVariance.of(arms)
+    assert np.isfinite(shared.prior_df)
+    assert pooled_variance(arms) == (float(shared.pooled), float(shared.df))
+    assert pooled_variance([[1.0], [2.0, 2.0]])[1] == 0
 
 
 def test_many_sweeps_at_once_equal_each_sweep_alone():
