@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +20,9 @@ from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.imported import list_imports
 from orchestrator.sweep.sweep import Sweep, list_sweeps
 from orchestrator.sweep.sweep_attempts import attempts_of, level_of, planned_attempts
+from results.rows.finished import Finished, finished_in, finished_of
 from results.rows.ranking import Measure
-from results.rows.read import read_rows
-from results.rows.tables import is_finished, per_run
+from results.rows.read import plain_rows
 from results.stats.blocks import UNKNOWN_CORRELATION, sd_between_pairs
 from results.stats.many_against_one import Correction
 from results.stats.power import MOST_RACED, MOST_SEEDS, Design, design_of, seeds_needed, upper_sd
@@ -32,9 +31,6 @@ from results.stats.t_tests import SHARED_COST, Block, Variance
 from results.verdicts.arms import independent_scores, paired_differences
 from results.verdicts.attempts import further_attempt
 from results.verdicts.preset_spreads import spread_of_preset
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SCORE = Measure()
 POWER = 0.8
@@ -175,18 +171,16 @@ def _measured_spread(space: SearchSpace, block: Block | None, store: Path) -> Sp
     for sweep in list_sweeps(store):
         if sweep.space.varied != space.varied:
             continue
-        rows = per_run(read_rows(sweep.folder, sweep.space.swept_keys, measured=sweep.space.measured))
-        finished = rows[is_finished(rows, column)]
+        rows, _ = plain_rows(sweep.folder, sweep.space.swept_keys)
         baseline = [item.id for item in sweep.asked()][:1]
-        samples = _samples(finished, baseline, block, column)
+        samples = _samples(finished_of(rows, column), baseline, block)
         pooled += samples
         names += [sweep.name] if samples else []
         pairs_df += max((len(sample) - 1 for sample in samples), default=0)
     for imported in list_imports(store):
         if space.program or imported.header.preset != space.preset or space.overrides:
             continue
-        frame = imported.frame
-        samples = _samples(frame[is_finished(frame)], [imported.header.baseline], block, column)
+        samples = _samples(finished_in(imported.frame, column), [imported.header.baseline], block)
         pooled += samples
         names += [imported.name] if samples else []
         pairs_df += max((len(sample) - 1 for sample in samples), default=0)
@@ -197,11 +191,9 @@ def _measured_spread(space: SearchSpace, block: Block | None, store: Path) -> Sp
     return None
 
 
-def _samples(
-    rows: pd.DataFrame, baseline: Sequence[str], block: Block | None, column: str
-) -> list[NDArray[np.float64]]:
+def _samples(finished: Sequence[Finished], baseline: Sequence[str], block: Block | None) -> list[NDArray[np.float64]]:
     """What varies at random: differences of pairs to the baseline, or scores of each configuration; two and more."""
-    samples = paired_differences(rows, baseline, block, column) if block else independent_scores(rows, column)
+    samples = paired_differences(finished, baseline, block) if block else independent_scores(finished)
     return [sample for sample in samples if len(sample) > 1]
 
 

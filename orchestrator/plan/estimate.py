@@ -37,7 +37,7 @@ from orchestrator.sweep.lost_records import demand_undamaged
 from orchestrator.sweep.seed_blocks import ONE_ARTIFACT, BlocksChoice, blocks_line, choose_blocks
 from orchestrator.sweep.sweep import Sweep, list_sweeps, sweep_of_space
 from orchestrator.sweep.warm_start import precedent_lines, precedents_of
-from results.rows.read import read_rows
+from results.rows.read import plain_rows
 from results.stats.t_tests import Block
 from trainer.data.corpus import text_digests
 from trainer.spec.environment import environment
@@ -144,10 +144,10 @@ def make_plan(
 
 def _recorded(sweep: Sweep) -> set[str]:
     """Runs that have a record, short ones too. Raises StoreError for one that cannot be read or was lost."""
-    frame = read_rows(sweep.folder, sweep.space.swept_keys)
-    demand_undamaged([*frame.attrs["unreadable"], *sweep.lost_records()])
-    kept = frame[frame["status"] != "drifted"]
-    return {*map(run_id_of, kept["config"], kept["seed"]), *sweep.short_records()}
+    rows, unreadable = plain_rows(sweep.folder, sweep.space.swept_keys)
+    demand_undamaged([*unreadable, *sweep.lost_records()])
+    recorded = {run_id_of(row["config"], row["seed"]) for row in rows if row["status"] != "drifted"}
+    return recorded | {*sweep.short_records()}
 
 
 def _notes(space: SearchSpace, precedents: Sequence[Precedent]) -> tuple[str, ...]:

@@ -9,27 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from orchestrator.plan.detectable_effect import BETWEEN, LADDER, POWER, TESTS, Evidence, Spread
 from orchestrator.sweep.imported import ImportedSweep, find_import
 from orchestrator.sweep.lost_records import demand_undamaged
 from orchestrator.sweep.sweep import find_sweep
+from results.rows.finished import Finished, finished_in, finished_of
 from results.rows.ranking import Measure
-from results.rows.read import read_rows
-from results.rows.tables import is_finished, per_run
+from results.rows.read import plain_rows
 from results.stats.power import Design, design_of, seeds_needed
 from results.stats.sequential import FIRST_LOOK
 from results.stats.shared_variance import pooled_variance
 from results.stats.t_tests import Block
 from results.verdicts.arms import independent_scores, paired_differences
 from trainer.spec.errors import UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MOST_RACED = 20
 """Seeds at the last look of the race that is shown beside a fixed number."""
@@ -53,38 +46,28 @@ def _spread_of(store: Path, name: str, block: Block | None, column: str) -> Spre
     if imported is not None:
         return spread_of_import(imported, block, column)
     sweep = find_sweep(store, name)
-    frame = read_rows(sweep.folder, sweep.space.swept_keys, measured=sweep.space.measured)
-    demand_undamaged([*frame.attrs["unreadable"], *sweep.lost_records()])
-    rows = per_run(frame)
-    _demand_column(rows, column, name, sweep.space.measure)
-    finished = rows[is_finished(rows, column)]
+    rows, unreadable = plain_rows(sweep.folder, sweep.space.swept_keys)
+    demand_undamaged([*unreadable, *sweep.lost_records()])
+    _demand_column(any(row.get(column) is not None for row in rows), column, name, sweep.space.measure)
     baseline = [item.id for item in sweep.asked()][:1]
-    return _pooled(
-        paired_differences(finished, baseline, block, column) if block else independent_scores(finished, column),
-        name,
-        block,
-    )
+    return _pooled(finished_of(rows, column), baseline, name, block)
 
 
-def _demand_column(rows: pd.DataFrame, column: str, name: str, measure: Measure) -> None:
-    if column not in rows or rows[column].isna().all():
+def _demand_column(is_there: bool, column: str, name: str, measure: Measure) -> None:
+    if not is_there:
         raise UserError(f"sweep '{name}' has no {column}, in which this is planned; it compares {measure.measured}")
 
 
 def spread_of_import(sweep: ImportedSweep, block: Block | None, column: str) -> Spread:
     """Between its seeds, or between its pairs. Raises UserError where it does not have the column."""
     frame = sweep.frame
-    _demand_column(frame, column, sweep.name, sweep.measure)
-    finished = frame[is_finished(frame, column)]
-    samples = (
-        paired_differences(finished, [sweep.header.baseline], block, column)
-        if block
-        else independent_scores(finished, column)
-    )
-    return _pooled(samples, sweep.name, block)
+    is_there = column in frame and not frame[column].isna().all()
+    _demand_column(is_there, column, sweep.name, sweep.measure)
+    return _pooled(finished_in(frame, column), [sweep.header.baseline], sweep.name, block)
 
 
-def _pooled(samples: Sequence[NDArray[np.float64]], name: str, block: Block | None) -> Spread:
+def _pooled(finished: Sequence[Finished], baseline: Sequence[str], name: str, block: Block | None) -> Spread:
+    samples = paired_differences(finished, baseline, block) if block else independent_scores(finished)
     variance, df = pooled_variance(sample for sample in samples if len(sample) > 1)
     if not df:
         raise UserError(f"sweep '{name}' shows no spread between {BETWEEN[block]}: no configuration has two of them")

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.sweep.sweep import damaged_sweeps, list_sweeps
-from results.rows.read import read_rows
+from results.rows.read import plain_rows
 from trainer.spec.errors import StoreError
 
 WITHOUT = "left out of what earlier sweeps show:"
@@ -24,7 +24,7 @@ def left_out_of_estimates(store: Path, preset: str | None, own: str = "") -> lis
     for sweep in list_sweeps(store):
         if sweep.name != own and preset in (None, sweep.preset):
             try:
-                faults += read_rows(sweep.folder, sweep.space.swept_keys).attrs["unreadable"]
+                faults += plain_rows(sweep.folder, sweep.space.swept_keys)[1]
                 faults += sweep.lost_records()
             except StoreError as fault:  # its folder: it hides no other sweep and ends no command
                 faults.append(str(fault))

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from orchestrator.space.configuration import num_rivals
 from orchestrator.space.search_space import SearchSpace
-from results.rows.read import read_rows
-from results.rows.tables import per_run
+from results.rows.finished import finished_of
+from results.rows.read import plain_rows
 from results.stats.blocks import UNKNOWN_CORRELATION, SeedCorrelation, seed_correlation, smallest_gains
 from results.verdicts.arms import scores_in_blocks
 from results.verdicts.terms import Blocks
@@ -98,8 +98,8 @@ def _tables(space: SearchSpace, earlier: Sequence[EarlierSweep]) -> Iterator[NDA
     """Scores of finished configurations by seed, a table per sweep."""
     same = [one for one in earlier if one.space.varied == space.varied]
     for sweep in same[-MOST_SWEEPS:]:
-        rows = read_rows(sweep.folder, sweep.space.swept_keys, measured=sweep.space.measured)
-        yield scores_in_blocks(per_run(rows), space.measure.column)
+        rows, _ = plain_rows(sweep.folder, sweep.space.swept_keys)
+        yield scores_in_blocks(finished_of(rows, space.measure.column))
 
 
 def blocks_line(choice: BlocksChoice) -> str:

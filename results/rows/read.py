@@ -44,6 +44,22 @@ def read_rows(
     measured:      numbers of a program that are none of our columns
     Raises StoreError when there is no such sweep; one without records yet is an empty table.
     """
+    known = _known(sweep_folder, swept_keys)
+    layout = tuple(config_order), tuple(measured)
+    if layout not in known.frames:
+        known.frames[layout] = frame_of(known.rows, swept_keys, config_order, measured)
+    frame = known.frames[layout].copy(deep=False)
+    frame.attrs["unreadable"] = list(known.unreadable)
+    return frame
+
+
+def plain_rows(sweep_folder: Path, swept_keys: Sequence[str]) -> tuple[Sequence[Row], Sequence[str]]:
+    """The rows of `read_rows` as they are, in no order, and a line for each record that cannot be read: no pandas."""
+    known = _known(sweep_folder, swept_keys)
+    return known.rows, known.unreadable
+
+
+def _known(sweep_folder: Path, swept_keys: Sequence[str]) -> _Rows:
     if not sweep_folder.is_dir():
         raise StoreError(f"{sweep_folder}: no such sweep; `orchestrator list` shows those there are")
     paths = record_files(sweep_folder, RUNS, DRIFTED)
@@ -51,13 +67,7 @@ def read_rows(
     def read() -> _Rows:
         return _Rows(*gathered(paths, lambda record: row_of(record, sweep_folder.name, swept_keys)))
 
-    known = _ROWS.get((os.path.abspath(sweep_folder), tuple(swept_keys)), paths, read)  # noqa: PTH100  no Path at all
-    layout = tuple(config_order), tuple(measured)
-    if layout not in known.frames:
-        known.frames[layout] = frame_of(known.rows, swept_keys, config_order, measured)
-    frame = known.frames[layout].copy(deep=False)
-    frame.attrs["unreadable"] = list(known.unreadable)
-    return frame
+    return _ROWS.get((os.path.abspath(sweep_folder), tuple(swept_keys)), paths, read)  # noqa: PTH100  no Path at all
 
 
 @dataclass

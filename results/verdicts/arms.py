@@ -7,7 +7,7 @@ a table for each takes milliseconds, and a sweep has thousands. What is compared
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from results.rows.columns import SCORED_TEXT
+from results.rows.finished import Finished
 from results.rows.tables import is_finished, swept_keys_of
 from results.stats.t_tests import Block
 from results.verdicts.verdict import SCORE_IN, Unit
@@ -134,46 +135,65 @@ def _seeds_by_config(runs: pd.DataFrame) -> dict[str, set[int]]:
     return seeds
 
 
-def independent_scores(runs: pd.DataFrame, score: str) -> list[NDArray[np.float64]]:
-    """Finished scores of each configuration; those of one trained artifact are one draw of the seed and count once."""
-    draws = _trained_apart(runs, score)
-    scores = draws[score].to_numpy(dtype=np.float64)
-    return [scores[places] for places in draws.groupby("config", sort=False).indices.values()]
+def independent_scores(finished: Iterable[Finished]) -> list[NDArray[np.float64]]:
+    """Scores of each configuration; those of one trained artifact are one draw of the seed and count once."""
+    return [np.array([run.score for run in runs]) for runs in _by_config(_trained_apart(finished)).values()]
 
 
 def paired_differences(
-    runs: pd.DataFrame, baseline: Sequence[str], block: Block, score: str
+    finished: Sequence[Finished], baseline: Collection[str], block: Block
 ) -> list[NDArray[np.float64]]:
     """Of each configuration to the baseline, on the artifacts they share; or on the seeds, if trained apart.
 
-    runs:  finished ones
+    Where several runs of the baseline share a block, each of a configuration's is paired with all of them; runs of the
+    same blocks in the same order go by their places.
     """
     if block == "seed":
-        apart = ~runs.duplicated("artifact") | runs["artifact"].isna()
-        runs = runs[apart | runs["config"].isin(baseline)]
-    scored = runs.dropna(subset=block).set_index(block)
-    reference = scored.loc[scored["config"].isin(baseline), score]
-    if not reference.index.is_unique:
-        return [
-            (ours[score] - reference).dropna().to_numpy(dtype=np.float64)
-            for config, ours in scored.groupby("config")
-            if config not in baseline
-        ]
-    differences = scored[score].to_numpy(dtype=np.float64) - reference.reindex(scored.index).to_numpy(dtype=np.float64)
-    groups = scored.reset_index().groupby("config").indices
-    samples = (differences[places] for config, places in groups.items() if config not in baseline)
-    return [sample[~np.isnan(sample)] for sample in samples]
+        apart = set(_trained_apart(finished))
+        finished = [run for run in finished if run in apart or run.config in baseline]
+    known = [run for run in finished if getattr(run, block) is not None]
+    reference: dict[object, list[float]] = {}
+    theirs = [run for run in known if run.config in baseline]
+    for run in theirs:
+        reference.setdefault(getattr(run, block), []).append(run.score)
+    samples = []
+    for config, ours in sorted(_by_config(known).items()):
+        if config in baseline:
+            continue
+        if [getattr(run, block) for run in ours] == [getattr(run, block) for run in theirs]:
+            pairs = [(mine.score, other.score) for mine, other in zip(ours, theirs, strict=True)]
+        else:
+            pairs = [(run.score, other) for run in ours for other in reference.get(getattr(run, block), ())]
+        samples.append(np.array([mine - other for mine, other in pairs], dtype=np.float64))
+    return samples
 
 
-def scores_in_blocks(runs: pd.DataFrame, score: str) -> NDArray[np.float64]:
+def scores_in_blocks(finished: Iterable[Finished]) -> NDArray[np.float64]:
     """The same as a table of configurations by seeds, of those configurations that have every seed."""
-    table = _trained_apart(runs, score).pivot_table(index="config", columns="seed", values=score, sort=True)
-    return table.dropna().to_numpy(dtype=np.float64)
+    apart = _trained_apart(finished)
+    seeds = sorted({run.seed for run in apart})
+    by_config = {config: {run.seed: run.score for run in runs} for config, runs in sorted(_by_config(apart).items())}
+    complete = [scores for scores in by_config.values() if len(scores) == len(seeds)]
+    return np.array([[scores[seed] for seed in seeds] for scores in complete]).reshape(len(complete), len(seeds))
 
 
-def _trained_apart(runs: pd.DataFrame, score: str) -> pd.DataFrame:
-    finished = runs[is_finished(runs, score)]
-    return finished[~finished.duplicated("artifact") | finished["artifact"].isna()]
+def _by_config(finished: Iterable[Finished]) -> dict[str, list[Finished]]:
+    runs: dict[str, list[Finished]] = {}
+    for run in finished:
+        runs.setdefault(run.config, []).append(run)
+    return runs
+
+
+def _trained_apart(finished: Iterable[Finished]) -> list[Finished]:
+    """The first run of each trained artifact, and those without one."""
+    seen: set[str] = set()
+    apart = []
+    for run in finished:
+        if run.artifact is None or run.artifact not in seen:
+            apart.append(run)
+        if run.artifact is not None:
+            seen.add(run.artifact)
+    return apart
 
 
 def _listed(seeds: Collection[int]) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from results.rows.finished import finished_in
 from results.stats.many_against_one import shrunken_means
 from results.stats.own_variance import ARM_PRIOR_DF, NOTHING_BORROWED, PAIRS_PRIOR_DF, OwnVariance
 from results.stats.resampling import bootstrap_interval, sign_flip_p
@@ -101,9 +102,10 @@ class Spreads:
 
 def spreads_of(runs: pd.DataFrame, matches: Iterable[Match], terms: Terms) -> Spreads:
     """What the finished runs of a sweep say for these terms."""
-    arms = independent_scores(runs, SCORE_IN[terms.unit])
+    finished = finished_in(runs, SCORE_IN[terms.unit])
+    arms = independent_scores(finished)
     if terms.variance == "shared":
-        table = scores_in_blocks(runs, SCORE_IN[terms.unit]) if terms.blocks == "seed" else ()
+        table = scores_in_blocks(finished) if terms.blocks == "seed" else ()
         return Spreads({}, SharedVariance.of(arms), TwoWayLayout.of(table) if len(table) > 1 else None)
     own: dict[Block | None, OwnVariance] = {None: OwnVariance.of(arms, ARM_PRIOR_DF)}
     paired = [match for match in matches if match.block is not None]

@@ -225,7 +225,7 @@ NEVER = HEAVY - {"pydantic", "numpy", "pandas"} | {"unittest", "numpy.f2py.crack
         ("table small", NEVER),
         ("table bought", NEVER | {"results.verdicts.compare", "orchestrator.space.search_space"}),
         ("compare small", NEVER),
-        ("plan {space}", NEVER),
+        ("plan {space}", NEVER | {"pandas"}),
         ("plan {space} --store {empty}", NEVER | {"pandas"}),
     ],
 )
