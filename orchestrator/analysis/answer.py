@@ -221,7 +221,7 @@ def next_command(answer: Answer) -> tuple[str, str] | None:
     Where failed runs leave nothing to compare, it is the one that runs them again.
     """
     declared = list(answer.declared.values()) or answer.verdicts
-    step = None if answer.sweep.is_locked() else next(steps_of(answer.sweep, declared), None)
+    step = None if answer.sweep.is_locked() else next(steps_of(answer.sweep, declared, answer.table), None)
     shown = answer.best is not None and answer.best.headline == "better" and not answer.best.exploratory
     if num_failed := _failed_in_the_way(answer):
         again = f"runs the {human_count(num_failed, 'failed run')} again, once the cause is mended"

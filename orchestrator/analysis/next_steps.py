@@ -134,16 +134,17 @@ def _within(steps: Sequence[Step], budget_s: float | None, gpu_hours: float | No
     return considered
 
 
-def steps_of(sweep: Sweep, verdicts: Sequence[Verdict] = ()) -> Iterator[Step]:
+def steps_of(sweep: Sweep, verdicts: Sequence[Verdict] = (), table: pd.DataFrame | None = None) -> Iterator[Step]:
     """What this sweep needs next, the most urgent first: to be finished, else confirmed, else searched on.
 
     verdicts:  by its declared terms, where they are known already
+    table:     of its configurations, where it is known already
     """
     state = sweep.state()
     if state.missing_runs:
         yield _finish(sweep, state)
     elif sweep.purpose == "sweep":
-        yield from _confirm(sweep, verdicts)
+        yield from _confirm(sweep, verdicts, table)
         yield from _search(sweep)
 
 
@@ -163,10 +164,10 @@ def _finish(sweep: Sweep, state: SweepState) -> Step:
     )
 
 
-def _confirm(sweep: Sweep, verdicts: Sequence[Verdict]) -> Iterator[Step]:
+def _confirm(sweep: Sweep, verdicts: Sequence[Verdict], table: pd.DataFrame | None) -> Iterator[Step]:
     """The best configuration, if more than the margin is expected of it and no confirmation has shown it yet."""
     frame, space = rows_of(sweep), sweep.space
-    table = table_of(sweep, frame)
+    table = table_of(sweep, frame) if table is None else table
     if table[table["rank"].notna() & ~table["is_baseline"]].empty or _is_outdone(sweep, table):
         return
     winner = winner_of(sweep, frame, table=table)

@@ -55,7 +55,10 @@ from trainer.store.shared import stage_store
 
 SAMPLED_FOLDERS = 20
 """Newest folders of a stage whose size is taken as typical."""
+PlannedTest = tuple[Literal["paired", "unpaired", "none"], Block | None, str]
+"""The test of a verdict, what pairs the runs, and why."""
 ALONE = Resources()
+NOT_ASKED: PlannedTest = ("none", None, "not worked out: only costs were asked for")
 Held = Callable[[str, str], bool]
 """Whether the store holds a stage of this fingerprint."""
 
@@ -72,7 +75,7 @@ def plan_here(
 
     slots, workers:  as given; None for what fits
     inline:          one run after another in one process, which does not start Ray
-    costs_only:      without the statistical power and the sizes of artifacts, which take as long
+    costs_only:      without the test, its statistical power and the sizes of artifacts, which take as long
     """
     texts = None
     with contextlib.suppress(DataError):  # the estimate works before the text is fetched
@@ -110,7 +113,10 @@ def make_plan(
     recorded = _recorded(sweep) if sweep else set()
     run_fingerprints = _RunFingerprints(space, texts or TextDigests("not here", "not here"), place)
     kept = BlocksChoice(sweep.blocks, sweep.blocks_because) if sweep else None
-    test, block, reason = _test(space, run_fingerprints, kept or choose_blocks(space, list_sweeps(store.root)))
+    if costs_only:
+        test, block, reason = NOT_ASKED
+    else:
+        test, block, reason = _test(space, run_fingerprints, kept or choose_blocks(space, list_sweeps(store.root)))
     known: dict[str, Configuration] = {}
     without_evidence = costs_only or test == "none"
     listed = [baseline_of(space), *(grid_of(space) if space.method == "grid" else asked)]
@@ -273,9 +279,7 @@ def _seconds_each(
     return declared, "unknown" if declared is None else "preset"
 
 
-def _test(
-    space: SearchSpace, run_fingerprints: _RunFingerprints, choice: BlocksChoice
-) -> tuple[Literal["paired", "unpaired", "none"], Block | None, str]:
+def _test(space: SearchSpace, run_fingerprints: _RunFingerprints, choice: BlocksChoice) -> PlannedTest:
     """The test of a verdict, what pairs the runs, and why; chosen before any run, so that no score can influence it."""
     baseline = baseline_of(space)
     others = [probe for probe in run_fingerprints.probes if probe.id != baseline.id]
