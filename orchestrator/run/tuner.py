@@ -38,16 +38,18 @@ SHARE_OF_NODE = 0.0001
 """Of the resource that only the driver's node has: trials wait there, where no node is lost but with the driver."""
 
 
-def keep_keys_here() -> None:
-    """Keeps the AWS keys of this process out of Ray's logs and command lines, to which Tune would hand them.
+def keep_variables_here() -> None:
+    """Keeps Tune from handing variables of this process to the trials, which wait on the board and use none.
 
-    Trials wait on the board and use none. Slots on this machine inherit the environment, those elsewhere have their
-    node's. The list has no public setting as of Ray 2.60; if a later one has moved it, `tests/ray/test_road.py` fails.
+    AWS keys would stand in Ray's logs and command lines. (Slots on this machine inherit the environment, those
+    elsewhere have their node's.) And Ray starts each process that is to have variables of its own by way of another
+    one, half a second of a core. The lists have no public setting as of Ray 2.60; if a later one has moved them,
+    `tests/ray/test_road.py` fails.
     """
     from ray.tune.execution import class_cache
 
-    names: set[str] = getattr(class_cache, "ENV_VARS_TO_PROPAGATE", set())
-    class_cache.ENV_VARS_TO_PROPAGATE = {name for name in names if not name.startswith("AWS_")}
+    class_cache.ENV_VARS_TO_PROPAGATE = set()
+    class_cache.DEFAULT_ENV_VARS = {}
 
 
 class RunTrial(tune.Trainable):
@@ -248,7 +250,7 @@ def run_trials(
 
     first_open:  raised once a slot is open, from the start where more trials would not delay it
     """
-    keep_keys_here()
+    keep_variables_here()
     tune.Tuner(
         tune.with_resources(RunTrial, {"memory": TRIAL_MEMORY_BYTES, own_resource(): SHARE_OF_NODE}),
         tune_config=tune.TuneConfig(
