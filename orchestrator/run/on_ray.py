@@ -36,6 +36,7 @@ from trainer.spec.load import expected_of
 from trainer.spec.messages import Progress
 from trainer.spec.recipe import Recipe
 from trainer.spec.runnable import by_the_clock
+from trainer.stages.run_record import RunRequest
 from trainer.store.local import StageStore
 from trainer.store.visible import visible_file
 
@@ -52,10 +53,10 @@ END_WAIT_S = 20.0
 
 
 FEW_CPUS = 8
-"""On fewer, slots that start at once slow each other down: the others, and all trials but one, start when the first is
-open, so that the first run begins sooner."""
+"""On fewer, slots that start at once slow each other down: the others, and Tune, start when the first one computes, so
+that the first run begins sooner."""
 FIRST_WITHIN_S = 60.0
-"""For the first slot to open, before the others start anyway."""
+"""For the first slot to compute, before the others start anyway."""
 
 
 BOARD = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": -1, "max_task_retries": -1}
@@ -171,12 +172,12 @@ def _run_slots(
     answer_before(stop, board.quarantine.remote(list(feed.quarantined)))
     scratch = Path(tempfile.mkdtemp(prefix="fairway-"))
     ended = threading.Event()  # from then on a slot's thread must not touch Ray: it would end the process
-    first_open = threading.Event()
+    first_works = threading.Event()
     if options.address is not None or this_machine().cpus >= FEW_CPUS:
-        first_open.set()
+        first_works.set()
 
     def serve_slot(slot: int) -> None:
-        if slot > 0 and not wait_for_first(first_open, ended, slots[0], FIRST_WITHIN_S):
+        if slot > 0 and not wait_for_first(first_works, ended, slots[0], FIRST_WITHIN_S):
             return
         nodes = selector_without(feed.quarantined, room.left_out)
         if not feed.quarantined or has_room(worker_resources(plan.use_gpu, each), workers, nodes):
@@ -190,10 +191,13 @@ def _run_slots(
     try:
         for thread in slots:
             thread.start()
-        with watching(board, feed, overview, screen, slots, stop, first_open) as watch:
+        with watching(board, feed, overview, screen, slots, stop, first_works) as watch:
             for line in checking.wait(stop):
                 screen.say(line, "dim")
-            run_trials(feed, tracking, board, board_name, plan.in_flight, scratch, stop, first_open)
+            first = submit_first(feed, board, stop)
+            if first is not None:
+                wait_for_first(first_works, stop, slots[0], FIRST_WITHIN_S)
+            run_trials(feed, tracking, board, board_name, plan.in_flight, scratch, stop, first)
         watch.look()  # the store may have filled up since the last look
         gone = not any(thread.is_alive() for thread in slots)  # after Ctrl-C too, but then without a fault
         dead = gone and (bool(feed.quarantined) or all(thread.fault for thread in slots))
@@ -226,12 +230,31 @@ def _run_slots(
     return dead
 
 
-def wait_for_first(opened: threading.Event, ended: threading.Event, first: threading.Thread, within_s: float) -> bool:
-    """Waits until the first slot is open or gone, at most so long; false where slots are ended before."""
+def submit_first(feed: Feed, board: Any, stop: threading.Event) -> RunRequest | None:
+    """Puts the first run on the board, ahead of its trial, whose process two seconds of a core start; none if it stops,
+    or if nothing may be run yet."""
+    request = None if stop.is_set() else feed.next()
+    if not isinstance(request, RunRequest):
+        return None
+    answer_before(stop, board.submit.remote(request))
+    return request
+
+
+def wait_for_first(works: threading.Event, ended: threading.Event, first: threading.Thread, within_s: float) -> bool:
+    """Waits until the first slot computes or is gone, at most so long; false where slots are ended before."""
     deadline = time.monotonic() + within_s
-    while not ended.is_set() and first.is_alive() and not opened.wait(LOOK_EVERY_S) and time.monotonic() < deadline:
+    while not ended.is_set() and first.is_alive() and not works.wait(LOOK_EVERY_S) and time.monotonic() < deadline:
         pass
     return not ended.is_set()
+
+
+def is_under_way(status: BoardStatus) -> bool:
+    """Whether a slot has computed a part of its run, or is open while no run waits."""
+    return any(
+        state.started
+        and (state.progress is not None and state.progress.fraction > 0 if state.run_id else not status.pending)
+        for state in status.slots
+    )
 
 
 def close_slots(board: Any, slots: list[SlotThread], ended: threading.Event) -> None:
@@ -266,11 +289,11 @@ def watching(
     screen: Screen,
     slots: list[SlotThread],
     stop: threading.Event,
-    first_open: threading.Event,
+    first_works: threading.Event,
 ) -> Iterator[Watch]:
     """Polls the board a few times a second, in a thread of its own, and draws its status.
 
-    first_open:  raised when a slot is open
+    first_works:  raised when a slot computes
 
     Sets the flag when no slot is left, or the board was halted, or does not answer: trials would wait for ever. Once
     the flag is set the board closes, so that runs stop while Tune still ends its trials.
@@ -299,8 +322,8 @@ def watching(
         return status
 
     def show(status: BoardStatus) -> None:
-        if any(state.started for state in status.slots):
-            first_open.set()
+        if is_under_way(status):
+            first_works.set()
         metrics.show(overview.show(screen, tuple(_slot_picture(state, overview) for state in status.slots)))
 
     watch = Watch(ask, show, screen.say, stop)

@@ -91,14 +91,13 @@ class RunTrial(tune.Trainable):
 class FeedSearcher(Searcher):
     """Hands Tune the feed's runs, and the feed the ends of Tune's trials.
 
-    first_open:  until it is raised there is one trial at a time; each starts a process, two seconds of a CPU that the
-                 first slot would start later by
+    first:  a run that the feed has handed out already, and that is on the board
     """
 
-    def __init__(self, feed: Feed, board: Any, board_name: str, stop: threading.Event, first_open: threading.Event):
+    def __init__(self, feed: Feed, board: Any, board_name: str, stop: threading.Event, first: RunRequest | None = None):
         super().__init__(metric="fraction", mode="max")
         self._feed, self._board, self._board_name, self._stop = feed, board, board_name, stop
-        self._first_open = first_open
+        self._first = first
         self._run_ids: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
@@ -107,9 +106,8 @@ class FeedSearcher(Searcher):
 
         if self._stop.is_set():
             return Searcher.FINISHED
-        if self._run_ids and not self._first_open.is_set():
-            return None
-        request = self._feed.next()
+        request = self._first or self._feed.next()
+        self._first = None
         if request is FINISHED:
             return Searcher.FINISHED
         if not isinstance(request, RunRequest):
@@ -244,17 +242,17 @@ def run_trials(
     in_flight: int,
     scratch: Path,
     stop: threading.Event,
-    first_open: threading.Event,
+    first: RunRequest | None,
 ) -> None:
     """Runs the whole feed through Tune; returns when it is finished or `stop` is set.
 
-    first_open:  raised once a slot is open, from the start where more trials would not delay it
+    first:  as in `FeedSearcher`
     """
     keep_variables_here()
     tune.Tuner(
         tune.with_resources(RunTrial, {"memory": TRIAL_MEMORY_BYTES, own_resource(): SHARE_OF_NODE}),
         tune_config=tune.TuneConfig(
-            search_alg=FeedSearcher(feed, board, board_name, stop, first_open),
+            search_alg=FeedSearcher(feed, board, board_name, stop, first),
             num_samples=-1,
             max_concurrent_trials=in_flight,
             reuse_actors=True,

@@ -5,9 +5,11 @@ import threading
 import pytest
 
 from orchestrator.run.beside import Beside
-from orchestrator.run.on_ray import wait_for_first
+from orchestrator.run.board_messages import BoardStatus, SlotStatus
+from orchestrator.run.on_ray import is_under_way, wait_for_first
 from orchestrator.run.trainer_process import run_trainer
 from trainer.spec.errors import UserError
+from trainer.spec.messages import Progress
 
 NEVER = threading.Event()
 SLEEP = ("timeit", "-n1", "-r1", "import time; time.sleep(60)")
@@ -57,6 +59,26 @@ def test_whoever_leaves_earlier_ends_the_process_of_the_check():
         threading.Timer(0.3, stop.set).start()
         assert checking.wait(stop) == []
     assert ends == [-9]
+
+
+@pytest.mark.parametrize(
+    ("run_id", "fraction", "pending", "expected"),
+    [
+        ("", None, ("waits",), False),  # about to take it
+        ("held", None, (), False),
+        ("held", 0.0, (), False),
+        ("held", 0.01, (), True),
+        ("", None, (), True),
+    ],
+)
+def test_a_slot_is_under_way_once_it_computed_a_part_of_its_run_or_has_none_to_take(
+    run_id, fraction, pending, expected
+):
+    progress = None if fraction is None else Progress("held", "train", fraction)
+    opened = SlotStatus(0, True, False, "here", False, "", "", run_id, progress)
+    starting = SlotStatus(1, False, False, "", False, "", "", "", None)
+    assert is_under_way(BoardStatus((opened, starting), pending, "")) is expected
+    assert not is_under_way(BoardStatus((starting,), pending, ""))
 
 
 def test_a_slot_that_waits_for_the_first_goes_on_without_it_and_leaves_when_slots_are_ended():

@@ -2,11 +2,12 @@
 
 import itertools
 import threading
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, patch
 
 import pytest
 
 from orchestrator.run.feed import Feed
+from orchestrator.run.on_ray import submit_first
 from orchestrator.search.run_queue import FINISHED, WAIT
 from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import open_sweep
@@ -131,7 +132,7 @@ def test_a_lost_run_is_a_failed_row_with_the_reason(bench):
 def test_a_trial_that_tune_gives_up_leaves_no_failed_run_and_its_run_is_resumed(bench):
     from orchestrator.run.tuner import FeedSearcher  # late: loads Ray
 
-    tune = FeedSearcher(bench.feed, MagicMock(), "board", threading.Event(), raised())
+    tune = FeedSearcher(bench.feed, MagicMock(), "board", threading.Event())
     given_up = tune.suggest("trial")["request"]["run_id"]
     tune.on_trial_complete("trial", error=True)
     assert bench.sweep.records() == {}
@@ -139,15 +140,20 @@ def test_a_trial_that_tune_gives_up_leaves_no_failed_run_and_its_run_is_resumed(
     assert again.next().run_id == given_up
 
 
-def test_until_a_slot_is_open_tune_gets_one_trial_at_a_time(bench):
+def test_the_first_run_is_on_the_board_before_tune_starts_and_tune_gets_it_once(bench):
     from orchestrator.run.tuner import FeedSearcher  # late: loads Ray
 
-    first_open = threading.Event()
-    tune = FeedSearcher(bench.feed, MagicMock(), "board", threading.Event(), first_open)
-    assert tune.suggest("first") is not None
-    assert tune.suggest("second") is None
-    first_open.set()
-    assert tune.suggest("second") is not None
+    stop, board = threading.Event(), MagicMock()
+    with patch("orchestrator.run.on_ray.answer_before"):
+        first = submit_first(bench.feed, board, stop)
+    board.submit.remote.assert_called_once_with(first)
+    tune = FeedSearcher(bench.feed, MagicMock(), "board", stop, first)
+    handed = [tune.suggest(trial)["request"]["run_id"] for trial in ("first", "second")]
+    assert handed[0] == first.run_id != handed[1]
+
+
+def test_no_run_is_begun_where_the_sweep_stops_before_it(bench):
+    assert submit_first(bench.feed, MagicMock(), raised()) is None
 
 
 def test_once_the_sweep_stops_tune_gets_no_more_runs(bench):
@@ -155,7 +161,7 @@ def test_once_the_sweep_stops_tune_gets_no_more_runs(bench):
     from orchestrator.run.tuner import FeedSearcher  # late: loads Ray
 
     stop = threading.Event()
-    tune = FeedSearcher(bench.feed, MagicMock(), "board", stop, raised())
+    tune = FeedSearcher(bench.feed, MagicMock(), "board", stop)
     stop.set()
     assert tune.suggest("trial") == FeedSearcher.FINISHED
 
