@@ -31,7 +31,7 @@ from trainer.spec.field_index import FIELDS, FieldInfo, fields_matching
 from trainer.spec.fingerprint import configuration_id
 from trainer.spec.launched import Launched, launched
 from trainer.spec.load import load_preset, parse_overrides, spelled
-from trainer.spec.messages import Progress
+from trainer.spec.messages import TEXT_BEGUN, Progress
 from trainer.spec.plain_group import PlainGroup
 from trainer.spec.printable import printable, printable_json
 from trainer.spec.recipe import Recipe
@@ -125,11 +125,14 @@ def prepare(
     store: StoreOption = USUAL_STORE,
 ) -> None:
     """Compute a recipe's tokenizer and shards ahead of its runs; a sweep does so while Ray starts."""
+    _prepare(load_preset(preset, parse_overrides(overrides)).recipe, store, PlainConsole())
+
+
+def _prepare(recipe: Recipe, store: Path, out: Console) -> None:
     from trainer.stages.pipeline import prepare_texts  # late: it starts torch
 
-    recipe = load_preset(preset, parse_overrides(overrides)).recipe
     for stage, computed in prepare_texts(recipe, stage_store(store)).items():
-        PlainConsole().print(f"{stage}: {'computed' if computed else 'in the store already'}")
+        out.print(f"{stage}: {'computed' if computed else 'in the store already'}")
 
 
 def _check_name(name: str, path: Path, recipe: Recipe) -> None:
@@ -279,6 +282,10 @@ def check(
     size: Annotated[
         bool, typer.Option("--size/--no-size", help="Encode random weights of full size once; up to some minutes.")
     ] = True,
+    prepare: Annotated[
+        Path | None,
+        typer.Option(parser=store_folder, metavar="PLACE", help="Then do what `prepare` does with this store."),
+    ] = None,
     format: RowsOption = "text",
 ) -> None:
     """Show, on the recipe's nano sibling, that every switch does something, and how large the artifact may become."""
@@ -298,6 +305,9 @@ def check(
         print(json.dumps([asdict(finding) for finding in findings], indent=1))
     if dead:
         raise typer.Exit(EXIT_FAILED)
+    if prepare is not None:
+        out.print(TEXT_BEGUN)
+        _prepare(recipe, prepare, out)
 
 
 def _print_size(out: Console, recipe: Recipe) -> None:

@@ -22,7 +22,7 @@ class Beside:
     then:  called in the thread after a check that raised nothing; nobody waits for it
     """
 
-    def __init__(self, check: Callable[[Console], None], width: int, then: Callable[[], None] = lambda: None):
+    def __init__(self, check: Callable[[Console], None], width: int, then: Callable[[], None] | None = None):
         self._printed = io.StringIO()
         self._console = Console(file=self._printed, width=width)
         self._check, self._then = check, then
@@ -36,9 +36,8 @@ class Beside:
 
     def __exit__(self, *error: object) -> None:
         self._left.set()
-        if self._thread.is_alive():
-            end_running()
-            self._thread.join(END_WAIT_S)
+        end_running()  # also of what a check left running for `then`
+        self._thread.join(END_WAIT_S)
 
     def wait(self, stop: threading.Event) -> list[str]:
         """The lines that it printed, once it has ended; those so far where `stop` is raised before."""
@@ -60,5 +59,5 @@ class Beside:
             self._fault = fault
         finally:
             self._checked.set()
-        if self._fault is None and not self._left.is_set():
+        if self._then is not None and self._fault is None and not self._left.is_set():
             self._then()

@@ -18,7 +18,7 @@ from orchestrator.run.inline import run_inline
 from orchestrator.run.on_ray import run_on_ray
 from orchestrator.run.placement import expected_ranks
 from orchestrator.run.preflight import preflight
-from orchestrator.run.prepare_texts import prepare_texts
+from orchestrator.run.prepare_texts import TextsAhead
 from orchestrator.run.signals import stop_on_signals
 from orchestrator.run.tracking import Trackers
 from orchestrator.search.run_queue import FINISHED, RunQueue
@@ -53,12 +53,9 @@ def drive(sweep: Sweep, queue: RunQueue, options: DriveOptions, console: Console
     if all_recorded or (may_be_finished and knows_machine(sweep, options) and feed.is_finished()):
         _log_what_was_read(feed, sweep, options.trackers, console)
         return "complete"
-    check = partial(preflight, sweep, store.root, skip=not options.check)
-
-    def then() -> None:
-        if options.address is None:  # on a cluster slots compute, whose data need not be here
-            prepare_texts(sweep, store.root)
-
+    # on a cluster slots compute, whose data need not be here; inline, this process
+    texts = TextsAhead(sweep, store.root) if options.address is None and not options.inline else None
+    check = partial(preflight, sweep, store.root, skip=not options.check, texts=texts)
     stop = threading.Event()
     overview = Overview(sweep, queue)
     try:
@@ -68,7 +65,9 @@ def drive(sweep: Sweep, queue: RunQueue, options: DriveOptions, console: Console
                 stranded = run_inline(feed, store, options, overview, screen, stop)
             _log_what_was_read(feed, sweep, options.trackers, console)
         else:
-            stranded = run_on_ray(feed, sweep, store, options, overview, stop, console, check, then)
+            stranded = run_on_ray(
+                feed, sweep, store, options, overview, stop, console, check, then=texts.finish if texts else None
+            )
     finally:
         overview.close()
     if queue.next_run() is FINISHED:

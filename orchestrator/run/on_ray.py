@@ -72,7 +72,7 @@ def run_on_ray(
     stop: threading.Event,
     console: Console,
     check: Callable[[Console], None],
-    then: Callable[[], None],
+    then: Callable[[], None] | None,
 ) -> bool:
     """Slots take runs from the board, Tune submits them; this thread runs Tune. Returns whether no slot may go on.
 

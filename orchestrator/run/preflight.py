@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from orchestrator.run.data_preflight import check_data_of
+from orchestrator.run.prepare_texts import TextsAhead
 from orchestrator.run.trainer_process import run_trainer_on
 from orchestrator.space.configuration import Configuration, baseline_of, identify, label
 from orchestrator.space.search_space import SearchSpace
@@ -45,11 +46,12 @@ class DeadPart(UserError):
     """A sweep whose recipes turn on something that does nothing."""
 
 
-def preflight(sweep: Sweep, store: Path, console: Console, skip: bool = False) -> None:
+def preflight(sweep: Sweep, store: Path, console: Console, skip: bool = False, texts: TextsAhead | None = None) -> None:
     """Checks the data, and that every switch of the sweep's recipes has an effect, unless checked before.
 
     Of a program: keeps its code in the store, so that every run has that, whatever is edited meanwhile.
-    Writes the preflight file. `skip` leaves out the switches, and prints and writes that.
+    Writes the preflight file. `skip` leaves out the switches, and prints and writes that. With `texts`, the process of
+    the last check goes on to the text, after the check has passed.
     Raises DataError naming what is wrong with the data, DeadPart naming what has no effect.
     """
     data_lines = check_data_of(sweep.space, store, console)
@@ -58,8 +60,13 @@ def preflight(sweep: Sweep, store: Path, console: Console, skip: bool = False) -
     elif skip:
         console.print("liveness not checked (--no-check)", style="yellow")
     else:
-        for configuration in representatives(sweep.space):
-            _check(sweep, configuration, store / "checks", console)
+        unchecked = {
+            path: configuration
+            for configuration in representatives(sweep.space)
+            if not (path := _passed_file(configuration, store / "checks")).exists()
+        }
+        for left, (path, configuration) in zip(reversed(range(len(unchecked))), unchecked.items(), strict=True):
+            _check(sweep, configuration, path, console, None if left else texts)
     keep_preflight(sweep.folder, {"skipped": skip, "data": data_lines})
 
 
@@ -99,14 +106,17 @@ def _is_switch(info: FieldInfo) -> bool:
     return info.key in SWITCHES or "|" in info.type_name or info.type_name.startswith("list of")
 
 
-def _check(sweep: Sweep, configuration: Configuration, passed: Path, console: Console) -> None:
+def _passed_file(configuration: Configuration, folder: Path) -> Path:
+    return folder / digest([configuration.id, code_digest(PACKAGE), versions()])  # other code is checked anew
+
+
+def _check(
+    sweep: Sweep, configuration: Configuration, passed_file: Path, console: Console, texts: TextsAhead | None
+) -> None:
     recipe = recipe_of(sweep.space.recipe(configuration.values, sweep.space.seeds[0]))
-    passed_file = passed / digest([configuration.id, code_digest(PACKAGE), versions()])  # other code is checked anew
-    if passed_file.exists():
-        return
     name = label(configuration, sweep.space)
     with console.status(f"checking that every switch acts: {name}"):
-        done = _run_check(recipe)
+        done = _run_check(recipe, texts)
     lines = done.stdout.splitlines()
     if done.returncode:
         reasons = [line for line in lines if line.startswith("dead ")] or done.stderr.strip().splitlines()[-3:]
@@ -116,10 +126,10 @@ def _check(sweep: Sweep, configuration: Configuration, passed: Path, console: Co
             + "\nswitch it off or mend it; --no-check goes on regardless"
         )
     console.print(f"every switch acts ({name}): {lines[-1]}", style="dim", soft_wrap=True)
-    passed.mkdir(parents=True, exist_ok=True)
+    passed_file.parent.mkdir(parents=True, exist_ok=True)
     passed_file.write_text(lines[-1] + "\n", encoding="utf-8")
 
 
-def _run_check(recipe: Recipe) -> subprocess.CompletedProcess[str]:
+def _run_check(recipe: Recipe, texts: TextsAhead | None) -> subprocess.CompletedProcess[str]:
     """`python -m trainer check` of a recipe's switches; what its artifact may measure is the plan's subject."""
-    return run_trainer_on(recipe, "check", "--no-size")
+    return texts.check(recipe, "--no-size") if texts else run_trainer_on(recipe, "check", "--no-size")

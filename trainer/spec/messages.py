@@ -1,4 +1,4 @@
-"""Messages between board and slots, sent between processes: progress of a run, orders to a slot."""
+"""Messages between processes: a run's progress and orders to a slot, by the board; a check that has passed."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ class Progress:
     """Part of the GPUs' peak that a training uses; None where it is not known."""
     gpu_use: float | None = None
     """Part of the time in which the slot's GPUs computed, mean over them; None without GPUs."""
+
+
+TEXT_BEGUN = "every switch acts; the text is prepared"
+"""The line after which `python -m trainer check --prepare` prepares the text: the check has passed."""
 
 
 class SlotOrder(Enum):

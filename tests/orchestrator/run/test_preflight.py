@@ -63,7 +63,7 @@ def test_a_passed_check_is_not_asked_again(tmp_path, monkeypatch):
     sweep, console = sweep_of(tmp_path, "0.1"), Console(quiet=True)
     preflight(sweep, tmp_path / "runs", console)
     assert preflight_words(sweep).startswith("every switch was shown to act")
-    monkeypatch.setattr(module, "_run_check", lambda recipe: pytest.fail("checked again"))
+    monkeypatch.setattr(module, "_run_check", lambda *given: pytest.fail("checked again"))
     preflight(sweep, tmp_path / "runs", console)
 
 
