@@ -213,10 +213,11 @@ def _concatenated(machine: Machine, left: Value, right: Value) -> Value | None:
     b = [ref for ref in right.refs if isinstance(ref, Sequence)]
     if not (a and b):
         return None
-    exact = len(a) == len(b) == 1 and a[0].rest is None and b[0].rest is None
-    elements = [*a[0].elements, *b[0].elements]
+    single, ends = len(a) == len(b) == 1, a[0].rest is None
+    exact = single and ends and b[0].rest is None
+    elements = [*a[0].elements, *(b[0].elements if ends else [])] if single else []
     rest = None if exact else joined([part for ref in (*a, *b) for part in _held(ref)])
-    return Value(refs=(Sequence(machine.new_id(), elements if exact else [], rest),))
+    return Value(refs=(Sequence(machine.new_id(), elements, rest, shift=a[0].shift if single else 0),))
 
 
 def _held(ref: Sequence) -> list[Value]:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from trainer.audit.choices import is_score, marks_by
-from trainer.audit.iteration import iterated
+from trainer.audit.iteration import any_of, forgotten, iterated, placed, with_iteration
 from trainer.audit.machine import Class, Function, Keywords, Machine
-from trainer.audit.values import UNKNOWN, External, Mapping, Steps, Value, Zipped, changed, full, joined
+from trainer.audit.tokens import later
+from trainer.audit.values import UNKNOWN, External, Mapping, Steps, Value, Zipped, changed, full, joined, parts_of
 from trainer.audit.values import Sequence as Listed
 
 
@@ -89,3 +90,12 @@ def dictionary_of(machine: Machine, arguments: Sequence[Value], keywords: Keywor
     if arguments and arguments[0].tokens:  # Counter(tokens)
         made.rest, made.keyed = arguments[0].seen_via("statistic"), True
     return Value(refs=(made,))
+
+
+def taken(machine: Machine, base: Value, ref: Listed) -> Value:
+    """The next element of a queue; past those that were put in, any of them."""
+    ref.taken += 1
+    if ref.taken <= len(ref.elements):
+        return with_iteration(ref.elements[ref.taken - 1], later(base.at, frozenset([(ref.id, ref.taken)])))
+    at = later(base.at, placed(frozenset(machine.loops[-1:]), base))
+    return with_iteration(forgotten(machine, any_of(parts_of(ref))), at)

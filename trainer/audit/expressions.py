@@ -20,7 +20,7 @@ from trainer.audit.arithmetic import (
 from trainer.audit.choices import gate, is_score
 from trainer.audit.document_lengths import filtered, kept, told_apart
 from trainer.audit.files import source_of
-from trainer.audit.generators import generator_of
+from trainer.audit.generators import forced, generator_of
 from trainer.audit.indexing import (
     _attribute,
     _subscript,
@@ -28,7 +28,7 @@ from trainer.audit.indexing import (
     element,
     item,
 )
-from trainer.audit.iteration import chosen_by, iterated
+from trainer.audit.iteration import any_of, chosen_by, iterated
 from trainer.audit.machine import Frame, Function, Machine
 from trainer.audit.tokens import (
     Iterations,
@@ -46,6 +46,7 @@ from trainer.audit.values import (
     constant,
     full,
     joined,
+    parts_of,
 )
 
 LN2 = (math.log(2.0), 1 / math.log(2.0))
@@ -101,14 +102,17 @@ def _list(machine: Machine, node: ast.List | ast.Tuple | ast.Set, frame: Frame) 
     rest = None
     for part in node.elts:
         if isinstance(part, ast.Starred):
-            held = machine.evaluate(part.value, frame)
-            exact = [ref for ref in held.refs if isinstance(ref, Sequence) and ref.rest is None]
-            if exact:
-                elements += exact[0].elements
-            else:
-                rest = joined([full(held)]) if rest is None else joined([rest, full(held)])
-        else:
+            held = forced(machine, machine.evaluate(part.value, frame))
+            listed = [ref for ref in held.refs if isinstance(ref, Sequence)]
+            if listed and rest is None:
+                elements += listed[0].elements
+            if not listed or listed[0].rest is not None:
+                more = [part for ref in listed for part in parts_of(ref)] or [full(held)]
+                rest = any_of(more if rest is None else [rest, *more])
+        elif rest is None:
             elements.append(machine.evaluate(part, frame))
+        else:  # behind elements of unknown number
+            rest = joined([rest, machine.evaluate(part, frame)])
     known = rest is None and all(value.is_known for value in elements)
     const = tuple(value.const for value in elements) if known and isinstance(node, ast.Tuple) else NOTHING
     env = frozenset().union(*(value.env for value in elements))

@@ -9,12 +9,14 @@ from dataclasses import replace
 from trainer.audit.choices import choice
 from trainer.audit.containers import chosen_first
 from trainer.audit.document_lengths import measured
-from trainer.audit.iteration import any_of, bound, placed, selected, with_iteration
+from trainer.audit.iteration import any_of, are_distinct, bound, placed, selected, with_iteration
 from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Namespace
 from trainer.audit.mixtures import same_spread
+from trainer.audit.polynomial import Polynomial
 from trainer.audit.positions import masked, partly
 from trainer.audit.tokens import (
     Iterations,
+    Tokens,
     later,
 )
 from trainer.audit.values import (
@@ -251,7 +253,8 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
         with suppress(Exception):
             return constant(base.const[index.const], base.env | index.env, later(base.at, index.at))
     plain = full(base)
-    result = changed(plain, tokens=selected(plain, index, None, is_slice=False), refs=(), const=NOTHING, number=None)
+    tokens = _row(machine, base, index) or selected(plain, index, None, is_slice=False)
+    result = changed(plain, tokens=tokens, refs=(), const=NOTHING, number=None)
     return _looked_up(machine, plain, changed(result, at=later(plain.at, index.at)), index)
 
 
@@ -265,13 +268,29 @@ def _ranked(machine: Machine, base: Value, index: Value, found: Value) -> Value:
     return found.with_marks(*marks) if marks else found
 
 
+def _row(machine: Machine, base: Value, index: Value) -> frozenset[Tokens]:
+    """The tokens of a row of a text in rows, at a place that a loop counts; empty if it is none, or not known."""
+    place = index.number.value if index.number is not None and index.at and not index.tokens else None
+    in_rows = all(part.via == "tokens" for part in base.tokens)
+    if place is None or place < 0 or base.refs or base.scores or "restarted" in index.marks or not in_rows:
+        return frozenset()
+    number, _ = machine.divisions.setdefault((-1, id(base)), (machine.new_id(), base))
+    low, high = Polynomial.constant(place), Polynomial.constant(place + 1)
+    return frozenset(
+        replace(part, low=low, high=high, piece=-number, at=later(part.at, index.at), is_whole=False, is_text=False)
+        for part in base.tokens
+    )
+
+
 def _at_place(ref: Sequence, index: Value) -> Value | None:
     """The element of a list of chunks at a place that a loop counts; None if the place or its chunk is not known."""
     place = index.number.value if index.number is not None and not index.is_known else None
     if place is None or ref.reordered or ref.shift or "restarted" in index.marks or not 0 <= place < len(ref.elements):
         return None
-    held = [part.tokens for part in ref.elements]
-    return ref.elements[place] if all(held) and len(set(held)) == len(held) else None
+    if not are_distinct(ref):
+        return None
+    loop = max(index.at, default=None)  # told apart by its place, which another iteration may name too
+    return with_iteration(ref.elements[place], frozenset([(loop[0], place)] if loop else []))
 
 
 def _of_sequence(ref: Sequence, index: Value) -> Value:

@@ -18,7 +18,7 @@ from trainer.audit.definitions import Definitions, Helpers
 from trainer.audit.document_lengths import back_together, remember, told_apart
 from trainer.audit.expressions import truth, value_of
 from trainer.audit.generators import Finished, Generator, is_lazy, is_manager
-from trainer.audit.iteration import with_iteration
+from trainer.audit.iteration import any_of, with_iteration
 from trainer.audit.loops import Loops
 from trainer.audit.machine import (
     MOST_CALLS,
@@ -138,7 +138,7 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
             self.calls.pop()
             self.place = place
         if frame.yielded:
-            return Value(refs=(Listed(self.new_id(), [], joined(frame.yielded)),))
+            return Value(refs=(Listed(self.new_id(), frame.yielded, any_of(frame.yielded)),))
         return joined(frame.returned)
 
     def _recursion(self, function: Function, frame: Frame) -> list[tuple[int, int]]:

@@ -162,6 +162,12 @@ def _element(machine: Machine, value: Value, sequences: list[Sequence], loop: in
     return with_iteration(forgotten(machine, any_of(each)), at)
 
 
+def are_distinct(ref: Sequence) -> bool:
+    """Whether each element of a list holds other tokens than the others."""
+    held = [part.tokens for part in ref.elements]
+    return len(held) > 1 and all(held) and len(set(held)) == len(held)
+
+
 def placed(at: Iterations, base: Value) -> Iterations:
     """What tells places of a list apart: where the list was sorted by a key, not what tells those of the text apart."""
     if any(isinstance(ref, Sequence) and (ref.reordered or _is_of_pieces(ref)) for ref in base.refs):
@@ -230,15 +236,17 @@ def any_of(values: list[Value]) -> Value:
     found = joined(values)
     if len({part.tokens for part in values}) < 2:
         return found
-    return changed(found, tokens=frozenset(replace(part, is_bounded=part.is_bounded or part.low is not None)
-                                           for part in found.tokens))  # fmt: skip
+    tokens = (part if part.low is None else replace(part, is_bounded=True, is_within=True) for part in found.tokens)
+    return changed(found, tokens=frozenset(tokens))
 
 
 def narrowed(value: Value, at: Iterations) -> Value:
     """One of the elements: known bounds are those of all of them."""
-    narrowed = with_iteration(value, at)
-    tokens = frozenset(replace(part, is_bounded=part.is_bounded or part.low is not None) for part in narrowed.tokens)
-    return changed(narrowed, tokens=tokens, refs=(), const=NOTHING, number=None)
+    one = with_iteration(value, at)
+    tokens = frozenset(
+        part if part.low is None else replace(part, is_bounded=True, is_within=True) for part in one.tokens
+    )
+    return changed(one, tokens=tokens, refs=(), const=NOTHING, number=None)
 
 
 def _counter(loop: int, k: int, at: Iterations = frozenset()) -> Value:
@@ -270,7 +278,8 @@ def selected(value: Value, low: Value | None, high: Value | None, *, is_slice: b
         elif part.piece and part.low is None and is_slice and _are_positions(*bounds):  # positions in that piece
             part = replace(part, low=bounds[0], high=bounds[1], is_bounded=False)
         elif at:  # some of its positions
-            part = replace(part, is_bounded=True, piece=part.piece or (next(PIECES) if part.low is None else 0))
+            piece = part.piece or (next(PIECES) if part.low is None else 0)
+            part = replace(part, is_bounded=True, is_within=True, piece=piece)
         is_text = is_prefix and part.is_text
         rough = part.is_rough or is_rough
         found.add(replace(part, at=_narrowed_by(part.at, at), is_whole=False, is_text=is_text, is_rough=rough))

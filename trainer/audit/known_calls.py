@@ -10,7 +10,16 @@ from dataclasses import replace
 
 from trainer.audit.arithmetic import mixed_in
 from trainer.audit.choices import least
-from trainer.audit.containers import container_of, dictionary_of, is_exact, queue_of, shuffle, sorted_of, taken_of
+from trainer.audit.containers import (
+    container_of,
+    dictionary_of,
+    is_exact,
+    queue_of,
+    shuffle,
+    sorted_of,
+    taken,
+    taken_of,
+)
 from trainer.audit.document_lengths import measured
 from trainer.audit.files import opens_to_write, reading, written
 from trainer.audit.generators import forced
@@ -220,10 +229,20 @@ def _zip(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Va
     return Value(refs=(Zipped(tuple(arguments)),))
 
 
+def _pairwise(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`itertools.pairwise(list)`."""
+    value = forced(machine, arguments[0]) if arguments else UNKNOWN
+    shifted = tuple(replace(ref, shift=ref.shift + 1) if isinstance(ref, Listed) else ref for ref in value.refs)
+    return Value(refs=(Zipped((value, changed(value, refs=shifted))),))
+
+
 def next_of(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
     """`next(...)`: in each iteration of the loop around it another element."""
     if not arguments:
         return UNKNOWN
+    value = forced(machine, arguments[0])
+    if len(value.refs) == 1 and isinstance(value.refs[0], Listed):
+        return taken(machine, value, value.refs[0])
     loop = machine.loops[-1] if machine.loops else (machine.new_id(), 0)
     elements = iterated(machine, arguments[0], loop[0]).elements
     return elements[min(loop[1], len(elements) - 1)] if elements else UNKNOWN
@@ -334,6 +353,7 @@ HANDLERS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     "trange": _range,
     "enumerate": _enumerate,
     "zip": _zip,
+    "pairwise": _pairwise,
     "next": next_of,
     "map": _map,
     "functools.reduce": _reduce,

@@ -8,13 +8,14 @@ from typing import Any
 
 from trainer.audit.arithmetic import fills
 from trainer.audit.choices import marks_by
+from trainer.audit.containers import taken
 from trainer.audit.document_lengths import kept, measured
 from trainer.audit.expressions import attribute, item, store
 from trainer.audit.files import (
     reading,
 )
 from trainer.audit.generators import Generator, forced
-from trainer.audit.iteration import chosen_by, forgotten, placed, with_iteration
+from trainer.audit.iteration import chosen_by
 from trainer.audit.known_calls import (
     COUNTS,
     external_call,
@@ -27,7 +28,6 @@ from trainer.audit.polynomial import Polynomial
 from trainer.audit.records import replaced
 from trainer.audit.tokens import (
     in_number,
-    later,
 )
 from trainer.audit.values import (
     UNKNOWN,
@@ -42,7 +42,6 @@ from trainer.audit.values import (
     constant,
     full,
     joined,
-    parts_of,
 )
 from trainer.audit.values import Sequence as Listed
 
@@ -169,7 +168,7 @@ def _of_list(
         ref.rest = held if ref.rest is None else joined([ref.rest, held])
         return UNKNOWN
     if name in ("pop", "popleft", "get", "get_nowait"):
-        return _taken(machine, base, ref)
+        return taken(machine, base, ref)
     if name == "clear":
         ref.elements, ref.rest, ref.taken = [], None, 0
         return UNKNOWN
@@ -181,15 +180,6 @@ def _of_list(
     if name in ("step", "zero_grad") and not ref.elements:
         return _of_tensor(machine, changed(base, refs=()), name, arguments, {})
     return combined([base, *arguments]) if name in ("index", "count") else UNKNOWN
-
-
-def _taken(machine: Machine, base: Value, ref: Listed) -> Value:
-    """The next element of a queue; past those that were put in, any of them."""
-    ref.taken += 1
-    at = later(base.at, placed(frozenset(machine.loops[-1:]), base))
-    if ref.taken <= len(ref.elements):
-        return with_iteration(ref.elements[ref.taken - 1], at)
-    return with_iteration(forgotten(machine, joined(parts_of(ref))), at)
 
 
 def _of_mapping(

@@ -42,6 +42,8 @@ class Tokens:
     """Whether it is the text from its start, or to an end that no loop decides."""
     is_bounded: bool = False
     """Whether it may end earlier than `high` or begin later than `low`: they come from `min` and `max`."""
+    is_within: bool = False
+    """Whether it is some part of [low, high), not told which."""
     is_rough: bool = False
     """Whether it stands for so many parts that what told them apart is lost."""
 
@@ -53,7 +55,7 @@ class Tokens:
             return False
         if self._is_other_part(other) or any((k, 1 - side) in other.at for k, side in self.at if k >= SORTED):
             return False
-        if self.contains(other) or other.contains(self):
+        if self.contains(other) or other.contains(self) or self._begins_with(other):
             return True
         return same_iteration(self.at, other.at) and not (self.is_single or other.is_single)
 
@@ -71,7 +73,8 @@ class Tokens:
     @property
     def is_single(self) -> bool:
         """Whether it is a single element of the text, as its first one: it overlaps what is known to hold it."""
-        length = self.high.plus(self.low, -1) if self.high is not None and self.low is not None else None
+        known = self.high is not None and self.low is not None and not self.piece
+        length = self.high.plus(self.low, -1) if known else None  # type: ignore[union-attr, arg-type]
         return length is not None and length.value == 1
 
     def _is_other_part(self, other: Tokens) -> bool:
@@ -81,6 +84,11 @@ class Tokens:
             return False
         sides = {pair for pair in self.at if pair[0] >= DIVIDED}
         return any((place, 1 - side) in sides for place, side in other.at if place >= DIVIDED)
+
+    def _begins_with(self, other: Tokens) -> bool:
+        """Whether both certainly begin with the same token."""
+        known = self.piece == other.piece and self.low is not None and not (self.is_within or other.is_within)
+        return known and self.low == other.low
 
     def contains(self, other: Tokens) -> bool:
         """Whether every position of the other is certainly one of this."""
