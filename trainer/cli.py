@@ -32,6 +32,7 @@ from trainer.spec.fingerprint import configuration_id
 from trainer.spec.launched import Launched, launched
 from trainer.spec.load import load_preset, parse_overrides, spelled
 from trainer.spec.messages import TEXT_BEGUN, Progress
+from trainer.spec.number_options import not_negative
 from trainer.spec.plain_group import PlainGroup
 from trainer.spec.printable import printable, printable_json
 from trainer.spec.recipe import Recipe
@@ -88,7 +89,7 @@ def run(
     store: StoreOption = USUAL_STORE,
     run_id: Annotated[str | None, typer.Option(help="Name of the run; default: configuration and seed.")] = None,
     snapshot_every_s: Annotated[
-        float, typer.Option(min=0, help="Seconds of training that a kill may cost at most.")
+        float, typer.Option(callback=not_negative, help="Seconds of training that a kill may cost at most.")
     ] = 60.0,
     format: Annotated[
         Literal["text", "json"], typer.Option(help="json: the record as one line, nothing else.")

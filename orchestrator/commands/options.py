@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from trainer.spec.errors import UserError
-from trainer.spec.number_options import finite
+from trainer.spec.number_options import finite, not_negative
 from trainer.store.mirror import store_folder
 
 Space = Annotated[Path, typer.Argument(help="A search space file.", metavar="SPACE.yaml")]
@@ -40,7 +40,9 @@ Price = Annotated[
     typer.Option(min=0.0, callback=finite, metavar="USD", help="USD per GPU-hour; default: the file's."),
 ]
 Inline = Annotated[bool, typer.Option("--inline", help="One run after another in this process, without Ray.")]
-SnapshotEvery = Annotated[float, typer.Option(min=0.0, help="Seconds of training that a kill may cost at most.")]
+SnapshotEvery = Annotated[
+    float, typer.Option(callback=not_negative, help="Seconds of training that a kill may cost at most.")
+]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Leave each run's curve and row for TensorBoard.")]
 MLflow = Annotated[str | None, typer.Option("--mlflow", metavar="URI", help="Tell MLflow at this URI or folder.")]
 WandB = Annotated[str | None, typer.Option("--wandb", metavar="PROJECT", help="Tell W&B; offline without a key.")]

@@ -1,4 +1,4 @@
-"""Checks of numbers on a command line that Typer's `min` and `max` cannot express."""
+"""Checks of numbers on a command line that Typer's `min` and `max` cannot express, or that would widen its help."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ def finite(option: typer.CallbackParam, value: float | None) -> float | None:
     """The value. Raises UserError for nan and inf, which float() reads too."""
     if value is not None and not math.isfinite(value):
         raise UserError(f"{option.opts[0]} {value:g} must be a finite number")
+    return value
+
+
+def not_negative(option: typer.CallbackParam, value: float) -> float:
+    """The value. Raises UserError unless it is 0 or more."""
+    if not value >= 0:
+        raise UserError(f"{option.opts[0]} {value:g} must be at least 0")
     return value
 
 

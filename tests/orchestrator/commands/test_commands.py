@@ -207,7 +207,7 @@ def test_results_of_another_text_are_not_continued(with_text, call, tmp_path):
 def test_a_comparison_on_terms_that_decide_nothing_is_refused(with_text, call):
     call("sweep", "small.yaml", "--inline", *SETS)
     for words, expected in [
-        (("--alpha", "5"), "alpha = 5"),
+        (("--alpha", "5"), "--alpha 5 must lie between 0 and 1"),
         (("--margin", "-1"), "margin = -1"),
         (("--unit", "bpb"), "--margin"),
     ]:
