@@ -88,9 +88,7 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of the run; default: the preset's.")] = None,
     store: StoreOption = USUAL_STORE,
     run_id: Annotated[str | None, typer.Option(help="Name of the run; default: configuration and seed.")] = None,
-    snapshot_every_s: Annotated[
-        float, typer.Option(callback=not_negative, help="Seconds of training that a kill may cost at most.")
-    ] = 60.0,
+    snapshot_every_s: Annotated[float, typer.Option(callback=not_negative, help="Seconds a kill may cost.")] = 60.0,
     format: Annotated[
         Literal["text", "json"], typer.Option(help="json: the record as one line, nothing else.")
     ] = "text",
