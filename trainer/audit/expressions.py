@@ -147,12 +147,12 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
     inner = Frame(outer=frame, module=frame.module, file=frame.file, function=frame.function)
     is_dict = isinstance(node, ast.DictComp)
     found: list[tuple[Value, Value]] = []
-    exact, reordered = True, False
+    exact, reordered, counts = True, False, False
     conditions: list[Iterations] = []
     asked: list[Value] = []
 
     def walk(generators: list[ast.comprehension]) -> None:
-        nonlocal exact, reordered
+        nonlocal exact, reordered, counts
         if not generators:
             if is_dict:
                 found.append((machine.evaluate(node.key, inner), machine.evaluate(node.value, inner)))
@@ -165,7 +165,9 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
         exact = exact and any(isinstance(ref, Sequence) and ref.rest is None for ref in over.refs) and not first.ifs
         reordered = reordered or any(isinstance(ref, Sequence) and ref.reordered for ref in over.refs)
         loop = machine.new_id()
-        for k, value in enumerate(iterated(machine, over, loop).elements):
+        elements = iterated(machine, over, loop).elements
+        counts = loop in machine.trace.counting
+        for k, value in enumerate(elements):
             machine.loops.append((loop, k))
             machine.assign(first.target, value, inner)
             tests = [machine.evaluate(test, inner) for test in first.ifs]
@@ -189,7 +191,8 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
         return Value(refs=(made,))
     values = [value for _, value in found]
     rest = None if exact else joined(values)
-    return Value(refs=(Sequence(machine.new_id(), values, rest, reordered=reordered),))
+    counted = len(node.generators) == 1 and counts
+    return Value(refs=(Sequence(machine.new_id(), values, rest, reordered=reordered, counted=counted),))
 
 
 def _named_by(tests: list[Value], value: Value) -> Value:

@@ -189,10 +189,22 @@ def _slice_of_list(
     at = (high.at if high is not None else frozenset()) or (low.at if low is not None else frozenset())
     each = [joined([*ref.elements, *([ref.rest] if ref.rest else [])]) for ref in sequences]
     copies = [
-        replace(ref, elements=[], rest=rest, is_piece=ref.reordered) for ref, rest in zip(sequences, each, strict=True)
+        replace(ref, elements=_moved(machine, ref, low), rest=rest, is_piece=ref.reordered)
+        for ref, rest in zip(sequences, each, strict=True)
     ]
     at = later(later(base.at, placed(at, base)), half)
     return changed(base, refs=tuple(copies), at=at, const=NOTHING)
+
+
+def _moved(machine: Machine, ref: Sequence, low: Value | None) -> list[Value]:
+    """The first elements of `list[low:...]`, where those of the list are numbers that follow one another."""
+    if not ref.counted or ref.reordered or any(part.number is None or part.tokens for part in ref.elements):
+        return []
+    if low is None or (low.number is not None and low.number.value == 0):
+        return [*ref.elements]
+    start = Polynomial.unknown(f"n{machine.new_id()}")
+    numbers = [part.number.plus(start) for part in ref.elements if part.number is not None]
+    return [changed(part, number=n, const=NOTHING) for part, n in zip(ref.elements, numbers, strict=True)]
 
 
 def _piece(ref: Sequence, low: int | None, high: int | None) -> Sequence:

@@ -70,6 +70,8 @@ def iterated(machine: Machine, value: Value, loop: int) -> Iterated:
     if len(sequences) == 1 and sequences[0].rest is None:
         return Iterated(tuple(_exact(sequences[0].elements, placed_loop(loop, value))))
     if sequences:
+        if len(sequences) == 1 and sequences[0].counted and not sequences[0].reordered:
+            machine.trace.counting[loop] = machine.place.line
         return Iterated(tuple(_element(machine, value, sequences, loop, k) for k in (0, 1)))
     if any(isinstance(ref, Mapping) for ref in value.refs):
         keys = [key for ref in value.refs if isinstance(ref, Mapping) for key in ref.entries]

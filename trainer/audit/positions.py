@@ -6,7 +6,7 @@ losses (masks, several slices), nothing is said.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from trainer.audit.machine import Machine
@@ -195,6 +195,7 @@ def seams(trace: Trace) -> Iterator[Seam]:
         (number, trace.evaluations[number]) for number in sorted(report.scores) if trace.evaluations[number].is_loss
     ]
     for i, (second, two) in enumerate(each):
+        yield from _rows(trace, report, second, two)
         for first, one in each[:i]:
             loop = _between(trace, one, two)
             if loop is None:
@@ -206,6 +207,30 @@ def seams(trace: Trace) -> Iterator[Seam]:
             if difference is not None and difference.value:
                 place = Place(two.place.file, after.line or before.line or trace.counting[loop])
                 yield Seam(place, difference.value, report)
+
+
+def _rows(trace: Trace, report: Reported, number: int, score: Evaluation) -> Iterator[Seam]:
+    """The seam between two windows that are rows of one batch, of which the second follows the first."""
+    whole = [part for part in score.tokens if part.source == "val" and part.via == "tokens"]
+    places = {part.at for part in whole}
+    if len(places) != 2:
+        return
+    first, second = sorted(places, key=sorted)
+    loops = {loop for loop, _ in first ^ second}
+    if not (loops & trace.counting.keys()) or {k for _, k in first - second} != {0}:
+        return
+    each = _parts_of(trace, report, number, score)
+    if len(each) > 2 or any(part.unknown for part in each):
+        return
+    each.sort(key=lambda part: part.low.value or 0)  # the first window counts from its start
+    rows = [frozenset(part for part in whole if part.at == at) for at in (first, second)]
+    before = _counted_of(rows[0], each[:1])
+    after = _counted_of(rows[1], each[-1:])
+    if before is not None and after is not None:
+        difference = after.low.plus(before.high, -1)
+        if difference is not None and difference.value:
+            line = after.line or before.line or next(trace.counting[loop] for loop in loops if loop in trace.counting)
+            yield Seam(Place(score.place.file, line), difference.value, report)
 
 
 def _between(trace: Trace, one: Evaluation, two: Evaluation) -> int | None:
@@ -230,7 +255,26 @@ class _Extent:
 
 def _extent(trace: Trace, report: Reported, number: int, score: Evaluation) -> _Extent | None:
     """The targets [low, high) that a score counts of its window, which begins at a token before them."""
-    windows = [part for part in score.tokens if part.source == "val" and part.via == "tokens"]
+    parts = _parts_of(trace, report, number, score)
+    if len(parts) > 1 or any(part.unknown for part in parts):
+        return None
+    return _counted_of([part for part in score.tokens if part.source == "val" and part.via == "tokens"], parts)
+
+
+def _parts_of(trace: Trace, report: Reported, number: int, score: Evaluation) -> list[Part]:
+    """The different slices of its losses or targets that a report counts."""
+    own = set(parts_in(trace, score.marks))
+    found = {
+        (part.low, part.high, part.unknown): part
+        for part, scores in (*parts_in(trace, report.marks), *own)
+        if number in scores or (part, scores) in own
+    }
+    return list(found.values())
+
+
+def _counted_of(windows: Collection[Tokens], parts: Sequence[Part]) -> _Extent | None:
+    """What a slice of a window's losses counts of its targets, or all of them."""
+    windows = list(windows)
     if not windows or any(part.piece or part.low is None or part.high is None for part in windows):
         return None
     low, high = windows[0].low, windows[0].high
@@ -241,14 +285,9 @@ def _extent(trace: Trace, report: Reported, number: int, score: Evaluation) -> _
     assert low is not None and high is not None  # noqa: PT018
     length = high.plus(low, -1)
     length = length.plus(Polynomial.constant(1), -1) if length is not None else None
-    parts = {
-        (part.low, part.high, part.unknown): part
-        for part, scores in (*parts_in(trace, report.marks), *parts_in(trace, score.marks))
-        if number in scores or (part, scores) in set(parts_in(trace, score.marks))
-    }
-    if length is None or len(parts) > 1 or any(part.unknown for part in parts.values()):
+    if length is None:
         return None
-    part = next(iter(parts.values()), None)
+    part = next(iter(parts), None)
     if part is None:
         end = low.plus(length)
         return _Extent(low, end, low, 0) if end is not None else None

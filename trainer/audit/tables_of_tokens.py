@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trainer.audit.machine import Machine
+from trainer.audit.tokens import Iterations, same_iteration
 from trainer.audit.values import (
     UNKNOWN,
     Cell,
@@ -35,7 +36,7 @@ def fill(
             content = combined([held, changed(place, scores=frozenset())]) if by_tokens else held
             content = content.seen_via("table") if learned or by_hand else content
             ref.keyed = ref.keyed or bool(learned)
-            ref.content = _mixed(ref.content, content, adds or bool(learned))
+            ref.content = _mixed(ref.content, content, adds or bool(learned), key.at)
             if adds and held.objects and ref.content.snapshot is not None:  # a running average of weights
                 ref.content = changed(ref.content, snapshot=machine.tick())
         elif isinstance(ref, Mapping | Listed) and by_tokens:
@@ -55,10 +56,17 @@ def is_by_tokens(index: Value) -> bool:
     return any(part.via == "tokens" for part in index.tokens)
 
 
-def _mixed(old: Value, new: Value, adds: bool) -> Value:
-    """What a cell holds afterwards; a part that is overwritten in a later iteration is gone."""
+def _mixed(old: Value, new: Value, adds: bool, row: Iterations) -> Value:
+    """What a cell holds afterwards; a part that is overwritten in a later iteration is gone, one of another row is not.
+
+    row:  iterations that decide which row is filled
+    """
     if not adds:
         fresh = {loop: k for part in new.tokens for loop, k in part.at}
-        stale = [part for part in old.tokens if any(fresh.get(loop, k) != k for loop, k in part.at)]
+        stale = [
+            part
+            for part in old.tokens
+            if any(fresh.get(loop, k) != k for loop, k in part.at) and same_iteration(row, part.at)
+        ]
         old = changed(old, tokens=old.tokens - frozenset(stale))
     return combined([old, new])

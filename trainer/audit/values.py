@@ -219,6 +219,8 @@ class Sequence:
     """Whether it is a slice of a list that was."""
     shift: int = 0
     """Of a slice of a list of unknown length: how many elements of the list stand before it."""
+    counted: bool = False
+    """Whether its first elements are of iterations that follow one another, as of a comprehension over a range."""
     taken: int = 0
     """Of a queue: how many elements were taken out."""
 
