@@ -127,8 +127,17 @@ def operation(machine: Machine, op: ast.operator, left: Value, right: Value) -> 
     if isinstance(op, ast.Div):
         text = frozenset(f"{a.rstrip('/')}/{b}" for a in left.text for b in right.text)
         result = changed(result, text=text or result.text)
+    if isinstance(op, ast.Mult):
+        for asked, other in ((left, right), (right, left)):
+            if machine.holds_loss(other) and not _asked(other):
+                result = result.with_marks(*(f"gated:{line}" for line in _asked(asked)))
     result = unshifted(op, left, right, _of_scores(machine, op, left, right, result))
     return changed(result, number=number)
+
+
+def _asked(value: Value) -> list[str]:
+    """Lines of the comparisons of scores that decide a value."""
+    return [mark[6:] for mark in value.marks if mark.startswith("asked:")]
 
 
 def _moved(machine: Machine, op: ast.operator, left: Value, right: Value, result: Value) -> Value:
@@ -280,6 +289,8 @@ def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
     if len(values) != 2:
         return result
     left, right = values
+    if machine.holds_loss(left) or machine.holds_loss(right):
+        result = result.with_marks(f"asked:{machine.place.line}")
     if machine.holds_loss(left) is not machine.holds_loss(right) and not (left.scores and right.scores):
         result = result.with_marks("threshold")
     if lengths := of_length(node.ops[0], left, right):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from trainer.audit.choices import steered
 from trainer.audit.expressions import element, item, operation, store
 from trainer.audit.generators import forced
 from trainer.audit.known_calls import fill
@@ -28,6 +29,9 @@ from trainer.audit.values import (
     joined,
 )
 from trainer.audit.values import Sequence as Listed
+
+STEERING = ("lr", "weight_decay", "momentum")
+"""Keys of an optimiser's groups that steer it."""
 
 
 class Assignments(Machine):
@@ -100,6 +104,8 @@ class Assignments(Machine):
         else:
             key = self.evaluate(target.slice, frame)
         learner = any(isinstance(ref, Instance | Optimizer) for ref in value.refs)
+        if key.const in STEERING:
+            steered(self, value)
         for ref in base.refs:
             if isinstance(ref, Mapping) and (learner or not key.tokens):
                 store(ref, key, value)

@@ -113,6 +113,20 @@ _RULES = (
         "choose the checkpoint by time or by training data",
     ),
     Rule(
+        "training-steered-by-score",
+        ("E7", "E6"),
+        ("#402", "#1376"),
+        "the course of training depends on a validation score",
+        "steer by time or by the training loss; a validation score may be logged",
+    ),
+    Rule(
+        "rank-order",
+        ("E12", "E3"),
+        ("#1017",),
+        "a rank learns from tokens that another rank may not have scored yet",
+        "put a barrier or another collective between the score and the step",
+    ),
+    Rule(
         "calibration",
         ("E6", "E8"),
         ("#677", "#1376"),

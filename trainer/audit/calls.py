@@ -109,6 +109,8 @@ def _instance_call(
 ) -> Value:
     if instance.kind is None:
         return combined([called, *arguments])
+    if "ddp" in called.marks and not machine.without_gradient:  # whose backward pass averages over the ranks
+        machine.trace.collectives.append(machine.tick())
     name = "forward" if instance.kind.kind == "module" else "__call__"
     found = instance.kind.find(name)
     if found is None:

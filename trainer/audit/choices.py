@@ -59,6 +59,13 @@ def gate(machine: Machine, test: Value, line: int) -> Marks:
     return (f"gated:{line}",) if "threshold" in test.marks and len(marks) == 1 else marks
 
 
+def steered(machine: Machine, value: Value) -> None:
+    """Training goes on as a value says: noted where finished validation scores decided it."""
+    lines = [int(mark[9:]) for mark in value.marks if mark.startswith("finished:")]
+    if lines:
+        machine.note("training-steered-by-score", "what a validation score decides here steers it", line=min(lines))
+
+
 def unshifted(op: ast.operator, left: Value, right: Value, result: Value) -> Value:
     """The result; the largest of logarithms that is taken off and put back, as in a sum of them, decides nothing."""
     if isinstance(op, ast.Sub):

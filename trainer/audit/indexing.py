@@ -229,7 +229,8 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
     """`base[index]` for a single index."""
     for ref in base.refs:
         if isinstance(ref, External) and ref.path.endswith("environ"):
-            return Value(text=index.text, env=frozenset(f"{name}=" for name in index.text))
+            marks = frozenset(["rank"] if index.text & {"RANK", "LOCAL_RANK"} else [])
+            return Value(text=index.text, env=frozenset(f"{name}=" for name in index.text), marks=marks)
         if isinstance(ref, Instance) and ref.kind is not None and (method := ref.kind.find("__getitem__")) is not None:
             return machine.call(bound(method, base), [index], {})
     if isinstance(index.const, str) and base.refs:

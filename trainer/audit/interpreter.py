@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from trainer.audit.assignments import Assignments
 from trainer.audit.calls import call, call_of
-from trainer.audit.choices import gate
+from trainer.audit.choices import gate, steered
 from trainer.audit.contexts import Contexts
 from trainer.audit.counters import changed_by_recursion
 from trainer.audit.definitions import Definitions, Helpers
@@ -257,6 +257,8 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
                 return self.run_body(taken, frame)
         condition = self._condition(node, frame, test)
         remember(self, condition, node, test)
+        if "rank" in test.marks:
+            self.trace.by_rank.add(condition)
         chooses = "mask" in test.marks and self._judges(test)
         if chooses:
             self.choosing.append(gate(self, test, node.lineno))
@@ -272,6 +274,8 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
             ended_else = self.run_body(node.orelse, frame)
         if chooses:
             self.choosing.pop()
+        if "break" in (ended_then, ended_else):
+            steered(self, test.with_marks(*gate(self, test, node.lineno)) if chooses else test)
         if ended_then and ended_else:
             return ended_then if ended_then == ended_else else "return"
         if ended_then:

@@ -50,6 +50,7 @@ def findings(trace: Trace) -> list[Finding]:
         *_statistics(trace, scored),
         *_positions(trace),
         *_left_out(trace),
+        *_rank_order(trace, scored),
     ]
     kept: dict[tuple[str, Place], Finding] = {}
     for finding in found:
@@ -171,7 +172,8 @@ def _overlap(update: Update, score: Evaluation, *, surely: bool = False) -> bool
 
 def _kind(trace: Trace, update: Update, score: Evaluation, scored: list[Evaluation], first_training: int | None) -> str:
     if update.kind == "table":
-        return "table-of-unscored-tokens"
+        together = {loop for loop, _ in update.loops} & {loop for loop, _ in score.loops}
+        return "table-of-unscored-tokens" if together else "trained-before-scoring"
     if any(part.source == "train" for part in update.tokens):
         return "val-in-training"
     if "train" not in trace.sources or (first_training is not None and update.time < first_training):
@@ -215,12 +217,21 @@ def _notes(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             continue
         if not note.off:
             seen.add(note.rule)
+        if note.rule == "training-steered-by-score" and not _trains_around(trace, note):
+            continue
         if note.rule in ("calibration", "weights-selected-by-score") and not any(
             one.time > note.time for one in scored
         ):
             continue
         found = _finding(note.rule, note, note.detail, sure=note.sure)
         yield found if note.sure else replace(found, confidence="low")
+
+
+def _trains_around(trace: Trace, note: Event) -> bool:
+    """Whether training goes on in the loop around an event."""
+    around = {loop for loop, _ in note.loops}
+    trained = (one for one in trace.updates if any(part.source == "train" for part in one.tokens))
+    return any(around & {loop for loop, _ in one.loops} for one in trained)
 
 
 def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
@@ -279,6 +290,20 @@ def _positions(trace: Trace) -> Iterator[Finding]:
         )
         off, report = tuple(sorted(seam.report.off)), seam.report
         yield Finding(rule, seam.place, detail, "high", off, report.calls, (report.place,))
+
+
+def _rank_order(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
+    """Learning by every rank from tokens that one rank scored before, where the ranks did not wait in between."""
+    for update in trace.updates:
+        for score in scored:
+            alone = {guard for guard in score.guards if guard.condition in trace.by_rank} - set(update.guards)
+            if update.kind != "step" or not alone or score.time > update.time or not _overlap(update, score):
+                continue
+            if not any(score.time < time < update.time for time in trace.collectives):
+                yield _finding(
+                    "rank-order", update, f"one rank scored them in line {score.place.line}", (score,), sure=False
+                )
+                break
 
 
 def _left_out(trace: Trace) -> Iterator[Finding]:

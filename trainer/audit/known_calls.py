@@ -27,6 +27,7 @@ from trainer.audit.indexing import attribute
 from trainer.audit.iteration import forgotten, iterated, prefix_length
 from trainer.audit.known_names import (
     BLANK,
+    COLLECTIVES,
     COUNTS,
     DATASETS,
     DECODERS,
@@ -102,15 +103,18 @@ def external_call(
     if OPTIMIZERS.search(path) and name[:1].isupper():
         return optimizer(machine, combined(every))
     if name in SAME and arguments:
-        return first
+        return first.with_marks("ddp") if name in ("DistributedDataParallel", "DDP") else first
     if name in DRAWN and ("rand" in path):
         return combined(every).with_marks("random")
     if name in DATASETS and arguments:
         return Value(refs=(Zipped(tuple(arguments)),)) if len(arguments) > 1 and name == "TensorDataset" else first
     if SETTING.search(path):
         return setting(arguments)
+    if name in COLLECTIVES:
+        machine.trace.collectives.append(machine.tick())
     if name in COUNTS:
-        return Value(at=in_number(first.at), number=Polynomial.unknown(f"n{machine.new_id()}"))
+        number = Polynomial.unknown(f"n{machine.new_id()}")
+        return Value(at=in_number(first.at), number=number, marks=frozenset(["rank"] if name == "get_rank" else []))
     if (name in READERS or (OF_FILES.search(name) and not path.startswith(("torch.", "np.", "numpy.", "os.")))) and (
         read := reading(machine, path, every)
     ):
@@ -172,7 +176,7 @@ def setting(arguments: Sequence[Value]) -> Value:
     """A setting of the environment, by its name and default."""
     name = arguments[0].const if arguments and arguments[0].is_known else "?"
     if name in RANKS:
-        return Value(number=Polynomial.unknown(str(name)))
+        return Value(number=Polynomial.unknown(str(name)), marks=frozenset(["rank"] if "RANK" in str(name) else []))
     if len(arguments) < 2:
         return Value(const=None, env=frozenset([f"{name}="]), text=frozenset([str(name)]))
     default = arguments[1]

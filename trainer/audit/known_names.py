@@ -163,6 +163,11 @@ NO_TOKENS = re.compile(r"\.(txt|log|json|jsonl|csv|md|py|model|vocab|html)$")
 """Files that hold no tokens, whatever their name."""
 RUNNERS = frozenset(["spawn", "Process", "Thread", "submit", "start_processes"])
 """What runs a function that is handed in."""
+COLLECTIVES = frozenset(
+    ["barrier", "monitored_barrier", "all_reduce", "all_gather", "all_gather_into_tensor", "all_gather_object",
+     "broadcast", "broadcast_object_list", "reduce_scatter", "reduce_scatter_tensor", "all_to_all"]
+)  # fmt: skip
+"""Functions in which the ranks wait for each other."""
 RANKS = frozenset(["RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"])
 """Settings of a launcher: no default decides them."""
 PURE = frozenset(

@@ -129,6 +129,10 @@ class Trace:
     """Loops of which two iterations that follow one another are walked, and their lines."""
     left_out: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Conditions on the length of a document of which one branch does nothing; their lines and other branches."""
+    by_rank: set[int] = field(default_factory=set)
+    """Conditions that depend on the rank."""
+    collectives: list[int] = field(default_factory=list)
+    """Times at which the ranks wait for each other."""
     parts: dict[int, frozenset[int]] = field(default_factory=dict)
     """Models that a model was built from."""
 

@@ -25,7 +25,7 @@ NOTHING = _Nothing()
 """The constant of a value that is not known."""
 STICKY = (
     "ln2", "bytes", "lookup", "unnormalised", "keyed", "clamped", "cut", "chosen", "finished", "filtered", "fixed",
-    "gated", "shifted", "stored", "bounded", "equal", "paid", "total", "row", "short",
+    "gated", "shifted", "rank", "asked", "stored", "bounded", "equal", "paid", "total", "row", "short",
     "picked", "counted", "restarted", "part", "sized", "hashed", "random", "drawn", "border", "measured", "window",
 )  # fmt: skip
 """Marks that whatever is computed from a marked value bears too; most say the line they come from, as `cut:12`."""
