@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
-from ray.exceptions import ActorDiedError
-from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
+from ray.exceptions import ActorDiedError, RayActorError
+from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig, get_context
 from ray.train.collective import broadcast_from_rank_zero
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
@@ -41,6 +41,8 @@ TAKE_WAIT_S = 30
 REPORT_EVERY_S = 0.25
 ONE_NODE = "STRICT_PACK"
 """Ray's placement of a slot's workers: all on one node, or not at all."""
+NOTICED_S = 5.0
+"""Within which Ray notices that a node is gone: until then it would start the next worker group there."""
 MAX_FAILURES = 3
 """Failures of worker groups after which the trainer gives up, so that a slot that never starts does end."""
 
@@ -153,7 +155,7 @@ def serve(
     own_ranks:  whether `work` starts its own ranks, as a program does: the worker then touches no GPU itself
     """
     config = {"board": board, "slot": slot, "work": work, "scratch": str(scratch), "visible": visible}
-    SlotTrainer(
+    trainer = SlotTrainer(
         serve_rank,
         train_loop_config=config | {"own_ranks": own_ranks},
         scaling_config=ScalingConfig(
@@ -168,7 +170,15 @@ def serve(
             storage_path=str(scratch),
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
         ),
-    ).fit()
+    )
+    for failures in range(1, MAX_FAILURES + 2):
+        try:
+            trainer.fit()
+            return
+        except ControllerError as error:  # it asked a worker just when its node went away
+            if failures > MAX_FAILURES or not isinstance(error.controller_failure, RayActorError):
+                raise
+            time.sleep(NOTICED_S * failures)
 
 
 def end_controllers() -> None:
