@@ -10,6 +10,7 @@ that is 2 s of a core for each of these processes.
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -143,6 +144,7 @@ def serve(
     visible: Path | None = None,
     gpus_each: int = 1,
     own_ranks: bool = False,
+    ended: threading.Event | None = None,
 ) -> None:
     """Runs one slot until the board closes it; blocks, so call it in a thread. Raises after too many failures.
 
@@ -153,7 +155,9 @@ def serve(
     visible:  the driver's file in its store; a machine that does not see it refuses the slot
     gpus_each:  GPUs, or CPUs, of each worker
     own_ranks:  whether `work` starts its own ranks, as a program does: the worker then touches no GPU itself
+    ended:    once it is raised nothing is started again
     """
+    ended = ended or threading.Event()
     config = {"board": board, "slot": slot, "work": work, "scratch": str(scratch), "visible": visible}
     trainer = SlotTrainer(
         serve_rank,
@@ -176,9 +180,12 @@ def serve(
             trainer.fit()
             return
         except ControllerError as error:  # it asked a worker just when its node went away
+            wait_s = NOTICED_S * failures
             if failures > MAX_FAILURES or not isinstance(error.controller_failure, RayActorError):
                 raise
-            time.sleep(NOTICED_S * failures)
+            print(f"slot {slot}: a node went away under its worker group; started again in {wait_s:g} s", flush=True)
+            if ended.wait(wait_s):
+                raise
 
 
 def end_controllers() -> None:

@@ -181,7 +181,7 @@ def _run_slots(
             return
         nodes = selector_without(feed.quarantined, room.left_out)
         if not feed.quarantined or has_room(worker_resources(plan.use_gpu, each), workers, nodes):
-            serve(board, slot, work, scratch, workers, plan.use_gpu, nodes, visible, each, feed.runs_program)
+            serve(board, slot, work, scratch, workers, plan.use_gpu, nodes, visible, each, feed.runs_program, ended)
 
     def try_again(slot: int) -> bool:
         return not ended.is_set() and bool(answer_before(ended, board.try_again.remote(slot, ids_alive())))

@@ -16,9 +16,7 @@ from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Nam
 from trainer.audit.mixtures import SPREAD, of_operation
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.positions import compare_bytes, weighed
-from trainer.audit.tokens import (
-    later,
-)
+from trainer.audit.tokens import later
 from trainer.audit.values import (
     NOTHING,
     Sequence,

@@ -13,9 +13,7 @@ from trainer.audit.known_calls import (
     optimizer,
 )
 from trainer.audit.machine import Class, Frame, Function, Instance, Keywords, Machine
-from trainer.audit.methods import (
-    method,
-)
+from trainer.audit.methods import method
 from trainer.audit.ownership import kept_parameters
 from trainer.audit.values import (
     UNKNOWN,

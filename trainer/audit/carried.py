@@ -6,10 +6,7 @@ import ast
 from collections.abc import Iterator, Sequence
 
 from trainer.audit.machine import Class, Frame, Function, Instance
-from trainer.audit.tokens import (
-    Iterations,
-    later,
-)
+from trainer.audit.tokens import Iterations, later
 from trainer.audit.values import (
     NOTHING,
     Value,

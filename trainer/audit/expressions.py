@@ -30,9 +30,7 @@ from trainer.audit.indexing import (
 )
 from trainer.audit.iteration import any_of, chosen_by, iterated
 from trainer.audit.machine import Frame, Function, Machine
-from trainer.audit.tokens import (
-    Iterations,
-)
+from trainer.audit.tokens import Iterations
 from trainer.audit.values import (
     NOTHING,
     UNKNOWN,

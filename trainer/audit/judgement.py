@@ -10,9 +10,7 @@ from trainer.audit.audit_rules import RULES, Rule
 from trainer.audit.document_lengths import lines_left_out
 from trainer.audit.passes import reports_the_lower, takes_the_best
 from trainer.audit.positions import counted, seams
-from trainer.audit.tokens import (
-    Tokens,
-)
+from trainer.audit.tokens import Tokens
 from trainer.audit.trace import Evaluation, Event, Place, Reported, Trace, Update
 
 Confidence = Literal["high", "medium", "low"]

@@ -54,9 +54,7 @@ from trainer.audit.polynomial import Polynomial
 from trainer.audit.records import named_tuple, replaced
 from trainer.audit.tables_of_tokens import fill
 from trainer.audit.tensor_calls import method_like
-from trainer.audit.tokens import (
-    in_number,
-)
+from trainer.audit.tokens import in_number
 from trainer.audit.values import (
     UNKNOWN,
     Cell,

@@ -11,9 +11,7 @@ from trainer.audit.choices import marks_by
 from trainer.audit.containers import taken
 from trainer.audit.document_lengths import kept, measured
 from trainer.audit.expressions import attribute, item, store
-from trainer.audit.files import (
-    reading,
-)
+from trainer.audit.files import reading
 from trainer.audit.generators import Generator, forced
 from trainer.audit.iteration import chosen_by
 from trainer.audit.known_calls import (
@@ -26,9 +24,7 @@ from trainer.audit.known_calls import (
 from trainer.audit.machine import Class, Instance, Keywords, Machine, Namespace
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.records import replaced
-from trainer.audit.tokens import (
-    in_number,
-)
+from trainer.audit.tokens import in_number
 from trainer.audit.values import (
     UNKNOWN,
     Cell,

@@ -12,10 +12,7 @@ from dataclasses import dataclass, replace
 from trainer.audit.machine import Machine
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.slices import Part
-from trainer.audit.tokens import (
-    DIVIDED,
-    Tokens,
-)
+from trainer.audit.tokens import DIVIDED, Tokens
 from trainer.audit.trace import Evaluation, Place, Reported, Trace
 from trainer.audit.values import (
     Value,

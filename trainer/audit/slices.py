@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trainer.audit.polynomial import Polynomial
-from trainer.audit.tokens import (
-    Iterations,
-)
+from trainer.audit.tokens import Iterations
 
 
 @dataclass(frozen=True, slots=True)

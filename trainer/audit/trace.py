@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from trainer.audit.slices import Part
-from trainer.audit.tokens import (
-    Tokens,
-)
+from trainer.audit.tokens import Tokens
 
 
 class Place(NamedTuple):
