@@ -24,6 +24,7 @@ from trainer.audit.values import (
     changed,
     combined,
     constant,
+    decisions,
     full,
     is_scalar,
     joined,
@@ -296,7 +297,8 @@ def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
     compare = COMPARISONS.get(type(node.ops[0]), lambda a, b: NOTHING)
     if left.is_known and right.is_known:
         with suppress(Exception):
-            return constant(bool(compare(left.const, right.const)), left.env | right.env)
+            known = constant(bool(compare(left.const, right.const)), left.env | right.env)
+            return known.with_marks(*decisions(left), *decisions(right))
     if isinstance(left.const, str) and isinstance(node.ops[0], ast.In | ast.NotIn):
         return result.with_marks(f"{'is' if isinstance(node.ops[0], ast.In) else 'isnt'}:{left.const}")
     if isinstance(right.const, str) and isinstance(node.ops[0], ast.Eq) and right.const.startswith("."):

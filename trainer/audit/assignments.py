@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from trainer.audit.choices import steered
+from trainer.audit.choices import lasting, steered
 from trainer.audit.expressions import element, item, operation, store
 from trainer.audit.generators import forced
 from trainer.audit.known_calls import fill
@@ -108,7 +108,7 @@ class Assignments(Machine):
             steered(self, value)
         for ref in base.refs:
             if isinstance(ref, Mapping) and (learner or not key.tokens):
-                store(ref, key, value)
+                store(ref, key, value.with_marks(*lasting(decisions(key))))
             elif isinstance(ref, Listed) and not key.tokens:
                 if (
                     ref.rest is None

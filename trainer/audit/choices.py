@@ -8,12 +8,12 @@ was is decided once the script was walked (`judgement`).
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from trainer.audit.iteration import iterated
 from trainer.audit.machine import Function, Keywords, Machine
 from trainer.audit.polynomial import Polynomial
-from trainer.audit.values import UNKNOWN, External, Mapping, Value, changed, combined, full, joined
+from trainer.audit.values import UNKNOWN, External, Mapping, Value, changed, combined, decisions, full, joined
 
 Marks = tuple[str, ...]
 
@@ -51,6 +51,36 @@ def choice(machine: Machine, scored: list[Value], *, of_tensors: bool = False, l
     if is_part or (of_tensors and not in_bits):
         return (f"chosen:{line}",)
     return (f"chosen:{line}", f"finished:{line}")
+
+
+def finally_chosen(machine: Machine, since: int = 0) -> Marks:
+    """The marks of what is kept or returned here, under a condition on finished scores; none under another.
+
+    since:  how many conditions stand outside of what is asked about
+    """
+    return lasting(machine.choosing[-1]) if len(machine.choosing) > since else ()
+
+
+def lasting(marks: Iterable[str]) -> Marks:
+    """The marks of a choice by finished scores; none of another, as by the score of the chunk before."""
+    found = tuple(marks)
+    return found if any(mark.startswith("finished:") for mark in found) else ()
+
+
+def kept_by(machine: Machine, tests: Sequence[Value], line: int) -> Marks:
+    """The marks of what a comprehension keeps whose conditions compare finished scores."""
+    scored = [test for test in tests if "mask" in test.marks and is_score(machine, test)]
+    return tuple(mark for test in scored for mark in lasting(choice(machine, [test], line=line)))
+
+
+def best_place(machine: Machine, held: Value, result: Value) -> Value:
+    """`argmin` and its like: which of several finished scores is the lowest."""
+    return result.with_marks(*lasting(choice(machine, [held]))) if is_score(machine, held) else result
+
+
+def chosen_branch(test: Value) -> Marks:
+    """The marks of what is done where something that scores chose is asked for, as which precision a tensor gets."""
+    return () if test.scores else tuple(decisions(test))
 
 
 def gate(machine: Machine, test: Value, line: int) -> Marks:

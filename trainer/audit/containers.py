@@ -9,7 +9,20 @@ from trainer.audit.choices import is_score, marks_by
 from trainer.audit.iteration import any_of, forgotten, iterated, placed, with_iteration
 from trainer.audit.machine import Class, Function, Keywords, Machine
 from trainer.audit.tokens import later
-from trainer.audit.values import UNKNOWN, External, Mapping, Steps, Value, Zipped, changed, full, joined, parts_of
+from trainer.audit.values import (
+    UNKNOWN,
+    External,
+    Mapping,
+    Steps,
+    Value,
+    Zipped,
+    changed,
+    combined,
+    decisions,
+    full,
+    joined,
+    parts_of,
+)
 from trainer.audit.values import Sequence as Listed
 
 
@@ -89,7 +102,17 @@ def dictionary_of(machine: Machine, arguments: Sequence[Value], keywords: Keywor
                 made.rest = machine.call(value, [], {})
     if arguments and arguments[0].tokens:  # Counter(tokens)
         made.rest, made.keyed = arguments[0].seen_via("statistic"), True
-    return Value(refs=(made,))
+    return Value(refs=(made,)).with_marks(*(mark for value in arguments for mark in decisions(value)))
+
+
+def from_keys(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`dict.fromkeys(keys, value)`."""
+    if len(arguments) < 2:  # each key once
+        return combined(arguments)
+    keys = arguments[0].const if isinstance(arguments[0].const, tuple) else ()
+    listed = [part.const for ref in arguments[0].refs if isinstance(ref, Listed) for part in ref.elements]
+    known = [key for key in (*keys, *listed) if isinstance(key, str)]
+    return Value(refs=(Mapping(machine.new_id(), dict.fromkeys(known, arguments[1]), arguments[1]),))
 
 
 def taken(machine: Machine, base: Value, ref: Listed) -> Value:

@@ -17,7 +17,7 @@ from trainer.audit.arithmetic import (
     operation,
     truth,
 )
-from trainer.audit.choices import gate, is_score
+from trainer.audit.choices import chosen_branch, gate, is_score, kept_by
 from trainer.audit.document_lengths import filtered, kept, told_apart
 from trainer.audit.files import source_of
 from trainer.audit.generators import forced, generator_of
@@ -42,6 +42,7 @@ from trainer.audit.values import (
     changed,
     combined,
     constant,
+    decisions,
     full,
     joined,
     parts_of,
@@ -76,7 +77,8 @@ def _either(machine: Machine, node: ast.IfExp, frame: Frame) -> Value:
     test = machine.evaluate(node.test, frame)
     known = truth(test)
     if known is not None and not test.env:
-        return machine.evaluate(node.body if known else node.orelse, frame)
+        taken = machine.evaluate(node.body if known else node.orelse, frame)
+        return taken.with_marks(*chosen_branch(test))
     values = machine.evaluate(node.body, frame), machine.evaluate(node.orelse, frame)
     if known is not None:
         chosen = values[0] if known else values[1]
@@ -88,7 +90,7 @@ def _either(machine: Machine, node: ast.IfExp, frame: Frame) -> Value:
 def _chosen(machine: Machine, test: Value, result: Value) -> Value:
     if "mask" in test.marks and is_score(machine, test):
         return result.with_marks(*gate(machine, test, machine.place.line))
-    return result
+    return result.with_marks(*chosen_branch(test))
 
 
 def _lambda(machine: Machine, node: ast.Lambda, frame: Frame) -> Value:
@@ -120,16 +122,18 @@ def _list(machine: Machine, node: ast.List | ast.Tuple | ast.Set, frame: Frame) 
 
 def _dict(machine: Machine, node: ast.Dict, frame: Frame) -> Value:
     made = Mapping(machine.new_id())
+    marks: list[str] = []
     for key, part in zip(node.keys, node.values, strict=True):
         value = machine.evaluate(part, frame)
         if key is None:
+            marks += decisions(value)
             for ref in value.refs:
                 if isinstance(ref, Mapping):
                     made.entries |= ref.entries
                     made.rest = joined([held for held in (made.rest, ref.rest) if held is not None]) or None
         else:
             store(made, machine.evaluate(key, frame), value)
-    return Value(refs=(made,))
+    return Value(refs=(made,)).with_marks(*marks)
 
 
 def store(mapping: Mapping, key: Value, value: Value) -> None:
@@ -157,6 +161,7 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
             else:
                 found.append((UNKNOWN, chosen_by(machine.evaluate(node.elt, inner), conditions)))
                 found[-1] = (UNKNOWN, filtered(machine, asked, node.lineno, found[-1][1]))
+                found[-1] = (UNKNOWN, found[-1][1].with_marks(*kept_by(machine, asked, node.lineno)))
             return
         first, *others = generators
         over = machine.evaluate(first.iter, inner)

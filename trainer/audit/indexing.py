@@ -62,7 +62,7 @@ def attribute(machine: Machine, value: Value, name: str) -> Value:
         elif isinstance(ref, Mapping) and name in ref.entries:
             found.append(ref.entries[name])
     if found:
-        return joined(found)
+        return joined(found).with_marks(*decisions(value))
     if name == "grad":
         return machine.gradient_of(value)
     if name in SIZES:

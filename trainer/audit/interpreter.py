@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from trainer.audit.assignments import Assignments
 from trainer.audit.calls import call, call_of
-from trainer.audit.choices import gate, steered
+from trainer.audit.choices import chosen_branch, finally_chosen, gate, steered
 from trainer.audit.contexts import Contexts
 from trainer.audit.counters import changed_by_recursion
 from trainer.audit.definitions import Definitions, Helpers
@@ -53,6 +53,8 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
         self._changed_within: dict[ast.AST, frozenset[str]] = {}
         self._recursions: dict[ast.AST, int] = {}
         self._lazy: dict[ast.AST, bool] = {}
+        self._judged: dict[int, tuple[str, ...]] = {}
+        """Conditions of which one branch ends, and the marks of what their scores decide."""
         self.entered: set[str] = set()
 
     def walk(self, tree: ast.Module, file: str, name: str = "__main__") -> Frame:
@@ -115,6 +117,7 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
     ) -> Value:
         outer = function.frame
         frame = Frame(outer=outer, module=outer.module, file=outer.file, function=function.name, consumer=consumer)
+        frame.choosing = len(self.choosing)
         self._bind(function, frame, arguments, keywords)
         if self.managed and is_manager(function.node):
             frame.at_yield = self.managed.pop()
@@ -179,7 +182,7 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
 
     def run_body(self, body: Sequence[ast.stmt], frame: Frame) -> str | None:
         """Walks statements; how they certainly end: 'return', 'break', 'continue', or None."""
-        pushed = 0
+        pushed, choosing = 0, len(self.choosing)
         ended = None
         for statement in body:
             self.count(statement, frame)
@@ -187,10 +190,13 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
             if isinstance(outcome, Guard):
                 self.guards.append(outcome)
                 pushed += 1
+                behind = self._judged.get(outcome.condition, ())
+                self.choosing += [behind] if any(mark.startswith("finished:") for mark in behind) else []
             elif outcome:
                 ended = outcome
                 break
         del self.guards[len(self.guards) - pushed :]
+        del self.choosing[choosing:]
         return ended
 
     def _walked(self, statement: ast.stmt, frame: Frame) -> str | Guard | None:
@@ -213,7 +219,7 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
         value = self.evaluate(node.value, frame)
         if value.scores:
             self.report(value, 1)
-        frame.returned.append(value)
+        frame.returned.append(value.with_marks(*finally_chosen(self, frame.choosing)))
         return "return"
 
     def _Raise(self, node: ast.Raise, frame: Frame) -> str:
@@ -243,6 +249,18 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
 
     def _If(self, node: ast.If, frame: Frame) -> str | Guard | None:
         test = self.evaluate(node.test, frame)
+        judges = "mask" in test.marks and self._judges(test)
+        marks = gate(self, test, node.lineno) if judges else (*chosen_branch(test), *finally_chosen(self))
+        self.choosing += [marks] if marks else []
+        outcome = self._branches(node, frame, test, marks if judges else ())
+        if marks:
+            self.choosing.pop()
+        if isinstance(outcome, Guard) and _goes_on((node.orelse if outcome.branch else node.body)[-1]):
+            self._judged[outcome.condition] = marks
+        return outcome
+
+    def _branches(self, node: ast.If, frame: Frame, test: Value, judged: tuple[str, ...]) -> str | Guard | None:
+        """Walks the branches of a condition, of which scores decide what is marked so."""
         known = truth(test)
         if known is not None:
             taken, other = (node.body, node.orelse) if known else (node.orelse, node.body)
@@ -259,9 +277,6 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
         remember(self, condition, node, test)
         if "rank" in test.marks:
             self.trace.by_rank.add(condition)
-        chooses = "mask" in test.marks and self._judges(test)
-        if chooses:
-            self.choosing.append(gate(self, test, node.lineno))
         before = dict(frame.names)
         self.conditions.append(test.at)
         told = told_apart(frame.names, test, True)
@@ -272,10 +287,8 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
         told_else = told_apart(frame.names, test, False)
         with self.guarded(Guard(condition, 0)):
             ended_else = self.run_body(node.orelse, frame)
-        if chooses:
-            self.choosing.pop()
         if "break" in (ended_then, ended_else):
-            steered(self, test.with_marks(*gate(self, test, node.lineno)) if chooses else test)
+            steered(self, test.with_marks(*judged))
         if ended_then and ended_else:
             return ended_then if ended_then == ended_else else "return"
         if ended_then:
@@ -355,6 +368,13 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
                     self.run_body(case.body, frame)
                 joined_frames(frame.names, before)
         return None
+
+
+def _goes_on(statement: ast.stmt) -> bool:
+    """Whether a branch ends with the next iteration or a result, so that its condition chooses; not with an abort."""
+    if isinstance(statement, ast.Return):
+        return getattr(statement.value, "value", statement.value) is not None
+    return isinstance(statement, ast.Continue)
 
 
 def _refuses(statement: ast.stmt) -> bool:

@@ -25,6 +25,7 @@ from trainer.audit.values import (
     Zipped,
     changed,
     constant,
+    decisions,
     full,
     joined,
 )
@@ -46,6 +47,11 @@ class Iterated:
 
 def iterated(machine: Machine, value: Value, loop: int) -> Iterated:
     """The elements of two iterations of a loop over `value`; all of a short list."""
+    found, marks = _iterated(machine, value, loop), tuple(decisions(value))
+    return replace(found, elements=tuple(part.with_marks(*marks) for part in found.elements)) if marks else found
+
+
+def _iterated(machine: Machine, value: Value, loop: int) -> Iterated:
     for ref in value.refs:
         if isinstance(ref, Generator):
             return iterated(machine, machine.run_generator(ref), loop)

@@ -45,6 +45,7 @@ def findings(trace: Trace) -> list[Finding]:
         *_updates(trace, scored),
         *_notes(trace, scored),
         *_marks(trace, scored),
+        *_chosen(scored),
         *_statistics(trace, scored),
         *_positions(trace),
         *_left_out(trace),
@@ -263,6 +264,14 @@ def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
         if val and all(found):
             place = Place(val[-1].place.file, int(found[-1][0].partition(":")[2]))
             yield Finding(RULES["tokens-dropped"], place, what, "medium", (), val[-1].calls, (val[-1].place,))
+
+
+def _chosen(scored: list[Evaluation]) -> Iterator[Finding]:
+    """Scores that were computed with what another validation score chose."""
+    for score in scored:
+        for mark in sorted(score.marks):
+            if mark.startswith("chosen:"):
+                yield _finding("selection-by-score", score, f"a validation score chose in line {mark[7:]}")
 
 
 def _of_all_scores(trace: Trace, report: Reported, name: str) -> list[str]:

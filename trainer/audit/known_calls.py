@@ -13,6 +13,7 @@ from trainer.audit.choices import least
 from trainer.audit.containers import (
     container_of,
     dictionary_of,
+    from_keys,
     is_exact,
     queue_of,
     shuffle,
@@ -375,6 +376,7 @@ HANDLERS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     "reversed": container_of,
     "dict": dictionary_of,
     "defaultdict": dictionary_of,
+    "dict.fromkeys": from_keys,
     "OrderedDict": dictionary_of,
     "SimpleNamespace": dictionary_of,
     "Namespace": dictionary_of,

@@ -64,6 +64,8 @@ class Frame:
     consumer: Resume | None = None
     """What goes on at each yield of a generator: the body of the `for`."""
     function: str = ""
+    choosing: int = 0
+    """How many conditions on scores stand around its call."""
 
     def find(self, name: str) -> Value | None:
         """The value of a name, looked up from the inside."""
@@ -289,9 +291,6 @@ class Machine(ABC):
         if not val:
             return value
         earlier = [self.trace.evaluations[score] for score in value.scores]
-        for mark in value.marks:
-            if mark.startswith("chosen:"):
-                self.note("selection-by-score", f"scored with what a validation score chose in line {mark[7:]}")
         where = self._where()
         if is_loss and earlier and value.objects <= frozenset().union(*(one.objects for one in earlier)):
             where["time"] = min(one.time for one in earlier)

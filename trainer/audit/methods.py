@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from trainer.audit.arithmetic import fills
-from trainer.audit.choices import marks_by
+from trainer.audit.choices import choice, finally_chosen, is_score, lasting, marks_by
 from trainer.audit.containers import taken
 from trainer.audit.document_lengths import kept, measured
 from trainer.audit.expressions import attribute, item, store
@@ -36,6 +36,7 @@ from trainer.audit.values import (
     changed,
     combined,
     constant,
+    decisions,
     full,
     joined,
 )
@@ -114,7 +115,7 @@ def method(
             arguments = [forced(machine, value) for value in arguments]
             results.append(_of_list(machine, base, ref, name, arguments, keywords))
         elif isinstance(ref, Mapping):
-            results.append(_of_mapping(machine, base, ref, name, arguments, keywords))
+            results.append(_of_mapping(machine, base, ref, name, arguments, keywords).with_marks(*decisions(base)))
     if results:
         return joined(results)
     arguments = [forced(machine, value) for value in arguments]
@@ -154,7 +155,7 @@ def _of_list(
         added = arguments[-1] if arguments else UNKNOWN
         if name == "add" and added.tokens and not added.scores:
             fill(machine, Value(refs=(ref,)), UNKNOWN, key=added, adds=True)
-        added = kept(machine, chosen_by(added, machine.conditions))
+        added = kept(machine, chosen_by(added, machine.conditions)).with_marks(*finally_chosen(machine))
         ref.elements.append(added)
         if machine.loops:
             ref.rest = added if ref.rest is None else joined([ref.rest, added])
@@ -170,8 +171,12 @@ def _of_list(
         return UNKNOWN
     if name == "copy":
         return changed(base, refs=(replace(ref, id=machine.new_id(), elements=[*ref.elements]),))
-    if name == "sort" and "key" in keywords:
-        ref.reordered, ref.ranked = True, marks_by(machine, [Value(refs=(ref,))], keywords["key"])
+    if name == "sort":
+        held = Value(refs=(ref,))
+        if "key" in keywords:
+            ref.reordered, ref.ranked = True, marks_by(machine, [held], keywords["key"])
+        elif is_score(machine, full(held)):
+            ref.ranked = lasting(choice(machine, [full(held)]))
         return UNKNOWN
     if name in ("step", "zero_grad") and not ref.elements:
         return _of_tensor(machine, changed(base, refs=()), name, arguments, {})
@@ -208,8 +213,9 @@ def _of_mapping(
                 fill(machine, Value(refs=(ref,)), UNKNOWN, key=value, adds=True)
             for part in value.refs:
                 if isinstance(part, Mapping):
-                    ref.entries |= part.entries
-                    ref.rest = part.rest if ref.rest is None else ref.rest
+                    added = {**part.entries, **({None: part.rest} if part.rest is not None else {})}
+                    for key, held in added.items():
+                        store(ref, UNKNOWN if key is None else constant(key), held.with_marks(*finally_chosen(machine)))
         ref.entries |= keywords
         return UNKNOWN
     if name in ref.entries:

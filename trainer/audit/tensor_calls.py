@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainer.audit.arithmetic import mixed_in
-from trainer.audit.choices import smaller
+from trainer.audit.choices import best_place, smaller
 from trainer.audit.iteration import narrowed
 from trainer.audit.known_names import MIXING, STATISTICS
 from trainer.audit.machine import Keywords, Machine
@@ -80,6 +80,8 @@ def method_like(
             spread = same_spread(result, held)
             return spread.with_marks("row") if "probability" in held.marks else result.with_marks("lookup", "picked")
         return result
+    if name in ("argmin", "argmax", "argsort"):
+        return best_place(machine, held, result)
     if name in ("minimum", "fmin", "amin") or (name == "min" and (others or keywords)):
         return smaller(machine, [base, *others], result)
     if name == "where" and others:

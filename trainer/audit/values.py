@@ -59,7 +59,7 @@ class Value:
 
     def with_marks(self, *marks: str) -> Value:
         """The same value, marked."""
-        return changed(self, marks=self.marks | set(marks))
+        return self if self.marks.issuperset(marks) else changed(self, marks=self.marks | set(marks))
 
     def without_marks(self, *marks: str) -> Value:
         """The same value without these marks."""
