@@ -16,6 +16,7 @@ from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Nam
 from trainer.audit.mixtures import SPREAD, of_operation
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.positions import compare_bytes, weighed
+from trainer.audit.shares_of_ranks import RANKS, WORLDS, meet, of_boolean, of_comparison, of_not
 from trainer.audit.tokens import later
 from trainer.audit.values import (
     NOTHING,
@@ -103,6 +104,7 @@ def operation(machine: Machine, op: ast.operator, left: Value, right: Value) -> 
         row = ("row",) if "picked" in left.marks else ()  # a row of counts over its sum, or its entry at the target
         return combined([left, right]).without_marks("lookup", "total", "picked").with_marks("probability", *row)
     result = _moved(machine, op, left, right, combined([left, right]))
+    result = meet(machine, left, right, result)
     if isinstance(op, HASHING) and result.tokens:
         result = result.with_marks("hashed")
     if isinstance(op, ast.Mult):
@@ -248,7 +250,7 @@ def _unary(machine: Machine, node: ast.UnaryOp, frame: Frame) -> Value:
             return constant(not known, value.env, value.at)
         asked = (mark.partition(":") for mark in names_asked(value))
         return combined([value]).with_marks(
-            *(f"{'is' if kind == 'isnt' else 'isnt'}:{name}" for kind, _, name in asked)
+            *of_not(value), *(f"{'is' if kind == 'isnt' else 'isnt'}:{name}" for kind, _, name in asked)
         )
     if value.is_known and isinstance(value.const, int | float):
         with suppress(TypeError):
@@ -273,6 +275,7 @@ def _boolean(machine: Machine, node: ast.BoolOp, frame: Frame) -> Value:
     result = changed(combined(values), refs=joined(values).refs)
     if isinstance(node.op, ast.And):
         result = result.with_marks(*(mark for value in values for mark in names_asked(value)))
+    result = result.with_marks(*of_boolean(node.op, values))
     kinds = {"mask", "threshold"} & frozenset().union(*(value.marks for value in values))
     return result.with_marks(*kinds) if kinds else result
 
@@ -288,6 +291,7 @@ def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
     if len(values) != 2:
         return result
     left, right = values
+    result = result.with_marks(*of_comparison(node.ops[0], left, right))
     if machine.holds_loss(left) or machine.holds_loss(right):
         result = result.with_marks(f"asked:{machine.place.line}")
     if machine.holds_loss(left) is not machine.holds_loss(right) and not (left.scores and right.scores):
@@ -299,6 +303,8 @@ def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
         with suppress(Exception):
             known = constant(bool(compare(left.const, right.const)), left.env | right.env)
             return known.with_marks(*decisions(left), *decisions(right))
+    if left.const in RANKS | WORLDS and isinstance(node.ops[0], ast.In | ast.NotIn):
+        return result.with_marks("world")
     if isinstance(left.const, str) and isinstance(node.ops[0], ast.In | ast.NotIn):
         return result.with_marks(f"{'is' if isinstance(node.ops[0], ast.In) else 'isnt'}:{left.const}")
     if isinstance(right.const, str) and isinstance(node.ops[0], ast.Eq) and right.const.startswith("."):

@@ -30,6 +30,7 @@ from trainer.audit.indexing import (
 )
 from trainer.audit.iteration import any_of, chosen_by, iterated
 from trainer.audit.machine import Frame, Function, Machine
+from trainer.audit.shares_of_ranks import turns
 from trainer.audit.tokens import Iterations
 from trainer.audit.values import (
     NOTHING,
@@ -161,7 +162,10 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
             else:
                 found.append((UNKNOWN, chosen_by(machine.evaluate(node.elt, inner), conditions)))
                 found[-1] = (UNKNOWN, filtered(machine, asked, node.lineno, found[-1][1]))
-                found[-1] = (UNKNOWN, found[-1][1].with_marks(*kept_by(machine, asked, node.lineno)))
+                found[-1] = (
+                    UNKNOWN,
+                    found[-1][1].with_marks(*kept_by(machine, asked, node.lineno), *turns(asked, node.lineno)),
+                )
             return
         first, *others = generators
         over = machine.evaluate(first.iter, inner)
@@ -217,7 +221,7 @@ def _text(machine: Machine, node: ast.JoinedStr, frame: Frame) -> Value:
     if all(value.is_known for value in values):
         env = frozenset().union(*(value.env for value in values))
         return constant("".join(str(value.const) for value in values), env)
-    return changed(combined(values), scores=frozenset(), tokens=frozenset(), const=NOTHING)
+    return changed(combined(values), scores=frozenset(), tokens=frozenset(), const=NOTHING).without_marks("rank")
 
 
 def _formatted(machine: Machine, node: ast.FormattedValue, frame: Frame) -> Value:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from trainer.audit.known_names import IN_MEMORY, NO_TOKENS
 from trainer.audit.machine import Machine
+from trainer.audit.shares_of_ranks import filed
 from trainer.audit.tokens import Source, Tokens
 from trainer.audit.values import UNKNOWN, Cell, Value, changed, combined, full
 
@@ -48,6 +49,7 @@ def written(machine: Machine, arguments: Sequence[Value], value: Value, path: st
     if len(arguments) > 1 and not buffers and path.rpartition(".")[2] not in IN_MEMORY:
         machine.written(saved, arguments[1].text)
     held = full(value)
+    filed(machine, held)
     _note_validation(machine, held, path)
     return changed(held, refs=())
 

@@ -14,6 +14,7 @@ from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Nam
 from trainer.audit.mixtures import same_spread
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.positions import masked, partly
+from trainer.audit.shares_of_ranks import RANKS, WORLDS, cut_out, setting_of
 from trainer.audit.tokens import (
     Iterations,
     Tokens,
@@ -118,10 +119,12 @@ def element(machine: Machine, base: Value, index: ast.expr, frame: Frame) -> Val
     if isinstance(index, ast.Slice):
         low = machine.evaluate(index.lower, frame) if index.lower else None
         high = machine.evaluate(index.upper, frame) if index.upper else None
-        return _slice(machine, base, low, high)
+        step = machine.evaluate(index.step, frame) if index.step else None
+        return cut_out(machine, base, _slice(machine, base, low, high), low, high, step)
     if isinstance(index, ast.Tuple) and not any(isinstance(ref, Mapping) for ref in base.refs):
         return _many(machine, base, index.elts, frame)
-    return item(machine, base, machine.evaluate(index, frame))
+    place = machine.evaluate(index, frame)
+    return cut_out(machine, base, item(machine, base, place), place, *([base] if "rank" in place.marks else []))
 
 
 def _many(machine: Machine, base: Value, parts: list[ast.expr], frame: Frame) -> Value:
@@ -134,7 +137,7 @@ def _many(machine: Machine, base: Value, parts: list[ast.expr], frame: Frame) ->
             at = (high.at if high is not None else frozenset()) or (low.at if low is not None else frozenset())
             tokens = selected(result, low, high, is_slice=True)
             narrowed = changed(result, tokens=tokens, refs=(), at=later(result.at, at))
-            result = partly(machine, result, narrowed, low, high)
+            result = cut_out(machine, base, partly(machine, result, narrowed, low, high), low, high)
             continue
         index = last = machine.evaluate(part, frame)
         key = combined([key, index])
@@ -229,8 +232,10 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
     """`base[index]` for a single index."""
     for ref in base.refs:
         if isinstance(ref, External) and ref.path.endswith("environ"):
-            marks = frozenset(["rank"] if index.text & {"RANK", "LOCAL_RANK"} else [])
-            return Value(text=index.text, env=frozenset(f"{name}=" for name in index.text), marks=marks)
+            known = next(iter(index.text & (RANKS | WORLDS)), None)
+            if known is not None:
+                return setting_of(known)
+            return Value(text=index.text, env=frozenset(f"{name}=" for name in index.text))
         if isinstance(ref, Instance) and ref.kind is not None and (method := ref.kind.find("__getitem__")) is not None:
             return machine.call(bound(method, base), [index], {})
     if isinstance(index.const, str) and base.refs:

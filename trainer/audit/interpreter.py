@@ -28,6 +28,7 @@ from trainer.audit.machine import (
     joined_frames,
 )
 from trainer.audit.patterns import fits
+from trainer.audit.shares_of_ranks import asked
 from trainer.audit.trace import Guard
 from trainer.audit.values import (
     NOTHING,
@@ -210,10 +211,11 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
             self.trace.gap(f"line {statement.lineno} is not followed, a gap of the audit: {type(error).__name__}")
             return None
 
-    def _Expr(self, node: ast.Expr, frame: Frame) -> None:
+    def _Expr(self, node: ast.Expr, frame: Frame) -> str | None:
         value = self.evaluate(node.value, frame)
         if isinstance(node.value, ast.Call) and value.scores:
             self.report(value, 1)
+        return "return" if _refuses(node) else None
 
     def _Return(self, node: ast.Return, frame: Frame) -> str:
         value = self.evaluate(node.value, frame)
@@ -275,8 +277,7 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
                 return self.run_body(taken, frame)
         condition = self._condition(node, frame, test)
         remember(self, condition, node, test)
-        if "rank" in test.marks:
-            self.trace.by_rank.add(condition)
+        asked(self, condition, node, test)
         before = dict(frame.names)
         self.conditions.append(test.at)
         told = told_apart(frame.names, test, True)

@@ -10,6 +10,7 @@ from typing import Any
 from trainer.audit.generators import Generator, generator_of
 from trainer.audit.machine import Instance, Machine
 from trainer.audit.polynomial import Polynomial
+from trainer.audit.shares_of_ranks import share, shares
 from trainer.audit.tokens import (
     Iterations,
     Tokens,
@@ -47,7 +48,7 @@ class Iterated:
 
 def iterated(machine: Machine, value: Value, loop: int) -> Iterated:
     """The elements of two iterations of a loop over `value`; all of a short list."""
-    found, marks = _iterated(machine, value, loop), tuple(decisions(value))
+    found, marks = _iterated(machine, value, loop), (*decisions(value), *shares(value.marks))
     return replace(found, elements=tuple(part.with_marks(*marks) for part in found.elements)) if marks else found
 
 
@@ -127,6 +128,7 @@ def _repeated(call: Any, value: Value, loop: int) -> Iterated:
 
 def _of_range(machine: Machine, steps: Steps, loop: int) -> Iterated:
     at = later(later(steps.start.at, steps.stop.at), steps.step.at)
+    cut = share(machine.place.line, steps.start, steps.stop, steps.step)
     env = steps.stop.env | steps.start.env
     bounds = (steps.start.const, steps.stop.const, steps.step.const)
     if all(isinstance(bound, int) for bound in bounds) and steps.step.const:
@@ -144,7 +146,7 @@ def _of_range(machine: Machine, steps: Steps, loop: int) -> Iterated:
             number = steps.start.number.plus(steps.step.number, k)
         if k and number is not None and _is_over(steps, number):
             break
-        found.append(Value(at=later(at, frozenset([(loop, k)])), number=number))
+        found.append(Value(at=later(at, frozenset([(loop, k)])), number=number, marks=frozenset(cut)))
     return Iterated(tuple(found))
 
 

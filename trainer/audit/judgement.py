@@ -10,6 +10,7 @@ from trainer.audit.audit_rules import RULES, Rule
 from trainer.audit.document_lengths import lines_left_out
 from trainer.audit.passes import reports_the_lower, takes_the_best
 from trainer.audit.positions import counted, seams
+from trainer.audit.shares_of_ranks import shares_lost
 from trainer.audit.tokens import Tokens
 from trainer.audit.trace import Evaluation, Event, Place, Reported, Trace, Update
 
@@ -49,6 +50,7 @@ def findings(trace: Trace) -> list[Finding]:
         *_statistics(trace, scored),
         *_positions(trace),
         *_left_out(trace),
+        *_shares(trace),
         *_rank_order(trace, scored),
     ]
     kept: dict[tuple[str, Place], Finding] = {}
@@ -320,6 +322,13 @@ def _left_out(trace: Trace) -> Iterator[Finding]:
         off = tuple(sorted(report.off))
         detail = "documents are left out by their length"
         yield Finding(RULES["tokens-dropped"], place, detail, "high", off, report.calls, (report.place,))
+
+
+def _shares(trace: Trace) -> Iterator[Finding]:
+    for lost in shares_lost(trace):
+        found = _finding("tokens-dropped", lost.score, lost.detail, (lost.report,))
+        places = (lost.score.place, *(lost.score.place._replace(line=line) for line in lost.lines))
+        yield replace(found, place=lost.score.place._replace(line=lost.line), evidence=places)
 
 
 def _statistics(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:

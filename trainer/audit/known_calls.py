@@ -40,7 +40,6 @@ from trainer.audit.known_names import (
     OF_FILES,
     OPTIMIZERS,
     PURE,
-    RANKS,
     READERS,
     RUNNERS,
     SAME,
@@ -53,6 +52,8 @@ from trainer.audit.machine import Frame, Function, Instance, Keywords, Machine
 from trainer.audit.patterns import is_instance
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.records import named_tuple, replaced
+from trainer.audit.shares_of_ranks import RANKS, WORLDS, setting_of
+from trainer.audit.shares_of_ranks import called as called_of_ranks
 from trainer.audit.tables_of_tokens import fill
 from trainer.audit.tensor_calls import method_like
 from trainer.audit.tokens import in_number
@@ -86,6 +87,8 @@ def external_call(
     first = arguments[0] if arguments else UNKNOWN
     if (known := _constant(path, name, arguments, keywords)) is not None:
         return known
+    if (of_ranks := called_of_ranks(machine, name, path, arguments)) is not None:
+        return of_ranks
     if handler := HANDLERS.get(path) or HANDLERS.get(name):
         return handler(machine, arguments, keywords)
     if path in ("exec", "eval", "__import__", "importlib.import_module", "runpy.run_path") and arguments:
@@ -113,7 +116,9 @@ def external_call(
         machine.trace.collectives.append(machine.tick())
     if name in COUNTS:
         number = Polynomial.unknown(f"n{machine.new_id()}")
-        return Value(at=in_number(first.at), number=number, marks=frozenset(["rank"] if name == "get_rank" else []))
+        if name in ("get_rank", "get_world_size"):
+            return setting_of("RANK" if name == "get_rank" else "WORLD_SIZE")
+        return Value(at=in_number(first.at), number=number)
     if (name in READERS or (OF_FILES.search(name) and not path.startswith(("torch.", "np.", "numpy.", "os.")))) and (
         read := reading(machine, path, every)
     ):
@@ -174,8 +179,8 @@ def optimizer(machine: Machine, parameters: Value) -> Value:
 def setting(arguments: Sequence[Value]) -> Value:
     """A setting of the environment, by its name and default."""
     name = arguments[0].const if arguments and arguments[0].is_known else "?"
-    if name in RANKS:
-        return Value(number=Polynomial.unknown(str(name)), marks=frozenset(["rank"] if "RANK" in str(name) else []))
+    if name in RANKS | WORLDS:
+        return setting_of(str(name))
     if len(arguments) < 2:
         return Value(const=None, env=frozenset([f"{name}="]), text=frozenset([str(name)]))
     default = arguments[1]
@@ -204,7 +209,10 @@ def _constant(path: str, name: str, arguments: Sequence[Value], keywords: Keywor
 
 
 def _integer(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
-    return changed(combined(arguments), number=arguments[0].number) if arguments else constant(0)
+    if not arguments:
+        return constant(0)
+    own = arguments[0].marks & {"itself"}
+    return changed(combined(arguments), number=arguments[0].number).with_marks(*own)
 
 
 def _length(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:

@@ -168,8 +168,6 @@ COLLECTIVES = frozenset(
      "broadcast", "broadcast_object_list", "reduce_scatter", "reduce_scatter_tensor", "all_to_all"]
 )  # fmt: skip
 """Functions in which the ranks wait for each other."""
-RANKS = frozenset(["RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"])
-"""Settings of a launcher: no default decides them."""
 PURE = frozenset(
     [
         "torch",

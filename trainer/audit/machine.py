@@ -20,7 +20,7 @@ from trainer.audit.tokens import (
     fewer,
     later,
 )
-from trainer.audit.trace import Evaluation, Guard, Load, Note, Place, Reported, Trace, Update, UpdateKind
+from trainer.audit.trace import Evaluation, Event, Guard, Load, Note, Place, Reported, Trace, Update, UpdateKind
 from trainer.audit.values import (
     UNKNOWN,
     Value,
@@ -268,6 +268,10 @@ class Machine(ABC):
             self.off.pop()
             if guard:
                 self.guards.pop()
+
+    def event(self) -> Event:
+        """Something that happens here, of which only the place matters."""
+        return Event(**self._where())
 
     def _where(self) -> dict[str, Any]:
         return {

@@ -24,6 +24,7 @@ from trainer.audit.known_calls import (
 from trainer.audit.machine import Class, Instance, Keywords, Machine, Namespace
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.records import replaced
+from trainer.audit.shares_of_ranks import handed_on
 from trainer.audit.tokens import in_number
 from trainer.audit.values import (
     UNKNOWN,
@@ -153,6 +154,7 @@ def _of_list(
     first = arguments[0] if arguments else UNKNOWN
     if name in ("append", "add", "appendleft", "insert", "put", "put_nowait"):
         added = arguments[-1] if arguments else UNKNOWN
+        handed_on(machine, name, full(added))
         if name == "add" and added.tokens and not added.scores:
             fill(machine, Value(refs=(ref,)), UNKNOWN, key=added, adds=True)
         added = kept(machine, chosen_by(added, machine.conditions)).with_marks(*finally_chosen(machine))
@@ -245,6 +247,7 @@ def _pair(machine: Machine, key: Any, value: Value) -> Value:
 def _of_tensor(machine: Machine, base: Value, name: str, arguments: list[Value], keywords: Keywords) -> Value:
     """A method of a tensor, a model of torch, a path, or of something unknown."""
     every = [base, *arguments, *keywords.values()]
+    handed_on(machine, name, base)
     if name == "backward":
         machine.backward(full(base))
         return UNKNOWN

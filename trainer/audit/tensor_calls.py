@@ -39,7 +39,8 @@ def method_like(
     if name in PARTED and _is_text(held) and keywords.get("dim", UNKNOWN).const in (NOTHING, 0):
         loop = machine.new_id()
         parts = [narrowed(held, frozenset([(loop, k)])) for k in (0, 1)]
-        return Value(refs=(Sequence(machine.new_id(), parts, joined(parts)),))
+        world = {"world"} & frozenset().union(*(value.marks for value in others))
+        return Value(refs=(Sequence(machine.new_id(), parts, joined(parts)),), marks=frozenset(world))
     if name in ("max", "amax") and not (others or keywords) and _is_text(held):  # the largest id: how many there are
         return Value(at=held.at, number=Polynomial.unknown(f"n{machine.new_id()}"))
     if name in MIXING:

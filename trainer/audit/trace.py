@@ -129,6 +129,18 @@ class Trace:
     """Conditions on the length of a document of which one branch does nothing; their lines and other branches."""
     by_rank: set[int] = field(default_factory=set)
     """Conditions that depend on the rank."""
+    alone: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Conditions of which one rank alone takes a branch; that branch, and their lines."""
+    turns: dict[int, int] = field(default_factory=dict)
+    """Conditions by which each rank takes its turn, and their lines."""
+    by_world: set[int] = field(default_factory=set)
+    """Conditions that depend on whether there are other ranks, or how many."""
+    is_grouped: bool = False
+    """Whether the ranks make each other's acquaintance."""
+    torn: list[Event] = field(default_factory=list)
+    """Where they take leave of each other."""
+    added: list[Event] = field(default_factory=list)
+    """Where scores of several ranks may be brought together."""
     collectives: list[int] = field(default_factory=list)
     """Times at which the ranks wait for each other."""
     parts: dict[int, frozenset[int]] = field(default_factory=dict)
