@@ -11,6 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from trainer.audit.choices import unshifted
+from trainer.audit.chunk_borders import of_comparison as of_chunk
+from trainer.audit.chunk_borders import of_operation as of_operation_on_counted
 from trainer.audit.document_lengths import of_length
 from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Namespace
 from trainer.audit.mixtures import SPREAD, of_operation
@@ -86,7 +88,13 @@ def _binary(machine: Machine, node: ast.BinOp, frame: Frame) -> Value:
 
 
 def operation(machine: Machine, op: ast.operator, left: Value, right: Value) -> Value:
-    """`left op right`. What `step % 100` is differs between the iterations that are walked and those that are not."""
+    """`left op right`."""
+    result = _operation(machine, op, left, right)
+    return result.with_marks(*of_operation_on_counted(op, left, right)) if left.marks or right.marks else result
+
+
+def _operation(machine: Machine, op: ast.operator, left: Value, right: Value) -> Value:
+    """What `step % 100` is differs between the iterations that are walked and those that are not."""
     if left.is_known and right.is_known and not (isinstance(op, ast.Mod) and left.at):
         with suppress(Exception):
             if _is_small(op, left.const, right.const):
@@ -291,7 +299,7 @@ def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
     if len(values) != 2:
         return result
     left, right = values
-    result = result.with_marks(*of_comparison(node.ops[0], left, right))
+    result = result.with_marks(*of_comparison(node.ops[0], left, right), *of_chunk(node.ops[0], left, right))
     if machine.holds_loss(left) or machine.holds_loss(right):
         result = result.with_marks(f"asked:{machine.place.line}")
     if machine.holds_loss(left) is not machine.holds_loss(right) and not (left.scores and right.scores):

@@ -18,6 +18,7 @@ from trainer.audit.arithmetic import (
     truth,
 )
 from trainer.audit.choices import chosen_branch, gate, is_score, kept_by
+from trainer.audit.chunk_borders import filed
 from trainer.audit.document_lengths import filtered, kept, told_apart
 from trainer.audit.files import source_of
 from trainer.audit.generators import forced, generator_of
@@ -183,6 +184,7 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
             conditions.extend(test.at for test in tests)
             asked.extend(tests)
             for test in tests:
+                filed(machine, test, value)
                 told_apart(inner.names, test, True)
             if False not in map(truth, tests):
                 walk(others)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from trainer.audit.choices import choice
+from trainer.audit.chunk_borders import cells
 from trainer.audit.containers import chosen_first
 from trainer.audit.document_lengths import measured
 from trainer.audit.iteration import any_of, are_distinct, bound, placed, selected, with_iteration
@@ -266,7 +267,7 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
             found = changed(found, tokens=tokens, objects=found.objects | ids, marks=found.marks | {"lookup"})
         elif index.tokens and not index.scores and not any(isinstance(ref, Instance | Optimizer) for ref in found.refs):
             found = found.with_marks("bytes", f"sized:{machine.place.line}")
-        return found.with_marks(*decisions(base), *decisions(index))
+        return found.with_marks(*decisions(base), *decisions(index), *cells(index))
     if base.is_known and index.is_known:
         with suppress(Exception):
             return constant(base.const[index.const], base.env | index.env, later(base.at, index.at))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from trainer.audit.chunk_borders import counted_by, edges
 from trainer.audit.generators import Generator, generator_of
 from trainer.audit.machine import Instance, Machine
 from trainer.audit.polynomial import Polynomial
@@ -129,6 +130,7 @@ def _repeated(call: Any, value: Value, loop: int) -> Iterated:
 def _of_range(machine: Machine, steps: Steps, loop: int) -> Iterated:
     at = later(later(steps.start.at, steps.stop.at), steps.step.at)
     cut = share(machine.place.line, steps.start, steps.stop, steps.step)
+    cut = (*cut, *counted_by(steps.start, steps.step), *edges((steps.start, steps.stop)))
     env = steps.stop.env | steps.start.env
     bounds = (steps.start.const, steps.stop.const, steps.step.const)
     if all(isinstance(bound, int) for bound in bounds) and steps.step.const:
@@ -137,7 +139,8 @@ def _of_range(machine: Machine, steps: Steps, loop: int) -> Iterated:
             return Iterated((_counter(loop, 0, at),), env or frozenset(["an empty range"]))
         chosen = list(numbers) if len(numbers) <= 2 else [numbers[0], numbers[-1]]
         env = env if len(numbers) == 1 else frozenset()  # which of several iterations it is, no setting switches
-        return Iterated(tuple(constant(n, env, later(at, frozenset([(loop, k)]))) for k, n in enumerate(chosen)))
+        each = (constant(n, env, later(at, frozenset([(loop, k)]))) for k, n in enumerate(chosen))
+        return Iterated(tuple(value.with_marks(*cut) for value in each))
     machine.trace.counting[loop] = machine.place.line
     found = []
     for k in (0, 1):

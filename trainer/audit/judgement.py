@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from trainer.audit.audit_rules import RULES, Rule
+from trainer.audit.chunk_borders import late_windows
 from trainer.audit.document_lengths import lines_left_out
 from trainer.audit.passes import reports_the_lower, takes_the_best
 from trainer.audit.positions import counted, seams
@@ -51,6 +52,7 @@ def findings(trace: Trace) -> list[Finding]:
         *_positions(trace),
         *_left_out(trace),
         *_shares(trace),
+        *_late(trace, scored),
         *_rank_order(trace, scored),
     ]
     kept: dict[tuple[str, Place], Finding] = {}
@@ -322,6 +324,16 @@ def _left_out(trace: Trace) -> Iterator[Finding]:
         off = tuple(sorted(report.off))
         detail = "documents are left out by their length"
         yield Finding(RULES["tokens-dropped"], place, detail, "high", off, report.calls, (report.place,))
+
+
+def _late(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
+    for late in late_windows(trace, scored):
+        detail = (
+            f"windows {late.filing.step} apart are scored with the chunk of {late.filing.size} tokens they end in: "
+            f"up to {late.targets} of their targets were learned with the chunk before"
+        )
+        found = _finding("chunk-trained-before-score", late.score, detail, (late.learned,))
+        yield replace(found, place=late.filing.place, evidence=(late.score.place, late.learned.place))
 
 
 def _shares(trace: Trace) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from trainer.audit.arithmetic import mixed_in
 from trainer.audit.choices import least
+from trainer.audit.chunk_borders import kept as kept_counting
 from trainer.audit.containers import (
     container_of,
     dictionary_of,
@@ -211,7 +212,7 @@ def _constant(path: str, name: str, arguments: Sequence[Value], keywords: Keywor
 def _integer(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
     if not arguments:
         return constant(0)
-    own = arguments[0].marks & {"itself"}
+    own = (*(arguments[0].marks & {"itself"}), *kept_counting(*arguments))
     return changed(combined(arguments), number=arguments[0].number).with_marks(*own)
 
 
@@ -403,7 +404,9 @@ HANDLERS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     "functional_call": _functional,
     "module_from_spec": _module_of,
     "isinstance": is_instance,
-    "min": least,
+    "min": lambda machine, arguments, keywords: least(machine, arguments, keywords).with_marks(
+        *kept_counting(*arguments)
+    ),
     "max": least,
     "np.add.at": _add_at,
     "numpy.add.at": _add_at,

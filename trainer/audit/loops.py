@@ -97,7 +97,9 @@ class Loops(Machine):
                 if held is not None and not (held.tokens or held.refs or held.scores):
                     restarted = name in self._restarted_in(node)
                     at = held.at if restarted else later(held.at, frozenset([(loop, k)]))
-                    held = held.with_marks(*["restarted"] * restarted, *["scalar"] * is_scalar(held))
+                    held = held.without_marks("grid", "cell").with_marks(
+                        *["restarted"] * restarted, *["scalar"] * is_scalar(held)
+                    )
                     frame.assign(name, changed(held, at=at, const=NOTHING))
             for instance, name, held in carried_attributes(node.body, frame):
                 instance.attributes[name] = in_iteration(held, frozenset([(loop, k)]))

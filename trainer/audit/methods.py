@@ -8,6 +8,7 @@ from typing import Any
 
 from trainer.audit.arithmetic import fills
 from trainer.audit.choices import choice, finally_chosen, is_score, lasting, marks_by
+from trainer.audit.chunk_borders import cells, filed
 from trainer.audit.containers import taken
 from trainer.audit.document_lengths import kept, measured
 from trainer.audit.expressions import attribute, item, store
@@ -155,6 +156,9 @@ def _of_list(
     if name in ("append", "add", "appendleft", "insert", "put", "put_nowait"):
         added = arguments[-1] if arguments else UNKNOWN
         handed_on(machine, name, full(added))
+        filed(machine, base, added)
+        if base.at and added.number is not None:  # one of several lists: which number is in which is not known
+            added = changed(added, number=None)
         if name == "add" and added.tokens and not added.scores:
             fill(machine, Value(refs=(ref,)), UNKNOWN, key=added, adds=True)
         added = kept(machine, chosen_by(added, machine.conditions)).with_marks(*finally_chosen(machine))
@@ -201,7 +205,8 @@ def _of_mapping(
             else:
                 store(ref, arguments[0], arguments[1])
         found = item(machine, changed(base, refs=(ref,)), arguments[0])
-        return joined([found, arguments[1]]) if len(arguments) > 1 and found is not arguments[1] else found
+        found = joined([found, arguments[1]]) if len(arguments) > 1 and found is not arguments[1] else found
+        return found.with_marks(*cells(arguments[0]))
     if name == "items":
         if ref.entries and ref.rest is None and len(ref.entries) <= 4:
             pairs = [_pair(machine, key, value) for key, value in ref.entries.items()]

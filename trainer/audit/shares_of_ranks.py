@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from trainer.audit.chunk_borders import edges
 from trainer.audit.machine import Machine
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.trace import Evaluation, Guards, Reported, Trace
@@ -87,7 +88,9 @@ def meet(machine: Machine, left: Value, right: Value, result: Value) -> Value:
 
 def cut_out(machine: Machine, base: Value, result: Value, *ends: Value | None) -> Value:
     """What these ends cut out of a text or list, marked where it is a rank's share; not of what a model computed."""
-    marks = share(machine.place.line, *ends) if any(end is not None and end.marks for end in ends) else ()
+    marks = (
+        (*share(machine.place.line, *ends), *edges(ends)) if any(end is not None and end.marks for end in ends) else ()
+    )
     return result.with_marks(*marks) if marks and not base.scores else result
 
 

@@ -106,6 +106,19 @@ class Reported(Event):
     marks: frozenset[str]
 
 
+class Filing(NamedTuple):
+    """Windows that are sorted into chunks: each by the chunk of its target `delta` behind its start."""
+
+    place: Place
+    start: int
+    """What their starts are more than multiples of the stride."""
+    step: int
+    """The stride from window to window."""
+    size: int
+    """Tokens of a chunk."""
+    delta: int
+
+
 @dataclass
 class Trace:
     """Everything that happened."""
@@ -135,6 +148,7 @@ class Trace:
     """Conditions by which each rank takes its turn, and their lines."""
     by_world: set[int] = field(default_factory=set)
     """Conditions that depend on whether there are other ranks, or how many."""
+    filings: list[Filing] = field(default_factory=list)
     is_grouped: bool = False
     """Whether the ranks make each other's acquaintance."""
     torn: list[Event] = field(default_factory=list)

@@ -27,9 +27,11 @@ STICKY = (
     "ln2", "bytes", "lookup", "unnormalised", "keyed", "clamped", "cut", "chosen", "finished", "filtered", "fixed",
     "gated", "shifted", "rank", "asked", "stored", "bounded", "equal", "paid", "total", "row", "short",
     "picked", "counted", "restarted", "part", "sized", "hashed", "random", "drawn", "border", "measured", "window",
-    "world", "met", "share",
+    "world", "met", "share", "edge",
 )  # fmt: skip
 """Marks that whatever is computed from a marked value bears too; most say the line they come from, as `cut:12`."""
+COUNTED = ("grid:", "cell:")
+"""Marks of a number that are true only where they are of each of the values that it may be."""
 
 
 @dataclass(slots=True, eq=False)
@@ -173,6 +175,8 @@ def is_scalar(value: Value) -> bool:
 def _joined_marks(each: list[Value]) -> frozenset[str]:
     """The marks of any; `either` says the largest of several integers that it may be."""
     marks = united([value.marks for value in each])
+    if unsure := [mark for mark in marks if mark[:5] in COUNTED and not all(mark in value.marks for value in each)]:
+        marks = marks.difference(unsure)
     if not all(map(is_scalar, each)):
         return marks - {"scalar"}
     integers = {value.const for value in each if isinstance(value.const, int)}
