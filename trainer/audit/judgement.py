@@ -150,6 +150,8 @@ def _updates(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
                 continue
             name = _kind(trace, update, score, scored, first_training)
             finding = _finding(name, update, f"the score of line {score.place.line} comes after", (score,))
+            if name == "rescored-after-training" and not _loops_around(update) & _loops_around(score):
+                finding = _at_the_second_score(finding, update, score)
             unknown = update.kind == "step" and not update.objects
             if unknown or not _overlap(update, score, surely=True):
                 finding = replace(finding, confidence="low")
@@ -193,7 +195,27 @@ def _kind(trace: Trace, update: Update, score: Evaluation, scored: list[Evaluati
         return "last-epoch-score" if any(_overlap(update, one) for one in taken) else "chunk-trained-before-score"
     if any(mine[loop] == theirs.get(loop) for loop in data & mine.keys()):
         return "chunk-trained-before-score"
-    return "trained-before-scoring"
+    if mine.keys() & theirs.keys() or any(_are_added(trace, one, score) for one in around):
+        return "trained-before-scoring"
+    return "rescored-after-training" if around else "trained-before-scoring"
+
+
+def _are_added(trace: Trace, one: Evaluation, other: Evaluation) -> bool:
+    """Whether both are parts of one score."""
+    each = ({trace.evaluations[number].time for number in report.scores} for report in trace.reports)
+    return any({one.time, other.time} <= times for times in each)
+
+
+def _at_the_second_score(finding: Finding, update: Update, score: Evaluation) -> Finding:
+    """The finding at the call that scores again what was learned in a loop that had scored it first."""
+    others = [call for k, call in enumerate(score.calls) if update.calls[k : k + 1] != (call,)]
+    detail = f"learned from in line {update.place.line}, after the first score"
+    place = others[0] if others else score.place
+    return replace(finding, place=place, detail=detail, calls=score.calls, evidence=(score.place, update.place))
+
+
+def _loops_around(event: Event) -> set[int]:
+    return {loop for loop, _ in event.loops}
 
 
 def _loops_of(tokens: frozenset[Tokens]) -> set[int]:
