@@ -19,6 +19,7 @@ from trainer.audit.mixtures import SPREAD, of_operation
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.positions import compare_bytes, weighed
 from trainer.audit.shares_of_ranks import RANKS, WORLDS, meet, of_boolean, of_comparison, of_not
+from trainer.audit.spread_over_bytes import of_operation as spread_over_bytes
 from trainer.audit.tokens import later
 from trainer.audit.values import (
     NOTHING,
@@ -140,6 +141,8 @@ def _operation(machine: Machine, op: ast.operator, left: Value, right: Value) ->
         for asked, other in ((left, right), (right, left)):
             if machine.holds_loss(other) and not _asked(other):
                 result = result.with_marks(*(f"gated:{line}" for line in _asked(asked)))
+    if left.marks or right.marks:
+        result = result.with_marks(*spread_over_bytes(machine, op, left, right))
     result = unshifted(op, left, right, _of_scores(machine, op, left, right, result))
     return changed(result, number=number)
 

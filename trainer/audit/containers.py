@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from trainer.audit.choices import is_score, marks_by
+from trainer.audit.generators import forced
 from trainer.audit.iteration import any_of, forgotten, iterated, placed, with_iteration
 from trainer.audit.machine import Class, Function, Keywords, Machine
 from trainer.audit.tokens import later
@@ -103,6 +104,13 @@ def dictionary_of(machine: Machine, arguments: Sequence[Value], keywords: Keywor
     if arguments and arguments[0].tokens:  # Counter(tokens)
         made.rest, made.keyed = arguments[0].seen_via("statistic"), True
     return Value(refs=(made,)).with_marks(*(mark for value in arguments for mark in decisions(value)))
+
+
+def pairwise(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`itertools.pairwise(list)`."""
+    value = forced(machine, arguments[0]) if arguments else UNKNOWN
+    shifted = tuple(replace(ref, shift=ref.shift + 1) if isinstance(ref, Listed) else ref for ref in value.refs)
+    return Value(refs=(Zipped((value, changed(value, refs=shifted))),))
 
 
 def from_keys(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:

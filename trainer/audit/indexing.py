@@ -16,6 +16,7 @@ from trainer.audit.mixtures import same_spread
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.positions import masked, partly
 from trainer.audit.shares_of_ranks import RANKS, WORLDS, cut_out, setting_of
+from trainer.audit.spread_over_bytes import piece_of
 from trainer.audit.tokens import (
     Iterations,
     Tokens,
@@ -266,7 +267,7 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
             tokens = found.tokens | index.tokens
             found = changed(found, tokens=tokens, objects=found.objects | ids, marks=found.marks | {"lookup"})
         elif index.tokens and not index.scores and not any(isinstance(ref, Instance | Optimizer) for ref in found.refs):
-            found = found.with_marks("bytes", f"sized:{machine.place.line}")
+            found = found.with_marks("bytes", f"sized:{machine.place.line}", *piece_of(base, index))
         return found.with_marks(*decisions(base), *decisions(index), *cells(index))
     if base.is_known and index.is_known:
         with suppress(Exception):

@@ -150,7 +150,7 @@ def _updates(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
                 continue
             name = _kind(trace, update, score, scored, first_training)
             finding = _finding(name, update, f"the score of line {score.place.line} comes after", (score,))
-            if name == "rescored-after-training" and not _loops_around(update) & _loops_around(score):
+            if name == "rescored-after-training" and _is_a_pass_of_its_own(trace, update, score):
                 finding = _at_the_second_score(finding, update, score)
             unknown = update.kind == "step" and not update.objects
             if unknown or not _overlap(update, score, surely=True):
@@ -214,8 +214,18 @@ def _at_the_second_score(finding: Finding, update: Update, score: Evaluation) ->
     return replace(finding, place=place, detail=detail, calls=score.calls, evidence=(score.place, update.place))
 
 
-def _loops_around(event: Event) -> set[int]:
-    return {loop for loop, _ in event.loops}
+def _is_a_pass_of_its_own(trace: Trace, update: Update, score: Evaluation) -> bool:
+    """Whether a score is taken outside of the loops that learn, where nothing is learned in the same way again.
+
+    Only of all that learned: what is scored without its adapters should not have learned, so the step is at fault.
+    """
+    own, around = ({loop for loop, _ in event.loops} for event in (score, update))
+    again = (one for one in trace.updates if one.place == update.place)
+    return (
+        update.objects <= score.objects
+        and not own & around
+        and not any(own & {loop for loop, _ in one.loops} for one in again)
+    )
 
 
 def _loops_of(tokens: frozenset[Tokens]) -> set[int]:
@@ -262,6 +272,10 @@ def _trains_around(trace: Trace, note: Event) -> bool:
 def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
     rules = {
         "keyed": ("target-keyed-lookup", "mixed into the score of the target"),
+        "blend": (
+            "unnormalised-mixture",
+            "a target's log-probability, spread over its bytes, is mixed with that of bytes",
+        ),
         "unnormalised": ("unnormalised-mixture", "the mixture is made"),
         "filtered": ("tokens-dropped", "scores are left out"),
         "clamped": ("scores-changed", "large scores are cut off"),

@@ -16,6 +16,7 @@ from trainer.audit.containers import (
     dictionary_of,
     from_keys,
     is_exact,
+    pairwise,
     queue_of,
     shuffle,
     sorted_of,
@@ -55,6 +56,7 @@ from trainer.audit.polynomial import Polynomial
 from trainer.audit.records import named_tuple, replaced
 from trainer.audit.shares_of_ranks import RANKS, WORLDS, setting_of
 from trainer.audit.shares_of_ranks import called as called_of_ranks
+from trainer.audit.spread_over_bytes import of_call, size_of
 from trainer.audit.tables_of_tokens import fill
 from trainer.audit.tensor_calls import method_like
 from trainer.audit.tokens import in_number
@@ -81,6 +83,13 @@ def external_call(
     machine: Machine, called: External, arguments: Sequence[Value], keywords: Keywords, node: ast.Call | None
 ) -> Value:
     """The value of a call of something imported or built in."""
+    result = _external_call(machine, called, arguments, keywords, node)
+    return result.with_marks(*of_call(machine, called.name, arguments))
+
+
+def _external_call(
+    machine: Machine, called: External, arguments: Sequence[Value], keywords: Keywords, node: ast.Call | None
+) -> Value:
     name, path = called.name, called.path
     if name not in LAZY and name not in SAME and name not in DATASETS:
         arguments = [forced(machine, value) for value in arguments]
@@ -196,7 +205,7 @@ def _constant(path: str, name: str, arguments: Sequence[Value], keywords: Keywor
             return constant(math.log(2.0)).with_marks("ln2")
         if not path.startswith("math."):
             return None
-    if path in ("math.log2", "np.log2", "torch.log2") and arguments:
+    if path in ("math.log2", "np.log2", "numpy.log2", "torch.log2") and arguments:
         return combined([arguments[0]]).with_marks("ln2")
     if path.endswith("path.join") and arguments and all(isinstance(value.const, str) for value in arguments):
         joined_path = "/".join(value.const.rstrip("/") for value in arguments)
@@ -223,7 +232,7 @@ def _length(machine: Machine, arguments: Sequence[Value], keywords: Keywords) ->
         return constant(len(exact[0].elements))
     of = arguments[0] if arguments else UNKNOWN
     number = prefix_length(of) or Polynomial.unknown(f"n{machine.new_id()}")
-    return Value(at=in_number(of.at), number=number, marks=measured(of))
+    return Value(at=in_number(of.at), number=number, marks=measured(of).union(size_of(of)))
 
 
 def _range(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
@@ -239,13 +248,6 @@ def _enumerate(machine: Machine, arguments: Sequence[Value], keywords: Keywords)
 
 def _zip(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
     return Value(refs=(Zipped(tuple(arguments)),))
-
-
-def _pairwise(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
-    """`itertools.pairwise(list)`."""
-    value = forced(machine, arguments[0]) if arguments else UNKNOWN
-    shifted = tuple(replace(ref, shift=ref.shift + 1) if isinstance(ref, Listed) else ref for ref in value.refs)
-    return Value(refs=(Zipped((value, changed(value, refs=shifted))),))
 
 
 def next_of(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
@@ -365,7 +367,7 @@ HANDLERS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     "trange": _range,
     "enumerate": _enumerate,
     "zip": _zip,
-    "pairwise": _pairwise,
+    "pairwise": pairwise,
     "next": next_of,
     "map": _map,
     "functools.reduce": _reduce,

@@ -26,6 +26,7 @@ from trainer.audit.machine import Class, Instance, Keywords, Machine, Namespace
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.records import replaced
 from trainer.audit.shares_of_ranks import handed_on
+from trainer.audit.spread_over_bytes import of_call
 from trainer.audit.tokens import in_number
 from trainer.audit.values import (
     UNKNOWN,
@@ -121,7 +122,7 @@ def method(
     if results:
         return joined(results)
     arguments = [forced(machine, value) for value in arguments]
-    return _of_tensor(machine, base, name, arguments, keywords)
+    return _of_tensor(machine, base, name, arguments, keywords).with_marks(*of_call(machine, name, [base, *arguments]))
 
 
 def _is_thread(kind: Class | None) -> bool:
