@@ -20,7 +20,7 @@ from trainer.audit.polynomial import Polynomial
 from trainer.audit.positions import compare_bytes, weighed
 from trainer.audit.shares_of_ranks import RANKS, WORLDS, meet, of_boolean, of_comparison, of_not
 from trainer.audit.spread_over_bytes import of_operation as spread_over_bytes
-from trainer.audit.tokens import later
+from trainer.audit.tokens import Tokens, later
 from trainer.audit.values import (
     NOTHING,
     Sequence,
@@ -32,6 +32,7 @@ from trainer.audit.values import (
     full,
     is_scalar,
     joined,
+    united,
 )
 
 LARGEST = 2**63
@@ -111,7 +112,9 @@ def _operation(machine: Machine, op: ast.operator, left: Value, right: Value) ->
         return combined([left, right]).without_marks("total").with_marks("probability")
     if isinstance(op, ast.Div) and "lookup" in left.marks and ("total" in right.marks or "picked" in left.marks):
         row = ("row",) if "picked" in left.marks else ()  # a row of counts over its sum, or its entry at the target
-        return combined([left, right]).without_marks("lookup", "total", "picked").with_marks("probability", *row)
+        smoothed = ("keyed",) if "total" in right.marks and left.objects & right.objects else ()  # a prior was added
+        plain = combined([left, right]).without_marks("lookup", "total", "picked", *smoothed)
+        return plain.with_marks("probability", *row)
     result = _moved(machine, op, left, right, combined([left, right]))
     result = meet(machine, left, right, result)
     if isinstance(op, HASHING) and result.tokens:
@@ -143,8 +146,26 @@ def _operation(machine: Machine, op: ast.operator, left: Value, right: Value) ->
                 result = result.with_marks(*(f"gated:{line}" for line in _asked(asked)))
     if left.marks or right.marks:
         result = result.with_marks(*spread_over_bytes(machine, op, left, right))
-    result = unshifted(op, left, right, _of_scores(machine, op, left, right, result))
+    result = _all_kept(machine, op, left, right, _of_scores(machine, op, left, right, result))
+    result = unshifted(op, left, right, result)
     return changed(result, number=number)
+
+
+def _all_kept(machine: Machine, op: ast.operator, left: Value, right: Value, result: Value) -> Value:
+    """The result; where a change of some scores is added to the scores themselves, none of them is left out."""
+    if not isinstance(op, ast.Add | ast.Sub):
+        return result
+    for whole, change in ((left, right), (right, left)):
+        same = change.scores and _scored(machine, change) <= _scored(machine, whole)
+        if same and machine.holds_loss(whole) and not any(mark.startswith("filtered:") for mark in whole.marks):
+            return result.without_marks("filtered")
+    return result
+
+
+def _scored(machine: Machine, value: Value) -> frozenset[Tokens]:
+    """The tokens of the scores that a value was computed from."""
+    tokens = united([machine.trace.evaluations[score].tokens for score in value.scores])
+    return frozenset(part for part in tokens if part.via == "tokens")
 
 
 def _asked(value: Value) -> list[str]:

@@ -125,7 +125,8 @@ class Assignments(Machine):
         elif base.objects and not base.refs and any(part.via == "gradient" for part in value.tokens):
             self.updated("manual", value.tokens, base.objects)
         elif not base.refs and (value.tokens or value.scores):
-            mixed = combined([base, value])
+            put_back = "mask" in key.marks and self.holds_loss(base)  # where it is false, the scores stay
+            mixed = combined([base, value.without_marks("filtered") if put_back else value])
             self._changed_in_place(target.value, base, changed(mixed, marks=mixed.marks | base.marks), frame)
 
     def _changed_in_place(self, target: ast.expr, old: Value, new: Value, frame: Frame) -> None:
