@@ -173,7 +173,9 @@ def _slice(machine: Machine, base: Value, low: Value | None, high: Value | None)
         marks = marks | {f"cut:{machine.place.line}"}
     tokens = selected(plain, low, high, is_slice=True)
     at = (high.at if high is not None else frozenset()) or (low.at if low is not None else frozenset())
-    if whole and any("random" in end.marks for end in (low, high) if end is not None):
+    around = {loop for loop, _ in machine.loops}
+    outer = any(part.source == "val" and not any(abs(k) in around for k, _ in part.at) for part in plain.tokens)
+    if outer and any("random" in end.marks for end in (low, high) if end is not None):
         marks = marks | {f"drawn:{machine.place.line}"}
     if plain.tokens and any("border" in end.marks for end in (low, high) if end is not None):
         marks = marks | {"document"}
