@@ -31,6 +31,7 @@ from trainer.audit.indexing import (
 )
 from trainer.audit.iteration import any_of, chosen_by, iterated
 from trainer.audit.machine import Frame, Function, Machine
+from trainer.audit.settings import switched
 from trainer.audit.shares_of_ranks import turns
 from trainer.audit.tokens import Iterations
 from trainer.audit.values import (
@@ -83,6 +84,7 @@ def _either(machine: Machine, node: ast.IfExp, frame: Frame) -> Value:
         return taken.with_marks(*chosen_branch(test))
     values = machine.evaluate(node.body, frame), machine.evaluate(node.orelse, frame)
     if known is not None:
+        switched(machine, test)
         chosen = values[0] if known else values[1]
         return changed(chosen, env=chosen.env | test.env)
     result = joined(values)

@@ -28,6 +28,7 @@ from trainer.audit.machine import (
     joined_frames,
 )
 from trainer.audit.patterns import fits
+from trainer.audit.settings import switched
 from trainer.audit.shares_of_ranks import asked
 from trainer.audit.trace import Guard
 from trainer.audit.values import (
@@ -268,12 +269,14 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
             taken, other = (node.body, node.orelse) if known else (node.orelse, node.body)
             if test.env and taken and _refuses(taken[-1]):  # it does not run at the default: the setting is given
                 taken, other = other, []
+            on = switched(self, test)
             if not (test.env and other):
-                return self.run_body(taken, frame)
+                with self.guarded(off=on):
+                    return self.run_body(taken, frame)
             switch = self._switch(node, test.env)
             with self._decided(Guard(switch, 0)):
                 self._run_off(other, frame, test.env)
-            with self._decided(Guard(switch, 1)):
+            with self._decided(Guard(switch, 1)), self.guarded(off=on):
                 return self.run_body(taken, frame)
         condition = self._condition(node, frame, test)
         remember(self, condition, node, test)

@@ -54,9 +54,10 @@ from trainer.audit.machine import Frame, Function, Instance, Keywords, Machine
 from trainer.audit.patterns import is_instance
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.records import named_tuple, replaced
-from trainer.audit.shares_of_ranks import RANKS, WORLDS, setting_of
+from trainer.audit.settings import setting
 from trainer.audit.shares_of_ranks import called as called_of_ranks
 from trainer.audit.spread_over_bytes import of_call, size_of
+from trainer.audit.shares_of_ranks import setting_of
 from trainer.audit.tables_of_tokens import fill
 from trainer.audit.tensor_calls import method_like
 from trainer.audit.tokens import in_number
@@ -121,7 +122,7 @@ def _external_call(
     if name in DATASETS and arguments:
         return Value(refs=(Zipped(tuple(arguments)),)) if len(arguments) > 1 and name == "TensorDataset" else first
     if SETTING.search(path):
-        return setting(arguments)
+        return setting(machine, arguments)
     if name in COLLECTIVES:
         machine.trace.collectives.append(machine.tick())
     if name in COUNTS:
@@ -184,19 +185,6 @@ def optimizer(machine: Machine, parameters: Value) -> Value:
     """An optimiser over these parameters."""
     made = Optimizer(machine.new_id(), full(parameters).objects, machine.place.line)
     return Value(refs=(made,))
-
-
-def setting(arguments: Sequence[Value]) -> Value:
-    """A setting of the environment, by its name and default."""
-    name = arguments[0].const if arguments and arguments[0].is_known else "?"
-    if name in RANKS | WORLDS:
-        return setting_of(str(name))
-    if len(arguments) < 2:
-        return Value(const=None, env=frozenset([f"{name}="]), text=frozenset([str(name)]))
-    default = arguments[1]
-    if not default.is_known:
-        return changed(default, env=default.env | {f"{name}="})
-    return constant(default.const, frozenset([f"{name}={default.const}"]))
 
 
 def _constant(path: str, name: str, arguments: Sequence[Value], keywords: Keywords) -> Value | None:

@@ -9,7 +9,7 @@ import ast
 import itertools
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -160,6 +160,12 @@ class Machine(ABC):
 
     def __init__(self) -> None:
         self.trace = Trace()
+        self.given: Mapping[str, Any] = {}
+        """Settings that this walk is given other than their defaults, by name."""
+        self.left_out: dict[str, Any] = {}
+        """Settings whose default leaves something out, and the value that switches it on."""
+        self.switches: dict[str, str] = {}
+        """Those of them on which a branch depends, as NAME=DEFAULT."""
         self.loops: list[tuple[int, int]] = []
         self.guards: list[Guard] = []
         self.decided: list[Guard] = []
@@ -195,6 +201,8 @@ class Machine(ABC):
         """The number of a division, by the list (0: windows of tensors) and the place; values are kept with it."""
         self.nodes = 0
         self._started_s = time.process_time()
+        self.seconds = MOST_SECONDS
+        """Of the processor, after which the walk stops."""
         self._numbers = itertools.count(1)
         self.time = 0
 
@@ -248,7 +256,7 @@ class Machine(ABC):
     def count(self, node: ast.AST, frame: Frame) -> None:
         """Counts a step of the walk, and says where it is."""
         self.nodes += 1
-        if self.nodes > MOST_NODES or (self.nodes % 64 == 0 and time.process_time() - self._started_s > MOST_SECONDS):
+        if self.nodes > MOST_NODES or (self.nodes % 64 == 0 and time.process_time() - self._started_s > self.seconds):
             raise TooLong
         line = getattr(node, "lineno", 0)
         if line:

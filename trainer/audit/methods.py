@@ -25,6 +25,7 @@ from trainer.audit.known_calls import (
 from trainer.audit.machine import Class, Instance, Keywords, Machine, Namespace
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.records import replaced
+from trainer.audit.settings import option
 from trainer.audit.shares_of_ranks import handed_on
 from trainer.audit.spread_over_bytes import of_call
 from trainer.audit.tokens import in_number
@@ -194,7 +195,7 @@ def _of_mapping(
     machine: Machine, base: Value, ref: Mapping, name: str, arguments: list[Value], keywords: Keywords
 ) -> Value:
     if name == "add_argument":
-        return _option(ref, arguments, keywords)
+        return option(machine, ref, arguments, keywords)
     if name in ("parse_args", "add_argument_group", "add_mutually_exclusive_group"):
         return base
     every = [*ref.entries.values(), *([ref.rest] if ref.rest is not None else [])]
@@ -233,17 +234,6 @@ def _of_mapping(
     if name == "clear":
         ref.entries, ref.rest = {}, None
     return combined([base, *arguments]) if name not in ("keys", "clear") else UNKNOWN
-
-
-def _option(parser: Mapping, arguments: list[Value], keywords: Keywords) -> Value:
-    """`add_argument(...)`: an option of the command line, at its default."""
-    names = [value.const for value in arguments if isinstance(value.const, str)]
-    flag = next((name for name in names if name.startswith("--")), names[0] if names else "")
-    dest = keywords["dest"].const if "dest" in keywords else flag.lstrip("-").replace("-", "_")
-    switch = {"store_true": False, "store_false": True}.get(str(keywords.get("action", UNKNOWN).const))
-    default = keywords.get("default", constant(switch))
-    parser.entries[dest] = changed(default, env=default.env | {f"{flag}={default.const}"})
-    return UNKNOWN
 
 
 def _pair(machine: Machine, key: Any, value: Value) -> Value:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,14 @@ from trainer.audit.audit_rules import RULES
 from trainer.audit.byte_rules import Miscount, miscounts
 from trainer.audit.interpreter import Interpreter
 from trainer.audit.judgement import Finding, doubts, findings, remarks, scores_of
+from trainer.audit.machine import MOST_SECONDS
 from trainer.audit.neighbours import Neighbour, look_aheads, look_backs
 from trainer.audit.static_report import StaticReport, Verdict
 from trainer.audit.trace import Place
 from trainer.audit.unwrap import parsed, read_source, unwrap
+
+MOST_SECONDS_SWITCHED = 1.0
+"""Of the processor, for walks with settings switched on that are off by default."""
 
 
 def audit_file(path: Path) -> StaticReport:
@@ -43,12 +49,10 @@ def audit_text(text: str, name: str, helpers: Any = lambda name: None) -> Static
     """The audit of the source of a script."""
     unwrapped = unwrap(text, name)
     tree = parsed(unwrapped.text, name)
-    walk = Interpreter(helpers)
-    frame = walk.walk(tree, name)
-    if not walk.trace.evaluations and "main" in frame.names and "main" not in walk.entered:
-        walk.walk_call(frame.names["main"])
+    walk = _walked(tree, name, helpers, {}, MOST_SECONDS)
     trace = walk.trace
     found = [*findings(trace), *_by_form(tree, name)]
+    found += _switched_on(walk, found, lambda given, seconds: _walked(tree, name, helpers, given, seconds))
     scored = scores_of(trace)
     reasons = [*trace.gaps, *doubts(found)]
     if "val" not in trace.sources:
@@ -69,6 +73,46 @@ def audit_text(text: str, name: str, helpers: Any = lambda name: None) -> Static
         scores=tuple(sorted({score.place.line for score in scored})),
         remarks=() if found else tuple(remarks(trace)),
     )
+
+
+def _walked(tree: ast.Module, name: str, helpers: Any, given: Mapping[str, Any], seconds: float) -> Interpreter:
+    """A walk through the script, with settings that differ from their defaults."""
+    walk = Interpreter(helpers)
+    walk.given, walk.seconds = given, seconds
+    frame = walk.walk(tree, name)
+    if not walk.trace.evaluations and "main" in frame.names and "main" not in walk.entered:
+        walk.walk_call(frame.names["main"])
+    return walk
+
+
+def _switched_on(
+    first: Interpreter, known: list[Finding], again: Callable[[Mapping[str, Any], float], Interpreter]
+) -> Iterator[Finding]:
+    """Breaches that one setting switches on whose default leaves something out, beyond those of its own branches.
+
+    A walk with all of them on says whether there is any; a walk with one of them on, which it is.
+    """
+    ends_s = time.process_time() + MOST_SECONDS_SWITCHED
+
+    def more(given: Sequence[str]) -> dict[tuple[str, Place], Finding]:
+        walk = again({one: first.left_out[one] for one in given}, ends_s - time.process_time())
+        each = findings(walk.trace) if not walk.trace.gaps else []
+        return {key: one for one in each if one.confidence != "low" and (key := _key(one)) not in seen}
+
+    seen = {_key(one) for one in known}
+    waiting = more(list(first.switches)) if first.switches else {}
+    near = {setting for one in waiting.values() for setting in one.only_when}
+    for name in sorted(first.switches, key=lambda name: first.switches[name] not in near):
+        if not waiting or time.process_time() > ends_s:
+            return
+        for key, one in more([name]).items():
+            seen.add(key)
+            waiting.pop(key, None)
+            yield replace(one, only_when=(first.switches[name],))
+
+
+def _key(finding: Finding) -> tuple[str, Place]:
+    return finding.rule.name, finding.place
 
 
 def _by_form(tree: ast.Module, name: str) -> Iterator[Finding]:
