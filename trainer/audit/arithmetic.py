@@ -156,7 +156,7 @@ def _all_kept(machine: Machine, op: ast.operator, left: Value, right: Value, res
     if not isinstance(op, ast.Add | ast.Sub):
         return result
     for whole, change in ((left, right), (right, left)):
-        same = change.scores and _scored(machine, change) <= _scored(machine, whole)
+        same = change.scores and _scored(machine, whole) <= _scored(machine, change)
         if same and machine.holds_loss(whole) and not any(mark.startswith("filtered:") for mark in whole.marks):
             return result.without_marks("filtered")
     return result
@@ -220,7 +220,7 @@ def mixed_in(machine: Machine, values: list[Value], result: Value) -> Value:
         same = any(_of_same_tokens(machine, score, other) for score in scores)
         if "row" in other.marks and same:
             result = machine.evaluated(result, is_loss=True).without_marks("row")
-        if "lookup" in other.marks and same:
+        if "lookup" in other.marks and same and "apiece" not in other.marks:
             result = machine.evaluated(result, is_loss=True).with_marks(f"keyed:{machine.place.line}")
     return result
 

@@ -104,6 +104,8 @@ class Assignments(Machine):
         else:
             key = self.evaluate(target.slice, frame)
         learner = any(isinstance(ref, Instance | Optimizer) for ref in value.refs)
+        if key.at and key.number is not None and "lookup" in value.marks and not (key.tokens or value.scores):
+            value = value.with_marks("apiece")  # what a table says of each position, kept before the text is scored
         if key.const in STEERING:
             steered(self, value)
         for ref in base.refs:

@@ -153,6 +153,8 @@ def _updates(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             if name == "rescored-after-training" and _is_a_pass_of_its_own(trace, update, score):
                 finding = _at_the_second_score(finding, update, score)
             unknown = update.kind == "step" and not update.objects
+            if update.kind == "table" and "apiece" in score.marks:  # it may have been asked before it learned the token
+                unknown = not {loop for loop, _ in update.loops} & {loop for loop, _ in score.loops}
             if unknown or not _overlap(update, score, surely=True):
                 finding = replace(finding, confidence="low")
             rank = update.time
