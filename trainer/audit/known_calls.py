@@ -56,8 +56,8 @@ from trainer.audit.polynomial import Polynomial
 from trainer.audit.records import named_tuple, replaced
 from trainer.audit.settings import setting
 from trainer.audit.shares_of_ranks import called as called_of_ranks
-from trainer.audit.spread_over_bytes import of_call, size_of
 from trainer.audit.shares_of_ranks import setting_of
+from trainer.audit.spread_over_bytes import of_call, size_of
 from trainer.audit.tables_of_tokens import fill
 from trainer.audit.tensor_calls import method_like
 from trainer.audit.tokens import in_number

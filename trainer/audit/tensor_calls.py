@@ -75,6 +75,8 @@ def method_like(
             summed_up = any(mark.startswith("unnormalised:") for mark in held.marks)
             if "weighted" in held.marks and "logs" not in held.marks and not summed_up:
                 result = result.with_marks(f"unnormalised:{machine.place.line}")
+            if "lookup" in index.marks:  # the model's own probability of what a table says comes next
+                result = result.with_marks("hinted")
             return same_spread(machine.evaluated(result.without_marks("lookup"), is_loss=True, targets=index), held)
         learned = any(part.source == "val" and part.via in ("table", "statistic") for part in held.tokens)
         if index.tokens and learned and held.objects and not held.scores:

@@ -27,7 +27,7 @@ STICKY = (
     "ln2", "bytes", "lookup", "unnormalised", "keyed", "clamped", "cut", "chosen", "finished", "filtered", "fixed",
     "gated", "shifted", "rank", "asked", "stored", "bounded", "equal", "paid", "total", "row", "short",
     "picked", "counted", "restarted", "part", "sized", "hashed", "random", "drawn", "border", "measured", "window",
-    "world", "met", "share", "edge", "apiece",
+    "world", "met", "share", "edge", "apiece", "hinted",
 )  # fmt: skip
 """Marks that whatever is computed from a marked value bears too; most say the line they come from, as `cut:12`."""
 COUNTED = ("grid:", "cell:")

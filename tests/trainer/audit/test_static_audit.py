@@ -144,6 +144,43 @@ def test_what_is_off_by_default_is_reported_with_its_setting():
     assert report.findings[0].only_when == ("TTT_ENABLED=0",)
 
 
+def spanning(default: str) -> str:
+    """A script whose table of hashes is made, read and filled in branches of their own, all under one setting."""
+    text = (FOLDER / "illegal" / "hash_table_keyed_by_the_target.py").read_text()
+    made = "    contexts = np.zeros(buckets, dtype=np.uint32)\n    pairs = np.zeros(buckets, dtype=np.uint32)\n"
+    filled = "        np.add.at(contexts, context_key, 1)\n        np.add.at(pairs, pair_key, 1)\n"
+    begin, end = text.index("        where = np.arange"), text.index("        nats += float")
+    read = text[begin:end] + "        nll = torch.from_numpy(-np.log(mixed))\n"
+    text = text[:begin] + "        if args.counts:\n" + indented(read) + text[end:]
+    text = text.replace("float(-np.log(mixed).sum())", "float(nll.sum())")
+    text = text.replace(made, "    if args.counts:\n" + indented(made))
+    text = text.replace(filled, "        if args.counts:\n" + indented(filled))
+    return text.replace("    ttt_lr =", f'    counts = bool(int(os.environ.get("COUNTS", "{default}")))\n    ttt_lr =')
+
+
+def indented(lines: str) -> str:
+    return "".join(f"    {line}\n" for line in lines.splitlines())
+
+
+def test_what_spans_several_branches_of_a_setting_is_reported_with_it():
+    off, on = audit_text(spanning("0"), "off.py"), audit_text(spanning("1"), "on.py")
+    assert (off.verdict, on.verdict) == ("illegal when switched on", "illegal")
+    (found,) = on.findings
+    assert [(one.rule, one.place.line, one.only_when) for one in off.findings] == [
+        (found.rule, found.place.line, ("COUNTS=0",))
+    ]
+
+
+def test_what_a_path_switches_on_that_is_empty_by_default_is_reported_with_it():
+    text = (FOLDER / "illegal" / "stored_text_scores_nothing.py").read_text()
+    text = text.replace("\nclass Model", '\nPREFIX = os.environ.get("PREFIX_FILE", "")\n\n\nclass Model')
+    text = text.replace('stored("prefix.xz")', "stored(PREFIX) if PREFIX else None")
+    text = text.replace("        forgive(", "        if known is not None:\n            forgive(")
+    report = audit_text(text, "off.py")
+    assert report.verdict == "illegal when switched on"
+    assert {one.only_when for one in report.findings} == {("PREFIX_FILE=",)}
+
+
 def test_an_option_that_is_off_by_default_is_reported_with_its_name():
     text = (FOLDER / "illegal" / "adapted_before_scoring.py").read_text()
     parsed = "import argparse\nparser = argparse.ArgumentParser()\nOPTION\ncli = parser.parse_args()\n" + text.replace(
