@@ -344,7 +344,7 @@ def _looked_up(machine: Machine, base: Value, result: Value, index: Value) -> Va
             return result.with_marks(*marks) if marks else result
         picked = combined([result, index]).without_marks("lookup")
         return same_spread(machine.evaluated(picked, is_loss=True, targets=index), base)
-    learned = [part for part in base.tokens if part.source == "val" and part.via != "tokens"]
+    learned = [part for part in base.tokens if part.via == "table" or (part.source == "val" and part.via != "tokens")]
     if learned and base.objects:
         if "probability" in base.marks and "hashed" not in index.marks:
             return same_spread(combined([result, index]), base).with_marks("row", *marks)
