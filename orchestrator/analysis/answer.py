@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich.console import Console
 
 from orchestrator.analysis.comparison import verdicts_of
-from orchestrator.analysis.next_steps import NO_TIME, Step, steps_of
 from orchestrator.analysis.sweep_table import baseline_of, ranking_of, table_of
 from orchestrator.analysis.verdict_table import (
     MOST_REASONS,
@@ -34,7 +34,10 @@ from results.rows.score_text import score_text
 from results.rows.tables import breaches_of, why_none_is_ranked
 from results.verdicts.attempts import Attempt
 from results.verdicts.verdict import Verdict, other_order, selected_gain
-from trainer.spec.units import human_count, human_seconds
+from trainer.spec.units import human_count
+
+if TYPE_CHECKING:
+    from orchestrator.analysis.next_steps import Step
 
 
 @dataclass(frozen=True)
@@ -220,13 +223,17 @@ def next_command(answer: Answer) -> tuple[str, str] | None:
 
     Where failed runs leave nothing to compare, it is the one that runs them again.
     """
-    declared = list(answer.declared.values()) or answer.verdicts
-    step = None if answer.sweep.is_locked() else next(steps_of(answer.sweep, declared, answer.table), None)
-    shown = answer.best is not None and answer.best.headline == "better" and not answer.best.exploratory
     if num_failed := _failed_in_the_way(answer):
         again = f"runs the {human_count(num_failed, 'failed run')} again, once the cause is mended"
         return answer.sweep.command("resume", "--retry-failed"), again
-    return None if step is None or (shown and step.kind == "search") else (step.command, _cost(step))
+    if answer.sweep.is_locked():
+        return None
+    from orchestrator.analysis.next_steps import urgent_step  # late: JSON, best and a running sweep need no plan
+
+    declared = list(answer.declared.values()) or answer.verdicts
+    shown = answer.best is not None and answer.best.headline == "better" and not answer.best.exploratory
+    step = urgent_step(answer.sweep, declared, answer.table, may_search=not shown)
+    return None if step is None else (step.command, _cost(step))
 
 
 def _failed_in_the_way(answer: Answer) -> int:
@@ -236,9 +243,8 @@ def _failed_in_the_way(answer: Answer) -> int:
 
 
 def _cost(step: Step) -> str:
-    seconds = NO_TIME if step.seconds is None else f"about {human_seconds(step.seconds)} of computing"
     hours = f", {step.gpu_hours:.2f} GPU-hours" if step.gpu_hours else ""
-    runs = f"{human_count(step.runs, 'run')}, {seconds}{hours}"
+    runs = f"{human_count(step.runs, 'run')}, {step.time_in_words}{hours}"
     if step.kind == "confirm" and step.chance is not None:
         shows = "suggests (alpha is spent; declare compare.attempts next time)" if step.exploratory else "shows"
         return f"{runs}; {shows} the gain on fresh seeds with a chance of {step.chance:.0%}"

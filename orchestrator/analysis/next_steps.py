@@ -49,6 +49,7 @@ from results.verdicts.verdict import Verdict
 from trainer.spec.errors import StoreError
 from trainer.spec.fingerprint import digest
 from trainer.spec.load import override_text
+from trainer.spec.units import human_seconds
 from trainer.store.mirror import store_option
 
 LEARNING = ("tpe", "cmaes")
@@ -57,8 +58,6 @@ MOST_LISTED = 100
 """Configurations to come that are named: each takes milliseconds to choose."""
 FEWEST_SCORED = 3
 """Configurations below which nothing is said about those to come."""
-NO_TIME = "computing time not known yet"
-"""Said of a step whose seconds are not known."""
 NODES = 200
 """Of a Gauss-Legendre integral over ten standard deviations: its error is below 1e-9 of the result."""
 
@@ -95,6 +94,13 @@ class Step:
         if self.value_bpb is None or self.seconds is None:
             return -math.inf
         return math.inf if self.seconds == 0 else self.value_bpb / self.seconds * 3600
+
+    @property
+    def time_in_words(self) -> str:
+        """'about 3 min 05 s of computing'."""
+        if self.seconds is None:
+            return "computing time not known yet"
+        return f"about {human_seconds(self.seconds)} of computing"
 
 
 def next_steps(
@@ -134,18 +140,32 @@ def _within(steps: Sequence[Step], budget_s: float | None, gpu_hours: float | No
     return considered
 
 
-def steps_of(sweep: Sweep, verdicts: Sequence[Verdict] = (), table: pd.DataFrame | None = None) -> Iterator[Step]:
-    """What this sweep needs next, the most urgent first: to be finished, else confirmed, else searched on.
-
-    verdicts:  by its declared terms, where they are known already
-    table:     of its configurations, where it is known already
-    """
+def steps_of(sweep: Sweep) -> Iterator[Step]:
+    """What this sweep needs next, the most urgent first: to be finished, else confirmed, else searched on."""
     state = sweep.state()
     if state.missing_runs:
         yield _finish(sweep, state)
     elif sweep.purpose == "sweep":
-        yield from _confirm(sweep, verdicts, table)
-        yield from _search(sweep)
+        yield from _confirm(sweep)
+        for step, next_space in _search(sweep):
+            yield replace(step, configurations=_known_beforehand(sweep, next_space))
+
+
+def urgent_step(sweep: Sweep, verdicts: Sequence[Verdict], table: pd.DataFrame, may_search: bool) -> Step | None:
+    """The first of these steps; None if there is none. It names no configurations of a search, which takes Optuna.
+
+    verdicts, table:  of its configurations, by its declared terms
+    may_search:       whether more configurations may be suggested
+    """
+    state = sweep.state()
+    if state.missing_runs:
+        return _finish(sweep, state)
+    if sweep.purpose != "sweep":
+        return None
+    confirmation = next(_confirm(sweep, verdicts, table), None)
+    if confirmation is not None or not may_search:
+        return confirmation
+    return next((step for step, _ in _search(sweep)), None)
 
 
 def _finish(sweep: Sweep, state: SweepState) -> Step:
@@ -164,7 +184,7 @@ def _finish(sweep: Sweep, state: SweepState) -> Step:
     )
 
 
-def _confirm(sweep: Sweep, verdicts: Sequence[Verdict], table: pd.DataFrame | None) -> Iterator[Step]:
+def _confirm(sweep: Sweep, verdicts: Sequence[Verdict] = (), table: pd.DataFrame | None = None) -> Iterator[Step]:
     """The best configuration, if more than the margin is expected of it and no confirmation has shown it yet."""
     frame, space = rows_of(sweep), sweep.space
     table = table_of(sweep, frame) if table is None else table
@@ -237,8 +257,11 @@ def _is_outdone(sweep: Sweep, table: pd.DataFrame) -> bool:
     return min(others, default=math.inf) < min(_scores_in(sweep, table), default=-math.inf)
 
 
-def _search(sweep: Sweep) -> Iterator[Step]:
-    """As many configurations again, in a sweep warm-started from this one; where the space has any left."""
+def _search(sweep: Sweep) -> Iterator[tuple[Step, SearchSpace]]:
+    """As many configurations again, in a sweep warm-started from this one; where the space has any left.
+
+    Beside it is that sweep's space, of which `_known_beforehand` names configurations.
+    """
     space = sweep.space
     own = {digest(item.values) for item in sweep.asked() if not item.is_baseline}
     warm = {digest(precedent.values) for precedent in sweep.precedents}
@@ -250,21 +273,21 @@ def _search(sweep: Sweep) -> Iterator[Step]:
     if sweep_of_space(sweep.store, next_space) is not None:  # it exists already, and has steps of its own
         return
     try:
-        known = _known_beforehand(sweep, next_space)
         cost = _cost(sweep, next_space)
     except StoreError:  # no warm start: every run failed, or the text is no longer here
         return
-    yield Step(
+    step = Step(
         kind="search",
         sweep=sweep.name,
         reason=f"{len(own | warm)} configurations are scored, and the space has {_count(left)} more",
         command=_search_command(sweep, next_space),
-        configurations=known,
+        configurations=(),
         seeds=space.seeds,
         runs=more * len(space.seeds),
         value_bpb=_gain_of_more(sweep, [*_warm_start_scores(sweep), *_scores(sweep)], more),
         **cost,
     )
+    yield step, next_space
 
 
 def _count(left: float) -> str:

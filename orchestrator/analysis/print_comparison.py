@@ -14,7 +14,6 @@ from orchestrator.analysis.comparison import (
     verdicts_against_exact,
     verdicts_of,
 )
-from orchestrator.analysis.explanation import print_explanation
 from orchestrator.analysis.sweep_table import baseline_of, rows_of, table_of
 from orchestrator.output import console_for, print_rows, say
 from orchestrator.space.sections import Compare
@@ -69,6 +68,8 @@ def print_comparison(
         say(console, AFTERWARDS, "yellow", indent=0)
     print_answer(answer, console)
     if explain:
+        from orchestrator.analysis.explanation import print_explanation  # late: most answers are not explained
+
         print_explanation(answer, console)
 
 

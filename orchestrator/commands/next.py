@@ -10,7 +10,7 @@ import typer
 
 from orchestrator.commands.options import Store, TextOrJson
 from orchestrator.output import console_for, print_rows
-from trainer.spec.units import human_count, human_seconds
+from trainer.spec.units import human_count
 from trainer.store.mirror import USUAL_STORE
 
 if TYPE_CHECKING:
@@ -43,15 +43,12 @@ def next_(
 
 
 def _print(steps: Sequence[Step], left_out: Sequence[str]) -> None:
-    from orchestrator.analysis.next_steps import NO_TIME
-
     console = console_for()
     if not steps and not left_out:
         console.print("nothing to suggest: every sweep is finished and settled, or is running now", soft_wrap=True)
     for step in steps:
-        seconds = NO_TIME if step.seconds is None else f"about {human_seconds(step.seconds)} of computing"
         gain = "" if step.value_bpb is None else f", expected gain {step.value_bpb:.5f} bits per byte"
         left = "" if step.chosen else "  (not within the budget)"
         console.print(f"{step.command}{left}", style="dim" if left else "bold", soft_wrap=True)
         console.print(f"  {step.kind}: {step.reason}", soft_wrap=True)
-        console.print(f"  at most {human_count(step.runs, 'run')}, {seconds}{gain}", soft_wrap=True)
+        console.print(f"  at most {human_count(step.runs, 'run')}, {step.time_in_words}{gain}", soft_wrap=True)
