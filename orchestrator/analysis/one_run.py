@@ -124,11 +124,13 @@ def _curve_lines(sweep: Sweep, record: Record) -> list[str]:
     if train is None or content is None:
         return []
     curve = read_curve(content, f"{stage} {train.fingerprint}")
+    steps = [int(step) for step, loss in zip(curve["step"], curve["train_loss"], strict=True) if math.isfinite(loss)]
     losses = [float(loss) for loss in curve["train_loss"] if math.isfinite(loss)]
     if not losses:
         return []
+    from_to = f"{losses[0]:.3f} at step {steps[0]} to {losses[-1]:.3f} at step {steps[-1]}"
     return [
-        f"training loss, {losses[0]:.3f} to {losses[-1]:.3f} in {human_count(len(losses), 'step')}:",
+        f"training loss, {from_to}, {human_count(len(losses), 'point')}:",
         f"  {bars(losses)}",
     ]
 

@@ -19,7 +19,7 @@ from orchestrator.sweep.live import SlotPicture, SweepPicture, driven_s, write_l
 from orchestrator.sweep.notes import read_plan
 from orchestrator.sweep.sweep import Sweep
 from results.rows.ranking import Breach, Ranking
-from results.rows.row import Row, row_of
+from results.rows.row import Row, kind_of_error, row_of, short_error
 from results.rows.score_text import short_text
 from trainer.spec.messages import Progress
 from trainer.spec.record import Record, split_run_id
@@ -62,6 +62,7 @@ class Overview:
         self._done_before = len(queue.records)
         self._ends_s: deque[float] = deque(maxlen=12)
         self._seen = self._done_before
+        self._failures = {kind_of_error(record.error) for record in queue.records.values() if record.status == "failed"}
         self._written_s = 0.0
 
     @property
@@ -69,7 +70,10 @@ class Overview:
         return self._queue.total_runs - len(self._queue.records)
 
     def show(self, screen: Screen, slots: tuple[SlotPicture, ...]) -> SweepPicture:
-        """Draws the state of the sweep, and writes the same picture for other terminals; returns it."""
+        """Draws the state of the sweep, and writes the same picture for other terminals; returns it. The first failure
+        of each kind is said at once: a mistake in the search space fails every run, and most can be stopped."""
+        for line in self._new_failures():
+            screen.say(line, "red")
         picture = self.picture(slots)
         screen.show(picture)
         if time.monotonic() - self._written_s > WRITE_EVERY_S:
@@ -84,6 +88,14 @@ class Overview:
 
     def _write(self, picture: SweepPicture) -> None:
         write_live(self._sweep.folder, picture, self._driven_before_s + picture.elapsed_s)
+
+    def _new_failures(self) -> list[str]:
+        lines = []
+        for run_id, record in dict(self._queue.records).items():
+            if record.status == "failed" and (kind := kind_of_error(record.error)) not in self._failures:
+                self._failures.add(kind)
+                lines.append(f"failed: {self.name(run_id)}: {short_error(record.error)}")
+        return lines
 
     def picture(self, slots: tuple[SlotPicture, ...]) -> SweepPicture:
         records = dict(self._queue.records)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.program.process import End
-from trainer.program.reader import ORDER_MARK, encoding_of
+from trainer.program.reader import ORDER_MARK, encoding_of, plain
 from trainer.spec.printable import printable
 from trainer.spec.program import Program
 
@@ -47,7 +47,7 @@ def tail_of(log: Path, lines: int = TAIL_LINES) -> list[str]:
             data = file.read()
     except OSError:
         return []
-    text = data.decode(encoding, "replace").removeprefix(ORDER_MARK)
+    text = plain(data.decode(encoding, "replace").removeprefix(ORDER_MARK))
     shown = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
     kept = [WORK_FOLDER.sub("", line) for line in shown if line.strip()]
     ranks = next((place for place, line in enumerate(kept) if OF_TORCHRUN.match(line)), len(kept))

@@ -12,6 +12,9 @@ from typing import Any
 
 from trainer.program.reading import Live, OutputReader, Readings
 from trainer.program.supervised import END_WITHIN_S, ask_to_end, end_of, supervised
+from trainer.program.supervisor import UNKEPT
+from trainer.program.workspace import read_files
+from trainer.spec.errors import StoreFull
 from trainer.spec.program import Program
 from trainer.spec.units import human_bytes
 
@@ -53,12 +56,12 @@ def run_command(
     show: Callable[[Live], None],
     stopping: Callable[[], bool],
 ) -> End:
-    """Runs the command to its end or to a limit. Raises Interrupt when `stopping` returns true.
+    """Runs the command to its end or to a limit. Raises Interrupt when `stopping` returns true, and StoreFull where its
+    output cannot be kept.
 
     seconds_left:  of `limits.seconds`, for this command
     """
     log.touch()
-    files = {source.file: str(folder / source.file) for source in _file_sources(program) if source.file}
     order = {
         "command": list(command),
         "folder": str(folder),
@@ -66,23 +69,21 @@ def run_command(
         "log": str(log),
         "limits": _limits(program, folder, seconds_left),
     }
-    with OutputReader(program, log, files) as output, supervised(order) as process:
+    with OutputReader(program, log) as output, supervised(order) as process:
         ended_by = _follow(process, output, program, show, stopping)
         end = end_of(process)
+        if end["reason"].startswith(UNKEPT):
+            raise StoreFull(f"{log}: {end['reason'].removeprefix(UNKEPT)}; free some space, then go on")
         if ended_by == "stopped":
             raise Interrupt
         readings, unread = None, ""
         try:
-            readings = output.finish()
+            readings = output.finish(read_files(folder, program))
         except ValueError as error:
             unread = str(error)
     limit = ended_by or end["reason"] if end["reason"] else ""
     words = _words(limit, program, seconds_left) if limit else ""
     return End(end["status"], words, limit, end["seconds"], end["peak_bytes"], end["left"], readings, unread)
-
-
-def _file_sources(program: Program) -> list[Any]:
-    return [source for sources in program.metrics.values() for source in sources if source.file]
 
 
 def _limits(program: Program, folder: Path, seconds_left: float | None) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def _limits(program: Program, folder: Path, seconds_left: float | None) -> dict[
         "seconds": seconds_left,
         "memory_bytes": limits.memory_gb and limits.memory_gb * 1e9,
         "output_bytes": limits.output_mb * 1e6,
-        "file": str(folder / limits.bytes.file) if limits.bytes else None,
+        "file": limits.bytes.file if limits.bytes else None,
         "file_bytes": limits.bytes.at_most if limits.bytes else None,
     }
 

@@ -1,10 +1,12 @@
 """Reads numbers from the output of a program, while it grows and at its end. A process of its own, of the standard
 library alone: a pattern that takes for ever hangs this process, which is ended, and nothing else.
 
-Its input is one line of JSON (what to read), then `live` lines, answered by one line each, and `end`, whose answer
-holds the metrics and the learning curve. Lines of the output end in a line feed or a carriage return, as progress bars
-write it; a longer piece than MOST_LINE characters is read in overlapping parts, so memory stays bounded whatever is
-printed.
+Its input is one line of JSON (what to read), then `live` lines, answered by one line each, and `end PATHS`, whose
+answer holds the metrics and the learning curve; PATHS are a JSON object, the files that metrics stand in by their name.
+
+Lines end in a line feed or a carriage return, as progress bars write it, or where a bar of tqdm ends; colours and what
+else only moves a terminal are left out. A longer piece than MOST_LINE characters is read in overlapping parts, so
+memory stays bounded whatever is printed.
 """
 
 from __future__ import annotations
@@ -31,6 +33,13 @@ NOT_JSON = (ValueError, RecursionError)
 ORDER_MARK = "\ufeff"
 """What some programs begin a text with; no part of it."""
 LINE_ENDS = re.compile(r"[\r\n]+")
+TERMINAL_CODES = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]{0,1000}(?:\x07|\x1b\\)|[ -/]+[0-~]|[0-Z\\^-~])|[\x07\x0e\x0f]"
+)
+"""Colours, moves of the cursor, titles, bells (ECMA-48): no part of what a line says."""
+BAR_END = re.compile(r"\[(?:\d+:)?\d\d:\d\d(?:<|, )[^\]]*/[^\]]*\]")
+"""The end of a bar of tqdm, '[00:01<00:00, 51.2it/s]'. It stands on standard error without a line end, so what the
+program prints next follows it on the same line."""
 
 
 class Reader:
@@ -78,7 +87,7 @@ class Reader:
         content = content.removeprefix(ORDER_MARK)
         if source.get("pattern"):
             compiled = re.compile(source["pattern"])
-            for line in LINE_ENDS.split(content):
+            for line in LINE_ENDS.split(plain(content)):
                 for start in range(0, max(len(line), 1), MOST_LINE - OVERLAP):
                     self._match(name, place, source, compiled, line[start : start + MOST_LINE])
             return
@@ -95,7 +104,12 @@ class Reader:
         """The newest value of each number that was found, of the first of its sources that has one."""
         return {name: values[min(values)] for name, values in self._found.items()}
 
-    def _take(self, line: str) -> None:
+    def _take(self, piece: str) -> None:
+        """Takes what stands between two line ends."""
+        for line in BAR_END.sub(r"\g<0>\n", plain(piece)).split("\n"):
+            self._take_line(line)
+
+    def _take_line(self, line: str) -> None:
         if not line.strip():
             return
         self.last = line[-200:]
@@ -150,6 +164,11 @@ class Reader:
             self.points.append((int(step), loss, elapsed_s))
         if len(self.points) > MOST_POINTS:
             self.points, self._every = self.points[::2], self._every * 2
+
+
+def plain(text: str) -> str:
+    """The text without what only moves or colours a terminal."""
+    return TERMINAL_CODES.sub("", text) if "\x1b" in text or "\x07" in text else text
 
 
 def _number(value: object) -> float | None:
@@ -209,8 +228,8 @@ def main() -> None:
             while chunk := log.read(CHUNK_BYTES):
                 decoder = decoder or codecs.getincrementaldecoder(encoding_of(chunk))("replace")
                 reader.feed(decoder.decode(chunk))
-            if line.strip() == b"end":
-                _finish(reader, order["files"])
+            if line.startswith(b"end "):
+                _finish(reader, json.loads(line[4:]))
                 return
             newest = reader.points[-1] if reader.points else None
             answer = {"phase": reader.phase, "point": newest, "total": reader.total, "last": reader.last}
@@ -221,9 +240,10 @@ def _finish(reader: Reader, paths: dict[str, str]) -> None:
     reader.finish()
     for name, place, source in reader.files:
         try:
-            with open(paths[source["file"]], "rb") as file:  # noqa: PTH123
+            path = paths[source["file"]]
+            with open(path, "rb") as file:  # noqa: PTH123
                 encoding = encoding_of(file.peek(2))
-            with open(paths[source["file"]], encoding=encoding, errors="replace") as file:  # noqa: PTH123
+            with open(path, encoding=encoding, errors="replace") as file:  # noqa: PTH123
                 reader.read_file(name, place, source, file.read(MOST_FILE))
         except (OSError, KeyError):  # not written, or not kept
             continue

@@ -70,13 +70,12 @@ class Readings:
 class OutputReader:
     """Follows the growing output of one program in a process of its own; use as a context manager."""
 
-    def __init__(self, program: Program, log: Path, files: Mapping[str, str]):
+    def __init__(self, program: Program, log: Path):
         spec = {
             "metrics": {name: [each.model_dump() for each in sources] for name, sources in program.metrics.items()},
             "curve": program.curve,
             "phases": dict(program.phases),
             "log": str(log),
-            "files": dict(files),
         }
         self._process = subprocess.Popen(  # noqa: S603  our own module
             [sys.executable, "-I", "-S", str(Path(reader.__file__))],
@@ -106,10 +105,13 @@ class OutputReader:
             self._send("live")
         return None if answer is None else _live(answer)
 
-    def finish(self, within_s: float = READ_WITHIN_S) -> Readings:
-        """Everything, once the program has ended. Raises UserError if the patterns take too long."""
+    def finish(self, files: Mapping[str, Path], within_s: float = READ_WITHIN_S) -> Readings:
+        """Everything, once the program has ended. Raises UserError if the patterns take too long.
+
+        files:  those that metrics stand in, by the name that the program's sources have
+        """
         deadline_s = time.monotonic() + within_s
-        self._send("end")
+        self._send(f"end {json.dumps({name: str(path) for name, path in files.items()})}")
         while True:
             answer = self._answer(max(deadline_s - time.monotonic(), 0.0))
             if answer is None and time.monotonic() < deadline_s:  # its output has ended
@@ -146,7 +148,7 @@ def _live(answer: Mapping[str, Any]) -> Live:
     return Live(answer["phase"], step, loss, answer["total"], answer["last"], answer["metrics"])
 
 
-def read_output(program: Program, log: Path, files: Mapping[str, str]) -> Readings:
+def read_output(program: Program, log: Path, files: Mapping[str, Path]) -> Readings:
     """The numbers of a whole output."""
-    with OutputReader(program, log, files) as opened:
-        return opened.finish()
+    with OutputReader(program, log) as opened:
+        return opened.finish(files)

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from trainer.program import workspace
 from trainer.program.code_store import encoded, keep_code
@@ -95,11 +95,8 @@ def _finished(
         "process_peak_bytes": end.peak_bytes,
         "left_over_processes": end.left,
     }
-    limited = program.limits.bytes
-    if limited and (folder / limited.file).is_file():
-        metrics["limited_file_bytes"] = (folder / limited.file).stat().st_size
-    elif limited and (kept / encoded(limited.file)).is_file():
-        metrics["limited_file_bytes"] = (kept / encoded(limited.file)).stat().st_size
+    if (limited_bytes := _limited_bytes(program, folder, kept)) is not None:
+        metrics["limited_file_bytes"] = limited_bytes
     if end.readings is None:
         return metrics
     if end.readings.curve and stage == program.curve_stage:
@@ -126,13 +123,11 @@ def read_again(program: Program, outcome: StageOutcome, store: StageStore) -> St
         log = Path(place) / LOG
         log.write_bytes(content or b"")
         files = {}
-        for source in (source for sources in program.metrics.values() for source in sources if source.file):
-            assert source.file is not None
-            kept = store.read_file(outcome.stage, outcome.fingerprint, encoded(source.file))
+        for name in (source.file for sources in program.metrics.values() for source in sources if source.file):
+            kept = store.read_file(outcome.stage, outcome.fingerprint, encoded(name))
             if kept is not None:
-                copy = Path(place) / encoded(source.file)
-                copy.write_bytes(kept)
-                files[source.file] = str(copy)
+                files[name] = Path(place) / encoded(name)
+                files[name].write_bytes(kept)
         readings = read_output(program, log, files)
     return outcome.model_copy(update={"metrics": {**own, **_numbers(program, readings)}})
 
@@ -156,10 +151,18 @@ def left_by(program: Program, stage: str, store: StageStore, fingerprint: str) -
 
 def _keep_read_files(program: Program, folder: Path, kept: Path) -> None:
     """Files that metrics are read from are kept, so that other keys of them can be read later."""
-    for source in (source for sources in program.metrics.values() for source in sources if source.file):
-        assert source.file is not None
-        if (folder / source.file).is_file():
-            shutil.copy(folder / source.file, kept / encoded(source.file))
+    for name, path in workspace.read_files(folder, program).items():
+        shutil.copy(path, kept / encoded(name))
+
+
+def _limited_bytes(program: Program, folder: Path, kept: Path) -> int | None:
+    """Size of the file that `limits.bytes` names, the largest that matches; the stage may leave it to the next."""
+    limited = program.limits.bytes
+    if limited is None:
+        return None
+    left = {path: file for path, file in workspace.left_in(kept).items() if PurePath(path).match(limited.file)}
+    sizes = [path.stat().st_size for path in (*workspace.files_below(folder, limited.file), *left.values())]
+    return max(sizes, default=None)
 
 
 def _seconds_left(program: Program, run: StageRun) -> float | None:

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import glob
+import io
 import json
 import os
 import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -26,6 +29,11 @@ GRACE_S = 2.0
 """Between SIGTERM and SIGKILL."""
 LEAVE_WITHIN_S = 0.5
 """For processes that are about to end by themselves when the command has ended."""
+PIPE_BYTES = 1 << 16
+MOST_HELD_BYTES = 1 << 16
+"""Of a line whose end has not come."""
+UNKEPT = "unkept: "
+"""Begins the reason of an end for want of room for the log."""
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -42,29 +50,32 @@ def run(order: dict, prctl: Callable[..., int]) -> dict:
     """Runs the command to its end, or until a limit or the asking process ends it."""
     started_s = time.monotonic()
     with open(order["log"], "ab", buffering=0) as log:  # noqa: PTH123  no pathlib: this starts in milliseconds
+        output = Output(log)
         try:
             child = subprocess.Popen(  # noqa: S603  what the user asked to run
                 order["command"],
                 cwd=order["folder"],
                 env=order["environment"],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=output.writers[0],
+                stderr=output.writers[1],
                 start_new_session=True,
                 preexec_fn=lambda: _prepare(prctl),  # one thread here, so it is safe
             )
         except OSError as fault:
             return {"status": None, "reason": f"cannot be started: {fault}", "seconds": 0.0, "peak_bytes": 0, "left": 0}
-    watch = Watch(order, started_s)
-    reason = ""
-    while child.poll() is None and not reason:
-        reason = watch.reason()
-        _reap(child.pid)
-        time.sleep(LOOK_EVERY_S)
-    seconds = time.monotonic() - started_s
-    if not reason and size_of(order["log"]) > order["limits"]["output_bytes"]:
-        reason = "output"
-    left = end_all(child, asked=bool(reason))
+        output.begin()
+        watch = Watch(order, started_s)
+        reason = ""
+        while child.poll() is None and not reason:
+            reason = output.fault or watch.reason()
+            _reap(child.pid)
+            time.sleep(LOOK_EVERY_S)
+        seconds = time.monotonic() - started_s
+        left = end_all(child, asked=bool(reason))
+        output.end()
+    if not reason:
+        reason = output.fault or ("output" if size_of(order["log"]) > order["limits"]["output_bytes"] else "")
     return {
         "status": child.poll(),
         "reason": reason,
@@ -79,6 +90,62 @@ def _prepare(prctl: Callable[..., int]) -> None:
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class Output:
+    """Standard output and standard error of a command, each by a pipe of its own, into one log.
+
+    A line is written when its end has come. So a line of standard output begins after a line end also while a progress
+    bar, which has none, stands on standard error: in one file it would follow the bar, and no pattern would find it.
+    """
+
+    def __init__(self, log: io.FileIO):
+        self._log = log
+        (self._out, out), (self._error, error) = os.pipe(), os.pipe()
+        self.writers = (out, error)
+        """What the command writes to."""
+        self._held = {self._out: b"", self._error: b""}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self.fault = ""
+        """Why the log cannot be written; empty while it can."""
+
+    def begin(self) -> None:
+        """The command has started, and has pipes of its own."""
+        for writer in self.writers:
+            os.close(writer)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Everything that could write has ended: takes what is left in the pipes."""
+        self._ended.set()
+        self._thread.join(GRACE_S)
+
+    def _follow(self) -> None:
+        open_ends = list(self._held)
+        try:
+            while open_ends:
+                ready = select.select(open_ends, [], [], LOOK_EVERY_S)[0]
+                if not ready and self._ended.is_set():
+                    break
+                open_ends = [end for end in open_ends if end not in ready or self._take(end)]
+            self._write(b"\n".join(filter(None, self._held.values())))
+        except OSError as fault:
+            self.fault = f"{UNKEPT}{fault.strerror or fault}"
+
+    def _take(self, end: int) -> bool:
+        """Writes the whole lines that have come; returns whether more may come."""
+        data = os.read(end, PIPE_BYTES)
+        lines = self._held[end] + data
+        whole = 1 + max(lines.rfind(b"\n"), lines.rfind(b"\r"))
+        whole = len(lines) if len(lines) - whole > MOST_HELD_BYTES else whole
+        self._held[end] = lines[whole:]
+        self._write(lines[:whole])
+        return bool(data)
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            data = data[self._log.write(data) or 0 :]
 
 
 class Watch:
@@ -107,7 +174,7 @@ class Watch:
             return "memory"
         if size_of(self._order["log"]) > limits["output_bytes"]:
             return "output"
-        if limits.get("file") and size_of(limits["file"]) > limits["file_bytes"]:
+        if limits.get("file") and largest(self._order["folder"], limits["file"]) > limits["file_bytes"]:
             return "bytes"
         return ""
 
@@ -117,6 +184,12 @@ def size_of(path: str) -> int:
         return os.stat(path).st_size  # noqa: PTH116
     except OSError:
         return 0
+
+
+def largest(folder: str, name: str) -> int:
+    """Bytes of the file of this name, or of the largest that matches the pattern."""
+    paths = [name, *glob.glob(name, root_dir=folder)]  # noqa: PTH207
+    return max(size_of(os.path.join(folder, path)) for path in paths)  # noqa: PTH118
 
 
 def end_all(child: subprocess.Popen, asked: bool) -> int:

@@ -66,7 +66,7 @@ def changed(states: States) -> list[Path]:
 def keep_left(folder: Path, patterns: tuple[str, ...], stage: str, into: Path) -> None:
     """Copies what a stage leaves into its folder in the store. Raises UserError for what it did not leave."""
     for pattern in patterns:
-        found = _files_below(folder, pattern)
+        found = files_below(folder, pattern)
         if not found:
             there = ", ".join(sorted(path.name for path in folder.iterdir())[:20]) or "nothing"
             raise UserError(f"stage {stage} left no {pattern}; its working folder held {there}")
@@ -74,7 +74,15 @@ def keep_left(folder: Path, patterns: tuple[str, ...], stage: str, into: Path) -
             shutil.move(path, into / encoded(path.relative_to(folder).as_posix()))
 
 
-def _files_below(folder: Path, pattern: str) -> list[Path]:
+def read_files(folder: Path, program: Program) -> dict[str, Path]:
+    """The files that metrics are read from, by the name that the space gives; of a pattern the newest that matches."""
+    names = {source.file for sources in program.metrics.values() for source in sources if source.file}
+    found = {name: files_below(folder, name) for name in sorted(names)}
+    return {name: max(paths, key=lambda path: path.stat().st_mtime_ns) for name, paths in found.items() if paths}
+
+
+def files_below(folder: Path, pattern: str) -> list[Path]:
+    """The file of this name, those in the folder of this name, or those that match the pattern."""
     base = folder / pattern
     if base.is_file():
         return [base]

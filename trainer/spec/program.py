@@ -44,7 +44,8 @@ class Source(Section):
     """In place of a pattern: the key of a line that is a JSON object, or of a file of JSON, JSON Lines or CSV; dots for
     nested ones."""
     file: str | None = None
-    """File, relative to the working folder, that is read in place of the output."""
+    """File, relative to the working folder, that is read in place of the output; of a pattern, `logs/*.txt`, the newest
+    that matches."""
     scale: float = 1.0
     """What the number is multiplied with: 0.001 for milliseconds."""
 
@@ -88,9 +89,13 @@ class FileLimit(Section):
     """Most bytes of one file that the program writes."""
 
     file: str
-    """Relative to the working folder."""
+    """Relative to the working folder; of a pattern, `*.ptz`, the largest that matches counts."""
     at_most: PositiveInt
     """Bytes."""
+
+    def complaints(self) -> Iterator[str]:
+        if leads_outside(self.file):
+            yield f"file = {self.file!r} must lie in the working folder: a relative path without .."
 
 
 class ProgramLimits(Section):

@@ -34,8 +34,14 @@ def sweep(tmp_path):
 
 
 class Screen:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
     def show(self, picture) -> None:
         self.picture = picture
+
+    def say(self, line, style="") -> None:
+        self.said.append(line)
 
 
 def drive_for(sweep, seconds: float, ready) -> None:
@@ -166,6 +172,17 @@ def test_failures_of_one_reason_are_one_line_however_their_logs_differ(sweep):
     assert [line for line in standing_lines(standing(sweep), sweep) if "rmse" in line] == [
         "failed 6x: no rmse was found"
     ]
+
+
+def test_the_first_failure_of_each_kind_is_said_while_the_sweep_runs(sweep):
+    queue, screen = queue_of(sweep), Screen()
+    overview = Overview(sweep, queue)
+    errors = iter(["no rmse was found", "no rmse was found", "OutOfMemory"])
+    for run_id, record in list(queue.records.items())[:3]:
+        queue.records[run_id] = record.model_copy(update={"status": "failed", "error": next(errors)})
+        overview.show(screen, ())
+    assert [line.rpartition(": ")[2] for line in screen.said] == ["no rmse was found", "OutOfMemory"]
+    assert all(line.startswith("failed: ") for line in screen.said)
 
 
 def test_a_sweep_of_which_every_run_failed_is_not_complete(sweep):

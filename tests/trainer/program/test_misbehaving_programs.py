@@ -11,10 +11,13 @@ import pytest
 
 from orchestrator.space.load_space import load_space
 from trainer.program.failure import hint, hint_of_encoding, hint_of_knobs, last_error, tail_of
+from trainer.program.process import run_command
 from trainer.program.run_program import run_program
+from trainer.program.stage import read_again
 from trainer.program.supervised import run_supervised
+from trainer.program.supervisor import largest
 from trainer.spec.errors import Interrupted, StoreFull
-from trainer.spec.program import Program
+from trainer.spec.program import Program, Source
 from trainer.stages.run_record import RunRequest
 from trainer.store.local import StageStore
 
@@ -51,7 +54,7 @@ def record_of(folder: Path, program: Program, mode: str, **said):
     ("mode", "expected"),
     [
         ("hang", "stage run did not end within limits.seconds = 1.5\n  | began"),
-        ("crash", "stage run ended with exit status 1: ValueError: bad shape \\x1b[31mred\n  | about to fail"),
+        ("crash", "stage run ended with exit status 1: ValueError: bad shape red\n  | about to fail"),
         ("nan", "val_bpb = nan: the program printed a score that is no finite number\n  | val_bpb:nan"),
         ("eat", "stage run used more memory than limits.memory_gb = 0.2; it printed nothing"),
         ("silent", "no val_bpb was found in what the program printed; its output is kept"),
@@ -65,6 +68,29 @@ def test_what_goes_wrong_is_a_failed_record_with_the_end_of_the_log(tmp_path, pr
     record = record_of(tmp_path, program, mode)
     assert (record.status, record.within_budget) == ("failed", None)
     assert expected in record.error
+
+
+def test_a_file_of_a_name_that_only_the_program_knows_is_read_kept_and_limited_by_a_pattern(tmp_path):
+    (tmp_path / "train.py").write_text(
+        "import os, uuid\nos.mkdir('logs')\nopen(f'logs/{uuid.uuid4()}.txt', 'w').write('\x1b[1mloss:2.5\x1b[0m\\n')\n"
+        "for size in (50, 20): open(f'{uuid.uuid4()}.ptz', 'w').write('x' * size)\n"
+    )
+    space = (
+        "program: train.py\nseed_key: null\nseeds: [1, 2]\nmetric: {name: loss}\n"
+        "metrics: {loss: {file: 'logs/*.txt', pattern: '^loss:(NUMBER)'}}\n"
+        "limits: {bytes: {file: '*.ptz', at_most: 60}}\n"
+    )
+    (tmp_path / "space.yaml").write_text(space)
+    program = load_space(tmp_path / "space.yaml").program
+    assert program is not None
+    asked, store = program.with_knobs({"seed": 1}), StageStore(tmp_path / "store")
+    record = run_program(RunRequest.of("x-s1", "program", asked, tmp_path / "run.json"), store)
+    numbers = record.stages["run"].metrics
+    assert (record.error, numbers["loss"], numbers["limited_file_bytes"]) == ("", 2.5, 50)
+    sources = {"loss": (Source(file="logs/*.txt", pattern=r"loss:\d\.(\d)"),)}
+    otherwise = read_again(asked.model_copy(update={"metrics": sources}), record.stages["run"], store)
+    assert otherwise.metrics["loss"] == 5.0
+    assert largest(str(tmp_path), "*.yaml") == (tmp_path / "space.yaml").stat().st_size
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
@@ -225,3 +251,26 @@ def _works_below(process: Path, folder: Path) -> bool:
         return (process / "cwd").readlink().is_relative_to(folder)
     except OSError:
         return False
+
+
+def test_a_line_of_one_stream_does_not_follow_the_bar_that_stands_on_the_other(tmp_path, program):
+    script = (
+        "import sys\n"
+        "for step in range(3):\n"
+        "    sys.stderr.write(f'\\r{step}/2 |##| loss=9'); sys.stderr.flush()\n"
+        "    print(f'step:{step} val_bpb:{step}', flush=True)\n"
+        "sys.stderr.write(' end')\n"
+    )
+    log = tmp_path / "log.txt"
+    status, _ = run_supervised([sys.executable, "-c", script], tmp_path, dict(os.environ), log, 60)
+    lines = log.read_text().replace("\r", "\n").split("\n")
+    assert status == 0
+    assert [line for line in lines if "val_bpb" in line] == [f"step:{step} val_bpb:{step}" for step in range(3)]
+    assert lines[-1] == "2/2 |##| loss=9 end"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_output_that_cannot_be_kept_is_no_result(tmp_path, program):
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    with pytest.raises(StoreFull, match="log.txt: No space left on device; free some space"):
+        run_command(["echo", "hello"], tmp_path, {}, tmp_path / "log.txt", program, None, print, lambda: False)

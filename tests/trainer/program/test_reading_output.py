@@ -59,13 +59,29 @@ def test_a_file_may_be_json_json_lines_or_csv_of_which_the_last_number_counts(co
     assert reader.metrics == {"b": 7.0}
 
 
+@pytest.mark.parametrize("parts", [1, 50])
+def test_colours_and_moves_of_the_cursor_are_no_part_of_a_line(parts):
+    text = "\x1b[2K\x1b[1mstep:60/60\x1b[0m loss:\x1b[38;5;3m0.25\x1b[0m\x1b]0;title\x07 t:\x1b(B5\n"
+    reader = read(text, {"loss": [{"pattern": rf"^step:\d+/\d+ loss:{NUMBER} t:5$"}]}, parts)
+    assert (reader.metrics, reader.last) == ({"loss": 0.25}, "step:60/60 loss:0.25 t:5")
+
+
+@pytest.mark.parametrize(
+    "bar",
+    ["100%|███| 60/60 [00:00<00:00, 300.00it/s, loss=9]", "60it [1:00:01, 2.5s/it]", " 0%| | 0/60 [00:00<?, ?it/s]"],
+)
+def test_a_line_begins_where_a_bar_ends_that_has_no_line_end(bar):
+    reader = read(f"\r{bar}step 60 loss 0.25\n", {"loss": [{"pattern": f"^step 60 loss {NUMBER}"}]})
+    assert reader.metrics == {"loss": 0.25}
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
 def test_output_and_files_may_begin_with_a_byte_order_mark(tmp_path, encoding):
     (tmp_path / "log").write_text('{"a": 3}\nloss 2.5 \u2713\n', encoding=encoding)
     (tmp_path / "out.csv").write_text("b,c\n7,8\n", encoding=encoding)
     sources = {"a": {"key": "a"}, "loss": {"pattern": r"loss (\d\.\d)"}, "b": {"file": "out.csv", "key": "b"}}
     given = program(metrics={name: [source] for name, source in sources.items()})
-    found = read_output(given, tmp_path / "log", {"out.csv": str(tmp_path / "out.csv")})
+    found = read_output(given, tmp_path / "log", {"out.csv": tmp_path / "out.csv"})
     assert found.metrics == {"a": 3.0, "loss": 2.5, "b": 7.0}
 
 
@@ -81,10 +97,10 @@ def test_json_that_is_nested_too_deep_is_no_number_and_ends_nothing():
 def test_a_reader_that_was_killed_is_not_called_slow(tmp_path):
     log = tmp_path / "log.txt"
     log.write_text("loss=1\n")
-    with OutputReader(program(pattern="loss=(NUMBER)"), log, {}) as reader:
+    with OutputReader(program(pattern="loss=(NUMBER)"), log) as reader:
         reader._process.kill()
         with pytest.raises(UserError, match="ended with status -9"):
-            reader.finish()
+            reader.finish({})
 
 
 def test_a_curve_is_thinned_and_knows_its_end():
@@ -106,8 +122,8 @@ def program(**said):
 def test_a_pattern_that_takes_for_ever_ends_its_reader_alone(tmp_path):
     log = tmp_path / "log.txt"
     log.write_text("a" * 60 + "b\n")
-    with OutputReader(program(pattern="(a+)+$"), log, {}) as reader, pytest.raises(UserError, match="were not through"):
-        reader.finish(within_s=1.0)
+    with OutputReader(program(pattern="(a+)+$"), log) as reader, pytest.raises(UserError, match="were not through"):
+        reader.finish({}, within_s=1.0)
 
 
 def test_phases_are_timed_by_the_lines_that_begin_them():
