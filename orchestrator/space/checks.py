@@ -234,7 +234,7 @@ def _about_speed(space: SearchSpace) -> Iterator[Complaint]:
 def _about_stopping(space: SearchSpace) -> Iterator[Complaint]:
     if space.stopping is None:
         return
-    if not space.swept_keys and all(is_key(space, key) for key in space.compare.baseline):
+    if all(is_key(space, key) for key in space.compare.baseline) and not space.swept_keys:
         yield "stopping: there is no configuration beside the baseline; add values under parameters", ("stopping",)
     if space.race is not None:
         yield from _about_race(space, space.race)

@@ -15,6 +15,7 @@ from orchestrator.space.wandb_words import LEFT_OUT, left_out, without
 from trainer.program.sources import unlisted
 from trainer.spec.errors import did_you_mean
 from trainer.spec.program import ONLY_STAGE, Program, ProgramStage
+from trainer.spec.record import usable_name
 
 MOST_NAMED = 3
 RUN_CAP = 20
@@ -84,6 +85,9 @@ def remarks_about(
     """What is left out of the file or assumed for it, and the most configurations."""
     remarks = [f"{key}: {LEFT_OUT[key]}" for key in map(".".join, left_out(tree))]
     remarks += _about_headline(program, "metric" in tree)
+    remarks += _about_lists(tree)
+    if isinstance(name := tree.get("name"), str) and (usable := usable_name(name)) != name:
+        remarks.append(f"name: {name!r} is {usable} here, where it names a folder")
     beside = unlisted(Path(program.root), program.code, program.files)
     if names := [name for name in beside if not any(stage.does_leave(name) for stage in program.stages)]:
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
@@ -115,6 +119,14 @@ def _about_headline(program: Program, named: bool) -> Iterator[str]:
             f"metric is not given, so {name} is looked for in what the program prints; write, for example, "
             "metric: {name: loss, goal: minimize}"
         )
+
+
+def _about_lists(tree: Mapping[str, Any]) -> Iterator[str]:
+    """That a list under `value` is one value, not several to choose from."""
+    parameters = tree.get("parameters")
+    for key, block in parameters.items() if isinstance(parameters, Mapping) else ():
+        if isinstance(block, Mapping) and isinstance(block.get("value"), list):
+            yield f"parameters.{key}: the list is one value; to try each of its parts, write values: {block['value']}"
 
 
 def without_left_out(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from orchestrator.space.load_program import (
     without_left_out,
 )
 from orchestrator.space.parameter import Parameter, reads_as_number
-from orchestrator.space.program_keys import ProgramKeys, gathered, keys_below, runs_program
+from orchestrator.space.program_keys import ProgramKeys, gathered, keys_below, keys_of_file, runs_program
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.space.sections import (
     Compare,
@@ -110,6 +110,10 @@ class Places:
     text: YamlText
     parameter_paths: Mapping[str, tuple[str, ...]]
     flags: Mapping[str, str]
+
+    def written(self, complaint: str) -> str:
+        """A complaint that begins with a key, as the file has it: `limits` where it does not stand in `program`."""
+        return complaint if isinstance(self.text.value.get("program"), dict) else complaint.removeprefix("program.")
 
     def where(self, path: Sequence[str | int]) -> str:
         """' (FILE:LINE:COLUMN)' of the part, or ' (--flag)'."""
@@ -234,9 +238,10 @@ def _validated(tree: dict[str, Any], places: Places, problems: list[str]) -> tup
         return SpaceFile.model_validate(tree), False
     except ValidationError as error:
         bad = error.errors(include_url=False)
+    own = runs_program(places.text.value)
     for item in bad:
         loc = _place(item)
-        problems += [line + places.where(loc) for line in _complaints(item, loc)]
+        problems += [places.written(line) + places.where(loc) for line in _complaints(item, loc, own)]
         _drop(tree, loc)
     return SpaceFile.model_validate(tree), True
 
@@ -254,11 +259,14 @@ def _drop(tree: dict[str, Any], loc: Sequence[str | int]) -> None:
         tree.pop(str(loc[0]), None)
 
 
-def _complaints(item: Mapping[str, Any], place: Sequence[str | int]) -> list[str]:
+def _complaints(item: Mapping[str, Any], place: Sequence[str | int], own: bool) -> list[str]:
+    """own: whether the file runs a program."""
     loc = [part for part in place if part != "[key]"]
     key = ".".join(str(part) for part in loc)
     if item["type"] == "extra_forbidden":
-        return [f"{key} is unknown{_nearest(loc, item['loc'])}"]
+        return [f"{key} is unknown{_nearest(loc, item['loc'], own)}"]
+    if item["type"] == "missing":
+        return [f"{key} is missing"]
     if loc == ["stopping"] and not isinstance(item["input"], Mapping):
         written = str(item["input"])
         rule = written if written in RULES else "race"
@@ -290,7 +298,7 @@ def _joined(key: str, line: str) -> str:
     return f"{key}: {line}" if key.startswith(("parameters.", "constraints.", "program")) else f"{key}.{line}"
 
 
-def _nearest(loc: Sequence[str | int], place: Sequence[str | int]) -> str:
+def _nearest(loc: Sequence[str | int], place: Sequence[str | int], own: bool) -> str:
     sections: dict[str, type[Section]] = {
         "metric": Metric,
         "compare": Compare,
@@ -306,15 +314,13 @@ def _nearest(loc: Sequence[str | int], place: Sequence[str | int]) -> str:
         return f"{did_you_mean(str(loc[-1]), known)}; known: {', '.join(known)}"
     nested: dict[str, type[Section]] = {"parameters": Parameter, "constraints": Limit}
     model = SpaceFile if len(loc) == 1 else sections.get(str(loc[0])) or nested[str(loc[0])]
-    if model is SpaceFile and str(loc[0]) in FIELDS:
+    if model is SpaceFile and not own and str(loc[0]) in FIELDS and loc[0] != "seed":
         return "; recipe keys stand under `parameters:`, or under `set:` where they do not vary"
     known = list(model.model_fields)
-    below = (
-        "; nested keys stand under `parameters:`"
-        if model is Parameter and not did_you_mean(str(loc[-1]), known)
-        else ""
-    )
-    near = did_you_mean(str(loc[-1]), [*known, *(keys_below(loc) if model is SpaceFile else ())])
+    if model is SpaceFile and own:
+        known = keys_of_file(known)
+    near = did_you_mean(str(loc[-1]), known)
+    below = "; nested keys stand under `parameters:`" if model is Parameter and not near else ""
     return f"{near}{below}; known: {', '.join(known)}"
 
 
@@ -393,7 +399,7 @@ def _resolved(
     else:
         remarks, run_cap, compare, preset, keys = (), file.run_cap, file.compare, file.preset or "", {}
     return SearchSpace(
-        name=file.name or usable_name(path.stem),
+        name=file.name if file.name and not isinstance(base, Program) else usable_name(file.name or path.stem),
         description=file.description,
         preset=preset,
         program_keys=keys,

@@ -16,6 +16,7 @@ from pydantic import Field as PydanticField
 from orchestrator.space.sections import listed
 from trainer.spec.program import (
     STAGE_NAME,
+    FileLimit,
     ProgramLimits,
     ProgramMetrics,
     Source,
@@ -27,6 +28,9 @@ from trainer.spec.section import Section
 PASSES = ("env", "args", "file")
 OWN_MARKS = ("program", "command", "format")
 """Any of these at the top of a file makes it one that runs a program."""
+OWN_KEYS = frozenset({"pass", "launch", "nproc", "seed_key", "files", "inherit", "curve", "phases", "stages",
+                      "limits"})  # fmt: skip
+"""Keys that no file without a program has, nor one of W&B's."""
 
 
 def _words(command: Any) -> Any:
@@ -163,12 +167,20 @@ def keys_below(loc: Sequence[str | int]) -> list[str]:
     """The keys that may stand at a place below `program`, whose own keys stand at a place of one part."""
     nested: Mapping[str, type[Section]] = {"limits": ProgramLimits, "stages": StageKeys, "metrics": Source}
     section = nested.get(str(loc[0])) if len(loc) > 1 else None
+    if tuple(loc[:-1]) == ("limits", "bytes"):
+        section = FileLimit
     return list(key_names().values()) if section is None else list(section.model_fields)
 
 
+def keys_of_file(known: Sequence[str]) -> list[str]:
+    """The keys that may stand at the top of a file that runs a program. `known`: those of any search space file."""
+    own = [key for key in key_names().values() if key not in ("script", *known)]
+    return [*(key for key in known if key != "preset"), *own]
+
+
 def runs_program(tree: Mapping[str, Any]) -> bool:
-    """Whether a file runs a program, by its keys."""
-    return any(mark in tree for mark in OWN_MARKS)
+    """Whether a file runs a program, by its keys: also one that misspells the key of its script."""
+    return any(mark in tree for mark in OWN_MARKS) or ("preset" not in tree and not OWN_KEYS.isdisjoint(tree))
 
 
 def gathered(tree: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[tuple[str, ...], str]]]:

@@ -237,6 +237,12 @@ def test_a_mistake_is_named_with_what_to_write_instead(tmp_path, change, expecte
     assert expected in complaints(tmp_path, TTT.replace(*change))
 
 
+def test_an_unknown_key_of_the_baseline_is_named_also_in_a_race(tmp_path):
+    text = TTT.replace("method: tpe", "method: random").replace("{ttt.mode: off}", "{ttt.mod: off}")
+    message = complaints(tmp_path, text.replace("seeds:", "stopping: {rule: race}\nseeds:"))
+    assert "compare.baseline: ttt.mod is no recipe key" in message
+
+
 def test_a_complaint_points_at_line_and_column(tmp_path):
     message = complaints(tmp_path, TTT.replace("[1, 2, 3]", "[1, 0]"))
     assert message.endswith("ttt.epochs = 0 must be greater than 0 (" + str(tmp_path / "space.yaml") + ":10:3)")

@@ -234,10 +234,16 @@ def test_code_listed_files_and_machine_change_every_stage_but_patterns_and_limit
     ("change", "expected"),
     [
         (("train.py", "trian.py"), "program = 'trian.py': there is no such file; did you mean 'train.py'?"),
-        (("pass: env", "pass: envs"), "program.pass = 'envs' is unknown; did you mean 'env'?"),
+        (("pass: env", "pass: envs"), "pass = 'envs' is unknown; did you mean 'env'?"),
         (("pass: env", "passs: env"), "passs is unknown; did you mean 'pass'?"),
         (("pass: env", "format: parameter-gulf"), "is unknown; did you mean 'parameter-golf'?"),
-        (("pass: env", "limits: {second: 5}"), "program.limits.second is unknown; did you mean 'seconds'?"),
+        (("pass: env", "limits: {second: 5}"), "limits.second is unknown; did you mean 'seconds'?"),
+        (("pass: env", "limits: {bytes: {file: a, at_mots: 5}}"), "at_mots is unknown; did you mean 'at_most'?"),
+        (("pass: env", "limits: {bytes: {file: a}}"), "limits.bytes.at_most is missing"),
+        (("pass: env", "limits: {bytes: {file: /a, at_most: 5}}"), "file = '/a' must lie in the working folder"),
+        (("pass: env", "stages: [{reads: [LR]}]"), "stages.0.name is missing"),
+        (("seeds:", "seed:"), "seed is unknown; did you mean 'seeds'?"),
+        (("program:", "progra:"), "progra is unknown; did you mean 'program'?; known: name, description, set, method"),
         (("pass: env", "metrics: {val_loss: 'loss ([0-9'}"), "is no regular expression"),
         (("pass: env", "metrics: {val_loss: 'loss 1'}"), "has no group; put brackets around the number"),
         (("pass: env", "files: [dta]"), "files: 'dta' is no file and no folder with files in"),
@@ -263,6 +269,13 @@ def test_a_mistake_is_named_with_what_to_write_instead(folder, change, expected)
     said = complaint(folder, PLAIN.replace(*change))
     assert expected in said
     assert "sweep.yaml" in said
+
+
+def test_a_list_that_is_one_value_and_a_name_that_is_no_folder_are_taken_and_noted(folder):
+    space = loaded(folder, PLAIN.replace("{value: 64}", "{value: [64, 128]}") + "name: My sweep!\n")
+    assert space.name == "My-sweep"
+    assert "parameters.WIDTH: the list is one value; to try each of its parts, write values: [64, 128]" in space.notes
+    assert "name: 'My sweep!' is My-sweep here, where it names a folder" in space.notes
 
 
 def test_a_knob_that_a_command_writes_out_may_have_its_value_in_the_baseline(folder):
