@@ -17,6 +17,7 @@ from orchestrator.analysis.verdict_table import MOST_SHOWN, reason_lines, verdic
 from orchestrator.output import PIPED_WIDTH, console_for, print_rows, say
 from orchestrator.sweep.imported import ImportedSweep
 from results.rows.tables import breaches_of, per_configuration
+from results.verdicts.arms import seed_words
 from results.verdicts.measured import compare_measured, knows_both_scores
 from results.verdicts.policies import Acceptance, accept, policy_of
 from results.verdicts.sweep_results import SweepResults
@@ -72,10 +73,7 @@ ONE_TOKENIZER = "both have one tokenizer, since nats are per token, which cannot
 def _objections(frame: pd.DataFrame, baseline: str | pd.DataFrame | float, blocks: Blocks) -> dict[str, str]:
     """Configurations of which some runs would count for nothing, and why; nothing is dropped in silence."""
     running = frame[frame["status"] == "running"].groupby("config")["seed"].agg(list)
-    objections = {
-        str(config): f"{config} has yet to finish seed {', '.join(map(str, seeds))}"
-        for config, seeds in running.items()
-    }
+    objections = {str(config): f"{config} has yet to finish {seed_words(seeds)}" for config, seeds in running.items()}
     if blocks == "none" or isinstance(baseline, float):
         return objections
     theirs = frame[frame["config"] == baseline] if isinstance(baseline, str) else baseline

@@ -157,10 +157,12 @@ def evidence_of(space: SearchSpace, block: Block | None, store: Path, sweep: Swe
 
 def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread | None:
     """From the store's runs of the same preset with the same changes, or of the same program; else what is known of the
-    preset itself, or the median of the published records, both in bits per byte; None of another metric without runs.
+    preset itself, or the median of the published records, both in bits per byte; None without runs of a program, which
+    may be of any size, and of another metric.
     """
     measured = _measured_spread(space, block, store)
-    return measured or (_spread_elsewhere(space, block) if space.measure.column == "val_bpb" else None)
+    known = space.measure.column == "val_bpb" and space.program is None
+    return measured or (_spread_elsewhere(space, block) if known else None)
 
 
 def _measured_spread(space: SearchSpace, block: Block | None, store: Path) -> Spread | None:
@@ -258,10 +260,13 @@ def evidence_lines(evidence: Evidence, gain: float | None = None) -> list[str]:
 def _spread_lines(evidence: Evidence) -> list[str]:
     spread, measure, between = evidence.spread, evidence.measure, BETWEEN[evidence.block]
     if spread is None:
+        from results.verdicts.published_records import seed_sd_bpb  # late, as above
+
+        records = f"; the contest's records have {seed_sd_bpb():.5f}" if measure.column == "val_bpb" else ""
         return [
             "spread: not known: this store holds no 2 runs of this program that differ in the seed alone, and nothing "
             f"else tells how {measure.column} varies between {between}; 2 finished seeds in this store give it, or "
-            "--spread-from NAME (a sweep or import), or --spread SD (what you assume)"
+            f"--spread-from NAME (a sweep or import), or --spread SD (what you assume{records})"
         ]
     lines = [f"spread: sd {amount_of(spread.sd, measure.unit, 5)} between {between} ({spread.source})"]
     if spread.df is not None:

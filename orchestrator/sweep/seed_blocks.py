@@ -74,23 +74,28 @@ def choose_blocks(space: SearchSpace, earlier: Sequence[EarlierSweep]) -> Blocks
     if by_seed is None or apart is None:
         return BlocksChoice("artifact", "too few seeds for any test")
     gains = (
-        f"gains from {by_seed:.2g} standard deviations between seeds on can be shown in pairs of one seed, from "
-        f"{apart:.2g} on without"
+        f"the smallest gain that can be shown is {_plain(by_seed)} standard deviations between seeds if runs of one "
+        f"seed are paired, {_plain(apart)} if they are not"
     )
-    return BlocksChoice("seed" if by_seed < apart else "artifact", f"{_source_of(space, estimate)} {gains}")
+    return BlocksChoice("seed" if by_seed < apart else "artifact", f"{gains} ({_source_of(space, estimate)})")
+
+
+def _plain(number: float) -> str:
+    """Two digits, without an exponent."""
+    return f"{number:.2g}" if number < 100 else f"{number:.0f}"
 
 
 def _source_of(space: SearchSpace, estimate: SeedCorrelation | None) -> str:
     if estimate is None:
         of = "program" if space.program else "preset"
         return (
-            f"how much runs of one seed have in common is not known yet of this {of}, so a correlation of "
-            f"{UNKNOWN_CORRELATION:g} is assumed:"
+            f"nothing was known of this {of} when that was decided, so runs of one seed are taken to correlate by "
+            f"{UNKNOWN_CORRELATION:g}"
         )
     sweeps = "an earlier sweep" if estimate.num_sweeps == 1 else f"{estimate.num_sweeps} earlier sweeps"
     return (
         f"runs of one seed correlate by {estimate.value:.2f} over {estimate.num_configurations} configurations of "
-        f"{sweeps}:"
+        f"{sweeps}"
     )
 
 

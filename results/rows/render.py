@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
+from results.rows.row import short_error
 from results.rows.score_text import is_ordinary, score_text
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.printable import printable, printable_json
@@ -170,8 +171,8 @@ def _below(frame: pd.DataFrame, num_hidden: int) -> list[str]:
     if "error" in frame:
         failed = frame[frame["error"].fillna("") != ""]
         for config, seed, error in zip(failed["config"], failed["seed"], failed["error"], strict=True):
-            lines.append(f"{config} seed {seed}: {error.strip().splitlines()[-1]}")
+            lines.append(f"{config} seed {seed}: {short_error(error.strip())}")
     if num_hidden:
         columns = "1 column does" if num_hidden == 1 else f"{num_hidden} columns do"
-        lines.append(f"{columns} not fit; table --format csv has all")
+        lines.append(f"{columns} not fit; --format csv has all")
     return lines

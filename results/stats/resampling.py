@@ -66,7 +66,9 @@ def bootstrap_interval(values: Numbers, baseline: Numbers | None = None) -> tupl
                 f"a bootstrap interval of {len(array)} runs is unreliable; at least {LEAST_BOOTSTRAP_N} are needed"
             )
         if np.ptp(array) == 0:
-            raise NoVerdict("the scores are all the same, so there is no variance to test with; use other seeds")
+            raise NoVerdict(
+                "the scores are all the same, so there is no variance to test with; does a run use its seed?"
+            )
     statistic = np.mean if len(arms) == 1 else _difference_of_means
     from scipy import stats  # late: slow to import, and only a verdict in full prints this interval
 

@@ -216,5 +216,6 @@ def _demand_spread(values: NDArray[np.float64], scale: NDArray[np.float64], what
         raise NoVerdict(f"there {number} of {what}, and a variance needs at least 2; run more seeds")
     if not spreads(values, np.abs(scale).max()):
         raise NoVerdict(
-            f"{what} are all the same ({len(values)} of them), so there is no variance to test with; use other seeds"
+            f"{what} are all the same ({len(values)} of them), so there is no variance to test with: no run seems to "
+            "use its seed"
         )

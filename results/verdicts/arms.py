@@ -114,11 +114,11 @@ def flaws_of(runs: pd.DataFrame, unit: Unit, wanted: Collection[int], who: str) 
     for config, differs in zip(mixed.index, mixed.to_numpy(), strict=True):
         flaw = ""
         if config in broken:
-            flaw = f"{who} has no score for seed {_listed(broken[config])}, and a failed seed is never averaged over"
+            flaw = f"{who} has no score for {seed_words(broken[config])}, and a failed seed is never averaged over"
         elif config in stopped:
             flaw = f"{who} was stopped early"
         elif missing := set(wanted) - done.get(config, set()):
-            flaw = f"{who} has yet to finish seed {_listed(missing)}"
+            flaw = f"{who} has yet to finish {seed_words(missing)}"
         elif config in illegal:
             flaw = f"{who} was scored by an evaluation that is not known to be legal"
         elif differs.any():
@@ -196,5 +196,6 @@ def _trained_apart(finished: Iterable[Finished]) -> list[Finished]:
     return apart
 
 
-def _listed(seeds: Collection[int]) -> str:
-    return ", ".join(str(seed) for seed in sorted(seeds))
+def seed_words(seeds: Collection[int]) -> str:
+    """'seed 3', 'seeds 1, 2'."""
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(str(seed) for seed in sorted(seeds))}"

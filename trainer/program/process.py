@@ -16,7 +16,6 @@ from trainer.program.supervisor import UNKEPT
 from trainer.program.workspace import read_files
 from trainer.spec.errors import StoreFull
 from trainer.spec.program import Program
-from trainer.spec.units import human_bytes
 
 LOOK_EVERY_S = 0.1
 SHOW_EVERY_S = 0.5
@@ -167,7 +166,7 @@ def _words(limit: str, program: Program, seconds_left: float | None) -> str:
     if limit == "output":
         return f"printed more than limits.output_mb = {limits.output_mb:g}"
     if limit == "bytes" and limits.bytes:
-        return f"{limits.bytes.file} is larger than limits.bytes.at_most = {human_bytes(limits.bytes.at_most)}"
+        return f"wrote {limits.bytes.file} larger than limits.bytes.at_most = {limits.bytes.at_most:,}"
     if limit in ("train_s", "eval_s"):
         allowed_s = getattr(limits, limit)
         what = "trained" if limit == "train_s" else "evaluated"

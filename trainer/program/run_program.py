@@ -22,7 +22,6 @@ from trainer.spec.fingerprint import workload
 from trainer.spec.messages import Progress
 from trainer.spec.program import Program
 from trainer.spec.record import Record, StageOutcome, now
-from trainer.spec.units import human_bytes
 from trainer.stages.run_record import RunRequest, fingerprints_of, keep_record, make_record
 from trainer.store.local import Claim, StageStore
 from trainer.store.unreadable import refuse_failing_disk
@@ -189,5 +188,5 @@ def _limit_fault(program: Program, numbers: Mapping[str, object]) -> str:
     if limited and size is None:
         return f"{limited.file}, whose size limits.bytes limits, was not written"
     if limited and isinstance(size, int | float) and size > limited.at_most:
-        return f"{limited.file} has {human_bytes(int(size))}, more than limits.bytes.at_most = {limited.at_most:,}"
+        return f"{limited.file} has {int(size):,} bytes, more than limits.bytes.at_most = {limited.at_most:,}"
     return ""

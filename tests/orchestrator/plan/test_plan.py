@@ -1,6 +1,7 @@
 """The price before the run: counts that hold, what is cached, and no torch for it."""
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -340,6 +341,15 @@ def test_of_a_preset_that_nobody_measured_the_published_records_say_the_spread(t
     spread = spread_of(space_of(tmp_path, MUON).model_copy(update={"preset": "baseline"}), None, store.root)
     assert (spread.sd, spread.df, spread.planned) == (seed_sd_bpb(), None, seed_sd_bpb())
     assert "the median of the published records" in spread.source
+
+
+def test_of_a_program_without_runs_no_spread_is_assumed_in_bits_per_byte_either(tmp_path, store):
+    (tmp_path / "train.py").write_text("print('val_bpb: 1')")
+    space = space_of(tmp_path, "program: train.py\nseeds: [1, 2, 3]\nparameters: {LR: {values: [1, 2]}}\n")
+    assert spread_of(space, None, store.root) is None
+    said = text_of(make_plan(space, store, {}, ""))
+    assert re.search(r"3 seeds detect a gain of [\d.]+ standard deviations beyond the margin", said)
+    assert f"the contest's records have {seed_sd_bpb():.5f}" in said
 
 
 def test_the_minimum_detectable_effect_is_shown_for_the_planned_seeds_and_for_more(tmp_path, store):

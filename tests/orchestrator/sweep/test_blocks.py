@@ -45,7 +45,7 @@ def test_earlier_sweeps_of_the_preset_choose_between_pairs_by_seed_and_none(tmp_
 def test_a_choice_once_made_is_kept_whatever_the_sweep_shows(tmp_path):
     space = space_of(tmp_path, RATES)
     made = open_sweep(tmp_path, space)
-    assert (made.blocks, "not known yet" in made.blocks_because) == ("seed", True)
+    assert (made.blocks, "nothing was known" in made.blocks_because) == ("seed", True)
     leave_runs(made, scores(0.0))
     assert find_sweep(tmp_path, "rates").blocks == open_sweep(tmp_path, space).blocks == "seed"
     assert choose_blocks(space, list_sweeps(tmp_path)).blocks == "artifact"
@@ -55,7 +55,7 @@ def test_a_choice_once_made_is_kept_whatever_the_sweep_shows(tmp_path):
 def test_another_preset_or_other_overrides_say_nothing(tmp_path):
     leave_runs(open_sweep(tmp_path, space_of(tmp_path, RATES)), scores(0.99))
     other = space_of(tmp_path, RATES, overrides={"budget.train_steps": 150})
-    assert "not known yet" in choose_blocks(other, list_sweeps(tmp_path)).reason
+    assert "nothing was known" in choose_blocks(other, list_sweeps(tmp_path)).reason
 
 
 def test_of_two_programs_of_one_file_name_neither_says_anything_of_the_other(tmp_path):
@@ -67,8 +67,8 @@ def test_of_two_programs_of_one_file_name_neither_says_anything_of_the_other(tmp
     leave_runs(open_sweep(tmp_path, space("one")), lambda run: 2.0 + 0.001 * (run.seed % 7))
     earlier = list_sweeps(tmp_path)
     assert "over 3 configurations of an earlier sweep" in choose_blocks(space("one", "# edited"), earlier).reason
-    assert "not known yet of this program" in choose_blocks(space("other"), earlier).reason
-    assert "not known yet" in choose_blocks(space("one", more="set: {STEPS: 9}"), earlier).reason
+    assert "nothing was known of this program when that was decided" in choose_blocks(space("other"), earlier).reason
+    assert "nothing was known" in choose_blocks(space("one", more="set: {STEPS: 9}"), earlier).reason
 
 
 @pytest.mark.parametrize(("seeds", "blocks"), [("[1, 2]", "artifact"), ("[1, 2, 3, 4, 5, 6]", "seed")])

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from results.rows.render import render, shown
+from results.rows.row import LOG_LINES
 from results.rows.tables import per_configuration
 from tests.results.sweeps import frame, row
 from trainer.spec.errors import UserError
@@ -50,9 +51,15 @@ def test_text_fits_the_terminal_and_keeps_the_headline(width):
 def test_text_says_what_it_hides_and_why_runs_failed():
     text = render(TABLE, "text", width=60)
     assert "a seed 2: loss is NaN" in text
-    assert "columns do not fit; table --format csv has all" in text
+    assert "columns do not fit; --format csv has all" in text
     assert "failed" not in render(pd.DataFrame({"config": ["a"], "failed": [0]}), "text", width=60)
     assert "code_bytes" not in render(TABLE, "text", width=500)  # empty throughout
+
+
+def test_of_a_program_that_failed_the_reason_is_said_and_not_where_its_log_lies():
+    error = f"stage run ended with exit status 1: ValueError: bad{LOG_LINES}Traceback\n  whole log: /x/log.txt"
+    runs = pd.DataFrame({"config": ["a"], "seed": [2], "error": [error]})
+    assert render(runs, "text").splitlines()[-1] == "a seed 2: stage run ended with exit status 1: ValueError: bad"
 
 
 def test_an_unknown_format_offers_the_known_ones():
