@@ -44,8 +44,12 @@ class PlainGroup(TyperGroup):
 
     def make_context(self, *args: Any, **more: Any) -> Any:  # its class has another module in each version of Typer
         """As Typer's: reads the words before the command."""
-        with _in_one_sentence():
-            return super().make_context(*args, **more)
+        try:
+            with _in_one_sentence():
+                return super().make_context(*args, **more)
+        except KeyboardInterrupt:  # Typer would end without a word
+            PlainConsole(stderr=True).print(INTERRUPTED)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
 
     def invoke(self, ctx: Any) -> Any:
         """As Typer's, of a command and of the groups below it."""

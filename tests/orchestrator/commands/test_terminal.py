@@ -60,6 +60,7 @@ def test_an_error_that_repeats_a_name_spells_it_out(tmp_path, monkeypatch, capsy
     ("interrupted", "said"),
     [
         ("orchestrator.sweep.sweep.find_sweep", "interrupted before it was done; the same command begins again\n"),
+        ("typer.core.TyperGroup.make_context", "interrupted before it was done; the same command begins again\n"),
         ("orchestrator.commands.app.app_for", "interrupted before anything was begun\n"),
     ],
 )
