@@ -34,8 +34,6 @@ from orchestrator.analysis.confirm import (
     winner_of,
 )
 from orchestrator.analysis.sweep_table import baseline_of, rows_of, table_of
-from orchestrator.plan.estimate import plan_here
-from orchestrator.plan.plan import times
 from orchestrator.search.state import SweepState
 from orchestrator.space.configuration import Configuration, label
 from orchestrator.space.search_space import SearchSpace
@@ -373,6 +371,9 @@ def _gain_of_more(sweep: Sweep, scores: Sequence[float], count: int) -> float | 
 
 def _cost(sweep: Sweep, next_space: SearchSpace) -> dict[str, Any]:
     """As planned; where nothing of the like has run, what the runs of this sweep took in the mean."""
+    from orchestrator.plan.estimate import plan_here  # late: nothing is planned for a sweep that needs no step
+    from orchestrator.plan.plan import times
+
     plan = plan_here(next_space, 1, None, sweep.store, costs_only=True)
     if plan.seconds is not None:
         return {"seconds": plan.seconds, "gpu_hours": plan.gpu_hours}

@@ -244,6 +244,20 @@ def test_a_command_imports_only_what_it_needs(small_store, command, left_out):
     assert (imported, sources_parsed) == ("[]", "0"), done.stderr
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="a process's threads are counted in /proc")
+@pytest.mark.parametrize("command", ["table small", "compare small"])
+def test_a_command_that_reads_starts_no_threads_of_numpy(small_store, command):
+    """It would start one for each core as it is imported, which takes a tenth of the command's processor time."""
+    words = ["orchestrator", *command.split(), "--store", str(small_store)]
+    code = (
+        f"import os, sys; sys.argv = {words}\nfrom orchestrator.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+        "names = [open(f'/proc/self/task/{thread}/comm').read() for thread in os.listdir('/proc/self/task')]\n"
+        "print(names.count(open('/proc/self/comm').read()))"  # the allocator of pyarrow names its own
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines()[-1] == "1", done.stderr
+
+
 @pytest.fixture(scope="module")
 def small_store(tmp_path_factory) -> Path:
     store = tmp_path_factory.mktemp("small")
