@@ -219,7 +219,7 @@ def mixed_in(machine: Machine, values: list[Value], result: Value) -> Value:
             continue
         same = any(_of_same_tokens(machine, score, other) for score in scores)
         if "row" in other.marks and same:
-            result = machine.evaluated(result, is_loss=True).without_marks("row")
+            result = machine.evaluated(result, is_loss=True, targets=other).without_marks("row")
         raised = any("hinted" in score.marks for score in scores)  # divided by what its rise adds to the total
         if "lookup" in other.marks and same and not raised and "apiece" not in other.marks:
             result = machine.evaluated(result, is_loss=True).with_marks(f"keyed:{machine.place.line}")

@@ -14,12 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from trainer.audit.frames import Class, Frame, Function, Gradient, Instance, Keywords, Namespace, Resume
-from trainer.audit.tokens import (
-    Iterations,
-    Tokens,
-    fewer,
-    later,
-)
+from trainer.audit.tokens import Iterations, Tokens, fewer, later, still_whole
 from trainer.audit.trace import Evaluation, Event, Guard, Load, Note, Place, Reported, Trace, Update, UpdateKind
 from trainer.audit.values import (
     UNKNOWN,
@@ -195,7 +190,7 @@ class Machine(ABC):
             where["time"] = min(one.time for one in earlier)
         asked = frozenset(part for part in full(targets).tokens if part.source == "val" and part.via == "tokens")
         if not asked and earlier and all(one.targets for one in earlier if one.is_loss):
-            asked = asked.union(*(one.targets for one in earlier))
+            asked = still_whole(asked.union(*(one.targets for one in earlier)), val)
         number = self.new_id()
         self.trace.evaluations[number] = Evaluation(
             tokens=val,

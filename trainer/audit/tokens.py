@@ -110,6 +110,13 @@ def windows_of(at: Iterations) -> Iterations:
     return frozenset(pair for pair in at if pair[0] < DIVIDED)
 
 
+def still_whole(targets: frozenset[Tokens], own: frozenset[Tokens]) -> frozenset[Tokens]:
+    """The targets of a window's losses; none where a loop goes through them, so that the tokens say which it is."""
+    loops = {loop for part in targets for loop, _ in windows_of(part.at)}
+    narrower = (loop for part in own if part.via == "tokens" for loop, _ in windows_of(part.at) if loop not in loops)
+    return targets if next(narrower, None) is None else frozenset()
+
+
 def in_number(at: Iterations) -> Iterations:
     """What a size depends on: that of a list in another order says nothing about the order."""
     return frozenset((abs(loop), k) for loop, k in at)
