@@ -15,11 +15,11 @@ from trainer.audit.chunk_borders import edges
 from trainer.audit.machine import Machine
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.trace import Evaluation, Guards, Reported, Trace
-from trainer.audit.values import UNKNOWN, Value, combined, constant
+from trainer.audit.values import UNKNOWN, Value, combined, constant, full
 
 RANKS = frozenset(["RANK", "LOCAL_RANK", "SLURM_PROCID"])
 WORLDS = frozenset(["WORLD_SIZE", "LOCAL_WORLD_SIZE"])
-ADDING = re.compile(r"reduce|gather|all_to_all|^(send|recv|isend|irecv|put)$")
+ADDING = re.compile(r"reduce|gather|all_to_all|^(send|recv|isend|irecv|put|set)$")
 """Names of what brings the scores of several ranks together."""
 ELSEWHERE = ("torch.gather", "np.", "numpy.", "functools.", "itertools.", "operator.", "torch.scatter")
 """Functions whose names say so, but which know nothing of ranks."""
@@ -128,6 +128,8 @@ def called(machine: Machine, name: str, path: str, arguments: Sequence[Value]) -
     if ADDING.search(name) and not path.startswith(ELSEWHERE) and path != name:
         machine.trace.added.append(machine.event())
         return None if name != "reduce" else UNKNOWN
+    if path.partition(".")[0] in machine.absent and any(full(value).scores for value in arguments):
+        machine.trace.added.append(machine.event())  # what it does with them is not known
     if name == "is_initialized":
         return constant(False) if _is_torn(machine) else Value(marks=frozenset(["world"]))
     return None
