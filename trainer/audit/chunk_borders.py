@@ -3,7 +3,7 @@
 A window that ends behind the border of two chunks scores targets of both. Where it is filed under the later chunk, the
 earlier one is learned before. Followed are numbers that a range with a known stride counts: `grid:O:S` marks a number
 that is O more than a multiple of the stride S, `edge:O:S` what was computed from such a number, `cell:O:S:C` the
-number of the chunk of C tokens that holds it. `last:O:S` marks the end of a window that is filed.
+number of the chunk of C tokens that holds it.
 """
 
 from __future__ import annotations

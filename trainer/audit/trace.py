@@ -149,6 +149,7 @@ class Trace:
     by_world: set[int] = field(default_factory=set)
     """Conditions that depend on whether there are other ranks, or how many."""
     filings: list[Filing] = field(default_factory=list)
+    """Where windows are sorted into chunks."""
     is_grouped: bool = False
     """Whether the ranks make each other's acquaintance."""
     torn: list[Event] = field(default_factory=list)
