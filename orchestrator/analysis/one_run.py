@@ -80,7 +80,8 @@ def print_run(sweep: Sweep, record: Record, console: Console) -> None:
     console.print(Text(f"{record.run_id}: {name}, seed {seed}", style="bold"))
     style = "red" if record.status == "failed" else ""
     say(console, f"{record.status}, started {human_time(record.started_at)} on {record.hardware}", style)
-    for words in (*_scores(record), f"commit {record.commit}; {record.versions}"):
+    whose = "Fairway at commit" if sweep.space.program else "commit"
+    for words in (*_scores(record), f"{whose} {record.commit}; {record.versions}"):
         say(console, words)
     baseline = sweep.space.recipe(sweep.asked()[0].values).model_dump(mode="json")
     changes = differing_recipes(record.recipe, baseline)
@@ -94,7 +95,8 @@ def print_run(sweep: Sweep, record: Record, console: Console) -> None:
         how = "computed" if stage in record.stages_run else "from the store"
         console.print(f"  {stage:<11} {human_seconds(made.seconds):>8}  {how:<15} {made.fingerprint}", soft_wrap=True)
         if sweep.space.program:
-            console.print(f"    log: {stage_store(sweep.store).folder(stage, made.fingerprint) / LOG}", soft_wrap=True)
+            log = stage_store(sweep.store).folder(stage, made.fingerprint) / LOG
+            console.print(f"    log: {log.resolve()}", soft_wrap=True)
     for line in _curve_lines(sweep, record):
         console.print(line)
     if record.error:

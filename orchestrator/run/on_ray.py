@@ -81,7 +81,10 @@ def run_on_ray(
     """
     refuse_unshared(sweep, slot_size(options.workers, gpus_wanted(sweep) if options.address else 0))
     console.print(
-        "starting Ray; meanwhile the recipes are checked, and a text that is missing is prepared ...", style="dim"
+        "starting Ray ..."
+        if feed.runs_program
+        else "starting Ray; meanwhile the recipes are checked, and a text that is missing is prepared ...",
+        style="dim",
     )
     plain: dict[str, Any] = {
         "force_terminal": console.is_terminal,

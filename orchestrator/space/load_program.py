@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from orchestrator.space.key_kind import of_kind
 from orchestrator.space.parameter import Parameter
-from orchestrator.space.program_file import Complaint, fixed_values, program_of, usual_sources
+from orchestrator.space.program_file import Complaint, fixed_values, program_of, seed_key_of, usual_sources
 from orchestrator.space.program_keys import ProgramKeys
 from orchestrator.space.sections import Compare, Metric
 from orchestrator.space.wandb_words import LEFT_OUT, left_out, without
-from trainer.program.sources import unlisted
+from trainer.program.sources import unlisted, words_of
 from trainer.spec.errors import did_you_mean
 from trainer.spec.program import ONLY_STAGE, Program, ProgramStage
 from trainer.spec.record import usable_name
@@ -44,7 +44,7 @@ def load_program(
         if key in parameters:
             problems.append((f"--set {key} would be overwritten by parameters.{key}", ("parameters", key)))
     program, faults = program_of(keys, path.parent, metric, fixed_values(parameters), overrides, list(parameters))
-    seed_key = program.seed_key if program else None
+    seed_key = seed_key_of(keys)
     for name, given in (("parameters", parameters), ("set", keys.set), ("--set", overrides)):
         if seed_key in given:
             words = "seeds are not swept: every configuration runs on all of them; write seeds: [1337, 42]"
@@ -80,11 +80,17 @@ def terms_of_program(compare: Compare, metric: Metric, program: Program) -> Comp
 
 
 def remarks_about(
-    tree: Mapping[str, Any], program: Program, finite: bool, method: str | None, run_cap: int | None
+    tree: Mapping[str, Any],
+    program: Program,
+    knobs: Sequence[str],
+    finite: bool,
+    method: str | None,
+    run_cap: int | None,
 ) -> tuple[tuple[str, ...], int | None]:
     """What is left out of the file or assumed for it, and the most configurations."""
     remarks = [f"{key}: {LEFT_OUT[key]}" for key in map(".".join, left_out(tree))]
     remarks += _about_headline(program, "metric" in tree)
+    remarks += _about_unread(program, dict.fromkeys([*knobs, *program.values]))
     remarks += _about_lists(tree)
     if isinstance(name := tree.get("name"), str) and (usable := usable_name(name)) != name:
         remarks.append(f"name: {name!r} is {usable} here, where it names a folder")
@@ -118,6 +124,25 @@ def _about_headline(program: Program, named: bool) -> Iterator[str]:
         yield (
             f"metric is not given, so {name} is looked for in what the program prints; write, for example, "
             "metric: {name: loss, goal: minimize}"
+        )
+
+
+def _about_unread(program: Program, knobs: Iterable[str]) -> Iterator[str]:
+    """Names that stand nowhere in the code: a variable or key that nobody reads is ignored without a word. Of unknown
+    arguments the program complains itself."""
+    code = [path for path in program.code if path != program.config_file]
+    words = None if program.knobs_by == "args" else words_of(Path(program.root), code)
+    if words is None:
+        return
+    where = f"{program.name} or what it imports"
+    names = [program.names.get(key, key) for key in knobs]
+    unread = [name for name in names if name.rpartition(".")[2] not in words]
+    for name in unread[:MOST_NAMED]:
+        yield f"{name} stands nowhere in {where}: is it read?{did_you_mean(name, words)}"
+    if program.seed_key and program.seed_key.rpartition(".")[2] not in words:
+        yield (
+            f"the seed is given as {program.seed_key}, which stands nowhere in {where}: where it is not read, seeds "
+            "only repeat; seed_key: NAME names another"
         )
 
 

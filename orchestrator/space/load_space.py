@@ -182,8 +182,8 @@ def _text_of(path: Path) -> YamlText:
     if path.is_dir():
         raise SpaceError(str(path), ["is a folder; name a file in it"])
     if not path.is_file():
-        folder = path.parent if path.parent != Path() else Path("search_spaces")
-        known = {file.stem: file.as_posix() for file in sorted(folder.glob("*.yaml"))} if folder.is_dir() else {}
+        folders = [path.parent] if path.parent != Path() else [Path(), Path("search_spaces")]
+        known = {file.stem: file.as_posix() for folder in folders for file in sorted(folder.glob("*.yaml"))}
         near = did_you_mean(path.stem, known)
         for stem, file in known.items():
             near = near.replace(f"'{stem}'", f"'{file}'")
@@ -393,7 +393,7 @@ def _resolved(
     finite = all(item.choices is not None for item in parameters.values())
     method: Any = {"bayes": "tpe", None: "grid" if finite else "tpe"}.get(file.method, file.method)
     if isinstance(base, Program) and file.program is not None:
-        remarks, run_cap = remarks_about(tree, base, finite, file.method, file.run_cap)
+        remarks, run_cap = remarks_about(tree, base, list(parameters), finite, file.method, file.run_cap)
         compare, preset = terms_of_program(file.compare, file.metric, base), f"program {base.name}"
         keys = resolved_keys(file.program, base)
     else:

@@ -165,6 +165,11 @@ def _passing(keys: ProgramKeys) -> tuple[Any, str | None]:
     return knobs_by, keys.seed_key if "seed_key" in keys.model_fields_set or keys.seed_key else usual
 
 
+def seed_key_of(keys: ProgramKeys) -> str | None:
+    """The name of the seed's knob; None where none is passed."""
+    return _passing(_with_format(keys)[0])[1]
+
+
 def _stages(keys: ProgramKeys) -> tuple[ProgramStage, ...]:
     given = keys.stages or (StageKeys(name=ONLY_STAGE),)
     return tuple(
@@ -248,7 +253,7 @@ def _about_variables(program: Program) -> Iterator[Complaint]:
 def _about_knobs(program: Program, knobs: Sequence[str]) -> Iterator[Complaint]:
     for key in dict.fromkeys(knobs):
         place = ("parameters", key)
-        if key in COLUMN_TYPES:
+        if key in COLUMN_TYPES and key != program.seed_key:  # whose place the caller names
             yield (
                 f"{key} is a column of every table; give the knob another name here, and its own to the program: "
                 f"names: {{my_{key}: {key}}}",

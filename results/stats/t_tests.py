@@ -215,7 +215,5 @@ def _demand_spread(values: NDArray[np.float64], scale: NDArray[np.float64], what
         number = "is only 1" if len(values) == 1 else "are none"
         raise NoVerdict(f"there {number} of {what}, and a variance needs at least 2; run more seeds")
     if not spreads(values, np.abs(scale).max()):
-        raise NoVerdict(
-            f"{what} are all the same ({len(values)} of them), so there is no variance to test with: no run seems to "
-            "use its seed"
-        )
+        cause = ": no run seems to use its seed" if what.endswith("scores") else ""
+        raise NoVerdict(f"{what} are all the same ({len(values)} of them), so there is no variance to test with{cause}")

@@ -95,10 +95,15 @@ def hint(program: Program, folder: Path, log: Path) -> str:
     text = "\n".join(tail_of(log, 60))
     for pattern in MISSING:
         for found in pattern.findall(text):
+            if ".." in Path(found).parts and (there := Path(program.root, found)).exists():
+                whole = there.resolve()
+                return f"; a run has a folder of its own and nothing above it: name it by its whole path, {whole}"
             if (name := _beside_script(program, folder, found)) is not None:
                 return f"; {name} lies beside the script but is not listed: files: [{name}]"
             if above := _above(program, [found]):
                 return above
+    if "EOFError: EOF when reading a line" in text:
+        return "; it asks for input, and a run has none: its standard input is empty"
     for module in NO_MODULE.findall(text):
         name = f"{module.replace('.', '/')}.py"
         if Path(program.root, name).is_file():
@@ -180,4 +185,4 @@ def with_log(fault: str, log: Path, kept: Path) -> str:
     lines = tail_of(log)
     if not lines:
         return f"{fault}; it printed nothing"
-    return "\n".join([fault, *(f"  | {line}" for line in lines), f"  whole log: {kept}"])
+    return "\n".join([fault, *(f"  | {line}" for line in lines), f"  whole log: {kept.resolve()}"])

@@ -23,6 +23,7 @@ MOST_FILES = 5_000
 SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
 READ_BYTES = 1 << 20
 MOST_PATH = 200
+WORD = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*")
 PATH = re.compile(r"(?!/)(?!.*\.\./)(?=.*[./])[\w./ -]+")
 """Texts in code that may be relative paths: with a slash or an ending."""
 
@@ -65,6 +66,17 @@ def unlisted(root: Path, code: Iterable[str], listed: Iterable[str]) -> list[str
     for path in code:
         named |= set(_paths_in(root / path)) if path.endswith(".py") else set()
     return sorted(name for name in named if Path(name) not in known and (root / name).exists())
+
+
+def words_of(root: Path, code: Iterable[str]) -> set[str] | None:
+    """Every word of code in Python; None where there is none, or some is not in Python and may build any name."""
+    sources = [root / path for path in code]
+    if not sources or any(source.suffix != ".py" for source in sources):
+        return None
+    try:
+        return {word.decode() for source in sources for word in WORD.findall(source.read_bytes())}
+    except OSError:
+        return None
 
 
 def _paths_in(source: Path) -> Iterator[str]:

@@ -184,7 +184,8 @@ def test_show_has_the_knobs_the_score_the_curve_and_the_log_of_the_best_run(plac
     assert status == 0, said
     assert re.search(r"WARMTH = 2 +\(baseline: the program's own default\)", said)
     assert "reward 11." in said
-    assert "training loss" in said
+    assert "training loss, 2.100 at step 1 to 0.100 at step 3, 3 points" in said
+    assert "Fairway at commit " in said
     log = re.findall(r"log: (\S+)", said)[-1]
     assert '"reward"' in Path(log).read_text()
 

@@ -238,9 +238,8 @@ def test_a_mistake_is_named_with_what_to_write_instead(tmp_path, change, expecte
 
 
 def test_an_unknown_key_of_the_baseline_is_named_also_in_a_race(tmp_path):
-    text = TTT.replace("method: tpe", "method: random").replace("{ttt.mode: off}", "{ttt.mod: off}")
-    message = complaints(tmp_path, text.replace("seeds:", "stopping: {rule: race}\nseeds:"))
-    assert "compare.baseline: ttt.mod is no recipe key" in message
+    text = TTT.replace("{ttt.mode: off}", "{ttt.mod: off}").replace("seeds:", "stopping: {rule: race}\nseeds:")
+    assert "compare.baseline: ttt.mod is no recipe key" in complaints(tmp_path, text)
 
 
 def test_a_complaint_points_at_line_and_column(tmp_path):
@@ -324,12 +323,15 @@ def test_a_metric_of_the_diagnosis_needs_the_diagnosis(tmp_path, metric, switch)
     assert space_of(tmp_path, text, overrides=fitting).metric.name == metric
 
 
-def test_broken_yaml_and_missing_files_are_people_s_mistakes(tmp_path):
+def test_broken_yaml_and_missing_files_are_people_s_mistakes(tmp_path, monkeypatch):
     assert "not valid YAML" in complaints(tmp_path, "a: [")
     assert "the file holds no mapping" in complaints(tmp_path, "- a")
     (tmp_path / "ttt.yaml").write_text(TTT)
     with pytest.raises(SpaceError, match=r"there is no such file; did you mean '.*ttt\.yaml'"):
         load_space(tmp_path / "tt.yaml")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpaceError, match=r"did you mean 'ttt\.yaml'"):
+        load_space("tt.yaml")
 
 
 def test_the_schema_accepts_what_ships_and_refuses_a_misspelled_key():

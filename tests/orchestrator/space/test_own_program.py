@@ -285,12 +285,33 @@ def test_a_knob_that_a_command_writes_out_may_have_its_value_in_the_baseline(fol
 
 def test_paths_that_the_code_names_and_the_file_does_not_list_are_noted(folder):
     (folder / "helper.py").write_text("open('./data/a.bin')\nopen('logs/out.txt', 'w')\nprint('a/b. c', 'helper.py')\n")
-    (note,) = loaded(folder, PLAIN).notes
+    by_args = PLAIN.replace("pass: env", "pass: args")
+    (note,) = loaded(folder, by_args).notes
     assert note.startswith("train.py names data/a.bin, beside it and not listed")
     assert "files: [data/a.bin]" in note
-    assert loaded(folder, PLAIN + "files: [data]\n").notes == ()
+    assert loaded(folder, by_args + "files: [data]\n").notes == ()
     leaving = "stages: [{name: train, leaves: data/a.bin}, {name: score}]\n"  # a run by hand left it there
-    assert loaded(folder, PLAIN + leaving).notes == ()
+    assert loaded(folder, by_args + leaving).notes == ()
+
+
+def test_a_variable_that_stands_nowhere_in_the_code_is_noted_with_the_nearest(folder):
+    (folder / "helper.py").write_text("import os\nLR = os.environ['LR']\nWIDTHS = os.environ['WIDTHS']\n")
+    space = loaded(folder, PLAIN, overrides={"LRR": 1})
+    assert [note for note in space.notes if "stands nowhere" in note] == [
+        "WIDTH stands nowhere in train.py or what it imports: is it read?; did you mean 'WIDTHS'?",
+        "LRR stands nowhere in train.py or what it imports: is it read?; did you mean 'LR'?",
+        "the seed is given as SEED, which stands nowhere in train.py or what it imports: where it is not read, seeds "
+        "only repeat; seed_key: NAME names another",
+    ]
+    by_args = PLAIN.replace("pass: env", "pass: args")  # of which the program says so itself
+    assert loaded(folder, by_args).notes == ()
+
+
+def test_a_seed_on_the_command_line_is_told_where_seeds_stand(folder):
+    with pytest.raises(SpaceError, match=r"--set.SEED: seeds are not swept: .* write seeds: \[1337, 42\]"):
+        loaded(folder, PLAIN, overrides={"SEED": 3})
+    with pytest.raises(SpaceError, match="--set.seed: seeds are not swept"):
+        loaded(folder, PLAIN.replace("pass: env", "pass: args"), overrides={"seed": 3})
 
 
 def test_the_keys_stand_at_the_top_or_together_below_program(folder):

@@ -70,8 +70,13 @@ def test_numbers_that_carry_no_test_never_become_one(test, scores):
 
 
 def test_equal_differences_carry_no_paired_test():
-    with pytest.raises(NoVerdict, match="differences between the pairs are all the same"):
+    with pytest.raises(NoVerdict, match="differences between the pairs are all the same .* to test with$"):
         paired_t([1.0, 2.0, 3.0], [1.1, 2.1, 3.1])
+
+
+def test_equal_scores_point_at_the_seed():
+    with pytest.raises(NoVerdict, match="candidate's scores are all the same .*: no run seems to use its seed"):
+        welch_t([1.0, 1.0, 1.0], [1.1, 1.2, 1.3])
 
 
 def test_pairs_without_any_difference_are_named_for_what_they_are():

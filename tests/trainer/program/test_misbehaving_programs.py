@@ -127,6 +127,14 @@ def test_a_flag_that_takes_no_value_is_named_with_the_macro_for_it(tmp_path, pro
     assert "write ${args_on_off_flags} for ${args}" in hint(program, tmp_path, log)
 
 
+def test_what_lies_above_the_script_and_a_question_at_the_keyboard_are_answered_with_what_to_do(tmp_path, program):
+    log = tmp_path / "log.txt"
+    log.write_text("FileNotFoundError: [Errno 2] No such file or directory: '../cases'\n")
+    assert f"name it by its whole path, {SCRIPTS.parent / 'cases'}" in hint(program, tmp_path, log)
+    log.write_text("EOFError: EOF when reading a line\n")
+    assert "its standard input is empty" in hint(program, tmp_path, log)
+
+
 @pytest.mark.parametrize(
     ("knobs_by", "printed", "expected"),
     [
