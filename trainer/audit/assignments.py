@@ -90,7 +90,7 @@ class Assignments(Machine):
         gradients = frozenset(part for part in held.tokens if part.via == "gradient")
         if gradients:
             self.updated("manual", gradients, full(base).objects)
-        else:
+        elif held.snapshot is not None or held.objects != full(base).objects:  # else in another type, say
             load(self, base, held)
 
     def _set_item(self, target: ast.Subscript, value: Value, frame: Frame, *, adds: bool) -> None:

@@ -99,6 +99,13 @@ def remarks(trace: Trace) -> Iterator[str]:
             f"line {line}: the lower of several finished scores is reported; each is a score of its own, so say "
             "all of them"
         )
+    models = {number for one in scored for number in one.objects}
+    saved = [place for place, objects in trace.saved if objects & models]
+    if saved and not trace.is_read_back:
+        yield (
+            f"line {saved[-1].line}: what is written here is never read back, so whether the score is that of the "
+            "artifact is not told (E15)"
+        )
     for update in trace.updates:
         if update.kind == "table" or update.off or update.place in seen:
             continue

@@ -251,6 +251,7 @@ class Machine(ABC):
         if value.objects or value.tokens:
             kept = Value(tokens=value.tokens, objects=value.objects, marks=value.marks, snapshot=self.tick())
             self.files.append((names, kept))
+            self.trace.saved += [(self.place, value.objects)] if value.objects and not value.scores else []
 
     def stored(self, names: frozenset[str]) -> Value:
         """What a file of this name holds, as far as the names tell files apart; each file, if no name fits."""
@@ -258,6 +259,7 @@ class Machine(ABC):
         most = max(shared, default=(0, False))
         alike = [kept for (_, kept), fit in zip(self.files, shared, strict=True) if most[0] and fit == most]
         fitting = alike or [kept for known, kept in self.files if not names or not known]
+        self.trace.is_read_back |= bool(fitting)
         latest = max((kept.snapshot for kept in fitting if kept.snapshot is not None), default=None)
         return changed(joined(fitting), snapshot=latest).with_marks("stored")
 

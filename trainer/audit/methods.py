@@ -377,9 +377,11 @@ def _in_each(machine: Machine, base: Value, name: str, arguments: list[Value], k
 def load(machine: Machine, base: Value, state: Value) -> None:
     """A model gets other weights: notes what of them comes from validation tokens."""
     machine.loaded(base.objects, state)
+    machine.trace.is_read_back |= "stored" in state.marks
     vias = {part.via for part in state.tokens if part.source == "val"}
     if vias & ({"activation", "statistic"} if "stored" in state.marks else {"tokens", "activation", "statistic"}):
         machine.calibrated(state, "weights that are loaded are computed from validation tokens")
-    for mark in state.marks:
+    around = (mark for marks in machine.choosing for mark in lasting(marks))  # as `if ema < raw: load(ema)`
+    for mark in sorted({*state.marks, *around}):
         if mark.startswith("chosen:"):
             machine.note("weights-selected-by-score", f"the score decides in line {mark[7:]}")

@@ -158,6 +158,10 @@ class Trace:
     """Where scores of several ranks may be brought together."""
     collectives: list[int] = field(default_factory=list)
     """Times at which the ranks wait for each other."""
+    saved: list[tuple[Place, frozenset[int]]] = field(default_factory=list)
+    """Where models are written to files."""
+    is_read_back: bool = False
+    """Whether anything that was written is read again."""
     parts: dict[int, frozenset[int]] = field(default_factory=dict)
     """Models that a model was built from."""
 

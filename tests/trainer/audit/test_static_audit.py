@@ -3,6 +3,7 @@
 import base64
 import bz2
 import lzma
+import re
 import subprocess
 import sys
 import zlib
@@ -256,6 +257,16 @@ def test_learning_the_last_chunk_is_said_and_no_breach(reports, script, is_said)
     report = reports[FOLDER / "legal" / f"{script}.py"]
     assert report.verdict == "no breach found"
     assert ["(E5)" in remark for remark in report.remarks] == [True] * is_said
+
+
+@pytest.mark.parametrize(("read", "is_said"), [("pass", True), ('model.load_state_dict(torch.load("m.pt"))', False)])
+def test_an_artifact_that_is_written_and_never_read_back_is_said_and_no_breach(read, is_said):
+    text = (FOLDER / "legal" / "ngram_full_distribution.py").read_text()
+    scoring = re.search(r"\n( +)(print|tell|log)\(.*evaluate", text)
+    written = f'\n{scoring[1]}torch.save(model.state_dict(), "m.pt")\n{scoring[1]}{read}{scoring[0]}'
+    report = audit_text(text.replace(scoring[0], written), "kept_in_memory.py")
+    assert report.verdict == "no breach found"
+    assert ["(E15)" in remark for remark in report.remarks] == [True] * is_said
 
 
 def test_the_lower_of_finished_scores_is_said_and_no_breach(reports):
