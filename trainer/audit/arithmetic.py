@@ -13,12 +13,15 @@ from typing import Any
 from trainer.audit.choices import unshifted
 from trainer.audit.chunk_borders import of_comparison as of_chunk
 from trainer.audit.chunk_borders import of_operation as of_operation_on_counted
-from trainer.audit.document_lengths import of_length
+from trainer.audit.clocks import compared, timed
+from trainer.audit.document_lengths import ORDERS, of_length
+from trainer.audit.extremes import is_loose, numbers_of
+from trainer.audit.gates import GATES, negated, of_numbers
 from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Namespace
 from trainer.audit.mixtures import SPREAD, of_operation
-from trainer.audit.polynomial import Polynomial
 from trainer.audit.positions import compare_bytes, weighed
 from trainer.audit.shares_of_ranks import RANKS, WORLDS, meet, of_boolean, of_comparison, of_not
+from trainer.audit.sides import ask_whose, conditioned
 from trainer.audit.spread_over_bytes import of_operation as spread_over_bytes
 from trainer.audit.tokens import Tokens, later
 from trainer.audit.values import (
@@ -81,7 +84,8 @@ def truth(value: Value) -> bool | None:
     for ref in value.refs:
         if isinstance(ref, Function | Class | Namespace | Instance):
             return True
-    return None
+    number = value.number.value if value.number is not None and value.at and not value.tokens else None
+    return bool(number) if number is not None and not is_loose(value) else None
 
 
 def _binary(machine: Machine, node: ast.BinOp, frame: Frame) -> Value:
@@ -125,14 +129,11 @@ def _operation(machine: Machine, op: ast.operator, left: Value, right: Value) ->
         result = result.with_marks("measured")
     if is_scalar(left) and is_scalar(right):
         result = result.with_marks("scalar")
-    number = None
-    if isinstance(op, ast.FloorDiv) and left.number is not None and not (result.at or result.tokens):
-        number = Polynomial.unknown(f"n{machine.new_id()}")  # a size that is known when the script runs
-    elif left.number is not None and right.number is not None:
-        if isinstance(op, ast.Add | ast.Sub):
-            number = left.number.plus(right.number, 1 if isinstance(op, ast.Add) else -1)
-        elif isinstance(op, ast.Mult):
-            number = left.number.times(right.number)
+    number, last = numbers_of(machine, op, left, right, result)
+    if isinstance(op, ast.Sub) and any(mark.startswith(("capped:", "floored")) for mark in right.marks):
+        result = result.with_marks("bounded")
+    if isinstance(op, ast.BitAnd):
+        result = conditioned(machine, left, right, result)
     if isinstance(op, ast.BitAnd | ast.BitOr | ast.BitXor) and "mask" in left.marks | right.marks:
         result = result.with_marks("mask")
     if "places" in left.marks | right.marks and not (left.tokens and right.tokens):
@@ -146,9 +147,10 @@ def _operation(machine: Machine, op: ast.operator, left: Value, right: Value) ->
                 result = result.with_marks(*(f"gated:{line}" for line in _asked(asked)))
     if left.marks or right.marks:
         result = result.with_marks(*spread_over_bytes(machine, op, left, right))
+    result = of_numbers(machine, op, left, right, result)
     result = _all_kept(machine, op, left, right, _of_scores(machine, op, left, right, result))
-    result = unshifted(op, left, right, result)
-    return changed(result, number=number)
+    result = timed(op, left, right, unshifted(op, left, right, result))
+    return changed(result, number=number, last=last)
 
 
 def _all_kept(machine: Machine, op: ast.operator, left: Value, right: Value, result: Value) -> Value:
@@ -194,6 +196,7 @@ def _of_scores(machine: Machine, op: ast.operator, left: Value, right: Value, re
         result = mixed_in(machine, [score, held], result)
         if "bytes" in held.marks and "bytes" not in score.marks and isinstance(op, ast.Div | ast.Mult):
             compare_bytes(machine, score, held)
+            ask_whose(machine, score, held, "pays", "sumpays")
         if isinstance(op, ast.Mult) and machine.holds_loss(score) and any(mark[:6] == "equal:" for mark in held.marks):
             result = result.with_marks(f"paid:{machine.place.line}")
         if isinstance(op, ast.Mult) and {"bytes", "mask"} <= held.marks and machine.holds_loss(score):
@@ -208,6 +211,7 @@ def _of_scores(machine: Machine, op: ast.operator, left: Value, right: Value, re
         result = result.without_marks("ln2")  # a probability is halved or doubled
     if result.scores and "ln2" in result.marks:
         machine.report(result, 3 if "bytes" in result.marks else 2)
+        ask_whose(machine, result, result, "sumpays")
     return result
 
 
@@ -292,8 +296,10 @@ def _unary(machine: Machine, node: ast.UnaryOp, frame: Frame) -> Value:
     result = combined([value])
     if isinstance(node.op, ast.Invert):
         return result.with_marks("mask")
-    negated = changed(result, marks=value.marks)
-    return negated.without_marks(*SPREAD, "mass") if "logs" in value.marks else negated
+    same = changed(result, marks=value.marks).without_marks(*GATES)
+    if isinstance(node.op, ast.USub):
+        same = negated(machine, value, same)
+    return same.without_marks(*SPREAD, "mass") if "logs" in value.marks else same
 
 
 def _boolean(machine: Machine, node: ast.BoolOp, frame: Frame) -> Value:
@@ -324,6 +330,8 @@ def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
     if len(values) != 2:
         return result
     left, right = values
+    if isinstance(node.ops[0], ORDERS):
+        compared(machine, left, right)
     result = result.with_marks(*of_comparison(node.ops[0], left, right), *of_chunk(node.ops[0], left, right))
     if machine.holds_loss(left) or machine.holds_loss(right):
         result = result.with_marks(f"asked:{machine.place.line}")

@@ -74,7 +74,7 @@ _RULES = (
         "target-gate",
         ("E14", "E2", "E4"),
         ("#1017", "#779"),
-        "whether a score is changed depends on the score of the target itself",
+        "whether a score is changed depends on the target itself, by its score or by its count",
         "decide by the context alone, before the target is looked at",
     ),
     Rule(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 
+from trainer.audit import gates
 from trainer.audit.generators import forced
 from trainer.audit.iteration import bound
 from trainer.audit.known_calls import (
@@ -42,8 +43,10 @@ def call_of(machine: Machine, node: ast.Call, frame: Frame) -> Value:
             whole = machine.evaluate(node.func.value.value, frame)
             base = whole if any(isinstance(ref, Cell) for ref in whole.refs) else base
         machine.count(node, frame)
-        return method(machine, base, node.func.attr, arguments, keywords, node)
-    return machine.call(machine.evaluate(node.func, frame), arguments, keywords, node)
+        result = method(machine, base, node.func.attr, arguments, keywords, node)
+        return gates.called(machine, node, arguments or [base], result)
+    result = machine.call(machine.evaluate(node.func, frame), arguments, keywords, node)
+    return gates.called(machine, node, arguments, result)
 
 
 def _is_super(node: ast.expr) -> bool:
@@ -167,6 +170,8 @@ def _model_call(machine: Machine, function: Function, arguments: Sequence[Value]
     if machine.hooks and value.tokens:
         hooks, machine.hooks = machine.hooks, []
         inputs = combined(given)
+        if {part.source for part in inputs.tokens} == {"train"}:
+            machine.trace.calibrated.append((machine.tick(), machine.place.line))
         for hook in hooks:
             seen = changed(inputs.seen_via("activation", machine.place.line), scores=frozenset())
             machine.call(hook, [UNKNOWN, Value(refs=(Listed(machine.new_id(), [seen]),)), seen], {})

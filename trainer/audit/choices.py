@@ -10,9 +10,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Sequence
 
+from trainer.audit.extremes import extreme
 from trainer.audit.iteration import iterated
 from trainer.audit.machine import Function, Keywords, Machine
-from trainer.audit.polynomial import Polynomial
 from trainer.audit.values import UNKNOWN, External, Mapping, Value, changed, combined, decisions, full, joined
 
 Marks = tuple[str, ...]
@@ -115,8 +115,17 @@ def _lines(value: Value, name: str) -> set[str]:
     return {mark.partition(":")[2] for mark in value.marks if mark.startswith(f"{name}:")}
 
 
-def least(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
-    """`min(...)` and `max(...)`: of scores, of positions, or of anything else."""
+def smallest(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`min(...)`: of scores, of positions, or of anything else."""
+    return _least(machine, arguments, keywords, is_min=True)
+
+
+def largest(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`max(...)`: of scores, of positions, or of anything else."""
+    return _least(machine, arguments, keywords, is_min=False)
+
+
+def _least(machine: Machine, arguments: Sequence[Value], keywords: Keywords, *, is_min: bool) -> Value:
     if arguments and "key" in keywords and (found := _least_by(machine, arguments, keywords["key"])) is not None:
         return found
     if len(arguments) == 1:
@@ -126,12 +135,7 @@ def least(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> V
             return result.with_marks(*choice(machine, [value]))
         return changed(result, refs=())
     result = smaller(machine, list(arguments), combined(arguments), of_tensors=False)
-    decided = [value for value in arguments if value.at] or [value for value in arguments if value.number is not None]
-    number = decided[0].number if decided else None
-    if number is not None and (number.value or 0) < 0 and any(value.const == 0 for value in arguments):
-        number = Polynomial.constant(0)  # max(0, position)
-    bounded = changed(result, number=number)
-    return bounded.with_marks("bounded") if bounded.number is not None else bounded
+    return extreme(machine, arguments, result, smallest=is_min)
 
 
 def _least_by(machine: Machine, arguments: Sequence[Value], key: Value) -> Value | None:

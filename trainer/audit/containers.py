@@ -11,6 +11,7 @@ from trainer.audit.iteration import any_of, forgotten, iterated, placed, with_it
 from trainer.audit.machine import Class, Function, Keywords, Machine
 from trainer.audit.tokens import later
 from trainer.audit.values import (
+    NOTHING,
     UNKNOWN,
     External,
     Mapping,
@@ -19,6 +20,7 @@ from trainer.audit.values import (
     Zipped,
     changed,
     combined,
+    constant,
     decisions,
     full,
     joined,
@@ -40,9 +42,18 @@ def container_of(machine: Machine, arguments: Sequence[Value], keywords: Keyword
         ]
         return changed(value, refs=tuple(copies))
     if any(isinstance(ref, Steps | Zipped) for ref in value.refs):
-        elements = list(iterated(machine, value, machine.new_id()).elements)
-        return Value(refs=(Listed(machine.new_id(), elements, joined(elements)),))
+        loop = machine.new_id()
+        elements = list(iterated(machine, value, loop).elements)
+        counted = loop in machine.trace.counting and all(isinstance(ref, Steps) for ref in value.refs)
+        return Value(refs=(Listed(machine.new_id(), elements, joined(elements), counted=counted),))
     return value
+
+
+def arange_of(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`torch.arange(...)`, `np.arange(...)`: the numbers of a range, in an array."""
+    given = [*arguments, *(keywords[name] for name in ("start", "end", "stop", "step") if name in keywords)]
+    bounds = [constant(0), given[0], constant(1)] if len(given) == 1 else [*given, constant(1)][:3]
+    return changed(combined(given), refs=(Steps(*bounds),), const=NOTHING, number=None) if given else UNKNOWN
 
 
 def is_exact(value: Value) -> bool:

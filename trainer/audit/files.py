@@ -35,6 +35,12 @@ def reading(machine: Machine, path: str, values: list[Value]) -> Value | None:
     return Value(tokens=frozenset(Tokens(one, together.at, line=line) for one in sources), at=together.at)
 
 
+def holds_learned(machine: Machine, held: Value, names: frozenset[str]) -> bool:
+    """Whether a file holds weights or tables, or statistics of the validation text that were written under its name."""
+    counted = any(part.source == "val" and part.via == "statistic" for part in held.tokens)
+    return bool(held.objects) or (counted and any(names and known == names for known, _ in machine.files))
+
+
 def opens_to_write(values: list[Value]) -> bool:
     """Whether `open` is called to write."""
     return any(isinstance(value.const, str) and value.const[:1] in ("w", "a", "x") for value in values[1:])
@@ -42,6 +48,8 @@ def opens_to_write(values: list[Value]) -> bool:
 
 def written(machine: Machine, arguments: Sequence[Value], value: Value, path: str) -> Value:
     """What is saved, dumped or compressed: into a buffer or a file, where it is not only returned."""
+    if path.startswith(("np.save", "numpy.save")):  # which names the file first
+        arguments = [*arguments[1:2], *arguments[:1], *arguments[2:]]
     saved = full(arguments[0]) if arguments else UNKNOWN
     buffers = [ref for target in arguments[1:2] for ref in target.refs if isinstance(ref, Cell)]
     for buffer in buffers:

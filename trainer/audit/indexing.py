@@ -10,12 +10,14 @@ from trainer.audit.choices import choice
 from trainer.audit.chunk_borders import cells
 from trainer.audit.containers import chosen_first
 from trainer.audit.document_lengths import measured
+from trainer.audit.extremes import length_of
 from trainer.audit.iteration import any_of, are_distinct, bound, placed, selected, with_iteration
 from trainer.audit.machine import Class, Frame, Function, Instance, Machine, Namespace
 from trainer.audit.mixtures import same_spread
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.positions import masked, partly
 from trainer.audit.shares_of_ranks import RANKS, WORLDS, cut_out, setting_of
+from trainer.audit.sides import cut_in_two, paid_for
 from trainer.audit.spread_over_bytes import piece_of
 from trainer.audit.tokens import (
     Iterations,
@@ -68,6 +70,8 @@ def attribute(machine: Machine, value: Value, name: str) -> Value:
         return joined(found).with_marks(*decisions(value))
     if name == "grad":
         return machine.gradient_of(value)
+    if name == "shape" and value.tokens and not value.scores:
+        return Value(at=value.at, number=length_of(machine, value), marks=measured(value) | {"shape"})
     if name in SIZES:
         return Value(at=value.at, marks=measured(value))
     if name in SAME:
@@ -100,7 +104,7 @@ def _of_instance(machine: Machine, instance: Instance, value: Value, name: str) 
             if isinstance(ref, Function) and any(_last(item) == "staticmethod" for item in _decorators(ref)):
                 return found
         return bound(found, changed(value, refs=(instance,)))
-    return Value(objects=value.objects, at=value.at)
+    return Value(objects=value.objects, at=value.at, marks=frozenset([f"named:{name}"]))
 
 
 def _decorators(function: Function) -> list[ast.expr]:
@@ -139,7 +143,8 @@ def _many(machine: Machine, base: Value, parts: list[ast.expr], frame: Frame) ->
             at = (high.at if high is not None else frozenset()) or (low.at if low is not None else frozenset())
             tokens = selected(result, low, high, is_slice=True)
             narrowed = changed(result, tokens=tokens, refs=(), at=later(result.at, at))
-            result = cut_out(machine, base, partly(machine, result, narrowed, low, high), low, high)
+            narrowed = partly(machine, result, narrowed, low, high)
+            result = cut_in_two(machine, plain, cut_out(machine, base, narrowed, low, high), low, high)
             continue
         index = last = machine.evaluate(part, frame)
         key = combined([key, index])
@@ -181,7 +186,7 @@ def _slice(machine: Machine, base: Value, low: Value | None, high: Value | None)
         marks = marks | {"document"}
     at = later(plain.at, at)
     result = changed(plain, refs=(), tokens=tokens, marks=marks, const=NOTHING, number=None, at=at)
-    return partly(machine, plain, result, low, high)
+    return cut_in_two(machine, plain, partly(machine, plain, result, low, high), low, high)
 
 
 def _slice_of_list(
@@ -269,8 +274,10 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
             tokens = found.tokens | index.tokens
             found = changed(found, tokens=tokens, objects=found.objects | ids, marks=found.marks | {"lookup"})
         elif index.tokens and not index.scores and not any(isinstance(ref, Instance | Optimizer) for ref in found.refs):
-            found = found.with_marks("bytes", f"sized:{machine.place.line}", *piece_of(base, index))
+            found = found.with_marks("bytes", f"sized:{machine.place.line}", *paid_for(index), *piece_of(base, index))
         return found.with_marks(*decisions(base), *decisions(index), *cells(index))
+    if "shape" in base.marks and index.const == 0:
+        return changed(base, marks=base.marks - {"shape"})
     if base.is_known and index.is_known:
         with suppress(Exception):
             return constant(base.const[index.const], base.env | index.env, later(base.at, index.at))
@@ -353,5 +360,5 @@ def _looked_up(machine: Machine, base: Value, result: Value, index: Value) -> Va
     if "mask" in index.marks and not base.tokens:
         return result  # places that a condition leaves
     if not base.tokens:
-        return combined([result, index]).with_marks("bytes", f"sized:{machine.place.line}", *marks)
+        return combined([result, index]).with_marks("bytes", f"sized:{machine.place.line}", *marks, *paid_for(index))
     return result

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer.audit.chunk_borders import counted_by, edges
+from trainer.audit.extremes import cut_to, last_of
 from trainer.audit.generators import Generator, generator_of
 from trainer.audit.machine import Instance, Machine
 from trainer.audit.polynomial import Polynomial
@@ -149,7 +150,8 @@ def _of_range(machine: Machine, steps: Steps, loop: int) -> Iterated:
             number = steps.start.number.plus(steps.step.number, k)
         if k and number is not None and _is_over(steps, number):
             break
-        found.append(Value(at=later(at, frozenset([(loop, k)])), number=number, marks=frozenset(cut)))
+        last = last_of(steps, loop)
+        found.append(Value(at=later(at, frozenset([(loop, k)])), number=number, last=last, marks=frozenset(cut)))
     return Iterated(tuple(found))
 
 
@@ -286,10 +288,9 @@ def selected(value: Value, low: Value | None, high: Value | None, *, is_slice: b
             found.add(part)
             continue
         if part.is_placed and _are_positions(*bounds):
-            bounded = part.is_bounded or any("bounded" in end.marks for end in (low, high) if end is not None)
-            part = replace(part, low=bounds[0], high=bounds[1], is_bounded=bounded)
+            part = cut_to(part, low, high, bounds, is_placed=True)
         elif part.piece and part.low is None and is_slice and _are_positions(*bounds):  # positions in that piece
-            part = replace(part, low=bounds[0], high=bounds[1], is_bounded=False)
+            part = cut_to(part, low, high, bounds, is_placed=False)
         elif at:  # some of its positions
             piece = part.piece or (next(PIECES) if part.low is None else 0)
             part = replace(part, is_bounded=True, is_within=True, piece=piece)

@@ -9,7 +9,7 @@ from typing import Literal
 from trainer.audit.audit_rules import RULES, Rule
 from trainer.audit.chunk_borders import late_windows
 from trainer.audit.document_lengths import lines_left_out
-from trainer.audit.passes import reports_the_lower, takes_the_best
+from trainer.audit.passes import takes_the_best
 from trainer.audit.positions import counted, seams
 from trainer.audit.shares_of_ranks import shares_lost
 from trainer.audit.tokens import Tokens
@@ -88,41 +88,6 @@ def scores_of(trace: Trace) -> list[Evaluation]:
     return []
 
 
-def remarks(trace: Trace) -> Iterator[str]:
-    """What is no breach, but worth a sentence.
-
-    That is learning from the last chunk, after which nothing is scored (E5), and a choice among finished scores.
-    """
-    scored, seen = scores_of(trace), set()
-    for line in sorted({line for report in trace.reports if (line := reports_the_lower(trace, report)) is not None}):
-        yield (
-            f"line {line}: the lower of several finished scores is reported; each is a score of its own, so say "
-            "all of them"
-        )
-    models = {number for one in scored for number in one.objects}
-    saved = [place for place, objects in trace.saved if objects & models]
-    if saved and not trace.is_read_back:
-        yield (
-            f"line {saved[-1].line}: what is written here is never read back, so whether the score is that of the "
-            "artifact is not told (E15)"
-        )
-    for update in trace.updates:
-        if update.kind == "table" or update.off or update.place in seen:
-            continue
-        before = [one for one in scored if one.time < update.time and _shared(one, update) and _overlap(update, one)]
-        if any(set(update.guards) <= set(one.guards) for one in before):
-            seen.add(update.place)
-            yield (
-                f"line {update.place.line}: nothing keeps it from learning the last chunk too, after which nothing is "
-                "scored (E5): no score changes, seconds are lost"
-            )
-
-
-def _shared(score: Evaluation, update: Update) -> bool:
-    """Whether both are in one iteration of a loop."""
-    return bool(score.loops and update.loops) and score.loops[0] == update.loops[0]
-
-
 def affects(trace: Trace, update: Update, score: Evaluation) -> bool:
     """Whether what learned is what scored later, and was not replaced in between."""
     if update.time >= score.time or not update.happens_with(score):
@@ -153,7 +118,7 @@ def _updates(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
     best: dict[Place, tuple[int, Finding]] = {}
     for update in trace.updates:
         for score in scored:
-            if not affects(trace, update, score) or not _overlap(update, score):
+            if not affects(trace, update, score) or not overlap(update, score):
                 continue
             name = _kind(trace, update, score, scored, first_training)
             finding = _finding(name, update, f"the score of line {score.place.line} comes after", (score,))
@@ -162,7 +127,7 @@ def _updates(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             unknown = update.kind == "step" and not update.objects
             if update.kind == "table" and "apiece" in score.marks:  # it may have been asked before it learned the token
                 unknown = not {loop for loop, _ in update.loops} & {loop for loop, _ in score.loops}
-            if unknown or not _overlap(update, score, surely=True):
+            if unknown or not overlap(update, score, surely=True):
                 finding = replace(finding, confidence="low")
             rank = update.time
             known = best.get(update.place)
@@ -176,12 +141,26 @@ def _order(rank: int, finding: Finding) -> tuple[bool, bool, int]:
     return finding.confidence == "low", bool(finding.only_when), rank
 
 
-def _overlap(update: Update, score: Evaluation, *, surely: bool = False) -> bool:
+def overlap(update: Update, score: Evaluation, *, surely: bool = False) -> bool:
     """Whether an update saw tokens that are scored; surely: as told by parts that are followed exactly."""
-    learned = [part for part in update.tokens if part.source == "val" and not (surely and part.is_rough)]
-    scored = score.targets or (part for part in score.tokens if part.via in OWN)
-    own = [part for part in scored if not (surely and part.is_rough)]
+    around = {loop for loop, _ in score.loops}
+    learned = [
+        replace(part, reach=None) if part.reach is not None and part.reach[0] in around else part
+        for part in update.tokens
+        if part.source == "val" and not (surely and part.is_rough)
+    ]
+    own = [part for part in targets_of(score) if not (surely and part.is_rough)]
     return any(part.overlaps(other) for part in learned for other in own)
+
+
+def _are_same(one: Evaluation, other: Evaluation) -> bool:
+    """Whether both scored the same targets, as far as it is known which."""
+    return any(part.overlaps(own) for part in targets_of(one) for own in targets_of(other))
+
+
+def targets_of(score: Evaluation) -> Iterable[Tokens]:
+    """The tokens that are scored, or the window in which they are."""
+    return score.targets or [part for part in score.tokens if part.via in OWN]
 
 
 def _kind(trace: Trace, update: Update, score: Evaluation, scored: list[Evaluation], first_training: int | None) -> str:
@@ -194,15 +173,15 @@ def _kind(trace: Trace, update: Update, score: Evaluation, scored: list[Evaluati
         return "val-in-training"
     data = _loops_of(update.tokens) & _loops_of(score.tokens)
     mine, theirs = dict(update.loops), dict(score.loops)
-    earlier = [one for one in scored if one.time < update.time and _overlap(update, one)]
+    earlier = [one for one in scored if one.time < update.time and overlap(update, one)]
     around = [one for one in earlier if {loop for loop, _ in one.loops} & mine.keys()]  # not one before it all
-    again = [one for one in around if one.place == score.place]
+    again = [one for one in around if one.place == score.place and _are_same(one, score)]
     if any(one.calls[-1:] == score.calls[-1:] or one.loops[:1] == score.loops[:1] for one in again):
         return "rescored-after-training"
     if any(loop in theirs and mine[loop] != theirs[loop] and loop not in data for loop in mine):
         taken = [one for one in trace.evaluations.values() if one.place == score.place and one.time < update.time]
-        return "last-epoch-score" if any(_overlap(update, one) for one in taken) else "chunk-trained-before-score"
-    if any(mine[loop] == theirs.get(loop) for loop in data & mine.keys()):
+        return "last-epoch-score" if any(overlap(update, one) for one in taken) else "chunk-trained-before-score"
+    if data & mine.keys() & theirs.keys():
         return "chunk-trained-before-score"
     if mine.keys() & theirs.keys() or any(_are_added(trace, one, score) for one in around):
         return "trained-before-scoring"
@@ -292,6 +271,7 @@ def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
         "equal": ("stored-text", "stored text is compared with the target, and decides over its score"),
         "fixed": ("bytes-miscounted", "a constant stands for the bytes of a token"),
         "gated": ("target-gate", "the condition on the target's score is asked"),
+        "told": ("target-gate", "the condition asks a table for the target"),
         "chosen": ("best-of-passes", "the choice is made"),
     }
     for report in trace.reports:
@@ -353,7 +333,7 @@ def _rank_order(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
     for update in trace.updates:
         for score in scored:
             alone = {guard for guard in score.guards if guard.condition in trace.by_rank} - set(update.guards)
-            if update.kind != "step" or not alone or score.time > update.time or not _overlap(update, score):
+            if update.kind != "step" or not alone or score.time > update.time or not overlap(update, score):
                 continue
             if not any(score.time < time < update.time for time in trace.collectives):
                 yield _finding(
@@ -394,8 +374,7 @@ def _statistics(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
         statistics = [part for part in score.tokens if part.via == "statistic" and not part.is_rough]
         wide = [part for part in statistics if not part.at and (part.is_text or part.low is None)]
         steps = [part for part in score.tokens if part.via == "gradient" and not part.is_rough]
-        own = score.targets or [part for part in score.tokens if part.via in OWN]
-        moved = [step for step in steps if any(step.overlaps(part) for part in own)]
+        moved = [step for step in steps if any(step.overlaps(part) for part in targets_of(score))]
         for step in moved[:1]:
             around = {loop for loop, _ in score.loops}
             name = "chunk-trained-before-score" if any(abs(loop) in around for loop, _ in step.at) else ORDER[-1]

@@ -9,9 +9,11 @@ from contextlib import suppress
 from dataclasses import replace
 
 from trainer.audit.arithmetic import mixed_in
-from trainer.audit.choices import least
+from trainer.audit.choices import largest, smallest
 from trainer.audit.chunk_borders import kept as kept_counting
+from trainer.audit.clocks import clock
 from trainer.audit.containers import (
+    arange_of,
     container_of,
     dictionary_of,
     from_keys,
@@ -24,7 +26,8 @@ from trainer.audit.containers import (
     taken_of,
 )
 from trainer.audit.document_lengths import measured
-from trainer.audit.files import opens_to_write, reading, written
+from trainer.audit.extremes import length_of
+from trainer.audit.files import holds_learned, opens_to_write, reading, written
 from trainer.audit.generators import forced
 from trainer.audit.indexing import attribute
 from trainer.audit.iteration import forgotten, iterated, prefix_length
@@ -52,7 +55,6 @@ from trainer.audit.known_names import (
 )
 from trainer.audit.machine import Frame, Function, Instance, Keywords, Machine
 from trainer.audit.patterns import is_instance
-from trainer.audit.polynomial import Polynomial
 from trainer.audit.records import named_tuple, replaced
 from trainer.audit.settings import setting
 from trainer.audit.shares_of_ranks import called as called_of_ranks
@@ -126,10 +128,9 @@ def _external_call(
     if name in COLLECTIVES:
         machine.trace.collectives.append(machine.tick())
     if name in COUNTS:
-        number = Polynomial.unknown(f"n{machine.new_id()}")
         if name in ("get_rank", "get_world_size"):
             return setting_of("RANK" if name == "get_rank" else "WORLD_SIZE")
-        return Value(at=in_number(first.at), number=number)
+        return Value(at=in_number(first.at), number=length_of(machine, first))
     if (name in READERS or (OF_FILES.search(name) and not path.startswith(("torch.", "np.", "numpy.", "os.")))) and (
         read := reading(machine, path, every)
     ):
@@ -142,7 +143,11 @@ def _external_call(
         return machine.evaluated(given, is_loss=True, targets=targets)
     if name == "open" and opens_to_write(every):
         return changed(combined([first]), tokens=frozenset(), objects=frozenset())
-    if name in READERS and not full(first).objects and (held := machine.stored(first.text)).objects:
+    if (
+        name in READERS
+        and not full(first).objects
+        and holds_learned(machine, held := machine.stored(first.text), first.text)
+    ):
         return machine.elsewhere(changed(held, at=first.at))
     if name in DECODERS or (name in READERS and not full(first).objects):
         return machine.elsewhere(combined(every)).with_marks("stored")
@@ -210,7 +215,8 @@ def _integer(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -
     if not arguments:
         return constant(0)
     own = (*(arguments[0].marks & {"itself"}), *kept_counting(*arguments))
-    return changed(combined(arguments), number=arguments[0].number).with_marks(*own)
+    result = changed(combined(arguments), number=arguments[0].number, last=arguments[0].last)
+    return result.with_marks(*own)
 
 
 def _length(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
@@ -219,7 +225,7 @@ def _length(machine: Machine, arguments: Sequence[Value], keywords: Keywords) ->
     if len(refs) == 1 and exact:
         return constant(len(exact[0].elements))
     of = arguments[0] if arguments else UNKNOWN
-    number = prefix_length(of) or Polynomial.unknown(f"n{machine.new_id()}")
+    number = prefix_length(of) or length_of(machine, of)
     return Value(at=in_number(of.at), number=number, marks=measured(of).union(size_of(of)))
 
 
@@ -362,6 +368,7 @@ HANDLERS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     "reduce": _reduce,
     "namedtuple": named_tuple,
     "dataclasses.replace": lambda machine, arguments, keywords: replaced(machine, arguments[0], keywords),
+    **dict.fromkeys(("torch.arange", "np.arange", "numpy.arange"), arange_of),
     "list": container_of,
     "tuple": container_of,
     "set": container_of,
@@ -394,10 +401,11 @@ HANDLERS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     "functional_call": _functional,
     "module_from_spec": _module_of,
     "isinstance": is_instance,
-    "min": lambda machine, arguments, keywords: least(machine, arguments, keywords).with_marks(
+    "min": lambda machine, arguments, keywords: smallest(machine, arguments, keywords).with_marks(
         *kept_counting(*arguments)
     ),
-    "max": least,
+    "max": largest,
+    **dict.fromkeys(("time.perf_counter", "time.monotonic", "time.time"), clock),
     "np.add.at": _add_at,
     "numpy.add.at": _add_at,
 }

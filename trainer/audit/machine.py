@@ -161,9 +161,10 @@ class Machine(ABC):
 
     def event(self) -> Event:
         """Something that happens here, of which only the place matters."""
-        return Event(**self._where())
+        return Event(**self.where())
 
-    def _where(self) -> dict[str, Any]:
+    def where(self) -> dict[str, Any]:
+        """The time and place of an event, and what is around it."""
         return {
             "time": self.tick(),
             "place": self.place,
@@ -185,7 +186,7 @@ class Machine(ABC):
         if not val:
             return value
         earlier = [self.trace.evaluations[score] for score in value.scores]
-        where = self._where()
+        where = self.where()
         if is_loss and earlier and value.objects <= frozenset().union(*(one.objects for one in earlier)):
             where["time"] = min(one.time for one in earlier)
         asked = frozenset(part for part in full(targets).tokens if part.source == "val" and part.via == "tokens")
@@ -212,11 +213,11 @@ class Machine(ABC):
 
     def updated(self, kind: UpdateKind, tokens: frozenset[Tokens], objects: frozenset[int]) -> None:
         """Something learned from tokens."""
-        self.trace.updates.append(Update(kind=kind, tokens=tokens, objects=self.trace.whole(objects), **self._where()))
+        self.trace.updates.append(Update(kind=kind, tokens=tokens, objects=self.trace.whole(objects), **self.where()))
 
     def loaded(self, objects: frozenset[int], source: Value, *, adds: bool = False) -> None:
         """A model got the weights `source`, or some of them if it `adds`."""
-        now = self._where()
+        now = self.where()
         snapshot = source.snapshot if source.snapshot is not None else now["time"]
         is_copy = source.snapshot is not None
         load = Load(objects=objects, sources=source.objects, snapshot=snapshot, is_copy=is_copy, adds=adds, **now)
@@ -227,7 +228,7 @@ class Machine(ABC):
         place = self.place._replace(line=line or self.place.line)
         same = [note for note in self.trace.notes if (note.rule, note.place) == (rule, place)]
         if not any(not note.off for note in same):
-            self.trace.notes.append(Note(rule=rule, detail=detail, sure=sure, **self._where() | {"place": place}))
+            self.trace.notes.append(Note(rule=rule, detail=detail, sure=sure, **self.where() | {"place": place}))
 
     def calibrated(self, held: Value, detail: str) -> None:
         """Weights were computed from validation tokens: shown where the model ran on them, if that is known."""
@@ -240,7 +241,7 @@ class Machine(ABC):
         for score in value.scores:
             self.trace.reported[score] = level
         if value.scores and level > 1:
-            self.trace.reports.append(Reported(level=level, scores=value.scores, marks=value.marks, **self._where()))
+            self.trace.reports.append(Reported(level=level, scores=value.scores, marks=value.marks, **self.where()))
 
     def holds_loss(self, value: Value) -> bool:
         """Whether scores of single targets are in a value, not only what a model computed from its input."""

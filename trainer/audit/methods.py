@@ -9,9 +9,10 @@ from typing import Any
 from trainer.audit.arithmetic import fills
 from trainer.audit.choices import choice, finally_chosen, is_score, lasting, marks_by
 from trainer.audit.chunk_borders import cells, filed
-from trainer.audit.containers import taken
+from trainer.audit.containers import container_of, taken
 from trainer.audit.document_lengths import kept, measured
 from trainer.audit.expressions import attribute, item, store
+from trainer.audit.extremes import length_of
 from trainer.audit.files import reading
 from trainer.audit.generators import Generator, forced
 from trainer.audit.iteration import chosen_by
@@ -23,7 +24,6 @@ from trainer.audit.known_calls import (
     next_of,
 )
 from trainer.audit.machine import Class, Instance, Keywords, Machine, Namespace
-from trainer.audit.polynomial import Polynomial
 from trainer.audit.records import replaced
 from trainer.audit.settings import option
 from trainer.audit.shares_of_ranks import handed_on
@@ -35,6 +35,7 @@ from trainer.audit.values import (
     External,
     Mapping,
     Optimizer,
+    Steps,
     Value,
     Zipped,
     changed,
@@ -272,15 +273,19 @@ def _of_tensor(machine: Machine, base: Value, name: str, arguments: list[Value],
         return base
     if name == "tolist" and (listed := [ref for ref in base.refs if isinstance(ref, Cell) and ref.listed]):
         return Value(refs=tuple(Listed(machine.new_id(), [*ref.listed]) for ref in listed))
+    if name == "tolist" and any(isinstance(ref, Steps) for ref in base.refs):
+        return container_of(machine, [base], {})
     if name in COUNTS:
-        number = Polynomial.unknown(f"n{machine.new_id()}")
+        number = length_of(machine, base)
         return Value(at=in_number(base.at), number=number, marks=measured(base))
     if base.is_known and isinstance(base.const, str):
         return _of_text(base, name, arguments, every)
     if name in ("startswith", "endswith", "match") and arguments and isinstance(arguments[0].const, str):
         return combined([base]).with_marks(f"{'ends' if name == 'endswith' else 'is'}:{arguments[0].const}")
     if name in ("write", "write_bytes", "tofile") and every:
-        machine.written(full(combined(arguments or [base])), base.text)
+        named_last = name == "tofile" and arguments
+        value, file = (base, arguments[0]) if named_last else (combined(arguments or [base]), base)
+        machine.written(full(value), file.text)
         return UNKNOWN
     if name in ("read_bytes", "read_text", "read"):
         return _contents(machine, base, name, every)

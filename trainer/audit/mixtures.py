@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import math
 
+from trainer.audit.gates import by, independent
 from trainer.audit.machine import Machine
 from trainer.audit.values import Value, full
 
@@ -83,6 +84,12 @@ def summed(machine: Machine, left: Value, right: Value, result: Value) -> Value:
     masses = [mass_of(left), mass_of(right)]
     known = [mass for mass in masses if mass is not None]
     total = sum(known) if len(known) == len(masses) else None
+    gates = {mark for value in (left, right) for mark in value.marks if mark.startswith("by:")}
+    if independent(left, right):
+        marked = kept(result, space | {"weighted"}, None).with_marks(*gates)
+        return marked.with_marks(f"unnormalised:{machine.place.line}")
+    if gates and total is None:  # another part may take what the gates leave
+        result = result.without_marks("unnormalised")
     if total is not None and abs(total - 1) < NEARLY:
         return distribution(result, logs=bool(space))
     other = left if masses[0] is None else right
@@ -120,7 +127,7 @@ def _weighed(spread: Value, weight: Value, result: Value) -> Value:
     if isinstance(weight.const, int | float) and mass is not None:
         return _of_mass(plain, spread, mass * weight.const)
     marks = frozenset(["probability"] if _was_summed(result) and weight.is_known else ["weighted"])
-    return kept(plain, marks, None)
+    return kept(plain, marks, None).with_marks(*by(weight))
 
 
 def _of_mass(result: Value, spread: Value, mass: float) -> Value:
@@ -143,10 +150,11 @@ def _of_logarithms(op: ast.operator, left: Value, right: Value, result: Value) -
         plain, mass = result.without_marks("unnormalised"), mass_of(logs)
         marks = frozenset(["logs"] if _was_summed(result) else ["logs", "weighted"])
         return _of_mass(plain, logs, mass * factor) if mass is not None else kept(plain, marks, None)
-    if logs is right:  # added to what was summed before
+    if logs is right and not by(shift):  # added to what was summed before
         return result
     marks = frozenset(["logs"] if _was_summed(result) else ["logs", "weighted"])
-    return kept(result.without_marks("unnormalised"), marks, None)
+    weighed = kept(result.without_marks("unnormalised"), marks, None)
+    return weighed.with_marks(*by(shift)) if isinstance(op, ast.Add) else weighed
 
 
 def _was_summed(result: Value) -> bool:

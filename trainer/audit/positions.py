@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from trainer.audit.extremes import is_loose
 from trainer.audit.machine import Machine
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.slices import Part
@@ -42,7 +43,16 @@ def partly(machine: Machine, base: Value, result: Value, low: Value | None, high
     sometimes = _at_most(low) if high is None and low is not None and low.number is None else 0
     if not unknown and all(number is None or _is_shift(number) for number in numbers):
         return result
-    part = Part(machine.place.line, numbers[0] or ZERO, numbers[1], unknown, of_loss, sides, sometimes=sometimes)
+    part = Part(
+        machine.place.line,
+        numbers[0] or ZERO,
+        numbers[1],
+        unknown,
+        of_loss,
+        sides,
+        sometimes=sometimes,
+        is_loose=is_loose(low),
+    )
     return _remembered(machine, base, result, part)
 
 
@@ -88,10 +98,15 @@ def _division(machine: Machine, end: Value) -> int:
 def counted(trace: Trace, number: int, score: Evaluation) -> Evaluation:
     """The evaluation, of its tokens only the side of a place that is counted, where no report counts another."""
     found: set[Part | None] = set()
+    sliced = any(mark.startswith("part:") for mark in score.marks)
     for report in trace.reports:
         if number in report.scores:
             of_it = [part for part, scores in parts_in(trace, report.marks) if part.of_loss and scores == {number}]
             found.add(of_it[0] if len(of_it) == 1 else None)
+            sliced = sliced or any(number in scores for _, scores in parts_in(trace, report.marks))
+    looked_up = any(part.via == "table" for part in score.tokens)  # by contexts, that are no targets
+    if found and not (sliced or looked_up):  # all of its targets
+        return replace(score, tokens=_from_start(score.tokens), targets=_from_start(score.targets))
     counted_part = found.pop() if len(found) == 1 else None
     if counted_part is None:
         return score
@@ -101,12 +116,19 @@ def counted(trace: Trace, number: int, score: Evaluation) -> Evaluation:
     return replace(score, tokens=frozenset(own), targets=frozenset(targets))
 
 
+def _from_start(parts: Collection[Tokens]) -> frozenset[Tokens]:
+    """Windows of which every target is counted."""
+    return frozenset(replace(part, counted=part.low) for part in parts)
+
+
 def _from(targets: Tokens, counted_part: Part) -> Tokens:
     """The targets that are counted: those of a window from the place where a slice of their losses begins."""
     if counted_part.unknown or counted_part.high is not None or targets.low is None:
         return targets
     least = counted_part.low.value
     low = targets.low.plus(counted_part.low) if least is None or least >= 0 else None
+    if targets.loose & {"low", "start"} and counted_part.is_loose:  # which both take off
+        targets = replace(targets, loose=targets.loose & {"high"})
     return replace(targets, counted=low)
 
 
@@ -202,8 +224,18 @@ def seams(trace: Trace) -> Iterator[Seam]:
                 continue
             difference = after.low.plus(before.high, -1)
             if difference is not None and difference.value:
+                others = [(n, of) for n, of in each if (of.place, of.calls) != (one.place, one.calls)]
+                if difference.value > 1 and any(_fills(trace, report, before.high, *other) for other in others):
+                    continue
                 place = Place(two.place.file, after.line or before.line or trace.counting[loop])
                 yield Seam(place, difference.value, report)
+
+
+def _fills(trace: Trace, report: Reported, gap: Polynomial, number: int, score: Evaluation) -> bool:
+    """Whether another score may count what two windows leave out between them: it begins there, or it is not known."""
+    extent = _extent(trace, report, number, score)
+    apart = extent.low.plus(gap, -1) if extent is not None else None
+    return extent is None or (apart is not None and apart.value in (0, 1))
 
 
 def _rows(trace: Trace, report: Reported, number: int, score: Evaluation) -> Iterator[Seam]:
@@ -288,12 +320,12 @@ def _counted_of(windows: Collection[Tokens], parts: Sequence[Part]) -> _Extent |
     if part is None:
         end = low.plus(length)
         return _Extent(low, end, low, 0) if end is not None else None
-    start, stop = _from_start(part.low, length), _from_start(part.high, length) if part.high is not None else length
+    start, stop = _counted_from(part.low, length), _counted_from(part.high, length) if part.high is not None else length
     begin, end = low.plus(start) if start is not None else None, low.plus(stop) if stop is not None else None
     return _Extent(begin, end, low, part.line) if begin is not None and end is not None else None
 
 
-def _from_start(end: Polynomial, length: Polynomial) -> Polynomial | None:
+def _counted_from(end: Polynomial, length: Polynomial) -> Polynomial | None:
     """The end of a slice, counted from the start; None if it is not known from where it counts."""
     if end.is_at_least(ZERO):
         return end

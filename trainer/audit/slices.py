@@ -23,5 +23,7 @@ class Part:
     """What tells it from the other side of the places where it begins and ends."""
     by_number: bool = False
     """Whether it is no slice: all of it times a number, as a mean times how many there are."""
+    is_loose: bool = False
+    """Whether something may move its start that may move the start of its window too, as in `losses[at - begin :]`."""
     sometimes: int = 0
     """Where a condition chooses its start among known numbers: the largest of them."""

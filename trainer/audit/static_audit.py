@@ -17,14 +17,15 @@ from typing import Any
 from trainer.audit.audit_rules import RULES
 from trainer.audit.byte_rules import Miscount, miscounts
 from trainer.audit.interpreter import Interpreter
-from trainer.audit.judgement import Finding, doubts, findings, remarks, scores_of
+from trainer.audit.judgement import Finding, doubts, findings, scores_of
 from trainer.audit.machine import MOST_SECONDS
 from trainer.audit.neighbours import Neighbour, look_aheads, look_backs
+from trainer.audit.remarks import remarks
 from trainer.audit.static_report import StaticReport, Verdict
 from trainer.audit.trace import Place
 from trainer.audit.unwrap import parsed, read_source, unwrap
 
-MOST_SECONDS_SWITCHED = 1.0
+MOST_SECONDS_SWITCHED = 0.8
 """Of the processor, for walks with settings switched on that are off by default."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trainer.audit.machine import Machine
+from trainer.audit.sides import added_up
 from trainer.audit.tokens import Iterations, same_iteration
 from trainer.audit.values import (
     UNKNOWN,
@@ -34,7 +35,7 @@ def fill(
         if isinstance(ref, Cell):
             ref.listed = ()
             content = combined([held, changed(place, scores=frozenset())]) if by_tokens else held
-            content = content.seen_via("table") if learned or by_hand else content
+            content = content.seen_via("table") if learned or by_hand else added_up(content) if adds else content
             ref.keyed = ref.keyed or bool(learned)
             ref.content = _mixed(ref.content, content, adds or bool(learned), key.at)
             if adds and held.objects and ref.content.snapshot is not None:  # a running average of weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trainer.audit import gates
 from trainer.audit.arithmetic import mixed_in
 from trainer.audit.choices import best_place, smaller
 from trainer.audit.iteration import narrowed
@@ -10,6 +11,7 @@ from trainer.audit.machine import Keywords, Machine
 from trainer.audit.mixtures import distribution, is_spread, same_spread, summed, transformed
 from trainer.audit.polynomial import Polynomial
 from trainer.audit.positions import masked
+from trainer.audit.sides import conditioned, moved_back, told_by_target
 from trainer.audit.values import (
     NOTHING,
     UNKNOWN,
@@ -43,6 +45,10 @@ def method_like(
         return Value(refs=(Sequence(machine.new_id(), parts, joined(parts)),), marks=frozenset(world))
     if name in ("max", "amax") and not (others or keywords) and _is_text(held):  # the largest id: how many there are
         return Value(at=held.at, number=Polynomial.unknown(f"n{machine.new_id()}"))
+    if name == "roll" and _shift(others, keywords) == 1:
+        return moved_back(result)
+    if name == "logical_and" and others:
+        return conditioned(machine, held, full(others[0]), result)
     if name in MIXING:
         mixed = mixed_in(machine, [held, *map(full, others)], result)
         return summed(machine, held, full(others[0]), mixed) if name == "logaddexp" and others else mixed
@@ -52,6 +58,8 @@ def method_like(
         return distribution(changed(result, refs=()), logs=True)
     if name == "logsumexp":
         return changed(result, refs=())
+    if name in (*gates.SAME, "log") and gates.by(held):
+        return gates.same_gate(held, result)
     if name in TRANSFORMS and is_spread(held):
         return transformed(result, held, name)
     if name in RESHAPED and is_spread(held):
@@ -92,6 +100,8 @@ def method_like(
         result = masked(machine, combined(others), result)
         if machine.holds_loss(test) and all(machine.holds_loss(full(value)) for value in others[:2]):
             return smaller(machine, others, result)
+        if told_by_target(test, [full(value) for value in others[:2]]):
+            result = result.with_marks(f"told:{machine.place.line}")
         return changed(result, refs=joined(others).refs if not result.tokens else ())
     if name in ("clamp", "clip", "clamp_max") and machine.holds_loss(held) and _cuts(others, keywords):
         return result.with_marks(f"clamped:{machine.place.line}")
@@ -117,6 +127,11 @@ def method_like(
 def _of_counted(machine: Machine, result: Value, held: Value) -> Value:
     """The sum or mean of one-hot rows: how often each token is there."""
     return result if held.scores else result.seen_via("statistic", machine.place.line).without_marks("counted")
+
+
+def _shift(others: list[Value], keywords: Keywords) -> object:
+    """How far `roll` moves."""
+    return keywords.get("shifts", keywords.get("shift", others[0] if others else UNKNOWN)).const
 
 
 def _is_text(value: Value) -> bool:

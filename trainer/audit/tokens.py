@@ -18,6 +18,7 @@ DIVIDED = 1 << 40
 SORTED = 1 << 41
 """Numbers from here on stand for a length that a condition asks for: documents of less (0) or more tokens (1)."""
 MOST_TOKENS, MOST_LOOPS = 16, 30
+ONE = Polynomial.constant(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,10 @@ class Tokens:
     """Whether it is the text from its start, or to an end that no loop decides."""
     is_bounded: bool = False
     """Whether it may end earlier than `high` or begin later than `low`: they come from `min` and `max`."""
+    loose: frozenset[str] = frozenset()
+    """What may move its ends, besides the end of the text: 'low', 'high' something else, 'start' that of the text."""
+    reach: tuple[int, Polynomial] | None = None
+    """Of a part that a range counts: that loop, and where the last of its parts ends at least."""
     is_within: bool = False
     """Whether it is some part of [low, high), not told which."""
     is_rough: bool = False
@@ -51,17 +56,25 @@ class Tokens:
         """Whether both may hold one token: not if loop variables or positions tell them apart."""
         if self.source != other.source:
             return False
-        if self.is_before(other) or other.is_before(self):
-            return False
         if self._is_other_part(other) or any((k, 1 - side) in other.at for k, side in self.at if k >= SORTED):
+            return False
+        if self._reaches(other):
+            return True
+        if self.is_before(other) or other.is_before(self):
             return False
         if self.contains(other) or other.contains(self) or self._begins_with(other):
             return True
         return same_iteration(self.at, other.at) and not (self.is_single or other.is_single)
 
     def is_before(self, other: Tokens) -> bool:
-        """Whether it certainly ends where the other begins, or earlier."""
-        begins = other.counted or other.low
+        """Whether it certainly ends where the other begins, or earlier.
+
+        The first target of a window may be the token behind the place that its losses are counted from; in rows (pieces
+        below zero) it is not.
+        """
+        begins = (
+            other.counted.plus(ONE) if other.counted is not None and other.piece >= 0 else other.counted or other.low
+        )
         known = self.piece == other.piece and self.high is not None and begins is not None
         return known and begins.is_at_least(self.high)  # type: ignore[union-attr, arg-type]
 
@@ -79,16 +92,45 @@ class Tokens:
 
     def _is_other_part(self, other: Tokens) -> bool:
         """Whether both are parts of one window, before and behind the same place."""
-        same = self.piece == other.piece or self.low is None
-        if not same or (self.low, self.high, windows_of(self.at)) != (other.low, other.high, windows_of(other.at)):
+        same = self.piece == other.piece or self.low is None or self.piece > 0
+        if not same or self._window != other._window:
             return False
         sides = {pair for pair in self.at if pair[0] >= DIVIDED}
         return any((place, 1 - side) in sides for place, side in other.at if place >= DIVIDED)
+
+    @property
+    def _window(self) -> tuple[object, ...]:
+        """What tells its window apart: positions in a piece are those of the part, not of the window."""
+        return (*((self.low, self.high) if self.piece <= 0 else (None, None)), windows_of(self.at))
 
     def _begins_with(self, other: Tokens) -> bool:
         """Whether both certainly begin with the same token."""
         known = self.piece == other.piece and self.low is not None and not (self.is_within or other.is_within)
         return known and self.low == other.low
+
+    def _reaches(self, other: Tokens) -> bool:
+        """Whether it certainly goes on to the first target that is counted of a later window, and beyond.
+
+        The end of a range counts only for what comes after its loop. One token more than the windows before it is the
+        target of their last position.
+        """
+        first = other.counted
+        if (
+            first is None
+            or other.loose & {"low", "start"}
+            or self.low is None
+            or self.is_within
+            or other.is_within
+            or self.piece != other.piece
+        ):
+            return False
+        ranged = self.reach is not None and not any(abs(loop) == self.reach[0] for loop, _ in other.at)
+        ends = self.reach[1] if ranged and self.reach is not None else self.high
+        if "low" in self.loose or ("high" in self.loose and not ranged) or ends is None:
+            return False
+        more = ends.plus(first, -1)
+        known = more is not None and first.is_at_least(self.low) and ends.is_at_least(first)
+        return known and (more.value is None or more.value > 1)  # type: ignore[union-attr]
 
     def contains(self, other: Tokens) -> bool:
         """Whether every position of the other is certainly one of this."""

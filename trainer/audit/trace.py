@@ -98,6 +98,13 @@ class Note(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limit(Event):
+    """A clock is compared with a number of seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reported(Event):
     """Scores became bits."""
 
@@ -162,6 +169,11 @@ class Trace:
     """Where models are written to files."""
     is_read_back: bool = False
     """Whether anything that was written is read again."""
+    limits: list[Limit] = field(default_factory=list)
+    calibrated: list[tuple[int, int]] = field(default_factory=list)
+    """Times and lines at which hooks look at what a model computes of training tokens."""
+    text_ends: dict[str, int] = field(default_factory=dict)
+    """Unknown sizes that are those of a text: of the whole one (0) or of a piece."""
     parts: dict[int, frozenset[int]] = field(default_factory=dict)
     """Models that a model was built from."""
 

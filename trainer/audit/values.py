@@ -27,6 +27,7 @@ STICKY = (
     "ln2", "bytes", "lookup", "unnormalised", "keyed", "clamped", "cut", "chosen", "finished", "filtered", "fixed",
     "gated", "shifted", "rank", "asked", "stored", "bounded", "equal", "paid", "total", "row", "short",
     "picked", "counted", "restarted", "part", "sized", "hashed", "random", "drawn", "border", "measured", "window",
+    "capped", "floored", "clock", "input", "target", "early", "pays", "sumpays", "from", "told",
     "world", "met", "share", "edge", "apiece", "hinted",
 )  # fmt: skip
 """Marks that whatever is computed from a marked value bears too; most say the line they come from, as `cut:12`."""
@@ -47,6 +48,8 @@ class Value:
     """Evaluations of a model that it was computed from."""
     at: Iterations = frozenset()
     number: Polynomial | None = None
+    last: tuple[int, Polynomial] | None = None
+    """Of a position that a range counts: that loop, and what it comes to at least in the loop's last iteration."""
     const: Any = NOTHING
     env: frozenset[str] = frozenset()
     """Settings whose default the constant is, as NAME=DEFAULT."""
@@ -84,6 +87,8 @@ def changed(value: Value, **changes: Any) -> Value:
     made = object.__new__(Value)
     for name in FIELDS:
         setattr(made, name, changes[name] if name in changes else getattr(value, name))
+    if "number" in changes and "last" not in changes:
+        made.last = None
     return made
 
 

@@ -269,6 +269,12 @@ def test_an_artifact_that_is_written_and_never_read_back_is_said_and_no_breach(r
     assert ["(E15)" in remark for remark in report.remarks] == [True] * is_said
 
 
+@pytest.mark.parametrize("script", ["adapted_copy_is_thrown_away", "score_first_sliding"])
+def test_learning_by_weights_that_are_thrown_away_is_said_and_no_breach(reports, script):
+    remarks = reports[FOLDER / "legal" / f"{script}.py"].remarks
+    assert ["(E6)" in remark for remark in remarks] == [True] * (script == "adapted_copy_is_thrown_away")
+
+
 def test_the_lower_of_finished_scores_is_said_and_no_breach(reports):
     report = reports[FOLDER / "legal" / "lower_of_two_finished_scores.py"]
     assert report.verdict == "no breach found"
@@ -339,3 +345,44 @@ def test_a_file_that_is_loaded_as_a_module_and_is_not_there_is_a_gap():
     )
     assert report.verdict == "cannot tell"
     assert any("line 3: the module that is loaded here is not beside the script" in one for one in report.reasons)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [("590.0", []), ("0.0", []), ("600.0", []), ("4_800.0", ["4,800 seconds"])]
+)
+def test_a_clock_that_allows_more_than_the_budget_is_said_and_no_breach(seconds, said):
+    text = (FOLDER / "legal" / "token_by_token_with_cache.py").read_text()
+    report = audit_text(text.replace("seconds: float = 590.0", f"seconds: float = {seconds}"), "clock.py")
+    assert report.verdict == "no breach found"
+    assert [[part in remark for part in said] for remark in report.remarks if "may take" in remark] == [[True]] * len(
+        said
+    )
+
+
+@pytest.mark.parametrize(("reserve", "is_said"), [(0, True), (12, False)])
+def test_calibration_behind_a_clock_without_a_reserve_is_said_and_no_breach(reserve, is_said):
+    text = (FOLDER / "legal" / "calibrated_on_training_tokens.py").read_text()
+    timed = text.replace("import math\n", "import math\nimport time\n", 1).replace(
+        "        x, y = loader.next_batch(args.batch_tokens, args.seq_len)\n",
+        f"        if (time.perf_counter() - loader.started) * 1000.0 > 1e3 * (600 - {reserve}):\n            break\n"
+        "        x, y = loader.next_batch(args.batch_tokens, args.seq_len)\n",
+        1,
+    )
+    timed = timed.replace(
+        "        self.position = 0\n", "        self.position, self.started = 0, time.perf_counter()\n", 1
+    )
+    report = audit_text(timed, "reserve.py")
+    assert report.verdict == "no breach found"
+    assert any("keep a reserve" in remark for remark in report.remarks) is is_said
+
+
+@pytest.mark.parametrize(("seconds", "is_said"), [(1200, True), (580, False)])
+def test_a_clock_of_the_evaluation_is_read_too(seconds, is_said):
+    text = (FOLDER / "legal" / "score_first_sliding.py").read_text()
+    loop = "    for c in range(num_chunks):\n"
+    timed = text.replace(
+        loop,
+        f"    began = time.time()\n{loop}        if time.time() - began > {seconds}:\n            raise TimeoutError\n",
+    )
+    report = audit_text(timed.replace("import math\n", "import math\nimport time\n", 1), "slow.py")
+    assert any("evaluation may take 1,200 seconds" in remark for remark in report.remarks) is is_said
