@@ -26,6 +26,7 @@ from orchestrator.analysis.verdict_table import (
 )
 from orchestrator.output import PIPED_WIDTH, console_for, say
 from orchestrator.space.configuration import label
+from orchestrator.status.status import AGAIN, failed_at_reading
 from orchestrator.sweep.left_out import WITHOUT, left_out_of_estimates
 from orchestrator.sweep.sweep import Sweep
 from orchestrator.sweep.sweep_attempts import attempt_lines
@@ -223,7 +224,11 @@ def next_command(answer: Answer) -> tuple[str, str] | None:
 
     Where failed runs leave nothing to compare, it is the one that runs them again.
     """
-    if num_failed := _failed_in_the_way(answer):
+    num_failed = _failed_in_the_way(answer)
+    if num_failed and failed_at_reading(answer.sweep):
+        kept = f"what the {human_count(num_failed, 'failed run')} printed is read again and nothing is run"
+        return AGAIN, f"once `metrics` or `limits` in it are corrected: {kept}"
+    if num_failed:
         again = f"runs the {human_count(num_failed, 'failed run')} again, once the cause is mended"
         return answer.sweep.command("resume", "--retry-failed"), again
     if answer.sweep.is_locked():

@@ -22,6 +22,8 @@ from trainer.spec.record import Record
 from trainer.spec.units import human_time
 
 LOOK_EVERY_S = 1.0
+AGAIN = "orchestrator sweep FILE"
+"""Where FILE is the user's search space, which no sweep knows the place of."""
 
 
 def standing(sweep: Sweep) -> dict[str, Any]:
@@ -106,10 +108,25 @@ def standing_lines(facts: dict[str, Any], sweep: Sweep) -> list[str]:
 
 def once_mended(sweep: Sweep) -> list[str]:
     """What runs failed runs again. A sweep of a program goes on with the code and the file that it began with."""
+    if failed_at_reading(sweep):
+        return [
+            f"once the search space is corrected: {AGAIN}; what they printed is kept and read again, nothing is run"
+        ]
     lines = [f"once mended: {sweep.command('resume', '--retry-failed')}"]
     if sweep.space.program is not None:
-        lines.append("after a change of the script or of its search space: orchestrator sweep FILE, a sweep of its own")
+        lines.append(f"after a change of the script or of its search space: {AGAIN}, a sweep of its own")
     return lines
+
+
+def failed_at_reading(sweep: Sweep) -> bool:
+    """Whether every failed run is one whose program ended well: it told no score, or one beyond a limit. The same sweep
+    again would find the same."""
+    if sweep.space.program is None:
+        return False
+    stages = set(sweep.space.program.stage_names)
+    records, _ = sweep.readable_records()
+    failed = [record for record in records.values() if record.status == "failed"]
+    return bool(failed) and all(stages <= set(record.stages) for record in failed)
 
 
 def fault_lines(facts: dict[str, Any]) -> list[str]:

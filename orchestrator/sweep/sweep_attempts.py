@@ -49,6 +49,10 @@ def _confirmatory_before(store: Path) -> Callable[[str], bool]:
     return claims
 
 
+SPENT = ", which only suggests: the attempts before it have spent alpha (compare: {attempts: N} declares more)"
+"""Of an attempt beyond those that were declared."""
+
+
 def attempt_lines(attempts: list[Attempt], sweep: str) -> list[str]:
     """Every attempt with its seeds and its part of alpha; nothing where there is only one, with all of alpha."""
     if len(attempts) < 2 and all(attempt.planned == 1 for attempt in attempts):
@@ -56,6 +60,6 @@ def attempt_lines(attempts: list[Attempt], sweep: str) -> list[str]:
     return [
         f"attempt {attempt.number}{f' of {attempt.planned}' if attempt.planned > 1 else ''}: {attempt.sweep}"
         f"{' (this one)' if attempt.sweep == sweep else ''}, seeds {', '.join(map(str, attempt.seeds))}, "
-        f"tested at {attempt.part}{', exploratory: alpha is spent' if attempt.is_spent else ''}"
+        f"tested at {attempt.part}{SPENT if attempt.is_spent else ''}"
         for attempt in attempts
     ]

@@ -77,7 +77,9 @@ def test_a_race_on_ray_is_the_inline_one_and_its_winner_is_confirmed_on_fresh_se
     confirmed = find_sweep(sweeps.folder / "ray", "race-confirm")
     assert not set(confirmed.space.seeds) & set(raced.space.seeds)
     assert len(confirmed.records()) == 4
-    assert "exploratory: alpha is spent" in out  # the race was the first attempt, and the only one that was declared
+    assert (
+        "which only suggests: the attempts before it have spent alpha" in out
+    )  # the race was the first attempt, and the only one that was declared
     assert "the choice was made on these very seeds" not in out
     (verdict,) = verdicts_of(confirmed, rows_of(confirmed))
     assert (verdict.test, verdict.n_candidate) == ("paired t-test", 2)

@@ -185,7 +185,7 @@ def test_report_and_comparison_list_all_attempts(tmp_path):
     swept(tmp_path, "a2", [4, 5, 6])
     text = run(tmp_path, "compare", "a2")
     assert "attempt 1: a, seeds 1, 2, 3, tested at alpha\n" in text
-    assert "attempt 2: a2 (this one), seeds 4, 5, 6, tested at alpha / 2, exploratory" in text
+    assert "attempt 2: a2 (this one), seeds 4, 5, 6, tested at alpha / 2, which only suggests" in text
     page = tmp_path / "page.html"
     run(tmp_path, "report", "a", "--out", str(page))
     assert "Every test of this search space" in page.read_text(encoding="utf-8")

@@ -139,8 +139,11 @@ def test_a_sweep_without_any_score_spends_nothing_of_alpha(tmp_path):
         (tmp_path / f"{name}.yaml").write_text(space.replace("LOSS", pattern))
         command("sweep", str(tmp_path / f"{name}.yaml"), "--inline", "--store", str(tmp_path / "runs"))
     _, said = command("compare", "wrong", "--store", str(tmp_path / "runs"))
-    assert f"next:    orchestrator resume wrong --retry-failed --store {tmp_path}/runs" in said
-    assert "runs the 6 failed runs again, once the cause is mended" in said
+    assert "next:    orchestrator sweep FILE\n" in said  # the same sweep again would read the same
+    assert "are corrected: what the 6 failed runs printed is read again and nothing is run" in said
+    _, said = command("status", "wrong", "--store", str(tmp_path / "runs"))
+    assert "once the search space is corrected: orchestrator sweep FILE; what they printed is kept" in said
+    assert "--retry-failed" not in said
     made = [find_sweep(tmp_path / "runs", name) for name in ("right", "again")]
     verdicts = [verdicts_of(sweep, rows_of(sweep))[0] for sweep in made]
     assert [(one.alpha, one.exploratory) for one in verdicts] == [(0.01, False), (0.005, True)]
