@@ -287,12 +287,13 @@ class Ledger:
 
         recorded:  seeds that have a record: one that was never declared does not count
         The declared ones were chosen when outcomes were known (the best k of n) if some had ended before, and others
-        that had are left out.
+        that had are left out. Where no run of the configuration had a score by then, there was nothing to choose by.
         """
         declared, ended = self._known_before(sweep, config)
         if stray := set(recorded) - declared:
             return f"seed {_listed(stray)} of {config} has a record, but no declaration in the seed ledger"
-        if declared & ended and ended - declared:
+        _, scored = self._known_before(sweep, config, scored=True)
+        if scored and declared & ended and ended - declared:
             return (
                 f"the seeds of {config} were chosen after their outcomes were known: it had run on {_listed(ended)}, "
                 f"of which only {_listed(declared & ended)} are counted"

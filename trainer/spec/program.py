@@ -29,6 +29,8 @@ IDENTITY = {
     "env", "inherit",
 }  # fmt: skip
 """Fields that make a configuration; the others say how its output is read, and what ends it."""
+READER_VERSION = 2
+"""Of how lines are told apart, whatever the patterns are; another one reads kept output again."""
 USUAL_SUMMARY = "wandb/latest-run/files/wandb-summary.json"
 """W&B's own, which is kept and looked into where nobody says where a number stands."""
 ONLY_STAGE = "run"
@@ -197,7 +199,8 @@ class Program(Section):
     @property
     def readings_digest(self) -> str:
         """Hash of how numbers are read; numbers that were read otherwise are read again from the kept output."""
-        return _digest([{name: [each.model_dump() for each in sources] for name, sources in self.metrics.items()}])
+        sources = {name: [each.model_dump() for each in sources] for name, sources in self.metrics.items()}
+        return _digest([READER_VERSION, sources])
 
     def stage(self, name: str) -> ProgramStage:
         """The stage of this name."""

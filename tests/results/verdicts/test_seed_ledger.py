@@ -82,6 +82,18 @@ def test_the_best_three_of_five_seeds_are_refused(ledger):
     assert ledger.objection("second", "bbbb") == ""
 
 
+def test_seeds_of_runs_that_told_no_score_leave_nothing_to_choose_by(ledger):
+    ledger.declare("wrong pattern", "aaaa", [1, 2, 3])
+    for seed in (1, 2, 3):
+        ledger.start("wrong pattern", "aaaa", seed)
+        ledger.end("wrong pattern", "aaaa", seed, "failed", scored=False)
+    ledger.declare("corrected", "aaaa", [1, 2])
+    assert ledger.objection("corrected", "aaaa") == ""
+    ran(ledger, "corrected", "aaaa", 1)
+    ledger.declare("fewer", "aaaa", [1, 3])
+    assert "of which only 1, 3 are counted" in ledger.objection("fewer", "aaaa")
+
+
 def test_fresh_and_repeated_seeds_are_no_selection_but_repeated_ones_were_known_beforehand(ledger):
     ledger.declare("first", "aaaa", [1, 2])
     ran(ledger, "first", "aaaa", 1, 2)

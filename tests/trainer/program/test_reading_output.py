@@ -126,6 +126,12 @@ def test_a_pattern_that_takes_for_ever_ends_its_reader_alone(tmp_path):
         reader.finish({}, within_s=1.0)
 
 
+def test_output_that_an_earlier_reader_took_apart_is_read_again(monkeypatch):
+    before = program().readings_digest
+    monkeypatch.setattr("trainer.spec.program.READER_VERSION", "another")
+    assert program().readings_digest != before
+
+
 def test_phases_are_timed_by_the_lines_that_begin_them():
     hand = [0.0]
     limited = program(limits={"train_s": 10, "eval_s": 5}, phases={"eval": "^evaluating"})
