@@ -36,7 +36,7 @@ from trainer.spec.load import assigned, override_text
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import run_id_of
 from trainer.spec.runnable import by_the_clock
-from trainer.spec.stage_table import CURVE_FILE, curve_stage
+from trainer.spec.stage_table import CURVE_FILE, curve_loss, curve_stage
 from trainer.spec.units import human_count, human_time
 from trainer.store.mirror import USUAL_STORE, store_folder
 from trainer.store.shared import stage_store
@@ -73,6 +73,7 @@ def load_results(sweep: Sweep) -> SweepResults:
         by_the_clock=by_the_clock(space.base),
         compared=space.measure,
         curve_stage=trained,
+        curve_loss=curve_loss(space.base),
         curve_of=partial(stage_store(sweep.store).read_file, trained, name=CURVE_FILE),
         commands=_commands(sweep),
         space_text=space_text(sweep),

@@ -24,7 +24,7 @@ from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.recipe_text import differing_recipes
 from trainer.spec.record import Record, run_id_of, split_run_id
 from trainer.spec.runnable import is_program
-from trainer.spec.stage_table import CURVE_FILE, curve_stage
+from trainer.spec.stage_table import CURVE_FILE, curve_loss, curve_stage
 from trainer.spec.units import human_count, human_seconds, human_time
 from trainer.store.shared import stage_store
 
@@ -119,7 +119,7 @@ def _scores(record: Record) -> Iterator[str]:
 
 
 def _curve_lines(sweep: Sweep, record: Record) -> list[str]:
-    """The training loss as a row of bars, with its ends."""
+    """The loss as a row of bars, with its ends."""
     stage = curve_stage(sweep.space.base)
     train = record.stages.get(stage)
     content = stage_store(sweep.store).read_file(stage, train.fingerprint, CURVE_FILE) if train else None
@@ -132,7 +132,7 @@ def _curve_lines(sweep: Sweep, record: Record) -> list[str]:
         return []
     from_to = f"{losses[0]:.3f} at step {steps[0]} to {losses[-1]:.3f} at step {steps[-1]}"
     return [
-        f"training loss, {from_to}, {human_count(len(losses), 'point')}:",
+        f"{curve_loss(sweep.space.base)}, {from_to}, {human_count(len(losses), 'point')}:",
         f"  {bars(losses)}",
     ]
 

@@ -1,4 +1,4 @@
-"""Learning curves: the training loss of each distinct training of a sweep, read from its stage's folder.
+"""Learning curves: the loss of each distinct training of a sweep, read from its stage's folder.
 
 Configurations that train alike share their curves. Curves are thinned by averaging neighbouring steps, and only so many
 are drawn; the facts say what was left out.
@@ -28,11 +28,11 @@ COLUMNS = ("group", "seed", "fingerprint", "step", "train_loss", "elapsed_s", "n
 
 
 def curve_facts(sweep: SweepResults) -> pd.DataFrame:
-    """One row per drawn point: group (by label), seed, fingerprint, step, train_loss (nats per token), elapsed_s,
+    """One row per drawn point: group (by label), seed, fingerprint, step, train_loss, elapsed_s,
     num_steps that the point is the mean of, and val_loss, the lowest of the runs that stand on the training.
 
     Groups follow the ranking, the baseline's first. `attrs['num_left_out']` counts trainings not drawn, and
-    `attrs['num_missing']` those whose folder is gone from the store.
+    `attrs['num_missing']` those whose folder is gone from the store; `attrs['loss']` says what the losses are.
     """
     trainings = _trainings(sweep)
     kept = trainings[trainings["group"].isin(trainings["group"].drop_duplicates().head(MOST_GROUPS))].head(MOST_CURVES)
@@ -46,6 +46,7 @@ def curve_facts(sweep: SweepResults) -> pd.DataFrame:
             parts.append(_thinned(curve).assign(**named))
     facts = pd.concat(parts, ignore_index=True)[list(COLUMNS)] if parts else pd.DataFrame(columns=list(COLUMNS))
     facts.attrs.update(num_left_out=len(trainings) - len(kept), num_missing=num_missing)
+    facts.attrs["loss"] = sweep.curve_loss
     return facts
 
 
@@ -100,7 +101,7 @@ def curve_figure(facts: pd.DataFrame) -> Figure:
     _draw_legend(figure, facts, groups, seeds)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("step")
-    ax.set_ylabel("training loss (nats per token)")
+    ax.set_ylabel(facts.attrs["loss"])
     return figure
 
 

@@ -247,7 +247,7 @@ def outcomes(sweep: SweepResults) -> Text:
 
 
 def curves(sweep: SweepResults) -> Chapter:
-    """The training loss of each distinct training."""
+    """The loss of each distinct training."""
     facts = curve_facts(sweep)
     missing, not_drawn = facts.attrs["num_missing"], facts.attrs["num_left_out"]
     gone = f" {missing:,} are no longer in the store." if missing else ""
@@ -256,7 +256,8 @@ def curves(sweep: SweepResults) -> Chapter:
     cut = f" {not_drawn:,} further trainings are not drawn." if not_drawn else ""
     steps = facts["num_steps"].max()
     averaged = f" Each point is the mean of up to {steps} steps." if steps > 1 else ""
-    caption = f"Training loss of each distinct training.{averaged}{cut}{gone}"
+    loss = facts.attrs["loss"]
+    caption = f"{loss[0].upper()}{loss[1:]}, of each distinct training.{averaged}{cut}{gone}"
     return Chapter(
         "curves", "Learning curves", [plot("curves", "Learning curves", partial(curve_figure, facts), caption)]
     )

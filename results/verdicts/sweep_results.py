@@ -77,6 +77,8 @@ class SweepResults:
     """Whether training ends by the clock, so that results depend on the hardware."""
     curve_stage: str = "train"
     """The stage whose folder holds a learning curve."""
+    curve_loss: str = "training loss (nats per token)"
+    """What its losses are; of a program nobody knows more than that it prints them."""
     curve_of: Callable[[str], bytes | None] = lambda fingerprint: None
     """The learning curve of a training by its fingerprint, as CSV; None where it is gone."""
     example: Mapping[str, Any] | None = None

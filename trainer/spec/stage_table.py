@@ -157,3 +157,8 @@ def stages_below(stage: str) -> set[str]:
         if below.intersection(other.stands_on):
             below.add(other.name)
     return below
+
+
+def curve_loss(recipe: Runnable) -> str:
+    """What the losses of a learning curve are, in words."""
+    return "loss, as the program prints it" if isinstance(recipe, Program) else "training loss (nats per token)"

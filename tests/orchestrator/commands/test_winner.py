@@ -99,7 +99,7 @@ def test_show_finds_a_run_by_its_start_and_prints_recipe_stages_and_curve(sweep,
     assert f"{run_id}: ttt.lr=0.004, seed 2" in out
     assert "ttt.mode = score_first  (baseline: off)" in out
     assert re.search(r"train +9\.0 s +from the store +train-2", out)
-    assert "training loss, 6.000 at step 0 to 3.049 at step 39, 40 points:" in out
+    assert "training loss (nats per token), 6.000 at step 0 to 3.049 at step 39, 40 points:" in out
     assert f"begins 3 runs of sweep 'small': {run_id[:-1]}1" in call("show", "small", run_id[:-1])[1]
     assert "has no finished run 'zzz'" in call("show", "small", "zzz")[1]
 

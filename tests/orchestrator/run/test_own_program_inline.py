@@ -112,6 +112,7 @@ def test_a_metric_of_its_own_is_ranked_compared_and_reported(sweep, tmp_path):
 
 def test_its_learning_curve_is_that_of_the_lines_it_printed(sweep):
     facts = curve_facts(load_results(sweep))
+    assert facts.attrs["loss"] == "loss, as the program prints it"  # of what and in which unit nobody knows
     assert sorted(set(facts["step"])) == [1, 2, 3]
     assert len(facts) == 9
 
@@ -187,7 +188,7 @@ def test_show_has_the_knobs_the_score_the_curve_and_the_log_of_the_best_run(plac
     assert status == 0, said
     assert re.search(r"WARMTH = 2 +\(baseline: the program's own default\)", said)
     assert "reward 11." in said
-    assert "training loss, 2.100 at step 1 to 0.100 at step 3, 3 points" in said
+    assert "loss, as the program prints it, 2.100 at step 1 to 0.100 at step 3, 3 points" in said
     assert "Fairway at commit " in said
     log = re.findall(r"log: (\S+)", said)[-1]
     assert '"reward"' in Path(log).read_text()
