@@ -32,6 +32,12 @@ ONE_SCORE = (
 )
 
 
+OF_A_PROGRAM = (
+    "sweep '{name}' runs program {program}, of whose curve nobody knows what its losses are; import curves of the "
+    "validation loss: orchestrator import curves.csv --name NAME, with columns config, seed, step, val_loss"
+)
+
+
 @dataclass(frozen=True)
 class StepCurves:
     """Curves by configuration and seed, with what is to be known about them."""
@@ -52,11 +58,12 @@ def curves_of_import(sweep: ImportedSweep) -> StepCurves:
 
 def curves_of_sweep(sweep: Sweep) -> StepCurves:
     """Of configurations that differ in their number of training steps alone. Raises UserError where none do."""
+    if sweep.space.program is not None:  # its knobs, too, mean what its script says
+        raise UserError(OF_A_PROGRAM.format(name=sweep.name, program=sweep.space.program.name))
     groups: dict[str, dict[int, Configuration]] = {}
     for item in sweep.asked():
         recipe = sweep.space.recipe(item.values, sweep.space.seeds[0])
-        if not isinstance(recipe, Recipe):  # a program's knobs mean what its script says
-            continue
+        assert isinstance(recipe, Recipe)
         steps, rest = recipe.budget.train_steps, flat(recipe) | {STEPS: None}
         if item.rung == 1 and steps is not None:
             groups.setdefault(repr(rest), {}).setdefault(steps, item)

@@ -138,7 +138,7 @@ def _about_unread(program: Program, knobs: Iterable[str]) -> Iterator[str]:
     names = [program.names.get(key, key) for key in knobs]
     unread = [name for name in names if name.rpartition(".")[2] not in words]
     for name in unread[:MOST_NAMED]:
-        yield f"{name} stands nowhere in {where}: is it read?{did_you_mean(name, words)}"
+        yield f"{name} stands nowhere in {where}{did_you_mean(name, words) or '; is it read?'}"
     if program.seed_key and program.seed_key.rpartition(".")[2] not in words:
         yield (
             f"the seed is given as {program.seed_key}, which stands nowhere in {where}: where it is not read, seeds "

@@ -114,7 +114,7 @@ def flaws_of(runs: pd.DataFrame, unit: Unit, wanted: Collection[int], who: str) 
     for config, differs in zip(mixed.index, mixed.to_numpy(), strict=True):
         flaw = ""
         if config in broken:
-            flaw = f"{who} has no score for {seed_words(broken[config])}, and a failed seed is never averaged over"
+            flaw = f"{who} has no result for {seed_words(broken[config])}, and a failed seed is never averaged over"
         elif config in stopped:
             flaw = f"{who} was stopped early"
         elif missing := set(wanted) - done.get(config, set()):

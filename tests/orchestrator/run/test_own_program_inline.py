@@ -150,6 +150,11 @@ def test_a_sweep_without_any_score_spends_nothing_of_alpha(tmp_path):
     assert [(one.alpha, one.exploratory) for one in verdicts] == [(0.01, False), (0.005, True)]
 
 
+def test_the_first_step_of_a_program_is_asked_of_curves_that_are_imported(place):
+    status, said = command("first-step", "warmth", "--below", "1", "--store", str(place / "runs"))
+    assert (status, "import curves of the validation loss" in said, "budget.train_steps" in said) == (2, True, False)
+
+
 def test_a_sweep_goes_on_with_the_code_it_began_with(place, tmp_path):
     for name in ("train.py", "warmth.yaml"):
         shutil.copy(place / name, tmp_path / name)

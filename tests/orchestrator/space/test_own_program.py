@@ -298,8 +298,8 @@ def test_a_variable_that_stands_nowhere_in_the_code_is_noted_with_the_nearest(fo
     (folder / "helper.py").write_text("import os\nLR = os.environ['LR']\nWIDTHS = os.environ['WIDTHS']\n")
     space = loaded(folder, PLAIN, overrides={"LRR": 1})
     assert [note for note in space.notes if "stands nowhere" in note] == [
-        "WIDTH stands nowhere in train.py or what it imports: is it read?; did you mean 'WIDTHS'?",
-        "LRR stands nowhere in train.py or what it imports: is it read?; did you mean 'LR'?",
+        "WIDTH stands nowhere in train.py or what it imports; did you mean 'WIDTHS'?",
+        "LRR stands nowhere in train.py or what it imports; did you mean 'LR'?",
         "the seed is given as SEED, which stands nowhere in train.py or what it imports: where it is not read, seeds "
         "only repeat; seed_key: NAME names another",
     ]

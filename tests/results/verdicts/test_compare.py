@@ -118,9 +118,9 @@ def test_nats_of_different_tokenizers_are_not_compared():
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"status": "failed", "val_bpb": None, "val_loss": None}, "no score for seed 3"),
-        ({"val_bpb": math.inf}, "no score for seed 3"),
-        ({"val_bpb": math.nan}, "no score for seed 3"),
+        ({"status": "failed", "val_bpb": None, "val_loss": None}, "no result for seed 3"),
+        ({"val_bpb": math.inf}, "no result for seed 3"),
+        ({"val_bpb": math.nan}, "no result for seed 3"),
         ({"status": "running", "val_bpb": None}, "yet to finish seed 3"),
         ({"status": "stopped", "val_bpb": None}, "stopped early"),
         ({"legal": False}, "not known to be legal"),
