@@ -26,7 +26,7 @@ from orchestrator.analysis.verdict_table import (
 )
 from orchestrator.output import PIPED_WIDTH, console_for, say
 from orchestrator.space.configuration import label
-from orchestrator.status.status import AGAIN, failed_at_reading
+from orchestrator.status.status import again, failed_at_reading
 from orchestrator.sweep.left_out import WITHOUT, left_out_of_estimates
 from orchestrator.sweep.sweep import Sweep
 from orchestrator.sweep.sweep_attempts import attempt_lines
@@ -224,13 +224,8 @@ def next_command(answer: Answer) -> tuple[str, str] | None:
 
     Where failed runs leave nothing to compare, it is the one that runs them again.
     """
-    num_failed = _failed_in_the_way(answer)
-    if num_failed and failed_at_reading(answer.sweep):
-        kept = f"what the {human_count(num_failed, 'failed run')} printed is read again and nothing is run"
-        return AGAIN, f"once `metrics` or `limits` in it are corrected: {kept}"
-    if num_failed:
-        again = f"runs the {human_count(num_failed, 'failed run')} again, once the cause is mended"
-        return answer.sweep.command("resume", "--retry-failed"), again
+    if num_failed := _failed_in_the_way(answer):
+        return _after_failures(answer.sweep, human_count(num_failed, "failed run"))
     if answer.sweep.is_locked():
         return None
     from orchestrator.analysis.next_steps import urgent_step  # late: JSON, best and a running sweep need no plan
@@ -239,6 +234,20 @@ def next_command(answer: Answer) -> tuple[str, str] | None:
     shown = answer.best is not None and answer.best.headline == "better" and not answer.best.exploratory
     step = urgent_step(answer.sweep, declared, answer.table, may_search=not shown)
     return None if step is None else (step.command, _cost(step))
+
+
+def _after_failures(sweep: Sweep, runs: str) -> tuple[str, str]:
+    """A sweep of a program goes on with the script and the file that it began with."""
+    resume = sweep.command("resume", "--retry-failed")
+    if failed_at_reading(sweep):
+        return again(
+            sweep
+        ), f"once `metrics` or `limits` are corrected: reads what the {runs} printed, and runs nothing"
+    if sweep.space.program is not None:
+        return again(
+            sweep
+        ), f"once the script or its file is mended; if the cause of the {runs} lay elsewhere: {resume}"
+    return resume, f"runs the {runs} again, once the cause is mended"
 
 
 def _failed_in_the_way(answer: Answer) -> int:

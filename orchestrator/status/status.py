@@ -20,10 +20,9 @@ from results.rows.machines import quarantined
 from results.rows.row import kind_of_error, short_error
 from trainer.spec.record import Record
 from trainer.spec.units import human_time
+from trainer.store.mirror import store_option
 
 LOOK_EVERY_S = 1.0
-AGAIN = "orchestrator sweep FILE"
-"""Where FILE is the user's search space, which no sweep knows the place of."""
 
 
 def standing(sweep: Sweep) -> dict[str, Any]:
@@ -106,15 +105,20 @@ def standing_lines(facts: dict[str, Any], sweep: Sweep) -> list[str]:
     return lines
 
 
+def again(sweep: Sweep) -> str:
+    """The command of a sweep of its own, once its file was changed: FILE, since no sweep knows the place of that."""
+    return f"orchestrator sweep FILE{store_option(sweep.store)}"
+
+
 def once_mended(sweep: Sweep) -> list[str]:
     """What runs failed runs again. A sweep of a program goes on with the code and the file that it began with."""
     if failed_at_reading(sweep):
         return [
-            f"once the search space is corrected: {AGAIN}; what they printed is kept and read again, nothing is run"
+            f"once the search space is corrected, what they printed is read again and nothing is run: {again(sweep)}"
         ]
     lines = [f"once mended: {sweep.command('resume', '--retry-failed')}"]
     if sweep.space.program is not None:
-        lines.append(f"after a change of the script or of its search space: {AGAIN}, a sweep of its own")
+        lines.append(f"after a change of the script or of its search space, a sweep of its own: {again(sweep)}")
     return lines
 
 

@@ -140,11 +140,16 @@ def test_a_sweep_without_any_score_spends_nothing_of_alpha(tmp_path):
         (tmp_path / f"{name}.yaml").write_text(space.replace("LOSS", pattern))
         command("sweep", str(tmp_path / f"{name}.yaml"), "--inline", "--store", str(tmp_path / "runs"))
     _, said = command("compare", "wrong", "--store", str(tmp_path / "runs"))
-    assert "next:    orchestrator sweep FILE\n" in said  # the same sweep again would read the same
-    assert "are corrected: what the 6 failed runs printed is read again and nothing is run" in said
+    assert f"next:    orchestrator sweep FILE --store {tmp_path}/runs\n" in said  # resumed, it would read the same
+    assert "are corrected: reads what the 6 failed runs printed, and runs nothing" in said
     _, said = command("status", "wrong", "--store", str(tmp_path / "runs"))
-    assert "once the search space is corrected: orchestrator sweep FILE; what they printed is kept" in said
+    assert "once the search space is corrected, what they printed is read again and nothing is run: orch" in said
     assert "--retry-failed" not in said
+    (tmp_path / "flat.py").write_text("raise ValueError('mend me')")
+    command("sweep", str(tmp_path / "again.yaml"), "--inline", "--store", str(tmp_path / "other"))
+    _, said = command("compare", "again", "--store", str(tmp_path / "other"))
+    assert f"next:    orchestrator sweep FILE --store {tmp_path}/other\n" in said  # the sweep keeps its broken script
+    assert f"lay elsewhere: orchestrator resume again --retry-failed --store {tmp_path}/other" in said
     made = [find_sweep(tmp_path / "runs", name) for name in ("right", "again")]
     verdicts = [verdicts_of(sweep, rows_of(sweep))[0] for sweep in made]
     assert [(one.alpha, one.exploratory) for one in verdicts] == [(0.01, False), (0.005, True)]
