@@ -137,7 +137,7 @@ class ProgramKeys(Section):
         if self.launch and self.script is None:
             yield "launch needs the script; write program: train_gpt.py"
         if self.curve is not None:
-            yield from pattern_complaints("curve", _plain(self.curve), groups=2)
+            yield from pattern_complaints("curve", _plain(self.curve), groups=0)
         for name, pattern in self.phases.items():
             yield from pattern_complaints(f"phases.{name}", _plain(pattern), groups=0)
         names = [stage.name for stage in self.stages]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,18 @@ WORDS = {
     "bool_type": "must be true or false",
 }
 """By the kind of pydantic's complaint."""
-EXAMPLES = {"seeds": "[1337, 42, 2025]", "parameters": "{model.rope_base: {values: [1000.0, 50000.0]}}"}
+EXAMPLES = {
+    "seeds": "[1337, 42, 2025]",
+    "parameters": "{model.rope_base: {values: [1000.0, 50000.0]}}",
+    "compare.baseline": "{LR: 0.1}",
+    "program.limits": "{seconds: 600}",
+    "program.limits.bytes": "{file: final_model.int8.ptz, at_most: 16000000}",
+    "program.stages": "[{name: train, leaves: model.pt}, {name: evaluate}]",
+    "program.metrics": "{val_loss: 'val loss (NUMBER)'}",
+    "program.env": "{OMP_NUM_THREADS: 2}",
+    "program.names": "{num_steps: steps}",
+    "program.set": "{STEPS: 300}",
+}
 
 
 def expected(key: str, item: Mapping[str, Any]) -> str:
@@ -24,7 +36,9 @@ def expected(key: str, item: Mapping[str, Any]) -> str:
     item:  a complaint of pydantic
     """
     words = WORDS.get(item["type"]) or str(item["msg"]).replace("Input should", "must")
-    example = EXAMPLES.get(key, "")
+    example = EXAMPLES.get(key, "{max: 3}" if re.fullmatch(r"constraints\.\w+", key) else "")
+    if key.startswith("program.metrics.") and words == "must be a mapping":
+        words, example = "must be a pattern, or {key: NAME}, or a list of these", "'val loss (NUMBER)'"
     if key == "metric" and isinstance(item["input"], str):
         example = f"{{name: {item['input']}}}"
     if not example and words == "must be a list" and not isinstance(item["input"], Mapping):

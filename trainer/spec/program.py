@@ -69,7 +69,7 @@ def pattern_complaints(key: str, pattern: str, groups: int) -> Iterator[str]:
         yield f"{key} = {pattern!r} is no regular expression: {error}"
         return
     if compiled.groups < groups:
-        yield f"{key} = {pattern!r} has no group; put brackets around the number: ([0-9.eE+-]+)"
+        yield f"{key} = {pattern!r} has no group; put brackets around the number: (NUMBER)"
 
 
 def leads_outside(path: str) -> bool:

@@ -8,10 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import RoundTripConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from trainer.spec.errors import ProblemsError, UserError
 from trainer.spec.yaml_bounds import MOST_CHARACTERS, BoundedComposer, BoundedScanner
+
+
+class PlainConstructor(RoundTripConstructor):
+    """Takes dates for the texts that they are in YAML 1.2, which has none."""
+
+
+PlainConstructor.add_constructor("tag:yaml.org,2002:timestamp", RoundTripConstructor.construct_scalar)
 
 
 class YamlText:
@@ -24,7 +32,7 @@ class YamlText:
     def __init__(self, text: str, source: str):
         loader = YAML(typ="rt", pure=True)
         loader.version = (1, 2)  # type: ignore[assignment]
-        loader.Composer, loader.Scanner = BoundedComposer, BoundedScanner
+        loader.Composer, loader.Scanner, loader.Constructor = BoundedComposer, BoundedScanner, PlainConstructor
         if len(text) > MOST_CHARACTERS:
             raise ProblemsError(source, [f"holds more than {MOST_CHARACTERS:,} characters"])
         try:
@@ -35,7 +43,7 @@ class YamlText:
             place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
             what = " ".join(str(error.problem or error.context or "not readable").split())
             raise ProblemsError(source, [f"{place}: not valid YAML: {what}"]) from None
-        except (YAMLError, ValueError) as error:  # 2020-13-45 looks like a date and is none
+        except (YAMLError, ValueError) as error:
             raise ProblemsError(source, [f"not valid YAML: {' '.join(str(error).split())}"]) from None
         self.source = source
 

@@ -242,6 +242,11 @@ def test_code_listed_files_and_machine_change_every_stage_but_patterns_and_limit
         (("pass: env", "limits: {bytes: {file: a}}"), "limits.bytes.at_most is missing"),
         (("pass: env", "limits: {bytes: {file: /a, at_most: 5}}"), "file = '/a' must lie in the working folder"),
         (("pass: env", "stages: [{reads: [LR]}]"), "stages.0.name is missing"),
+        (("pass: env", "metrics: {val_loss: 3}"), "must be a pattern, or {key: NAME}, or a list of these"),
+        (("pass: env", "limits: 60"), "limits = 60 must be a mapping; for example: {seconds: 600}"),
+        (("pass: env", "constraints: {val_loss: 3}"), "must be a mapping; for example: {max: 3}"),
+        (("pass: env", "curve: 'step (\\d+)'"), "curve needs the groups step and loss: (?P<step>"),
+        (("{value: 64}", ""), "parameters.WIDTH = None must be a mapping; for example: {values: [1, 2]}"),
         (("seeds:", "seed:"), "seed is unknown; did you mean 'seeds'?"),
         (("program:", "progra:"), "progra is unknown; did you mean 'program'?; known: name, description, set, method"),
         (("pass: env", "metrics: {val_loss: 'loss ([0-9'}"), "is no regular expression"),
@@ -305,6 +310,11 @@ def test_a_variable_that_stands_nowhere_in_the_code_is_noted_with_the_nearest(fo
     ]
     by_args = PLAIN.replace("pass: env", "pass: args")  # of which the program says so itself
     assert loaded(folder, by_args).notes == ()
+
+
+def test_a_date_is_a_text_as_it_is_written(folder):
+    space = loaded(folder, PLAIN.replace("[0.1, 0.2]", "[2026-03-01, 2026-13-45]"))
+    assert space.parameters["LR"].values == ["2026-03-01", "2026-13-45"]
 
 
 def test_a_seed_on_the_command_line_is_told_where_seeds_stand(folder):

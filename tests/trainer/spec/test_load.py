@@ -95,9 +95,9 @@ def test_a_text_is_written_as_people_write_it():
     assert override_text("data.path", "7") == 'data.path="7"'
 
 
-def test_a_day_that_no_calendar_has_is_no_traceback():
-    with pytest.raises(ProblemsError, match=r"not valid YAML: month must be in 1\.\.12"):
-        parse_overrides(["seed=2020-13-45"])
+@pytest.mark.parametrize("day", ["2020-12-31", "2020-13-45", "2020-12-31T10:00:00Z"])
+def test_a_day_is_a_text_as_it_is_written_whether_a_calendar_has_it_or_not(day):
+    assert parse_overrides([f"data.path={day}"]) == {"data.path": day}
 
 
 def test_an_override_without_equals_is_refused():
