@@ -281,11 +281,6 @@ def _complaints(item: Mapping[str, Any], place: Sequence[str | int], own: bool) 
     if item["type"] == "literal_error":
         known, written = re.findall(r"'([^']*)'", item["ctx"]["expected"]), str(item["input"])
         return [f"{key} = {item['input']!r} is unknown{did_you_mean(written, known)}; known: {', '.join(known)}"]
-    if item["type"] == "model_type" and loc[0] == "parameters":
-        kind = "value" if isinstance(item["input"], str | int | float) else "values"
-        return [
-            f"{key} = {item['input']!r} must be a mapping; for example: {{{kind}: {item['input'] if kind == 'value' else item['input'] or [1, 2]}}}"
-        ]
     quoted = (
         isinstance(item["input"], str) and item["type"].startswith(("int", "float")) and reads_as_number(item["input"])
     )

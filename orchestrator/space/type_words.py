@@ -39,6 +39,9 @@ def expected(key: str, item: Mapping[str, Any]) -> str:
     example = EXAMPLES.get(key, "{max: 3}" if re.fullmatch(r"constraints\.\w+", key) else "")
     if key.startswith("program.metrics.") and words == "must be a mapping":
         words, example = "must be a pattern, or {key: NAME}, or a list of these", "'val loss (NUMBER)'"
+    if key.startswith("parameters.") and item["type"] == "model_type":
+        given = [1, 2] if item["input"] is None else item["input"]
+        example = f"{{{'values' if isinstance(given, list) else 'value'}: {given}}}"
     if key == "metric" and isinstance(item["input"], str):
         example = f"{{name: {item['input']}}}"
     if not example and words == "must be a list" and not isinstance(item["input"], Mapping):
