@@ -30,7 +30,7 @@ def test_a_training_gone_from_the_store_is_counted(tmp_path):
     (tmp_path / "train" / "t42" / "curve.csv").unlink()
     facts = curve_facts(made)
     assert 42 not in set(facts["seed"])
-    assert facts.attrs == {"num_left_out": 0, "num_missing": 1}
+    assert facts.attrs == {"num_left_out": 0, "num_missing": 1, "loss": "training loss (nats per token)"}
 
 
 def test_the_baseline_and_the_best_are_drawn_and_the_rest_counted(tmp_path):
