@@ -13,7 +13,7 @@ from trainer.audit.passes import takes_the_best
 from trainer.audit.positions import counted, seams
 from trainer.audit.shares_of_ranks import shares_lost
 from trainer.audit.tokens import Tokens
-from trainer.audit.trace import Evaluation, Event, Place, Reported, Trace, Update
+from trainer.audit.trace import Evaluation, Event, Load, Place, Reported, Trace, Update
 
 Confidence = Literal["high", "medium", "low"]
 MOST_COPIES = 4
@@ -94,16 +94,17 @@ def affects(trace: Trace, update: Update, score: Evaluation) -> bool:
         return False
     if not update.objects:
         return True
-    return any(_reaches(trace, update, number, score.time, MOST_COPIES) for number in score.objects)
+    loads = [load for load in trace.loads if load.off <= update.off | score.off]
+    return any(_reaches(loads, update, number, score.time, MOST_COPIES) for number in score.objects)
 
 
-def _reaches(trace: Trace, update: Update, number: int, before: int, depth: int) -> bool:
-    loads = [load for load in trace.loads if number in load.objects and load.time < before and not load.off]
+def _reaches(every: list[Load], update: Update, number: int, before: int, depth: int) -> bool:
+    loads = [load for load in every if number in load.objects and load.time < before]
     last = max((load.time for load in loads if not load.adds), default=-1)
     if last < update.time and number in update.objects:
         return True
     return depth > 0 and any(
-        update.time < load.snapshot and _reaches(trace, update, source, load.snapshot, depth - 1)
+        update.time < load.snapshot and _reaches(every, update, source, load.snapshot, depth - 1)
         for load in loads
         if load.time >= last
         for source in load.sources

@@ -182,6 +182,18 @@ def test_what_a_path_switches_on_that_is_empty_by_default_is_reported_with_it():
     assert {one.only_when for one in report.findings} == {("PREFIX_FILE=",)}
 
 
+def test_weights_put_back_within_what_is_off_are_put_back():
+    text = (FOLDER / "legal" / "prefix_learned_and_put_back.py").read_text()
+    adapted, plain = "    if ADAPTED:\n        print(evaluate(model, text))\n", "    if PLAIN:\n        print(plainly(model, text))"
+    text = text.replace("    print(evaluate(model, text))", adapted + plain)
+    settings = 'ADAPTED = int(os.environ.get("ADAPTED", "0"))\nPLAIN = int(os.environ.get("PLAIN", "0"))\n'
+    without = text[text.index("def evaluate") : text.index("if __name__")].replace("evaluate", "plainly")
+    begin, end = without.index("        if first > 0"), without.index("        with torch.inf")
+    text = text.replace("\n\nclass Model", f"\n{settings}\n\nclass Model", 1)
+    report = audit_text(text.replace("if __name__", f"{without[:begin]}{without[end:]}if __name__"), "off.py")
+    assert (report.findings, report.reasons) == ((), ())
+
+
 def test_an_option_that_is_off_by_default_is_reported_with_its_name():
     text = (FOLDER / "illegal" / "adapted_before_scoring.py").read_text()
     parsed = "import argparse\nparser = argparse.ArgumentParser()\nOPTION\ncli = parser.parse_args()\n" + text.replace(
