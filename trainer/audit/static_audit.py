@@ -19,7 +19,7 @@ from trainer.audit.byte_rules import Miscount, miscounts
 from trainer.audit.interpreter import Interpreter
 from trainer.audit.judgement import Finding, doubts, findings, scores_of
 from trainer.audit.machine import MOST_SECONDS
-from trainer.audit.neighbours import Neighbour, look_aheads, look_backs
+from trainer.audit.neighbours import Neighbour, look_aheads, look_backs, unmasked
 from trainer.audit.remarks import remarks
 from trainer.audit.static_report import StaticReport, Verdict
 from trainer.audit.trace import Place
@@ -72,7 +72,7 @@ def audit_text(text: str, name: str, helpers: Any = lambda name: None) -> Static
         lines=unwrapped.text.count("\n") + 1,
         code_bytes=len(text.encode("utf-8")),
         scores=tuple(sorted({score.place.line for score in scored})),
-        remarks=() if found else tuple(remarks(trace)),
+        remarks=() if found else (*remarks(trace), *_attention(tree)),
     )
 
 
@@ -126,6 +126,14 @@ def _by_form(tree: ast.Module, name: str) -> Iterator[Finding]:
     for rule, each in kinds:
         for found in each:
             yield Finding(RULES[rule], Place(name, found.line), found.detail, "medium")
+
+
+def _attention(tree: ast.Module) -> Iterator[str]:
+    for line in unmasked(tree):
+        yield (
+            f"line {line}: attention that is told of no mask; whether a position sees those behind it, its target "
+            "among them, is not told (E1)"
+        )
 
 
 def _verdict(found: list[Finding], reasons: list[str]) -> Verdict:

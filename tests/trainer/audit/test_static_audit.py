@@ -184,7 +184,10 @@ def test_what_a_path_switches_on_that_is_empty_by_default_is_reported_with_it():
 
 def test_weights_put_back_within_what_is_off_are_put_back():
     text = (FOLDER / "legal" / "prefix_learned_and_put_back.py").read_text()
-    adapted, plain = "    if ADAPTED:\n        print(evaluate(model, text))\n", "    if PLAIN:\n        print(plainly(model, text))"
+    adapted, plain = (
+        "    if ADAPTED:\n        print(evaluate(model, text))\n",
+        "    if PLAIN:\n        print(plainly(model, text))",
+    )
     text = text.replace("    print(evaluate(model, text))", adapted + plain)
     settings = 'ADAPTED = int(os.environ.get("ADAPTED", "0"))\nPLAIN = int(os.environ.get("PLAIN", "0"))\n'
     without = text[text.index("def evaluate") : text.index("if __name__")].replace("evaluate", "plainly")
@@ -285,6 +288,23 @@ def test_an_artifact_that_is_written_and_never_read_back_is_said_and_no_breach(r
 def test_learning_by_weights_that_are_thrown_away_is_said_and_no_breach(reports, script):
     remarks = reports[FOLDER / "legal" / f"{script}.py"].remarks
     assert ["(E6)" in remark for remark in remarks] == [True] * (script == "adapted_copy_is_thrown_away")
+
+
+@pytest.mark.parametrize(
+    ("call", "is_said"),
+    [
+        ("q, k, v, is_causal=True", False),
+        ("q, k, v, mask", False),
+        ("q, k, v", True),
+        ("q, k, v, is_causal=False", True),
+    ],
+)
+def test_attention_that_is_told_of_no_mask_is_said(call, is_said):
+    text = (FOLDER / "legal" / "score_first_sliding.py").read_text()
+    text += f"\n\ndef attend(q, k, v, mask):\n    return F.scaled_dot_product_attention({call})\n"
+    report = audit_text(text, "attention.py")
+    assert report.verdict == "no breach found"
+    assert any("(E1)" in remark for remark in report.remarks) == is_said
 
 
 def test_the_lower_of_finished_scores_is_said_and_no_breach(reports):
