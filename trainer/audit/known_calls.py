@@ -211,7 +211,7 @@ def _constant(path: str, name: str, arguments: Sequence[Value], keywords: Keywor
     return None
 
 
-def _integer(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+def _number(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
     if not arguments:
         return constant(0)
     own = (*(arguments[0].marks & {"itself"}), *kept_counting(*arguments))
@@ -355,7 +355,8 @@ def _module_of(machine: Machine, arguments: Sequence[Value], keywords: Keywords)
 
 
 HANDLERS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
-    "int": _integer,
+    "int": _number,
+    "float": _number,
     "len": _length,
     "range": _range,
     "trange": _range,
