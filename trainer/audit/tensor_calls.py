@@ -120,7 +120,7 @@ def method_like(
     ) and "boundary" in held.marks:
         return Value(at=held.at, marks=frozenset(["border"]))
     if name in ("nonzero", "argwhere", "flatnonzero") or (name == "where" and not others):
-        return result.with_marks("places") if "mask" in held.marks else result
+        return result.with_marks("places")
     return result
 
 
