@@ -37,9 +37,10 @@ TERMINAL_CODES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]{0,1000}(?:\x07|\x1b\\)|[ -/]+[0-~]|[0-Z\\^-~])|[\x07\x0e\x0f]"
 )
 """Colours, moves of the cursor, titles, bells (ECMA-48): no part of what a line says."""
-BAR_END = re.compile(r"\[(?:\d+:)?\d\d:\d\d(?:<|, )[^\]]*/[^\]]*\]")
+BAR_END = re.compile(r"\[(?:\d+:)?\d\d:\d\d(?:<[\d:?]{1,20})?, +[\d.?]{1,20}[^\[\]/]{0,60}/[^\[\]]{0,1000}\]")
 """The end of a bar of tqdm, '[00:01<00:00, 51.2it/s]'. It stands on standard error without a line end, so what the
-program prints next follows it on the same line."""
+program prints next follows it on the same line. Every repetition is bounded or stops at the next bracket: no text takes
+long."""
 
 
 class Reader:

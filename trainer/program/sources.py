@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from trainer.spec.errors import UserError
+from trainer.spec.program import is_pattern
 
 MOST_CODE_FILES = 2_000
 MOST_CODE_BYTES = 50_000_000
@@ -160,7 +161,7 @@ def _chosen(root: Path, entry: str) -> Iterator[Path]:
         for place, folders, names in os.walk(base):
             folders[:] = sorted(name for name in folders if not _skipped(Path(place, name)))
             yield from (Path(place, name) for name in sorted(names))
-    elif not expanded.is_absolute() and any(letter in entry for letter in "*?["):
+    elif not expanded.is_absolute() and is_pattern(entry):
         yield from sorted(path for path in root.glob(entry) if path.is_file())
 
 

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from trainer.program import workspace
 from trainer.program.code_store import encoded, keep_code
@@ -21,7 +21,7 @@ from trainer.program.ports import free_port
 from trainer.program.process import End, Interrupt, run_command
 from trainer.program.reading import Live, Readings, read_output
 from trainer.spec.errors import Interrupted, UserError
-from trainer.spec.program import Program
+from trainer.spec.program import Program, is_pattern
 from trainer.spec.record import Metric, StageOutcome
 from trainer.spec.stage_table import CURVE_FILE
 from trainer.store.local import StageStore
@@ -80,7 +80,9 @@ def _finished(
 ) -> dict[str, Metric]:
     folder = kept / "work"
     fault = failure_words(program, stage, end, folder, changed)
+    limited_bytes = _limited_bytes(program, folder)
     if not fault:
+        _keep_read_files(program, folder, kept)
         try:
             workspace.keep_left(folder, program.stage(stage).leaves, stage, kept)
         except UserError as missing:
@@ -89,13 +91,12 @@ def _finished(
         if end.limit == "seconds" and program.limits.seconds:
             run.store.mark_exceeded(stage, run.fingerprints[stage], program.limits.seconds)
         raise UserError(with_log(fault, kept / LOG, _keep_log(run.store, stage, run.fingerprints[stage], kept / LOG)))
-    _keep_read_files(program, folder, kept)
     metrics: dict[str, Metric] = {
         "seconds": round(end.seconds, 3),
         "process_peak_bytes": end.peak_bytes,
         "left_over_processes": end.left,
     }
-    if (limited_bytes := _limited_bytes(program, folder, kept)) is not None:
+    if limited_bytes is not None:
         metrics["limited_file_bytes"] = limited_bytes
     if end.readings is None:
         return metrics
@@ -124,7 +125,7 @@ def read_again(program: Program, outcome: StageOutcome, store: StageStore) -> St
         log.write_bytes(content or b"")
         files = {}
         for name in (source.file for sources in program.metrics.values() for source in sources if source.file):
-            kept = store.read_file(outcome.stage, outcome.fingerprint, encoded(name))
+            kept = store.read_file(outcome.stage, outcome.fingerprint, _read_name(name))
             if kept is not None:
                 files[name] = Path(place) / encoded(name)
                 files[name].write_bytes(kept)
@@ -152,17 +153,20 @@ def left_by(program: Program, stage: str, store: StageStore, fingerprint: str) -
 def _keep_read_files(program: Program, folder: Path, kept: Path) -> None:
     """Files that metrics are read from are kept, so that other keys of them can be read later."""
     for name, path in workspace.read_files(folder, program).items():
-        shutil.copy(path, kept / encoded(name))
+        shutil.copy(path, kept / _read_name(name))
 
 
-def _limited_bytes(program: Program, folder: Path, kept: Path) -> int | None:
-    """Size of the file that `limits.bytes` names, the largest that matches; the stage may leave it to the next."""
+def _read_name(name: str) -> str:
+    """What a file that metrics are read from is called in the store. A pattern is not the path of what it found, which
+    the stage may leave, too, under its own name."""
+    return f"read-{encoded(name)}" if is_pattern(name) else encoded(name)
+
+
+def _limited_bytes(program: Program, folder: Path) -> int | None:
+    """Size of the file that `limits.bytes` names, the largest that matches; None where there is none."""
     limited = program.limits.bytes
-    if limited is None:
-        return None
-    left = {path: file for path, file in workspace.left_in(kept).items() if PurePath(path).match(limited.file)}
-    sizes = [path.stat().st_size for path in (*workspace.files_below(folder, limited.file), *left.values())]
-    return max(sizes, default=None)
+    found = workspace.files_below(folder, limited.file) if limited else []
+    return max((path.stat().st_size for path in found), default=None)
 
 
 def _seconds_left(program: Program, run: StageRun) -> float | None:

@@ -29,7 +29,7 @@ IDENTITY = {
     "env", "inherit",
 }  # fmt: skip
 """Fields that make a configuration; the others say how its output is read, and what ends it."""
-READER_VERSION = 2
+READER_VERSION = 3
 """Of how lines are told apart, whatever the patterns are; another one reads kept output again."""
 USUAL_SUMMARY = "wandb/latest-run/files/wandb-summary.json"
 """W&B's own, which is kept and looked into where nobody says where a number stands."""
@@ -56,8 +56,8 @@ class Source(Section):
             yield "needs one of pattern and key; for example: {pattern: 'loss=([0-9.]+)'}, or {key: loss}"
         if self.pattern is not None:
             yield from pattern_complaints("pattern", self.pattern, groups=1)
-        if self.file is not None and leads_outside(self.file):
-            yield f"file = {self.file!r} must lie in the working folder: a relative path without .."
+        if self.file is not None:
+            yield from _file_complaints(self.file)
 
 
 def pattern_complaints(key: str, pattern: str, groups: int) -> Iterator[str]:
@@ -75,6 +75,18 @@ def pattern_complaints(key: str, pattern: str, groups: int) -> Iterator[str]:
 def leads_outside(path: str) -> bool:
     """Whether a path is absolute or climbs out of the folder that it is relative to."""
     return path.startswith(("/", "~")) or ".." in path.split("/")
+
+
+def _file_complaints(file: str) -> Iterator[str]:
+    if leads_outside(file):
+        yield f"file = {file!r} must lie in the working folder: a relative path without .."
+    if any("**" in part and part != "**" for part in file.split("/")):
+        yield f"file = {file!r}: ** stands for folders, between slashes only; write * for any part of a name"
+
+
+def is_pattern(file: str) -> bool:
+    """Whether the name of a file is a pattern: `logs/*.txt`."""
+    return any(letter in file for letter in "*?[")
 
 
 def _sources(value: Any) -> Any:
@@ -96,8 +108,7 @@ class FileLimit(Section):
     """Bytes."""
 
     def complaints(self) -> Iterator[str]:
-        if leads_outside(self.file):
-            yield f"file = {self.file!r} must lie in the working folder: a relative path without .."
+        yield from _file_complaints(self.file)
 
 
 class ProgramLimits(Section):

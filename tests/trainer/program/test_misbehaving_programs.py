@@ -16,7 +16,7 @@ from trainer.program.run_program import run_program
 from trainer.program.stage import read_again
 from trainer.program.supervised import run_supervised
 from trainer.program.supervisor import largest
-from trainer.spec.errors import Interrupted, StoreFull
+from trainer.spec.errors import Interrupted, StoreFull, UserError
 from trainer.spec.program import Program, Source
 from trainer.stages.run_record import RunRequest
 from trainer.store.local import StageStore
@@ -91,6 +91,41 @@ def test_a_file_of_a_name_that_only_the_program_knows_is_read_kept_and_limited_b
     otherwise = read_again(asked.model_copy(update={"metrics": sources}), record.stages["run"], store)
     assert otherwise.metrics["loss"] == 5.0
     assert largest(str(tmp_path), "*.yaml") == (tmp_path / "space.yaml").stat().st_size
+
+
+def test_files_that_a_stage_leaves_are_read_again_by_their_pattern_and_only_the_named_one_is_limited(tmp_path):
+    (tmp_path / "train.py").write_text(
+        "import os\nfor name in ('logs', 'old'): os.mkdir(name)\nopen('logs/1.txt', 'w').write('loss:2.5')\n"
+        "open('model.bin', 'w').write('x' * 50)\nopen('old/model.bin', 'w').write('x' * 90)\n"
+    )
+    (tmp_path / "next.py").write_text("import os\nprint('left:', *sorted(os.listdir('logs')))\n")
+    (tmp_path / "space.yaml").write_text(
+        "command: [python, train.py]\nseed_key: null\nseeds: [1, 2]\nmetric: {name: loss}\n"
+        "files: [train.py, next.py]\nmetrics: {loss: {file: 'logs/*.txt', pattern: 'loss:(NUMBER)'}}\n"
+        "limits: {bytes: {file: model.bin, at_most: 60}}\n"
+        "stages: [{name: train, leaves: [logs, old, model.bin]}, {name: next, command: [python, next.py]}]\n"
+    )
+    program = load_space(tmp_path / "space.yaml").program
+    assert program is not None
+    asked, store = program.with_knobs({"seed": 1}), StageStore(tmp_path / "store")
+    record = run_program(RunRequest.of("x-s1", "program", asked, tmp_path / "run.json"), store)
+    train = record.stages["train"]
+    assert (record.error, train.metrics["limited_file_bytes"]) == ("", 50)
+    log = store.read_file("next", record.stages["next"].fingerprint, "log.txt")
+    assert log == b"left: 1.txt\n"
+    otherwise = asked.model_copy(update={"metrics": {"loss": (Source(file="logs/*.txt", pattern=r":\d\.(\d)"),)}})
+    assert read_again(otherwise, train, store).metrics["loss"] == 5.0
+
+
+def test_two_stars_within_a_name_are_named_before_any_run(tmp_path):
+    (tmp_path / "train.py").write_text("")
+    (tmp_path / "space.yaml").write_text(
+        "program: train.py\nseeds: [1, 2]\nmetric: {name: loss}\nlimits: {bytes: {file: 'a**.bin', at_most: 60}}\n"
+        "metrics: {loss: {file: 'logs/**.txt', pattern: '(NUMBER)'}}\n"
+    )
+    with pytest.raises(UserError) as refused:
+        load_space(tmp_path / "space.yaml")
+    assert str(refused.value).count("write * for any part of a name") == 2
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])

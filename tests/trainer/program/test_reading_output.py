@@ -1,6 +1,7 @@
 """Numbers in what programs print: lines, progress bars, JSON, files, units, phases, and patterns that never end."""
 
 import json
+import time
 
 import pytest
 
@@ -73,6 +74,18 @@ def test_colours_and_moves_of_the_cursor_are_no_part_of_a_line(parts):
 def test_a_line_begins_where_a_bar_ends_that_has_no_line_end(bar):
     reader = read(f"\r{bar}step 60 loss 0.25\n", {"loss": [{"pattern": f"^step 60 loss {NUMBER}"}]})
     assert reader.metrics == {"loss": 0.25}
+
+
+@pytest.mark.parametrize("part", ["[00:00<", "[00:00</", "[00:00, 1/", "[1", "/", "\x1b[", "\x1b]a", "\x1b "])
+def test_output_that_looks_like_unfinished_bars_and_codes_is_read_in_little_time(part):
+    started_s = time.process_time()
+    read(f"loss=1\n[00:00<{part * 12_000}\nloss=2", {"loss": [{"pattern": f"loss={NUMBER}"}]})
+    assert time.process_time() - started_s < 2
+
+
+def test_a_time_and_a_rank_in_brackets_are_no_bar():
+    text = "[12:34:56, rank 0/8] loss 0.25\n"
+    assert read(text, {"loss": [{"pattern": rf"rank 0/8\] loss {NUMBER}"}]}).metrics == {"loss": 0.25}
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
