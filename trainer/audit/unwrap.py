@@ -28,6 +28,8 @@ from trainer.spec.errors import UserError
 
 LARGEST_SOURCE_BYTES = 4_000_000
 """Of a script, wrapped or unwrapped; the largest entries have a tenth of it."""
+MOST_MADE = 3 * LARGEST_SOURCE_BYTES
+"""Of what is decoded and put together to open one wrapper, with every step on the way."""
 MOST_LAYERS = 8
 MEMORY_BYTES = 2**26
 """What a decompressor may ask for."""
@@ -66,7 +68,19 @@ class Unwrapped:
 
 
 class _Unknown(Exception):
-    """An expression that is no literal and no known decoder."""
+    """An expression that is no literal and no known decoder, or takes more work than opening a wrapper does."""
+
+
+class _Known(dict[str, Any]):
+    """Names of a module, and what they hold."""
+
+    made = 0
+
+    def spend(self, length: int) -> None:
+        """Counts text or bytes that are about to be read or made. Raises _Unknown for too much of it."""
+        self.made += length
+        if length > LARGEST_SOURCE_BYTES or self.made > MOST_MADE:
+            raise _Unknown
 
 
 def unwrap(text: str, name: str) -> Unwrapped:
@@ -102,7 +116,7 @@ def _tree(text: str) -> ast.Module:
 
 def _wrapped(tree: ast.Module, name: str) -> str | None:
     """The text that the module executes, if that is all it does; None for a plain script."""
-    known: dict[str, Any] = {}
+    known = _Known()
     aliases: dict[str, str] = {}
     for statement in tree.body:
         if isinstance(statement, ast.Import | ast.ImportFrom):
@@ -112,7 +126,7 @@ def _wrapped(tree: ast.Module, name: str) -> str | None:
             if isinstance(target, ast.Name):
                 try:
                     known[target.id] = _value(statement.value, known, aliases, 0)
-                except _Unknown:
+                except (_Unknown, *DAMAGED):  # it need not be the wrapper
                     known.pop(target.id, None)
         elif isinstance(statement, ast.Expr) and (argument := _executed(statement.value)) is not None:
             try:
@@ -151,7 +165,7 @@ def _names(statement: ast.Import | ast.ImportFrom) -> Mapping[str, str]:
     return {name.asname or name.name: f"{statement.module}.{name.name}" for name in statement.names}
 
 
-def _value(node: ast.expr, known: Mapping[str, Any], aliases: Mapping[str, str], depth: int) -> Any:
+def _value(node: ast.expr, known: _Known, aliases: Mapping[str, str], depth: int) -> Any:
     """The value of a literal, a known name, or a decoder's call. Raises _Unknown for anything else."""
     if depth > MOST_DEPTH:
         raise _Unknown
@@ -162,6 +176,7 @@ def _value(node: ast.expr, known: Mapping[str, Any], aliases: Mapping[str, str],
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         left, right = (_value(side, known, aliases, depth + 1) for side in (node.left, node.right))
         if type(left) is type(right) and isinstance(left, str | bytes):
+            known.spend(len(left) + len(right))
             return left + right
         raise _Unknown
     if isinstance(node, ast.Call) and len(node.args) <= 3:
@@ -169,12 +184,13 @@ def _value(node: ast.expr, known: Mapping[str, Any], aliases: Mapping[str, str],
     raise _Unknown
 
 
-def _decoded(node: ast.Call, known: Mapping[str, Any], aliases: Mapping[str, str], depth: int) -> Any:
+def _decoded(node: ast.Call, known: _Known, aliases: Mapping[str, str], depth: int) -> Any:
     name = _dotted(node.func, aliases)
     if isinstance(node.func, ast.Attribute) and node.func.attr in ("encode", "decode", "strip", "replace", "join"):
         base = _value(node.func.value, known, aliases, depth + 1)
         arguments = [_value(argument, known, aliases, depth + 1) for argument in node.args]
         if node.func.attr in ("encode", "decode", "strip") and isinstance(base, str | bytes):
+            known.spend(len(base))
             return getattr(base, node.func.attr)(*arguments) if hasattr(base, node.func.attr) else base
         raise _Unknown
     if name == "compile" and node.args:
@@ -191,7 +207,10 @@ def _decoded(node: ast.Call, known: Mapping[str, Any], aliases: Mapping[str, str
         decoder = raw
     if len(argument) > LARGEST_SOURCE_BYTES:
         raise ValueError(f"{len(argument):,} bytes are wrapped; at most {LARGEST_SOURCE_BYTES:,} are read")
-    return decoder(argument)
+    known.spend(len(argument))
+    made = decoder(argument)
+    known.spend(len(made))
+    return made
 
 
 def _raw_filters(node: ast.Call, aliases: Mapping[str, str]) -> Callable[[bytes], bytes] | None:

@@ -72,6 +72,26 @@ def test_damaged_scripts_end_in_a_report_or_a_clear_error(seed):
     assert fault_of(damaged(random.Random(seed))) == ""
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["b'\\xff'.decode()", "'x'.encode('no such')", "'x'.strip(b'x')", "__import__('zlib').decompress(b'no archive')"],
+)
+def test_a_constant_that_cannot_be_decoded_is_no_fault_of_the_script(line):
+    assert fault_of(f"MARK = {line}\n") == ""
+
+
+@pytest.mark.parametrize("line", ["x = x + x", "y = (x + x) + (x + x)", "y = BOMB", "y = x.strip() + x"])
+def test_texts_that_grow_at_every_line_take_little_time_and_memory(line):
+    """A text doubled sixty times took all memory of the machine."""
+    bomb = f"__import__('zlib').decompress({zlib.compress(bytes(3_900_000))!r})"
+    tracemalloc.start()
+    try:
+        fault = fault_of("x = 'a'\n" + "x = x + x\n" * 21 + f"{line.replace('BOMB', bomb)}\n" * 40)
+        assert (fault, tracemalloc.get_traced_memory()[1] < 100_000_000) == ("", True)
+    finally:
+        tracemalloc.stop()
+
+
 @LIMITS
 @given(st.integers())
 def test_damaged_wrappers_end_in_a_report_or_a_clear_error(seed):
