@@ -50,7 +50,7 @@ def run(order: dict, prctl: Callable[..., int]) -> dict:
     """Runs the command to its end, or until a limit or the asking process ends it."""
     started_s = time.monotonic()
     with open(order["log"], "ab", buffering=0) as log:  # noqa: PTH123  no pathlib: this starts in milliseconds
-        output = Output(log)
+        output = Output(log, order["limits"]["output_bytes"])
         try:
             child = subprocess.Popen(  # noqa: S603  what the user asked to run
                 order["command"],
@@ -97,10 +97,11 @@ class Output:
 
     A line is written when its end has come. So a line of standard output begins after a line end also while a progress
     bar, which has none, stands on standard error: in one file it would follow the bar, and no pattern would find it.
+    What comes after the output has passed its limit is not kept: a command may print gigabytes while it is ended.
     """
 
-    def __init__(self, log: io.FileIO):
-        self._log = log
+    def __init__(self, log: io.FileIO, most_bytes: float):
+        self._log, self._most_bytes, self._kept_bytes = log, most_bytes, 0
         (self._out, out), (self._error, error) = os.pipe(), os.pipe()
         self.writers = (out, error)
         """What the command writes to."""
@@ -144,8 +145,10 @@ class Output:
         return bool(data)
 
     def _write(self, data: bytes) -> None:
-        while data:
-            data = data[self._log.write(data) or 0 :]
+        while data and self._kept_bytes <= self._most_bytes:
+            kept = self._log.write(data) or 0
+            self._kept_bytes += kept
+            data = data[kept:]
 
 
 class Watch:

@@ -312,6 +312,15 @@ def test_a_line_of_one_stream_does_not_follow_the_bar_that_stands_on_the_other(t
     assert lines[-1] == "2/2 |##| loss=9 end"
 
 
+def test_what_is_printed_while_a_command_is_ended_for_its_output_is_not_kept(tmp_path, program):
+    """It ignored SIGTERM, and its log had 2.5 GB where 64 MB were allowed."""
+    flood = "import os, signal; signal.signal(15, signal.SIG_IGN)\nwhile True: os.write(1, b'z' * 4095 + b'\\n')"
+    log = tmp_path / "log.txt"
+    end = run_command([sys.executable, "-c", flood], tmp_path, os.environ, log, program, None, print, lambda: False)
+    assert end.limit == "output"
+    assert 1e6 < log.stat().st_size < 1.2e6
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_output_that_cannot_be_kept_is_no_result(tmp_path, program):
     (tmp_path / "log.txt").symlink_to("/dev/full")
