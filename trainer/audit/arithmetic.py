@@ -194,7 +194,8 @@ def _of_scores(machine: Machine, op: ast.operator, left: Value, right: Value, re
             continue
         held = full(other)
         result = mixed_in(machine, [score, held], result)
-        if "bytes" in held.marks and "bytes" not in score.marks and isinstance(op, ast.Div | ast.Mult):
+        counts = "bytes" in held.marks and not held.scores  # what a model says is no count of bytes
+        if counts and "bytes" not in score.marks and isinstance(op, ast.Div | ast.Mult):
             compare_bytes(machine, score, held)
             ask_whose(machine, score, held, "pays", "sumpays")
         if isinstance(op, ast.Mult) and machine.holds_loss(score) and any(mark[:6] == "equal:" for mark in held.marks):

@@ -82,8 +82,8 @@ class Assignments(Machine):
                 self.backward(changed(full(value), objects=full(base).objects))
         elif name == "data" and not _is_object(base) and (base.objects or value.tokens):
             self._set_weights(base, value)
-        elif base.objects and any(mark.startswith("chosen:") for mark in value.marks):
-            self.note("selection-by-score", f"'{name}' of the model was chosen by a validation score")
+        elif base.objects:
+            self.selected(f"'{name}' of the model was chosen by a validation score", value.marks)
 
     def _set_weights(self, base: Value, value: Value) -> None:
         held = full(value)

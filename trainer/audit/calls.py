@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator, Sequence
 
 from trainer.audit import gates
+from trainer.audit.buffers import FILLING, whole_of
 from trainer.audit.generators import forced
 from trainer.audit.iteration import bound
 from trainer.audit.known_calls import (
@@ -34,6 +35,8 @@ ACTING = frozenset(["backward", "step", "grad", "load_state_dict", "copy_", "sca
 def call_of(machine: Machine, node: ast.Call, frame: Frame) -> Value:
     """The value of a call expression."""
     arguments, keywords = _arguments(machine, node, frame)
+    if arguments and getattr(node.func, "attr", "") in FILLING:
+        arguments[0] = whole_of(machine, node.args[0], frame) or arguments[0]
     machine.count(node, frame)
     if isinstance(node.func, ast.Attribute):
         if _is_super(node.func.value):

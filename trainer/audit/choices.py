@@ -39,6 +39,7 @@ def smaller(machine: Machine, values: list[Value], result: Value, *, of_tensors:
 def choice(machine: Machine, scored: list[Value], *, of_tensors: bool = False, line: int = 0) -> Marks:
     """The marks of what these scores decide: `chosen`, and `finished` where none of them is part of a score."""
     line = line or machine.place.line
+    machine.deciding[line] = frozenset().union(*(value.scores for value in scored))
     around = {loop for loop, _ in machine.loops}
     is_part = any(
         abs(loop) in around

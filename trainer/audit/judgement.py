@@ -241,6 +241,12 @@ def _notes(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             continue
         if not note.off:
             seen.add(note.rule)
+        if note.decided and not any(
+            one.time > note.time and _are_same(trace.evaluations[number], one)
+            for number in note.decided
+            for one in scored
+        ):
+            continue
         if note.rule == "training-steered-by-score" and not _trains_around(trace, note):
             continue
         if note.rule in ("calibration", "weights-selected-by-score") and not any(

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from trainer.audit.arithmetic import mixed_in
+from trainer.audit.buffers import copied_to
 from trainer.audit.choices import largest, smallest
 from trainer.audit.chunk_borders import kept as kept_counting
 from trainer.audit.clocks import clock
@@ -256,7 +257,8 @@ def next_of(machine: Machine, arguments: Sequence[Value], keywords: Keywords) ->
     return elements[min(loop[1], len(elements) - 1)] if elements else UNKNOWN
 
 
-def _map(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+def mapped(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`map(function, sequence)`: of each element what the function makes of it."""
     if len(arguments) < 2:
         return UNKNOWN
     loop = machine.new_id()
@@ -364,7 +366,7 @@ HANDLERS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     "zip": _zip,
     "pairwise": pairwise,
     "next": next_of,
-    "map": _map,
+    "map": mapped,
     "functools.reduce": _reduce,
     "reduce": _reduce,
     "namedtuple": named_tuple,
@@ -407,6 +409,7 @@ HANDLERS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     ),
     "max": largest,
     **dict.fromkeys(("time.perf_counter", "time.monotonic", "time.time"), clock),
+    **dict.fromkeys(("np.copyto", "numpy.copyto"), copied_to),
     "np.add.at": _add_at,
     "numpy.add.at": _add_at,
 }

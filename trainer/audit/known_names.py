@@ -35,6 +35,8 @@ SAME = frozenset(
         "script",
         "jit",
         "checkpoint_wrapper",
+        "memoryview",
+        "frombuffer",
     ]
 )
 """Functions whose result is their first argument in another form."""

@@ -70,6 +70,8 @@ class Machine(ABC):
         self.managed: list[Resume] = []
         """Bodies of `with` that wait for the context manager that is called."""
         self.choosing: list[tuple[str, ...]] = []
+        self.deciding: dict[int, frozenset[int]] = {}
+        """Evaluations that decided last, by the line of the choice."""
         """Marks of what conditions on a validation score around the present statement decide."""
         self.acting: dict[tuple[ast.ClassDef, str], bool] = {}
         """Methods of models, and whether they change weights or tables."""
@@ -192,14 +194,14 @@ class Machine(ABC):
         asked = frozenset(part for part in full(targets).tokens if part.source == "val" and part.via == "tokens")
         if not asked and earlier and all(one.targets for one in earlier if one.is_loss):
             asked = still_whole(asked.union(*(one.targets for one in earlier)), val)
-        number = self.new_id()
+        number, marks = self.new_id(), self._still_open(value.marks, asked or val)
         self.trace.evaluations[number] = Evaluation(
             tokens=val,
             targets=fewer(asked),
             objects=self.trace.whole(value.objects),
             is_loss=is_loss,
             with_gradient=not self.without_gradient,
-            marks=value.marks,
+            marks=marks,
             **where,
         )
         return Value(
@@ -208,8 +210,19 @@ class Machine(ABC):
             scores=frozenset([number]),
             at=value.at,
             env=value.env,
-            marks=value.marks,
+            marks=marks,
         )
+
+    def _still_open(self, marks: frozenset[str], targets: frozenset[Tokens]) -> frozenset[str]:
+        """The marks without those of a choice by parts of the score that come before these targets, and hold none."""
+        gone = set()
+        for mark in marks:
+            name, _, line = mark.partition(":")
+            if name in ("chosen", "gated") and f"finished:{line}" not in marks:
+                scores = [self.trace.evaluations[number] for number in self.deciding.get(int(line), ())]
+                seen = [part for one in scores for part in (one.targets or one.tokens)]
+                gone |= {mark} if seen and not any(a.overlaps(b) for a in seen for b in targets) else set()
+        return marks - gone
 
     def updated(self, kind: UpdateKind, tokens: frozenset[Tokens], objects: frozenset[int]) -> None:
         """Something learned from tokens."""
@@ -223,12 +236,23 @@ class Machine(ABC):
         load = Load(objects=objects, sources=source.objects, snapshot=snapshot, is_copy=is_copy, adds=adds, **now)
         self.trace.loads.append(load)
 
-    def note(self, rule: str, detail: str, *, sure: bool = True, line: int = 0) -> None:
+    def selected(self, detail: str, marks: frozenset[str]) -> None:
+        """Something of a model was chosen by the scores that these marks name."""
+        lines = [mark[7:] for mark in marks if mark.startswith("chosen:")]
+        parts = [] if any(f"finished:{line}" in marks for line in lines) else [int(line) for line in lines]
+        if lines:
+            decided = frozenset().union(*(self.deciding.get(line, frozenset()) for line in parts))
+            self.note("selection-by-score", detail, decided=decided)
+
+    def note(
+        self, rule: str, detail: str, *, sure: bool = True, line: int = 0, decided: frozenset[int] = frozenset()
+    ) -> None:
         """A breach shows here, or at another line of the file."""
         place = self.place._replace(line=line or self.place.line)
         same = [note for note in self.trace.notes if (note.rule, note.place) == (rule, place)]
         if not any(not note.off for note in same):
-            self.trace.notes.append(Note(rule=rule, detail=detail, sure=sure, **self.where() | {"place": place}))
+            where = self.where() | {"place": place}
+            self.trace.notes.append(Note(rule=rule, detail=detail, sure=sure, decided=decided, **where))
 
     def calibrated(self, held: Value, detail: str) -> None:
         """Weights were computed from validation tokens: shown where the model ran on them, if that is known."""

@@ -7,23 +7,24 @@ from dataclasses import replace
 from typing import Any
 
 from trainer.audit.arithmetic import fills
+from trainer.audit.buffers import INTO, contents, read_into
 from trainer.audit.choices import choice, finally_chosen, is_score, lasting, marks_by
 from trainer.audit.chunk_borders import cells, filed
 from trainer.audit.containers import container_of, taken
 from trainer.audit.document_lengths import kept, measured
 from trainer.audit.expressions import attribute, item, store
 from trainer.audit.extremes import length_of
-from trainer.audit.files import reading
 from trainer.audit.generators import Generator, forced
 from trainer.audit.iteration import chosen_by
 from trainer.audit.known_calls import (
     COUNTS,
     external_call,
     fill,
+    mapped,
     method_like,
     next_of,
 )
-from trainer.audit.machine import Class, Instance, Keywords, Machine, Namespace
+from trainer.audit.machine import Class, Function, Instance, Keywords, Machine, Namespace
 from trainer.audit.records import replaced
 from trainer.audit.settings import option
 from trainer.audit.shares_of_ranks import handed_on
@@ -85,7 +86,9 @@ KEYED_IN_PLACE = {"scatter_add_": 1, "index_add_": 1, "scatter_": 1, "index_copy
 """In-place methods that fill at places; which argument names them."""
 
 
-VIEWS = frozenset(["view", "reshape", "flatten", "ravel", "squeeze", "unsqueeze", "transpose", "permute", "t"])
+VIEWS = frozenset(
+    ["view", "reshape", "flatten", "ravel", "squeeze", "unsqueeze", "transpose", "permute", "t", "numpy", "cast"]
+)
 """Methods whose result shares its elements with their object: what is filled there is filled here."""
 
 
@@ -288,7 +291,11 @@ def _of_tensor(machine: Machine, base: Value, name: str, arguments: list[Value],
         machine.written(full(value), file.text)
         return UNKNOWN
     if name in ("read_bytes", "read_text", "read"):
-        return _contents(machine, base, name, every)
+        return contents(machine, base, name, every)
+    if name in ("map", "imap", "submit", "apply_async") and any(isinstance(ref, Function) for ref in arguments[0].refs):
+        return mapped(machine, arguments, keywords) if "map" in name else _submitted(machine, arguments)
+    if name in INTO and arguments:
+        return read_into(machine, base, name, arguments)
     if name.endswith("_") and not name.endswith("__"):
         return _in_place(machine, base, name, arguments, keywords)
     if f"{name}_" in KEYED_IN_PLACE:  # the same of a copy
@@ -314,14 +321,10 @@ def is_module(value: Value) -> bool:
     return any(isinstance(ref, Instance) and ref.kind is not None and ref.kind.kind == "module" for ref in value.refs)
 
 
-def _contents(machine: Machine, base: Value, name: str, every: list[Value]) -> Value:
-    """What a file or buffer holds."""
-    if any(isinstance(ref, Cell) for ref in base.refs):
-        return changed(full(base), refs=())
-    if base.tokens or base.objects:  # an opened file
-        return base
-    read = reading(machine, name, every)
-    return read or machine.elsewhere(changed(machine.stored(base.text), at=base.at))
+def _submitted(machine: Machine, arguments: list[Value]) -> Value:
+    """`pool.submit(function, ...)`, `pool.apply_async(function, (...))`: what the function returns."""
+    packed = [ref for value in arguments[1:2] for ref in value.refs if isinstance(ref, Listed) and ref.fixed]
+    return machine.call(arguments[0], packed[0].elements if packed else arguments[1:], {})
 
 
 def _step(machine: Machine, base: Value, arguments: list[Value]) -> Value:
@@ -349,8 +352,8 @@ def _of_text(base: Value, name: str, arguments: list[Value], every: list[Value])
 
 def _in_place(machine: Machine, base: Value, name: str, arguments: list[Value], keywords: Keywords) -> Value:
     given = full(combined([*arguments, *keywords.values()]))
-    if base.objects and any(mark.startswith("chosen:") for mark in given.marks):
-        machine.note("selection-by-score", "a value of the model was chosen by a validation score")
+    if base.objects:
+        machine.selected("a value of the model was chosen by a validation score", given.marks)
     if name in CLEARING:
         for ref in base.refs:
             if isinstance(ref, Cell):

@@ -95,6 +95,8 @@ class Note(Event):
     rule: str
     detail: str
     sure: bool = True
+    decided: frozenset[int] = frozenset()
+    """Parts of a score that chose: it is a breach only where their targets are scored again afterwards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
