@@ -240,13 +240,11 @@ def _after_failures(sweep: Sweep, runs: str) -> tuple[str, str]:
     """A sweep of a program goes on with the script and the file that it began with."""
     resume = sweep.command("resume", "--retry-failed")
     if failed_at_reading(sweep):
-        return again(
-            sweep
-        ), f"once `metrics` or `limits` are corrected: reads what the {runs} printed, and runs nothing"
+        corrected = f"once `metrics` or `limits` are corrected: reads what the {runs} printed, and runs nothing"
+        return again(sweep), f"{corrected}; once the script is mended: runs it"
     if sweep.space.program is not None:
-        return again(
-            sweep
-        ), f"once the script or its file is mended; if the cause of the {runs} lay elsewhere: {resume}"
+        mended = "once the script or the search space file is mended"
+        return again(sweep), f"{mended}; if the cause of the {runs} lay elsewhere: {resume}"
     return resume, f"runs the {runs} again, once the cause is mended"
 
 

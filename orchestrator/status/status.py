@@ -114,7 +114,8 @@ def once_mended(sweep: Sweep) -> list[str]:
     """What runs failed runs again. A sweep of a program goes on with the code and the file that it began with."""
     if failed_at_reading(sweep):
         return [
-            f"once the search space is corrected, what they printed is read again and nothing is run: {again(sweep)}"
+            f"once the search space is corrected, what they printed is read again and nothing is run: {again(sweep)}",
+            "once the script is mended, the same command runs it",
         ]
     lines = [f"once mended: {sweep.command('resume', '--retry-failed')}"]
     if sweep.space.program is not None:
@@ -123,8 +124,8 @@ def once_mended(sweep: Sweep) -> list[str]:
 
 
 def failed_at_reading(sweep: Sweep) -> bool:
-    """Whether every failed run is one whose program ended well: it told no score, or one beyond a limit. The same sweep
-    again would find the same."""
+    """Whether every failed run is one whose program ended well: it told no score, one that is no finite number, or one
+    beyond a limit. The same sweep again would find the same."""
     if sweep.space.program is None:
         return False
     stages = set(sweep.space.program.stage_names)

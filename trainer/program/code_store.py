@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from trainer.spec.errors import StoreError, StoreFull, UserError
-from trainer.spec.program import Program
+from trainer.spec.program import Program, is_pattern
 from trainer.spec.record import StageOutcome, now
 from trainer.store.local import StageStore
 
@@ -25,6 +25,12 @@ STAGE = "program"
 def encoded(path: str) -> str:
     """A path as one file name."""
     return f"file-{quote(path, safe='')}"
+
+
+def read_name(file: str) -> str:
+    """What a file that metrics are read from is called in the store. A pattern is not the path of what it found, which
+    the stage may leave, too, under its own name."""
+    return f"read-{encoded(file)}" if is_pattern(file) else encoded(file)
 
 
 def decoded(name: str) -> str:

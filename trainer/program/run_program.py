@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from trainer.program.code_store import encoded
+from trainer.program.code_store import read_name
 from trainer.program.failure import hint_of_encoding, last_error, with_log
 from trainer.program.reading import Live
 from trainer.program.stage import LOG, StageRun, read_again, run_stage
@@ -163,7 +163,7 @@ def _score_fault(program: Program, score: object, log: Path) -> str:
     if score is None:
         files = [source.file for source in program.metrics[program.headline] if source.file in program.kept_files]
         if files:
-            there = [name for name in files if (log.parent / encoded(name)).exists()]
+            there = [name for name in files if (log.parent / read_name(name)).exists()]
             return (
                 f"no {program.headline} was found in {', '.join(there)}; what was written is kept beside the log, so a "
                 "corrected key or pattern reads it again without running anything"

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.program import workspace
-from trainer.program.code_store import encoded, keep_code
+from trainer.program.code_store import encoded, keep_code, read_name
 from trainer.program.failure import failure_words, with_log
 from trainer.program.invocation import Place, command_of, environment_of, write_knobs
 from trainer.program.ports import free_port
 from trainer.program.process import End, Interrupt, run_command
 from trainer.program.reading import Live, Readings, read_output
 from trainer.spec.errors import Interrupted, UserError
-from trainer.spec.program import Program, is_pattern
+from trainer.spec.program import Program
 from trainer.spec.record import Metric, StageOutcome
 from trainer.spec.stage_table import CURVE_FILE
 from trainer.store.local import StageStore
@@ -125,7 +125,7 @@ def read_again(program: Program, outcome: StageOutcome, store: StageStore) -> St
         log.write_bytes(content or b"")
         files = {}
         for name in (source.file for sources in program.metrics.values() for source in sources if source.file):
-            kept = store.read_file(outcome.stage, outcome.fingerprint, _read_name(name))
+            kept = store.read_file(outcome.stage, outcome.fingerprint, read_name(name))
             if kept is not None:
                 files[name] = Path(place) / encoded(name)
                 files[name].write_bytes(kept)
@@ -153,13 +153,7 @@ def left_by(program: Program, stage: str, store: StageStore, fingerprint: str) -
 def _keep_read_files(program: Program, folder: Path, kept: Path) -> None:
     """Files that metrics are read from are kept, so that other keys of them can be read later."""
     for name, path in workspace.read_files(folder, program).items():
-        shutil.copy(path, kept / _read_name(name))
-
-
-def _read_name(name: str) -> str:
-    """What a file that metrics are read from is called in the store. A pattern is not the path of what it found, which
-    the stage may leave, too, under its own name."""
-    return f"read-{encoded(name)}" if is_pattern(name) else encoded(name)
+        shutil.copy(path, kept / read_name(name))
 
 
 def _limited_bytes(program: Program, folder: Path) -> int | None:

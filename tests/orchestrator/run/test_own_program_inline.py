@@ -141,9 +141,10 @@ def test_a_sweep_without_any_score_spends_nothing_of_alpha(tmp_path):
         command("sweep", str(tmp_path / f"{name}.yaml"), "--inline", "--store", str(tmp_path / "runs"))
     _, said = command("compare", "wrong", "--store", str(tmp_path / "runs"))
     assert f"next:    orchestrator sweep FILE --store {tmp_path}/runs\n" in said  # resumed, it would read the same
-    assert "are corrected: reads what the 6 failed runs printed, and runs nothing" in said
+    assert "are corrected: reads what the 6 failed runs printed, and runs nothing; once the script is mended" in said
     _, said = command("status", "wrong", "--store", str(tmp_path / "runs"))
     assert "once the search space is corrected, what they printed is read again and nothing is run: orch" in said
+    assert "once the script is mended, the same command runs it" in said  # its score may be NaN
     assert "--retry-failed" not in said
     (tmp_path / "flat.py").write_text("raise ValueError('mend me')")
     command("sweep", str(tmp_path / "again.yaml"), "--inline", "--store", str(tmp_path / "other"))

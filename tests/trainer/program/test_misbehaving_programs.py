@@ -90,6 +90,9 @@ def test_a_file_of_a_name_that_only_the_program_knows_is_read_kept_and_limited_b
     sources = {"loss": (Source(file="logs/*.txt", pattern=r"loss:\d\.(\d)"),)}
     otherwise = read_again(asked.model_copy(update={"metrics": sources}), record.stages["run"], store)
     assert otherwise.metrics["loss"] == 5.0
+    absent = asked.model_copy(update={"metrics": {"loss": (Source(file="logs/*.txt", pattern=r"absent:(\d)"),)}})
+    error = run_program(RunRequest.of("x-s1", "program", absent, tmp_path / "absent.json"), store).error
+    assert error.startswith("no loss was found in logs/*.txt; what was written is kept beside the log")
     assert largest(str(tmp_path), "*.yaml") == (tmp_path / "space.yaml").stat().st_size
 
 
