@@ -27,6 +27,8 @@ from trainer.audit.unwrap import parsed, read_source, unwrap
 
 MOST_SECONDS_SWITCHED = 0.8
 """Of the processor, for walks with settings switched on that are off by default."""
+MOST_SECONDS_TOGETHER = 1.8
+"""For those and the first walk: what the first one takes beyond a second is taken from them."""
 
 
 def audit_file(path: Path) -> StaticReport:
@@ -48,12 +50,14 @@ def audit_file(path: Path) -> StaticReport:
 
 def audit_text(text: str, name: str, helpers: Any = lambda name: None) -> StaticReport:
     """The audit of the source of a script."""
+    started_s = time.process_time()
     unwrapped = unwrap(text, name)
     tree = parsed(unwrapped.text, name)
     walk = _walked(tree, name, helpers, {}, MOST_SECONDS)
     trace = walk.trace
     found = [*findings(trace), *_by_form(tree, name)]
-    found += _switched_on(walk, found, lambda given, seconds: _walked(tree, name, helpers, given, seconds))
+    ends_s = min(time.process_time() + MOST_SECONDS_SWITCHED, started_s + MOST_SECONDS_TOGETHER)
+    found += _switched_on(walk, found, ends_s, lambda given, seconds: _walked(tree, name, helpers, given, seconds))
     scored = scores_of(trace)
     reasons = [*trace.gaps, *doubts(found)]
     if "val" not in trace.sources:
@@ -87,13 +91,20 @@ def _walked(tree: ast.Module, name: str, helpers: Any, given: Mapping[str, Any],
 
 
 def _switched_on(
-    first: Interpreter, known: list[Finding], again: Callable[[Mapping[str, Any], float], Interpreter]
+    first: Interpreter,
+    known: list[Finding],
+    ends_s: float,
+    again: Callable[[Mapping[str, Any], float], Interpreter],
 ) -> Iterator[Finding]:
     """Breaches that one setting switches on whose default leaves something out, beyond those of its own branches.
 
-    A walk with all of them on says whether there is any; a walk with one of them on, which it is.
+    A walk with all of them on says whether there is any; a walk with one of them on, which it is. After a first walk
+    that left something out, as one that was too long, there is none: it would leave out the same.
+
+    ends_s:  of the processor, when no further walk begins and the last one stops
     """
-    ends_s = time.process_time() + MOST_SECONDS_SWITCHED
+    if first.trace.gaps:
+        return
 
     def more(given: Sequence[str]) -> dict[tuple[str, Place], Finding]:
         walk = again({one: first.left_out[one] for one in given}, ends_s - time.process_time())

@@ -80,6 +80,13 @@ def test_a_constant_that_cannot_be_decoded_is_no_fault_of_the_script(line):
     assert fault_of(f"MARK = {line}\n") == ""
 
 
+def test_a_script_that_is_too_branched_is_not_walked_again_with_settings_switched_on():
+    lines = ["import os, torch", "val = torch.load('fineweb_val_0.bin')", "net = Net()"]
+    lines += [f"S{i} = int(os.environ.get('S{i}', '0'))\nif S{i}: net(val[{i}:]).backward()" for i in range(30)]
+    lines += [f"if a{i}: val = val[{i}:]\nelse: val = val[:-{i}]" for i in range(1800)]
+    assert fault_of("\n".join(lines)) == ""
+
+
 @pytest.mark.parametrize("line", ["x = x + x", "y = (x + x) + (x + x)", "y = BOMB", "y = x.strip() + x"])
 def test_texts_that_grow_at_every_line_take_little_time_and_memory(line):
     """A text doubled sixty times took all memory of the machine."""
