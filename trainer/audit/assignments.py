@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 
-from trainer.audit.choices import lasting, steered
+from trainer.audit.choices import chosen_before, lasting, steered
 from trainer.audit.expressions import element, item, operation, store
 from trainer.audit.generators import forced
+from trainer.audit.indexing import sliced
 from trainer.audit.known_calls import fill
 from trainer.audit.machine import (
     Class,
@@ -24,6 +25,7 @@ from trainer.audit.values import (
     Value,
     changed,
     combined,
+    constant,
     decisions,
     full,
     joined,
@@ -39,7 +41,7 @@ class Assignments(Machine):
 
     def assign(self, target: ast.expr, value: Value, frame: Frame) -> None:
         if self.choosing:
-            value = value.with_marks(*self.choosing[-1])
+            value = value.with_marks(*chosen_before(self, self.choosing[-1], value))
         if isinstance(target, ast.Name):
             frame.assign(target.id, value)
         elif isinstance(target, ast.Tuple | ast.List):
@@ -61,6 +63,11 @@ class Assignments(Machine):
                 self.assign(target, joined([part[k] for part in fitting]).with_marks(*decisions(value)), frame)
             return
         listed = [ref for ref in value.refs if isinstance(ref, Listed)]
+        if listed and isinstance(targets[-1], ast.Starred):  # as `first, *others = chunks`
+            for k, target in enumerate(targets[:-1]):
+                self.assign(target, item(self, value, constant(k)), frame)
+            self.assign(targets[-1], sliced(self, value, constant(len(targets) - 1), None), frame)
+            return
         held = joined([part for ref in listed for part in (*ref.elements, *([ref.rest] if ref.rest else []))])
         any_of = held if listed else changed(full(value), refs=(), const=NOTHING, number=None)
         for target in targets:

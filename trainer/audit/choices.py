@@ -84,6 +84,14 @@ def chosen_branch(test: Value) -> Marks:
     return () if test.scores else tuple(decisions(test))
 
 
+def chosen_before(machine: Machine, marks: Marks, result: Value) -> Marks:
+    """Of the marks of what decided a result those that stay: not of parts of the score before all that it adds."""
+    scores = [machine.trace.evaluations[number] for number in result.scores]
+    decided = [machine.trace.evaluations[n].time for mark in marks for n in machine.decided_by(mark)]
+    newer = [part for one in scores if one.time > max(decided, default=0) for part in one.targets or one.tokens]
+    return tuple(machine.still_open(frozenset(marks), frozenset(newer))) if decided and newer else marks
+
+
 def gate(machine: Machine, test: Value, line: int) -> Marks:
     """The marks of what a condition on scores decides: `gated` where it compares a target's score with a threshold."""
     marks = choice(machine, [test], line=line)

@@ -17,7 +17,7 @@ from trainer.audit.arithmetic import (
     operation,
     truth,
 )
-from trainer.audit.choices import chosen_branch, gate, is_score, kept_by
+from trainer.audit.choices import chosen_before, chosen_branch, gate, is_score, kept_by
 from trainer.audit.chunk_borders import filed
 from trainer.audit.document_lengths import filtered, kept, told_apart
 from trainer.audit.files import source_of
@@ -93,8 +93,8 @@ def _either(machine: Machine, node: ast.IfExp, frame: Frame) -> Value:
 
 def _chosen(machine: Machine, test: Value, result: Value) -> Value:
     if "mask" in test.marks and is_score(machine, test):
-        return result.with_marks(*gate(machine, test, machine.place.line))
-    return result.with_marks(*chosen_branch(test))
+        return result.with_marks(*chosen_before(machine, gate(machine, test, machine.place.line), result))
+    return result.with_marks(*chosen_before(machine, chosen_branch(test), result))
 
 
 def _lambda(machine: Machine, node: ast.Lambda, frame: Frame) -> Value:

@@ -126,7 +126,7 @@ def element(machine: Machine, base: Value, index: ast.expr, frame: Frame) -> Val
         low = machine.evaluate(index.lower, frame) if index.lower else None
         high = machine.evaluate(index.upper, frame) if index.upper else None
         step = machine.evaluate(index.step, frame) if index.step else None
-        return cut_out(machine, base, _slice(machine, base, low, high), low, high, step)
+        return cut_out(machine, base, sliced(machine, base, low, high), low, high, step)
     if isinstance(index, ast.Tuple) and not any(isinstance(ref, Mapping) for ref in base.refs):
         return _many(machine, base, index.elts, frame)
     place = machine.evaluate(index, frame)
@@ -157,7 +157,8 @@ def _many(machine: Machine, base: Value, parts: list[ast.expr], frame: Frame) ->
     return _looked_up(machine, plain, changed(result, const=NOTHING, number=None), key)
 
 
-def _slice(machine: Machine, base: Value, low: Value | None, high: Value | None) -> Value:
+def sliced(machine: Machine, base: Value, low: Value | None, high: Value | None) -> Value:
+    """`base[low:high]`."""
     sequences = [ref for ref in base.refs if isinstance(ref, Sequence)]
     ends = [bound_value.const if bound_value else None for bound_value in (low, high)]
     if sequences:

@@ -229,6 +229,12 @@ def with_iteration(value: Value, at: Iterations) -> Value:
     )
 
 
+def without_numbers(value: Value) -> Value:
+    """A value in one of several lists, which of them is not known: so is which number it is, of a tuple those in it."""
+    refs = _each(value.refs, lambda part: without_numbers(part) if part.at else part)
+    return changed(value, number=None, refs=refs) if value.number is not None or refs is not value.refs else value
+
+
 def _each(refs: tuple[Any, ...], change: Callable[[Value], Value]) -> tuple[Any, ...]:
     """The refs, with tuples among them replaced by tuples of changed elements."""
     if not any(isinstance(ref, Sequence) and ref.fixed for ref in refs):

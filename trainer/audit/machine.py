@@ -194,7 +194,7 @@ class Machine(ABC):
         asked = frozenset(part for part in full(targets).tokens if part.source == "val" and part.via == "tokens")
         if not asked and earlier and all(one.targets for one in earlier if one.is_loss):
             asked = still_whole(asked.union(*(one.targets for one in earlier)), val)
-        number, marks = self.new_id(), self._still_open(value.marks, asked or val)
+        number, marks = self.new_id(), self.still_open(value.marks, asked or val)
         self.trace.evaluations[number] = Evaluation(
             tokens=val,
             targets=fewer(asked),
@@ -213,13 +213,17 @@ class Machine(ABC):
             marks=marks,
         )
 
-    def _still_open(self, marks: frozenset[str], targets: frozenset[Tokens]) -> frozenset[str]:
+    def decided_by(self, mark: str) -> frozenset[int]:
+        """The scores that decided what bears this mark; none of another mark."""
+        name, _, line = mark.partition(":")
+        return self.deciding.get(int(line), frozenset()) if name in ("chosen", "gated") else frozenset()
+
+    def still_open(self, marks: frozenset[str], targets: frozenset[Tokens]) -> frozenset[str]:
         """The marks without those of a choice by parts of the score that come before these targets, and hold none."""
         gone = set()
         for mark in marks:
-            name, _, line = mark.partition(":")
-            if name in ("chosen", "gated") and f"finished:{line}" not in marks:
-                scores = [self.trace.evaluations[number] for number in self.deciding.get(int(line), ())]
+            if f"finished:{mark.partition(':')[2]}" not in marks:
+                scores = [self.trace.evaluations[number] for number in self.decided_by(mark)]
                 seen = [part for one in scores for part in (one.targets or one.tokens)]
                 gone |= {mark} if seen and not any(a.overlaps(b) for a in seen for b in targets) else set()
         return marks - gone

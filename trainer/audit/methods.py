@@ -15,7 +15,7 @@ from trainer.audit.document_lengths import kept, measured
 from trainer.audit.expressions import attribute, item, store
 from trainer.audit.extremes import length_of
 from trainer.audit.generators import Generator, forced
-from trainer.audit.iteration import chosen_by
+from trainer.audit.iteration import chosen_by, without_numbers
 from trainer.audit.known_calls import (
     COUNTS,
     external_call,
@@ -163,8 +163,7 @@ def _of_list(
         added = arguments[-1] if arguments else UNKNOWN
         handed_on(machine, name, full(added))
         filed(machine, base, added)
-        if base.at and added.number is not None:  # one of several lists: which number is in which is not known
-            added = changed(added, number=None)
+        added = without_numbers(added) if base.at else added
         if name == "add" and added.tokens and not added.scores:
             fill(machine, Value(refs=(ref,)), UNKNOWN, key=added, adds=True)
         added = kept(machine, chosen_by(added, machine.conditions)).with_marks(*finally_chosen(machine))
