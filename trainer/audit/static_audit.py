@@ -23,7 +23,7 @@ from trainer.audit.neighbours import Neighbour, look_aheads, look_backs, unmaske
 from trainer.audit.remarks import remarks
 from trainer.audit.static_report import StaticReport, Verdict
 from trainer.audit.trace import Place
-from trainer.audit.unwrap import parsed, read_source, unwrap
+from trainer.audit.unwrap import read_source, unwrap
 
 MOST_SECONDS_SWITCHED = 0.8
 """Of the processor, for walks with settings switched on that are off by default."""
@@ -41,8 +41,7 @@ def audit_file(path: Path) -> StaticReport:
         beside = path.parent.joinpath(*name.split("."))
         for candidate in (beside.with_suffix(".py"), beside / "__init__.py"):
             if candidate.is_file() and candidate.resolve() != path.resolve():
-                inner = unwrap(read_source(candidate), candidate.name)
-                return candidate.name, parsed(inner.text, candidate.name)
+                return candidate.name, unwrap(read_source(candidate), candidate.name).tree
         return None
 
     return audit_text(text, path.name, helper)
@@ -52,7 +51,7 @@ def audit_text(text: str, name: str, helpers: Any = lambda name: None) -> Static
     """The audit of the source of a script."""
     started_s = time.process_time()
     unwrapped = unwrap(text, name)
-    tree = parsed(unwrapped.text, name)
+    tree = unwrapped.tree
     walk = _walked(tree, name, helpers, {}, MOST_SECONDS)
     trace = walk.trace
     found = [*findings(trace), *_by_form(tree, name)]

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ from trainer.spec.errors import UserError
 
 LARGEST_SOURCE_BYTES = 4_000_000
 """Of a script, wrapped or unwrapped; the largest entries have a tenth of it."""
+MOST_LINES, MOST_ELEMENTS, MOST_NODES = 60_000, 300_000, 150_000
+"""Line ends and semicolons, commas, and nodes of the syntax tree: more take longer than two seconds. Entries have at
+most 5,000 lines; of a literal of 4 MB in base85 47,000 characters are semicolons, and none are commas."""
 MOST_MADE = 3 * LARGEST_SOURCE_BYTES
 """Of what is decoded and put together to open one wrapper, with every step on the way."""
 MOST_LAYERS = 8
@@ -65,6 +69,7 @@ class Unwrapped:
 
     text: str
     layers: int
+    tree: ast.Module
 
 
 class _Unknown(Exception):
@@ -89,23 +94,29 @@ def unwrap(text: str, name: str) -> Unwrapped:
         tree = parsed(text, name if not layers else f"{name}, unwrapped {layers} times")
         inner = _wrapped(tree, name)
         if inner is None:
-            return Unwrapped(text, layers)
+            return Unwrapped(text, layers, tree)
         text = inner
     raise Unreadable(f"{name}: more than {MOST_LAYERS} wrappers inside one another; the code stays hidden")
 
 
 def parsed(text: str, name: str) -> ast.Module:
-    """The syntax tree. Raises Unreadable with the line if it is no Python of this version."""
+    """The syntax tree. Raises Unreadable with the line if it is no Python of this version, and for too much of it."""
     if len(text) > LARGEST_SOURCE_BYTES:
         raise Unreadable(f"{name}: {len(text):,} characters; at most {LARGEST_SOURCE_BYTES:,} are read")
+    for most, marks, what in ((MOST_LINES, "\n;", "line ends and semicolons"), (MOST_ELEMENTS, ",", "commas")):
+        if (found := sum(map(text.count, marks))) > most:
+            raise Unreadable(f"{name}: {found:,} {what}; at most {most:,} are read")
     try:
-        return _tree(text)
+        tree = _tree(text)
     except SyntaxError as error:
         with suppress(Lost, SyntaxError):
             return _tree(rewritten(text))
         raise Unreadable(f"{name}, line {error.lineno}: no Python that can be parsed: {error.msg}") from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise Unreadable(f"{name}: no Python that can be parsed: {error or type(error).__name__}") from error
+    if next(islice(ast.walk(tree), MOST_NODES, None), None) is not None:
+        raise Unreadable(f"{name}: more than {MOST_NODES:,} names, numbers and operations; no more are read")
+    return tree
 
 
 def _tree(text: str) -> ast.Module:

@@ -66,6 +66,20 @@ def wrapped(source: str, random_: random.Random) -> str:
     return f"import lzma,zlib,base64 as B\nexec({random_.choice(['lzma', 'zlib'])}.decompress(B.b85decode({text!r})))"
 
 
+@pytest.mark.parametrize(
+    ("text", "times"),
+    [
+        ("x=1\n", 500_000),
+        ("x=1\n", 59_000),
+        ("x=[1,2,3]\n", 190_000),
+        ("x=1,2,3,4,5\n", 55_000),
+        ("a.b(c)[d]\n", 59_000),
+    ],
+)
+def test_large_scripts_end_in_time(text, times):
+    assert fault_of(text * times) == ""
+
+
 @LIMITS
 @given(st.integers())
 def test_damaged_scripts_end_in_a_report_or_a_clear_error(seed):
