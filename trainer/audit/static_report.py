@@ -105,5 +105,7 @@ def lines_of(report: StaticReport) -> Iterator[str]:
     if report.verdict == "no breach found":
         lines = ", ".join(str(line) for line in report.scores)
         plural = "s" if len(report.scores) > 1 else ""
-        yield printable(f"  scores are taken in line{plural} {lines}; nothing learned from their tokens before")
+        yield printable(
+            f"  scores are taken in line{plural} {lines}; nothing that scores them learned from their tokens before"
+        )
         yield "  not followed: what the model computes within a forward pass; orchestrator audit-evaluator runs it"

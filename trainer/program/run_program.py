@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from trainer.program.code_store import read_name
@@ -155,15 +155,17 @@ def complaint_about(program: Program, outcomes: Mapping[str, StageOutcome], stor
     numbers = {name: value for outcome in outcomes.values() for name, value in outcome.metrics.items()}
     last = outcomes[program.stage_names[-1]]
     log = store.folder(last.stage, last.fingerprint) / LOG
-    fault = _score_fault(program, numbers.get(program.headline), log) or _limit_fault(program, numbers)
+    folders = [store.folder(outcome.stage, outcome.fingerprint) for outcome in outcomes.values()]
+    fault = _score_fault(program, numbers.get(program.headline), log, folders) or _limit_fault(program, numbers)
     return with_log(fault, log, log) if fault else ""
 
 
-def _score_fault(program: Program, score: object, log: Path) -> str:
+def _score_fault(program: Program, score: object, log: Path, folders: Sequence[Path]) -> str:
+    """log: of the last stage; folders: of all stages, where what a metric is read from may be kept"""
     if score is None:
         files = [source.file for source in program.metrics[program.headline] if source.file in program.kept_files]
         if files:
-            there = [name for name in files if (log.parent / read_name(name)).exists()]
+            there = [name for name in files if any((folder / read_name(name)).exists() for folder in folders)]
             return (
                 f"no {program.headline} was found in {', '.join(there)}; what was written is kept beside the log, so a "
                 "corrected key or pattern reads it again without running anything"

@@ -191,7 +191,7 @@ def size_of(path: str) -> int:
 
 def largest(folder: str, name: str) -> int:
     """Bytes of the file of this name, or of the largest that matches the pattern."""
-    paths = [name, *glob.glob(name, root_dir=folder)]  # noqa: PTH207
+    paths = [name, *glob.glob(name, root_dir=folder, recursive=True)]  # noqa: PTH207
     return max(size_of(os.path.join(folder, path)) for path in paths)  # noqa: PTH118
 
 

@@ -16,6 +16,7 @@ from trainer.program.run_program import run_program
 from trainer.program.stage import read_again
 from trainer.program.supervised import run_supervised
 from trainer.program.supervisor import largest
+from trainer.program.workspace import files_below
 from trainer.spec.errors import Interrupted, StoreFull, UserError
 from trainer.spec.program import Program, Source
 from trainer.stages.run_record import RunRequest
@@ -118,6 +119,19 @@ def test_files_that_a_stage_leaves_are_read_again_by_their_pattern_and_only_the_
     assert log == b"left: 1.txt\n"
     otherwise = asked.model_copy(update={"metrics": {"loss": (Source(file="logs/*.txt", pattern=r":\d\.(\d)"),)}})
     assert read_again(otherwise, train, store).metrics["loss"] == 5.0
+    absent = asked.model_copy(update={"metrics": {"loss": (Source(file="logs/*.txt", pattern=r"absent:(\d)"),)}})
+    error = run_program(RunRequest.of("x-s1", "program", absent, tmp_path / "absent.json"), store).error
+    assert error.startswith("no loss was found in logs/*.txt; what was written is kept beside the log")
+
+
+def test_the_largest_file_of_a_pattern_is_looked_for_in_all_folders_below(tmp_path):
+    (tmp_path / "out" / "a" / "b").mkdir(parents=True)
+    (tmp_path / "out" / "a" / "b" / "model.bin").write_text("x" * 70)
+    (tmp_path / "out" / "model.bin").write_text("x" * 20)
+    for pattern in ("out/**/model.bin", "out/**"):
+        sizes = [path.stat().st_size for path in files_below(tmp_path, pattern)]
+        assert largest(str(tmp_path), pattern) >= max(sizes, default=0)
+    assert largest(str(tmp_path), "out/**/model.bin") == 70
 
 
 def test_two_stars_within_a_name_are_named_before_any_run(tmp_path):
