@@ -28,7 +28,7 @@ from trainer.audit.machine import (
     joined_frames,
 )
 from trainer.audit.patterns import fits
-from trainer.audit.settings import switched
+from trainer.audit.settings import ON_OR_OFF, switched
 from trainer.audit.shares_of_ranks import asked
 from trainer.audit.trace import Guard
 from trainer.audit.values import (
@@ -41,8 +41,6 @@ from trainer.audit.values import (
     joined,
 )
 from trainer.audit.values import Sequence as Listed
-
-ON_OR_OFF = ("", "0", "1", "true", "false", "none", "yes", "no", "on", "off")
 
 
 class Interpreter(Assignments, Definitions, Contexts, Loops):

@@ -29,7 +29,7 @@ def remarks(trace: Trace) -> Iterator[str]:
     for line in sorted({update.place.line for update in trace.updates if _is_thrown_away(trace, update, scored)}):
         yield (
             f"line {line}: validation tokens are learned from before they are scored, by weights that no score uses "
-            "(E6): no score changes; a warm-up on random tokens is beyond doubt"
+            "(E6): no score changes; random tokens would do for a warm-up"
         )
     for line in sorted({update.place.line for update in trace.updates if _is_too_late(update, scored)}):
         yield (

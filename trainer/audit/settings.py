@@ -18,6 +18,8 @@ SWITCHED_ON: dict[Any, Any] = {
     "None": "given",
 }  # fmt: skip
 """Texts that leave something out, and what a person would write to have it."""
+ON_OR_OFF = ("", "0", "1", "true", "false", "none", "yes", "no", "on", "off")
+"""Defaults, in small letters, of settings that are either on or off: all conditions on one of them agree."""
 
 
 def setting(machine: Machine, arguments: Sequence[Value]) -> Value:
