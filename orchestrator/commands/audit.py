@@ -22,9 +22,9 @@ def audit(
 ) -> None:
     """Which lines of a script break a rule of evaluation: by parsing alone, wrappers opened; status 1 if any does."""
     from orchestrator.output import print_rows
-    from trainer.audit.smoke import lines_of_smoke, smoke_of
+    from trainer.audit.findings.static_report import lines_of, rows_of
+    from trainer.audit.smoke.smoke import lines_of_smoke, smoke_of
     from trainer.audit.static_audit import audit_file
-    from trainer.audit.static_report import lines_of, rows_of
 
     report = audit_file(path)
     seen = smoke_of(path) if smoke else None

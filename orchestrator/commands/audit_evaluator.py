@@ -12,7 +12,7 @@ from trainer.spec.exit_status import EXIT_FAILED
 from trainer.store.mirror import USUAL_STORE
 
 if TYPE_CHECKING:
-    from trainer.audit.behaviour import AuditReport
+    from trainer.audit.evaluators.behaviour import AuditReport
 
 STYLES = {"violated": "red", "cannot tell": "yellow", "kept": "green", "not claimed": "dim"}
 
@@ -30,8 +30,8 @@ def audit_evaluator(
 ) -> None:
     """Does an evaluator break the challenge's rules? It is run on changed texts; status 1 if any rule is broken."""
     from orchestrator.output import print_rows
-    from trainer.audit.behaviour_process import Fence
-    from trainer.audit.behaviour_targets import audit_target
+    from trainer.audit.evaluators.behaviour_process import Fence
+    from trainer.audit.evaluators.behaviour_targets import audit_target
 
     report = audit_target(target, preset, overrides, tokenizer, store, Fence(seconds))
     if format == "json":

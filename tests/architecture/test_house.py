@@ -29,8 +29,8 @@ TORCH_FREE = (
     "trainer.data.shard_files",
     "trainer.scoring.ledger_summary",
     "trainer.audit.static_audit",
-    "trainer.audit.static_report",
-    "trainer.audit.smoke",
+    "trainer.audit.findings.static_report",
+    "trainer.audit.smoke.smoke",
     "trainer.program",
     "trainer.program.run_program",
 )
@@ -39,9 +39,9 @@ LATE = (
     "trainer.stages.context",
     "trainer.worker_group",
     "trainer.cli",
-    "trainer.audit.behaviour",
-    "trainer.audit.behaviour_process",
-    "trainer.audit.behaviour_targets",
+    "trainer.audit.evaluators.behaviour",
+    "trainer.audit.evaluators.behaviour_process",
+    "trainer.audit.evaluators.behaviour_targets",
 )
 
 

@@ -14,16 +14,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trainer.audit.audit_rules import RULES
-from trainer.audit.byte_rules import Miscount, miscounts
-from trainer.audit.interpreter import Interpreter
-from trainer.audit.judgement import Finding, doubts, findings, scores_of
-from trainer.audit.machine import MOST_SECONDS
-from trainer.audit.neighbours import Neighbour, look_aheads, look_backs, unmasked
-from trainer.audit.remarks import remarks
-from trainer.audit.static_report import StaticReport, Verdict
-from trainer.audit.trace import Place
-from trainer.audit.unwrap import read_source, unwrap
+from trainer.audit.facts.machine import MOST_SECONDS
+from trainer.audit.facts.trace import Place
+from trainer.audit.findings.audit_rules import RULES
+from trainer.audit.findings.byte_rules import Miscount, miscounts
+from trainer.audit.findings.judgement import Finding, doubts, findings, scores_of
+from trainer.audit.findings.neighbours import Neighbour, look_aheads, look_backs, unmasked
+from trainer.audit.findings.remarks import remarks
+from trainer.audit.findings.static_report import StaticReport, Verdict
+from trainer.audit.source.unwrap import read_source, unwrap
+from trainer.audit.walk.interpreter import Interpreter
 
 MOST_SECONDS_SWITCHED = 0.8
 """Of the processor, for walks with settings switched on that are off by default."""

@@ -7,9 +7,9 @@ import pytest
 
 from tests.trainer.audit import evaluators
 from tests.trainer.audit.evaluators import CLAIMS
-from trainer.audit.behaviour import AuditReport, audit_evaluator
-from trainer.audit.behaviour_callable import CallableSubject
-from trainer.audit.behaviour_cases import Answer, Claims, made_text
+from trainer.audit.evaluators.behaviour import AuditReport, audit_evaluator
+from trainer.audit.evaluators.behaviour_callable import CallableSubject
+from trainer.audit.evaluators.behaviour_cases import Answer, Claims, made_text
 from trainer.spec.errors import UserError
 
 APART = {"documents_apart": True, "chunk_tokens": None, "num_tokens": 136}

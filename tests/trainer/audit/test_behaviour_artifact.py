@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tests.fakes import OneByteEach, on_ranks
-from trainer.audit.behaviour import AuditReport, audit_evaluator
-from trainer.audit.behaviour_artifact import artifact_subject
+from trainer.audit.evaluators.behaviour import AuditReport, audit_evaluator
+from trainer.audit.evaluators.behaviour_artifact import artifact_subject
 from trainer.spec.load import load_preset, preset_names
 from trainer.stages.train import initial_model
 

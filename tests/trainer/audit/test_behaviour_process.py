@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.audit.behaviour import audit_evaluator
-from trainer.audit.behaviour_process import Fence, ModuleSubject, NoAnswer, ScriptSubject, ask
+from trainer.audit.evaluators.behaviour import audit_evaluator
+from trainer.audit.evaluators.behaviour_process import Fence, ModuleSubject, NoAnswer, ScriptSubject, ask
 from trainer.spec.errors import UserError
 
 MODULE = '''

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.trainer.audit.scripts import FOLDER, scripts
+from trainer.audit.findings.static_report import lines_of
 from trainer.audit.static_audit import audit_file
-from trainer.audit.static_report import lines_of
 
 ROOT = Path(__file__).parents[3]
 STORY = (ROOT / "docs" / "legality.md").read_text(encoding="utf-8").partition("## The founding entry")[2]

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.trainer.audit.scripts import scripts
+from trainer.audit.source.unwrap import Unreadable
 from trainer.audit.static_audit import audit_file, audit_text
-from trainer.audit.unwrap import Unreadable
 
 SECONDS = 2.0
 SOURCES = [path.read_text(encoding="utf-8") for path in (*scripts("legal"), *scripts("illegal"))]

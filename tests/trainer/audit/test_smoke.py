@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.trainer.audit.scripts import FOLDER
-from trainer.audit.smoke import lines_of_smoke, smoke, smoke_of
+from trainer.audit.smoke.smoke import lines_of_smoke, smoke, smoke_of
 
 MODEL = """
 import os
@@ -110,7 +110,7 @@ def test_a_defect_of_the_script_is_named_with_its_line(tmp_path):
 
 @pytest.mark.slow
 def test_a_script_that_never_ends_is_ended(tmp_path, monkeypatch):
-    monkeypatch.setattr("trainer.audit.smoke.STARTING_S", 20)
+    monkeypatch.setattr("trainer.audit.smoke.smoke.STARTING_S", 20)
     path = script(tmp_path, "import time\nwhile True: time.sleep(1)", "return x")
     report = smoke(path, path.read_text(), seconds=1)
     assert report.gaps == ("the process ended before it could say more: it ran longer than our limit of 1 s",)

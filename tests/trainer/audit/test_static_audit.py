@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.trainer.audit.scripts import FOLDER, Planted, name_of, planted_in, scripts
-from trainer.audit.audit_rules import RULES
+from trainer.audit.findings.audit_rules import RULES
+from trainer.audit.source.unwrap import Unreadable
 from trainer.audit.static_audit import audit_file, audit_text
-from trainer.audit.unwrap import Unreadable
 
 ROOT = Path(__file__).parents[3]
 MOST_UNTOLD = 0.2
@@ -217,7 +217,7 @@ def test_quotes_within_quotes_of_newer_pythons_are_read():
 
 
 def test_what_is_not_told_apart_is_a_doubt_and_no_accusation(monkeypatch):
-    monkeypatch.setattr("trainer.audit.tokens.MOST_TOKENS", 2)
+    monkeypatch.setattr("trainer.audit.facts.tokens.MOST_TOKENS", 2)
     report = audit_file(FOLDER / "legal" / "drawn_from_pieces_kept.py")
     assert report.verdict == "cannot tell"
     assert {found.confidence for found in report.findings} == {"low"}

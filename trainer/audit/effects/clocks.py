@@ -1,0 +1,78 @@
+"""How long a script trains and evaluates by its own clock: worth a sentence where its limit is above 600 seconds.
+
+A limit is a comparison of a clock with a number, or with a setting's default, in a loop that trains or scores. It is no
+breach: a setting or the log may say otherwise, and 0 mostly means that there is no limit.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+
+from trainer.audit.facts.machine import Keywords, Machine
+from trainer.audit.facts.trace import Event, Limit, Trace
+from trainer.audit.facts.values import Value
+
+MOST_S = 600
+"""Seconds of training, and of evaluation apart (docs/recipe.md 1.1)."""
+SECONDS, MILLISECONDS = "clock:1", "clock:1000"
+
+
+def clock(machine: Machine, arguments: object, keywords: Keywords) -> Value:
+    """`time.perf_counter()` and its like."""
+    return machine.elsewhere(Value(marks=frozenset([SECONDS])))
+
+
+def timed(op: ast.operator, left: Value, right: Value, result: Value) -> Value:
+    """The result of arithmetic on clocks: a difference is a time too, a share or a rate is none."""
+    unit = {mark for mark in left.marks | right.marks if mark.startswith("clock:")}
+    if not unit or isinstance(op, ast.Add | ast.Sub):
+        return result
+    plain = result.without_marks("clock")
+    factor = right.const if unit & left.marks else left.const
+    if factor == 1000 and isinstance(op, ast.Mult) and unit == {SECONDS}:
+        return plain.with_marks(MILLISECONDS)
+    if factor == 1000 and isinstance(op, ast.Div) and unit == {MILLISECONDS} & left.marks:
+        return plain.with_marks(SECONDS)
+    return plain
+
+
+def compared(machine: Machine, left: Value, right: Value) -> None:
+    """Notes a comparison of a clock with a number of seconds."""
+    for one, other in ((left, right), (right, left)):
+        units = {int(mark[6:]) for mark in one.marks if mark.startswith("clock:")}
+        if len(units) == 1 and isinstance(other.const, int | float) and not isinstance(other.const, bool):
+            machine.trace.limits.append(Limit(seconds=other.const / units.pop(), **machine.where()))
+
+
+def remarks(trace: Trace, scored: Iterable[Event]) -> Iterator[str]:
+    """What a script's clock allows beyond the budgets, by the least limit of each loop."""
+    trained = [update for update in trace.updates if any(part.source == "train" for part in update.tokens)]
+    for what, events in (("training", trained), ("evaluation", list(scored))):
+        loops = {loop for event in events for loop, _ in event.loops}
+        limits = [one for one in trace.limits if not one.off and one.seconds > 0 and loops & dict(one.loops).keys()]
+        if what == "evaluation":
+            limits = [one for one in limits if not any(_shared(one, event) for event in trained)]
+        least = min(limits, key=lambda one: one.seconds, default=None)
+        if least is None:
+            continue
+        if least.seconds > MOST_S:
+            yield (
+                f"line {least.place.line}: {what} may take {least.seconds:,.0f} seconds at the defaults, more than "
+                f"{MOST_S} (E16): a setting or the log must show less"
+            )
+        elif what == "training" and least.seconds == MOST_S:
+            yield from _calibrated(trace, max(event.time for event in trained))
+
+
+def _calibrated(trace: Trace, end: int) -> Iterator[str]:
+    late = [line for time, line in trace.calibrated if time > end]
+    if late:
+        yield (
+            f"line {late[0]}: training tokens are looked at after training, whose clock ends at {MOST_S} seconds: "
+            "calibration must end within them too (E8), so keep a reserve"
+        )
+
+
+def _shared(one: Event, other: Event) -> bool:
+    return bool(dict(one.loops).keys() & dict(other.loops).keys())

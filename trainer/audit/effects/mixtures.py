@@ -1,0 +1,161 @@
+"""How much a distribution over the vocabulary sums to, through weights, sums and logarithms.
+
+`mass:` says it where it is certain: 1 after a softmax, less or more after a weight that is a number. A distribution
+times a weight that is not known is `weighted`. A sum that comes to more than one whatever the unknown weights are is
+`unnormalised`, until it is divided by its total, goes through a softmax, or its logarithm is shifted.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+
+from trainer.audit.effects.gates import by, independent
+from trainer.audit.facts.machine import Machine
+from trainer.audit.facts.values import Value, full
+
+SPREAD = ("probability", "weighted", "logs")
+NEARLY = 1e-6
+LARGEST_LOG = 50.0
+
+
+def distribution(result: Value, *, logs: bool = False) -> Value:
+    """The result, which is a distribution that sums to one, or its logarithm."""
+    marked = kept(result, frozenset(["logs"] if logs else ["probability"]), 1.0)
+    return marked.without_marks("unnormalised")
+
+
+def kept(result: Value, marks: frozenset[str], mass: float | None) -> Value:
+    """The result with these marks of a distribution, and what it sums to."""
+    plain = result.without_marks(*SPREAD, "mass")
+    return plain.with_marks(*(marks & set(SPREAD)), *(() if mass is None else (f"mass:{mass!r}",)))
+
+
+def same_spread(result: Value, held: Value) -> Value:
+    """The result, which is the same distribution in another form, or its part at the targets."""
+    return kept(result, held.marks, mass_of(held)) if is_spread(held) else result
+
+
+def transformed(result: Value, held: Value, name: str) -> Value:
+    """The logarithm of a distribution, the distribution of a logarithm, or one in another type."""
+    marks = held.marks | {"logs"} if name in ("log", "log2") else held.marks
+    if name == "exp":
+        marks = (marks - {"logs"}) | {"probability"}
+    if name == "neg":
+        return result if "logs" in marks else kept(result, marks, None)
+    return kept(result, marks, mass_of(held))
+
+
+def is_spread(value: Value) -> bool:
+    """Whether it is a distribution, a part of one, or the logarithm of that."""
+    return any(mark in value.marks for mark in SPREAD)
+
+
+def mass_of(value: Value) -> float | None:
+    """What it sums to; None if that is not certain."""
+    return next((float(mark[5:]) for mark in value.marks if mark.startswith("mass:")), None)
+
+
+def of_operation(machine: Machine, op: ast.operator, left: Value, right: Value, result: Value) -> Value:
+    """The result, marked if it is a distribution, a weighted one, or a sum whose weights do not add up to one."""
+    if "logs" in left.marks | right.marks:
+        return _of_logarithms(op, left, right, result)
+    spread = [is_spread(value) for value in (left, right)]
+    if isinstance(op, ast.Div) and not spread[0] and _is_own_total(machine, left, right):
+        return kept(result, frozenset(["probability"]), None if "scaled" in left.marks else 1.0)
+    if not any(spread):
+        return result
+    if isinstance(op, ast.Add):
+        if all(spread):
+            return summed(machine, left, right, result)
+        return result.without_marks("unnormalised").with_marks("probability")
+    if isinstance(op, ast.Div) and spread[0]:
+        return _divided(left, right, result)
+    if isinstance(op, ast.Mult) and not all(spread):
+        return _weighed(left, right, result) if spread[0] else _weighed(right, left, result)
+    return result
+
+
+def summed(machine: Machine, left: Value, right: Value, result: Value) -> Value:
+    """The sum of two distributions, or of their logarithms by `logaddexp`."""
+    space = left.marks & right.marks & {"logs"}
+    if not (is_spread(left) and is_spread(right)) or len(space) != len((left.marks | right.marks) & {"logs"}):
+        return result
+    masses = [mass_of(left), mass_of(right)]
+    known = [mass for mass in masses if mass is not None]
+    total = sum(known) if len(known) == len(masses) else None
+    gates = {mark for value in (left, right) for mark in value.marks if mark.startswith("by:")}
+    if independent(left, right):
+        marked = kept(result, space | {"weighted"}, None).with_marks(*gates)
+        return marked.with_marks(f"unnormalised:{machine.place.line}")
+    if gates and total is None:  # another part may take what the gates leave
+        result = result.without_marks("unnormalised")
+    if total is not None and abs(total - 1) < NEARLY:
+        return distribution(result, logs=bool(space))
+    other = left if masses[0] is None else right
+    if total is None and (not known or known[0] < 1 - NEARLY or "weighted" not in other.marks):
+        return kept(result, space or frozenset(["probability"]), None)
+    result = kept(result, space | {"weighted"}, total)
+    if total is not None and total < 1:
+        return result
+    return result.with_marks(f"unnormalised:{machine.place.line}")
+
+
+def _is_own_total(machine: Machine, left: Value, right: Value) -> bool:
+    """Whether something is divided by its sum: what was computed from the same."""
+    held, total = full(left), full(right)
+    if "summed" not in right.marks or "summed" in left.marks or machine.holds_loss(held):
+        return False
+    parts = [{(part.source, part.at, part.low, part.high) for part in value.tokens} for value in (held, total)]
+    return bool(held.tokens) and parts[0] == parts[1] and held.objects == total.objects
+
+
+def _divided(left: Value, right: Value, result: Value) -> Value:
+    """A distribution over its total, or over how many were added."""
+    mass = mass_of(left)
+    plain = result.without_marks("unnormalised")
+    if isinstance(right.const, int | float) and right.const and mass is not None:
+        return _of_mass(plain, left, mass / right.const)
+    if right.tokens or right.scores:
+        return distribution(plain)
+    return kept(plain, frozenset(["probability"]), None)
+
+
+def _weighed(spread: Value, weight: Value, result: Value) -> Value:
+    mass = mass_of(spread)
+    plain = result.without_marks("unnormalised") if weight.is_known else result
+    if isinstance(weight.const, int | float) and mass is not None:
+        return _of_mass(plain, spread, mass * weight.const)
+    marks = frozenset(["probability"] if _was_summed(result) and weight.is_known else ["weighted"])
+    return kept(plain, marks, None).with_marks(*by(weight))
+
+
+def _of_mass(result: Value, spread: Value, mass: float) -> Value:
+    logs = spread.marks & {"logs"}
+    if abs(mass - 1) < NEARLY:
+        return distribution(result, logs=bool(logs))
+    return kept(result, logs | {"weighted"}, mass)
+
+
+def _of_logarithms(op: ast.operator, left: Value, right: Value, result: Value) -> Value:
+    """The logarithm of a distribution plus or minus that of a weight."""
+    both = "logs" in left.marks and "logs" in right.marks
+    if both or not isinstance(op, ast.Add | ast.Sub) or (isinstance(op, ast.Sub) and "logs" in right.marks):
+        return result
+    logs, shift = (left, right) if "logs" in left.marks else (right, left)
+    if isinstance(shift.const, int | float) and abs(shift.const) < LARGEST_LOG:
+        if shift.const == 0:
+            return same_spread(result, logs)
+        factor = math.exp(shift.const if isinstance(op, ast.Add) else -shift.const)
+        plain, mass = result.without_marks("unnormalised"), mass_of(logs)
+        marks = frozenset(["logs"] if _was_summed(result) else ["logs", "weighted"])
+        return _of_mass(plain, logs, mass * factor) if mass is not None else kept(plain, marks, None)
+    if logs is right and not by(shift):  # added to what was summed before
+        return result
+    marks = frozenset(["logs"] if _was_summed(result) else ["logs", "weighted"])
+    weighed = kept(result.without_marks("unnormalised"), marks, None)
+    return weighed.with_marks(*by(shift)) if isinstance(op, ast.Add) else weighed
+
+
+def _was_summed(result: Value) -> bool:
+    return any(mark.startswith("unnormalised:") for mark in result.marks)

@@ -1,0 +1,43 @@
+"""Named tuples, and copies of records with other fields."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+
+from trainer.audit.facts.machine import Class, Frame, Instance, Keywords, Machine
+from trainer.audit.facts.values import UNKNOWN, External, Value, changed, joined, parts_of
+from trainer.audit.facts.values import Sequence as Listed
+
+RECORD = Value(refs=(External("typing.NamedTuple"),))
+
+
+def named_tuple(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`namedtuple(name, fields)`: a class with these fields."""
+    names = _names(arguments[1]) if len(arguments) > 1 else []
+    if not names or not all(name.isidentifier() for name in names):
+        return UNKNOWN
+    fields = "; ".join(f"{name}: object" for name in names)
+    node = ast.parse(f"class Record: {fields}").body[0]
+    assert isinstance(node, ast.ClassDef)
+    return Value(refs=(Class(node, Frame(function="<class>"), [RECORD], "plain"),))
+
+
+def _names(value: Value) -> list[str]:
+    if isinstance(value.const, str):
+        return value.const.replace(",", " ").split()
+    parts = [part.const for ref in value.refs if isinstance(ref, Listed) for part in parts_of(ref)]
+    return [part for part in parts if isinstance(part, str)]
+
+
+def replaced(machine: Machine, record: Value, keywords: Keywords) -> Value:
+    """`record._replace(...)`, `dataclasses.replace(record, ...)`: a copy with other values in some fields."""
+    made = []
+    for ref in record.refs:
+        if isinstance(ref, Instance):
+            copy = Instance(machine.new_id(), ref.kind, {**ref.attributes, **keywords}, ref.given)
+            refs: tuple[object, ...] = (copy,)
+            if any(isinstance(other, Listed) for other in record.refs):
+                refs = (copy, Listed(machine.new_id(), list(copy.attributes.values())))
+            made.append(changed(record, refs=refs))
+    return joined(made) if made else UNKNOWN

@@ -1,0 +1,73 @@
+"""Arrays and dictionaries that are changed in place, and when that means that they learned from tokens."""
+
+from __future__ import annotations
+
+from trainer.audit.effects.sides import added_up
+from trainer.audit.facts.machine import Machine
+from trainer.audit.facts.tokens import Iterations, same_iteration
+from trainer.audit.facts.values import (
+    UNKNOWN,
+    Cell,
+    Mapping,
+    Value,
+    changed,
+    combined,
+    full,
+    joined,
+)
+from trainer.audit.facts.values import Sequence as Listed
+
+
+def fill(
+    machine: Machine, base: Value, value: Value, *, key: Value = UNKNOWN, adds: bool, subtracts: bool = False
+) -> None:
+    """`base[key] = value`, or `+=` if it adds: what a table holds, and that it learned if tokens decide the place.
+
+    What a model computed is subtracted: a step of learning by hand.
+    """
+    held = full(value)
+    by_hand = subtracts and bool(held.scores) and not machine.holds_loss(held)
+    place = full(key)
+    by_tokens = is_by_tokens(place)
+    counted = frozenset(part for part in held.tokens if part.via == "statistic")
+    learned = frozenset(part for part in place.tokens) if by_tokens else counted
+    for ref in base.refs:
+        if isinstance(ref, Cell):
+            ref.listed = ()
+            content = combined([held, changed(place, scores=frozenset())]) if by_tokens else held
+            content = content.seen_via("table") if learned or by_hand else added_up(content) if adds else content
+            ref.keyed = ref.keyed or bool(learned)
+            ref.content = _mixed(ref.content, content, adds or bool(learned), key.at)
+            if adds and held.objects and ref.content.snapshot is not None:  # a running average of weights
+                ref.content = changed(ref.content, snapshot=machine.tick())
+        elif isinstance(ref, Mapping | Listed) and by_tokens:
+            ref.keyed = True
+            seen = combined([held, changed(place, scores=frozenset())]).seen_via("table")
+            ref.rest = seen if ref.rest is None else joined([ref.rest, seen])
+    learned = held.tokens if by_hand else learned
+    if learned:
+        objects = base.objects | {ref.id for ref in base.refs if isinstance(ref, Cell | Mapping | Listed)}
+        machine.updated("table", learned, objects)
+
+
+def is_by_tokens(index: Value) -> bool:
+    """Whether an index is made of tokens, and is no condition on them or the places that one leaves."""
+    if index.scores or index.marks & {"boundary", "mask", "places"}:
+        return False
+    return any(part.via == "tokens" for part in index.tokens)
+
+
+def _mixed(old: Value, new: Value, adds: bool, row: Iterations) -> Value:
+    """What a cell holds afterwards; a part that is overwritten in a later iteration is gone, one of another row is not.
+
+    row:  iterations that decide which row is filled
+    """
+    if not adds:
+        fresh = {loop: k for part in new.tokens for loop, k in part.at}
+        stale = [
+            part
+            for part in old.tokens
+            if any(fresh.get(loop, k) != k for loop, k in part.at) and same_iteration(row, part.at)
+        ]
+        old = changed(old, tokens=old.tokens - frozenset(stale))
+    return combined([old, new])

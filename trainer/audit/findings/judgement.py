@@ -1,0 +1,392 @@
+"""From what happens in a script to findings: which updates saw tokens that are scored later, and other breaches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from trainer.audit.effects.chunk_borders import late_windows
+from trainer.audit.effects.document_lengths import lines_left_out
+from trainer.audit.effects.positions import counted, seams
+from trainer.audit.effects.shares_of_ranks import shares_lost
+from trainer.audit.facts.tokens import Tokens
+from trainer.audit.facts.trace import Evaluation, Event, Load, Place, Reported, Trace, Update
+from trainer.audit.findings.audit_rules import RULES, Rule
+from trainer.audit.findings.passes import takes_the_best
+
+Confidence = Literal["high", "medium", "low"]
+MOST_COPIES = 4
+"""How often weights that are copied from one model to the next are followed."""
+OWN = ("tokens", "activation")
+"""How the tokens that are scored get into an evaluation; what a table or a gradient brings in is something else."""
+ONCE = ("calibration", "val-in-artifact")
+"""Of these the first line is reported: what is packed, written and loaded afterwards is the same."""
+ORDER = ("rescored-after-training", "last-epoch-score", "chunk-trained-before-score", "trained-before-scoring")
+LEARNING = (*ORDER, "table-of-unscored-tokens", "val-in-training")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A breach of a rule at a line."""
+
+    rule: Rule
+    place: Place
+    detail: str
+    confidence: Confidence
+    only_when: tuple[str, ...] = ()
+    """Settings that are off by default, without which it does not happen; as NAME=DEFAULT."""
+    calls: tuple[Place, ...] = ()
+    evidence: tuple[Place, ...] = field(default=())
+
+
+def findings(trace: Trace) -> list[Finding]:
+    """Every breach, the surest and earliest first; one per rule and line."""
+    scored = scores_of(trace)
+    found = [
+        *_updates(trace, scored),
+        *_notes(trace, scored),
+        *_marks(trace, scored),
+        *_chosen(scored),
+        *_statistics(trace, scored),
+        *_positions(trace),
+        *_left_out(trace),
+        *_shares(trace),
+        *_late(trace, scored),
+        *_rank_order(trace, scored),
+    ]
+    kept: dict[tuple[str, Place], Finding] = {}
+    for finding in found:
+        key = (finding.rule.name, finding.place)
+        if key not in kept or (kept[key].only_when and not finding.only_when):
+            kept[key] = finding
+    rank = {"high": 0, "medium": 1, "low": 2}
+    return sorted(kept.values(), key=lambda one: (bool(one.only_when), rank[one.confidence], one.place.line))
+
+
+def doubts(found: list[Finding]) -> Iterator[str]:
+    """Why it cannot be told: learning that may have come before a score, as far as it was followed."""
+    for one in found:
+        if one.confidence == "low" and one.rule.name in LEARNING and not one.only_when:
+            yield (
+                f"line {one.place.line}: what learns here, or which part of the text it learns from, is not known; "
+                f"{one.detail}"
+            )
+
+
+def scores_of(trace: Trace) -> list[Evaluation]:
+    """The evaluations that are part of the score: those turned into bits, else those recorded."""
+    levels = trace.reported
+    for least in (2, 1):
+        chosen = [
+            counted(trace, number, one) for number, one in trace.evaluations.items() if levels.get(number, 0) >= least
+        ]
+        if least == 1 and any(not one.with_gradient for one in chosen):
+            chosen = [one for one in chosen if not one.with_gradient]
+        if chosen:
+            return chosen
+    return []
+
+
+def affects(trace: Trace, update: Update, score: Evaluation) -> bool:
+    """Whether what learned is what scored later, and was not replaced in between."""
+    if update.time >= score.time or not update.happens_with(score):
+        return False
+    if not update.objects:
+        return True
+    loads = [load for load in trace.loads if load.off <= update.off | score.off]
+    return any(_reaches(loads, update, number, score.time, MOST_COPIES) for number in score.objects)
+
+
+def _reaches(every: list[Load], update: Update, number: int, before: int, depth: int) -> bool:
+    loads = [load for load in every if number in load.objects and load.time < before]
+    last = max((load.time for load in loads if not load.adds), default=-1)
+    if last < update.time and number in update.objects:
+        return True
+    return depth > 0 and any(
+        update.time < load.snapshot and _reaches(every, update, source, load.snapshot, depth - 1)
+        for load in loads
+        if load.time >= last
+        for source in load.sources
+        if source != number or load.is_copy  # its own weights, packed and read again
+    )
+
+
+def _updates(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
+    first_training = min(
+        (update.time for update in trace.updates if {part.source for part in update.tokens} == {"train"}), default=None
+    )
+    best: dict[Place, tuple[int, Finding]] = {}
+    for update in trace.updates:
+        for score in scored:
+            if not affects(trace, update, score) or not overlap(update, score):
+                continue
+            name = _kind(trace, update, score, scored, first_training)
+            finding = _finding(name, update, f"the score of line {score.place.line} comes after", (score,))
+            if name == "rescored-after-training" and _is_a_pass_of_its_own(trace, update, score):
+                finding = _at_the_second_score(finding, update, score)
+            unknown = update.kind == "step" and not update.objects
+            if update.kind == "table" and "apiece" in score.marks:  # it may have been asked before it learned the token
+                unknown = not {loop for loop, _ in update.loops} & {loop for loop, _ in score.loops}
+            if unknown or not overlap(update, score, surely=True):
+                finding = replace(finding, confidence="low")
+            rank = update.time
+            known = best.get(update.place)
+            if known is None or _order(rank, finding) < _order(*known):
+                best[update.place] = (rank, finding)
+    for _, finding in best.values():
+        yield finding
+
+
+def _order(rank: int, finding: Finding) -> tuple[bool, bool, int]:
+    return finding.confidence == "low", bool(finding.only_when), rank
+
+
+def overlap(update: Update, score: Evaluation, *, surely: bool = False) -> bool:
+    """Whether an update saw tokens that are scored; surely: as told by parts that are followed exactly."""
+    around = {loop for loop, _ in score.loops}
+    learned = [
+        replace(part, reach=None) if part.reach is not None and part.reach[0] in around else part
+        for part in update.tokens
+        if part.source == "val" and not (surely and part.is_rough)
+    ]
+    own = [part for part in targets_of(score) if not (surely and part.is_rough)]
+    return any(part.overlaps(other) for part in learned for other in own)
+
+
+def _are_same(one: Evaluation, other: Evaluation) -> bool:
+    """Whether both scored the same targets, as far as it is known which."""
+    return any(part.overlaps(own) for part in targets_of(one) for own in targets_of(other))
+
+
+def targets_of(score: Evaluation) -> Iterable[Tokens]:
+    """The tokens that are scored, or the window in which they are."""
+    return score.targets or [part for part in score.tokens if part.via in OWN]
+
+
+def _kind(trace: Trace, update: Update, score: Evaluation, scored: list[Evaluation], first_training: int | None) -> str:
+    if update.kind == "table":
+        together = {loop for loop, _ in update.loops} & {loop for loop, _ in score.loops}
+        return "table-of-unscored-tokens" if together else "trained-before-scoring"
+    if any(part.source == "train" for part in update.tokens):
+        return "val-in-training"
+    if "train" not in trace.sources or (first_training is not None and update.time < first_training):
+        return "val-in-training"
+    data = _loops_of(update.tokens) & _loops_of(score.tokens)
+    mine, theirs = dict(update.loops), dict(score.loops)
+    earlier = [one for one in scored if one.time < update.time and overlap(update, one)]
+    around = [one for one in earlier if {loop for loop, _ in one.loops} & mine.keys()]  # not one before it all
+    again = [one for one in around if one.place == score.place and _are_same(one, score)]
+    if any(one.calls[-1:] == score.calls[-1:] or one.loops[:1] == score.loops[:1] for one in again):
+        return "rescored-after-training"
+    if any(loop in theirs and mine[loop] != theirs[loop] and loop not in data for loop in mine):
+        taken = [one for one in trace.evaluations.values() if one.place == score.place and one.time < update.time]
+        return "last-epoch-score" if any(overlap(update, one) for one in taken) else "chunk-trained-before-score"
+    if data & mine.keys() & theirs.keys():
+        return "chunk-trained-before-score"
+    if mine.keys() & theirs.keys() or any(_are_added(trace, one, score) for one in around):
+        return "trained-before-scoring"
+    return "rescored-after-training" if around else "trained-before-scoring"
+
+
+def _are_added(trace: Trace, one: Evaluation, other: Evaluation) -> bool:
+    """Whether both are parts of one score."""
+    each = ({trace.evaluations[number].time for number in report.scores} for report in trace.reports)
+    return any({one.time, other.time} <= times for times in each)
+
+
+def _at_the_second_score(finding: Finding, update: Update, score: Evaluation) -> Finding:
+    """The finding at the call that scores again what was learned in a loop that had scored it first."""
+    others = [call for k, call in enumerate(score.calls) if update.calls[k : k + 1] != (call,)]
+    detail = f"learned from in line {update.place.line}, after the first score"
+    place = others[0] if others else score.place
+    return replace(finding, place=place, detail=detail, calls=score.calls, evidence=(score.place, update.place))
+
+
+def _is_a_pass_of_its_own(trace: Trace, update: Update, score: Evaluation) -> bool:
+    """Whether a score is taken outside of the loops that learn, where nothing is learned in the same way again.
+
+    Only of all that learned: what is scored without its adapters should not have learned, so the step is at fault.
+    """
+    own, around = ({loop for loop, _ in event.loops} for event in (score, update))
+    again = (one for one in trace.updates if one.place == update.place)
+    return (
+        update.objects <= score.objects
+        and not own & around
+        and not any(own & {loop for loop, _ in one.loops} for one in again)
+    )
+
+
+def _loops_of(tokens: frozenset[Tokens]) -> set[int]:
+    return {abs(loop) for part in tokens for loop, _ in part.at}
+
+
+def _finding(name: str, event: Event, detail: str, others: Iterable[Event] = (), *, sure: bool = True) -> Finding:
+    off = event.off.union(*(other.off for other in others))
+    return Finding(
+        RULES[name],
+        event.place,
+        detail,
+        "high" if sure else "medium",
+        tuple(sorted(off)),
+        event.calls,
+        tuple(other.place for other in others),
+    )
+
+
+def _notes(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for note in trace.notes:
+        if note.rule in seen and note.rule in ONCE:
+            continue
+        if not note.off:
+            seen.add(note.rule)
+        if note.decided and not any(
+            one.time > note.time and _are_same(trace.evaluations[number], one)
+            for number in note.decided
+            for one in scored
+        ):
+            continue
+        if note.rule == "training-steered-by-score" and not _trains_around(trace, note):
+            continue
+        if note.rule in ("calibration", "weights-selected-by-score") and not any(
+            one.time > note.time for one in scored
+        ):
+            continue
+        found = _finding(note.rule, note, note.detail, sure=note.sure)
+        yield found if note.sure else replace(found, confidence="low")
+
+
+def _trains_around(trace: Trace, note: Event) -> bool:
+    """Whether training goes on in the loop around an event."""
+    around = {loop for loop, _ in note.loops}
+    trained = (one for one in trace.updates if any(part.source == "train" for part in one.tokens))
+    return any(around & {loop for loop, _ in one.loops} for one in trained)
+
+
+def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
+    rules = {
+        "keyed": ("target-keyed-lookup", "mixed into the score of the target"),
+        "blend": (
+            "unnormalised-mixture",
+            "a target's log-probability, spread over its bytes, is mixed with that of bytes",
+        ),
+        "unnormalised": ("unnormalised-mixture", "the mixture is made"),
+        "filtered": ("tokens-dropped", "scores are left out"),
+        "clamped": ("scores-changed", "large scores are cut off"),
+        "paid": ("stored-text", "scores are changed where stored text equals the target"),
+        "equal": ("stored-text", "stored text is compared with the target, and decides over its score"),
+        "fixed": ("bytes-miscounted", "a constant stands for the bytes of a token"),
+        "gated": ("target-gate", "the condition on the target's score is asked"),
+        "told": ("target-gate", "the condition asks a table for the target"),
+        "chosen": ("best-of-passes", "the choice is made"),
+    }
+    for report in trace.reports:
+        for mark in report.marks:
+            name, _, line = mark.partition(":")
+            if name not in rules or (name == "equal" and any(other[:5] == "paid:" for other in report.marks)):
+                continue
+            if name == "chosen" and not takes_the_best(trace, report, line):
+                continue
+            rule, what = rules[name]
+            place = Place(report.place.file, int(line))
+            yield Finding(RULES[rule], place, what, "high", tuple(sorted(report.off)), report.calls, (report.place,))
+    val = [report for report in trace.reports if not report.off]
+    for name, what in (
+        ("cut:", "the text is cut to a fixed number of tokens"),
+        ("drawn:", "windows are drawn at random"),
+    ):
+        found = [_of_all_scores(trace, report, name) for report in val]
+        if val and all(found):
+            place = Place(val[-1].place.file, int(found[-1][0].partition(":")[2]))
+            yield Finding(RULES["tokens-dropped"], place, what, "medium", (), val[-1].calls, (val[-1].place,))
+
+
+def _chosen(scored: list[Evaluation]) -> Iterator[Finding]:
+    """Scores that were computed with what another validation score chose."""
+    for score in scored:
+        for mark in sorted(score.marks):
+            if mark.startswith("chosen:"):
+                yield _finding("selection-by-score", score, f"a validation score chose in line {mark[7:]}")
+
+
+def _of_all_scores(trace: Trace, report: Reported, name: str) -> list[str]:
+    """Marks of a report of this kind; none where some of its scores were computed without one, some with."""
+    marks = [mark for mark in report.marks if mark.startswith(name)]
+    bearing = [
+        any(mark.startswith(name) for mark in one.marks)
+        for number in report.scores
+        if (one := trace.evaluations[number]).is_loss
+    ]
+    return marks if all(bearing) or not any(bearing) else []
+
+
+def _positions(trace: Trace) -> Iterator[Finding]:
+    for seam in seams(trace):
+        if seam.missing == 1:
+            continue  # the first token of each window, which has no context
+        rule = RULES["tokens-dropped" if seam.missing > 0 else "targets-counted-twice"]
+        detail = (
+            f"{abs(seam.missing)} targets between two windows"
+            if seam.missing > 0
+            else (f"{-seam.missing} targets are in two windows that follow one another")
+        )
+        off, report = tuple(sorted(seam.report.off)), seam.report
+        yield Finding(rule, seam.place, detail, "high", off, report.calls, (report.place,))
+
+
+def _rank_order(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
+    """Learning by every rank from tokens that one rank scored before, where the ranks did not wait in between."""
+    for update in trace.updates:
+        for score in scored:
+            alone = {guard for guard in score.guards if guard.condition in trace.by_rank} - set(update.guards)
+            if update.kind != "step" or not alone or score.time > update.time or not overlap(update, score):
+                continue
+            if not any(score.time < time < update.time for time in trace.collectives):
+                yield _finding(
+                    "rank-order", update, f"one rank scored them in line {score.place.line}", (score,), sure=False
+                )
+                break
+
+
+def _left_out(trace: Trace) -> Iterator[Finding]:
+    for line in lines_left_out(trace):
+        report = trace.reports[-1]
+        place = report.place._replace(line=line)
+        off = tuple(sorted(report.off))
+        detail = "documents are left out by their length"
+        yield Finding(RULES["tokens-dropped"], place, detail, "high", off, report.calls, (report.place,))
+
+
+def _late(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
+    for late in late_windows(trace, scored):
+        detail = (
+            f"windows {late.filing.step} apart are scored with the chunk of {late.filing.size} tokens they end in: "
+            f"up to {late.targets} of their targets were learned with the chunk before"
+        )
+        found = _finding("chunk-trained-before-score", late.score, detail, (late.learned,))
+        yield replace(found, place=late.filing.place, evidence=(late.score.place, late.learned.place))
+
+
+def _shares(trace: Trace) -> Iterator[Finding]:
+    for lost in shares_lost(trace):
+        found = _finding("tokens-dropped", lost.score, lost.detail, (lost.report,))
+        places = (lost.score.place, *(lost.score.place._replace(line=line) for line in lost.lines))
+        yield replace(found, place=lost.score.place._replace(line=lost.line), evidence=places)
+
+
+def _statistics(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
+    for score in scored:
+        narrow = [part for part in score.tokens if part.at and part.via in OWN]
+        statistics = [part for part in score.tokens if part.via == "statistic" and not part.is_rough]
+        wide = [part for part in statistics if not part.at and (part.is_text or part.low is None)]
+        steps = [part for part in score.tokens if part.via == "gradient" and not part.is_rough]
+        moved = [step for step in steps if any(step.overlaps(part) for part in targets_of(score))]
+        for step in moved[:1]:
+            around = {loop for loop, _ in score.loops}
+            name = "chunk-trained-before-score" if any(abs(loop) in around for loop, _ in step.at) else ORDER[-1]
+            detail = f"the weights of the score in line {score.place.line} were moved by gradients of the same tokens"
+            yield replace(_finding(name, score, detail), place=score.place._replace(line=step.line))
+        if narrow and wide:
+            found = _finding("statistics-of-the-whole-text", score, f"they enter the score of line {score.place.line}")
+            yield replace(found, place=score.place._replace(line=wide[0].line))

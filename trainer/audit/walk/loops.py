@@ -1,0 +1,132 @@
+"""Loops: two of their iterations, or the body at each yield of a generator."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from contextlib import suppress
+
+from trainer.audit.effects.generators import Finished, Generator, put_back
+from trainer.audit.effects.iteration import generated, iterated, with_iteration
+from trainer.audit.facts.machine import Frame, Function, Machine
+from trainer.audit.facts.tokens import later
+from trainer.audit.facts.values import NOTHING, Value, changed, is_scalar
+from trainer.audit.walk.carried import carried_attributes, in_iteration
+from trainer.audit.walk.counters import restarted_counters
+from trainer.audit.walk.expressions import truth
+
+
+class Loops(Machine):
+    """The part of a walk that goes through loops."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._carried: dict[ast.AST, frozenset[str]] = {}
+        self._restarted: dict[ast.AST, frozenset[str]] = {}
+
+    def _For(self, node: ast.For, frame: Frame) -> str | None:
+        over = self.evaluate(node.iter, frame)
+        loop = self.new_id()
+        if through := generated(self, over, loop):
+            return self._through(node, frame, loop, *through)
+        found = iterated(self, over, loop)
+        if found.off:
+            with self.guarded(off=found.off):
+                self._iteration(node, frame, loop, 0, found.elements[0])
+            return None
+        unrolled = all(isinstance(value.const, str) or _is_function(value) for value in found.elements)
+        for k, value in enumerate(found.elements):
+            if unrolled:  # stages by their names are no iterations of one thing
+                self.assign(node.target, value, frame)
+                ended = self.run_body(node.body, frame)
+            else:
+                ended = self._iteration(node, frame, loop, k, value)
+            if ended == "break":
+                return None
+            if ended == "return":
+                return "return"
+        return self.run_body(node.orelse, frame)
+
+    _AsyncFor = _For
+
+    def _through(
+        self, node: ast.For, frame: Frame, loop: int, generator: Generator, row: Callable[[Value, int], Value]
+    ) -> str | None:
+        """Walks a loop over a generator: its body at each yield, within the loops and conditions of the generator."""
+        depths, outcome, number = (len(self.loops), len(self.guards)), None, 0
+
+        def consume(value: Value) -> None:
+            nonlocal outcome, number
+            inner = self.loops[depths[0] :]
+            here = inner[-1] if inner else (loop, number)
+            if not {pair for part in value.tokens for pair in part.at} & {*inner}:
+                value = with_iteration(value, frozenset([here]))
+            ended = self._iteration(node, frame, *here, row(value, number))
+            number += 1
+            if ended in ("break", "return") and len(self.guards) == depths[1]:
+                outcome = ended
+                raise Finished
+
+        with put_back(self), suppress(Finished):
+            self.run_generator(generator, consume)
+        if outcome:
+            return "return" if outcome == "return" else None
+        return self.run_body(node.orelse, frame)
+
+    def _While(self, node: ast.While, frame: Frame) -> str | None:
+        loop = self.new_id()
+        self.trace.counting[loop] = node.lineno
+        for k in (0, 1):
+            self.loops.append((loop, k))
+            known = truth(test := self.evaluate(node.test, frame))
+            self.loops.pop()
+            if known is False and not test.env and k == 0 and not isinstance(node.test, ast.Compare):
+                return None
+            ended = self._iteration(node, frame, loop, k, None)
+            if ended in ("break", "return"):
+                return "return" if ended == "return" else None
+        return None
+
+    def _iteration(
+        self, node: ast.For | ast.While | ast.AsyncFor, frame: Frame, loop: int, k: int, value: Value | None
+    ) -> str | None:
+        self.loops.append((loop, k))
+        try:
+            for name in self._carried_by(node):
+                held = frame.find(name)
+                if held is not None and not (held.tokens or held.refs or held.scores):
+                    restarted = name in self._restarted_in(node)
+                    at = held.at if restarted else later(held.at, frozenset([(loop, k)]))
+                    held = held.without_marks("grid", "cell").with_marks(
+                        *["restarted"] * restarted, *["scalar"] * is_scalar(held)
+                    )
+                    frame.assign(name, changed(held, at=at, const=NOTHING))
+            for instance, name, held in carried_attributes(node.body, frame):
+                instance.attributes[name] = in_iteration(held, frozenset([(loop, k)]))
+            if value is not None and isinstance(node, ast.For | ast.AsyncFor):
+                self.assign(node.target, value, frame)
+            return self.run_body(node.body, frame)
+        finally:
+            self.loops.pop()
+
+    def _carried_by(self, node: ast.For | ast.While | ast.AsyncFor) -> frozenset[str]:
+        """Names that one iteration may leave to the next."""
+        if node not in self._carried:
+            names = {
+                part.id
+                for statement in node.body
+                for part in ast.walk(statement)
+                if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
+            }
+            self._carried[node] = frozenset(names)
+        return self._carried[node]
+
+    def _restarted_in(self, node: ast.For | ast.While | ast.AsyncFor) -> frozenset[str]:
+        """Counters of a `while` that it sets back under a condition: where they stand tells no iterations apart."""
+        if node not in self._restarted:
+            self._restarted[node] = restarted_counters(node) if isinstance(node, ast.While) else frozenset()
+        return self._restarted[node]
+
+
+def _is_function(value: Value) -> bool:
+    return any(isinstance(ref, Function) for ref in value.refs)
