@@ -1,4 +1,6 @@
-"""`python -m trainer.audit.evaluators.behaviour_fence SECONDS MEMORY_BYTES COMMAND...`: limits and no network, then the command.
+"""Sets limits, leaves the network, then runs a command.
+
+    python -m trainer.audit.evaluators.behaviour_fence SECONDS MEMORY_BYTES COMMAND...
 
 Where the system lets it, the process leaves the network for an empty one of its own. Files are not hidden from the
 command: what may not be read or written by it must be kept away by a container or another user.

@@ -1,4 +1,6 @@
-"""`python -m trainer.audit.evaluators.behaviour_worker MODULE:FUNCTION REQUEST.json ANSWER.json`: answers cases, inside the fence.
+"""Answers cases, inside the fence.
+
+    python -m trainer.audit.evaluators.behaviour_worker MODULE:FUNCTION REQUEST.json ANSWER.json
 
 The module is imported once; each case is answered by a fork of this process, so that none sees what another left.
 """
