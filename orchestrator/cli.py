@@ -27,13 +27,13 @@ def main() -> None:
 
 
 def _run_command_line() -> None:
-    # late: Ctrl-C while these are read ends in a line, too
-    from orchestrator.commands.app import app_for
-    from trainer.spec.exit_status import exit_for_people
-
     if not sys.argv[1:] or sys.argv[1] not in TRAINING:
         gc.set_threshold(COLLECT_EVERY)
         atexit.register(gc.freeze)  # nor at the end, where all memory goes back to the system
+    # late: Ctrl-C while these are read ends in a line, too, and they are a good part of what would be looked at
+    from orchestrator.commands.app import app_for
+    from trainer.spec.exit_status import exit_for_people
+
     # pydantic would read the metadata of every installed package, to find plugins that a command has no use for
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if sys.argv[1:] and sys.argv[1] in READING:

@@ -18,7 +18,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -49,6 +49,9 @@ from trainer.spec.fingerprint import digest
 from trainer.spec.load import override_text
 from trainer.spec.units import human_seconds
 from trainer.store.mirror import store_option
+
+if TYPE_CHECKING:
+    from orchestrator.plan.plan import Plan
 
 LEARNING = ("tpe", "cmaes")
 """Methods whose next configuration is worked out here; gp would start torch, the others do not learn."""
@@ -216,7 +219,7 @@ def _confirm(sweep: Sweep, verdicts: Sequence[Verdict] = (), table: pd.DataFrame
         exploratory=is_alpha_spent(sweep, winner),
         chance=chance,
         value_bpb=chance * gain if chance is not None and _is_in_bpb(sweep) else None,
-        **_cost(sweep, next_space),
+        **_cost_of_fresh_seeds(sweep, next_space),
     )
 
 
@@ -235,7 +238,7 @@ def _confirm_one_seed(sweep: Sweep, winner: Configuration, table: pd.DataFrame) 
         seeds=next_space.seeds,
         runs=2 * FEWEST,
         exploratory=is_alpha_spent(sweep, winner),
-        **_cost(sweep, next_space),
+        **_cost_of_fresh_seeds(sweep, next_space),
     )
 
 
@@ -371,11 +374,27 @@ def _gain_of_more(sweep: Sweep, scores: Sequence[float], count: int) -> float | 
 
 
 def _cost(sweep: Sweep, next_space: SearchSpace) -> dict[str, Any]:
-    """As planned; where nothing of the like has run, what the runs of this sweep took in the mean."""
+    """As planned for this machine."""
     from orchestrator.plan.estimate import plan_here  # late: nothing is planned for a sweep that needs no step
+
+    return _cost_of_plan(sweep, plan_here(next_space, 1, None, sweep.store, costs_only=True))
+
+
+def _cost_of_fresh_seeds(sweep: Sweep, next_space: SearchSpace) -> dict[str, Any]:
+    """As planned for what the sweep's own runs held, whose prepared text is all that serves other seeds."""
+    from orchestrator.plan.estimate import make_plan  # late, as above
+    from orchestrator.plan.plan import Resources
+    from trainer.store.shared import stage_store
+
+    held = Resources(gpus_per_run=max(read_outcomes(sweep.folder)["gpus"], default=0))
+    plan = make_plan(next_space, stage_store(sweep.store), None, "", held, costs_only=True, fresh_seeds=True)
+    return _cost_of_plan(sweep, plan)
+
+
+def _cost_of_plan(sweep: Sweep, plan: Plan) -> dict[str, Any]:
+    """Where nothing of the like has run, each run takes what the runs of this sweep took in the mean."""
     from orchestrator.plan.plan import times
 
-    plan = plan_here(next_space, 1, None, sweep.store, costs_only=True)
     if plan.seconds is not None:
         return {"seconds": plan.seconds, "gpu_hours": plan.gpu_hours}
     outcomes = read_outcomes(sweep.folder)

@@ -47,7 +47,7 @@ from trainer.spec.load import expected_of
 from trainer.spec.recipe import Recipe
 from trainer.spec.record import run_id_of
 from trainer.spec.runnable import Runnable
-from trainer.spec.stage_table import artifact_stage, possible_stages
+from trainer.spec.stage_table import TEXT_STAGES, artifact_stage, possible_stages
 from trainer.spec.stage_times import Expected
 from trainer.stages.run_record import NO_TEXT
 from trainer.store.local import StageStore
@@ -101,12 +101,15 @@ def make_plan(
     resources: Resources = ALONE,
     estimate: Estimate = no_estimate,
     costs_only: bool = False,
+    fresh_seeds: bool = False,
 ) -> Plan:
     """What the sweep would run against this store.
 
-    texts:     identities of train and validation text of the space's recipe; None where they are not at hand
-    place:     the environment that a wall-clock budget hashes
-    estimate:  of the bytes of artifacts that this store has none of
+    texts:        identities of train and validation text of the space's recipe; None where they are not at hand
+    place:        the environment that a wall-clock budget hashes
+    estimate:     of the bytes of artifacts that this store has none of
+    costs_only:   see `plan_here`
+    fresh_seeds:  the text is prepared and no run of these seeds has begun, so that `texts` and `place` do not matter
     """
     sweep = sweep_of_space(store.root, space)
     asked = sweep.asked() if sweep else []
@@ -122,7 +125,9 @@ def make_plan(
     listed = [baseline_of(space), *(grid_of(space) if space.method == "grid" else asked)]
     for item in listed:
         known.setdefault(item.id, item)
-    held = cache(lambda stage, fingerprint: store.find(stage, fingerprint) is not None)
+    held = cache(
+        lambda stage, fingerprint: stage in TEXT_STAGES if fresh_seeds else store.find(stage, fingerprint) is not None
+    )
     total = total_runs(space, listed)
     lengths = 1 + (len(space.rungs.rungs) if space.rungs else 0)
     unchosen = (total // len(space.seeds) - 1) // lengths + 1 - len(known)
@@ -210,7 +215,7 @@ def _plan_stages(
     held: Held,
 ) -> Iterable[StagePlan]:
     lengths = 1 + (len(space.rungs.rungs) if space.rungs else 0)
-    recipe, expected = space.recipe(run_fingerprints.probes[0].values), expected_of(space.preset)
+    recipe, expected = space.recipe(run_fingerprints.probes[0].values), cache(lambda: expected_of(space.preset))
     for stage in possible_stages(space.base):
         open_ended = unchosen > 0 and run_fingerprints.touched(stage)
         representatives = known if unchosen == 0 or open_ended else [*known, *run_fingerprints.probes[:1]]
@@ -267,7 +272,7 @@ def _plan_runs(
 
 
 def _seconds_each(
-    recipe: Runnable, expected: Expected | None, store: StageStore, stage: str
+    recipe: Runnable, expected: Callable[[], Expected | None], store: StageStore, stage: str
 ) -> tuple[float | None, SecondsFrom]:
     """A wall-clock budget is used up; anything else takes as long as it took, or as the preset says."""
     budget = recipe.budget if isinstance(recipe, Recipe) else None
@@ -275,7 +280,7 @@ def _seconds_each(
         return budget.train_s, "budget"
     if history := store.recent_seconds(stage, workload(recipe, stage)):
         return fmean(history), "history"
-    declared = expected.stage_s(recipe, stage) if expected and isinstance(recipe, Recipe) else None
+    declared = known.stage_s(recipe, stage) if isinstance(recipe, Recipe) and (known := expected()) else None
     return declared, "unknown" if declared is None else "preset"
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from orchestrator.space.search_space import SearchSpace
 
 
 def as_yaml(space: SearchSpace) -> bytes:
     """The file that makes the same search space again."""
+    from ruamel.yaml import YAML  # late: a sweep that is only read needs none
+
     ours = {"base", "overrides", "program_keys", "remarks"}
     plain: dict[str, Any] = space.model_dump(mode="json", exclude=ours, exclude_none=True)
     if space.program:

@@ -21,7 +21,7 @@ from trainer.spec.program import Program
 from trainer.spec.recipe import Recipe
 from trainer.spec.runnable import Runnable
 from trainer.spec.stage_times import Expected, read_expected
-from trainer.spec.yaml_text import YamlText, parse_value, read_text
+from trainer.spec.yaml_text import NOTHING, YamlText, parse_value, read_text
 
 HEADER_KEYS = ("description", "extends", "source", "parameters", "published", "expected")
 SECTIONS = tuple(Recipe.model_fields)
@@ -106,7 +106,7 @@ def with_values(recipe: Runnable, values: Mapping[str, Any], source: str) -> Run
 @cache
 def _no_file(source: str) -> YamlText:
     """Stands in for a file where values come from the command line."""
-    return YamlText("{}", source)
+    return YamlText(NOTHING, source)
 
 
 def parse_overrides(assignments: Sequence[str], source: str = "--set") -> dict[str, Any]:
@@ -200,7 +200,7 @@ def _read_nano(name: str) -> tuple[dict[str, Any], dict[str, Any], YamlText]:
     problems = _apply(tree, nano_values(full.recipe), "nano")
     assert not problems, problems
     header = {"description": f"The nano sibling of {name}: its switches at tiny widths.", "source": full.source}
-    return tree, header, YamlText("{}", f"preset {name}{SUFFIX}")
+    return tree, header, YamlText(NOTHING, f"preset {name}{SUFFIX}")
 
 
 def _text_of(name: str, seen: tuple[str, ...]) -> tuple[str, str]:

@@ -35,7 +35,7 @@ def usable_name(text: str) -> str:
 class StageOutcome(BaseModel):
     """Result of one stage, as in its folder's `result.json`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     stage: str
     fingerprint: str
@@ -53,7 +53,7 @@ class StageOutcome(BaseModel):
 class Record(BaseModel):
     """One run: its recipe and seed, the outcomes of its stages, and the machine."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     run_id: str
     preset: str

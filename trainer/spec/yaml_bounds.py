@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer, ComposerError
+from ruamel.yaml.constructor import RoundTripConstructor
 from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import MappingNode, ScalarNode
 from ruamel.yaml.scanner import RoundTripScanner, ScannerError
 
-MOST_CHARACTERS = 200_000
-"""Of one text."""
 MOST_DEPTH = 40
 """Sections within sections."""
 TOO_DEEP = f"nested deeper than {MOST_DEPTH} levels"
@@ -64,6 +64,21 @@ class BoundedComposer(Composer):
         elif isinstance(node, MappingNode):
             _refuse_keys(node)
         return node
+
+
+class PlainConstructor(RoundTripConstructor):
+    """Takes dates for the texts that they are in YAML 1.2, which has none."""
+
+
+PlainConstructor.add_constructor("tag:yaml.org,2002:timestamp", RoundTripConstructor.construct_scalar)
+
+
+def bounded_loader() -> YAML:
+    """Reads one document of YAML 1.2 in pure Python, keeping where each key stands, within the bounds above."""
+    loader = YAML(typ="rt", pure=True)
+    loader.version = (1, 2)  # type: ignore[assignment]
+    loader.Composer, loader.Scanner, loader.Constructor = BoundedComposer, BoundedScanner, PlainConstructor
+    return loader
 
 
 def _refuse_number(node: ScalarNode) -> None:

@@ -7,19 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.constructor import RoundTripConstructor
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
 from trainer.spec.errors import ProblemsError, UserError
-from trainer.spec.yaml_bounds import MOST_CHARACTERS, BoundedComposer, BoundedScanner
+
+MOST_CHARACTERS = 200_000
+"""Of one text."""
 
 
-class PlainConstructor(RoundTripConstructor):
-    """Takes dates for the texts that they are in YAML 1.2, which has none."""
-
-
-PlainConstructor.add_constructor("tag:yaml.org,2002:timestamp", RoundTripConstructor.construct_scalar)
+NOTHING = "{}"
+"""The text of a document that nobody wrote, which stands in where values come from elsewhere."""
 
 
 class YamlText:
@@ -30,22 +25,9 @@ class YamlText:
     """
 
     def __init__(self, text: str, source: str):
-        loader = YAML(typ="rt", pure=True)
-        loader.version = (1, 2)  # type: ignore[assignment]
-        loader.Composer, loader.Scanner, loader.Constructor = BoundedComposer, BoundedScanner, PlainConstructor
-        if len(text) > MOST_CHARACTERS:
-            raise ProblemsError(source, [f"holds more than {MOST_CHARACTERS:,} characters"])
-        try:
-            self._tree = loader.load(io.StringIO(text))
-            self.value = _plain(self._tree)
-        except MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
-            what = " ".join(str(error.problem or error.context or "not readable").split())
-            raise ProblemsError(source, [f"{place}: not valid YAML: {what}"]) from None
-        except (YAMLError, ValueError) as error:
-            raise ProblemsError(source, [f"not valid YAML: {' '.join(str(error).split())}"]) from None
         self.source = source
+        self._tree = {} if text == NOTHING else _tree_of(text, source)
+        self.value = _plain_of(self._tree, source)
 
     def where(self, path: tuple[str | int, ...]) -> str:
         """File, line and column of the key at `path`, both counted from 1."""
@@ -60,6 +42,36 @@ class YamlText:
             except (AttributeError, KeyError, IndexError, TypeError):
                 break
         return place
+
+
+def _tree_of(text: str, source: str) -> Any:
+    # late: commands that look at finished runs read no YAML, and ruamel takes 10 ms to import
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    from trainer.spec.yaml_bounds import bounded_loader
+
+    if len(text) > MOST_CHARACTERS:
+        raise ProblemsError(source, [f"holds more than {MOST_CHARACTERS:,} characters"])
+    try:
+        return bounded_loader().load(io.StringIO(text))
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
+        what = " ".join(str(error.problem or error.context or "not readable").split())
+        raise ProblemsError(source, [f"{place}: not valid YAML: {what}"]) from None
+    except (YAMLError, ValueError) as error:
+        raise _not_valid(error, source) from None
+
+
+def _not_valid(error: Exception, source: str) -> ProblemsError:
+    return ProblemsError(source, [f"not valid YAML: {' '.join(str(error).split())}"])
+
+
+def _plain_of(tree: Any, source: str) -> Any:
+    try:
+        return _plain(tree)
+    except ValueError as error:
+        raise _not_valid(error, source) from None
 
 
 def _plain(node: Any) -> Any:

@@ -42,7 +42,7 @@ Objects = Mapping[str, ObjectInfo]
 class Manifest(BaseModel):
     """Content of `seal.json`: what a stage left, and the checksum of each of its files."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     outcome: StageOutcome
     files: Mapping[FileName, FileChecksum]

@@ -25,7 +25,7 @@ CHECKSUMS_FILE = "files.json"
 class FileChecksum(BaseModel):
     """Size and SHA-256 of one file."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     bytes: int
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

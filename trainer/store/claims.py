@@ -29,7 +29,7 @@ EXPIRES_AFTER_S = 30.0
 class Heartbeat(BaseModel):
     """Content of a claim's object."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     who: str
     """Process and host of the holder, for people."""

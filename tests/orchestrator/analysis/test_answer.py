@@ -77,7 +77,9 @@ def test_two_seeds_call_nothing_better_without_a_warning(tmp_path):
 def test_the_next_command_is_named_with_cost_and_chance_and_runs_as_it_stands(tmp_path):
     lines = next_lines(answered(tmp_path, TTT, better))
     assert re.fullmatch(r"next:    orchestrator confirm ttt --num-seeds \d+ --store .*", lines[0])
-    assert re.search(r"\d+ runs, .* of computing; shows the gain on fresh seeds with a chance of \d+%", lines[1])
+    assert re.search(
+        r"\d+ runs, .* of computing, 0.02 GPU-hours; shows the gain on fresh seeds with a chance of \d+%", lines[1]
+    )
     words = shlex.split(lines[-1].removeprefix("details:"))[1:]
     explained = CliRunner().invoke(app, words, catch_exceptions=False)
     assert explained.exit_code == 0

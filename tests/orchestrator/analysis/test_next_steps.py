@@ -3,20 +3,24 @@
 import itertools
 import random
 import shlex
+import shutil
 import subprocess
 import sys
 
 import pytest
 from scipy import stats
 
+from orchestrator.analysis.comparison import verdicts_of
 from orchestrator.analysis.confirm import confirmation_of, winner_of
-from orchestrator.analysis.next_steps import _gain_of_more, next_steps
-from orchestrator.analysis.sweep_table import rows_of
+from orchestrator.analysis.next_steps import _gain_of_more, next_steps, urgent_step
+from orchestrator.analysis.sweep_table import rows_of, table_of
+from orchestrator.plan.estimate import plan_here
 from orchestrator.space.load_space import load_space
 from orchestrator.sweep.open_queue import queue_of
 from orchestrator.sweep.sweep import find_sweep, open_sweep
 from orchestrator.sweep.warm_start import precedents_of
 from tests.orchestrator.spaces import TTT, leave_runs, record_of, space_of
+from tests.trainer.stages.conftest import SMALL
 from trainer.spec.errors import StoreError
 
 
@@ -146,14 +150,18 @@ def test_the_gain_of_one_more_is_the_known_integral(finished):
 
 
 def test_steps_are_chosen_as_long_as_they_fit(tmp_path, finished, monkeypatch):
-    monkeypatch.setattr("orchestrator.analysis.next_steps._cost", lambda *_: {"seconds": 100.0, "gpu_hours": 0.2})
+    monkeypatch.setattr(
+        "orchestrator.analysis.next_steps._cost_of_plan", lambda *_: {"seconds": 100.0, "gpu_hours": 0.2}
+    )
     assert [step.chosen for step in next_steps(tmp_path)] == [True, True]
     assert [step.chosen for step in next_steps(tmp_path, budget_s=150)] == [True, False]
     assert [step.chosen for step in next_steps(tmp_path, gpu_hours=0.1)] == [False, False]
 
 
 def test_a_cost_that_nobody_knows_is_never_within_a_budget(tmp_path, finished, monkeypatch):
-    monkeypatch.setattr("orchestrator.analysis.next_steps._cost", lambda *_: {"seconds": None, "gpu_hours": None})
+    monkeypatch.setattr(
+        "orchestrator.analysis.next_steps._cost_of_plan", lambda *_: {"seconds": None, "gpu_hours": None}
+    )
     assert not any(step.chosen for step in next_steps(tmp_path, budget_s=1e9))
 
 
@@ -180,3 +188,17 @@ def test_the_next_command_costs_no_search_where_a_confirmation_comes_first(tmp_p
     lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.splitlines()
     assert any(line.startswith("next:    orchestrator confirm ttt") for line in lines)
     assert lines[-2:] == ["set()", "set()"]
+
+
+def test_fresh_seeds_cost_what_their_plan_says_without_reading_the_text(text_store, tmp_path, monkeypatch):
+    finished = open_sweep(tmp_path, space_of(tmp_path, f"{TTT}set: {{data.val_bytes: {SMALL['data.val_bytes']}}}\n"))
+    leave_runs(finished, near)
+    shutil.copytree(text_store / "stages", tmp_path / "stages")
+    winner = winner_of(finished, rows_of(finished))
+    (confirm,) = (step for step in next_steps(tmp_path, [finished]) if step.kind == "confirm")
+    planned = plan_here(confirmation_of(finished, winner, len(confirm.seeds)), 1, None, tmp_path, costs_only=True)
+    assert [stage.cached for stage in planned.stages[:3]] == [1, 1, 0], "the prepared text is found by its identity"
+    assert confirm.seconds == planned.seconds
+    monkeypatch.setattr("orchestrator.plan.estimate.text_digests", lambda data: pytest.fail("the text was read"))
+    frame = rows_of(finished)
+    assert urgent_step(finished, verdicts_of(finished, frame), table_of(finished, frame), may_search=False) == confirm
