@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from trainer.audit.facts.marks import COUNTED, STAYING
 from trainer.audit.facts.polynomial import Polynomial
 from trainer.audit.facts.tokens import Iterations, Tokens, Via, fewer, later
 
@@ -23,16 +24,6 @@ class _Nothing:
 
 NOTHING = _Nothing()
 """The constant of a value that is not known."""
-STICKY = (
-    "ln2", "bytes", "lookup", "unnormalised", "keyed", "clamped", "cut", "chosen", "finished", "filtered", "fixed",
-    "gated", "shifted", "rank", "asked", "stored", "bounded", "equal", "paid", "total", "row", "short",
-    "picked", "counted", "restarted", "part", "sized", "hashed", "random", "drawn", "border", "measured", "window",
-    "capped", "floored", "clock", "input", "target", "early", "pays", "sumpays", "from", "told",
-    "world", "met", "share", "edge", "apiece", "hinted",
-)  # fmt: skip
-"""Marks that whatever is computed from a marked value bears too; most say the line they come from, as `cut:12`."""
-COUNTED = ("grid:", "cell:")
-"""Marks of a number that are true only where they are of each of the values that it may be."""
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +46,7 @@ class Value:
     """Settings whose default the constant is, as NAME=DEFAULT."""
     text: frozenset[str] = frozenset()
     marks: frozenset[str] = frozenset()
+    """What `marks` lists."""
     snapshot: int | None = None
     """Time of the copy of a state that it is."""
 
@@ -138,7 +130,7 @@ def decisions(value: Value) -> Iterator[str]:
 
 def sticky(marks: frozenset[str]) -> frozenset[str]:
     """The marks that a computed value bears too."""
-    return frozenset(mark for mark in marks if mark.partition(":")[0] in STICKY) if marks else marks
+    return frozenset(mark for mark in marks if mark.partition(":")[0] in STAYING) if marks else marks
 
 
 def joined(values: Iterable[Value]) -> Value:
