@@ -126,6 +126,13 @@ class Machine(ABC):
     def run_body(self, body: Sequence[ast.stmt], frame: Frame) -> str | None:
         """Walks statements; how they certainly end: 'return', 'break', 'continue', or None."""
 
+    def changed_in_place(self, target: ast.expr, old: Value, new: Value, frame: Frame) -> None:
+        """A tensor is another one now, under each of its names: those of the functions around too."""
+        self.assign(target, new, frame)
+        for outer in self.frames:
+            for name in [name for name, value in outer.names.items() if value is old]:
+                outer.names[name] = new
+
     # Numbers and limits.
 
     def new_id(self) -> int:

@@ -6,6 +6,7 @@ import ast
 
 from trainer.audit.effects.choices import chosen_before, lasting, steered
 from trainer.audit.effects.generators import forced
+from trainer.audit.effects.ignored import assigned
 from trainer.audit.effects.indexing import sliced
 from trainer.audit.effects.known_calls import fill
 from trainer.audit.facts.machine import (
@@ -127,8 +128,9 @@ class Assignments(Machine):
                     ref.elements[key.const] = value
                 else:
                     ref.rest = value if ref.rest is None else joined([ref.rest, value])
+        base = assigned(self, target, base, key, value, frame)
         if base.scores and not base.refs and any(mark.startswith("equal:") for mark in full(key).marks):
-            self._changed_in_place(target.value, base, base.with_marks(f"paid:{self.place.line}"), frame)
+            self.changed_in_place(target.value, base, base.with_marks(f"paid:{self.place.line}"), frame)
         elif any(isinstance(ref, Cell) for ref in base.refs) or (base.refs and full(key).tokens and not learner):
             fill(self, base, value, key=key, adds=adds)
         elif base.objects and not base.refs and any(part.via == "gradient" for part in value.tokens):
@@ -136,14 +138,7 @@ class Assignments(Machine):
         elif not base.refs and (value.tokens or value.scores):
             put_back = "mask" in key.marks and self.holds_loss(base)  # where it is false, the scores stay
             mixed = combined([base, value.without_marks("filtered") if put_back else value])
-            self._changed_in_place(target.value, base, changed(mixed, marks=mixed.marks | base.marks), frame)
-
-    def _changed_in_place(self, target: ast.expr, old: Value, new: Value, frame: Frame) -> None:
-        """A tensor is another one now, under each of its names: those of the functions around too."""
-        self.assign(target, new, frame)
-        for outer in self.frames:
-            for name in [name for name, value in outer.names.items() if value is old]:
-                outer.names[name] = new
+            self.changed_in_place(target.value, base, changed(mixed, marks=mixed.marks | base.marks), frame)
 
     def _Assign(self, node: ast.Assign, frame: Frame) -> None:
         value = self.evaluate(node.value, frame)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 
-from trainer.audit.effects import gates
+from trainer.audit.effects import gates, ignored
 from trainer.audit.effects.buffers import FILLING, whole_of
 from trainer.audit.effects.generators import forced
 from trainer.audit.effects.iteration import bound
@@ -46,6 +46,7 @@ def call_of(machine: Machine, node: ast.Call, frame: Frame) -> Value:
             whole = machine.evaluate(node.func.value.value, frame)
             base = whole if any(isinstance(ref, Cell) for ref in whole.refs) else base
         machine.count(node, frame)
+        ignored.called(machine, node, frame)
         result = method(machine, base, node.func.attr, arguments, keywords, node)
         return gates.called(machine, node, arguments or [base], result)
     result = machine.call(machine.evaluate(node.func, frame), arguments, keywords, node)
