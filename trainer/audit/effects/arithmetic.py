@@ -22,6 +22,7 @@ from trainer.audit.effects.positions import compare_bytes, weighed
 from trainer.audit.effects.shares_of_ranks import RANKS, WORLDS, meet, of_boolean, of_comparison, of_not
 from trainer.audit.effects.sides import ask_whose, conditioned
 from trainer.audit.effects.spread_over_bytes import of_operation as spread_over_bytes
+from trainer.audit.effects.strides import of_operation as of_strides
 from trainer.audit.facts.machine import Class, Frame, Function, Instance, Machine, Namespace
 from trainer.audit.facts.tokens import Tokens, later
 from trainer.audit.facts.values import (
@@ -96,7 +97,8 @@ def _binary(machine: Machine, node: ast.BinOp, frame: Frame) -> Value:
 def operation(machine: Machine, op: ast.operator, left: Value, right: Value) -> Value:
     """`left op right`."""
     result = _operation(machine, op, left, right)
-    return result.with_marks(*of_operation_on_counted(op, left, right)) if left.marks or right.marks else result
+    result = result.with_marks(*of_operation_on_counted(op, left, right)) if left.marks or right.marks else result
+    return result.with_marks(*of_strides(op, left, right))
 
 
 def _operation(machine: Machine, op: ast.operator, left: Value, right: Value) -> Value:

@@ -17,6 +17,7 @@ from trainer.audit.effects.positions import masked, partly
 from trainer.audit.effects.shares_of_ranks import RANKS, WORLDS, cut_out, setting_of
 from trainer.audit.effects.sides import cut_in_two, paid_for
 from trainer.audit.effects.spread_over_bytes import piece_of
+from trainer.audit.effects.strides import stepped
 from trainer.audit.facts.machine import Class, Frame, Function, Instance, Machine, Namespace
 from trainer.audit.facts.polynomial import Polynomial
 from trainer.audit.facts.tokens import (
@@ -126,7 +127,7 @@ def element(machine: Machine, base: Value, index: ast.expr, frame: Frame) -> Val
         low = machine.evaluate(index.lower, frame) if index.lower else None
         high = machine.evaluate(index.upper, frame) if index.upper else None
         step = machine.evaluate(index.step, frame) if index.step else None
-        return cut_out(machine, base, sliced(machine, base, low, high), low, high, step)
+        return cut_out(machine, base, stepped(sliced(machine, base, low, high), step), low, high, step)
     if isinstance(index, ast.Tuple) and not any(isinstance(ref, Mapping) for ref in base.refs):
         return _many(machine, base, index.elts, frame)
     place = machine.evaluate(index, frame)

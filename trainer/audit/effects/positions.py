@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from trainer.audit.effects.extremes import is_loose
+from trainer.audit.effects.strides import may_skip
 from trainer.audit.facts.machine import Machine
 from trainer.audit.facts.polynomial import Polynomial
 from trainer.audit.facts.slices import Part
@@ -220,7 +221,7 @@ def seams(trace: Trace) -> Iterator[Seam]:
             if loop is None:
                 continue
             before, after = _extent(trace, report, first, one), _extent(trace, report, second, two)
-            if before is None or after is None or before.window == after.window:
+            if before is None or after is None or before.window == after.window or may_skip(trace, (one, two)):
                 continue
             difference = after.low.plus(before.high, -1)
             if difference is not None and difference.value:

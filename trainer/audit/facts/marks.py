@@ -65,6 +65,7 @@ STAYING: Mapping[str, str] = {
     "window": "window:LINE, cut out of a text there",
     "part": "part:NUMBER, of a part of a window's losses or targets, which the trace keeps under that number",
     "edge": "edge:FIRST:STEP, of a slice that begins or ends at such a counted position",
+    "remainder": "computed from the remainder of a counted position (effects/strides.py)",
     "row": "the distribution of one row of a table, or its entry at the target",
     "border": "the positions where documents begin",
     "measured": "the length of a document",

@@ -155,6 +155,8 @@ class Trace:
     """Conditions of which one rank alone takes a branch; that branch, and their lines."""
     turns: dict[int, int] = field(default_factory=dict)
     """Conditions by which each rank takes its turn, and their lines."""
+    by_remainder: set[int] = field(default_factory=set)
+    """Conditions that a counter's remainder decides."""
     by_world: set[int] = field(default_factory=set)
     """Conditions that depend on whether there are other ranks, or how many."""
     filings: list[Filing] = field(default_factory=list)

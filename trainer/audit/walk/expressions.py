@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from trainer.audit.effects import strides
 from trainer.audit.effects.arithmetic import (
     _binary,
     _boolean,
@@ -176,11 +177,11 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
         reordered = reordered or any(isinstance(ref, Sequence) and ref.reordered for ref in over.refs)
         loop = machine.new_id()
         elements = iterated(machine, over, loop).elements
-        counts = loop in machine.trace.counting
         for k, value in enumerate(elements):
             machine.loops.append((loop, k))
             machine.assign(first.target, value, inner)
             tests = [machine.evaluate(test, inner) for test in first.ifs]
+            strides.left_out(machine.trace, loop, tests)
             if tests and (named := _named_by(tests, value)) is not value:
                 machine.assign(first.target, named, inner)
             conditions.extend(test.at for test in tests)
@@ -193,6 +194,7 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
             del conditions[len(conditions) - len(tests) :]
             del asked[len(asked) - len(tests) :]
             machine.loops.pop()
+        counts = loop in machine.trace.counting
 
     walk(node.generators)
     if is_dict:

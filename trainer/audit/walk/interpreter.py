@@ -9,6 +9,7 @@ import ast
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from trainer.audit.effects import strides
 from trainer.audit.effects.choices import chosen_branch, finally_chosen, gate, steered
 from trainer.audit.effects.document_lengths import back_together, remember, told_apart
 from trainer.audit.effects.generators import Finished, Generator, is_lazy, is_manager
@@ -279,6 +280,7 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
         condition = self._condition(node, frame, test)
         remember(self, condition, node, test)
         asked(self, condition, node, test)
+        strides.remember(self.trace, condition, test)
         before = dict(frame.names)
         self.conditions.append(test.at)
         told = told_apart(frame.names, test, True)
