@@ -5,6 +5,7 @@ They stand at the top of the file, as W&B has `program` and `command`, or togeth
 
 from __future__ import annotations
 
+import difflib
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,8 @@ OWN_MARKS = ("program", "command", "format")
 OWN_KEYS = frozenset({"pass", "launch", "nproc", "seed_key", "files", "inherit", "curve", "phases", "stages",
                       "limits"})  # fmt: skip
 """Keys that no file without a program has, nor one of W&B's."""
+NEAR = 0.8
+"""How alike a key must be to one that makes the file another kind of file: 'programm', and not 'project'."""
 
 
 def _words(command: Any) -> Any:
@@ -180,14 +183,30 @@ def keys_of_file(known: Sequence[str]) -> list[str]:
 
 def runs_program(tree: Mapping[str, Any]) -> bool:
     """Whether a file runs a program, by its keys: also one that misspells the key of its script."""
-    return any(mark in tree for mark in OWN_MARKS) or ("preset" not in tree and not OWN_KEYS.isdisjoint(tree))
+    if any(mark in tree for mark in OWN_MARKS):
+        return True
+    told = isinstance(tree.get("metrics"), Mapping)  # W&B's is a list
+    return "preset" not in tree and (told or not OWN_KEYS.isdisjoint(tree) or bool(_misspelled_marks(tree)))
+
+
+def _misspelled_marks(tree: Mapping[str, Any]) -> dict[str, str]:
+    """Keys that stand in the place of one that makes the file run a program, and which; `script` stands below it."""
+    if any(mark in tree for mark in OWN_MARKS):
+        return {}
+    named = {key: difflib.get_close_matches(key, OWN_MARKS, n=1, cutoff=NEAR) for key in tree if isinstance(key, str)}
+    slips = {key: near[0] for key, near in named.items() if near}
+    return slips | ({"script": "program"} if "script" in tree else {})
 
 
 def gathered(tree: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[tuple[str, ...], str]]]:
-    """The file with all keys of the program below `program`, and complaints about those given twice, by their path."""
+    """The file with all keys of the program below `program`, and complaints about those given twice or misspelled, by
+    their path; what stands at a misspelled key is read as it was meant."""
+    slips = _misspelled_marks(tree)
+    problems: list[tuple[tuple[str, ...], str]] = []
+    problems += (((wrong,), f"{wrong} is unknown; did you mean '{mark}'?") for wrong, mark in slips.items())
+    tree = {slips.get(key, key): value for key, value in tree.items()}
     block = tree.get("program")
     keys: dict[str, Any] = dict(block) if isinstance(block, Mapping) else {}
-    problems: list[tuple[tuple[str, ...], str]] = []
     if isinstance(block, str):
         keys["script"] = block
     elif "program" in tree and not isinstance(block, Mapping):

@@ -248,7 +248,7 @@ def test_code_listed_files_and_machine_change_every_stage_but_patterns_and_limit
         (("pass: env", "curve: 'step (\\d+)'"), "curve needs the groups step and loss: (?P<step>"),
         (("{value: 64}", ""), "parameters.WIDTH = None must be a mapping; for example: {values: [1, 2]}"),
         (("seeds:", "seed:"), "seed is unknown; did you mean 'seeds'?"),
-        (("program:", "progra:"), "progra is unknown; did you mean 'program'?; known: name, description, set, method"),
+        (("program:", "progra:"), "progra is unknown; did you mean 'program'? ("),
         (("pass: env", "metrics: {val_loss: 'loss ([0-9'}"), "is no regular expression"),
         (("pass: env", "metrics: {val_loss: 'loss 1'}"), "has no group; put brackets around the number"),
         (("pass: env", "files: [dta]"), "files: 'dta' is no file and no folder with files in"),
@@ -274,6 +274,24 @@ def test_a_mistake_is_named_with_what_to_write_instead(folder, change, expected)
     said = complaint(folder, PLAIN.replace(*change))
     assert expected in said
     assert "sweep.yaml" in said
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("programm: train.py", "program"), ("script: train.py", "program"), ("comand: [python, '${args}']", "command")],
+)
+@pytest.mark.parametrize("beside", ["metrics: {val_loss: 'loss (NUMBER)'}", "env: {A: 1}", ""])
+def test_a_misspelled_key_of_the_script_is_the_only_complaint_whatever_stands_beside_it(folder, key, meant, beside):
+    """`metrics`, which W&B has too, was refused first, with a recipe's keys."""
+    said = complaint(folder, PLAIN.replace("program: train.py\npass: env", f"{key}\n{beside}"))
+    assert said.splitlines()[1:] == [
+        f"  {key.split(':')[0]} is unknown; did you mean '{meant}'? ({folder}/sweep.yaml:2:1)"
+    ]
+
+
+def test_metrics_with_patterns_belong_to_a_program_also_where_nothing_names_one(folder):
+    said = complaint(folder, PLAIN.replace("program: train.py\npass: env", "metrics: {val_loss: 'loss (NUMBER)'}"))
+    assert said.splitlines()[1:] == ["  program: names neither script nor command; for example: program: train.py"]
 
 
 def test_a_list_that_is_one_value_and_a_name_that_is_no_folder_are_taken_and_noted(folder):
