@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from orchestrator.analysis.sweep_table import baseline_of, ranking_of, rows_of
-from orchestrator.search.race_state import is_paired, rule_of
+from orchestrator.search.race_state import is_paired, measure_of, rule_of
 from orchestrator.space.sections import Compare
 from orchestrator.sweep.imported import find_import
 from orchestrator.sweep.seed_blocks import ONE_ARTIFACT, BlocksChoice, blocks_line
@@ -20,7 +20,7 @@ from results.rows.ranking import Measure, Ranking, unit_of
 from results.rows.tables import breaches_of, per_configuration, why_none_is_ranked
 from results.verdicts.attempts import Attempt, further_attempt
 from results.verdicts.compare import compare
-from results.verdicts.measured import compare_measured
+from results.verdicts.measured import as_score, compare_measured, in_its_unit
 from results.verdicts.published_records import record_losses
 from results.verdicts.race_verdicts import race_verdicts
 from results.verdicts.terms import Evidence, Terms
@@ -31,9 +31,10 @@ from trainer.spec.recipe import Recipe
 
 def demand_race_terms(sweep: Sweep, terms: Compare) -> None:
     """Raises UserError for other thresholds than the race was run for."""
-    rule, unit = rule_of(sweep.space, paired=False), sweep.space.compare.unit
-    if terms == sweep.space.compare or (terms.margin, terms.unit, terms.alpha) == (rule.margin, unit, rule.alpha):
+    declared, rule = sweep.space.compare, rule_of(sweep.space, paired=False)
+    if terms == declared or (terms.margin, terms.unit, terms.alpha) == (rule.margin, declared.unit, rule.alpha):
         return
+    unit = declared.unit if sweep.space.has_both_scores else sweep.space.measure.unit
     raise UserError(
         f"sweep '{sweep.name}' raced for a margin of {rule.margin:g} {unit} at alpha = {rule.alpha:g}: who got more "
         "seeds was decided by these, so they cannot answer for other thresholds. Change `stopping` in its file and "
@@ -46,18 +47,22 @@ def verdicts_of_race(
     sweep: Sweep, frame: pd.DataFrame, reference: str | pd.DataFrame, evidence: Evidence
 ) -> list[Verdict]:
     """Against its own baseline the race decides; any other baseline is compared on the seeds that each arm has."""
-    state, space = sweep.state(), sweep.space
+    state, space, measure = sweep.state(), sweep.space, measure_of(sweep.space)
     race = state.race
     assert race is not None
     rule = rule_of(space, is_paired(space, state.configurations, state.records))
     own = reference if isinstance(reference, str) else ""
     if own == sweep.asked()[0].id:
-        return race_verdicts(frame, race, own, rule, space.compare.unit, evidence, sweep.blocks)
+        if space.has_both_scores:
+            return race_verdicts(frame, race, own, rule, space.compare.unit, evidence, sweep.blocks)
+        rows = as_score(frame, measure)
+        return in_its_unit(race_verdicts(rows, race, own, rule, "bpb", evidence, sweep.blocks), measure)
     arms = [config for config in race.seeds if config != own]
     verdicts = []
     for config in arms:
         num_seeds = min(race.seeds[config], race.seeds.get(own, race.seeds[config]))
-        verdicts += compare(
+        verdicts += _compared(
+            sweep,
             frame[frame["config"].isin([config, own])],
             reference,
             Terms(rule.margin, space.compare.unit, rule.alpha, blocks=sweep.blocks),
@@ -100,11 +105,20 @@ def verdicts_of(
         evidence = replace(evidence, declared_alpha=terms.alpha if level < terms.alpha else None)
         of_attempt = terms.model_copy(update={"alpha": level})
         asked = terms_of(of_attempt, sweep)
-        if sweep.space.program:
-            verdicts = compare_measured(frame, reference, sweep.space.measure, asked, evidence)
-        else:
-            verdicts = compare(frame, reference, asked, evidence)
+        verdicts = _compared(sweep, frame, reference, asked, evidence)
     return [replace(verdict, settle=sweep.command("confirm", "--config", verdict.config)) for verdict in verdicts]
+
+
+def _compared(
+    sweep: Sweep, frame: pd.DataFrame, reference: str | pd.DataFrame | float, terms: Terms, evidence: Evidence
+) -> list[Verdict]:
+    """By the sweep's own number: of our trainer the score, of a program its metric."""
+    if sweep.space.program:
+        return compare_measured(frame, reference, sweep.space.measure, terms, evidence)
+    if isinstance(reference, float):
+        column = SCORE_IN[terms.unit]
+        return compare_measured(frame, reference, Measure(column, unit_of(column)), terms, evidence)
+    return compare(frame, reference, terms, evidence)
 
 
 def _before_its_baseline(sweep: Sweep, frame: pd.DataFrame, terms: Compare, baseline: str) -> list[Verdict]:
@@ -124,10 +138,7 @@ def verdicts_against_exact(
         raise UserError(f"--exact: sweep '{sweep.name}' raced against its own baseline, which decides")
     asked = replace(terms_of(terms, sweep), exact_baseline=True)
     evidence = replace(evidence_of(sweep, frame, attempts_of(sweep)), exploratory_because=OTHER_TERMS)
-    if not isinstance(reference, float):
-        return compare(frame, reference, asked, evidence)
-    column = SCORE_IN[terms.unit]
-    return compare_measured(frame, reference, Measure(column, unit_of(column)), asked, evidence)
+    return _compared(sweep, frame, reference, asked, evidence)
 
 
 def are_declared(sweep: Sweep, terms: Compare | None, reference: str | pd.DataFrame | float | None) -> bool:
@@ -178,7 +189,7 @@ def reference_of(sweep: Sweep, baseline: str, store: Path, exact: bool = False) 
     known = [item.id for item in sweep.asked()]
     if baseline in known:
         return baseline
-    reference = external_reference(baseline, store, exact)
+    reference = external_reference(baseline, store, exact, sweep.name, sweep.space.measure.column)
     if reference is None:
         raise UserError(
             f"--baseline {baseline} is no configuration of sweep '{sweep.name}'{did_you_mean(baseline, known)}; "
@@ -187,20 +198,19 @@ def reference_of(sweep: Sweep, baseline: str, store: Path, exact: bool = False) 
     return reference
 
 
-def external_reference(baseline: str, store: Path, exact: bool) -> pd.DataFrame | float | None:
+def external_reference(
+    baseline: str, store: Path, exact: bool, compared: str, column: str
+) -> pd.DataFrame | float | None:
     """The rows that `record:NAME` or `sweep:NAME` names, a number as it is, or None for anything else.
 
-    exact:  whether it was said that the baseline is taken as exact; a number alone has no spread
+    exact:             whether it was said that the baseline is taken as exact; a number alone has no spread
+    compared, column:  name of the sweep that is compared with it, and by what. Raises UserError if the rows lack that
     """
-    kind, colon, name = baseline.partition(":")
-    if colon and kind == "record":
-        return record_losses(name)
-    if colon and kind == "sweep":
-        other = find_import(store, name)
-        if other is not None:
-            return _best_rows(name, other.frame, other.ranking)
-        sweep = find_sweep(store, name)
-        return _best_rows(name, rows_of(sweep), ranking_of(sweep))
+    rows = rows_named(baseline, store)
+    if rows is not None:
+        if column not in rows:
+            raise UserError(f"--baseline {baseline} has no {column}, which sweep '{compared}' compares")
+        return rows
     try:
         number = float(baseline)
     except ValueError:
@@ -212,6 +222,20 @@ def external_reference(baseline: str, store: Path, exact: bool) -> pd.DataFrame 
             f"--baseline {baseline} is a number, which has no runs and no spread; take it as exact: --exact"
         )
     return number
+
+
+def rows_named(baseline: str, store: Path) -> pd.DataFrame | None:
+    """The rows that `record:NAME` or `sweep:NAME` names; of a sweep those of its best. None for anything else."""
+    kind, colon, name = baseline.partition(":")
+    if colon and kind == "record":
+        return record_losses(name)
+    if not colon or kind != "sweep":
+        return None
+    other = find_import(store, name)
+    if other is not None:
+        return _best_rows(name, other.frame, other.ranking)
+    sweep = find_sweep(store, name)
+    return _best_rows(name, rows_of(sweep), ranking_of(sweep))
 
 
 def pairs_line(sweep: Sweep, verdicts: Sequence[Verdict]) -> str:

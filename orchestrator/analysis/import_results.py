@@ -96,7 +96,7 @@ def reference_of_import(sweep: ImportedSweep, baseline: str | None, exact: bool)
     """What `--baseline` names: a configuration, another sweep, a record, or a number."""
     if baseline is None or baseline in sweep.configs:
         return baseline
-    reference = external_reference(baseline, sweep.store, exact)
+    reference = external_reference(baseline, sweep.store, exact, sweep.name, sweep.measure.column)
     if reference is None:
         known = ", ".join(sweep.configs[:5])
         raise UserError(
@@ -104,8 +104,6 @@ def reference_of_import(sweep: ImportedSweep, baseline: str | None, exact: bool)
             f"{did_you_mean(baseline, sweep.configs)}; known: {known}; or sweep:NAME (its best), record:PR, "
             "record:frontier, or a number with --exact"
         )
-    if isinstance(reference, pd.DataFrame) and sweep.measure.column not in reference:
-        raise UserError(f"--baseline {baseline} has no {sweep.measure.column}, which sweep '{sweep.name}' compares")
     return reference
 
 

@@ -79,7 +79,7 @@ class OpenedSweep:
             return verdicts_of_import(sweep, sweep.frame, reference, margin or 0.0, unit, alpha or ALPHA)
         other = None if baseline is None else reference_of(sweep, baseline, sweep.store)
         assert not isinstance(other, float)
-        return verdicts_of(sweep, self.results.frame, sweep.space.compare.changed(margin, unit, alpha), other)
+        return verdicts_of(sweep, self.results.frame, sweep.space.terms(margin, unit, alpha), other)
 
     def figure(self, kind: str = "scores") -> Figure:
         """One of the report's figures: scores, ranking, gains, curves or importance. Raises UserError for another."""

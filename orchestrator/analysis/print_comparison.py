@@ -16,6 +16,7 @@ from orchestrator.analysis.comparison import (
 )
 from orchestrator.analysis.sweep_table import baseline_of, rows_of, table_of
 from orchestrator.output import console_for, print_rows, say
+from orchestrator.space.search_space import SearchSpace
 from orchestrator.space.sections import Compare
 from orchestrator.sweep.sweep import Sweep
 from orchestrator.sweep.sweep_attempts import attempts_of
@@ -44,9 +45,9 @@ def print_comparison(
     """
     frame = rows_of(sweep)
     reference = None if baseline is None else reference_of(sweep, baseline, store, exact)
-    terms = _terms(sweep.space.compare, margin, unit, alpha)
+    terms = _terms(sweep.space, margin, unit, alpha)
     if exact:
-        verdicts = verdicts_against_exact(sweep, frame, terms, reference or baseline_of(sweep))
+        verdicts = verdicts_against_exact(sweep, frame, terms, baseline_of(sweep) if reference is None else reference)
     else:
         assert not isinstance(reference, float)
         verdicts = verdicts_of(sweep, frame, terms, reference)
@@ -73,10 +74,11 @@ def print_comparison(
         print_explanation(answer, console)
 
 
-def _terms(asked: Compare, margin: float | None, unit: Unit | None, alpha: float | None) -> Compare:
+def _terms(space: SearchSpace, margin: float | None, unit: Unit | None, alpha: float | None) -> Compare:
+    asked = space.compare
     if unit not in (None, asked.unit) and margin is None:
         raise UserError(f"--unit {unit} needs --margin too: the sweep's margin of {asked.margin:g} is in {asked.unit}")
-    return asked.changed(margin, unit, alpha)
+    return space.terms(margin, unit, alpha)
 
 
 def _in_short(verdict: Verdict | None) -> dict[str, object] | None:

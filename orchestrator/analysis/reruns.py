@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from orchestrator.analysis.comparison import external_reference
+from orchestrator.analysis.comparison import rows_named
 from orchestrator.analysis.step_curves import StepCurves
 from orchestrator.analysis.sweep_table import rows_of
 from orchestrator.output import console_for, print_rows, say
@@ -70,7 +70,10 @@ def _rows_of(store: Path, name: str | None) -> tuple[pd.DataFrame | None, Measur
     if name is None:
         return None, Measure()
     imported = find_import(store, name)
-    return (rows_of(find_sweep(store, name)), Measure()) if imported is None else (imported.frame, imported.measure)
+    if imported is not None:
+        return imported.frame, imported.measure
+    sweep = find_sweep(store, name)
+    return rows_of(sweep), sweep.space.measure
 
 
 def _arm(text: str, option: str, frame: pd.DataFrame | None, measure: Measure, store: Path, name: str | None) -> Runs:
@@ -79,8 +82,8 @@ def _arm(text: str, option: str, frame: pd.DataFrame | None, measure: Measure, s
     if text in known and frame is not None:
         return _runs(text, frame[frame["config"] == text], measure)
     if ":" in text:
-        rows = external_reference(text, store, exact=False)
-        if isinstance(rows, pd.DataFrame):
+        rows = rows_named(text, store)
+        if rows is not None:
             return _runs(text, rows, measure)
     numbers = _numbers(text)
     if numbers is None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.space.configuration import Configuration
 from orchestrator.space.search_space import SearchSpace
+from results.rows.ranking import Measure, unit_of
 from results.rows.row import row_of
 from results.stats.race_rule import RaceRule, Standing, standing
 from results.stats.sequential import Looks
@@ -27,29 +28,38 @@ def rule_of(space: SearchSpace, paired: bool) -> RaceRule:
     )
 
 
+def measure_of(space: SearchSpace) -> Measure:
+    """The number that a race is about: the score in the unit of the margin, or a program's own metric."""
+    column = SCORE_IN[space.compare.unit]
+    return Measure(column, unit_of(column)) if space.has_both_scores else space.measure
+
+
 def race_of(space: SearchSpace, configurations: Sequence[Configuration], records: Mapping[str, Record]) -> Standing:
     """The state of the race. All configurations must have been asked: later ones would change the error rate."""
     arms = {item.id: item for item in configurations}
-    scores = {config: _scores(space, item, records) for config, item in arms.items()}
+    measure = measure_of(space)
+    scores = {config: _scores(space, item, records, measure) for config, item in arms.items()}
     return standing(scores, configurations[0].id, rule_of(space, is_paired(space, configurations, records)))
 
 
-def _scores(space: SearchSpace, configuration: Configuration, records: Mapping[str, Record]) -> list[float]:
+def _scores(
+    space: SearchSpace, configuration: Configuration, records: Mapping[str, Record], measure: Measure
+) -> list[float]:
     """In the order of the declared seeds, up to the first that has no record yet."""
     scores = []
     for seed in space.seeds:
         record = records.get(configuration.run_id(seed))
         if record is None:
             break
-        scores.append(_score(record, SCORE_IN[space.compare.unit]))
+        scores.append(_score(record, measure))
     return scores
 
 
-def _score(record: Record, name: str) -> float:
-    """NaN for a run that failed, or whose evaluation is not known to be legal: it is never compared."""
+def _score(record: Record, measure: Measure) -> float:
+    """Lower is better. NaN for a run that failed, or is not known to be legal: it is never compared."""
     row = row_of(record.model_dump(mode="json"), "", ())
-    usable = row["status"] == "done" and row["legal"] and row[name] is not None
-    return float(row[name]) if usable else math.nan
+    usable = row["status"] == "done" and row["legal"] and row.get(measure.column) is not None
+    return measure.sign * float(row[measure.column]) if usable else math.nan
 
 
 def is_paired(space: SearchSpace, configurations: Sequence[Configuration], records: Mapping[str, Record]) -> bool:

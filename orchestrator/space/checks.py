@@ -16,8 +16,9 @@ from typing import Any
 from orchestrator.space.bounds import MOST_SEEDS, complaints_about_size
 from orchestrator.space.configuration import identify, short_of
 from orchestrator.space.parameter import Parameter, is_among, wanted_values
+from orchestrator.space.race_checks import complaints_about_margins, complaints_about_race
 from orchestrator.space.search_space import MOST_PROBES, SearchSpace
-from orchestrator.space.sections import Race, Rungs
+from orchestrator.space.sections import Rungs
 from results.rows.columns import COLUMN_TYPES, SCORED_TEXT
 from trainer.spec.certain_failures import certain_failures, refuse_certain_failure
 from trainer.spec.errors import RecipeError, did_you_mean
@@ -65,6 +66,7 @@ def complaints_about(space: SearchSpace, known_base: bool, whole: bool) -> Itera
     yield from when
     yield from _about_method(space, whole)
     yield from _about_stopping(space)
+    yield from complaints_about_margins(space)
     yield from _about_speed(space)
     yield from _about_warm_start(space)
     if whole:
@@ -237,31 +239,7 @@ def _about_stopping(space: SearchSpace) -> Iterator[Complaint]:
     if all(is_key(space, key) for key in space.compare.baseline) and not space.swept_keys:
         yield "stopping: there is no configuration beside the baseline; add values under parameters", ("stopping",)
     if space.race is not None:
-        yield from _about_race(space, space.race)
-
-
-def _about_race(space: SearchSpace, race: Race) -> Iterator[Complaint]:
-    if space.compare.attempts > 1:
-        yield (
-            f"compare.attempts = {space.compare.attempts} must be 1 with stopping: {{rule: race}}, whose looks spend "
-            "all of alpha",
-            ("compare", "attempts"),
-        )
-    path = ("stopping",)
-    if space.adaptive:
-        yield (
-            f"stopping: a race keeps its error rate over configurations that are fixed before it starts, and method "
-            f"{space.method} chooses them by their scores; choose method: random",
-            path,
-        )
-    if len(space.seeds) < race.first_look:
-        yield (
-            f"stopping.first_look = {race.first_look} exceeds the {len(space.seeds)} declared seeds; "
-            "declare as many as the race may need, usual: 10 to 20",
-            path,
-        )
-    if space.metric.name != "val_bpb" or space.metric.goal != "minimize":
-        yield "stopping: a race is judged by val_bpb; put metric: {name: val_bpb, goal: minimize}", path
+        yield from complaints_about_race(space, space.race)
 
 
 def _about_rungs(space: SearchSpace) -> Iterator[Complaint]:

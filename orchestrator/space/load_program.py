@@ -10,6 +10,7 @@ from orchestrator.space.key_kind import of_kind
 from orchestrator.space.parameter import Parameter
 from orchestrator.space.program_file import Complaint, fixed_values, program_of, seed_key_of, usual_sources
 from orchestrator.space.program_keys import ProgramKeys
+from orchestrator.space.search_space import tells_both_scores
 from orchestrator.space.sections import Compare, Metric
 from orchestrator.space.wandb_words import LEFT_OUT, left_out, without
 from trainer.program.sources import unlisted, words_of
@@ -20,7 +21,6 @@ from trainer.spec.record import usable_name
 MOST_NAMED = 3
 RUN_CAP = 20
 """Configurations of a search over a program that names no end, as W&B's files do not."""
-SCORES = ("val_loss", "val_bpb")
 
 
 def of_free_kind(item: Parameter) -> Parameter:
@@ -65,10 +65,9 @@ def resolved_keys(keys: ProgramKeys, program: Program) -> dict[str, Any]:
 
 
 def terms_of_program(compare: Compare, metric: Metric, program: Program) -> Compare:
-    """The terms of the comparison. Where the scores are not both told, the margin is in the unit of the metric, and 0
-    unless it is given."""
-    told = set(program.metrics)
-    if told.issuperset(SCORES):
+    """The terms of the comparison. Where nats and bits are not both told, or are not what is compared, the margin is in
+    the unit of the metric, and 0 unless it is given."""
+    if tells_both_scores(program, metric):
         return compare
     unit = "nats" if metric.name == "val_loss" else "bpb"
     changes: dict[str, Any] = {}

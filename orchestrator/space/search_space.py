@@ -20,7 +20,18 @@ from pydantic import Field as PydanticField
 from pydantic import NonNegativeInt, PositiveInt
 
 from orchestrator.space.parameter import Parameter
-from orchestrator.space.sections import Compare, Guard, Limit, Metric, Race, Rungs, Spending
+from orchestrator.space.sections import (
+    TERMS,
+    Compare,
+    Guard,
+    Limit,
+    Metric,
+    Race,
+    Rungs,
+    SpaceError,
+    Spending,
+    too_large,
+)
 from results.rows.columns import COLUMN_TYPES
 from results.rows.ranking import Measure, Ranking, unit_of
 from results.verdicts.attempts import Tested
@@ -29,6 +40,7 @@ from trainer.spec.fingerprint import digest
 from trainer.spec.load import assigned, spelled, with_values
 from trainer.spec.program import Program
 from trainer.spec.recipe import Section
+from trainer.spec.record import SCORES
 from trainer.spec.runnable import Runnable
 
 MOST_COUNTED = 100_000
@@ -178,6 +190,24 @@ class SearchSpace(Section):
         name = self.metric.name
         return Measure(name, unit_of(name) or name, self.metric.goal == "maximize")
 
+    @property
+    def is_judged_by_a_score(self) -> bool:
+        """Whether the verdicts are about nats or bits per byte: always of our trainer, of a program by the name."""
+        return self.measure.column in SCORES
+
+    @property
+    def has_both_scores(self) -> bool:
+        """Whether every run tells nats and bits per byte and is judged by them, so that a margin may be in either."""
+        return self.program is None or tells_both_scores(self.program, self.metric)
+
+    def terms(self, margin: float | None, unit: Literal["nats", "bpb"] | None, alpha: float | None) -> Compare:
+        """The terms of its comparison, with those changed that are given. Raises SpaceError for terms not valid."""
+        changed = self.compare.changed(margin, unit, alpha)
+        problems = list(too_large(changed.margin, changed.unit)) if self.is_judged_by_a_score else []
+        if problems:
+            raise SpaceError(TERMS, problems)
+        return changed
+
     @cached_property
     def ordered(self) -> tuple[tuple[str, Parameter], ...]:
         """The parameters, each after those its `when` names. Raises graphlib.CycleError if these form a circle."""
@@ -317,6 +347,11 @@ class SearchSpace(Section):
         baseline = assigned(self.compare.baseline) or self.itself
         lines.append(f"  against {baseline}, judged by {self.metric.name} ({self.metric.goal})")
         return "\n".join(lines)
+
+
+def tells_both_scores(program: Program, metric: Metric) -> bool:
+    """Whether a program tells nats and bits per byte and is judged by one of them."""
+    return {*SCORES} <= set(program.metrics) and metric.name in SCORES and metric.goal == "minimize"
 
 
 def _how_many(space: SearchSpace) -> str:

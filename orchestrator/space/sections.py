@@ -24,6 +24,10 @@ def listed(value: Any) -> Any:
     return (value,) if isinstance(value, str | int | float) else value
 
 
+TERMS = "the terms of the comparison"
+"""What complaints about terms of the command line are about."""
+
+
 class SpaceError(ProblemsError):
     """A search space that is not valid, or that cannot be run."""
 
@@ -62,8 +66,8 @@ MOST_MARGIN = {"bpb": 0.3, "nats": 1.0}
 """Margins above these are slips: whole records are 0.001 to 0.03 bits per byte apart."""
 
 
-def _too_large(margin: float, unit: str) -> Iterator[str]:
-    """A complaint that offers the margin divided by a power of ten."""
+def too_large(margin: float, unit: str) -> Iterator[str]:
+    """A complaint about a margin in nats or bits per byte that offers it divided by a power of ten."""
     if margin <= MOST_MARGIN[unit]:
         return
     nearest = margin
@@ -125,7 +129,6 @@ class Compare(Section):
         for column in self.subject_to:
             if COLUMN_TYPES.get(column) not in ("number", "integer"):
                 yield f"subject_to.{column} is no column with numbers{did_you_mean(column, COLUMN_TYPES)}"
-        yield from _too_large(self.margin, self.unit)
 
     def changed(self, margin: float | None, unit: str | None, alpha: float | None) -> Compare:
         """The same terms with those changed that are given. Raises SpaceError for terms that are not valid."""
@@ -140,7 +143,7 @@ class Compare(Section):
                 else f"{item['loc'][0]} = {item['input']!r}: " + item["msg"]
                 for item in error.errors(include_url=False)
             ]
-            raise SpaceError("the terms of the comparison", problems) from None
+            raise SpaceError(TERMS, problems) from None
 
 
 class Limit(Section):
@@ -185,7 +188,6 @@ class Race(Section):
     def complaints(self) -> Iterator[str]:
         if self.margin is not None and self.margin < 0:
             yield f"margin = {self.margin:g} must be at least 0; usual: 0.005"
-        yield from _too_large(self.margin or 0.0, "nats")
         if self.alpha is not None and not 0 < self.alpha < 1:
             yield f"alpha = {self.alpha:g} must lie between 0 and 1; usual: 0.01"
         if self.first_look < 2:

@@ -7,6 +7,7 @@ so that lower is better, and the verdict says its unit.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -56,12 +57,17 @@ def knows_both_scores(rows: pd.DataFrame) -> bool:
 def _in_own_unit(
     frame: pd.DataFrame, baseline: str | pd.DataFrame, measure: Measure, terms: Terms, evidence: Evidence
 ) -> list[Verdict]:
-    reference = baseline if isinstance(baseline, str) else _as_score(baseline, measure)
-    verdicts = compare(_as_score(frame, measure), reference, replace(terms, unit="bpb"), evidence)
+    reference = baseline if isinstance(baseline, str) else as_score(baseline, measure)
+    verdicts = compare(as_score(frame, measure), reference, replace(terms, unit="bpb"), evidence)
+    return in_its_unit(verdicts, measure)
+
+
+def in_its_unit(verdicts: Sequence[Verdict], measure: Measure) -> list[Verdict]:
+    """Verdicts on rows `as_score`, in the unit of what was measured."""
     return [replace(verdict, unit=measure.unit) for verdict in verdicts]
 
 
-def _as_score(rows: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+def as_score(rows: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     """The rows with the measure in the place of the score, lower being better."""
     kept = rows[[name for name in JUDGED if name in rows]]
     return kept.assign(val_bpb=measure.sign * rows[measure.column].astype("float64"), val_loss=math.nan)
