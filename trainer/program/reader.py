@@ -18,6 +18,7 @@ import math
 import re
 import resource
 import sys
+from collections.abc import Iterator
 
 MOST_LINE = 4096
 OVERLAP = 256
@@ -43,6 +44,27 @@ program prints next follows it on the same line. Every repetition is bounded or 
 long."""
 
 
+class Taken:
+    """What counts of the numbers that one source has. One that is NaN makes a sum and a mean so, and is no extreme."""
+
+    def __init__(self, take: str):
+        self._take, self._count, self._value = take, 0, math.nan
+
+    def add(self, value: float) -> None:
+        self._count += 1
+        if self._count == 1 or self._take == "last" or (math.isnan(self._value) and self._take in ("min", "max")):
+            self._value = value
+        elif self._take in ("sum", "mean"):
+            self._value += value
+        elif (self._take == "min" and value < self._value) or (self._take == "max" and value > self._value):
+            self._value = value
+
+    @property
+    def number(self) -> float:
+        value = self._value / self._count if self._take == "mean" else self._value
+        return float(f"{value:.15g}")  # 0.288, not 0.28800000000000003
+
+
 class Reader:
     """The metrics, the curve and the phase that an output has told so far."""
 
@@ -59,7 +81,7 @@ class Reader:
         self._curve = re.compile(spec["curve"]) if spec.get("curve") else None
         self._phases = {name: re.compile(pattern) for name, pattern in spec.get("phases", {}).items()}
         self._wants_json = any(pattern is None for _, _, _, pattern in self._lines)
-        self._found: dict[str, dict[int, float]] = {}
+        self._found: dict[str, dict[int, Taken]] = {}
         self.counts: dict[str, int] = {}
         self.points: list[tuple[int, float, float | None]] = []
         self.total: int | None = None
@@ -89,8 +111,7 @@ class Reader:
         if source.get("pattern"):
             compiled = re.compile(source["pattern"])
             for line in LINE_ENDS.split(plain(content)):
-                for start in range(0, max(len(line), 1), MOST_LINE - OVERLAP):
-                    self._match(name, place, source, compiled, line[start : start + MOST_LINE])
+                self._match(name, place, source, compiled, line)
             return
         for value in _values_at(content, source["key"]):
             self._note(name, place, value, source)
@@ -102,8 +123,8 @@ class Reader:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The newest value of each number that was found, of the first of its sources that has one."""
-        return {name: values[min(values)] for name, values in self._found.items()}
+        """Each number that was found, of the first of its sources that has one."""
+        return {name: taken[min(taken)].number for name, taken in self._found.items()}
 
     def _take(self, piece: str) -> None:
         """Takes what stands between two line ends."""
@@ -116,21 +137,15 @@ class Reader:
         self.last = line[-200:]
         if self._wants_json and line.lstrip().startswith("{") and len(line) <= MOST_JSON:
             self._take_json(line)
-        for start in range(0, len(line), MOST_LINE - OVERLAP):
-            piece = line[start : start + MOST_LINE]
-            self._take_piece(piece)
-            if start + MOST_LINE >= len(line):
-                break
-
-    def _take_piece(self, piece: str) -> None:
         for name, place, source, pattern in self._lines:
             if pattern is not None:
-                self._match(name, place, source, pattern, piece)
-        if self._curve is not None and (match := self._curve.search(piece)):
-            self._take_point(match.groupdict())
-        for name, pattern in self._phases.items():
-            if pattern.search(piece):
-                self.phase = name
+                self._match(name, place, source, pattern, line)
+        for piece, _, _ in _pieces(line):
+            if self._curve is not None and (match := self._curve.search(piece)):
+                self._take_point(match.groupdict())
+            for name, pattern in self._phases.items():
+                if pattern.search(piece):
+                    self.phase = name
 
     def _take_json(self, line: str) -> None:
         try:
@@ -141,16 +156,23 @@ class Reader:
             if pattern is None:
                 self._note(name, place, _at(tree, source["key"]), source)
 
-    def _match(self, name: str, place: int, source: dict, pattern: re.Pattern, text: str) -> None:
-        for match in pattern.finditer(text):
-            group = match.group("value") if "value" in pattern.groupindex else match.group(1)
-            self._note(name, place, group, source)
+    def _match(self, name: str, place: int, source: dict, pattern: re.Pattern, line: str) -> None:
+        """Takes the matches in a line, each once where its pieces overlap."""
+        group: str | int = "value" if "value" in pattern.groupindex else 1
+        told: set[int] = set()
+        for piece, start, more in _pieces(line):
+            for match in pattern.finditer(piece):
+                begin, end = match.span(group)
+                whole_in_next = more and end == len(piece) and begin >= len(piece) - OVERLAP
+                if start + begin not in told and not whole_in_next:
+                    told.add(start + begin)
+                    self._note(name, place, match.group(group), source)
 
     def _note(self, name: str, place: int, value: object, source: dict) -> None:
         number = _number(value)
         if number is not None:
-            scaled = number * source.get("scale", 1.0)
-            self._found.setdefault(name, {})[place] = float(f"{scaled:.15g}")  # 0.288, not 0.28800000000000003
+            taken = self._found.setdefault(name, {}).setdefault(place, Taken(source.get("take", "last")))
+            taken.add(number * source.get("scale", 1.0))
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def _take_point(self, groups: dict[str, str | None]) -> None:
@@ -165,6 +187,15 @@ class Reader:
             self.points.append((int(step), loss, elapsed_s))
         if len(self.points) > MOST_POINTS:
             self.points, self._every = self.points[::2], self._every * 2
+
+
+def _pieces(line: str) -> Iterator[tuple[str, int, bool]]:
+    """Overlapping pieces of a line, each with where it begins and whether another follows."""
+    for start in range(0, max(len(line), 1), MOST_LINE - OVERLAP):
+        more = start + MOST_LINE < len(line)
+        yield line[start : start + MOST_LINE], start, more
+        if not more:
+            return
 
 
 def plain(text: str) -> str:

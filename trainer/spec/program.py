@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, NonNegativeInt, PositiveFloat, PositiveInt, model_serializer
 from pydantic import Field as PydanticField
 
 from trainer.spec.section import Section
@@ -37,11 +37,14 @@ ONLY_STAGE = "run"
 """Name of the stage of a program that declares none."""
 
 
+Take = Literal["last", "first", "min", "max", "sum", "mean"]
+
+
 class Source(Section):
     """Where one number is read: in the output's lines, or in a file that the program writes."""
 
     pattern: str | None = None
-    """Regular expression whose first group, or group `value`, is the number; its last match counts."""
+    """Regular expression whose first group, or group `value`, is the number."""
     key: str | None = None
     """In place of a pattern: the key of a line that is a JSON object, or of a file of JSON, JSON Lines or CSV; dots for
     nested ones."""
@@ -50,6 +53,14 @@ class Source(Section):
     that matches."""
     scale: float = 1.0
     """What the number is multiplied with: 0.001 for milliseconds."""
+    take: Take = "last"
+    """Which of several counts: the last, the first, the least, the largest, or the sum or mean of all."""
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, serialize: Any) -> dict[str, Any]:
+        """`take` came later: where it is not used, a source has the digest that it had."""
+        said = serialize(self)
+        return said if self.take != "last" else {key: value for key, value in said.items() if key != "take"}
 
     def complaints(self) -> Iterator[str]:
         if (self.pattern is None) == (self.key is None):
@@ -119,7 +130,7 @@ class ProgramLimits(Section):
     train_s: PositiveFloat | None = None
     """Seconds of training: those that the output tells as `train_s`, or those of the phase `train`."""
     eval_s: PositiveFloat | None = None
-    """Seconds of evaluation, in the same way."""
+    """Seconds of evaluation, in the same way: of one that is told, the newest, unless the metric takes the sum."""
     bytes: FileLimit | None = None
     """Size of a file: {file: final_model.int8.ptz, at_most: 16000000}."""
     memory_gb: PositiveFloat | None = None

@@ -57,9 +57,10 @@ SECOND = (
 )
 
 
-def read(name, text):
-    """The reader of a format after this output."""
-    keys = ProgramKeys.model_validate({"script": "-", **formats()[name]})
+def read(name, text, **changed):
+    """The reader of a format after this output; `changed` are metrics that a file says itself."""
+    known = formats()[name]
+    keys = ProgramKeys.model_validate({"script": "-", **known, "metrics": {**known["metrics"], **changed}})
 
     def filled(pattern):
         return pattern and pattern.replace("NUMBER", NUMBER)
@@ -95,6 +96,11 @@ def test_the_last_score_of_the_counted_weights_is_read_with_times_and_sizes(befo
     lines = "".join(f"{before}{line}" for line in text.splitlines(keepends=True))
     found = read("parameter-golf", lines).metrics
     assert {name: found.get(name) for name in expected} == expected
+
+
+def test_seconds_of_all_evaluations_are_added_where_a_file_says_so():
+    of_all = {"pattern": r"eval_time:\s*(NUMBER)ms", "scale": 0.001, "take": "sum"}
+    assert read("parameter-golf", LATE, eval_s=of_all).metrics["eval_s"] == 491.5  # 0.7 + 0.8 + 90 + 400
 
 
 @pytest.mark.parametrize("before", ["", "[default0]:", "2026-04-30T20:16:31Z "])

@@ -1,6 +1,7 @@
 """Numbers in what programs print: lines, progress bars, JSON, files, units, phases, and patterns that never end."""
 
 import json
+import math
 import time
 
 import pytest
@@ -9,7 +10,7 @@ from trainer.program.process import PhaseClock
 from trainer.program.reader import MOST_LINE, Reader
 from trainer.program.reading import Live, OutputReader, read_output
 from trainer.spec.errors import UserError
-from trainer.spec.program import Program, ProgramStage
+from trainer.spec.program import Program, ProgramStage, Source
 
 NUMBER = r"([-+0-9.eE]+|nan)"
 
@@ -40,6 +41,33 @@ def test_the_first_source_that_has_a_number_counts_in_its_unit():
     sources = [{"pattern": r"total (\d+) s"}, {"pattern": r"took (\d+)ms", "scale": 0.001}]
     assert read("took 288ms", {"eval_s": sources}).metrics == {"eval_s": 0.288}
     assert read("total 3 s\ntook 288ms", {"eval_s": sources}).metrics == {"eval_s": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("take", "expected"),
+    [("last", 0.5), ("first", 2.0), ("min", 0.25), ("max", 2.0), ("sum", 2.75), ("mean", 2.75 / 3)],
+)
+def test_of_several_numbers_the_last_counts_or_what_take_says(take, expected):
+    text = "dataset a loss=2\ndataset b loss=0.25\ndataset c loss=0.5\n"
+    source = {"pattern": f"loss={NUMBER}", "take": take}
+    assert read(text, {"loss": [source]}).metrics["loss"] == pytest.approx(expected)
+    by_key = Reader({"metrics": {"loss": [{"file": "out", "key": "b", "take": take}]}})
+    by_key.read_file("loss", 0, {"key": "b", "take": take}, '{"b": 2}\n{"b": 0.25}\n{"b": 0.5}\n')
+    assert by_key.metrics["loss"] == pytest.approx(expected)
+
+
+def test_a_score_that_is_nan_spoils_a_mean_and_is_no_best():
+    text = "loss=nan\nloss=3\nloss=2\nloss=nan\n"
+    found = {take: read(text, {"loss": [{"pattern": f"loss={NUMBER}", "take": take}]}) for take in ("mean", "min")}
+    assert math.isnan(found["mean"].metrics["loss"])
+    assert found["min"].metrics == {"loss": 2.0}
+
+
+@pytest.mark.parametrize("before", range(MOST_LINE - 300, MOST_LINE + 10, 7))
+def test_a_number_where_the_pieces_of_a_long_line_overlap_counts_once_and_whole(before):
+    text = "." * before + "loss=1.25" + "." * 2 * MOST_LINE + "loss=1.5"
+    source = {"pattern": r"loss=(\d\.\d+)", "take": "sum"}
+    assert read(text, {"loss": [source]}).metrics == {"loss": 2.75}
 
 
 def test_numbers_stand_in_json_lines_and_files_at_dotted_keys():
@@ -143,6 +171,12 @@ def test_output_that_an_earlier_reader_took_apart_is_read_again(monkeypatch):
     before = program().readings_digest
     monkeypatch.setattr("trainer.spec.program.READER_VERSION", "another")
     assert program().readings_digest != before
+
+
+def test_a_source_that_takes_the_last_has_the_digest_it_had_before_there_was_a_choice():
+    """Else every sweep of an earlier version would be another one, whose runs are read again."""
+    assert "take" not in Source(pattern="(.)").model_dump()
+    assert program(pattern="loss=(.*)").readings_digest == "e63703094b28c9cf"
 
 
 def test_phases_are_timed_by_the_lines_that_begin_them():
