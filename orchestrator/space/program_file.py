@@ -20,7 +20,17 @@ from results.rows.columns import COLUMN_TYPES
 from trainer.program.invocation import LISTS, MACRO, known_macro
 from trainer.program.sources import code_of, files_of
 from trainer.spec.errors import UserError, did_you_mean
-from trainer.spec.program import METRIC_NAME, ONLY_STAGE, USUAL_SUMMARY, Program, ProgramStage, Source
+from trainer.spec.program import (
+    METRIC_NAME,
+    NUM_READ,
+    ONLY_STAGE,
+    OWN_METRICS,
+    READ_BY,
+    USUAL_SUMMARY,
+    Program,
+    ProgramStage,
+    Source,
+)
 from trainer.spec.yaml_text import YamlText
 
 Complaint = tuple[str, tuple[str, ...]]
@@ -210,6 +220,11 @@ def _about(program: Program, knobs: Sequence[str]) -> Iterator[Complaint]:
             yield (
                 f"metrics.{name} cannot name a number: it must be a word, and no column of text",
                 ("program", "metrics"),
+            )
+        if name in (*OWN_METRICS, READ_BY, NUM_READ):
+            yield (
+                f"metrics.{name} is measured of every stage, printed or not; call it otherwise: program_{name}",
+                ("program", "metrics", name),
             )
         if name in knobs:
             yield f"metrics.{name} has the name of a knob; call it otherwise", ("program", "metrics", name)

@@ -121,9 +121,9 @@ class SearchSpace(Section):
 
     @property
     def measured(self) -> tuple[str, ...]:
-        """Numbers that the program tells and that are none of our columns."""
-        told = self.program.metrics if self.program else ()
-        return tuple(name for name in told if name not in COLUMN_TYPES)
+        """Numbers that the program tells, and what was used of its limits, that are none of our columns."""
+        told = (*self.program.metrics, *self.program.limited) if self.program else ()
+        return tuple(dict.fromkeys(name for name in told if name not in COLUMN_TYPES))
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -78,11 +78,14 @@ def spending(sweep: SweepResults) -> Chapter:
             name: [in_unit(column, value) for column, value in zip(limits["column"], limits[name], strict=True)]
             for name in ("smallest", "median", "largest", "limit")
         },
-        used=limits["used"].map("{:.1%}".format),
+        used=["" if pd.isna(part) else f"{part:.1%}" for part in limits["used"]],
     )
     heads = {str(name): str(name) for name in limits} | {"over": "runs over", "used": "most used"}
     caption = f"What each configuration used at most over its seeds; the baseline stands on top.{left_out(used)}"
-    parts = [plot("budget", "Budget use", partial(use_figure, used, limits), caption)] if len(used) else []
+    drawn = limits[limits["runs"] > 0]
+    parts = []
+    if len(used) and len(drawn):
+        parts = [plot("budget", "Budget use", partial(use_figure, used, drawn), caption)]
     return Chapter("budget", "Budget use", [*parts, table_of(words, heads, "Limits, and what all runs used.")])
 
 

@@ -77,10 +77,13 @@ def _of_program(record: Mapping[str, Any]) -> Row:
     scores = ("val_bpb", "val_loss", record["recipe"]["headline"])
     kept = numbers if done else {name: value for name, value in numbers.items() if name not in scores}
     limited, names = told.get("limited_file_bytes"), record["recipe"]["stages"]
+    measured = [outcome["metrics"] for outcome in record["stages"].values()]
+    seconds, peaks = ([of[name] for of in measured if name in of] for name in ("seconds", "process_peak_bytes"))
     return {
         **({} if limited is None else {"model_bytes": limited}),
         **({"eval_s": told["seconds"]} if len(names) > 1 and "seconds" in told else {}),
         **kept,
+        **({"program_s": sum(seconds), "process_peak_bytes": max(peaks, default=0)} if seconds else {}),
         **{name: record.get(name) for name in ("within_budget", "commit", "started_at", "hardware", "versions")},
         "legal": True if done else None,
         "fingerprint": _fingerprint(record, record["headline"]),

@@ -89,7 +89,7 @@ def _limits(program: Program, folder: Path, seconds_left: float | None) -> dict[
     limits = program.limits
     return {
         "seconds": seconds_left,
-        "memory_bytes": limits.memory_gb and limits.memory_gb * 1e9,
+        "memory_bytes": program.limited.get("process_peak_bytes", ("", None))[1],
         "output_bytes": limits.output_mb * 1e6,
         "file": limits.bytes.file if limits.bytes else None,
         "file_bytes": limits.bytes.at_most if limits.bytes else None,

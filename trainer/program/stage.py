@@ -21,14 +21,12 @@ from trainer.program.ports import free_port
 from trainer.program.process import End, Interrupt, run_command
 from trainer.program.reading import Live, Readings, read_output
 from trainer.spec.errors import Interrupted, UserError
-from trainer.spec.program import Program
+from trainer.spec.program import NUM_READ, OWN_METRICS, READ_BY, Program
 from trainer.spec.record import Metric, StageOutcome
 from trainer.spec.stage_table import CURVE_FILE
 from trainer.store.local import StageStore
 
 LOG = "log.txt"
-READ_BY = "read_by"
-"""Metric of an outcome: hash of the patterns that its numbers were read by."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def _numbers(program: Program, readings: Readings) -> dict[str, Metric]:
     for name, value in readings.metrics.items():
         numbers[name] = value if math.isfinite(value) else str(value)
     counted = readings.counts.get(program.headline, 0)
-    return numbers | {READ_BY: program.readings_digest} | ({"scores_printed": counted} if counted else {})
+    return numbers | {READ_BY: program.readings_digest} | ({NUM_READ: counted} if counted else {})
 
 
 def read_again(program: Program, outcome: StageOutcome, store: StageStore) -> StageOutcome:
@@ -131,10 +129,6 @@ def read_again(program: Program, outcome: StageOutcome, store: StageStore) -> St
                 files[name].write_bytes(kept)
         readings = read_output(program, log, files)
     return outcome.model_copy(update={"metrics": {**own, **_numbers(program, readings)}})
-
-
-OWN_METRICS = ("seconds", "process_peak_bytes", "left_over_processes", "limited_file_bytes")
-"""Measured by us, not read in the output."""
 
 
 def _left_before(program: Program, stage: str, run: StageRun) -> dict[str, Path]:

@@ -31,6 +31,12 @@ IDENTITY = {
 """Fields that make a configuration; the others say how its output is read, and what ends it."""
 READER_VERSION = 3
 """Of how lines are told apart, whatever the patterns are; another one reads kept output again."""
+OWN_METRICS = ("seconds", "process_peak_bytes", "left_over_processes", "limited_file_bytes")
+"""Numbers of a stage that are measured here, not read in what it printed."""
+READ_BY = "read_by"
+"""Metric of an outcome: hash of the patterns that its numbers were read by."""
+NUM_READ = "scores_printed"
+"""Metric of an outcome: how many numbers were found for the headline."""
 USUAL_SUMMARY = "wandb/latest-run/files/wandb-summary.json"
 """W&B's own, which is kept and looked into where nobody says where a number stands."""
 ONLY_STAGE = "run"
@@ -202,6 +208,20 @@ class Program(Section):
     phases: Mapping[str, str] = {}
     """Patterns of the lines at which training (`train`) and evaluation (`eval`) begin."""
     limits: ProgramLimits = ProgramLimits()
+
+    @property
+    def limited(self) -> dict[str, tuple[str, float]]:
+        """Each limit, and its key below `limits`, by the column that holds what a run used of it."""
+        limits = self.limits
+        gb, size = limits.memory_gb, limits.bytes
+        given: dict[str, tuple[str, float | None]] = {
+            "program_s": ("seconds", limits.seconds),
+            "train_s": ("train_s", limits.train_s),
+            "eval_s": ("eval_s", limits.eval_s),
+            "limited_file_bytes": ("bytes", None if size is None else size.at_most),
+            "process_peak_bytes": ("memory_gb", gb and gb * 1e9),
+        }
+        return {column: (key, limit) for column, (key, limit) in given.items() if limit is not None}
 
     @property
     def stage_names(self) -> tuple[str, ...]:

@@ -1,14 +1,17 @@
-"""A program that is judged by a metric of its own, larger being better: its race, its margins, other baselines."""
+"""A program that is judged by a metric of its own, larger being better: race, margins, other baselines, its limits."""
 
 from pathlib import Path
 
 import pytest
 
 from orchestrator.analysis.comparison import verdicts_of
+from orchestrator.analysis.load_results import load_results
 from orchestrator.analysis.sweep_table import rows_of
 from orchestrator.space.load_space import load_space
 from orchestrator.space.sections import SpaceError
 from orchestrator.sweep.sweep import find_sweep
+from results.figures.limit_use import limit_facts, use_facts
+from results.report.report import write_report
 from tests.orchestrator.run.test_own_program_inline import command
 
 SCRIPT = """
@@ -100,3 +103,47 @@ def test_a_margin_has_no_default_where_both_scores_are_told_and_another_number_i
     text = SPACE.replace("margin: 5, ", "").replace("metrics: {reward", both)
     (tmp_path / "a.yaml").write_text(text)
     assert load_space(tmp_path / "a.yaml").compare.margin == 0
+
+
+LIMITED = """
+import os, time
+x = int(os.environ.get("X", 0))
+open("model.bin", "wb").write(bytes(1000 + x))
+time.sleep(60 if x == 3 else 0)
+print(f"eval_time:{1000 + 1000 * x}ms reward {x}")
+"""
+LIMITS = """
+program: limited.py
+pass: env
+seed_key: null
+metrics: {reward: 'reward (NUMBER)', eval_s: {pattern: 'eval_time:(NUMBER)ms', scale: 0.001}}
+metric: {name: reward, goal: maximize}
+seeds: [1]
+limits: {seconds: 2, eval_s: 2.5, memory_gb: 1, bytes: {file: model.bin, at_most: 4000}}
+parameters: {X: {values: [1, 2, 3]}}
+"""
+
+
+def test_what_runs_used_of_a_program_s_limits_stands_in_the_report_and_the_notebook(tmp_path):
+    (tmp_path / "limited.py").write_text(LIMITED)
+    (tmp_path / "limited.yaml").write_text(LIMITS)
+    command("sweep", str(tmp_path / "limited.yaml"), "--inline", "--store", str(tmp_path / "runs"))
+    results = load_results(find_sweep(tmp_path / "runs", "limited"))
+    facts = limit_facts(results).set_index("column")
+    assert list(facts["limit"]) == [2, 2.5, 4000, 1e9]
+    assert facts.loc["limited_file_bytes", ["runs", "smallest", "largest"]].tolist() == [3, 1000, 1002]
+    assert facts.loc["eval_s", ["largest", "over"]].tolist() == [3.0, 1]
+    assert 0 < facts.loc["program_s", "largest"] < 2
+    assert facts.loc["program_s", "over"] == 1  # it was ended
+    assert use_facts(results)["limited_file_bytes"].tolist() == [1000, 1001]  # done within all limits
+    page = write_report(results, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "No run recorded what it used" not in page
+    assert "the limited file (MB)" in page
+
+
+def test_a_metric_may_not_have_the_name_of_what_is_measured_of_every_stage(tmp_path):
+    """`seconds` that a program printed were taken for its time, of which `limits.seconds` leaves a rest."""
+    (tmp_path / "limited.py").write_text(LIMITED)
+    (tmp_path / "a.yaml").write_text(LIMITS.replace("{reward:", "{seconds: 'took (NUMBER)', reward:"))
+    with pytest.raises(SpaceError, match="metrics.seconds is measured of every stage.* call it otherwise"):
+        load_space(tmp_path / "a.yaml")
