@@ -120,6 +120,7 @@ def heading_lines(answer: Answer) -> Iterator[str]:
     if len(row) and pd.notna(row.iloc[0]["mean"]):
         first, unit = row.iloc[0], unit_of(ranking.metric) or ranking.metric
         sd = f", sd {score_text(first['sd'], unit)}" if pd.notna(first["sd"]) else ""
+        sd = ", all of them the same" if first["sd"] == 0.0 else sd
         seeds = f"{first['n']} seed{'s' if first['n'] != 1 else ''}"
         yield f"Baseline: mean {ranking.metric} {score_text(first['mean'], unit)} over {seeds}{sd}."
     if note := other_order(ranking, sweep.space.measure):

@@ -234,6 +234,8 @@ def _score_lines(best: Best) -> list[str]:
     if mean is None:
         return [f"{metric}: no mean, since it has {line['n']} finished seeds and needs more"]
     interval = "" if low is None else f", 95 % interval {score_text(low, named)} to {score_text(high, named)}"
+    if line["sd"] == 0.0:
+        interval = ", which all gave the same score"
     lines = [f"{metric} {score_text(mean, named)}{f' {unit}' if unit else ''}: mean of {line['n']} seeds{interval}"]
     if best.verdict is not None:
         lines.append(_named(best))

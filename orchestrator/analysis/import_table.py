@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from orchestrator.output import console_for, shown_width
 from orchestrator.sweep.imported import ImportedSweep
 from results.rows.render import render
-from results.rows.tables import handling_lines, per_configuration, per_run
+from results.rows.tables import handling_lines, per_configuration, per_run, same_score_lines
 from trainer.spec.printable import printable
 
 if TYPE_CHECKING:
@@ -27,8 +27,10 @@ def print_import_table(sweep: ImportedSweep, per: Literal["run", "config"], form
         sys.stdout.buffer.write(content)
         return
     print(content.rstrip("\n"))
-    for line in (*handling_lines(frame, metric=sweep.measure.column), *sweep.header.notes) if format == "text" else ():
-        print(printable(line))
+    if format == "text":
+        same = same_score_lines(per_configuration(frame, sweep.ranking))
+        for line in (*handling_lines(frame, metric=sweep.measure.column), *same, *sweep.header.notes):
+            print(printable(line))
 
 
 def _marked(sweep: ImportedSweep, table: pd.DataFrame) -> pd.DataFrame:

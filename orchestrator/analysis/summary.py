@@ -20,7 +20,7 @@ from results.rows.layout import FIGURES, SCORES_FIGURE
 from results.rows.machines import machine_lines, quarantined, read_machines
 from results.rows.render import render
 from results.rows.row import kind_of_error
-from results.rows.tables import handling_lines
+from results.rows.tables import handling_lines, same_score_lines
 from results.rows.text_scale import scored_text_lines
 from trainer.spec.record import Record
 from trainer.spec.runnable import by_the_clock
@@ -41,6 +41,7 @@ def conclude(sweep: Sweep, console: Console, format: str) -> None:
     warn_unreadable(frame, console)
     for line in (
         *handling_lines(frame, sweep.space.seeds, sweep.space.metric.name),
+        *same_score_lines(table),
         *machines_say(sweep),
         *rung_lines(sweep.space, sweep.state().pruning),
     ):

@@ -18,7 +18,7 @@ from results.rows.machines import read_machines
 from results.rows.ranking import Ranking
 from results.rows.read import read_rows
 from results.rows.render import render
-from results.rows.tables import breaches_of, per_configuration, per_run
+from results.rows.tables import breaches_of, per_configuration, per_run, same_score_lines
 from trainer.spec.errors import StoreError, UserError
 from trainer.spec.printable import printable
 
@@ -120,7 +120,7 @@ def print_table(sweep: Sweep, per: Literal["run", "config", "machine"], format: 
         content = render(per_run(frame), format, width)
     else:
         table = table_of(sweep, frame)
-        below = "".join(f"{line}\n" for line in unranked_lines(sweep, frame))
+        below = "".join(f"{line}\n" for line in (*unranked_lines(sweep, frame), *same_score_lines(table)))
         content = as_text(sweep, table, width) + below if format == "text" else render(table, format)
     if isinstance(content, bytes):
         sys.stdout.buffer.write(content)

@@ -179,6 +179,7 @@ def spread(scores: Sequence[float], unit: str = "bits per byte") -> str:
     """'2.3456 bits per byte (sd 0.0012, n = 3)': mean and standard deviation over seeds."""
     kind = unit or "of a program's own"
     sd = f"sd {short_text(statistics.stdev(scores), kind)}, " if len(scores) > 1 else ""
+    sd = "all the same, " if len(scores) > 1 and len(set(scores)) == 1 else sd
     return f"{short_text(statistics.mean(scores), kind)}{f' {unit}' if unit else ''} ({sd}n = {len(scores)})"
 
 

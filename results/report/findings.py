@@ -22,7 +22,7 @@ from results.report.page import Callout, Chapter, Code, Part, Table, Text, left_
 from results.report.tones import TONES, Tone
 from results.rows.layout import SPACE_FILE
 from results.rows.score_text import largest_of, score_text
-from results.rows.tables import is_finished, mean_bpb, per_run
+from results.rows.tables import is_finished, mean_bpb, per_run, same_score_lines
 from results.rows.text_scale import scale_lines, scored_text_lines
 from results.verdicts.policies import Policy
 from results.verdicts.sweep_results import SweepResults
@@ -133,6 +133,7 @@ def ranking(sweep: SweepResults) -> Chapter:
         plot("ranking", "Ranking", partial(ranking_figure, facts), caption),
         table_of(table, heads, "Every configuration with its spread over seeds."),
     ]
+    parts += [Text(_as_sentence(line)) for line in same_score_lines(table)]
     parts += [Text(line) for line in scored_text_lines(per_run(sweep.frame))]
     metrics = ((sweep.example or {}).get("stages", {}).get("val_text") or {}).get("metrics")
     if metrics:

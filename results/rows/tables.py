@@ -7,6 +7,7 @@ is running; a drifted row is as good as missing. Over-budget, illegal and infeas
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -54,8 +55,8 @@ def per_configuration(frame: pd.DataFrame, ranking: Ranking = BY_SCORE) -> pd.Da
 
     Columns: rank (1 is best; empty unless done, legal, feasible and within budget), config, is_baseline, status,
     swept values, n (finished seeds), failed, mean, sd (n - 1), ci95_low, ci95_high (t interval; empty below two
-    seeds), best, total_bytes and eval_s (largest), within_budget and legal (of every finished seed; unknown counts
-    as no).
+    seeds, and where all seeds gave the same score, which shows no spread), best, total_bytes and eval_s (largest),
+    within_budget and legal (of every finished seed; unknown counts as no).
     """
     runs = per_run(frame, ranking.seeds)
     grouped = _judged(runs, ranking.metric).groupby("config", sort=False)
@@ -152,6 +153,18 @@ def handling_lines(frame: pd.DataFrame, seeds: Iterable[int] | None = None, metr
     return [f"{rule}: {count}" for rule, count in counts.items() if count]
 
 
+def same_score_lines(table: pd.DataFrame) -> list[str]:
+    """How many configurations have the same score from all of several seeds, which is no certainty; none: no line.
+
+    table:  of `per_configuration`
+    """
+    count = int(((table["n"] > 1) & (table["sd"] == 0.0)).sum())
+    if not count:
+        return []
+    whose = "1 configuration" if count == 1 else f"{count:,} configurations"
+    return [f"all seeds gave the same score, so there is no interval: {whose}; does a run use its seed?"]
+
+
 def _judged(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Rows with what the table counts: the finished score, and whether the run broke or was stopped."""
     finished = is_finished(runs, metric)
@@ -178,8 +191,10 @@ def _spread(scores: Any, done: pd.Series[bool]) -> pd.DataFrame:
     """Mean, standard deviation and t interval of each complete configuration."""
     import pandas as pd  # late, see above
 
-    n, mean, sd = scores.count(), scores.mean(), scores.std()
-    half = pd.Series([half_interval(*each) for each in zip(sd, n, strict=True)], index=n.index, dtype="float64")
+    n, mean = scores.count(), scores.mean()
+    sd = scores.std().mask((scores.max() == scores.min()) & (n > 1), 0.0)  # rounding may leave more
+    halves = [half_interval(*each) if each[0] else math.nan for each in zip(sd, n, strict=True)]
+    half = pd.Series(halves, index=n.index, dtype="float64")
     spread = pd.DataFrame({"mean": mean, "sd": sd, "ci95_low": mean - half, "ci95_high": mean + half})
     return spread.where(done)
 

@@ -141,6 +141,19 @@ def test_what_runs_used_of_a_program_s_limits_stands_in_the_report_and_the_noteb
     assert "the limited file (MB)" in page
 
 
+def test_scores_that_every_seed_repeats_are_said_to_be_the_same(tmp_path):
+    (tmp_path / "limited.py").write_text(LIMITED)
+    (tmp_path / "same.yaml").write_text(LIMITS.replace("seeds: [1]", "seeds: [1, 2]").replace("[1, 2, 3]}", "[0, 1]}"))
+    store = ("--store", str(tmp_path / "runs"))
+    _, said = command("sweep", str(tmp_path / "same.yaml"), "--inline", *store)
+    assert "Baseline: mean reward 0.00000 over 2 seeds, all of them the same." in said
+    for words in (("table", "same"), ("resume", "same", "--inline")):
+        assert "all seeds gave the same score, so there is no interval: 3 configurations" in command(*words, *store)[1]
+    assert "reward 1.00000: mean of 2 seeds, which all gave the same score" in command("best", "same", *store)[1]
+    page = write_report(load_results(find_sweep(tmp_path / "runs", "same")), tmp_path / "report.html")
+    assert "All seeds gave the same score, so there is no interval" in page.read_text(encoding="utf-8")
+
+
 def test_a_metric_may_not_have_the_name_of_what_is_measured_of_every_stage(tmp_path):
     """`seconds` that a program printed were taken for its time, of which `limits.seconds` leaves a rest."""
     (tmp_path / "limited.py").write_text(LIMITED)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results.rows.ranking import Ranking
-from results.rows.tables import handling_lines, per_configuration, per_run
+from results.rows.tables import handling_lines, per_configuration, per_run, same_score_lines
 from tests.results.sweeps import frame, row
 
 SCORES = st.lists(st.floats(0.5, 8.0), min_size=2, max_size=6)
@@ -31,6 +31,20 @@ def test_one_seed_has_a_mean_but_no_interval():
     line = per_configuration(frame(row("a", 1, 2.0))).iloc[0]
     assert (line["status"], line["mean"]) == ("done", 2.0)
     assert line[["sd", "ci95_low", "ci95_high"]].isna().all()
+
+
+@pytest.mark.parametrize("score", [2.0, 0.1, 1 / 3])
+def test_equal_scores_of_all_seeds_are_no_certainty(score):
+    """The interval had width 0."""
+    rows = [row("a", seed, score) for seed in range(3)]
+    table = per_configuration(frame(*rows, row("b", 0, 1.0), row("b", 1, 1.1), row("b", 2, 1.2)))
+    line = table.set_index("config").loc["a"]
+    assert (line["mean"], line["sd"]) == (pytest.approx(score), 0.0)
+    assert line[["ci95_low", "ci95_high"]].isna().all()
+    assert same_score_lines(table) == [
+        "all seeds gave the same score, so there is no interval: 1 configuration; does a run use its seed?"
+    ]
+    assert same_score_lines(table[table["config"] == "b"]) == []
 
 
 @pytest.mark.parametrize(
