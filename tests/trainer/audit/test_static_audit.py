@@ -391,8 +391,8 @@ def test_a_clock_that_allows_more_than_the_budget_is_said_and_no_breach(seconds,
     )
 
 
-@pytest.mark.parametrize(("reserve", "is_said"), [(0, True), (12, False)])
-def test_calibration_behind_a_clock_without_a_reserve_is_said_and_no_breach(reserve, is_said):
+@pytest.mark.parametrize(("reserve", "is_late"), [(0, True), (12, False)])
+def test_calibration_behind_a_clock_without_a_reserve_breaks_e8(reserve, is_late):
     text = (FOLDER / "legal" / "calibrated_on_training_tokens.py").read_text()
     timed = text.replace("import math\n", "import math\nimport time\n", 1).replace(
         "        x, y = loader.next_batch(args.batch_tokens, args.seq_len)\n",
@@ -404,8 +404,8 @@ def test_calibration_behind_a_clock_without_a_reserve_is_said_and_no_breach(rese
         "        self.position = 0\n", "        self.position, self.started = 0, time.perf_counter()\n", 1
     )
     report = audit_text(timed, "reserve.py")
-    assert report.verdict == "no breach found"
-    assert any("keep a reserve" in remark for remark in report.remarks) is is_said
+    told = [(finding.rule.name, finding.rule.conditions) for finding in report.findings]
+    assert told == ([("calibration-after-the-clock", ("E8",))] if is_late else [])
 
 
 @pytest.mark.parametrize(("seconds", "is_said"), [(1200, True), (580, False)])

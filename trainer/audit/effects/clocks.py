@@ -1,7 +1,8 @@
 """How long a script trains and evaluates by its own clock: worth a sentence where its limit is above 600 seconds.
 
-A limit is a comparison of a clock with a number, or with a setting's default, in a loop that trains or scores. It is no
-breach: a setting or the log may say otherwise, and 0 mostly means that there is no limit.
+A limit is a comparison of a clock with a number, or with a setting's default, in a loop that trains or scores. Alone it
+is no breach: a setting or the log may say otherwise, and 0 mostly means that there is no limit. Where training takes
+all the seconds, none is left for calibration on training tokens.
 """
 
 from __future__ import annotations
@@ -47,31 +48,36 @@ def compared(machine: Machine, left: Value, right: Value) -> None:
 
 def remarks(trace: Trace, scored: Iterable[Event]) -> Iterator[str]:
     """What a script's clock allows beyond the budgets, by the least limit of each loop."""
-    trained = [update for update in trace.updates if any(part.source == "train" for part in update.tokens)]
-    for what, events in (("training", trained), ("evaluation", list(scored))):
-        loops = {loop for event in events for loop, _ in event.loops}
-        limits = [one for one in trace.limits if not one.off and one.seconds > 0 and loops & dict(one.loops).keys()]
-        if what == "evaluation":
-            limits = [one for one in limits if not any(_shared(one, event) for event in trained)]
-        least = min(limits, key=lambda one: one.seconds, default=None)
-        if least is None:
-            continue
-        if least.seconds > MOST_S:
+    for what, events in (("training", _trained(trace)), ("evaluation", list(scored))):
+        least = _least(trace, what, events)
+        if least is not None and least.seconds > MOST_S:
             yield (
                 f"line {least.place.line}: {what} may take {least.seconds:,.0f} seconds at the defaults, more than "
                 f"{MOST_S} (E16): a setting or the log must show less"
             )
-        elif what == "training" and least.seconds == MOST_S:
-            yield from _calibrated(trace, max(event.time for event in trained))
 
 
-def _calibrated(trace: Trace, end: int) -> Iterator[str]:
-    late = [line for time, line in trace.calibrated if time > end]
-    if late:
-        yield (
-            f"line {late[0]}: training tokens are looked at after training, whose clock ends at {MOST_S} seconds: "
-            "calibration must end within them too (E8), so keep a reserve"
-        )
+def calibrated_late(trace: Trace) -> Iterator[tuple[Event, Limit]]:
+    """Where training tokens are looked at after training that a clock of all the seconds ends; and that clock."""
+    trained = _trained(trace)
+    least = _least(trace, "training", trained)
+    if least is None or least.seconds != MOST_S:
+        return
+    end = max(event.time for event in trained)
+    yield from ((event, least) for event in trace.calibrated[:1] if event.time > end)
+
+
+def _trained(trace: Trace) -> list[Event]:
+    return [update for update in trace.updates if any(part.source == "train" for part in update.tokens)]
+
+
+def _least(trace: Trace, what: str, events: Iterable[Event]) -> Limit | None:
+    """The lowest limit of the loops that train or score."""
+    loops = {loop for event in events for loop, _ in event.loops}
+    limits = [one for one in trace.limits if not one.off and one.seconds > 0 and loops & dict(one.loops).keys()]
+    if what == "evaluation":
+        limits = [one for one in limits if not any(_shared(one, event) for event in _trained(trace))]
+    return min(limits, key=lambda one: one.seconds, default=None)
 
 
 def _shared(one: Event, other: Event) -> bool:

@@ -174,8 +174,8 @@ class Trace:
     is_read_back: bool = False
     """Whether anything that was written is read again."""
     limits: list[Limit] = field(default_factory=list)
-    calibrated: list[tuple[int, int]] = field(default_factory=list)
-    """Times and lines at which hooks look at what a model computes of training tokens."""
+    calibrated: list[Event] = field(default_factory=list)
+    """Where hooks look at what a model computes of training tokens, or weights are computed from it."""
     text_ends: dict[str, int] = field(default_factory=dict)
     """Unknown sizes that are those of a text: of the whole one (0) or of a piece."""
     parts: dict[int, frozenset[int]] = field(default_factory=dict)

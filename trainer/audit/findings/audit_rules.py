@@ -134,6 +134,13 @@ _RULES = (
         "calibrate on training tokens within the training time, or on text that the model generates",
     ),
     Rule(
+        "calibration-after-the-clock",
+        ("E8",),
+        ("#677", "#1376"),
+        "training tokens are looked at after a training clock that takes all 600 seconds",
+        "end training earlier, by a reserve in which calibration fits",
+    ),
+    Rule(
         "val-in-artifact",
         ("E7", "E15"),
         ("#402",),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from trainer.audit.effects.chunk_borders import late_windows
+from trainer.audit.effects.clocks import calibrated_late
 from trainer.audit.effects.document_lengths import lines_left_out
 from trainer.audit.effects.positions import counted, seams
 from trainer.audit.effects.shares_of_ranks import shares_lost
@@ -53,6 +54,7 @@ def findings(trace: Trace) -> list[Finding]:
         *_left_out(trace),
         *_shares(trace),
         *_late(trace, scored),
+        *_calibrated_late(trace),
         *_rank_order(trace, scored),
     ]
     kept: dict[tuple[str, Place], Finding] = {}
@@ -366,6 +368,12 @@ def _late(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
         )
         found = _finding("chunk-trained-before-score", late.score, detail, (late.learned,))
         yield replace(found, place=late.filing.place, evidence=(late.score.place, late.learned.place))
+
+
+def _calibrated_late(trace: Trace) -> Iterator[Finding]:
+    for late, limit in calibrated_late(trace):
+        detail = f"the clock in line {limit.place.line} ends training at {limit.seconds:.0f} seconds, with no reserve"
+        yield _finding("calibration-after-the-clock", late, detail, (limit,), sure=False)
 
 
 def _shares(trace: Trace) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from trainer.audit.effects.known_calls import (
     optimizer,
 )
 from trainer.audit.facts.machine import Class, Frame, Function, Instance, Keywords, Machine
+from trainer.audit.facts.trace import Event
 from trainer.audit.facts.values import (
     UNKNOWN,
     Cell,
@@ -175,7 +176,7 @@ def _model_call(machine: Machine, function: Function, arguments: Sequence[Value]
         hooks, machine.hooks = machine.hooks, []
         inputs = combined(given)
         if {part.source for part in inputs.tokens} == {"train"}:
-            machine.trace.calibrated.append((machine.tick(), machine.place.line))
+            machine.trace.calibrated.append(Event(**machine.where()))
         for hook in hooks:
             seen = changed(inputs.seen_via("activation", machine.place.line), scores=frozenset())
             machine.call(hook, [UNKNOWN, Value(refs=(Listed(machine.new_id(), [seen]),)), seen], {})

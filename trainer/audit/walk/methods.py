@@ -29,6 +29,7 @@ from trainer.audit.effects.shares_of_ranks import handed_on
 from trainer.audit.effects.spread_over_bytes import of_call
 from trainer.audit.facts.machine import Class, Function, Instance, Keywords, Machine, Namespace
 from trainer.audit.facts.tokens import in_number
+from trainer.audit.facts.trace import Event
 from trainer.audit.facts.values import (
     UNKNOWN,
     Cell,
@@ -385,6 +386,8 @@ def load(machine: Machine, base: Value, state: Value) -> None:
     """A model gets other weights: notes what of them comes from validation tokens."""
     machine.loaded(base.objects, state)
     machine.trace.is_read_back |= "stored" in state.marks
+    if any(part.source == "train" and part.via != "gradient" for part in state.tokens):
+        machine.trace.calibrated.append(Event(**machine.where()))
     vias = {part.via for part in state.tokens if part.source == "val"}
     if vias & ({"activation", "statistic"} if "stored" in state.marks else {"tokens", "activation", "statistic"}):
         machine.calibrated(state, "weights that are loaded are computed from validation tokens")
