@@ -105,7 +105,7 @@ def test_the_report_ranks_by_the_metric_as_the_table_does(longest):
 
 def test_the_live_screen_ranks_by_the_metric_and_names_it_with_its_unit(longest):
     picture = Overview(longest, queue_of(longest)).picture(())
-    assert picture.best.startswith("eval_s 9 s (sd 0, n = 2)")
+    assert picture.best.startswith("eval_s 9 s (all the same, n = 2)")
     assert picture.baseline.startswith("eval_s 1 s (")
 
 
