@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator, Sequence
 
 from trainer.audit.effects import gates, ignored
+from trainer.audit.effects.arithmetic import truth
 from trainer.audit.effects.buffers import FILLING, whole_of
 from trainer.audit.effects.generators import forced
 from trainer.audit.effects.iteration import bound
@@ -169,6 +170,11 @@ def _found_acting(kind: Class, name: str) -> bool:
 def _model_call(machine: Machine, function: Function, arguments: Sequence[Value], keywords: Keywords) -> Value:
     """A forward pass of a model, or another of its methods."""
     assert function.bound is not None
+    read = _names_read_before_the_loss(function, keywords)
+    if read is not None:  # what is returned then is computed of these alone
+        names = [argument.arg for argument in function.node.args.args[1:]]
+        arguments = [value for name, value in zip(names, arguments, strict=False) if name in read]
+        keywords = {name: value for name, value in keywords.items() if name in read}
     given = [*arguments, *keywords.values()]
     held = [ref.given for ref in function.bound.refs if isinstance(ref, Instance)]
     value = combined([changed(function.bound, refs=()), *held, *given])
@@ -182,20 +188,44 @@ def _model_call(machine: Machine, function: Function, arguments: Sequence[Value]
             machine.call(hook, [UNKNOWN, Value(refs=(Listed(machine.new_id(), [seen]),)), seen], {})
         machine.hooks = hooks
     if function.node not in machine.losses:
-        machine.losses[function.node] = _returns_loss(function)
+        machine.losses[function.node] = _names_a_loss(function.node)
     is_loss = machine.losses[function.node] and (len(arguments) > 1 or len(keywords) > 0)
-    return machine.evaluated(value, is_loss=is_loss)
+    return machine.evaluated(value, is_loss=is_loss and read is None)
 
 
-def _returns_loss(function: Function) -> bool:
+def _names_a_loss(node: ast.AST) -> bool:
     names = {
-        getattr(node.func, "attr", getattr(node.func, "id", ""))
-        for node in ast.walk(function.node)
-        if isinstance(node, ast.Call)
+        getattr(inner.func, "attr", getattr(inner.func, "id", ""))
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.Call)
     }
     if names & LOSSES or {"log_softmax", "gather"} <= names or {"logsumexp", "gather"} <= names:
         return True
     return any("loss" in name.lower() or "nll" in name.lower() for name in names)
+
+
+def _names_read_before_the_loss(function: Function, keywords: Keywords) -> set[str] | None:
+    """The names that are read before a flag that is set, the model's or an argument, returns without the loss.
+
+    None where no flag does.
+    """
+    assert function.bound is not None
+    instance = next((ref for ref in function.bound.refs if isinstance(ref, Instance)), None)
+    read: set[str] = set()
+    for node in function.node.body if isinstance(function.node, ast.FunctionDef) else ():
+        if _names_a_loss(node):
+            return None
+        read |= {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+        if not (isinstance(node, ast.If) and isinstance(node.body[-1], ast.Return)):
+            continue
+        flag = node.test
+        if isinstance(flag, ast.Attribute) and isinstance(flag.value, ast.Name) and flag.value.id == "self":
+            given = instance.attributes.get(flag.attr) if instance is not None else None
+        else:
+            given = keywords.get(flag.id) if isinstance(flag, ast.Name) else None
+        if given is not None and truth(given):
+            return read
+    return None
 
 
 def _kept(kind: Class, arguments: Sequence[Value], keywords: Keywords) -> Iterator[Value]:
