@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from trainer.audit.facts.tokens import Tokens
 from trainer.audit.facts.values import UNKNOWN, Value
@@ -30,6 +31,10 @@ class Frame:
     """What goes on where a context manager yields: the body of the `with`."""
     consumer: Resume | None = None
     """What goes on at each yield of a generator: the body of the `for`."""
+    yields: Any = None
+    """Which of its yields are parts of one thing, where it is a generator."""
+    depth: int = 0
+    """How many loops are around its call."""
     function: str = ""
     choosing: int = 0
     """How many conditions on scores stand around its call."""

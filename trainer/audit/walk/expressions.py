@@ -31,6 +31,7 @@ from trainer.audit.effects.indexing import (
     item,
 )
 from trainer.audit.effects.iteration import any_of, chosen_by, iterated
+from trainer.audit.effects.parts_yielded import told_from_others
 from trainer.audit.effects.settings import switched
 from trainer.audit.effects.shares_of_ranks import turns
 from trainer.audit.facts.machine import Frame, Function, Machine
@@ -246,9 +247,9 @@ def _yield(machine: Machine, node: ast.Yield, frame: Frame) -> Value:
         resume, frame.at_yield = frame.at_yield, None
         resume(value)
     elif frame.consumer is not None:
-        frame.consumer(kept(machine, value))
+        frame.consumer(told_from_others(machine, kept(machine, value), node, frame))
     else:
-        frame.yielded.append(kept(machine, value))
+        frame.yielded.append(told_from_others(machine, kept(machine, value), node, frame))
     return UNKNOWN
 
 

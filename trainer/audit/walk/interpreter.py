@@ -124,6 +124,7 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
             frame.at_yield = self.managed.pop()
         recursion = self._recursion(function, frame)
         self.loops += recursion
+        frame.depth = len(self.loops)
         place = self.place
         self.calls.append(place)
         self.active.append(function.node)
