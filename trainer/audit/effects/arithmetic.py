@@ -14,7 +14,7 @@ from trainer.audit.effects.choices import unshifted
 from trainer.audit.effects.chunk_borders import of_comparison as of_chunk
 from trainer.audit.effects.chunk_borders import of_operation as of_operation_on_counted
 from trainer.audit.effects.clocks import compared, timed
-from trainer.audit.effects.document_lengths import ORDERS, of_length
+from trainer.audit.effects.document_lengths import ORDERS, is_border, of_length
 from trainer.audit.effects.extremes import is_loose, numbers_of
 from trainer.audit.effects.gates import GATES, negated, of_numbers
 from trainer.audit.effects.mixtures import SPREAD, of_operation
@@ -137,7 +137,7 @@ def _operation(machine: Machine, op: ast.operator, left: Value, right: Value) ->
     if isinstance(op, ast.BitAnd):
         result = conditioned(machine, left, right, result)
     if isinstance(op, ast.BitAnd | ast.BitOr | ast.BitXor) and "mask" in left.marks | right.marks:
-        result = result.with_marks("mask")
+        result = result.with_marks("mask", *({"boundary"} & left.marks & right.marks))
     if "places" in left.marks | right.marks and not (left.tokens and right.tokens):
         result = result.with_marks("places")
     if isinstance(op, ast.Div):
@@ -359,7 +359,7 @@ def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
         if other.const == 0 and one.number is not None and (number := one.number.value) is not None:
             answer = compare(number, 0) if one is left else compare(0, number)
             return constant(bool(answer))
-    if left.tokens and not left.scores and right.is_known:
+    if is_border(left, right):
         return result.with_marks("boundary")
     for one, other in ((left, full(right)), (right, full(left))):
         stored = "stored" in other.marks and not (one.scores or other.scores)

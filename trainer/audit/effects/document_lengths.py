@@ -9,10 +9,12 @@ from trainer.audit.effects.iteration import with_iteration
 from trainer.audit.facts.machine import Machine
 from trainer.audit.facts.tokens import SORTED, Iterations
 from trainer.audit.facts.trace import Evaluation, Guards, Trace
-from trainer.audit.facts.values import Value
+from trainer.audit.facts.values import Value, full
 
 FEWEST = 8
 """Shorter documents may be left out: those that have no target."""
+FOUND = frozenset(["stored", "lookup", "drawn", "random"])
+"""Marks of what is no number that the script names: text that was stored, found in a table or drawn."""
 ORDERS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
 
@@ -29,6 +31,24 @@ def of_length(op: ast.cmpop, left: Value, right: Value) -> tuple[str, ...]:
             least = other.const + (isinstance(op, ast.Gt | ast.Lt) is is_long)
             return ("length", f"{'long' if is_long else 'brief'}:{least}")
     return ()
+
+
+def is_border(left: Value, right: Value) -> bool:
+    """Whether a comparison asks where a text holds a certain token, as the one that begins its documents.
+
+    The token is a number of the script, its tokenizer's, or the first of the text; no other text, and no prediction.
+    """
+    return any(
+        bool(text.tokens) and not text.scores and _is_token(token) for text, token in ((left, right), (right, left))
+    )
+
+
+def _is_token(value: Value) -> bool:
+    if value.is_known:
+        return True
+    held = full(value)
+    first = all(part.is_single and part.low is not None and part.low.value == 0 for part in held.tokens)
+    return first and not (held.scores or held.at or value.objects or held.marks & FOUND)
 
 
 def sorted_by(test: Value, holds: bool) -> Iterations:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from trainer.audit.effects import gates
 from trainer.audit.effects.arithmetic import mixed_in
 from trainer.audit.effects.choices import best_place, smaller
+from trainer.audit.effects.document_lengths import is_border
 from trainer.audit.effects.iteration import narrowed
 from trainer.audit.effects.mixtures import distribution, is_spread, same_spread, summed, transformed
 from trainer.audit.effects.positions import masked
@@ -27,6 +28,8 @@ from trainer.audit.facts.values import (
 TRANSFORMS = ("log", "log2", "neg", "float", "double", "exp")
 PARTED = ("split", "chunk", "tensor_split", "array_split")
 """What cuts a text into a list of parts."""
+EQUAL = ("eq", "equal", "isin", "in1d")
+"""What asks where a text holds a token."""
 LEAST_PROBABILITY, LEAST_LOG = 1e-5, -15.0
 """Floors of probabilities and of their logarithms up to these guard against a logarithm of zero."""
 RESHAPED = ("squeeze", "unsqueeze", "view", "reshape", "flatten", "detach")
@@ -47,6 +50,8 @@ def method_like(
         return Value(at=held.at, number=Polynomial.unknown(f"n{machine.new_id()}"))
     if name == "roll" and _shift(others, keywords) == 1:
         return moved_back(result)
+    if name in EQUAL and others and is_border(held, others[0]):
+        return result.with_marks("mask", "boundary")
     if name == "logical_and" and others:
         return conditioned(machine, held, full(others[0]), result)
     if name in MIXING:
