@@ -211,9 +211,8 @@ def seams(trace: Trace) -> Iterator[Seam]:
     if not trace.reports:
         return
     report = trace.reports[-1]
-    each = [
-        (number, trace.evaluations[number]) for number in sorted(report.scores) if trace.evaluations[number].is_loss
-    ]
+    losses = (number for number in sorted(report.scores) if trace.evaluations[number].is_loss)
+    each = [(number, _in_its_row(trace.evaluations[number])) for number in losses]
     for i, (second, two) in enumerate(each):
         yield from _rows(trace, report, second, two)
         for first, one in each[:i]:
@@ -237,6 +236,17 @@ def _fills(trace: Trace, report: Reported, gap: Polynomial, number: int, score: 
     extent = _extent(trace, report, number, score)
     apart = extent.low.plus(gap, -1) if extent is not None else None
     return extent is None or (apart is not None and apart.value in (0, 1))
+
+
+def _in_its_row(score: Evaluation) -> Evaluation:
+    """The evaluation; one of a single row of a batch, in a loop that goes through its rows, with that row's tokens."""
+    places = {part.at for part in score.tokens if part.source == "val" and part.via == "tokens"}
+    laid = {loop for at in places for loop, _ in at ^ next(iter(places))}  # by which the rows were filled in
+    read = [(loop, k) for loop, k in score.loops if laid and loop > max(laid)]  # by which they are gone through
+    if not read or not all(read[0] in at for at in places):
+        return score
+    others = {(loop, 1 - read[0][1]) for loop in laid}
+    return replace(score, tokens=frozenset(part for part in score.tokens if not part.at & others))
 
 
 def _rows(trace: Trace, report: Reported, number: int, score: Evaluation) -> Iterator[Seam]:
