@@ -17,7 +17,7 @@ from trainer.audit.effects.clocks import compared, timed
 from trainer.audit.effects.document_lengths import ORDERS, is_border, of_length
 from trainer.audit.effects.extremes import is_loose, numbers_of
 from trainer.audit.effects.gates import GATES, negated, of_numbers
-from trainer.audit.effects.mixtures import SPREAD, of_operation
+from trainer.audit.effects.mixtures import SPREAD, UNEVEN, mixed_with, of_operation
 from trainer.audit.effects.positions import compare_bytes, weighed
 from trainer.audit.effects.shares_of_ranks import RANKS, WORLDS, meet, of_boolean, of_comparison, of_not
 from trainer.audit.effects.sides import ask_whose, conditioned
@@ -115,12 +115,13 @@ def _operation(machine: Machine, op: ast.operator, left: Value, right: Value) ->
         return repeated
     table = "lookup" not in left.marks and any(part.via == "table" for part in full(left).tokens)
     if isinstance(op, ast.Div) and table and "total" in right.marks:  # all rows at once
-        return combined([left, right]).without_marks("total").with_marks("probability")
+        return combined([left, right]).without_marks("total", *UNEVEN).with_marks("probability")
     if isinstance(op, ast.Div) and "lookup" in left.marks and ("total" in right.marks or "picked" in left.marks):
+        constant_total = {"picked", "pair"} <= left.marks and right.is_known
         row = ("row",) if "picked" in left.marks else ()  # a row of counts over its sum, or its entry at the target
         smoothed = ("keyed",) if "total" in right.marks and left.objects & right.objects else ()  # a prior was added
         plain = combined([left, right]).without_marks("lookup", "total", "picked", *smoothed)
-        return plain.with_marks("probability", *row)
+        return plain.with_marks("probability", *row, *([f"constant:{machine.place.line}"] if constant_total else []))
     result = _moved(machine, op, left, right, combined([left, right]))
     result = meet(machine, left, right, result)
     if isinstance(op, HASHING) and result.tokens:
@@ -226,6 +227,8 @@ def mixed_in(machine: Machine, values: list[Value], result: Value) -> Value:
             continue
         same = any(_of_same_tokens(machine, score, other) for score in scores)
         if "row" in other.marks and same:
+            for score in scores:
+                result = mixed_with(machine, score, other, result)
             result = machine.evaluated(result, is_loss=True, targets=other).without_marks("row")
         raised = any("hinted" in score.marks for score in scores)  # divided by what its rise adds to the total
         if "lookup" in other.marks and same and not raised and "apiece" not in other.marks:
@@ -302,7 +305,7 @@ def _unary(machine: Machine, node: ast.UnaryOp, frame: Frame) -> Value:
     same = changed(result, marks=value.marks).without_marks(*GATES)
     if isinstance(node.op, ast.USub):
         same = negated(machine, value, same)
-    return same.without_marks(*SPREAD, "mass") if "logs" in value.marks else same
+    return same.without_marks(*SPREAD, "mass").with_marks("costs") if "logs" in value.marks else same
 
 
 def _boolean(machine: Machine, node: ast.BoolOp, frame: Frame) -> Value:
@@ -329,7 +332,7 @@ def names_asked(value: Value) -> list[str]:
 
 def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
     values = [machine.evaluate(part, frame) for part in (node.left, *node.comparators)]
-    result = combined(values).with_marks("mask")
+    result = combined(values).without_marks(*UNEVEN).with_marks("mask")
     if len(values) != 2:
         return result
     left, right = values

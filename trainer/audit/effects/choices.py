@@ -12,10 +12,13 @@ from collections.abc import Iterable, Sequence
 
 from trainer.audit.effects.extremes import extreme
 from trainer.audit.effects.iteration import iterated
+from trainer.audit.effects.mixtures import larger
 from trainer.audit.facts.machine import Function, Keywords, Machine
 from trainer.audit.facts.values import UNKNOWN, External, Mapping, Value, changed, combined, decisions, full, joined
 
 Marks = tuple[str, ...]
+LARGEST = ("chosen", "greater")
+"""Marks of the smaller of several scores, and of the larger of several logarithms of probabilities."""
 
 
 def has_val(value: Value) -> bool:
@@ -108,20 +111,21 @@ def steered(machine: Machine, value: Value) -> None:
 def unshifted(op: ast.operator, left: Value, right: Value, result: Value) -> Value:
     """The result; the largest of logarithms that is taken off and put back, as in a sum of them, decides nothing."""
     if isinstance(op, ast.Sub):
-        lines = _lines(right, "chosen") - _lines(left, "chosen")
-        gone = {f"{name}:{line}" for line in lines for name in ("chosen", "finished")}
+        names = LARGEST if "logs" in left.marks else LARGEST[:1]
+        lines = _lines(right, *names) - _lines(left, *names)
+        gone = {f"{name}:{line}" for line in lines for name in (*LARGEST, "finished")}
         return changed(result, marks=(result.marks - gone) | {f"shifted:{line}" for line in lines}) if lines else result
     if isinstance(op, ast.Add):
-        lines = (_lines(left, "chosen") & _lines(right, "shifted")) | (
-            _lines(right, "chosen") & _lines(left, "shifted")
+        lines = (_lines(left, *LARGEST) & _lines(right, "shifted")) | (
+            _lines(right, *LARGEST) & _lines(left, "shifted")
         )
-        gone = {f"{name}:{line}" for line in lines for name in ("chosen", "finished", "shifted")}
+        gone = {f"{name}:{line}" for line in lines for name in (*LARGEST, "finished", "shifted")}
         return changed(result, marks=result.marks - gone) if lines else result
     return result
 
 
-def _lines(value: Value, name: str) -> set[str]:
-    return {mark.partition(":")[2] for mark in value.marks if mark.startswith(f"{name}:")}
+def _lines(value: Value, *names: str) -> set[str]:
+    return {mark.partition(":")[2] for mark in value.marks if mark.partition(":")[0] in names}
 
 
 def smallest(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
@@ -144,6 +148,7 @@ def _least(machine: Machine, arguments: Sequence[Value], keywords: Keywords, *, 
             return result.with_marks(*choice(machine, [value]))
         return changed(result, refs=())
     result = smaller(machine, list(arguments), combined(arguments), of_tensors=False)
+    result = result if is_min else larger(machine, arguments, result)
     return extreme(machine, arguments, result, smallest=is_min)
 
 

@@ -12,7 +12,7 @@ from trainer.audit.effects.containers import chosen_first
 from trainer.audit.effects.document_lengths import measured
 from trainer.audit.effects.extremes import length_of
 from trainer.audit.effects.iteration import any_of, are_distinct, bound, placed, selected, with_iteration
-from trainer.audit.effects.mixtures import same_spread
+from trainer.audit.effects.mixtures import at_targets, same_spread
 from trainer.audit.effects.positions import masked, partly
 from trainer.audit.effects.shares_of_ranks import RANKS, WORLDS, cut_out, setting_of
 from trainer.audit.effects.sides import cut_in_two, paid_for
@@ -136,7 +136,7 @@ def element(machine: Machine, base: Value, index: ast.expr, frame: Frame) -> Val
 
 def _many(machine: Machine, base: Value, parts: list[ast.expr], frame: Frame) -> Value:
     plain = full(base)
-    result, key, last = plain, UNKNOWN, UNKNOWN
+    result, key, last, by_tokens = plain, UNKNOWN, UNKNOWN, 0
     for part in parts:
         if isinstance(part, ast.Slice):
             low = machine.evaluate(part.lower, frame) if part.lower else None
@@ -148,14 +148,15 @@ def _many(machine: Machine, base: Value, parts: list[ast.expr], frame: Frame) ->
             result = cut_in_two(machine, plain, cut_out(machine, base, narrowed, low, high), low, high)
             continue
         index = last = machine.evaluate(part, frame)
-        key = combined([key, index])
+        key, by_tokens = combined([key, index]), by_tokens + bool(index.tokens)
         tokens = selected(result, index, None, is_slice=False)
         result = changed(result, tokens=tokens, refs=(), at=later(result.at, index.at))
     if isinstance(last.const, int) and not machine.holds_loss(plain):  # a single probability, as a gate's
         result = result.without_marks("mass")
     if "hashed" not in last.marks:  # contexts may share a row, the targets have a column each
         key = key.without_marks("hashed")
-    return _looked_up(machine, plain, changed(result, const=NOTHING, number=None), key)
+    found = _looked_up(machine, plain, changed(result, const=NOTHING, number=None), key)
+    return found.with_marks("pair") if by_tokens > 1 else found
 
 
 def sliced(machine: Machine, base: Value, low: Value | None, high: Value | None) -> Value:
@@ -352,7 +353,7 @@ def _looked_up(machine: Machine, base: Value, result: Value, index: Value) -> Va
         if machine.holds_loss(base) or "mask" in index.marks:
             return result.with_marks(*marks) if marks else result
         picked = combined([result, index]).without_marks("lookup")
-        return same_spread(machine.evaluated(picked, is_loss=True, targets=index), base)
+        return at_targets(base, machine.evaluated(picked, is_loss=True, targets=index))
     learned = [part for part in base.tokens if part.via == "table" or (part.source == "val" and part.via != "tokens")]
     if learned and base.objects:
         if "probability" in base.marks and "hashed" not in index.marks:

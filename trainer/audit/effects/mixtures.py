@@ -3,18 +3,24 @@
 `mass:` says it where it is certain: 1 after a softmax, less or more after a weight that is a number. A distribution
 times a weight that is not known is `weighted`. A sum that comes to more than one whatever the unknown weights are is
 `unnormalised`, until it is divided by its total, goes through a softmax, or its logarithm is shifted.
+
+Other things done to probabilities of the target leave no distribution, whatever they are weighed with: the larger of
+two is taken (`greater`), powers of them are multiplied (`powered`), or a count of a pair is divided by a constant
+(`constant`; `uneven` where it is mixed into the score of that target). A weight may be any of these.
 """
 
 from __future__ import annotations
 
 import ast
 import math
+from collections.abc import Sequence
 
 from trainer.audit.effects.gates import by, independent
 from trainer.audit.facts.machine import Machine
-from trainer.audit.facts.values import Value, full
+from trainer.audit.facts.values import Value, changed, full, is_scalar
 
 SPREAD = ("probability", "weighted", "logs")
+UNEVEN = ("greater", "powered", "uneven", "constant")
 NEARLY = 1e-6
 LARGEST_LOG = 50.0
 
@@ -22,7 +28,7 @@ LARGEST_LOG = 50.0
 def distribution(result: Value, *, logs: bool = False) -> Value:
     """The result, which is a distribution that sums to one, or its logarithm."""
     marked = kept(result, frozenset(["logs"] if logs else ["probability"]), 1.0)
-    return marked.without_marks("unnormalised")
+    return marked.without_marks("unnormalised", *UNEVEN)
 
 
 def kept(result: Value, marks: frozenset[str], mass: float | None) -> Value:
@@ -56,8 +62,64 @@ def mass_of(value: Value) -> float | None:
     return next((float(mark[5:]) for mark in value.marks if mark.startswith("mass:")), None)
 
 
+def _is_told(machine: Machine, value: Value) -> bool:
+    """Whether it may be of the targets alone: what a model, or the rows of a table, say of them."""
+    return "row" in value.marks or machine.holds_loss(value)
+
+
+def larger(machine: Machine, values: Sequence[Value], result: Value) -> Value:
+    """The larger of several values: of two distributions it is none, at the target or before it is looked at."""
+    held = [full(value) for value in values]
+    logs = [value for value in held if "logs" in value.marks]
+    if len(logs) > 1:
+        return result.with_marks(f"greater:{machine.place.line}")
+    spread = [value for value in held if is_spread(value) and "logs" not in value.marks]
+    if len(spread) > 1:
+        return kept(result, frozenset(["probability"]), None).with_marks(f"greater:{machine.place.line}")
+    if spread and _is_told(machine, spread[0]) and all(is_scalar(value) or value is spread[0] for value in held):
+        return kept(result, frozenset(["probability"]), None)
+    return result
+
+
+def of_power(machine: Machine, op: ast.operator, left: Value, right: Value, result: Value) -> Value:
+    """The result; a logarithm times a number, or a distribution to a power, is `power`; several of them `powered`."""
+    if any("power" in value.marks for value in (left, right)):
+        together = ast.Mult if "raised" in left.marks else ast.Add
+        if isinstance(op, together) and all("power" in value.marks for value in (left, right)):
+            marked = kept(result, frozenset(["weighted"]), None) if together is ast.Mult else result
+            told = all(_is_told(machine, value) for value in (left, right))
+            return marked.with_marks("power", f"{'powered' if told else 'powers'}:{machine.place.line}")
+        return result
+    for value, number in ((left, right), (right, left)):
+        if isinstance(number.const, float) and 0 < number.const < 1:
+            if isinstance(op, ast.Mult) and value.marks & {"logs", "costs"}:
+                return result.with_marks("power")
+            if isinstance(op, ast.Pow) and value is left and is_spread(value) and "logs" not in value.marks:
+                return result.with_marks("power", "raised")
+    return result
+
+
+def at_targets(held: Value, result: Value) -> Value:
+    """What a distribution, or its logarithm, says of the targets."""
+    found = (f"powered:{mark[7:]}" for mark in held.marks if mark.startswith("powers:"))
+    return same_spread(result, held).with_marks(*found)
+
+
+def mixed_with(machine: Machine, score: Value, counted: Value, result: Value) -> Value:
+    """The result of a score and a count over a constant, `uneven` where that counts the target that is scored."""
+    lines = [mark[9:] for mark in counted.marks if mark.startswith("constant:")]
+    targets = {part for number in score.scores for part in machine.trace.evaluations[number].targets}
+    sides = {mark for mark in score.marks & counted.marks if mark.startswith("target:")}
+    if not (sides or targets & counted.tokens):
+        return result
+    return result.with_marks(*(f"uneven:{line}" for line in lines))
+
+
 def of_operation(machine: Machine, op: ast.operator, left: Value, right: Value, result: Value) -> Value:
     """The result, marked if it is a distribution, a weighted one, or a sum whose weights do not add up to one."""
+    result = of_power(machine, op, left, right, result)
+    if isinstance(op, ast.Sub) and (right.tokens or right.scores) and not machine.holds_loss(right):
+        result = result.without_marks(*UNEVEN)  # the logarithm of a total
     if "logs" in left.marks | right.marks:
         return _of_logarithms(op, left, right, result)
     spread = [is_spread(value) for value in (left, right)]
@@ -123,6 +185,8 @@ def _divided(left: Value, right: Value, result: Value) -> Value:
 
 def _weighed(spread: Value, weight: Value, result: Value) -> Value:
     mass = mass_of(spread)
+    own = {mark for mark in weight.marks - spread.marks if mark.partition(":")[0] in UNEVEN}
+    result = changed(result, marks=result.marks - own)
     plain = result.without_marks("unnormalised") if weight.is_known else result
     if isinstance(weight.const, int | float) and mass is not None:
         return _of_mass(plain, spread, mass * weight.const)

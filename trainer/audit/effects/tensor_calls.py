@@ -7,7 +7,7 @@ from trainer.audit.effects.arithmetic import mixed_in
 from trainer.audit.effects.choices import best_place, smaller
 from trainer.audit.effects.document_lengths import is_border
 from trainer.audit.effects.iteration import narrowed
-from trainer.audit.effects.mixtures import distribution, is_spread, same_spread, summed, transformed
+from trainer.audit.effects.mixtures import at_targets, distribution, is_spread, larger, same_spread, summed, transformed
 from trainer.audit.effects.positions import masked
 from trainer.audit.effects.sides import conditioned, moved_back, told_by_target
 from trainer.audit.facts.known_names import MIXING, STATISTICS
@@ -90,16 +90,18 @@ def method_like(
                 result = result.with_marks(f"unnormalised:{machine.place.line}")
             if "lookup" in index.marks:  # the model's own probability of what a table says comes next
                 result = result.with_marks("hinted")
-            return same_spread(machine.evaluated(result.without_marks("lookup"), is_loss=True, targets=index), held)
+            return at_targets(held, machine.evaluated(result.without_marks("lookup"), is_loss=True, targets=index))
         learned = any(part.source == "val" and part.via in ("table", "statistic") for part in held.tokens)
         if index.tokens and learned and held.objects and not held.scores:
-            spread = same_spread(result, held)
+            spread = at_targets(held, result)
             return spread.with_marks("row") if "probability" in held.marks else result.with_marks("lookup", "picked")
         return result
     if name in ("argmin", "argmax", "argsort"):
         return best_place(machine, held, result)
     if name in ("minimum", "fmin", "amin") or (name == "min" and (others or keywords)):
         return smaller(machine, [base, *others], result)
+    if name in ("maximum", "fmax", "max") and others and is_spread(full(others[0])):
+        return larger(machine, [base, *others], result)
     if name == "where" and others:
         test = full(base)
         result = masked(machine, combined(others), result)
