@@ -18,6 +18,7 @@ from trainer.audit.effects.document_lengths import ORDERS, is_border, of_length
 from trainer.audit.effects.extremes import is_loose, numbers_of
 from trainer.audit.effects.gates import GATES, negated, of_numbers
 from trainer.audit.effects.mixtures import SPREAD, UNEVEN, mixed_with, of_operation
+from trainer.audit.effects.own_losses import come_back
 from trainer.audit.effects.positions import compare_bytes, weighed
 from trainer.audit.effects.shares_of_ranks import RANKS, WORLDS, meet, of_boolean, of_comparison, of_not
 from trainer.audit.effects.sides import ask_whose, conditioned
@@ -193,9 +194,11 @@ def _moved(machine: Machine, op: ast.operator, left: Value, right: Value, result
 def _of_scores(machine: Machine, op: ast.operator, left: Value, right: Value, result: Value) -> Value:
     """The result, with what arithmetic on scores and probabilities says about them."""
     for score, other in ((left, right), (right, left)):
+        held = full(other)
+        if any(mark.startswith("mean:") for mark in held.marks):
+            result = come_back(machine, score, held, result)
         if not score.scores:
             continue
-        held = full(other)
         result = mixed_in(machine, [score, held], result)
         counts = "bytes" in held.marks and not held.scores  # what a model says is no count of bytes
         if counts and "bytes" not in score.marks and isinstance(op, ast.Div | ast.Mult):

@@ -32,6 +32,7 @@ from trainer.audit.effects.files import holds_learned, opens_to_write, reading, 
 from trainer.audit.effects.generators import forced
 from trainer.audit.effects.indexing import attribute
 from trainer.audit.effects.iteration import forgotten, iterated, prefix_length
+from trainer.audit.effects.own_losses import asked_again
 from trainer.audit.effects.patterns import is_instance
 from trainer.audit.effects.records import named_tuple, replaced
 from trainer.audit.effects.settings import setting
@@ -141,7 +142,7 @@ def _external_call(
             return Value(refs=(External(f"{path}.cross_entropy"),))
         targets = keywords.get("target", arguments[1] if len(arguments) > 1 else UNKNOWN)
         given = combined(every).without_marks(*(["unnormalised"] if "cross_entropy" in name.lower() else []))
-        return machine.evaluated(given, is_loss=True, targets=targets)
+        return machine.evaluated(asked_again(machine, given, full(targets)), is_loss=True, targets=targets)
     if name == "open" and opens_to_write(every):
         return changed(combined([first]), tokens=frozenset(), objects=frozenset())
     if (

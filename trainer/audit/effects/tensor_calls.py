@@ -8,6 +8,7 @@ from trainer.audit.effects.choices import best_place, smaller
 from trainer.audit.effects.document_lengths import is_border
 from trainer.audit.effects.iteration import narrowed
 from trainer.audit.effects.mixtures import at_targets, distribution, is_spread, larger, same_spread, summed, transformed
+from trainer.audit.effects.own_losses import pooled
 from trainer.audit.effects.positions import masked
 from trainer.audit.effects.sides import conditioned, moved_back, told_by_target
 from trainer.audit.facts.known_names import MIXING, STATISTICS
@@ -69,6 +70,8 @@ def method_like(
         return transformed(result, held, name)
     if name in RESHAPED and is_spread(held):
         return same_spread(result, held)
+    if name in ("sum", "mean"):
+        result = pooled(machine, name, held, others, keywords, result)
     if name == "sum" and ("lookup" in held.marks or any(part.via == "table" for part in held.tokens)):
         return result.with_marks("total", "summed")
     if name == "sum" or (name in ("clamp_min", "clamp") and "summed" in held.marks):

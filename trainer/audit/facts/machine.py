@@ -72,6 +72,8 @@ class Machine(ABC):
         self.choosing: list[tuple[str, ...]] = []
         self.deciding: dict[int, frozenset[int]] = {}
         """Evaluations that decided last, by the line of the choice."""
+        self.pools: dict[int, tuple[int, frozenset[Tokens], tuple[tuple[int, int], ...]]] = {}
+        """Means of losses: where they were taken, of which targets, in which loops."""
         """Marks of what conditions on a validation score around the present statement decide."""
         self.acting: dict[tuple[ast.ClassDef, str], bool] = {}
         """Methods of models, and whether they change weights or tables."""

@@ -105,6 +105,8 @@ STAYING: Mapping[str, str] = {
     "powered": "powered:LINE, powers of distributions multiplied, at the targets",
     "constant": "constant:LINE, a count divided by a constant",
     "uneven": "uneven:LINE, a score that such a count of its target went into",
+    "mean": "mean:NUMBER, a mean or sum over the targets that the machine keeps under that number",
+    "own": "own:LINE, a score that such a mean of its own targets went into",
     "told": "told:LINE, chosen by whether the target was found",
     # what became of scores (effects/choices.py, effects/arithmetic.py)
     "chosen": "chosen:LINE, a score decided there",

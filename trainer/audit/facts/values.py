@@ -67,7 +67,8 @@ class Value:
         """The same value; of its tokens only what such a computation keeps. Statistics of activations stay those."""
         kept = ("activation",) if via == "statistic" else ()
         parts = (part if part.via in kept else replace(part, via=via, line=line or part.line) for part in self.tokens)
-        return changed(self, tokens=frozenset(parts), refs=())
+        seen = changed(self, tokens=frozenset(parts), refs=())
+        return seen.without_marks("mean") if via == "gradient" else seen  # a gradient says itself of which tokens
 
 
 UNKNOWN = Value()

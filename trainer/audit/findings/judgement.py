@@ -284,6 +284,10 @@ def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
         "fixed": ("bytes-miscounted", "a constant stands for the bytes of a token"),
         "gated": ("target-gate", "the condition on the target's score is asked"),
         "told": ("target-gate", "the condition asks a table for the target"),
+        "own": (
+            "chunk-trained-before-score",
+            "what weighs the scores learned from losses of the same targets",
+        ),
         "chosen": ("best-of-passes", "the choice is made"),
     }
     for report in trace.reports:
@@ -398,6 +402,16 @@ def _statistics(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             name = "chunk-trained-before-score" if any(abs(loop) in around for loop, _ in step.at) else ORDER[-1]
             detail = f"the weights of the score in line {score.place.line} were moved by gradients of the same tokens"
             yield replace(_finding(name, score, detail), place=score.place._replace(line=step.line))
+        own = [part for part in statistics if any(_is_the_same(part, target) for target in score.targets)]
+        if own:
+            found = _finding("table-of-unscored-tokens", score, f"they enter the score of line {score.place.line}")
+            yield replace(found, place=score.place._replace(line=own[0].line))
         if narrow and wide:
             found = _finding("statistics-of-the-whole-text", score, f"they enter the score of line {score.place.line}")
             yield replace(found, place=score.place._replace(line=wide[0].line))
+
+
+def _is_the_same(one: Tokens, other: Tokens) -> bool:
+    """Whether both are certainly the same part of the text: of the same slice, in the same iterations."""
+    known = one.piece > 0 or one.low is not None
+    return known and (one.at, one.piece, one.low, one.high) == (other.at, other.piece, other.low, other.high)
