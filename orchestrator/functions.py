@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -16,8 +18,18 @@ class CalledPackage(ModuleType):
     """A package that hands a call on to the function of its name."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """What the command of this name does; `inspect.signature` tells the options."""
+        return self._function(*arguments, **options)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self._function)
+
+    @property
+    def _function(self) -> Callable[..., Any]:
         functions = importlib.import_module("orchestrator.commands.in_python")
-        return getattr(functions, self.__name__.rpartition(".")[2])(*arguments, **options)
+        found: Callable[..., Any] = getattr(functions, self.__name__.rpartition(".")[2])
+        return found
 
 
 def make_callable(package: str) -> None:

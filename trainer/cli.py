@@ -24,13 +24,13 @@ from trainer.spec.certain_failures import refuse_certain_failure
 from trainer.spec.checked_json import without_checksum
 from trainer.spec.console import PlainConsole
 from trainer.spec.environment import num_gpus
-from trainer.spec.errors import Interrupted, RecipeError, UserError, did_you_mean
+from trainer.spec.errors import Interrupted, RecipeError, UserError
 from trainer.spec.exit_status import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_WRONG, exit_for_people, print_version
-from trainer.spec.field_docs import sentence_of
+from trainer.spec.field_docs import fields_described, sentence_of
 from trainer.spec.field_index import FIELDS, FieldInfo, fields_matching
 from trainer.spec.fingerprint import configuration_id
 from trainer.spec.launched import Launched, launched
-from trainer.spec.load import load_preset, parse_overrides, spelled
+from trainer.spec.load import load_preset, parse_overrides, spelled, unknown_key
 from trainer.spec.messages import TEXT_BEGUN, Progress
 from trainer.spec.number_options import not_negative
 from trainer.spec.plain_group import PlainGroup
@@ -380,9 +380,9 @@ def explain(
 
     `lr` names every learning rate, `model.ln` what starts with it, `muon` a section wherever it stands.
     """
-    fields = [FIELDS[found] for found in fields_matching(key)]
+    fields = [FIELDS[found] for found in fields_matching(key) or fields_described(key)]
     if not fields:
-        raise RecipeError("explain", [f"{key} is no recipe key{did_you_mean(key, FIELDS)}"])
+        raise RecipeError("explain", [unknown_key(key)])
     if format == "json":
         print(json.dumps([asdict(info) for info in fields], indent=1))
         return

@@ -47,7 +47,8 @@ def print_comparison(
     reference = None if baseline is None else reference_of(sweep, baseline, store, exact)
     terms = _terms(sweep.space, margin, unit, alpha)
     if exact:
-        verdicts = verdicts_against_exact(sweep, frame, terms, baseline_of(sweep) if reference is None else reference)
+        fixed = baseline_of(sweep) if reference is None else reference
+        verdicts = verdicts_against_exact(sweep, frame, terms, fixed)
     else:
         assert not isinstance(reference, float)
         verdicts = verdicts_of(sweep, frame, terms, reference)

@@ -1,4 +1,7 @@
-"""The price of a sweep before it runs: estimate, makespan, power, table."""
+"""The price of a sweep before it runs: estimate, makespan, power, table.
+
+Called, it tells it: plan(space, preset=, set=, seeds=, trials=, slots=, store=).
+"""
 
 from orchestrator.functions import make_callable
 

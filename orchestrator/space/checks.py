@@ -166,11 +166,11 @@ def _about_when(space: SearchSpace) -> Iterator[Complaint]:
                 yield f"parameters.{key}: when: {_unknown(space, other)}", (*path, other)
                 continue
             taken = _values_taken(space, other)
-            if taken is not None and not any(
-                is_among(value, part) for value in wanted_values(wanted) for part in taken
-            ):
-                takes = _listed(taken)
-                yield f"parameters.{key}: when: {other} is never {wanted}; it takes: {takes}", (*path, other)
+            values = wanted_values(wanted)
+            misspelled = not space.program and any(not FIELDS[other].may_be(value) for value in values)
+            if taken is None or (any(is_among(value, part) for value in values for part in taken) and not misspelled):
+                continue
+            yield f"parameters.{key}: when: {other} is never {wanted}; it takes: {_listed(taken)}", (*path, other)
 
 
 def _values_taken(space: SearchSpace, key: str) -> list[Sequence[Any]] | None:

@@ -46,8 +46,8 @@ from orchestrator.space.sections import (
 from orchestrator.space.type_words import expected
 from orchestrator.space.wandb_words import refused_keys, without
 from trainer.spec.errors import ProblemsError, RecipeError, did_you_mean
-from trainer.spec.field_index import FIELDS
-from trainer.spec.load import load_preset, override_text
+from trainer.spec.field_index import FIELDS, begins_key
+from trainer.spec.load import load_preset, override_text, unknown_key
 from trainer.spec.program import Program
 from trainer.spec.recipe import Recipe, Section
 from trainer.spec.record import usable_name
@@ -311,7 +311,7 @@ def _nearest(loc: Sequence[str | int], place: Sequence[str | int], own: bool) ->
         return f"{did_you_mean(str(loc[-1]), known)}; known: {', '.join(known)}"
     nested: dict[str, type[Section]] = {"parameters": Parameter, "constraints": Limit}
     model = SpaceFile if len(loc) == 1 else sections.get(str(loc[0])) or nested[str(loc[0])]
-    if model is SpaceFile and not own and str(loc[0]) in FIELDS and loc[0] != "seed":
+    if model is SpaceFile and not own and begins_key(str(loc[0])) and loc[0] != "seed":
         return "; recipe keys stand under `parameters:`, or under `set:` where they do not vary"
     known = list(model.model_fields)
     if model is SpaceFile and own:
@@ -374,7 +374,7 @@ def _complaint_about_key(key: str, item: Parameter) -> Iterator[str]:
     elif key not in FIELDS:
         below = [known for known in FIELDS if known.startswith(f"{key}.")]
         hint = f" is a section; sweep one of its keys, for example {below[0]}" if below else ""
-        yield f"parameters.{key}{hint or f' is no recipe key{did_you_mean(key, FIELDS)}'}"
+        yield f"parameters.{key}{hint}" if hint else f"parameters.{unknown_key(key)}"
     elif complaint := complaint_of_kind(item, FIELDS[key].type_name):
         yield f"parameters.{key}: {complaint}"
 

@@ -35,7 +35,7 @@ from orchestrator.space.sections import (
 from results.rows.columns import COLUMN_TYPES
 from results.rows.ranking import Measure, Ranking, unit_of
 from results.verdicts.attempts import Tested
-from trainer.spec.field_index import flat, value_at
+from trainer.spec.field_index import FIELDS, flat, value_at
 from trainer.spec.fingerprint import digest
 from trainer.spec.load import assigned, spelled, with_values
 from trainer.spec.program import Program
@@ -127,10 +127,12 @@ class SearchSpace(Section):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the file's distributions come to where a reader may not expect it, and what of it was left out."""
-        return self.remarks + tuple(
-            f"parameters.{key}: {item}: {item.note}" for key, item in self.parameters.items() if item.note
-        )
+        """What in the file comes to something that a reader may not expect, and what of it was left out."""
+        metric = self.metric
+        worst = metric.goal == "maximize" and unit_of(metric.name) in ("bits per byte", "nats per token")
+        told = (f"metric: goal: maximize looks for the worst {metric.name}: less of it is better",) if worst else ()
+        ranges = (f"parameters.{key}: {item}: {item.note}" for key, item in self.parameters.items() if item.note)
+        return self.remarks + told + tuple(ranges)
 
     @property
     def race(self) -> Race | None:
@@ -250,8 +252,14 @@ class SearchSpace(Section):
         return extend({}, 0)
 
     def active(self, item: Parameter, chosen: Mapping[str, Any]) -> bool:
-        """Whether a parameter exists beside the chosen values; keys not chosen have the preset's value."""
-        return item.active({key: chosen[key] if key in chosen else value_at(self.base, key) for key in item.when})
+        """Whether a parameter exists beside the chosen values; keys not chosen have the preset's value.
+
+        A key that no recipe has holds no value: the checks name it, and they count configurations before they do.
+        """
+        return item.active({key: chosen[key] if key in chosen else self._value_in_base(key) for key in item.when})
+
+    def _value_in_base(self, key: str) -> Any:
+        return value_at(self.base, key) if self.program or key in FIELDS else None
 
     def probes(self) -> list[dict[str, Any]]:
         """Configurations to check the space with: every combination of values and ends, or a sample of MOST_PROBES."""

@@ -242,3 +242,5 @@ class Guard(Section):
     def complaints(self) -> Iterator[str]:
         if len(set(self.same)) < len(self.same):
             yield f"same = {list(self.same)} names a fact twice"
+        if self.reference == "peers" and (self.min_speed or 0.0) > 1:
+            yield f"min_speed = {self.min_speed:g} must lie between 0 and 1: a part of the fastest; usual: 0.9"

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.sweep.sharing import fetch_sweeps
-from results.rows.foreign_files import ForeignTable, joined, read_foreign
+from results.rows.foreign_files import JOURNAL as JOURNAL_FILES
+from results.rows.foreign_files import SQLITE, ForeignTable, joined, read_foreign
 from results.rows.imported_rows import ImportedRows, ImportTerms, imported_rows
 from results.rows.layout import IMPORT_FILE, JOURNAL, import_names, is_import, sweep_folder
 from results.rows.lines import checked_lines, lines_with_checksums
-from results.rows.optuna_files import JOURNAL as JOURNAL_FILES
-from results.rows.optuna_files import SQLITE, read_optuna
+from results.rows.optuna_files import read_optuna
 from results.rows.ranking import Measure, Ranking
 from results.rows.read import frame_of
 from results.rows.row import Row, unfinished_row

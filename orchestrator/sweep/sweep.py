@@ -282,7 +282,7 @@ def find_sweep(store: Path, name: str) -> Sweep:
         raise StoreError(
             f"sweep '{name}' was imported and is only read: table, compare, report, plan, reproduce, first-step"
         )
-    if name not in known and (folder := sweep_folder(store, name)).is_dir():
+    if name not in known and re.fullmatch(NAME_PATTERN, name) and (folder := sweep_folder(store, name)).is_dir():
         return _read(folder)
     if name not in known:
         start = f"there is none yet; start one: orchestrator sweep FILE{store_option(store)}"

@@ -24,6 +24,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from trainer.spec.errors import UserError
+
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 INK, GREY, RULE = "#1A1A1A", "#595959", "#E5E5E5"
@@ -61,9 +63,19 @@ def is_narrow() -> bool:
     return _narrow.get()
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows as a picture, also where no window of Matplotlib was ever asked for."""
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        with _any_letters():
+            self.savefig(content, format="png")
+        return content.getvalue()
+
+
 def new_figure(height_in: float) -> Figure:
     """An empty figure, 1200 pixels wide as PNG unless it is for a telephone."""
-    figure = Figure(figsize=(NARROW_IN if is_narrow() else WIDTH_IN, height_in), dpi=DPI, layout="constrained")
+    figure = ShownFigure(figsize=(NARROW_IN if is_narrow() else WIDTH_IN, height_in), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -166,7 +178,11 @@ def _in_page_style(body: str, name: str) -> str:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """The figure as a file, PNG or SVG by the ending of `path`, on white."""
+    """The figure as a file of the kind that `path` ends in, on white. Raises UserError for an ending of no kind."""
+    known = figure.canvas.get_supported_filetypes()
+    if path.suffix.lower().removeprefix(".") not in known:
+        listed = ", ".join(f".{kind}" for kind in sorted(known))
+        raise UserError(f"{path}: a figure cannot have the ending '{path.suffix}'; known: {listed}; usual: .png")
     with _any_letters():
         figure.savefig(path)
 

@@ -23,6 +23,9 @@ Kind = Literal["table", "wandb", "mlflow", "submission", "optuna"]
 Cells = dict[str, Any]
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+SQLITE = (".db", ".sqlite", ".sqlite3")
+JOURNAL = (".journal", ".log")
+"""Of a study of Optuna."""
 DELIMITERS = ",;\t|"
 WANDB_COLUMNS = frozenset(
     [
@@ -110,7 +113,9 @@ def read_foreign(path: Path) -> ForeignTable:
         raise UserError(f"{path}: there is no such file")
     ending = path.suffix.lower()
     if ending not in ENDINGS:
-        raise UserError(f"{path}: ending {ending or 'none'} is not known; known: {', '.join(ENDINGS)}")
+        raise UserError(
+            f"{path}: ending {ending or 'none'} is not known; known: {', '.join((*ENDINGS, *JOURNAL, *SQLITE))}"
+        )
     if ending == ".parquet":
         return _recognised(str(path), *_parquet(path))
     text = _text_of(path)

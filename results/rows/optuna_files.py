@@ -10,14 +10,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.rows.foreign_files import Cells, ForeignTable
+from results.rows.foreign_files import SQLITE, Cells, ForeignTable
 from trainer.spec.errors import UserError
 
 if TYPE_CHECKING:
     import optuna
 
-SQLITE = (".db", ".sqlite", ".sqlite3")
-JOURNAL = (".journal", ".log")
 VALUE = "value"
 """The column of the objective, where the study does not name it."""
 

@@ -71,7 +71,8 @@ def did_you_mean(unknown: str, known: Iterable[str]) -> str:
     """'; did you mean X?' with the most similar known name, or the empty string if none is similar."""
     names = list(known)
     by_lower = {name.lower(): name for name in names}
-    near = difflib.get_close_matches(unknown.lower(), by_lower, n=1, cutoff=0.5)
+    cutoff = 0.6 if len(unknown) > 3 else 0.5  # of two letters that were exchanged, half are alike
+    near = difflib.get_close_matches(unknown.lower(), by_lower, n=1, cutoff=cutoff)
     if not near:  # the right last part under a wrong section
         leaf = unknown.lower().rsplit(".", 1)[-1]
         near = [low for low in by_lower if low.rsplit(".", 1)[-1] == leaf][:1]

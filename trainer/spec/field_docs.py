@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from trainer.spec.field_index import FieldInfo
+from trainer.spec.field_index import FIELDS, FieldInfo
 
 
 class DescribedSchema(GenerateJsonSchema):
@@ -34,6 +34,12 @@ class DescribedSchema(GenerateJsonSchema):
 def sentence_of(info: FieldInfo) -> str:
     """What a field of the recipe means."""
     return descriptions(info.section).get(info.key.rpartition(".")[2], "")
+
+
+def fields_described(words: str) -> list[str]:
+    """Keys whose description has these words: 'learning_rate' and 'learning rate' find every learning rate."""
+    wanted = words.lower().replace("_", " ")
+    return [key for key, info in FIELDS.items() if wanted in sentence_of(info).lower()]
 
 
 @cache

@@ -12,6 +12,7 @@ from functools import cache, lru_cache
 from operator import attrgetter
 from typing import Annotated, Any, Literal
 
+from trainer.spec.errors import did_you_mean
 from trainer.spec.program import Program
 from trainer.spec.recipe import Recipe
 from trainer.spec.runnable import Runnable, is_program
@@ -31,6 +32,10 @@ class FieldInfo:
     unless: Mapping[str, Any]
     unless_all: Mapping[str, Any]
     neutral: bool
+
+    def may_be(self, value: Any) -> bool:
+        """Whether a text is one of the field's words, where it has words; of anything else nothing is said."""
+        return not isinstance(value, str) or " | " not in self.type_name or value in self.type_name.split(" | ")
 
 
 def _leaves(section: type[Section], prefix: str = "") -> Iterator[FieldInfo]:
@@ -72,6 +77,20 @@ def _type_name(annotation: Any) -> str:
 FIELDS: Mapping[str, FieldInfo] = {leaf.key: leaf for leaf in _leaves(Recipe)}
 
 
+NAMES_ELSEWHERE: Mapping[str, tuple[str, ...]] = {
+    "optimizer.muon.lr": ("learning_rate",),
+    "data.train_batch_tokens": ("batch_size", "batch_tokens", "bs"),
+    "data.train_seq_len": ("seq_len", "sequence_length", "block_size", "context_length", "max_seq_len"),
+    "budget.train_steps": ("steps", "num_steps", "max_steps", "iterations", "num_iterations", "max_iters"),
+    "model.num_layers": ("layers", "n_layer", "n_layers", "depth", "num_hidden_layers"),
+    "model.model_dim": ("d_model", "dim", "n_embd", "hidden_size", "width"),
+    "model.num_heads": ("heads", "n_head", "n_heads", "num_attention_heads"),
+    "schedule.warmdown_steps": ("cooldown_steps", "decay_steps"),
+    "seed": ("random_seed", "rng_seed"),
+}
+"""What other programs call a key, where no likeness of spelling would find it."""
+
+
 def fields_matching(asked: str) -> list[str]:
     """Keys that a person may mean: the key itself and those below it, else parts of that name, else starts of one.
 
@@ -88,6 +107,18 @@ def fields_matching(asked: str) -> list[str]:
         lambda key: asked in key,
     )
     return next((found for test in tests if (found := [key for key in FIELDS if test(key)])), [])
+
+
+def nearest_key(asked: str) -> str:
+    """'; did you mean X?' with the key that a person may mean, by its spelling or by its name in other programs."""
+    leaf = asked.lower().rsplit(".", 1)[-1]
+    elsewhere = next((key for key, names in NAMES_ELSEWHERE.items() if leaf in names), None)
+    return f"; did you mean '{elsewhere}'?" if elsewhere else did_you_mean(asked, FIELDS)
+
+
+def begins_key(name: str) -> bool:
+    """Whether a name is a key of the recipe, or a section of it."""
+    return any(key == name or key.startswith(f"{name}.") for key in FIELDS)
 
 
 def value_at(recipe: Runnable | Mapping[str, Any], key: str) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, overload
 from pydantic import ValidationError
 
 from trainer.spec.errors import ProblemsError, RecipeError, did_you_mean
-from trainer.spec.field_index import FIELDS
+from trainer.spec.field_index import FIELDS, nearest_key
 from trainer.spec.nano import SUFFIX, nano_values
 from trainer.spec.program import Program
 from trainer.spec.recipe import Recipe
@@ -161,7 +161,7 @@ def _reads_as_itself(text: str) -> bool:
 
 def unknown_key(key: str) -> str:
     """Message about a key that no recipe has."""
-    return f"{key} is no recipe key{did_you_mean(key, FIELDS)}"
+    return f"{key} is no recipe key{nearest_key(key)}"
 
 
 def _read(name: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any], YamlText]:

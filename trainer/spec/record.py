@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -26,10 +27,12 @@ SCORES = "val_bpb", "val_loss"
 
 
 def usable_name(text: str) -> str:
-    """A text as such a name: 'my sweep (2)' becomes 'my-sweep-2'; usable ones stay as they are."""
+    """A text as such a name: 'my sweep (2)' becomes 'my-sweep-2', 'Größe' 'Grosse'; usable ones stay as they are."""
     if re.fullmatch(NAME_PATTERN, text):
         return text
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:100] or "sweep"
+    letters = unicodedata.normalize("NFKD", text.replace("ß", "ss"))
+    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-._")[:100] or "sweep"
 
 
 class StageOutcome(BaseModel):

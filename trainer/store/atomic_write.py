@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -35,8 +36,20 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_once(path: Path, content: bytes) -> bool:
-    """Creates `path` atomically with this content, unless it exists. Returns whether this call created it."""
+    """Creates `path` atomically with this content, unless it exists. Returns whether this call created it.
+
+    Where that fails, a folder in which nothing else lies is removed: an empty one would read as something damaged.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return _link_once(path, content)
+    except OSError:
+        with suppress(OSError):  # other files lie there
+            path.parent.rmdir()
+        raise
+
+
+def _link_once(path: Path, content: bytes) -> bool:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     os.close(handle)
     temporary = Path(name)

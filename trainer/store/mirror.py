@@ -27,11 +27,15 @@ BUCKET_FILE = "bucket.json"
 FILES_AT_ONCE = 500
 
 
+RAY_COPIES = "working_dir_files"
+"""Folder of Ray's session in which the files of jobs are copied (`--working-dir`), and in time removed."""
+
+
 def store_folder(place: str | Path) -> Path:
     """The folder of the store that `--store` names: a path, or the mirror of a URL, created if it does not exist.
 
-    Raises StoreError for a URL without a bucket, and for a path at which a file stands, or below one: what only reads
-    would else find it empty.
+    Raises StoreError for a URL without a bucket; for a path at which a file stands, or below one: what only reads
+    would else find it empty; and for a folder in a Ray job's copy of its files, with which it would be removed.
     """
     text = str(place).removeprefix("file://")
     if "://" not in text:
@@ -39,6 +43,11 @@ def store_folder(place: str | Path) -> Path:
         if file := next((one for one in (folder, *folder.parents) if os.path.isfile(one)), None):  # noqa: PTH113
             where = "" if file == folder else f": {file}"
             raise StoreError(f"store {text}{where} is a file; expected a folder, or a URL such as s3://BUCKET/PREFIX")
+        if RAY_COPIES in folder.absolute().parts:
+            raise StoreError(
+                f"store {text} lies in this Ray job's copy of the folder, which Ray removes after the job; "
+                "name one that stays: --store /shared/runs, or --store s3://BUCKET/PREFIX"
+            )
         return folder
     url = text.rstrip("/")
     if url.endswith(":"):

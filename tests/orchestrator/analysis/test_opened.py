@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.space.configuration import baseline_of
+from orchestrator.space.load_space import load_space
+from orchestrator.sweep.imported import read_files, write_import
+from orchestrator.sweep.sweep import open_sweep as begin_sweep
 from results import open_sweep
+from results.rows.imported_rows import ImportTerms
 from tests.orchestrator.spaces import space_of
 from tests.sweep_on_disk import finished_sweep
 from trainer.spec.errors import UserError
@@ -82,3 +87,47 @@ def test_importing_the_packages_imports_nothing_else():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_packages_have_their_functions_with_all_options():
+    code = (
+        "import inspect, orchestrator; "
+        "print(*(list(inspect.signature(it).parameters)[:2] for it in (orchestrator.plan, orchestrator.sweep)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "['space', 'preset'] ['space', 'preset']"
+
+
+def test_a_notebook_shows_a_figure_as_a_picture(opened):
+    assert opened.figure("gains")._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_number_is_a_baseline_once_it_is_taken_as_exact(opened):
+    with pytest.raises(UserError, match="take it as exact"):
+        opened.compare(baseline=9.9)
+    assert set(opened.compare(baseline=9.9, margin=0, unit="bpb", exact=True)["verdict"]) == {"suggested"}
+
+
+def test_before_any_configuration_has_ended_there_are_no_verdicts_and_the_same_columns(tmp_path, sweep, opened):
+    space = load_space(sweep.store / "small.yaml")
+    begin_sweep(tmp_path, space).append(baseline_of(space))
+    unfinished = open_sweep("small", tmp_path)
+    assert unfinished.compare().empty
+    with pytest.raises(UserError, match="has nothing to compare yet"):
+        unfinished.figure("gains")
+    assert list(unfinished.compare()) == list(opened.compare())
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../sweeps/small", "small/", 3])
+def test_what_names_no_sweep_is_not_looked_up_as_a_folder(sweep, name):
+    with pytest.raises(UserError, match=f"no sweep '{name}'.*known: small"):
+        open_sweep(name, sweep.store)
+
+
+def test_terms_of_another_kind_are_refused_for_an_import_too(tmp_path):
+    (tmp_path / "runs.csv").write_text("config,seed,val_loss\na,1,1.0\na,2,1.1\nb,1,1.2\nb,2,1.3\n")
+    write_import(tmp_path, "mine", [tmp_path / "runs.csv"], read_files([tmp_path / "runs.csv"], ImportTerms()))
+    imported = open_sweep("mine", tmp_path)
+    for terms, said in (({"unit": "bits"}, "unit = 'bits' is unknown"), ({"margin": "1"}, "margin = '1' must be a")):
+        with pytest.raises(UserError, match=said):
+            imported.compare(**terms)

@@ -1,5 +1,6 @@
 """Anybody's numbers from the command line: published cases, wrong files, any metric."""
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import main
+from trainer.store import atomic_write
 
 CASES = Path(__file__).parents[2] / "data" / "cases"
 
@@ -250,3 +252,25 @@ def test_a_plan_takes_its_spread_from_an_import_by_name_or_by_its_preset(call, t
     assert "measured in sweep ours" in " ".join(call("plan", "small.yaml")[1].split())
     call("import", CASES / "pr150_second_entry.csv", "--name", "nats")
     assert "has no val_bpb" in call("plan", "small.yaml", "--spread-from", "nats")[2]
+
+
+def test_an_import_that_the_disk_has_no_room_for_leaves_nothing(call, tmp_path, monkeypatch):
+    (tmp_path / "runs.csv").write_text("config,seed,val_loss\na,1,1.0\na,2,1.1\n")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(atomic_write, "write_synced", full)
+        status, _, err = call("import", "runs.csv", "--name", "x")
+    assert (status, "No space left on device" in err) == (2, True)
+    assert call("list")[1:] == ("runs: no sweeps yet; start one: orchestrator sweep FILE\n", "")
+    assert call("import", "runs.csv", "--name", "x")[0] == 0
+
+
+def test_files_of_no_kind_are_told_every_kind(call, tmp_path):
+    (tmp_path / "runs.py").write_text("")
+    assert (
+        "known: .csv, .tsv, .jsonl, .ndjson, .json, .parquet, .journal, .log, .db"
+        in call("import", "runs.py", "--name", "x")[2]
+    )

@@ -212,3 +212,17 @@ def test_rm_asks_and_removes_the_sweep_and_its_own_stages_and_keeps_shared_ones_
 def test_rm_removes_nothing_on_a_dry_run(sweep, call):
     assert "would be removed; nothing was" in call("rm", "small", "--dry-run")[1]
     assert sweep.folder.exists()
+
+
+@pytest.mark.parametrize("name", ["curves.xyz", "curves"])
+def test_a_figure_of_an_unknown_kind_is_refused_and_not_written(call, tmp_path, name):
+    status, out = call("curves", "small", "--out", str(tmp_path / name))
+    assert status
+    assert f"a figure cannot have the ending '{name[6:]}'; known: " in out
+    assert not list(tmp_path.glob("curves*"))
+
+
+def test_a_baseline_elsewhere_may_be_taken_as_exact(call):
+    status, out = call("compare", "small", "--baseline", "record:1413", "--exact", "--margin", "0.003", "--unit", "bpb")
+    assert status == 0
+    assert "ttt.lr=0.004" in out

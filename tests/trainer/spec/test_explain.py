@@ -48,3 +48,9 @@ def test_a_near_name_is_offered():
     done = CliRunner().invoke(app, ["explain", "mode.ln_scale"])
     assert isinstance(done.exception, RecipeError)
     assert "did you mean 'model.ln_scale'?" in str(done.exception)
+
+
+def test_words_of_the_description_find_a_field_where_no_key_has_them():
+    printed = CliRunner().invoke(app, ["explain", "learning_rate"]).output
+    assert all(key in printed for key in ("optimizer.muon.lr", "optimizer.adam.embed_lr", "ttt.lr"))
+    assert "smear_gate" not in printed

@@ -122,3 +122,13 @@ def test_an_object_is_created_once_and_a_folder_lists_its_own(bucket):
     assert list(bucket.list("a")) == ["a/1"]
     assert bucket.list("none") == {}
     assert abs(bucket.now_s() - time.time()) < 60
+
+
+def test_a_store_among_the_files_of_a_ray_job_is_refused(tmp_path, monkeypatch):
+    """Ray removes its copy of the folder after the job, and the runs would go with it."""
+    job = tmp_path / "working_dir_files" / "_ray_pkg_5a096a0c"
+    job.mkdir(parents=True)
+    monkeypatch.chdir(job)
+    with pytest.raises(StoreError, match=r"store runs lies in this Ray job's copy .* --store /shared/runs"):
+        store_folder("runs")
+    assert store_folder(tmp_path / "runs") == tmp_path / "runs"

@@ -1,0 +1,64 @@
+"""Slips in a search space file that were once taken, or answered with a misleading word."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.space.load_space import load_space
+from orchestrator.space.sections import SpaceError
+from tests.orchestrator.spaces import TTT, space_of
+
+
+def complaints(folder: Path, text: str) -> str:
+    with pytest.raises(SpaceError) as caught:
+        space_of(folder, text)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["ttt.mod", "ttt.mode.x", "foo.bar"])
+def test_a_condition_on_a_key_that_no_recipe_has_is_refused(tmp_path, key):
+    message = complaints(tmp_path, TTT.replace("3]}", f"3], when: {{{key}: score_first}}}}"))
+    assert f"parameters.ttt.epochs: when: {key} is no recipe key" in message
+
+
+def test_a_condition_with_one_misspelled_value_is_refused(tmp_path):
+    message = complaints(tmp_path, TTT.replace("3]}", "3], when: {ttt.mode: [score_first, of]}}"))
+    assert "when: ttt.mode is never ['score_first', 'of']; it takes: score_first" in message
+
+
+def test_a_section_of_the_recipe_at_the_top_is_told_where_it_belongs(tmp_path):
+    assert "model is unknown; recipe keys stand under `parameters:`" in complaints(tmp_path, f"{TTT}model: {{}}\n")
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("learning_rate", "optimizer.muon.lr"),
+        ("batch_size", "data.train_batch_tokens"),
+        ("n_layer", "model.num_layers"),
+    ],
+)
+def test_names_that_other_programs_use_find_the_key(tmp_path, key, meant):
+    message = complaints(tmp_path, TTT.replace("ttt.epochs:", f"{key}:"))
+    assert f"parameters.{key} is no recipe key; did you mean '{meant}'?" in message
+
+
+def test_no_name_is_offered_that_is_only_a_little_alike(tmp_path):
+    message = complaints(tmp_path, TTT.replace("{ttt.mode: off}}", "{ttt.mode: off}, unit: bits}"))
+    assert "compare.unit = 'bits' is unknown; known: nats, bpb" in message
+
+
+def test_looking_for_the_worst_loss_is_said(tmp_path):
+    (note,) = space_of(tmp_path, f"{TTT}metric: {{goal: maximize}}\n").notes
+    assert note == "metric: goal: maximize looks for the worst val_bpb: less of it is better"
+    assert not space_of(tmp_path, f"{TTT}metric: {{name: mfu, goal: maximize}}\n").notes
+
+
+def test_a_speed_that_no_machine_can_have_is_refused(tmp_path):
+    assert "guard.min_speed = 90 must lie between 0 and 1" in complaints(tmp_path, f"{TTT}guard: {{min_speed: 90}}\n")
+
+
+def test_a_file_of_many_letters_names_its_sweep_readably(tmp_path):
+    path = tmp_path / "mein süßer Versuch.yaml"
+    path.write_text(TTT.replace("name: ttt\n", ""))
+    assert load_space(path).name == "mein-susser-Versuch"
