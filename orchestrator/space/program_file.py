@@ -18,7 +18,7 @@ from orchestrator.space.parameter import Parameter
 from orchestrator.space.program_keys import NUMBER, ProgramKeys, StageKeys
 from results.rows.columns import COLUMN_TYPES
 from trainer.program.invocation import LISTS, MACRO, known_macro
-from trainer.program.sources import code_of, files_of
+from trainer.program.sources import code_of, files_of, mentions
 from trainer.spec.errors import UserError, did_you_mean
 from trainer.spec.program import (
     METRIC_NAME,
@@ -27,6 +27,7 @@ from trainer.spec.program import (
     OWN_METRICS,
     READ_BY,
     USUAL_SUMMARY,
+    WANDB_CONFIG,
     Program,
     ProgramStage,
     Source,
@@ -110,7 +111,7 @@ def program_of(
         nproc=keys.nproc,
         code=code,
         files=files,
-        env=keys.env,
+        env={**(dict([WANDB_CONFIG]) if mentions(root, code, b"wandb") else {}), **keys.env},
         inherit=keys.inherit,
         metrics=metrics,
         headline=metric,

@@ -18,7 +18,7 @@ from typing import Any
 
 from trainer.spec.errors import UserError
 from trainer.spec.json_text import parse_json
-from trainer.spec.program import Program
+from trainer.spec.program import WANDB_CONFIG, Program
 
 ARGS_FILE = ".knobs.json"
 """What ${args_json_file} names, relative to the working folder."""
@@ -145,10 +145,33 @@ def write_knobs(program: Program, stage: str, folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)  # perhaps a link
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    if takes_wandb_config(program):
+        (folder / WANDB_CONFIG[1]).write_text(json.dumps(wandb_config(program, stage)) + "\n", encoding="utf-8")
     passed = json.dumps(knobs_with_seed(program, stage), indent=1) + "\n"
     command = program.stage(stage).command or program.command
     if any("${args_json_file}" in element for element in command):
         (folder / ARGS_FILE).write_text(passed, encoding="utf-8")
+
+
+def takes_wandb_config(program: Program) -> bool:
+    """Whether the program uses W&B, and the search space names no file of its own for it."""
+    variable, file = WANDB_CONFIG
+    return program.env.get(variable) == file
+
+
+def wandb_config(program: Program, stage: str) -> dict[str, Any]:
+    """The knobs as W&B's agent writes them for `wandb.init`; where dots lead into a value, it is a mapping."""
+    tree: dict[str, Any] = {}
+    for key, value in knobs_with_seed(program, stage).items():
+        *sections, last = key.split(".")
+        place = tree
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                place, last = tree, key
+                break
+        place[last] = value
+    return {"wandb_version": 1} | {key: {"value": value} for key, value in tree.items()}
 
 
 def configuration_of(program: Program, stage: str, folder: Path) -> dict[str, Any]:

@@ -80,6 +80,14 @@ def words_of(root: Path, code: Iterable[str]) -> set[str] | None:
         return None
 
 
+def mentions(root: Path, code: Iterable[str], word: bytes) -> bool:
+    """Whether code in Python has the word."""
+    try:
+        return any(word in (root / path).read_bytes() for path in code if path.endswith(".py"))
+    except OSError:
+        return False
+
+
 def _paths_in(source: Path) -> Iterator[str]:
     """Texts of a source that look like relative paths, without './' and a slash at the end."""
     try:

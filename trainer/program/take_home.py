@@ -9,10 +9,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer.program.invocation import ARGS_FILE, Place, as_variable, command_of, configuration_of, knobs_with_seed
+from trainer.program.invocation import (
+    ARGS_FILE,
+    Place,
+    as_variable,
+    command_of,
+    configuration_of,
+    knobs_with_seed,
+    takes_wandb_config,
+    wandb_config,
+)
 from trainer.program.sources import digest_of
 from trainer.spec.printable import printable
-from trainer.spec.program import Program
+from trainer.spec.program import WANDB_CONFIG, Program
 
 PORT = 29500
 """Of torchrun, by its own default."""
@@ -67,6 +76,8 @@ def _files(program: Program, stage: str) -> Iterator[str]:
         yield f"[ ! -e {own} ] || cp -n {own} {own}.before  # the configuration that lay here"
     if any("${args_json_file}" in word for word in command):
         wanted[ARGS_FILE] = knobs_with_seed(program, stage)
+    if takes_wandb_config(program):
+        wanted[WANDB_CONFIG[1]] = wandb_config(program, stage)
     for path, content in wanted.items():
         yield f"printf '%s\\n' {shlex.quote(json.dumps(content))} > {shlex.quote(path)}"
 

@@ -6,6 +6,7 @@ program writes beside them stays here; a run that changes such a file itself has
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -13,8 +14,9 @@ from pathlib import Path
 
 from trainer.program.code_store import decoded, encoded
 from trainer.program.sources import digest_of
+from trainer.program.wandb_log import summary_in
 from trainer.spec.errors import UserError
-from trainer.spec.program import Program
+from trainer.spec.program import USUAL_SUMMARY, Program
 
 COPIED_BYTES = 1_000_000
 """Listed files up to here are copied; so a program may change its own."""
@@ -75,8 +77,15 @@ def keep_left(folder: Path, patterns: tuple[str, ...], stage: str, into: Path) -
 
 
 def read_files(folder: Path, program: Program) -> dict[str, Path]:
-    """The files that metrics are read from, by the name that the space gives; of a pattern the newest that matches."""
+    """The files that metrics are read from, by the name that the space gives; of a pattern the newest that matches.
+
+    W&B's summary is written first where only W&B's own log holds it.
+    """
     names = {source.file for sources in program.metrics.values() for source in sources if source.file}
+    summary = folder / USUAL_SUMMARY
+    if USUAL_SUMMARY in names and not summary.exists() and (told := summary_in(folder)) is not None:
+        summary.parent.mkdir(parents=True, exist_ok=True)
+        summary.write_text(json.dumps(told) + "\n", encoding="utf-8")
     found = {name: files_below(folder, name) for name in sorted(names)}
     return {name: max(paths, key=lambda path: path.stat().st_mtime_ns) for name, paths in found.items() if paths}
 

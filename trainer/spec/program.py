@@ -39,6 +39,9 @@ NUM_READ = "scores_printed"
 """Metric of an outcome: how many numbers were found for the headline."""
 USUAL_SUMMARY = "wandb/latest-run/files/wandb-summary.json"
 """W&B's own, which is kept and looked into where nobody says where a number stands."""
+WANDB_CONFIG = "WANDB_SWEEP_PARAM_PATH", ".wandb-config.json"
+"""The variable by which W&B's agent names the file of a run's values, which `wandb.init` takes into `wandb.config`; and
+that file, relative to the working folder."""
 ONLY_STAGE = "run"
 """Name of the stage of a program that declares none."""
 
