@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.space.configuration import num_rivals
+from orchestrator.space.configuration import baseline_of, num_rivals
 from orchestrator.space.search_space import SearchSpace
 from orchestrator.sweep.imported import list_imports
 from orchestrator.sweep.sweep import Sweep, list_sweeps
@@ -31,6 +31,7 @@ from results.stats.t_tests import SHARED_COST, Block, Variance
 from results.verdicts.arms import independent_scores, paired_differences
 from results.verdicts.attempts import further_attempt
 from results.verdicts.preset_spreads import spread_of_preset
+from results.verdicts.seed_ledger import ledger_of
 
 SCORE = Measure()
 POWER = 0.8
@@ -90,6 +91,8 @@ class Evidence:
     """The number that is compared."""
     further: str = ""
     """Why its verdicts will be exploratory although results choose nothing: earlier attempts spent alpha."""
+    chosen: str = ""
+    """Why there will be no verdict: seeds of the baseline would be chosen by their outcomes."""
 
     @property
     def minimum_detectable_effect(self) -> float | None:
@@ -152,7 +155,8 @@ def evidence_of(space: SearchSpace, block: Block | None, store: Path, sweep: Swe
     design = design_of(block, num, len(space.seeds), spread.planned if spread else 1.0, *terms)
     further = further_attempt(attempts, name)
     terms_shown = first_look, variance, correction, space.measure, further
-    return Evidence(design, spread, block, num, space.exploratory, *terms_shown)
+    chosen = "" if begun else ledger_of(store).foreseen(baseline_of(space).id, space.seeds)
+    return Evidence(design, spread, block, num, space.exploratory, *terms_shown, chosen)
 
 
 def spread_of(space: SearchSpace, block: Block | None, store: Path) -> Spread | None:
@@ -233,6 +237,8 @@ def evidence_lines(evidence: Evidence, gain: float | None = None) -> list[str]:
     if evidence.spread is None:
         unit = "standard deviations"
     lines.append(_detected(design, unit))
+    if evidence.chosen:
+        lines.append(f"  but no verdict can be given on the baseline: {evidence.chosen}")
     if evidence.further:
         lines.append(f"  exploratory: {evidence.further}")
     if design.test in ("moderated", "two-way"):

@@ -39,6 +39,8 @@ def forecast_lines(plan: Plan, status: str) -> list[str]:
     if plan.evidence and detected is not None and math.isfinite(detected):
         amount = amount_of(detected, plan.evidence.measure.unit)
         lines.append(f"{len(plan.space.seeds)} seeds detect a gain of {amount} beyond the margin")
+    if plan.evidence and plan.evidence.chosen:
+        lines.append(f"but no verdict can be given on the baseline: {plan.evidence.chosen}")
     return lines
 
 

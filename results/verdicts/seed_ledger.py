@@ -293,12 +293,26 @@ class Ledger:
         if stray := set(recorded) - declared:
             return f"seed {_listed(stray)} of {config} has a record, but no declaration in the seed ledger"
         _, scored = self._known_before(sweep, config, scored=True)
-        if scored and declared & ended and ended - declared:
+        if scored and _picks(declared, ended):
             return (
                 f"the seeds of {config} were chosen after their outcomes were known: it had run on {_listed(ended)}, "
                 f"of which only {_listed(declared & ended)} are counted"
             )
         return ""
+
+    def foreseen(self, config: str, seeds: Sequence[int]) -> str:
+        """What `objection` would be, if these seeds were declared now, and which seeds would avoid it."""
+        _, ended = self._known_before("", config)
+        _, scored = self._known_before("", config, scored=True)
+        if not scored or not _picks(set(seeds), ended):
+            return ""
+        first = max(ended | set(seeds)) + 1
+        fresh = ",".join(str(first + place) for place in range(len(seeds)))
+        counted = _listed(set(seeds) & ended)
+        return (
+            f"it has run on seeds {_listed(ended)}, of which this sweep would count only {counted}; "
+            f"count all of them, --seeds {_listed(ended | set(seeds)).replace(' ', '')}, or none, --seeds {fresh}"
+        )
 
     def known_beforehand(self, sweep: str, config: str) -> bool:
         """Whether the score of a declared seed was known when it was declared, from another sweep."""
@@ -341,6 +355,11 @@ def _is_entry(entry: Any) -> bool:
 def _key(number: int) -> str:
     """The object of a line in a bucket. It is only ever created, so of two machines at once one adds the line."""
     return f"seed_ledger/{number:08}.json"
+
+
+def _picks(declared: Collection[int], ended: Collection[int]) -> bool:
+    """Whether some of the seeds that had ended are counted and others are not."""
+    return bool(set(declared) & set(ended) and set(ended) - set(declared))
 
 
 def _listed(seeds: Collection[int]) -> str:

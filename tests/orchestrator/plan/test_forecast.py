@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
+from orchestrator.plan.detectable_effect import evidence_lines
 from orchestrator.plan.estimate import plan_here
 from orchestrator.plan.forecast import forecast_lines
+from orchestrator.space.configuration import baseline_of
+from results.verdicts.seed_ledger import Ledger
 from tests.orchestrator.spaces import space_of
 
 SPACE = """
@@ -32,3 +35,19 @@ def test_what_nobody_knows_is_said_and_nothing_is_said_of_nothing(tmp_path):
     assert forecast_lines(unknown, "small")[1] == "how long it takes is not known yet: the first run measures it"
     assert "9 runs, one after another" in forecast_lines(unknown, "small")[0]
     assert forecast_lines(replace(planned, runs=()), "small") == []
+
+
+def test_seeds_that_can_give_no_verdict_are_named_before_anything_runs(tmp_path):
+    space, ledger = space_of(tmp_path, SPACE), Ledger(tmp_path / "runs")
+    baseline = baseline_of(space).id
+    ledger.declare("earlier", baseline, [1, 2, 3, 4])
+    for seed in (1, 2, 3, 4):
+        ledger.start("earlier", baseline, seed)
+        ledger.end("earlier", baseline, seed, "done")
+    planned = plan_here(space, 2, None, tmp_path / "runs")
+    wanted = "no verdict can be given on the baseline: it has run on seeds 1, 2, 3, 4, of which this sweep would count"
+    assert any(wanted in line for line in forecast_lines(planned, "status"))
+    assert planned.evidence is not None
+    assert any(wanted in line for line in evidence_lines(planned.evidence))
+    others = plan_here(space_of(tmp_path, SPACE, seeds=[5, 6]), 2, None, tmp_path / "runs")
+    assert not any("no verdict" in line for line in forecast_lines(others, "status"))

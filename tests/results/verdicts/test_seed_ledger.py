@@ -250,3 +250,15 @@ def test_several_drivers_keep_one_chain(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(drive, ["a", "b", "c", "d"]))
     assert len(Ledger(tmp_path).entries()) == 4 * 21
+
+
+def test_the_objection_is_foreseen_before_seeds_are_declared(ledger):
+    ledger.declare("first", "aaaa", [1, 2, 3])
+    assert ledger.foreseen("aaaa", [1, 2]) == ""  # nothing has ended
+    ran(ledger, "first", "aaaa", 1, 2, 3)
+    for seeds, refused in (([2, 3], True), ([2, 9], True), ([1, 2, 3], False), ([3, 2, 1, 4], False), ([4, 5], False)):
+        assert bool(ledger.foreseen("aaaa", seeds)) == refused
+        ledger.declare(str(seeds), "aaaa", seeds)
+        assert bool(ledger.objection(str(seeds), "aaaa")) == refused
+    said = ledger.foreseen("aaaa", [2, 3])
+    assert said.endswith("would count only 2, 3; count all of them, --seeds 1,2,3, or none, --seeds 4,5")
