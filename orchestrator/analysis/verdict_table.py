@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +16,11 @@ MOST_SHOWN = 20
 """Configurations in the table; --explain and --format json have all."""
 MOST_REASONS = 5
 """Different reasons that are printed of configurations without a verdict."""
+HEADS = ("configuration", "gain", "interval", "p", "verdict")
+BETWEEN = 2
+"""Spaces after a column."""
+LEAST_NAME = 15
+"""Characters of a configuration's name that are left beside the numbers; a longer one takes several lines."""
 STYLES = {"BETTER": "bold green", "suggested": "green", "infeasible": "dim", "cannot say": "dim"}
 
 
@@ -23,30 +29,50 @@ def verdict_table(
     name: Callable[[str], str] = str,
     unit: Unit = "bpb",
     declared: Mapping[str, Verdict] | None = None,
-) -> Table:
+) -> VerdictTable:
     """A row per configuration, as far as a screen is long.
 
     unit:      of gain and interval, where a verdict has both nats and bits per byte (or the imported metric)
     declared:  by the declared terms, in a last column, where the verdicts are by others
     """
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("configuration", overflow="fold")
-    for head in ("gain", "interval", "p", "verdict"):
-        table.add_column(head, justify="left" if head == "verdict" else "right", no_wrap=True)
-    if declared:
-        table.add_column("as declared", no_wrap=True)
+    rows = []
     for verdict in verdicts[:MOST_SHOWN]:
         word = word_of(verdict)
-        cells: list[Text | str] = [
-            Text(name(verdict.config)),
-            *_numbers(verdict, unit),
-            Text(word, STYLES.get(word.strip(" *"), "")),
-        ]
+        cells = [*map(Text, (name(verdict.config), *_numbers(verdict, unit)))]
+        cells.append(Text(word, STYLES.get(word.strip(" *"), "")))
         if declared:
             other = declared.get(verdict.config)
             cells.append(Text("" if other is None else word_of(other)))
-        table.add_row(*cells)
-    return table
+        rows.append(cells)
+    return VerdictTable([*HEADS, *(["as declared"] if declared else [])], rows)
+
+
+class VerdictTable:
+    """Rich draws it as a table; on a terminal that is too narrow each configuration has lines of its own, whole."""
+
+    def __init__(self, heads: Sequence[str], rows: Sequence[Sequence[Text]]):
+        self._heads, self._rows = heads, rows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        columns = zip(*([Text(head) for head in self._heads], *self._rows), strict=True)
+        widths = [max(cell.cell_len for cell in column) + BETWEEN for column in columns]
+        if LEAST_NAME + sum(widths[1:]) - BETWEEN > options.max_width:
+            yield from self._stacked()
+            return
+        table = Table(box=None, pad_edge=False, padding=(0, BETWEEN, 0, 0))
+        for head in self._heads:
+            right = head in HEADS[1:-1]
+            table.add_column(head, justify="right" if right else "left", no_wrap=head != HEADS[0], overflow="fold")
+        for row in self._rows:
+            table.add_row(*row)
+        yield table
+
+    def _stacked(self) -> Iterator[Text]:
+        for name, *cells in self._rows:
+            yield name
+            for head, cell in zip(self._heads[1:], cells, strict=True):
+                if cell.plain:
+                    yield Text.assemble(f"  {head} ", cell)
 
 
 def word_of(verdict: Verdict) -> str:

@@ -203,17 +203,25 @@ def _read_nano(name: str) -> tuple[dict[str, Any], dict[str, Any], YamlText]:
     return tree, header, YamlText(NOTHING, f"preset {name}{SUFFIX}")
 
 
+def _files_beside(path: Path) -> list[str]:
+    """Names of the preset files where one was looked for."""
+    return sorted(one.name for one in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
+
+
 def _text_of(name: str, seen: tuple[str, ...]) -> tuple[str, str]:
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
         if not path.is_file():
-            raise RecipeError(name, ["there is no such preset file"])
+            raise RecipeError(
+                name, [f"there is no such preset file: {name}{did_you_mean(path.name, _files_beside(path))}"]
+            )
         return read_text(path), name
     known = preset_names()
     if name not in known:
         where = f"preset '{seen[-1]}'" if seen else "the request"
+        near = did_you_mean(name, [*known, *(f"{one}{SUFFIX}" for one in known)])
         listing = ", ".join(known)
-        raise RecipeError(where, [f"preset '{name}' is unknown{did_you_mean(name, known)}; known: {listing}"])
+        raise RecipeError(where, [f"preset '{name}' is unknown{near}; known: {listing}"])
     return _shipped(name), f"preset {name}"
 
 

@@ -57,7 +57,8 @@ def _tree_of(text: str, source: str) -> Any:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
-        what = " ".join(str(error.problem or error.context or "not readable").split())
+        problem = str(error.problem or error.context or "not readable")
+        what = " ".join(f"{error.context}, {problem}".split() if problem.startswith("but ") else problem.split())
         raise ProblemsError(source, [f"{place}: not valid YAML: {what}"]) from None
     except (YAMLError, ValueError) as error:
         raise _not_valid(error, source) from None

@@ -30,6 +30,15 @@ def printed(answer, width) -> str:
     return console.file.getvalue()
 
 
+@pytest.mark.parametrize("width", [30, 40, 59])
+def test_a_narrow_terminal_shows_every_name_and_number_whole(tmp_path, width):
+    answer = answered(tmp_path)
+    narrow, wide = printed(answer, width), printed(answer, 200)
+    row = next(line for line in wide.splitlines() if answer.name(answer.verdicts[0].config) in line)
+    assert all(word in narrow.split() for word in row.split())
+    assert "\u2026" not in narrow
+
+
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize(("text", "score"), [(GRID, gain), (TTT, better)])
 def test_table_and_sentence_fit_the_terminal_and_name_no_identity(tmp_path, width, text, score):

@@ -62,3 +62,20 @@ def test_a_file_of_many_letters_names_its_sweep_readably(tmp_path):
     path = tmp_path / "mein süßer Versuch.yaml"
     path.write_text(TTT.replace("name: ttt\n", ""))
     assert load_space(path).name == "mein-susser-Versuch"
+
+
+def test_a_preset_file_that_is_not_there_is_named_with_the_nearest(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("extends: tiny\n")
+    message = complaints(tmp_path, TTT.replace("preset: tiny", "preset: mien.yaml"))
+    assert "there is no such preset file: mien.yaml; did you mean 'mine.yaml'?" in message
+
+
+def test_the_nano_sibling_of_a_preset_is_offered_too(tmp_path):
+    message = complaints(tmp_path, TTT.replace("preset: tiny", "preset: tinynano"))
+    assert "preset 'tinynano' is unknown; did you mean 'tiny_nano'?" in message
+
+
+def test_two_documents_in_a_file_are_said_to_be_two(tmp_path):
+    message = complaints(tmp_path, f"{TTT}---\n{TTT}")
+    assert "not valid YAML: expected a single document in the stream, but found another document" in message

@@ -1,9 +1,11 @@
 """Scores as text: five decimals where they show a score well, else digits that tell values apart."""
 
+import io
 import math
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from orchestrator.analysis.verdict_table import verdict_table
 from results.rows.render import render
@@ -37,7 +39,9 @@ def test_a_small_gain_has_as_many_decimals_as_the_interval_that_it_stands_beside
     assert score_text(0.00004592, "accuracy", beside=math.inf) == "4.592e-05"
     effect = Effect(-5e-5, -0.02, 0.02, 0.0, 0.01)
     verdict = Verdict("new", "base", "not shown", 0.01, False, bpb=effect, unit="acc", p=0.5)
-    assert "+0.00005" in "".join(str(cell) for column in verdict_table([verdict]).columns for cell in column._cells)
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(verdict_table([verdict]))
+    assert "+0.00005" in console.export_text()
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e9])
