@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.program.process import End
 from trainer.program.reader import ORDER_MARK, encoding_of, plain
+from trainer.spec.errors import did_you_mean
 from trainer.spec.printable import printable
 from trainer.spec.program import Program
 
+TOLD = re.compile(r"([A-Za-z_][\w./-]{0,60})['\"]?\s*[:=]\s*[-+]?(?:\d|\.\d|nan|inf)")
+"""A name with a number: 'val_acc: 0.91', 'loss=2', of JSON too."""
+NO_NAMES = ("warning", "error", "line", "http", "https", "wandb")
+MOST_NAMES = 6
 TAIL_LINES = 12
 TAIL_BYTES = 16_384
 MOST_WIDTH = 200
@@ -143,6 +149,16 @@ def hint_of_knobs(program: Program, stage: str, log: Path) -> str:
             if program.knobs_by != way and (name in keys or name.lower() == (program.seed_key or "").lower()):
                 return f"; {name} is given as {WAYS[program.knobs_by]}: write pass: {way} to give it as {WAYS[way]}"
     return ""
+
+
+def hint_of_names(metric: str, log: Path) -> str:
+    """The names beside which numbers stand at the end of an output that does not hold the metric, the nearest first."""
+    printed = [name for line in tail_of(log, 60) for name in TOLD.findall(line)]
+    names = [
+        name for name, _ in Counter(name for name in printed if name.lower() not in NO_NAMES).most_common(MOST_NAMES)
+    ]
+    near = did_you_mean(metric, names)
+    return f"{near}; it printed numbers beside: {', '.join(names)}" if names else ""
 
 
 def hint_of_encoding(log: Path) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from trainer.program.code_store import read_name
-from trainer.program.failure import hint_of_encoding, last_error, with_log
+from trainer.program.failure import hint_of_encoding, hint_of_names, last_error, with_log
 from trainer.program.reading import Live
 from trainer.program.stage import LOG, StageRun, read_again, run_stage
 from trainer.spec.environment import machine_facts
@@ -173,7 +173,8 @@ def _score_fault(program: Program, score: object, log: Path, folders: Sequence[P
                 else f"no {program.headline} was found: the program wrote no {', '.join(files)} in its working folder"
             )
         return (
-            f"no {program.headline} was found in what the program printed{last_error(log)}{hint_of_encoding(log)}; its "
+            f"no {program.headline} was found in what the program printed{last_error(log)}"
+            f"{hint_of_encoding(log) or hint_of_names(program.headline, log)}; its "
             "output is kept, so a corrected pattern reads it again without running anything"
         )
     if isinstance(score, str) or (isinstance(score, float) and not math.isfinite(score)):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.space.load_space import load_space
-from trainer.program.failure import hint, hint_of_encoding, hint_of_knobs, last_error, tail_of
+from trainer.program.failure import hint, hint_of_encoding, hint_of_knobs, hint_of_names, last_error, tail_of
 from trainer.program.process import run_command
 from trainer.program.run_program import run_program
 from trainer.program.stage import read_again
@@ -343,3 +343,12 @@ def test_output_that_cannot_be_kept_is_no_result(tmp_path, program):
     (tmp_path / "log.txt").symlink_to("/dev/full")
     with pytest.raises(StoreFull, match="log.txt: No space left on device; free some space"):
         run_command(["echo", "hello"], tmp_path, {}, tmp_path / "log.txt", program, None, print, lambda: False)
+
+
+def test_a_metric_of_another_name_is_told_the_names_that_stand_beside_numbers(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("wandb: 3\nepoch=1 val_acc=0.5\n" * 3 + '{"val_acc": 0.91, "lr": 1e-3}\n')
+    said = hint_of_names("valacc", log)
+    assert said == "; did you mean 'val_acc'?; it printed numbers beside: val_acc, epoch, lr"
+    log.write_text("nothing to count\n")
+    assert hint_of_names("valacc", log) == ""
