@@ -288,7 +288,7 @@ def find_sweep(store: Path, name: str) -> Sweep:
         start = f"there is none yet; start one: orchestrator sweep FILE{store_option(store)}"
         known = sorted([*known, *import_names(store)])
         listing = f"known: {', '.join(known)}" if known else start
-        raise StoreError(f"{store_name(store)}: no sweep '{name}'{did_you_mean(name, known)}; {listing}")
+        raise StoreError(f"{store_name(store)}: no sweep '{name}'{did_you_mean(Path(name).name, known)}; {listing}")
     return _read(sweep_folder(store, name))
 
 

@@ -111,8 +111,10 @@ def fields_matching(asked: str) -> list[str]:
 
 def nearest_key(asked: str) -> str:
     """'; did you mean X?' with the key that a person may mean, by its spelling or by its name in other programs."""
-    leaf = asked.lower().rsplit(".", 1)[-1]
+    section, _, leaf = asked.lower().rpartition(".")
     elsewhere = next((key for key, names in NAMES_ELSEWHERE.items() if leaf in names), None)
+    if elsewhere and (here := f"{section}.{elsewhere.rpartition('.')[2]}") in FIELDS:
+        elsewhere = here
     return f"; did you mean '{elsewhere}'?" if elsewhere else did_you_mean(asked, FIELDS)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -170,6 +171,9 @@ def _read(name: str, seen: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, A
     text = _parsed(*_text_of(name, seen))
     if not isinstance(text.value, dict):
         raise RecipeError(text.source, ["the file holds no mapping of recipe sections"])
+    if "seeds" in text.value or "preset" in text.value:
+        run = f"orchestrator sweep {shlex.quote(name)}"
+        raise RecipeError(text.source, [f"the file is a search space, and a recipe is expected; to run it: {run}"])
     header = {key: text.value[key] for key in HEADER_KEYS if key in text.value}
     changes = {key: value for key, value in text.value.items() if key not in HEADER_KEYS}
     if parent := header.get("extends"):

@@ -131,6 +131,13 @@ def _value(message: str) -> str | None:
     return f"{said['name']} {'needs a value behind it' if said['needs'] else 'takes no value; leave it out'}"
 
 
+VERBS_ELSEWHERE = {
+    "run": "sweep", "start": "sweep", "launch": "sweep", "continue": "resume", "ls": "list", "delete": "rm",
+    "remove": "rm", "kill": "stop", "cancel": "stop", "results": "table", "logs": "show", "plot": "curves",
+}  # fmt: skip
+"""What other programs call a command."""
+
+
 def _unknown(mistake: Any, message: str) -> str | None:
     """Of a command or an option that does not exist, and of a word too many."""
     context = mistake.ctx
@@ -139,7 +146,9 @@ def _unknown(mistake: Any, message: str) -> str | None:
     path, command = context.command_path, context.command
     if said := NO_COMMAND.match(message):
         known = command.list_commands(context)
-        return f"{path}: no command '{said['name']}'{did_you_mean(said['name'], known)}; known: {', '.join(known)}"
+        meant = VERBS_ELSEWHERE.get(said["name"])
+        nearest = f"; did you mean '{meant}'?" if meant in known else did_you_mean(said["name"], known)
+        return f"{path}: no command '{said['name']}'{nearest}; known: {', '.join(known)}"
     if said := NO_OPTION.match(message):
         options = [option for parameter in command.get_params(context) for option in parameter.opts]
         known = [option for option in options if option.startswith("--")]

@@ -1,5 +1,6 @@
 """A sweep in two lines of Python, and the examples of docs/examples."""
 
+import re
 import runpy
 import subprocess
 import sys
@@ -120,7 +121,7 @@ def test_before_any_configuration_has_ended_there_are_no_verdicts_and_the_same_c
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../sweeps/small", "small/", 3])
 def test_what_names_no_sweep_is_not_looked_up_as_a_folder(sweep, name):
-    with pytest.raises(UserError, match=f"no sweep '{name}'.*known: small"):
+    with pytest.raises(UserError, match=rf"no sweep '{re.escape(str(name))}'.*known: small"):
         open_sweep(name, sweep.store)
 
 
@@ -131,3 +132,8 @@ def test_terms_of_another_kind_are_refused_for_an_import_too(tmp_path):
     for terms, said in (({"unit": "bits"}, "unit = 'bits' is unknown"), ({"margin": "1"}, "margin = '1' must be a")):
         with pytest.raises(UserError, match=said):
             imported.compare(**terms)
+
+
+def test_the_folder_of_a_sweep_in_place_of_its_name_is_told_the_name(sweep):
+    with pytest.raises(UserError, match="did you mean 'small'"):
+        open_sweep("runs/sweeps/small/", sweep.store)

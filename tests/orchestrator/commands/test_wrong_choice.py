@@ -39,6 +39,16 @@ from trainer.spec.plain_group import wrong_choice
         (trainer.cli.main, "run tiny --snapshot-every-s nan", "--snapshot-every-s nan must be at least 0"),
         (
             orchestrator.cli.main,
+            "cache remove",
+            "program cache: no command 'remove'; known: list, verify, prune",
+        ),
+        (
+            orchestrator.cli.main,
+            "cache ls",
+            "program cache: no command 'ls'; did you mean 'list'?; known: list, verify, prune",
+        ),
+        (
+            orchestrator.cli.main,
             "cache lst",
             "program cache: no command 'lst'; did you mean 'list'?; known: list, verify, prune",
         ),

@@ -13,7 +13,7 @@ def complaint(**overrides) -> str:
 
 
 def test_an_unknown_key_is_reported_with_the_nearest_known_one():
-    assert "ttt.learning_rate is no recipe key; did you mean" in complaint(ttt__learning_rate=1e-3)
+    assert "ttt.learning_rate is no recipe key; did you mean 'ttt.lr'?" in complaint(ttt__learning_rate=1e-3)
     assert "optimizer.lr is no recipe key; did you mean 'optimizer.muon.lr'?" in complaint(optimizer__lr=0.1)
 
 
@@ -103,3 +103,9 @@ def test_a_day_is_a_text_as_it_is_written_whether_a_calendar_has_it_or_not(day):
 def test_an_override_without_equals_is_refused():
     with pytest.raises(RecipeError, match="'ttt.lr' is not KEY=VALUE"):
         parse_overrides(["ttt.lr"])
+
+
+def test_a_search_space_in_place_of_a_recipe_is_told_its_own_command(tmp_path):
+    (tmp_path / "mine.yaml").write_text("preset: tiny\nseeds: [1, 2]\n")
+    with pytest.raises(RecipeError, match=r"is a search space.*; to run it: orchestrator sweep .*mine\.yaml"):
+        load_preset(str(tmp_path / "mine.yaml"))
