@@ -8,8 +8,10 @@ what detaches itself (PR_SET_CHILD_SUBREAPER), and is ended with it: first SIGTE
 
 from __future__ import annotations
 
+import array
 import contextlib
 import ctypes
+import fcntl
 import glob
 import io
 import json
@@ -18,15 +20,18 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LOOK_EVERY_S = 0.05
 MEASURE_EVERY_S = 0.25
 GRACE_S = 2.0
 """Between SIGTERM and SIGKILL."""
+KILL_WITHIN_S = 10.0
+"""For processes that SIGKILL does not end: of another user, or waiting for a disk."""
 LEAVE_WITHIN_S = 0.5
 """For processes that are about to end by themselves when the command has ended."""
 PIPE_BYTES = 1 << 16
@@ -97,6 +102,8 @@ class Output:
 
     A line is written when its end has come. So a line of standard output begins after a line end also while a progress
     bar, which has none, stands on standard error: in one file it would follow the bar, and no pattern would find it.
+    No system tells in which order two pipes were written, only which one first had something to read: lines of both
+    that come while this process waits for the processor are grouped by their stream.
     What comes after the output has passed its limit is not kept: a command may print gigabytes while it is ended.
     """
 
@@ -106,6 +113,8 @@ class Output:
         self.writers = (out, error)
         """What the command writes to."""
         self._held = {self._out: b"", self._error: b""}
+        self._unended: int | None = None
+        """The pipe of which a part of a line was written last."""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self.fault = ""
@@ -118,37 +127,86 @@ class Output:
         self._thread.start()
 
     def end(self) -> None:
-        """Everything that could write has ended: takes what is left in the pipes."""
+        """Everything of ours that could write has ended: takes what is in the pipes now. Who else holds them, and goes
+        on writing, is not waited for."""
         self._ended.set()
         self._thread.join(GRACE_S)
 
     def _follow(self) -> None:
-        open_ends = list(self._held)
         try:
-            while open_ends:
-                ready = select.select(open_ends, [], [], LOOK_EVERY_S)[0]
-                if not ready and self._ended.is_set():
-                    break
-                open_ends = [end for end in open_ends if end not in ready or self._take(end)]
-            self._write(b"\n".join(filter(None, self._held.values())))
+            pipes = Pipes(self._held)
+            while pipes.open and not self._ended.is_set():
+                for end in pipes.arrived(LOOK_EVERY_S):
+                    pipes.took(end, self._take(end))
+            for end in pipes.open:
+                self._take_rest(end)
+            for end, held in self._held.items():
+                self._write(held, end)
         except OSError as fault:
             self.fault = f"{UNKEPT}{fault.strerror or fault}"
 
-    def _take(self, end: int) -> bool:
-        """Writes the whole lines that have come; returns whether more may come."""
-        data = os.read(end, PIPE_BYTES)
+    def _take_rest(self, end: int) -> None:
+        """Takes what a pipe holds at this moment, and nothing that comes meanwhile."""
+        held = array.array("i", [0])
+        fcntl.ioctl(end, termios.FIONREAD, held)
+        waiting_bytes = held[0]
+        while waiting_bytes > 0:
+            waiting_bytes -= min(waiting_bytes, PIPE_BYTES)
+            self._take(end)
+
+    def _take(self, end: int) -> int | None:
+        """Writes the whole lines that have come; returns how many bytes came, 0 at the end, None if there were none."""
+        try:
+            data = os.read(end, PIPE_BYTES)
+        except BlockingIOError:
+            return None
         lines = self._held[end] + data
         whole = 1 + max(lines.rfind(b"\n"), lines.rfind(b"\r"))
         whole = len(lines) if len(lines) - whole > MOST_HELD_BYTES else whole
         self._held[end] = lines[whole:]
-        self._write(lines[:whole])
-        return bool(data)
+        self._write(lines[:whole], end)
+        return len(data)
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes, end: int) -> None:
+        if not data:
+            return
+        if self._unended not in (None, end):
+            data = b"\n" + data
+        self._unended = None if data.endswith((b"\n", b"\r")) else end
         while data and self._kept_bytes <= self._most_bytes:
             kept = self._log.write(data) or 0
             self._kept_bytes += kept
             data = data[kept:]
+
+
+class Pipes:
+    """Tells which pipes hold something new, in the order in which it came as far as the system tells: by the edges of
+    epoll. By levels, a pipe that was read just now stands before one in which something came earlier."""
+
+    def __init__(self, ends: Iterable[int]):
+        self.open = list(ends)
+        """Those whose end has not come."""
+        self._edges = select.epoll() if hasattr(select, "epoll") else None
+        for end in self.open:
+            os.set_blocking(end, False)
+            if self._edges:
+                self._edges.register(end, select.EPOLLIN | select.EPOLLET)
+        self._closed: set[int] = set()
+
+    def arrived(self, seconds: float) -> list[int]:
+        """Waits so long for something to read, or for an end."""
+        if self._edges is None:
+            return select.select(self.open, [], [], seconds)[0]
+        found = self._edges.poll(seconds)
+        self._closed |= {end for end, event in found if event & select.EPOLLHUP}
+        return [end for end, _ in found]
+
+    def took(self, end: int, num_bytes: int | None) -> None:
+        """So many bytes were read: 0 at the end, None where there were none."""
+        if num_bytes == 0:
+            self.open.remove(end)
+        elif self._edges and num_bytes and (num_bytes == PIPE_BYTES or end in self._closed):
+            self._edges.modify(end, select.EPOLLIN | select.EPOLLET)  # what is left of it is an edge once more
 
 
 class Watch:
@@ -207,8 +265,9 @@ def end_all(child: subprocess.Popen, asked: bool) -> int:
         _wait_until_gone(child, GRACE_S)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)  # where there is no /proc to look through
-    while remaining := descendants(os.getpid()):  # again and again: they may start others meanwhile
-        for pid in remaining:
+    deadline_s = time.monotonic() + KILL_WITHIN_S
+    while (remaining := descendants(os.getpid())) and time.monotonic() < deadline_s:
+        for pid in remaining:  # again and again: they may start others meanwhile
             _signal(pid, signal.SIGKILL)
         _wait_until_gone(child, LOOK_EVERY_S)
     _take_every_status(child)
