@@ -18,7 +18,7 @@ from trainer.spec.errors import did_you_mean
 from trainer.spec.program import ONLY_STAGE, Program, ProgramStage
 from trainer.spec.record import usable_name
 
-MOST_NAMED = 3
+MOST_NAMED, MOST_LISTED = 3, 12
 RUN_CAP = 20
 """Configurations of a search over a program that names no end, as W&B's files do not."""
 
@@ -96,10 +96,10 @@ def remarks_about(
     beside = unlisted(Path(program.root), program.code, program.files)
     if names := [name for name in beside if not any(stage.does_leave(name) for stage in program.stages)]:
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-        shown = ", ".join(names[:MOST_NAMED])
+        shown, listed = ", ".join(names[:MOST_NAMED]), ", ".join(names[:MOST_LISTED])
         remarks.append(
             f"{program.script or program.name} names {shown}{more}, beside it and not listed; a run finds what it "
-            f"reads only where it is listed: files: [{shown}]"
+            f"reads only where it is listed: files: [{listed}]"
         )
     endless = method not in (None, "grid") or not finite
     if not finite and endless and run_cap is None:

@@ -209,8 +209,9 @@ def _filled_in(source: Source) -> Source:
 
 
 def usual_sources(metric: str) -> tuple[Source, ...]:
-    """Where a number stands if nobody says so: in a JSON line, as 'NAME: 1.23' or 'NAME=1.23', or in W&B's summary."""
-    pattern = rf"(?<![\w./-]){re.escape(metric)}['\"]?\s*[:=]\s*({NUMBER})"
+    """Where a number stands if nobody says so: in a JSON line, as 'NAME: 1.23', 'NAME=1.23' or 'NAME: tensor(1.23)', or
+    in W&B's summary."""
+    pattern = rf"(?<![\w./-]){re.escape(metric)}['\"]?\s*[:=]\s*(?:(?:tensor|array|np\.\w+)?[\[(]{{1,3}})?({NUMBER})"
     return Source(key=metric), Source(pattern=pattern), Source(file=USUAL_SUMMARY, key=metric)
 
 

@@ -150,11 +150,14 @@ class ProgramKeys(Section):
             yield f"config_file = {self.config_file!r} must lie in the working folder: a relative path without .."
 
 
+THOUSANDS = "[,_'\u00a0\u2009\u202f]"
+"""What stands between groups of three digits: 1,234.5 is one number, and so are 1_234.5 and 1'234.5."""
 NUMBER = (
-    r"(?:[-+]?(?:\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+    rf"(?:[-+\u2212]?(?:\d{{1,3}}(?:{THOUSANDS}\d{{3}})+(?!{THOUSANDS}?\d)(?:\.\d+)?|\d+\.?\d*|\.\d+)"
+    r"(?:[eE][-+\u2212]?\d+| ?[x\u00d7] ?10\^[-+\u2212]?\d+)?"
     r"|[-+]?(?:[nN][aA][nN]|[iI]nf(?:inity)?))"
 )
-"""What NUMBER in a pattern stands for; 1,234.5 is one number."""
+"""What NUMBER in a pattern stands for; `trainer.program.reader` turns it into a number."""
 
 
 def _plain(pattern: str) -> str:

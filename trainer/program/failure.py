@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trainer.program.process import End
 from trainer.program.reader import ORDER_MARK, encoding_of, plain
+from trainer.program.sources import folder_of_module
 from trainer.spec.errors import did_you_mean
 from trainer.spec.printable import printable
 from trainer.spec.program import Program
@@ -31,11 +32,15 @@ MISSING = (
 )
 WORK_FOLDER = re.compile(r"/[^\s'\"]*/stages/[^\s/'\"]+/\.[0-9a-f]{16}-[^\s/'\"]+/work/")
 """The working folder of a run, which is gone when anybody reads of it."""
+ABOVE_WORK_FOLDER = re.compile(r"/[^\s'\"]*/stages/[^\s/'\"]+/\.[0-9a-f]{16}-[^\s/'\"]+/")
+"""The folder that it lies in: what a script finds there that looks above its own folder."""
 OF_TORCHRUN = re.compile(r"[EW]\d{4} [\d:.]+ +\d+ .*torch/distributed/elastic/multiprocessing/api\.py")
 """Where torchrun begins to tell that a rank ended, which the ranks told better themselves."""
 ERROR_LINE = re.compile(
     r"(?:\[rank\d+\]: ?)?(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b|[\w./-]+\.py(?: [\w-]+)*: error: )"
 )
+ASKS = re.compile(r"^EOFError\b|^Aborted!$", re.MULTILINE)
+"""What `input`, `getpass` and click's prompts end with where nobody answers."""
 NO_MODULE = re.compile(r"No module named ['\"]([^'\"]+)['\"]")
 FLAG_WITH_VALUE = re.compile(r"argument (\S+): ignored explicit argument '(?:True|False)'")
 NO_ARGUMENT = re.compile(r"unrecognized arguments: (.+)")
@@ -55,7 +60,7 @@ def tail_of(log: Path, lines: int = TAIL_LINES) -> list[str]:
         return []
     text = plain(data.decode(encoding, "replace").removeprefix(ORDER_MARK))
     shown = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
-    kept = [WORK_FOLDER.sub("", line) for line in shown if line.strip()]
+    kept = [ABOVE_WORK_FOLDER.sub("../", WORK_FOLDER.sub("", line)) for line in shown if line.strip()]
     ranks = next((place for place, line in enumerate(kept) if OF_TORCHRUN.match(line)), len(kept))
     kept = (kept[:ranks] or kept)[-lines:]
     return [printable(line)[:MOST_WIDTH] for line in kept]
@@ -108,13 +113,17 @@ def hint(program: Program, folder: Path, log: Path) -> str:
                 return f"; {name} lies beside the script but is not listed: files: [{name}]"
             if above := _above(program, [found]):
                 return above
-    if "EOFError: EOF when reading a line" in text:
+    if ASKS.search(text):
         return "; it asks for input, and a run has none: its standard input is empty"
+    if "Inappropriate ioctl for device" in text:
+        return "; it asks the terminal, and a run has none: its output goes to a log"
     for module in NO_MODULE.findall(text):
         name = f"{module.replace('.', '/')}.py"
         if Path(program.root, name).is_file():
             return f"; {name} lies beside the script but is not listed: files: [{name}]"
         first = module.partition(".")[0]
+        if below := folder_of_module(Path(program.root), first, (*program.code, *program.files)):
+            return f"; {below}/ lies beside the script, holds {first} and is not listed: files: [{below}]"
         if above := _above(program, [f"{first}.py", first]):
             return above
     if program.seed_key and (found := NO_ARGUMENT.search(text)) and f"--{program.seed_key}=" in found[1]:
@@ -140,7 +149,7 @@ def hint_of_knobs(program: Program, stage: str, log: Path) -> str:
     text = "\n".join(tail_of(log, 60))
     by_variable = NO_VARIABLE.findall(text)
     required = " ".join(NEEDS_ARGUMENTS.findall(text))
-    by_argument = [word.lstrip("-") for word in re.split(r"[,/\s]+", required)]
+    by_argument = [word.lstrip("-") for word in re.split(r"[,/\s]+", required) if word]
     keys = {program.names.get(key, key): key for key in program.values}
     for way, named in (("env", by_variable), ("args", by_argument)):
         for name in named:

@@ -33,6 +33,9 @@ NOT_JSON = (ValueError, RecursionError)
 """What `json.loads` raises; the second for brackets nested a thousand deep."""
 ORDER_MARK = "\ufeff"
 """What some programs begin a text with; no part of it."""
+GROUPING = re.compile("[,'\u00a0\u2009\u202f](?=\\d{3})|_(?=\\d)")
+"""What groups the digits of a number."""
+POWER = re.compile(" ?[x\u00d7] ?10\\^")
 LINE_ENDS = re.compile(r"[\r\n]+")
 TERMINAL_CODES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]{0,1000}(?:\x07|\x1b\\)|[ -/]+[0-~]|[0-Z\\^-~])|[\x07\x0e\x0f]"
@@ -207,18 +210,26 @@ def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        return float(value.replace(",", "") if isinstance(value, str) else value)
+        return float(_plain_number(value) if isinstance(value, str) else value)
     except (ValueError, OverflowError):
         return None
 
 
+def _plain_number(text: str) -> str:
+    """As `float` takes it: without what groups digits, and with e for a power of ten."""
+    return POWER.sub("e", GROUPING.sub("", text).replace("\u2212", "-"))
+
+
 def _at(tree: object, key: str) -> object:
-    """The value at a key, or at dotted ones."""
-    if isinstance(tree, dict) and key in tree:
-        return tree[key]
-    for part in key.split("."):
-        tree = tree.get(part) if isinstance(tree, dict) else None
-    return tree
+    """The value at a key, or at dotted ones; a key may have dots itself: the longest that leads to a value."""
+    if not isinstance(tree, dict):
+        return None
+    parts = key.split(".")
+    for count in range(len(parts), 0, -1):
+        first, rest = ".".join(parts[:count]), ".".join(parts[count:])
+        if first in tree and (value := _at(tree[first], rest) if rest else tree[first]) is not None:
+            return value
+    return None
 
 
 def _values_at(content: str, key: str) -> list[object]:

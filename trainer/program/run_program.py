@@ -156,8 +156,23 @@ def complaint_about(program: Program, outcomes: Mapping[str, StageOutcome], stor
     last = outcomes[program.stage_names[-1]]
     log = store.folder(last.stage, last.fingerprint) / LOG
     folders = [store.folder(outcome.stage, outcome.fingerprint) for outcome in outcomes.values()]
-    fault = _score_fault(program, numbers.get(program.headline), log, folders) or _limit_fault(program, numbers)
+    left = last.metrics.get("left_over_processes")
+    score = numbers.get(program.headline)
+    fault = _score_fault(program, score, log, folders) or _limit_fault(program, numbers)
+    fault += _left_words(int(left or 0)) if score is None else ""
     return with_log(fault, log, log) if fault else ""
+
+
+def _left_words(left: int) -> str:
+    """What is to be known where no score came of a program that did not wait for what it began."""
+    if not left:
+        return ""
+    who = (
+        "1 process that it had started still ran when it ended, and was"
+        if left == 1
+        else (f"{left} processes that it had started still ran when it ended, and were")
+    )
+    return f". {who} ended too: let it wait for what it starts"
 
 
 def _score_fault(program: Program, score: object, log: Path, folders: Sequence[Path]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +25,10 @@ MOST_FILES = 5_000
 SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
 READ_BYTES = 1 << 20
 MOST_PATH = 200
+JOINS = ("join", "joinpath", "Path", "PurePath")
+"""Functions whose arguments are parts of a path."""
+MOST_DEPTH = 3
+"""Folders below the script's that are looked through for a module that it misses."""
 WORD = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*")
 PATH = re.compile(r"(?!/)(?!.*\.\./)(?=.*[./])[\w./ -]+")
 """Texts in code that may be relative paths: with a slash or an ending."""
@@ -66,7 +71,9 @@ def unlisted(root: Path, code: Iterable[str], listed: Iterable[str]) -> list[str
     named: set[str] = set()
     for path in code:
         named |= set(_paths_in(root / path)) if path.endswith(".py") else set()
-    return sorted(name for name in named if Path(name) not in known and (root / name).exists())
+    there = {Path(name) for name in named if Path(name) not in known and (root / name).exists()}
+    there -= {folder for path in there for folder in path.parents}  # of a folder and a file in it the file
+    return sorted(path.as_posix() for path in there)
 
 
 def words_of(root: Path, code: Iterable[str]) -> set[str] | None:
@@ -95,9 +102,27 @@ def _paths_in(source: Path) -> Iterator[str]:
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return
     for node in ast.walk(tree):
-        text = node.value if isinstance(node, ast.Constant) else ""
+        text = node.value if isinstance(node, ast.Constant) else "/".join(_joined(node))
         if isinstance(text, str) and MOST_PATH >= len(text) > 2 and PATH.fullmatch(text):
             yield Path(text).as_posix()
+
+
+def _joined(node: ast.AST) -> list[str]:
+    """The last texts of `folder / "a" / "b"` or `os.path.join(folder, "a", "b")`; of one text alone as './a', since a
+    word may be anything and a joined one is a path."""
+    parts: list[ast.expr] = []
+    if isinstance(node, ast.Call):
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        parts = list(node.args) if name in JOINS else []
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        left: ast.expr = node
+        while isinstance(left, ast.BinOp) and isinstance(left.op, ast.Div):
+            parts.append(left.right)
+            left = left.left
+        parts = [left, *reversed(parts)]
+    texts = [part.value if isinstance(part, ast.Constant) else None for part in parts]
+    last = list(itertools.takewhile(lambda text: isinstance(text, str), reversed(texts)))[::-1]
+    return [".", *map(str, last)] if last else []
 
 
 def _imported(content: bytes) -> Iterator[str]:
@@ -123,6 +148,22 @@ def _modules(root: Path, beside: Path, name: str) -> Iterator[Path]:
             yield folder / f"{name}.py"
         elif (root / folder / name).is_dir() and any((root / folder / name).glob("*.py")):
             yield from _sources_in(root, folder / name)
+
+
+def folder_of_module(root: Path, name: str, known: Iterable[str]) -> str:
+    """The first part of the path below `root` where a module of this name lies that is not known; else empty.
+
+    known:  paths below root, as of `code_of` and `files_of`
+    """
+    listed = set(known)
+    for place, folders, names in os.walk(root):
+        depth = len(Path(place).relative_to(root).parts)
+        folders[:] = sorted(one for one in folders if depth < MOST_DEPTH and not _skipped(Path(place, one)))
+        found = f"{name}.py" if f"{name}.py" in names else f"{name}/__init__.py" if name in folders else ""
+        path = Path(place, found).relative_to(root) if found and depth else Path()
+        if path.parts and path.as_posix() not in listed and Path(root, path).is_file():
+            return path.parts[0]
+    return ""
 
 
 def _sources_in(root: Path, folder: Path) -> Iterator[Path]:
