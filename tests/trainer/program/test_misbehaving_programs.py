@@ -198,6 +198,7 @@ def test_what_lies_above_the_script_and_a_question_at_the_keyboard_are_answered_
         ("env", "train.py: error: the following arguments are required: --MODE", "write pass: args"),
         ("args", "KeyError: 'OTHER'", ""),
         ("args", "KeyError: 'SEED'", "; SEED is given as an argument: write pass: env"),
+        ("env", "ValueError: bad shape", ""),
         ("env", "KeyError: 'MODE'", ""),
     ],
 )

@@ -163,8 +163,7 @@ def test_a_number_that_nobody_described_may_be_a_tensor(printed):
 
 def test_a_score_of_each_data_set_stands_at_keys_that_have_dots_and_commas(tmp_path):
     results = {"arc.easy": {"acc,none": 0.75}, "arc": {"easy": 3}, "mmlu": {"stem.acc": 0.25}}
-    metrics = {name: [{"key": key}] for name, key in {
-        "arc": "results.arc.easy.acc,none", "mmlu": "results.mmlu.stem.acc", "none": "results.mmlu.stem"}.items()}  # fmt: skip
-    reader = Reader({"metrics": metrics})
+    keys = {"arc": "results.arc.easy.acc,none", "mmlu": "results.mmlu.stem.acc", "none": "results.mmlu.stem"}
+    reader = Reader({"metrics": {name: [{"key": key}] for name, key in keys.items()}})
     reader.feed(json.dumps({"results": results}) + "\n")
     assert reader.metrics == {"arc": 0.75, "mmlu": 0.25}
