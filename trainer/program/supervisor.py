@@ -91,10 +91,13 @@ def run(order: dict, prctl: Callable[..., int]) -> dict:
 
 
 def _prepare(prctl: Callable[..., int]) -> None:
-    """In the new process, before the command: it dies with this one, and signals do to it what they usually do."""
+    """In the new process, before the command: it dies with this one, and signals do to it what they usually do, also
+    where the sweep was begun by nohup, or with some of them blocked."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        with contextlib.suppress(OSError):  # of the C library's own
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 class Output:

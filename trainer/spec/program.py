@@ -21,7 +21,8 @@ from pydantic import Field as PydanticField
 from trainer.spec.section import Section
 
 VERSION = 1
-"""Raised by hand when what a program is given changes: its folder, its environment, its arguments."""
+"""Raised by hand when what a program is given changes: its folder, its environment, its arguments. A test compares that
+with `tests/golden/given_to_programs.json`."""
 METRIC_NAME = r"[A-Za-z_][A-Za-z0-9_./-]{0,60}"
 STAGE_NAME = r"[a-z][a-z0-9_-]{0,30}"
 IDENTITY = {

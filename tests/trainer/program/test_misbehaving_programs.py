@@ -271,11 +271,14 @@ def test_of_many_processes_that_a_command_detaches_none_stays_in_the_process_tab
 
 
 def test_a_command_is_started_with_the_usual_answers_to_signals(tmp_path):
-    """It inherited that SIGTERM and SIGINT are ignored, so every stop waited for SIGKILL."""
+    """It inherited that SIGTERM and SIGINT are ignored, so every stop waited for SIGKILL; and SIGHUP, from nohup."""
     log = tmp_path / "log.txt"
-    run_supervised(["grep", "SigIgn", "/proc/self/status"], tmp_path, os.environ, log, 30)
-    ignored = int(log.read_text().split()[1], 16)
-    assert [number.name for number in (signal.SIGINT, signal.SIGTERM) if ignored & 1 << number - 1] == []
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    run_supervised(["grep", "-E", "SigIgn|SigBlk", "/proc/self/status"], tmp_path, os.environ, log, 30)
+    signal.signal(signal.SIGHUP, before)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    assert log.read_text().split()[1::2] == ["0" * 16, "0" * 16]
 
 
 def test_a_listed_file_is_there_and_what_is_written_stays_in_the_working_folder(tmp_path, program):
