@@ -323,9 +323,8 @@ class SearchSpace(Section):
         if self.race is None:
             return named
         pairs = {"blocks": self.compare.blocks} if self.compare.blocks in ("seed", "none") else {}
-        return (
-            named | {name: getattr(self.compare, name) for name in ("margin", "alpha") if named[name] is None} | pairs
-        )
+        terms = {name: getattr(self.compare, name) for name in ("margin", "alpha") if named[name] is None}
+        return named | terms | pairs | {"unit": self.compare.unit}
 
     def identity_digest(self) -> str:
         """Hash of `identity`, as the journal keeps it."""

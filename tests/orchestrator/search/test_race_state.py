@@ -122,9 +122,10 @@ def compared(capsys, monkeypatch, store, *words):
     return ended.value.code or 0, *capsys.readouterr()
 
 
-def test_other_thresholds_are_another_race(tmp_path):
+@pytest.mark.parametrize("change", [("alpha: 0.05", "alpha: 0.01"), ("unit: bpb", "unit: nats")])
+def test_other_thresholds_are_another_race(tmp_path, change):
     first = open_sweep(tmp_path, space_of(tmp_path, RACE))
-    second = open_sweep(tmp_path, space_of(tmp_path, RACE.replace("alpha: 0.05", "alpha: 0.01")))
+    second = open_sweep(tmp_path, space_of(tmp_path, RACE.replace(*change)))
     assert (first.name, second.name) == ("race", "race-2")
     assert "differs from that of sweep 'race' in: stopping" in second.note
 
