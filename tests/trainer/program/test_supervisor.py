@@ -70,6 +70,25 @@ def test_lines_of_two_streams_that_wait_are_written_in_the_order_in_which_they_c
     assert log.lines == [b"earlier", b"one", b"two"]
 
 
+@pytest.mark.parametrize("with_edges", [True, False])
+def test_all_lines_of_both_streams_are_kept_also_where_there_is_no_epoll(monkeypatch, with_edges):
+    if not with_edges:
+        monkeypatch.delattr(supervisor.select, "epoll", raising=False)
+    log = SlowLog()
+    log.go_on.set()
+    output = Output(log, 1e9)
+    ends = [os.dup(end) for end in output.writers]
+    output.begin()
+    for place in range(30_000):  # more than a pipe holds
+        os.write(ends[place % 2], b"%d\n" % place)
+    for end in ends:
+        os.close(end)
+    output.end()
+    assert sorted(map(int, log.lines)) == list(range(30_000))
+    for first in (0, 1):
+        assert [int(line) for line in log.lines if int(line) % 2 == first] == list(range(first, 30_000, 2))
+
+
 @pytest.mark.parametrize("size", [supervisor.PIPE_BYTES, 5 * supervisor.PIPE_BYTES + 7])
 def test_output_that_fills_its_pipe_is_kept_whole(tmp_path, size):
     command = [sys.executable, "-c", f"import os, sys; os.write(2, b'x' * 10); sys.stdout.write('y' * {size})"]
