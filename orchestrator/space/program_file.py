@@ -238,6 +238,16 @@ def _about(program: Program, knobs: Sequence[str]) -> Iterator[Complaint]:
             f"chmod +x {shlex.quote(program.script)}, or a command: [INTERPRETER, {program.script}, '${{args}}']",
             ("program", "script"),
         )
+    if (
+        program.limits.eval_s
+        and len(program.stages) == 1
+        and not {"eval_s", "eval"} & {*program.metrics, *program.phases}
+    ):
+        yield (
+            "limits.eval_s: nothing tells how long it evaluates; add metrics: {eval_s: 'eval took (NUMBER)s'}, or the "
+            "line at which evaluation begins, phases: {eval: '^evaluating'}",
+            ("program", "limits"),
+        )
     yield from _about_variables(program)
     yield from _about_knobs(program, knobs)
     yield from _about_commands(program, knobs)

@@ -51,6 +51,7 @@ def run_command(
     environment: Mapping[str, str],
     log: Path,
     program: Program,
+    stage: str,
     seconds_left: float | None,
     show: Callable[[Live], None],
     stopping: Callable[[], bool],
@@ -69,7 +70,7 @@ def run_command(
         "limits": _limits(program, folder, seconds_left),
     }
     with OutputReader(program, log) as output, supervised(order) as process:
-        ended_by = _follow(process, output, program, show, stopping)
+        ended_by = _follow(process, output, PhaseClock(program, stage), show, stopping)
         end = end_of(process)
         if end["reason"].startswith(UNKEPT):
             raise StoreFull(f"{log}: {end['reason'].removeprefix(UNKEPT)}; free some space, then go on")
@@ -99,7 +100,7 @@ def _limits(program: Program, folder: Path, seconds_left: float | None) -> dict[
 def _follow(
     process: subprocess.Popen[bytes],
     output: OutputReader,
-    program: Program,
+    clock: PhaseClock,
     show: Callable[[Live], None],
     stopping: Callable[[], bool],
 ) -> str:
@@ -107,7 +108,6 @@ def _follow(
 
     Returns what it was asked to stop for, or the empty string.
     """
-    clock = PhaseClock(program)
     shown_s = 0.0
     while process.poll() is None:
         ended_by = "stopped" if stopping() else clock.exceeded()
@@ -128,12 +128,16 @@ def _follow(
 
 
 class PhaseClock:
-    """Seconds of training and of evaluation: those that the output tells, else since the line that begins the phase."""
+    """Seconds of training and of evaluation: those that the output tells, else since the line that begins the phase.
 
-    def __init__(self, program: Program, clock: Callable[[], float] = time.monotonic):
+    Without such a line the last of several stages evaluates, and everything else trains.
+    """
+
+    def __init__(self, program: Program, stage: str, clock: Callable[[], float] = time.monotonic):
         self._limits = {"train_s": program.limits.train_s, "eval_s": program.limits.eval_s}
         self._told, self._clock = program.metrics, clock
-        self._phase, self._since_s = ("train" if "train" not in program.phases else ""), clock()
+        usual = "eval" if program.evaluates_in(stage) else "train"
+        self._phase, self._since_s = (usual if usual not in program.phases else ""), clock()
         self._live = Live()
 
     def note(self, live: Live) -> None:

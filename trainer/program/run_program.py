@@ -158,6 +158,8 @@ def complaint_about(program: Program, outcomes: Mapping[str, StageOutcome], stor
     folders = [store.folder(outcome.stage, outcome.fingerprint) for outcome in outcomes.values()]
     left = last.metrics.get("left_over_processes")
     score = numbers.get(program.headline)
+    if program.evaluates_in(last.stage):
+        numbers = {"eval_s": last.metrics.get("seconds"), **numbers}
     fault = _score_fault(program, score, log, folders) or _limit_fault(program, numbers)
     fault += _left_words(int(left or 0)) if score is None else ""
     return with_log(fault, log, log) if fault else ""

@@ -61,6 +61,7 @@ def run_stage(program: Program, stage: str, run: StageRun, kept: Path) -> dict[s
                 environment_of(program, stage, place),
                 log,
                 program,
+                stage,
                 _seconds_left(program, run),
                 run.show,
                 run.stopping,

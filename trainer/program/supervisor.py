@@ -141,7 +141,7 @@ class Output:
             while pipes.open and not self._ended.is_set():
                 for end in pipes.arrived(LOOK_EVERY_S):
                     pipes.took(end, self._take(end))
-            for end in pipes.open:
+            for end in dict.fromkeys([*pipes.arrived(0.0), *pipes.open]):
                 self._take_rest(end)
             for end, held in self._held.items():
                 self._write(held, end)

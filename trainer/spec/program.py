@@ -138,9 +138,11 @@ class ProgramLimits(Section):
     seconds: PositiveFloat | None = None
     """Of all stages together, from the start of each program to its end."""
     train_s: PositiveFloat | None = None
-    """Seconds of training: those that the output tells as `train_s`, or those of the phase `train`."""
+    """Seconds of training: those that the output tells as `train_s`, else those of the phase `train`, else of each
+    stage but the last of several."""
     eval_s: PositiveFloat | None = None
-    """Seconds of evaluation, in the same way: of one that is told, the newest, unless the metric takes the sum."""
+    """Seconds of evaluation, in the same way, else of the last of several stages. Of several that are told the newest
+    counts, unless the metric takes the sum."""
     bytes: FileLimit | None = None
     """Size of a file: {file: final_model.int8.ptz, at_most: 16000000}."""
     memory_gb: PositiveFloat | None = None
@@ -241,6 +243,10 @@ class Program(Section):
     def artifact_stage(self) -> str | None:
         """The stage whose result the last one scores; runs that share it are pairs. None for a single stage."""
         return self.stages[-2].name if len(self.stages) > 1 else None
+
+    def evaluates_in(self, stage: str) -> bool:
+        """Whether the seconds of a stage are those of evaluation where nothing tells them: of the last of several."""
+        return len(self.stages) > 1 and stage == self.stages[-1].name
 
     @property
     def readings_digest(self) -> str:

@@ -243,6 +243,7 @@ def test_code_listed_files_and_machine_change_every_stage_but_patterns_and_limit
         (("pass: env", "limits: {bytes: {file: /a, at_most: 5}}"), "file = '/a' must lie in the working folder"),
         (("pass: env", "stages: [{reads: [LR]}]"), "stages.0.name is missing"),
         (("pass: env", "metrics: {val_loss: 3}"), "must be a pattern, or {key: NAME}, or a list of these"),
+        (("pass: env", "limits: {eval_s: 60}"), "limits.eval_s: nothing tells how long it evaluates; add metrics"),
         (("pass: env", "limits: 60"), "limits = 60 must be a mapping; for example: {seconds: 600}"),
         (("pass: env", "constraints: {val_loss: 3}"), "must be a mapping; for example: {max: 3}"),
         (("pass: env", "curve: 'step (\\d+)'"), "curve needs the groups step and loss: (?P<step>"),

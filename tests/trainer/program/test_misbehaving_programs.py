@@ -337,7 +337,9 @@ def test_what_is_printed_while_a_command_is_ended_for_its_output_is_not_kept(tmp
     """It ignored SIGTERM, and its log had 2.5 GB where 64 MB were allowed."""
     flood = "import os, signal; signal.signal(15, signal.SIG_IGN)\nwhile True: os.write(1, b'z' * 4095 + b'\\n')"
     log = tmp_path / "log.txt"
-    end = run_command([sys.executable, "-c", flood], tmp_path, os.environ, log, program, None, print, lambda: False)
+    end = run_command(
+        [sys.executable, "-c", flood], tmp_path, os.environ, log, program, "run", None, print, lambda: False
+    )
     assert end.limit == "output"
     assert 1e6 < log.stat().st_size < 1.2e6
 
@@ -346,7 +348,7 @@ def test_what_is_printed_while_a_command_is_ended_for_its_output_is_not_kept(tmp
 def test_output_that_cannot_be_kept_is_no_result(tmp_path, program):
     (tmp_path / "log.txt").symlink_to("/dev/full")
     with pytest.raises(StoreFull, match="log.txt: No space left on device; free some space"):
-        run_command(["echo", "hello"], tmp_path, {}, tmp_path / "log.txt", program, None, print, lambda: False)
+        run_command(["echo", "hello"], tmp_path, {}, tmp_path / "log.txt", program, "run", None, print, lambda: False)
 
 
 def test_a_metric_of_another_name_is_told_the_names_that_stand_beside_numbers(tmp_path):

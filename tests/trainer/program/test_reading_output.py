@@ -182,7 +182,7 @@ def test_a_source_that_takes_the_last_has_the_digest_it_had_before_there_was_a_c
 def test_phases_are_timed_by_the_lines_that_begin_them():
     hand = [0.0]
     limited = program(limits={"train_s": 10, "eval_s": 5}, phases={"eval": "^evaluating"})
-    clock = PhaseClock(limited, lambda: hand[0])
+    clock = PhaseClock(limited, "run", lambda: hand[0])
     hand[0] = 9.0
     assert clock.exceeded() == ""
     clock.note(Live(phase="eval"))
@@ -193,7 +193,20 @@ def test_phases_are_timed_by_the_lines_that_begin_them():
 
 
 def test_seconds_that_the_output_tells_count_before_phases():
-    clock = PhaseClock(program(limits={"train_s": 10}, metrics={"train_s": [{"pattern": "t=(.*)"}]}), lambda: 99.0)
+    given = program(limits={"train_s": 10}, metrics={"train_s": [{"pattern": "t=(.*)"}]})
+    clock = PhaseClock(given, "run", lambda: 99.0)
     assert clock.exceeded() == ""
     clock.note(Live(metrics={"train_s": 10.5}))
     assert clock.exceeded() == "train_s"
+
+
+def test_of_several_stages_the_last_evaluates_where_nothing_tells_its_phase():
+    """`limits.eval_s` ended nothing, and `limits.train_s` the evaluation."""
+    stages = [{"name": name} for name in ("train", "score")]
+    hand = [0.0]
+    limited = program(limits={"train_s": 10, "eval_s": 5}, stages=stages)
+    clocks = {stage: PhaseClock(limited, stage, lambda: hand[0]) for stage in ("train", "score")}
+    hand[0] = 7.0
+    assert {stage: clock.exceeded() for stage, clock in clocks.items()} == {"train": "", "score": "eval_s"}
+    hand[0] = 11.0
+    assert clocks["train"].exceeded() == "train_s"

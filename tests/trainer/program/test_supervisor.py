@@ -58,8 +58,8 @@ def test_lines_of_two_streams_that_wait_are_written_in_the_order_in_which_they_c
     log = SlowLog()
     output = Output(log, 1e6)
     ends = [os.dup(end) for end in output.writers]
-    output.begin()
     os.write(ends[0], b"earlier\n")
+    output.begin()
     assert log.began.wait(30)
     os.write(ends[first], b"one\n")
     os.write(ends[1 - first], b"two\n")
