@@ -121,21 +121,25 @@ def commit() -> str:
 
     Outside a checkout, as in the upload of `ray job submit`, WITHOUT_GIT and a digest of the package's files.
     """
-    described = (
-        subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"],  # noqa: S607
-            cwd=PACKAGE,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if shutil.which("git")
-        else None
-    )
-    return (
-        described.stdout.strip()
-        if described is not None and described.returncode == 0
-        else f"{WITHOUT_GIT}{code_digest(PACKAGE)}"
+    described = _git("describe", "--always", "--abbrev=12", "--exclude=*")  # its --dirty locks the index
+    if described is None or described.returncode != 0:
+        return f"{WITHOUT_GIT}{code_digest(PACKAGE)}"
+    changed = _git("diff", "--quiet", "HEAD", "--")
+    return f"{described.stdout.strip()}{'+' if changed is None or changed.returncode else ''}"
+
+
+def _git(*words: str) -> subprocess.CompletedProcess[str] | None:
+    """A command of git about the checkout, which writes nothing there: killed while it holds a lock, it would leave the
+    lock, and every later commit would be refused. None without git."""
+    if not shutil.which("git"):
+        return None
+    return subprocess.run(  # noqa: S603  the words are ours
+        ["git", *words],  # noqa: S607
+        cwd=PACKAGE,
+        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

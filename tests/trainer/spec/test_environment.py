@@ -1,5 +1,9 @@
+import os
 import shutil
+import subprocess
 from pathlib import Path
+
+import pytest
 
 from trainer.spec import environment
 
@@ -15,3 +19,28 @@ def test_one_changed_byte_changes_the_digest(tmp_path):
     before = environment.code_digest(tmp_path)
     (tmp_path / "a.py").write_text("x = 2")
     assert environment.code_digest(tmp_path) != before
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="no git")
+def test_the_commit_is_told_without_any_lock_on_the_checkout(tmp_path, monkeypatch):
+    """A run that was killed at that moment left the lock, and git refused every later commit."""
+
+    def git(*words):
+        named = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *named, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    code = tmp_path / "code.py"
+    code.write_text("1\n")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    monkeypatch.setattr(environment, "PACKAGE", tmp_path)
+    os.utime(code, ns=(1, 1))  # so that git looks at it again, and would note that nothing changed
+    index = tmp_path / ".git/index"
+    before = index.stat().st_ino, index.read_bytes()
+    clean = environment.commit.__wrapped__()
+    assert (index.stat().st_ino, index.read_bytes()) == before
+    code.write_text("2\n")
+    assert environment.commit.__wrapped__() == f"{clean}+"
+    git("add", ".")
+    assert environment.commit.__wrapped__() == f"{clean}+"
