@@ -81,6 +81,18 @@ def measured(value: Value) -> frozenset[str]:
     return frozenset(["measured"]) if "document" in value.marks and value.tokens else frozenset()
 
 
+def is_whole(index: ast.Slice, low: Value | None, high: Value | None) -> bool:
+    """Whether a slice is a document: from its border to the next one, or to the border plus its length."""
+    if low is None or high is None or not isinstance(index.lower, ast.Name) or low.at != high.at:
+        return False
+    if "border" not in low.marks & high.marks or "measured" in low.marks:
+        return False
+    upper, is_length = index.upper, "measured" in high.marks
+    if isinstance(upper, ast.BinOp) and isinstance(upper.op, ast.Add):
+        return is_length and any(getattr(part, "id", "") == index.lower.id for part in (upper.left, upper.right))
+    return isinstance(upper, ast.Name) and not is_length and upper.id != index.lower.id
+
+
 def remember(machine: Machine, condition: int, node: ast.If, test: Value) -> None:
     """A condition on a document's length of which one branch does nothing: what the other scores is not all."""
     if "length" in test.marks and (_is_idle(node.body) or _is_idle(node.orelse)):

@@ -9,7 +9,7 @@ from dataclasses import replace
 from trainer.audit.effects.choices import choice
 from trainer.audit.effects.chunk_borders import cells
 from trainer.audit.effects.containers import chosen_first
-from trainer.audit.effects.document_lengths import measured
+from trainer.audit.effects.document_lengths import is_whole, measured
 from trainer.audit.effects.extremes import length_of
 from trainer.audit.effects.iteration import any_of, are_distinct, bound, placed, selected, with_iteration
 from trainer.audit.effects.mixtures import at_targets, same_spread
@@ -127,7 +127,9 @@ def element(machine: Machine, base: Value, index: ast.expr, frame: Frame) -> Val
         low = machine.evaluate(index.lower, frame) if index.lower else None
         high = machine.evaluate(index.upper, frame) if index.upper else None
         step = machine.evaluate(index.step, frame) if index.step else None
-        return cut_out(machine, base, stepped(sliced(machine, base, low, high), step), low, high, step)
+        part = stepped(sliced(machine, base, low, high), step)
+        part = part.with_marks("entire") if part.tokens and is_whole(index, low, high) else part
+        return cut_out(machine, base, part, low, high, step)
     if isinstance(index, ast.Tuple) and not any(isinstance(ref, Mapping) for ref in base.refs):
         return _many(machine, base, index.elts, frame)
     place = machine.evaluate(index, frame)
@@ -168,7 +170,7 @@ def sliced(machine: Machine, base: Value, low: Value | None, high: Value | None)
     if base.is_known and isinstance(base.const, str | tuple) and all(isinstance(end, int | None) for end in ends):
         return constant(base.const[ends[0] : ends[1]], base.env, base.at)
     plain = full(base)
-    marks = plain.marks
+    marks = plain.marks - {"entire"}
     limit = high.const if high is not None else NOTHING
     whole = {part for part in plain.tokens if part.source == "val" and not part.at and part.is_text}
     if (
@@ -355,7 +357,8 @@ def _looked_up(machine: Machine, base: Value, result: Value, index: Value) -> Va
         picked = combined([result, index]).without_marks("lookup")
         return at_targets(base, machine.evaluated(picked, is_loss=True, targets=index))
     learned = [part for part in base.tokens if part.via == "table" or (part.source == "val" and part.via != "tokens")]
-    if learned and base.objects:
+    counted = "probability" in base.marks and any(part.via == "statistic" for part in learned)
+    if learned and (base.objects or counted):
         if "probability" in base.marks and "hashed" not in index.marks:
             return same_spread(combined([result, index]), base).with_marks("row", *marks)
         exact = () if "hashed" in index.marks else ("picked",)

@@ -81,7 +81,11 @@ def method_like(
         return result.with_marks("counted")
     if name == "mean" and "counted" in held.marks:
         result = _of_counted(machine, result, held)
+    if name == "long" and "entire" in held.marks:
+        return result.with_marks("entire")
     if name in STATISTICS:
+        if "entire" in held.marks:
+            machine.trace.of_documents.add(machine.place.line)
         if name in ("bincount", "unique", "histc", "histogram", "Counter", "quantile", "percentile") or not held.scores:
             return result.seen_via("statistic", machine.place.line) if not held.scores else result
         return result

@@ -51,6 +51,9 @@ OF_THE_VALUE: Mapping[str, str] = {
     "length": "a comparison of a document's length with a number",
     "long": "long:TOKENS, such a comparison, true of documents of at least so many",
     "brief": "brief:TOKENS, such a comparison, true of shorter ones",
+    "entire": "a slice of a text from its beginning or to its end, all of a document",
+    # tables (effects/indexing.py)
+    "pair": "looked up by two tokens",
     # ranks (effects/shares_of_ranks.py)
     "itself": "the number of this rank, not something computed from it",
     "alone": "alone:BRANCH, a condition of which one rank alone takes that branch",

@@ -176,6 +176,8 @@ class Trace:
     limits: list[Limit] = field(default_factory=list)
     calibrated: list[Event] = field(default_factory=list)
     """Where hooks look at what a model computes of training tokens, or weights are computed from it."""
+    of_documents: set[int] = field(default_factory=set)
+    """Lines where statistics of a document are computed, all of its tokens included."""
     text_ends: dict[str, int] = field(default_factory=dict)
     """Unknown sizes that are those of a text: of the whole one (0) or of a piece."""
     parts: dict[int, frozenset[int]] = field(default_factory=dict)

@@ -402,7 +402,7 @@ def _statistics(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             name = "chunk-trained-before-score" if any(abs(loop) in around for loop, _ in step.at) else ORDER[-1]
             detail = f"the weights of the score in line {score.place.line} were moved by gradients of the same tokens"
             yield replace(_finding(name, score, detail), place=score.place._replace(line=step.line))
-        own = [part for part in statistics if any(_is_the_same(part, target) for target in score.targets)]
+        own = [part for part in statistics if any(_holds(trace, part, target) for target in score.targets)]
         if own:
             found = _finding("table-of-unscored-tokens", score, f"they enter the score of line {score.place.line}")
             yield replace(found, place=score.place._replace(line=own[0].line))
@@ -411,7 +411,10 @@ def _statistics(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             yield replace(found, place=score.place._replace(line=wide[0].line))
 
 
-def _is_the_same(one: Tokens, other: Tokens) -> bool:
-    """Whether both are certainly the same part of the text: of the same slice, in the same iterations."""
-    known = one.piece > 0 or one.low is not None
-    return known and (one.at, one.piece, one.low, one.high) == (other.at, other.piece, other.low, other.high)
+def _holds(trace: Trace, counted: Tokens, target: Tokens) -> bool:
+    """Whether statistics are certainly of these targets too: of the same slice in the same iterations, or document."""
+    if counted.line in trace.of_documents and counted.at:
+        return counted.at <= target.at
+    known = counted.piece > 0 or counted.low is not None
+    places = ((part.at, part.piece, part.low, part.high) for part in (counted, target))
+    return known and len({*places}) == 1
