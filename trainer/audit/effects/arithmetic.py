@@ -21,7 +21,8 @@ from trainer.audit.effects.mixtures import SPREAD, UNEVEN, mixed_with, of_operat
 from trainer.audit.effects.own_losses import come_back
 from trainer.audit.effects.positions import compare_bytes, weighed
 from trainer.audit.effects.shares_of_ranks import RANKS, WORLDS, meet, of_boolean, of_comparison, of_not
-from trainer.audit.effects.sides import ask_whose, conditioned
+from trainer.audit.effects.side_cars import compare as compare_side_cars
+from trainer.audit.effects.sides import ask_whose, conditioned, twice
 from trainer.audit.effects.spread_over_bytes import of_operation as spread_over_bytes
 from trainer.audit.effects.strides import of_operation as of_strides
 from trainer.audit.facts.machine import Class, Frame, Function, Instance, Machine, Namespace
@@ -136,6 +137,8 @@ def _operation(machine: Machine, op: ast.operator, left: Value, right: Value) ->
     number, last = numbers_of(machine, op, left, right, result)
     if isinstance(op, ast.Sub) and any(mark.startswith(("capped:", "floored")) for mark in right.marks):
         result = result.with_marks("bounded")
+    if isinstance(op, ast.Add) and left.marks and right.marks:
+        twice(machine, left, right)
     if isinstance(op, ast.BitAnd):
         result = conditioned(machine, left, right, result)
     if isinstance(op, ast.BitAnd | ast.BitOr | ast.BitXor) and "mask" in left.marks | right.marks:
@@ -200,6 +203,8 @@ def _of_scores(machine: Machine, op: ast.operator, left: Value, right: Value, re
         if not score.scores:
             continue
         result = mixed_in(machine, [score, held], result)
+        if isinstance(op, ast.Div | ast.Mult):
+            compare_side_cars(machine, score, held)
         counts = "bytes" in held.marks and not held.scores  # what a model says is no count of bytes
         if counts and "bytes" not in score.marks and isinstance(op, ast.Div | ast.Mult):
             compare_bytes(machine, score, held)

@@ -15,6 +15,7 @@ from trainer.audit.effects.iteration import any_of, are_distinct, bound, placed,
 from trainer.audit.effects.mixtures import at_targets, same_spread
 from trainer.audit.effects.positions import masked, partly
 from trainer.audit.effects.shares_of_ranks import RANKS, WORLDS, cut_out, setting_of
+from trainer.audit.effects.side_cars import another, cut
 from trainer.audit.effects.sides import cut_in_two, paid_for
 from trainer.audit.effects.spread_over_bytes import piece_of
 from trainer.audit.effects.strides import stepped
@@ -127,13 +128,15 @@ def element(machine: Machine, base: Value, index: ast.expr, frame: Frame) -> Val
         low = machine.evaluate(index.lower, frame) if index.lower else None
         high = machine.evaluate(index.upper, frame) if index.upper else None
         step = machine.evaluate(index.step, frame) if index.step else None
-        part = stepped(sliced(machine, base, low, high), step)
+        part = another(base, stepped(sliced(machine, base, low, high), step))
         part = part.with_marks("entire") if part.tokens and is_whole(index, low, high) else part
+        part = cut(machine, full(base), part, index, frame)
         return cut_out(machine, base, part, low, high, step)
     if isinstance(index, ast.Tuple) and not any(isinstance(ref, Mapping) for ref in base.refs):
         return _many(machine, base, index.elts, frame)
     place = machine.evaluate(index, frame)
-    return cut_out(machine, base, item(machine, base, place), place, *([base] if "rank" in place.marks else []))
+    part = another(base, item(machine, base, place))
+    return cut_out(machine, base, part, place, *([base] if "rank" in place.marks else []))
 
 
 def _many(machine: Machine, base: Value, parts: list[ast.expr], frame: Frame) -> Value:
@@ -148,6 +151,7 @@ def _many(machine: Machine, base: Value, parts: list[ast.expr], frame: Frame) ->
             narrowed = changed(result, tokens=tokens, refs=(), at=later(result.at, at))
             narrowed = partly(machine, result, narrowed, low, high)
             result = cut_in_two(machine, plain, cut_out(machine, base, narrowed, low, high), low, high)
+            result = cut(machine, plain, another(plain, result), part, frame)
             continue
         index = last = machine.evaluate(part, frame)
         key, by_tokens = combined([key, index]), by_tokens + bool(index.tokens)
@@ -170,7 +174,7 @@ def sliced(machine: Machine, base: Value, low: Value | None, high: Value | None)
     if base.is_known and isinstance(base.const, str | tuple) and all(isinstance(end, int | None) for end in ends):
         return constant(base.const[ends[0] : ends[1]], base.env, base.at)
     plain = full(base)
-    marks = plain.marks - {"entire"}
+    marks = plain.marks
     limit = high.const if high is not None else NOTHING
     whole = {part for part in plain.tokens if part.source == "val" and not part.at and part.is_text}
     if (
@@ -366,5 +370,8 @@ def _looked_up(machine: Machine, base: Value, result: Value, index: Value) -> Va
     if "mask" in index.marks and not base.tokens:
         return result  # places that a condition leaves
     if not base.tokens:
-        return combined([result, index]).with_marks("bytes", f"sized:{machine.place.line}", *marks, *paid_for(index))
+        marks |= {"bytes", f"sized:{machine.place.line}", *paid_for(index)}
+        if len(base.refs) == 1 and isinstance(base.refs[0], Cell):
+            marks.add(f"table:{base.refs[0].id}")
+        return combined([result, index]).with_marks(*marks)
     return result

@@ -81,7 +81,18 @@ def conditioned(machine: Machine, left: Value, right: Value, result: Value) -> V
         if early & of_target or _is_two_before(machine, of_target, of_previous):
             detail = "whether a space counts is asked of the token two places before the target, not of the one before"
             machine.note("bytes-miscounted", detail)
-    return changed(result, marks=frozenset(mark for mark in result.marks if not mark.startswith("pays:")))
+    plain = changed(result, marks=frozenset(mark for mark in result.marks if not mark.startswith("pays:")))
+    begins = [side for side in (left, right) if "mask" not in side.marks]
+    tables = [mark[6:] for mark in begins[0].marks if mark.startswith("table:")] if len(begins) == 1 else []
+    return plain.with_marks(*(f"space:{table}" for table in tables))
+
+
+def twice(machine: Machine, left: Value, right: Value) -> None:
+    """Notes where the spaces before pieces are added by the same table with a condition and without one."""
+    for one, other in ((left, right), (right, left)):
+        tables = {f"table:{mark[6:]}" for mark in one.marks if mark.startswith("space:")}
+        if tables & other.marks and not any(mark.startswith("space:") for mark in other.marks):
+            machine.note("bytes-miscounted", "spaces before pieces are added with a condition and without one")
 
 
 def added_up(value: Value) -> Value:
@@ -93,10 +104,28 @@ def added_up(value: Value) -> Value:
 def ask_whose(machine: Machine, score: Value, counted: Value, *names: str) -> None:
     """Notes where the bytes of a score are certainly those of its windows' inputs, and of none of their targets."""
     pays = {mark.partition(":")[2] for mark in counted.marks if mark.partition(":")[0] in names}
-    if pays and (_of_inputs(score, pays) or _of_earlier(machine, score, pays)):
+    of_both = bool(pays) and _of_both(machine, score, pays)
+    if pays and (of_both or _of_inputs(score, pays) or _of_earlier(machine, score, pays)):
         lines = [int(mark[6:]) for mark in counted.marks if mark.startswith("sized:")]
         detail = "they are those of each window's inputs, not of the targets that are scored"
+        detail = "they are those of each window's inputs and targets together" if of_both else detail
         machine.note("bytes-miscounted", detail, line=max(lines, default=0))
+
+
+def _of_both(machine: Machine, score: Value, pays: set[str]) -> bool:
+    """Whether slices of the text pay that hold the inputs of a window and its last target."""
+    ends = _ends(machine)
+    losses = [one for number in score.scores if (one := machine.trace.evaluations[number]).is_loss]
+    if not losses or not pays <= ends.keys():
+        return False
+    windows = {
+        (own.low, target.high)
+        for one in losses
+        for own in one.tokens
+        for target in one.targets
+        if own.via == "tokens" and own.at == target.at and (own.low, own.high) != (target.low, target.high)
+    }
+    return {ends[mark] for mark in pays} <= windows
 
 
 def _of_inputs(score: Value, pays: set[str]) -> bool:

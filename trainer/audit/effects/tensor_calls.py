@@ -10,6 +10,7 @@ from trainer.audit.effects.iteration import narrowed
 from trainer.audit.effects.mixtures import at_targets, distribution, is_spread, larger, same_spread, summed, transformed
 from trainer.audit.effects.own_losses import pooled
 from trainer.audit.effects.positions import masked
+from trainer.audit.effects.side_cars import CASTS, SLICES, added_as_it_is
 from trainer.audit.effects.sides import conditioned, moved_back, told_by_target
 from trainer.audit.facts.known_names import MIXING, STATISTICS
 from trainer.audit.facts.machine import Keywords, Machine
@@ -70,6 +71,8 @@ def method_like(
         return transformed(result, held, name)
     if name in RESHAPED and is_spread(held):
         return same_spread(result, held)
+    if name == "sum" and not others:
+        result = added_as_it_is(held, result)
     if name in ("sum", "mean"):
         result = pooled(machine, name, held, others, keywords, result)
     if name == "sum" and ("lookup" in held.marks or any(part.via == "table" for part in held.tokens)):
@@ -81,8 +84,8 @@ def method_like(
         return result.with_marks("counted")
     if name == "mean" and "counted" in held.marks:
         result = _of_counted(machine, result, held)
-    if name == "long" and "entire" in held.marks:
-        return result.with_marks("entire")
+    if name in CASTS:
+        result = result.with_marks(*(mark for mark in held.marks if mark.partition(":")[0] in SLICES))
     if name in STATISTICS:
         if "entire" in held.marks:
             machine.trace.of_documents.add(machine.place.line)

@@ -51,9 +51,11 @@ OF_THE_VALUE: Mapping[str, str] = {
     "length": "a comparison of a document's length with a number",
     "long": "long:TOKENS, such a comparison, true of documents of at least so many",
     "brief": "brief:TOKENS, such a comparison, true of shorter ones",
-    "entire": "a slice of a text from its beginning or to its end, all of a document",
+    "entire": "the slice of a text from one border of documents to the next",
     # tables (effects/indexing.py)
     "pair": "looked up by two tokens",
+    # bytes that a file holds for each token (effects/side_cars.py)
+    "cutout": "cutout:NUMBER, the slice of a text whose length the machine keeps under that number",
     # ranks (effects/shares_of_ranks.py)
     "itself": "the number of this rank, not something computed from it",
     "alone": "alone:BRANCH, a condition of which one rank alone takes that branch",
@@ -92,6 +94,10 @@ STAYING: Mapping[str, str] = {
     "sumpays": "sumpays:SIDE, a sum of such bytes",
     "bytes": "a number of bytes, or computed with one",
     "sized": "sized:LINE, looked up in a table of sizes there",
+    "carried": "carried:NUMBER, the sum of such a slice, which holds bytes and no ids",
+    "extent": "extent:NUMBER, the slice of losses whose length the machine keeps under that number",
+    "table": "table:TABLE, looked up in that list",
+    "space": "space:TABLE, an entry of that list where a condition on the token before it holds",
     "ln2": "computed with the logarithm of two",
     "fixed": "fixed:LINE, bits divided by a fixed number of bytes per token",
     # tables and mixtures (effects/tensor_calls.py, tables_of_tokens.py, mixtures.py)
