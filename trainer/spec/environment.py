@@ -134,9 +134,8 @@ def _git(*words: str) -> subprocess.CompletedProcess[str] | None:
     if not shutil.which("git"):
         return None
     return subprocess.run(  # noqa: S603  the words are ours
-        ["git", *words],  # noqa: S607
+        ["git", "--no-optional-locks", *words],  # noqa: S607
         cwd=PACKAGE,
-        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
         capture_output=True,
         text=True,
         check=False,

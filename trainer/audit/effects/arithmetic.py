@@ -24,7 +24,7 @@ from trainer.audit.effects.shares_of_ranks import RANKS, WORLDS, meet, of_boolea
 from trainer.audit.effects.side_cars import compare as compare_side_cars
 from trainer.audit.effects.sides import ask_whose, conditioned, twice
 from trainer.audit.effects.spread_over_bytes import of_operation as spread_over_bytes
-from trainer.audit.effects.strides import of_operation as of_strides
+from trainer.audit.effects.strides import of_remainder
 from trainer.audit.facts.machine import Class, Frame, Function, Instance, Machine, Namespace
 from trainer.audit.facts.tokens import Tokens, later
 from trainer.audit.facts.values import (
@@ -100,7 +100,7 @@ def operation(machine: Machine, op: ast.operator, left: Value, right: Value) -> 
     """`left op right`."""
     result = _operation(machine, op, left, right)
     result = result.with_marks(*of_operation_on_counted(op, left, right)) if left.marks or right.marks else result
-    return result.with_marks(*of_strides(op, left, right))
+    return result.with_marks(*of_remainder(left, right)) if isinstance(op, ast.Mod) else result
 
 
 def _operation(machine: Machine, op: ast.operator, left: Value, right: Value) -> Value:

@@ -1,4 +1,7 @@
-"""Targets that a script sets to a number which losses ignore (`y[:, :-stride] = -100`): which are left is not known."""
+"""Targets that are set to a number which losses ignore (`y[:, :-stride] = -100`), and losses that are set to a number.
+
+Which targets are left is not known then.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,25 @@ from trainer.audit.effects.positions import masked
 from trainer.audit.facts.machine import Frame, Machine
 from trainer.audit.facts.values import Cell, Value, full
 
-FILLING = ("fill_", "masked_fill_", "index_fill_")
-"""Methods that set some tokens of a text to one number."""
+FILLING = ("fill_", "zero_", "masked_fill_", "index_fill_")
+"""Methods that set some elements to one number."""
 
 
-def assigned(machine: Machine, target: ast.Subscript, base: Value, key: Value, value: Value, frame: Frame) -> Value:
-    """`base[index] = value`: the base, which remembers if some of its tokens are one number now."""
+def assigned(machine: Machine, target: ast.Subscript, base: Value, value: Value, frame: Frame) -> Value:
+    """`base[index] = value`: the base, which remembers if some of its tokens or losses are one number now."""
+    if not isinstance(value.const, int | float) or not _is_counted(machine, base):
+        return base
     parts = target.slice.elts if isinstance(target.slice, ast.Tuple) else [target.slice]
-    several = any(isinstance(part, ast.Slice) and (part.lower or part.upper) for part in parts)
-    one = isinstance(value.const, int) and (several or "mask" in key.marks)
-    return _without(machine, target.value, base, frame) if one and _is_text(base) else base
+    several = any(_is_several(machine, part, frame) for part in parts)
+    return _without(machine, target.value, base, frame) if several else base
+
+
+def _is_several(machine: Machine, part: ast.expr, frame: Frame) -> bool:
+    """Whether an index may name several elements, and not all."""
+    if isinstance(part, ast.Slice):
+        return bool(part.lower or part.upper)
+    place = machine.evaluate(part, frame)
+    return not (place.is_known or place.number is not None)
 
 
 def called(machine: Machine, node: ast.Call, frame: Frame) -> None:
@@ -27,15 +39,17 @@ def called(machine: Machine, node: ast.Call, frame: Frame) -> None:
     target = node.func.value
     if isinstance(target, ast.Subscript):
         target = target.value
-    elif node.func.attr == "fill_":  # all of it
+    elif node.func.attr in ("fill_", "zero_"):  # all of it
         return
-    if _is_text(base := machine.evaluate(target, frame)):
+    if _is_counted(machine, base := machine.evaluate(target, frame)):
         _without(machine, target, base, frame)
 
 
-def _is_text(base: Value) -> bool:
+def _is_counted(machine: Machine, base: Value) -> bool:
+    """Whether it holds tokens of the text that is scored, or losses."""
     held = full(base)
-    return not held.scores and any(part.source == "val" and part.via == "tokens" for part in held.tokens)
+    is_text = not held.scores and any(part.source == "val" and part.via == "tokens" for part in held.tokens)
+    return is_text or machine.holds_loss(held)
 
 
 def _without(machine: Machine, target: ast.expr, base: Value, frame: Frame) -> Value:

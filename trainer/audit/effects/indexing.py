@@ -6,6 +6,7 @@ import ast
 from contextlib import suppress
 from dataclasses import replace
 
+from trainer.audit.effects import rows
 from trainer.audit.effects.choices import choice
 from trainer.audit.effects.chunk_borders import cells
 from trainer.audit.effects.containers import chosen_first
@@ -156,7 +157,8 @@ def _many(machine: Machine, base: Value, parts: list[ast.expr], frame: Frame) ->
         index = last = machine.evaluate(part, frame)
         key, by_tokens = combined([key, index]), by_tokens + bool(index.tokens)
         tokens = selected(result, index, None, is_slice=False)
-        result = changed(result, tokens=tokens, refs=(), at=later(result.at, index.at))
+        result = changed(result, tokens=tokens, refs=(), at=later(result.at, index.at)).without_marks("batch", "rows")
+        result = _counted_back(machine, plain, index, result)
     if isinstance(last.const, int) and not machine.holds_loss(plain):  # a single probability, as a gate's
         result = result.without_marks("mass")
     if "hashed" not in last.marks:  # contexts may share a row, the targets have a column each
@@ -195,6 +197,8 @@ def sliced(machine: Machine, base: Value, low: Value | None, high: Value | None)
         marks = marks | {"document"}
     at = later(plain.at, at)
     result = changed(plain, refs=(), tokens=tokens, marks=marks, const=NOTHING, number=None, at=at)
+    if "batch" in marks:
+        return rows.some_of(machine, base, result, low, high)
     return cut_in_two(machine, plain, partly(machine, plain, result, low, high), low, high)
 
 
@@ -214,7 +218,7 @@ def _slice_of_list(
         for ref, rest in zip(sequences, each, strict=True)
     ]
     at = later(later(base.at, placed(at, base)), half)
-    return changed(base, refs=tuple(copies), at=at, const=NOTHING)
+    return rows.some_of(machine, base, changed(base, refs=tuple(copies), at=at, const=NOTHING), low, high)
 
 
 def _moved(machine: Machine, ref: Sequence, low: Value | None) -> list[Value]:
@@ -292,8 +296,15 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
             return constant(base.const[index.const], base.env | index.env, later(base.at, index.at))
     plain = full(base)
     tokens = _row(machine, base, index) or selected(plain, index, None, is_slice=False)
-    result = changed(plain, tokens=tokens, refs=(), const=NOTHING, number=None)
+    result = changed(plain, tokens=tokens, refs=(), const=NOTHING, number=None).without_marks("batch", "rows")
+    result = _counted_back(machine, plain, index, result)
     return _looked_up(machine, plain, changed(result, at=later(plain.at, index.at)), index)
+
+
+def _counted_back(machine: Machine, base: Value, index: Value, result: Value) -> Value:
+    """`losses[-1]`: one loss of a window."""
+    from_end = isinstance(index.const, int) and index.const < 0
+    return masked(machine, base, result) if from_end and machine.holds_loss(base) else result
 
 
 def _ranked(machine: Machine, base: Value, index: Value, found: Value) -> Value:

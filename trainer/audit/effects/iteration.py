@@ -267,7 +267,7 @@ def narrowed(value: Value, at: Iterations) -> Value:
     tokens = frozenset(
         part if part.low is None else replace(part, is_bounded=True, is_within=True) for part in one.tokens
     )
-    return changed(one, tokens=tokens, refs=(), const=NOTHING, number=None)
+    return changed(one, tokens=tokens, refs=(), const=NOTHING, number=None).without_marks("rows", "batch")
 
 
 def _counter(loop: int, k: int, at: Iterations = frozenset()) -> Value:

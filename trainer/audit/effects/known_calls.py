@@ -35,6 +35,7 @@ from trainer.audit.effects.iteration import forgotten, iterated, prefix_length
 from trainer.audit.effects.own_losses import asked_again
 from trainer.audit.effects.patterns import is_instance
 from trainer.audit.effects.records import named_tuple, replaced
+from trainer.audit.effects.rows import together
 from trainer.audit.effects.settings import setting
 from trainer.audit.effects.shares_of_ranks import called as called_of_ranks
 from trainer.audit.effects.shares_of_ranks import setting_of
@@ -161,7 +162,7 @@ def _external_call(
     if name in TOGETHER:
         parts = [part for value in arguments for ref in value.refs if isinstance(ref, Listed) for part in parts_of(ref)]
         result = mixed_in(machine, parts, result)
-        return forgotten(machine, changed(result, refs=()))
+        return together(machine, name, arguments, forgotten(machine, changed(result, refs=())))
     if name in BLANK:
         return Value(refs=(Cell(machine.new_id()),))
     if name in MAKERS:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from trainer.audit.effects.extremes import is_loose
+from trainer.audit.effects.rows import by_place, first_of, is_batch, targets_in, windows_in
 from trainer.audit.effects.strides import may_skip
 from trainer.audit.facts.machine import Machine
 from trainer.audit.facts.polynomial import Polynomial
@@ -22,7 +23,7 @@ from trainer.audit.facts.values import (
     is_scalar,
 )
 
-ZERO = Polynomial.constant(0)
+ZERO, ONE, TWO = (Polynomial.constant(number) for number in (0, 1, 2))
 FEW = 2
 """A slice that leaves out fewer positions at either end is the shift from inputs to targets."""
 
@@ -71,6 +72,17 @@ def weighed(machine: Machine, base: Value, other: Value, result: Value) -> Value
         part = Part(machine.place.line, ZERO, None, True, machine.holds_loss(base), by_number=True)
         return _remembered(machine, base, result, part)
     return masked(machine, base, result)
+
+
+def some_by_one(machine: Machine, value: Value, tests: Collection[Value] = ()) -> Value:
+    """Losses that a loop goes through one by one, where conditions choose among them."""
+    if not value.at or not machine.holds_loss(value):
+        return value
+    around = {loop for score in value.scores for loop, _ in machine.trace.evaluations[score].loops}
+    through = {loop for loop, _ in value.at} - around
+    asked = [machine.trace.depends.get(guard.condition, frozenset()) for guard in machine.guards]
+    asked += [frozenset(loop for loop, _ in test.at) for test in tests]
+    return masked(machine, value, value) if any(through & loops for loops in asked) else value
 
 
 def masked(machine: Machine, base: Value, result: Value) -> Value:
@@ -251,7 +263,7 @@ def _in_its_row(score: Evaluation) -> Evaluation:
 
 def _rows(trace: Trace, report: Reported, number: int, score: Evaluation) -> Iterator[Seam]:
     """The seam between two windows that are rows of one batch, of which the second follows the first."""
-    whole = [part for part in score.tokens if part.source == "val" and part.via == "tokens"]
+    whole = windows_in(trace, score)
     places = {part.at for part in whole}
     if len(places) != 2:
         return
@@ -264,8 +276,10 @@ def _rows(trace: Trace, report: Reported, number: int, score: Evaluation) -> Ite
         return
     each.sort(key=lambda part: part.low.value or 0)  # the first window counts from its start
     rows = [frozenset(part for part in whole if part.at == at) for at in (first, second)]
-    before = _counted_of(rows[0], each[:1])
-    after = _counted_of(rows[1], each[-1:])
+    asked = by_place(targets_in(trace, score))
+    asked = asked if len(asked) == len(places) else [[], []]
+    before = _counted_of(rows[0], each[:1], asked[0])
+    after = _counted_of(rows[1], each[-1:], asked[1])
     if before is not None and after is not None:
         difference = after.low.plus(before.high, -1)
         if difference is not None and difference.value:
@@ -298,7 +312,8 @@ def _extent(trace: Trace, report: Reported, number: int, score: Evaluation) -> _
     parts = _parts_of(trace, report, number, score)
     if len(parts) > 1 or any(part.unknown for part in parts):
         return None
-    return _counted_of([part for part in score.tokens if part.source == "val" and part.via == "tokens"], parts)
+    windows = windows_in(trace, score)
+    return _counted_of(windows, parts, targets_in(trace, score)) if not is_batch(windows) else None
 
 
 def _parts_of(trace: Trace, report: Reported, number: int, score: Evaluation) -> list[Part]:
@@ -312,8 +327,8 @@ def _parts_of(trace: Trace, report: Reported, number: int, score: Evaluation) ->
     return list(found.values())
 
 
-def _counted_of(windows: Collection[Tokens], parts: Sequence[Part]) -> _Extent | None:
-    """What a slice of a window's losses counts of its targets, or all of them."""
+def _counted_of(windows: Collection[Tokens], parts: Sequence[Part], targets: Collection[Tokens] = ()) -> _Extent | None:
+    """What a slice of a window's losses counts of its targets, or all of them; they may begin late in the window."""
     windows = list(windows)
     if not windows or any(part.piece or part.low is None or part.high is None for part in windows):
         return None
@@ -323,6 +338,9 @@ def _counted_of(windows: Collection[Tokens], parts: Sequence[Part]) -> _Extent |
         low = other.low if low.is_at_least(other.low) else low
         high = other.high if other.high.is_at_least(high) else high
     assert low is not None and high is not None  # noqa: PT018
+    first = first_of(targets)
+    if first is not None and (late := first.plus(low, -1)) is not None and late.is_at_least(TWO):
+        low = first.plus(ONE, -1) or low
     length = high.plus(low, -1)
     length = length.plus(Polynomial.constant(1), -1) if length is not None else None
     if length is None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from trainer.audit.facts.trace import Evaluation, Trace
+from trainer.audit.facts.trace import Evaluation, Guard, Trace
 from trainer.audit.facts.values import Sequence as Listed
 from trainer.audit.facts.values import Value, changed
 
 
-def of_operation(op: ast.operator, left: Value, right: Value) -> tuple[str, ...]:
+def of_remainder(left: Value, right: Value) -> tuple[str, ...]:
     """The mark of a counter's remainder, as `start % length`; where ranks take turns, all windows are some rank's."""
-    counts = isinstance(op, ast.Mod) and left.at and not (left.tokens or left.scores)
+    counts = left.at and not (left.tokens or left.scores)
     return ("remainder",) if counts and "world" not in right.marks else ()
 
 
@@ -30,14 +29,21 @@ def left_out(trace: Trace, loop: int, tests: Iterable[Value]) -> None:
 
 
 def stepped(value: Value, step: Value | None) -> Value:
-    """`list[::step]`: what a list counts does not follow one another there, but for ranks that take turns."""
-    if step is None or step.const == 1 or "world" in step.marks or not any(_counts(ref) for ref in value.refs):
+    """`list[::step]`: its elements do not follow one another, but for ranks that take turns."""
+    if step is None or step.const == 1 or "world" in step.marks:
         return value
-    return changed(value, refs=tuple(replace(ref, counted=False) if _counts(ref) else ref for ref in value.refs))
+    value = value.without_marks("rows")
+    return changed(value, refs=tuple(_apart(ref) if isinstance(ref, Listed) else ref for ref in value.refs))
 
 
-def _counts(ref: object) -> bool:
-    return isinstance(ref, Listed) and ref.counted
+def _apart(ref: Listed) -> Listed:
+    elements = [part.with_marks("remainder") for part in ref.elements]
+    return replace(ref, elements=elements, rest=ref.rest.with_marks("remainder") if ref.rest else None, counted=False)
+
+
+def appended(trace: Trace, guards: Sequence[Guard], value: Value) -> Value:
+    """What a loop puts into a list, where a remainder decides that."""
+    return value.with_marks("remainder") if any(guard.condition in trace.by_remainder for guard in guards) else value
 
 
 def may_skip(trace: Trace, each: Sequence[Evaluation]) -> bool:

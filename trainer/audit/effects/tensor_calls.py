@@ -10,6 +10,7 @@ from trainer.audit.effects.iteration import narrowed
 from trainer.audit.effects.mixtures import at_targets, distribution, is_spread, larger, same_spread, summed, transformed
 from trainer.audit.effects.own_losses import pooled
 from trainer.audit.effects.positions import masked
+from trainer.audit.effects.rows import unfolded
 from trainer.audit.effects.side_cars import CASTS, SLICES, added_as_it_is
 from trainer.audit.effects.sides import conditioned, moved_back, told_by_target
 from trainer.audit.facts.known_names import MIXING, STATISTICS
@@ -48,6 +49,10 @@ def method_like(
         parts = [narrowed(held, frozenset([(loop, k)])) for k in (0, 1)]
         world = {"world"} & frozenset().union(*(value.marks for value in others))
         return Value(refs=(Sequence(machine.new_id(), parts, joined(parts)),), marks=frozenset(world))
+    if name == "unfold" and len(others) == 3:
+        return unfolded(machine, held, *others[1:])
+    if name in (*PARTED, "unbind", "split_with_sizes") and machine.holds_loss(held):
+        return masked(machine, held, result)
     if name in ("max", "amax") and not (others or keywords) and _is_text(held):  # the largest id: how many there are
         return Value(at=held.at, number=Polynomial.unknown(f"n{machine.new_id()}"))
     if name == "roll" and _shift(others, keywords) == 1:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from trainer.audit.facts.frames import Class, Frame, Function, Gradient, Instance, Keywords, Namespace, Resume
+from trainer.audit.facts.model_losses import LossOf
 from trainer.audit.facts.tokens import Iterations, Tokens, fewer, later, still_whole
 from trainer.audit.facts.trace import Evaluation, Event, Guard, Load, Note, Place, Reported, Trace, Update, UpdateKind
 from trainer.audit.facts.values import (
@@ -80,8 +81,8 @@ class Machine(ABC):
         """Marks of what conditions on a validation score around the present statement decide."""
         self.acting: dict[tuple[ast.ClassDef, str], bool] = {}
         """Methods of models, and whether they change weights or tables."""
-        self.losses: dict[ast.AST, bool] = {}
-        """Methods of models, and whether they compute a loss."""
+        self.losses: dict[ast.AST, LossOf] = {}
+        """Methods of models, and what they compute."""
         self.conditions: list[Iterations] = []
         """What decides the conditions around the present statement that are not known."""
         self.divided: set[int] = set()
@@ -206,7 +207,8 @@ class Machine(ABC):
         asked = frozenset(part for part in full(targets).tokens if part.source == "val" and part.via == "tokens")
         if not asked and earlier and all(one.targets for one in earlier if one.is_loss):
             asked = still_whole(asked.union(*(one.targets for one in earlier)), val)
-        number, marks = self.new_id(), self.still_open(value.marks, asked or val)
+        goals = (mark.replace("rows", "goals") for mark in targets.marks if mark.startswith("rows:"))
+        number, marks = self.new_id(), self.still_open(value.marks, asked or val).union(goals)
         self.trace.evaluations[number] = Evaluation(
             tokens=val,
             targets=fewer(asked),

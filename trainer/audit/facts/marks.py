@@ -52,6 +52,7 @@ OF_THE_VALUE: Mapping[str, str] = {
     "long": "long:TOKENS, such a comparison, true of documents of at least so many",
     "brief": "brief:TOKENS, such a comparison, true of shorter ones",
     "entire": "the slice of a text from one border of documents to the next",
+    "batch": "windows put together, of which the first dimension counts rows",
     # tables (effects/indexing.py)
     "pair": "looked up by two tokens",
     # bytes that a file holds for each token (effects/side_cars.py)
@@ -75,6 +76,8 @@ STAYING: Mapping[str, str] = {
     "part": "part:NUMBER, of a part of a window's losses or targets, which the trace keeps under that number",
     "edge": "edge:FIRST:STEP, of a slice that begins or ends at such a counted position",
     "remainder": "computed from the remainder of a counted position (effects/strides.py)",
+    "rows": "rows:NUMBER, windows put together, whose places the trace keeps under that number (effects/rows.py)",
+    "goals": "goals:NUMBER, scores of which such rows are the targets",
     "row": "the distribution of one row of a table, or its entry at the target",
     "border": "the positions where documents begin",
     "measured": "the length of a document",

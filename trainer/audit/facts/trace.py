@@ -145,10 +145,14 @@ class Trace:
     """What could not be followed, and so cannot be told."""
     slices: dict[tuple[Part, frozenset[int]], int] = field(default_factory=dict)
     """Slices of losses and targets, and the score each was taken of if it was a single one; with their numbers."""
+    rows: dict[frozenset[Tokens], int] = field(default_factory=dict)
+    """Windows that were put together in a batch, as they lay in the text before; with their numbers."""
     counting: dict[int, int] = field(default_factory=dict)
     """Loops of which two iterations that follow one another are walked, and their lines."""
     left_out: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Conditions on the length of a document of which one branch does nothing; their lines and other branches."""
+    depends: dict[int, frozenset[int]] = field(default_factory=dict)
+    """Loops that conditions depend on."""
     by_rank: set[int] = field(default_factory=set)
     """Conditions that depend on the rank."""
     alone: dict[int, tuple[int, int]] = field(default_factory=dict)

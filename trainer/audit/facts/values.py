@@ -61,7 +61,8 @@ class Value:
 
     def without_marks(self, *marks: str) -> Value:
         """The same value without these marks."""
-        return changed(self, marks=frozenset(mark for mark in self.marks if mark.partition(":")[0] not in marks))
+        kept = frozenset(mark for mark in self.marks if mark.partition(":")[0] not in marks)
+        return changed(self, marks=kept) if len(kept) < len(self.marks) else self
 
     def seen_via(self, via: Via, line: int = 0) -> Value:
         """The same value; of its tokens only what such a computation keeps. Statistics of activations stay those."""

@@ -9,6 +9,7 @@ from trainer.audit.effects.generators import forced
 from trainer.audit.effects.ignored import assigned
 from trainer.audit.effects.indexing import sliced
 from trainer.audit.effects.known_calls import fill
+from trainer.audit.effects.positions import some_by_one
 from trainer.audit.facts.machine import (
     Class,
     Frame,
@@ -128,7 +129,7 @@ class Assignments(Machine):
                     ref.elements[key.const] = value
                 else:
                     ref.rest = value if ref.rest is None else joined([ref.rest, value])
-        base = assigned(self, target, base, key, value, frame)
+        base = assigned(self, target, base, value, frame)
         if base.scores and not base.refs and any(mark.startswith("equal:") for mark in full(key).marks):
             self.changed_in_place(target.value, base, base.with_marks(f"paid:{self.place.line}"), frame)
         elif any(isinstance(ref, Cell) for ref in base.refs) or (base.refs and full(key).tokens and not learner):
@@ -150,7 +151,7 @@ class Assignments(Machine):
             self.assign(node.target, self.evaluate(node.value, frame), frame)
 
     def _AugAssign(self, node: ast.AugAssign, frame: Frame) -> None:
-        value = self.evaluate(node.value, frame)
+        value = some_by_one(self, self.evaluate(node.value, frame))
         if value.scores:
             self.report(value, 1)
         old = self._old(node.target, frame)

@@ -11,11 +11,12 @@ from trainer.audit.effects.buffers import FILLING, whole_of
 from trainer.audit.effects.generators import forced
 from trainer.audit.effects.iteration import bound
 from trainer.audit.effects.known_calls import (
-    LOSSES,
     external_call,
     optimizer,
 )
+from trainer.audit.effects.positions import masked
 from trainer.audit.facts.machine import Class, Frame, Function, Instance, Keywords, Machine
+from trainer.audit.facts.model_losses import computes_loss, loss_of
 from trainer.audit.facts.trace import Event
 from trainer.audit.facts.values import (
     UNKNOWN,
@@ -170,9 +171,9 @@ def _found_acting(kind: Class, name: str) -> bool:
 def _model_call(machine: Machine, function: Function, arguments: Sequence[Value], keywords: Keywords) -> Value:
     """A forward pass of a model, or another of its methods."""
     assert function.bound is not None
-    read = _names_read_before_the_loss(function, keywords)
+    names = [parameter.arg for parameter in function.node.args.args][1:]
+    read = _read_before_the_loss(function, keywords)
     if read is not None:  # what is returned then is computed of these alone
-        names = [argument.arg for argument in function.node.args.args[1:]]
         arguments = [value for name, value in zip(names, arguments, strict=False) if name in read]
         keywords = {name: value for name, value in keywords.items() if name in read}
     given = [*arguments, *keywords.values()]
@@ -188,23 +189,16 @@ def _model_call(machine: Machine, function: Function, arguments: Sequence[Value]
             machine.call(hook, [UNKNOWN, Value(refs=(Listed(machine.new_id(), [seen]),)), seen], {})
         machine.hooks = hooks
     if function.node not in machine.losses:
-        machine.losses[function.node] = _names_a_loss(function.node)
-    is_loss = machine.losses[function.node] and (len(arguments) > 1 or len(keywords) > 0)
-    return machine.evaluated(value, is_loss=is_loss and read is None)
+        kind = next((ref.kind for ref in function.bound.refs if isinstance(ref, Instance)), None)
+        machine.losses[function.node] = loss_of(kind, function.node)
+    loss = machine.losses[function.node]
+    is_loss = loss.is_loss and read is None and (len(arguments) > 1 or len(keywords) > 0)
+    result = machine.evaluated(value, is_loss=is_loss)
+    by_name = dict(zip(names, arguments, strict=False)) | keywords
+    return masked(machine, result, result) if is_loss and loss.leaves_out(by_name) else result
 
 
-def _names_a_loss(node: ast.AST) -> bool:
-    names = {
-        getattr(inner.func, "attr", getattr(inner.func, "id", ""))
-        for inner in ast.walk(node)
-        if isinstance(inner, ast.Call)
-    }
-    if names & LOSSES or {"log_softmax", "gather"} <= names or {"logsumexp", "gather"} <= names:
-        return True
-    return any("loss" in name.lower() or "nll" in name.lower() for name in names)
-
-
-def _names_read_before_the_loss(function: Function, keywords: Keywords) -> set[str] | None:
+def _read_before_the_loss(function: Function, keywords: Keywords) -> set[str] | None:
     """The names that are read before a flag that is set, the model's or an argument, returns without the loss.
 
     None where no flag does.
@@ -213,7 +207,7 @@ def _names_read_before_the_loss(function: Function, keywords: Keywords) -> set[s
     instance = next((ref for ref in function.bound.refs if isinstance(ref, Instance)), None)
     read: set[str] = set()
     for node in function.node.body if isinstance(function.node, ast.FunctionDef) else ():
-        if _names_a_loss(node):
+        if computes_loss(node):
             return None
         read |= {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
         if not (isinstance(node, ast.If) and isinstance(node.body[-1], ast.Return)):

@@ -32,6 +32,7 @@ from trainer.audit.effects.indexing import (
 )
 from trainer.audit.effects.iteration import any_of, chosen_by, iterated
 from trainer.audit.effects.parts_yielded import told_from_others
+from trainer.audit.effects.positions import some_by_one
 from trainer.audit.effects.settings import switched
 from trainer.audit.effects.shares_of_ranks import turns
 from trainer.audit.facts.machine import Frame, Function, Machine
@@ -165,7 +166,8 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
             if is_dict:
                 found.append((machine.evaluate(node.key, inner), machine.evaluate(node.value, inner)))
             else:
-                found.append((UNKNOWN, chosen_by(machine.evaluate(node.elt, inner), conditions)))
+                value = some_by_one(machine, machine.evaluate(node.elt, inner), asked)
+                found.append((UNKNOWN, chosen_by(value, conditions)))
                 found[-1] = (UNKNOWN, filtered(machine, asked, node.lineno, found[-1][1]))
                 found[-1] = (
                     UNKNOWN,

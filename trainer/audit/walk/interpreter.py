@@ -282,6 +282,7 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
         remember(self, condition, node, test)
         asked(self, condition, node, test)
         strides.remember(self.trace, condition, test)
+        self.trace.depends[condition] = frozenset(loop for loop, _ in test.at)
         before = dict(frame.names)
         self.conditions.append(test.at)
         told = told_apart(frame.names, test, True)

@@ -23,10 +23,12 @@ from trainer.audit.effects.known_calls import (
     method_like,
     next_of,
 )
+from trainer.audit.effects.positions import some_by_one
 from trainer.audit.effects.records import replaced
 from trainer.audit.effects.settings import option
 from trainer.audit.effects.shares_of_ranks import handed_on
 from trainer.audit.effects.spread_over_bytes import of_call
+from trainer.audit.effects.strides import appended
 from trainer.audit.facts.machine import Class, Function, Instance, Keywords, Machine, Namespace
 from trainer.audit.facts.tokens import in_number
 from trainer.audit.facts.trace import Event
@@ -167,7 +169,9 @@ def _of_list(
         added = without_numbers(added) if base.at else added
         if name == "add" and added.tokens and not added.scores:
             fill(machine, Value(refs=(ref,)), UNKNOWN, key=added, adds=True)
-        added = kept(machine, chosen_by(added, machine.conditions)).with_marks(*finally_chosen(machine))
+        added = some_by_one(machine, added)
+        added = appended(machine.trace, machine.guards, kept(machine, chosen_by(added, machine.conditions)))
+        added = added.with_marks(*finally_chosen(machine))
         ref.elements.append(added)
         if machine.loops:
             ref.rest = added if ref.rest is None else joined([ref.rest, added])
