@@ -149,6 +149,24 @@ def last_of(steps: Steps, loop: int) -> Last:
     return (loop, last) if last is not None else None
 
 
+def is_share(part: Tokens) -> bool:
+    """Whether it is a slice of the text that no loop decides, as a rank's share."""
+    return part.low is not None and not (part.at or part.piece or part.is_within or part.is_placed)
+
+
+def cut_again(
+    part: Tokens, low: Value | None, high: Value | None, bounds: tuple[Polynomial | None, Polynomial | None]
+) -> Tokens:
+    """The tokens of a slice of a share of the text; it may end before the slice does."""
+    moved = [end.plus(part.low) if end is not None and part.low is not None else None for end in bounds]
+    if None in moved:
+        return part
+    cut = cut_to(part, low, high, (moved[0], moved[1]), is_placed=True)
+    last = cut.reach[1].plus(part.low) if cut.reach is not None and part.low is not None else None
+    reach = (cut.reach[0], last) if cut.reach is not None and last is not None else None
+    return replace(cut, is_bounded=True, reach=reach)
+
+
 def cut_to(
     part: Tokens,
     low: Value | None,

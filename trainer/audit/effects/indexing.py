@@ -11,7 +11,7 @@ from trainer.audit.effects.choices import choice
 from trainer.audit.effects.chunk_borders import cells
 from trainer.audit.effects.containers import chosen_first
 from trainer.audit.effects.document_lengths import is_whole, measured
-from trainer.audit.effects.extremes import length_of
+from trainer.audit.effects.extremes import is_share, length_of
 from trainer.audit.effects.iteration import any_of, are_distinct, bound, placed, selected, with_iteration
 from trainer.audit.effects.mixtures import at_targets, same_spread
 from trainer.audit.effects.positions import masked, partly
@@ -187,7 +187,8 @@ def sliced(machine: Machine, base: Value, low: Value | None, high: Value | None)
         and not high.at
     ):
         marks = marks | {f"cut:{machine.place.line}"}
-    tokens = selected(plain, low, high, is_slice=True)
+    tokens = selected(plain, low, high, is_slice=True, is_flat="flat" in marks)
+    marks = marks - {"flat"} | ({"flat"} if is_share_of(plain, tokens) else frozenset())
     at = (high.at if high is not None else frozenset()) or (low.at if low is not None else frozenset())
     around = {loop for loop, _ in machine.loops}
     outer = any(part.source == "val" and not any(abs(k) in around for k, _ in part.at) for part in plain.tokens)
@@ -200,6 +201,11 @@ def sliced(machine: Machine, base: Value, low: Value | None, high: Value | None)
     if "batch" in marks:
         return rows.some_of(machine, base, result, low, high)
     return cut_in_two(machine, plain, partly(machine, plain, result, low, high), low, high)
+
+
+def is_share_of(base: Value, tokens: frozenset[Tokens]) -> bool:
+    """Whether a slice is a share of the text that positions are counted in."""
+    return all(part.is_placed for part in base.tokens) and bool(tokens) and all(map(is_share, tokens))
 
 
 def _slice_of_list(
@@ -296,7 +302,7 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
             return constant(base.const[index.const], base.env | index.env, later(base.at, index.at))
     plain = full(base)
     tokens = _row(machine, base, index) or selected(plain, index, None, is_slice=False)
-    result = changed(plain, tokens=tokens, refs=(), const=NOTHING, number=None).without_marks("batch", "rows")
+    result = changed(plain, tokens=tokens, refs=(), const=NOTHING, number=None).without_marks("batch", "rows", "flat")
     result = _counted_back(machine, plain, index, result)
     return _looked_up(machine, plain, changed(result, at=later(plain.at, index.at)), index)
 

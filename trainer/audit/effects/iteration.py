@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer.audit.effects.chunk_borders import counted_by, edges
-from trainer.audit.effects.extremes import cut_to, last_of
+from trainer.audit.effects.extremes import cut_again, cut_to, is_share, last_of
 from trainer.audit.effects.generators import Generator, generator_of
 from trainer.audit.effects.shares_of_ranks import share, shares
 from trainer.audit.facts.machine import Instance, Machine
@@ -274,8 +274,13 @@ def _counter(loop: int, k: int, at: Iterations = frozenset()) -> Value:
     return Value(at=later(at, frozenset([(loop, k)])), number=Polynomial.constant(k))
 
 
-def selected(value: Value, low: Value | None, high: Value | None, *, is_slice: bool) -> frozenset[Tokens]:
-    """The tokens of `value[index]`: those that the index's loops and positions leave."""
+def selected(
+    value: Value, low: Value | None, high: Value | None, *, is_slice: bool, is_flat: bool = False
+) -> frozenset[Tokens]:
+    """The tokens of `value[index]`: those that the index's loops and positions leave.
+
+    is_flat:  whether the value is a slice of the text itself, in which positions are counted from its start
+    """
     if not is_slice:
         at = low.at if low is not None else frozenset()
         bounds = _of_element(low)
@@ -295,6 +300,8 @@ def selected(value: Value, low: Value | None, high: Value | None, *, is_slice: b
             continue
         if part.is_placed and _are_positions(*bounds):
             part = cut_to(part, low, high, bounds, is_placed=True)
+        elif is_flat and is_share(part) and _are_positions(*bounds):
+            part = cut_again(part, low, high, bounds)
         elif part.piece and part.low is None and is_slice and _are_positions(*bounds):  # positions in that piece
             part = cut_to(part, low, high, bounds, is_placed=False)
         elif at:  # some of its positions

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from trainer.audit.effects.extremes import is_loose
-from trainer.audit.effects.rows import by_place, first_of, is_batch, targets_in, windows_in
+from trainer.audit.effects.rows import by_place, first_of, is_batch, last_of, targets_in, windows_in
 from trainer.audit.effects.strides import may_skip
 from trainer.audit.facts.machine import Machine
 from trainer.audit.facts.polynomial import Polynomial
@@ -31,7 +31,8 @@ FEW = 2
 def partly(machine: Machine, base: Value, result: Value, low: Value | None, high: Value | None) -> Value:
     """`base[low:high]`: the result, which remembers that it is a part of the losses or targets of a window."""
     of_loss = machine.holds_loss(base)
-    if not of_loss and all(part.is_placed for part in base.tokens):
+    of_share = "flat" in base.marks and not any(part.is_within for part in result.tokens)
+    if not of_loss and (of_share or all(part.is_placed for part in base.tokens)):
         return result.with_marks(f"window:{machine.place.line}") if base.tokens else result
     ends = [(side, end) for side, end in ((1, low), (0, high)) if end is not None and not _is_small(end)]
     sides = frozenset((_division(machine, end), side) for side, end in ends)
@@ -341,6 +342,9 @@ def _counted_of(windows: Collection[Tokens], parts: Sequence[Part], targets: Col
     first = first_of(targets)
     if first is not None and (late := first.plus(low, -1)) is not None and late.is_at_least(TWO):
         low = first.plus(ONE, -1) or low
+    last = last_of(targets)
+    if last is not None and (early := high.plus(last, -1)) is not None and early.is_at_least(ONE):
+        high = last
     length = high.plus(low, -1)
     length = length.plus(Polynomial.constant(1), -1) if length is not None else None
     if length is None:

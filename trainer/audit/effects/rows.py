@@ -140,6 +140,14 @@ def first_of(targets: Iterable[Tokens]) -> Polynomial | None:
     return least[0] if least and len(known) == len(lows) else None
 
 
+def last_of(targets: Iterable[Tokens]) -> Polynomial | None:
+    """Where the last target ends; None if it is not known."""
+    highs = [part.high if not (part.piece or part.is_within) else None for part in targets]
+    known = [high for high in highs if high is not None]
+    most = [high for high in known if all(high.is_at_least(one) for one in known)]
+    return most[0] if most and len(known) == len(highs) else None
+
+
 def is_batch(windows: Iterable[Tokens]) -> bool:
     """Whether they are several windows, as loops tell them apart."""
     return len({windows_of(part.at) for part in windows}) > 1

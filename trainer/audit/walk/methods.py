@@ -97,6 +97,8 @@ VIEWS = frozenset(
 
 OUTSIDE = frozenset(["read", "readline", "recv", "get", "pop", "popleft", "acquire", "next", "unpack", "from_bytes"])
 """Methods of what is unknown whose result may be another each time."""
+CONVERTED = frozenset(["long", "int", "astype", "clone", "copy", "pin_memory"])
+"""Methods whose result has the same elements in the same order."""
 CLEARING = frozenset(["zero_", "normal_", "uniform_", "fill_", "clear", "trunc_normal_", "orthogonal_"])
 
 
@@ -310,7 +312,8 @@ def _of_tensor(machine: Machine, base: Value, name: str, arguments: list[Value],
         return machine.evaluated(result, is_loss=False)
     if not result.tokens and not result.objects and name in OUTSIDE:
         result = machine.elsewhere(result)
-    return method_like(machine, name, base, arguments, keywords, result)
+    made = method_like(machine, name, base, arguments, keywords, result)
+    return made.with_marks("flat") if name in CONVERTED and "flat" in base.marks else made
 
 
 def _is_table(value: Value) -> bool:
