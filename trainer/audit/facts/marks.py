@@ -52,6 +52,8 @@ OF_THE_VALUE: Mapping[str, str] = {
     "long": "long:TOKENS, such a comparison, true of documents of at least so many",
     "brief": "brief:TOKENS, such a comparison, true of shorter ones",
     "entire": "the slice of a text from one border of documents to the next",
+    # windows in a batch (effects/rows.py)
+    "flat": "a share of the text, in which positions are counted from its start",
     "batch": "windows put together, of which the first dimension counts rows",
     # tables (effects/indexing.py)
     "pair": "looked up by two tokens",

@@ -272,13 +272,20 @@ def parts_of(ref: Any) -> list[Value]:
     return []
 
 
+def _within(part: Value, at: Iterations) -> Value:
+    """What a container holds, of which iterations decided which part of another it is."""
+    if not at or not part.tokens:
+        return part
+    return changed(part, tokens=frozenset(replace(one, at=later(one.at, at)) for one in part.tokens))
+
+
 def full(value: Value, depth: int = 4) -> Value:
     """The value with all that its containers hold."""
     if not value.refs or not depth:
         return value
     inner = [full(part, depth - 1) for ref in value.refs for part in parts_of(ref)]
     ids = frozenset(ref.id for ref in value.refs if isinstance(ref, Cell | Mapping) or getattr(ref, "keyed", False))
-    inner = [part for part in inner if part is not UNKNOWN]
+    inner = [_within(part, value.at) for part in inner if part is not UNKNOWN]
     if not inner and not ids:
         return value
     together = joined([changed(value, refs=()), *(changed(part, refs=()) for part in inner)])
