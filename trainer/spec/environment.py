@@ -124,8 +124,8 @@ def commit() -> str:
     described = _git("describe", "--always", "--abbrev=12", "--exclude=*")  # its --dirty locks the index
     if described is None or described.returncode != 0:
         return f"{WITHOUT_GIT}{code_digest(PACKAGE)}"
-    changed = _git("diff", "--quiet", "HEAD", "--")
-    return f"{described.stdout.strip()}{'+' if changed is None or changed.returncode else ''}"
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return f"{described.stdout.strip()}{'+' if changed is None or changed.stdout or changed.returncode else ''}"
 
 
 def _git(*words: str) -> subprocess.CompletedProcess[str] | None:
