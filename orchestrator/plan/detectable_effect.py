@@ -270,9 +270,9 @@ def _spread_lines(evidence: Evidence) -> list[str]:
 
         records = f"; the contest's records have {seed_sd_bpb():.5f}" if measure.column == "val_bpb" else ""
         return [
-            "spread: not known: this store holds no 2 runs of this program that differ in the seed alone, and nothing "
-            f"else tells how {measure.column} varies between {between}; 2 finished seeds in this store give it, or "
-            f"--spread-from NAME (a sweep or import), or --spread SD (what you assume{records})"
+            "spread: not known: this store holds no 2 runs of this program that differ in the seed alone and in "
+            f"their score, and nothing else tells how {measure.column} varies between {between}; 2 finished seeds in "
+            f"this store give it, or --spread-from NAME (a sweep or import), or --spread SD (what you assume{records})"
         ]
     lines = [f"spread: sd {amount_of(spread.sd, measure.unit, 5)} between {between} ({spread.source})"]
     if spread.df is not None:

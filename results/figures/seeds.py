@@ -68,13 +68,17 @@ def between_seeds(sweep: SweepResults) -> Spread:
 
 def between_pairs(sweep: SweepResults, block: Block = "artifact") -> Spread:
     """Of the best configuration's gain over the baseline on each artifact, or seed, that they share; no df without."""
+    gains = _paired_gains(sweep, block)
+    return Spread.within(gains, pd.Series(sweep.best, index=gains.index))
+
+
+def _paired_gains(sweep: SweepResults, block: Block) -> pd.Series[float]:
     runs = _finished(sweep).dropna(subset=block)
     scores = {
         config: runs[runs["config"] == config].groupby(block)[sweep.compared.column].mean()
         for config in (sweep.baseline, sweep.best)
     }
-    gains = (scores[sweep.baseline] - scores[sweep.best]).dropna()
-    return Spread.within(gains, pd.Series(sweep.best, index=gains.index))
+    return (scores[sweep.baseline] - scores[sweep.best]).dropna()
 
 
 def spread_lines(sweep: SweepResults) -> Sequence[str]:
@@ -83,7 +87,9 @@ def spread_lines(sweep: SweepResults) -> Sequence[str]:
     block: Block = (best.block if best else "") or "artifact"
     seeds, pairs = between_seeds(sweep), between_pairs(sweep, block)
     if not seeds.df:
-        return ["No configuration has two finished seeds, so nothing is known of the spread between seeds."]
+        same = (sweep.table["n"] > 1).any()
+        why = "All seeds of a configuration gave the same score" if same else "No configuration has two finished seeds"
+        return [f"{why}, so nothing is known of the spread between seeds."]
     unit = sweep.compared.unit
     of = "" if unit == sweep.compared.column else f" {unit}"
     lines = [
@@ -94,6 +100,8 @@ def spread_lines(sweep: SweepResults) -> Sequence[str]:
     ]
     if sweep.best is None:
         return [*lines, f"Nothing is paired: {sweep.why_none_is_best}."]
+    if not pairs.df and len(_paired_gains(sweep, block)) > 1:
+        return [*lines, f"The gain of the best configuration over the baseline is the same on every {block}."]
     if not pairs.df:
         return [*lines, "The best configuration's runs are not paired with the baseline's: they share no artifact."]
     times = f", {seeds.sd / pairs.sd:.0f} times less" if pairs.sd > 0 else ""

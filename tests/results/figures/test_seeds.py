@@ -40,6 +40,17 @@ def test_pairing_leaves_the_spread_of_the_gains():
     assert "10 times less: pairing takes out the rest." in spread_lines(of(*rows))[-1]
 
 
+def test_equal_scores_and_equal_gains_are_called_so():
+    """Of equal scores it was said that no configuration has two seeds, of equal gains that nothing is paired."""
+    same = [row(c, s, 2.0) for c in ("base", "a") for s in (1, 2, 3)]
+    assert spread_lines(of(*same)) == [
+        "All seeds of a configuration gave the same score, so nothing is known of the spread between seeds."
+    ]
+    assert spread_lines(of(row("base", 1, 2.0)))[0].startswith("No configuration has two finished seeds")
+    shifted = [row(c, s, 2.0 + s - (c == "a"), artifact=f"art{s}") for c in ("base", "a") for s in (1, 2, 3)]
+    assert spread_lines(of(*shifted))[-1].endswith("over the baseline is the same on every artifact.")
+
+
 def test_spreads_of_a_metric_far_from_one_have_digits_that_tell_them_apart():
     rows = [row(c, s, 2.0, eval_s=2e-7 + s * 1e-8) for c in ("base", "a") for s in (1, 2, 3)]
     ranking = Ranking(baseline="base", own_seeds=True, metric="eval_s")
