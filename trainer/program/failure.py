@@ -18,6 +18,8 @@ from trainer.spec.program import Program
 
 TOLD = re.compile(r"([A-Za-z_][\w./-]{0,60})['\"]?\s*[:=]\s*[-+]?(?:\d|\.\d|nan|inf)")
 """A name with a number: 'val_acc: 0.91', 'loss=2', of JSON too."""
+SPECIAL = re.compile(r"[\\^$.|?*+()\[\]{}]")
+"""What a regular expression reads as a sign; `re.escape` escapes spaces too, which nobody would write."""
 NO_NAMES = ("warning", "error", "line", "http", "https", "wandb")
 MOST_NAMES = 6
 TAIL_LINES = 12
@@ -161,7 +163,11 @@ def hint_of_knobs(program: Program, stage: str, log: Path) -> str:
 
 
 def hint_of_names(metric: str, log: Path) -> str:
-    """The names beside which numbers stand at the end of an output that does not hold the metric, the nearest first."""
+    """How to read a metric that was not found: the pattern of a line that has it, else the names that have numbers."""
+    beside = re.compile(rf"(?<![\w./-]){re.escape(metric)}([^\w.+-]{{1,20}})[-+]?\.?\d")
+    if match := next(filter(None, map(beside.search, reversed(tail_of(log, 60)))), None):
+        pattern = SPECIAL.sub(r"\\\g<0>", metric + match[1]) + "(NUMBER)"
+        return f"; it stands in '{match.string.strip()[:80]}': metrics: {{{metric}: '{pattern}'}}"
     printed = [name for line in tail_of(log, 60) for name in TOLD.findall(line)]
     names = [
         name for name, _ in Counter(name for name in printed if name.lower() not in NO_NAMES).most_common(MOST_NAMES)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import sys
 import time
@@ -356,5 +357,8 @@ def test_a_metric_of_another_name_is_told_the_names_that_stand_beside_numbers(tm
     log.write_text("wandb: 3\nepoch=1 val_acc=0.5\n" * 3 + '{"val_acc": 0.91, "lr": 1e-3}\n')
     said = hint_of_names("valacc", log)
     assert said == "; did you mean 'val_acc'?; it printed numbers beside: val_acc, epoch, lr"
+    log.write_text("step 3 | acc | 0.5 \n")
+    assert hint_of_names("acc", log).startswith("; it stands in 'step 3 | acc | 0.5': metrics: {acc: 'acc")
+    assert re.search(hint_of_names("acc", log).split("'")[3].replace("NUMBER", "[0-9.]+"), log.read_text())[1] == "0.5"
     log.write_text("nothing to count\n")
     assert hint_of_names("valacc", log) == ""
