@@ -18,7 +18,7 @@ from trainer.audit.facts.machine import MOST_SECONDS
 from trainer.audit.facts.trace import Place
 from trainer.audit.findings.audit_rules import RULES
 from trainer.audit.findings.byte_rules import Miscount, miscounts
-from trainer.audit.findings.judgement import Finding, doubts, findings, scores_of
+from trainer.audit.findings.judgement import Finding, doubts, findings, learned_beyond, scores_of
 from trainer.audit.findings.neighbours import Neighbour, look_aheads, look_backs, unmasked
 from trainer.audit.findings.remarks import remarks
 from trainer.audit.findings.static_report import StaticReport, Verdict
@@ -56,6 +56,12 @@ def audit_text(text: str, name: str, helpers: Any = lambda name: None) -> Static
     trace = walk.trace
     found = [*findings(trace), *_by_form(tree, name)]
     ends_s = min(time.process_time() + MOST_SECONDS_SWITCHED, started_s + MOST_SECONDS_TOGETHER)
+    if trace.filings and trace.is_grouped:  # which tokens a rank learns from is told where there is one rank alone
+        left_s = started_s + MOST_SECONDS_TOGETHER - time.process_time()
+        alone = _walked(tree, name, helpers, {}, min(left_s, MOST_SECONDS), is_alone=True).trace
+        known = {_key(one) for one in found}
+        beyond = learned_beyond(alone, scores_of(alone)) if not alone.gaps else ()
+        found += {_key(one): one for one in beyond if _key(one) not in known}.values()
     found += _switched_on(walk, found, ends_s, lambda given, seconds: _walked(tree, name, helpers, given, seconds))
     scored = scores_of(trace)
     reasons = [*trace.gaps, *doubts(found)]
@@ -79,10 +85,12 @@ def audit_text(text: str, name: str, helpers: Any = lambda name: None) -> Static
     )
 
 
-def _walked(tree: ast.Module, name: str, helpers: Any, given: Mapping[str, Any], seconds: float) -> Interpreter:
-    """A walk through the script, with settings that differ from their defaults."""
+def _walked(
+    tree: ast.Module, name: str, helpers: Any, given: Mapping[str, Any], seconds: float, *, is_alone: bool = False
+) -> Interpreter:
+    """A walk through the script, with settings that differ from their defaults, or as the only process."""
     walk = Interpreter(helpers)
-    walk.given, walk.seconds = given, seconds
+    walk.given, walk.seconds, walk.is_alone = given, seconds, is_alone
     frame = walk.walk(tree, name)
     if not walk.trace.evaluations and "main" in frame.names and "main" not in walk.entered:
         walk.walk_call(frame.names["main"])

@@ -15,7 +15,7 @@ from trainer.audit.effects.chunk_borders import of_comparison as of_chunk
 from trainer.audit.effects.chunk_borders import of_operation as of_operation_on_counted
 from trainer.audit.effects.clocks import compared, timed
 from trainer.audit.effects.document_lengths import ORDERS, is_border, of_length
-from trainer.audit.effects.extremes import is_loose, numbers_of
+from trainer.audit.effects.extremes import ZERO, is_loose, numbers_of
 from trainer.audit.effects.gates import GATES, negated, of_numbers
 from trainer.audit.effects.mixtures import SPREAD, UNEVEN, mixed_with, of_operation
 from trainer.audit.effects.own_losses import come_back
@@ -135,7 +135,11 @@ def _operation(machine: Machine, op: ast.operator, left: Value, right: Value) ->
     if is_scalar(left) and is_scalar(right):
         result = result.with_marks("scalar")
     number, last = numbers_of(machine, op, left, right, result)
-    if isinstance(op, ast.Sub) and any(mark.startswith(("capped:", "floored")) for mark in right.marks):
+    if (
+        isinstance(op, ast.Sub)
+        and any(mark.startswith(("capped:", "floored")) for mark in right.marks)
+        and not (machine.is_alone and right.number == ZERO and "rank" in right.marks)
+    ):
         result = result.with_marks("bounded")
     if isinstance(op, ast.Add) and left.marks and right.marks:
         twice(machine, left, right)

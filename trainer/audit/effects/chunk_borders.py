@@ -3,7 +3,8 @@
 A window that ends behind the border of two chunks scores targets of both. Where it is filed under the later chunk, the
 earlier one is learned before. Followed are numbers that a range with a known stride counts: `grid:O:S` marks a number
 that is O more than a multiple of the stride S, `edge:O:S` what was computed from such a number, `cell:O:S:C` the
-number of the chunk of C tokens that holds it.
+number of the chunk of C tokens that holds it, `span:N` how far two such numbers lie apart, and `drawer:K` what comes
+from the windows that are filed under chunk K.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trainer.audit.facts.machine import Machine
-from trainer.audit.facts.trace import Evaluation, Filing, Trace
+from trainer.audit.facts.trace import Evaluation, Filing, Trace, Update
+from trainer.audit.facts.values import Sequence as Listed
 from trainer.audit.facts.values import Value
 
 MOST_STEPS = 10_000
@@ -45,32 +47,60 @@ def _grid(value: Value) -> Grid | None:
 def of_operation(op: ast.operator, left: Value, right: Value) -> tuple[str, ...]:
     """The marks of a counted number plus, minus, times or divided by a known one."""
     for one, other in ((left, right), (right, left)):
-        grid = _grid(one) if one.marks and isinstance(other.const, int) and not isinstance(other.const, bool) else None
-        if grid is None:
+        grid, by = _grid(one) if one.marks else None, _integer(other)
+        if grid is None or by is None:
             continue
         first, step = grid
         if isinstance(op, ast.Add):
-            return _marks(first + other.const, step)
+            return _marks(first + by, step)
         if isinstance(op, ast.Sub) and one is left:
-            return _marks(first - other.const, step)
-        if isinstance(op, ast.Mult) and other.const > 0:
-            return _marks(first * other.const, step * other.const)
-        if isinstance(op, ast.FloorDiv) and one is left and other.const > 1 and step > 1:
-            return (f"cell:{first}:{step}:{other.const}",)
-    return ()
+            return _marks(first - by, step)
+        if isinstance(op, ast.Mult) and by > 0:
+            return _marks(first * by, step * by)
+        if isinstance(op, ast.FloorDiv) and one is left and by > 1 and step > 1:
+            return (f"cell:{first}:{step}:{by}",)
+    return _apart(op, left, right)
+
+
+def _integer(value: Value) -> int | None:
+    """A number that is the same for all that is counted; None if it is not known."""
+    if isinstance(value.const, int) and not isinstance(value.const, bool):
+        return value.const
+    spans = [int(mark[5:]) for mark in value.marks if mark.startswith("span:")]
+    return spans[0] if len(spans) == 1 else None
+
+
+def _apart(op: ast.operator, left: Value, right: Value) -> tuple[str, ...]:
+    """The mark of how far two numbers lie apart that one range counts, as of `min(start + length, total) - start`."""
+    if not isinstance(op, ast.Add | ast.Sub):
+        return ()
+    one, other = _grid(left), _grid(right)
+    if one is not None and other is not None and one[1] == other[1] and isinstance(op, ast.Sub):
+        difference = left.number.plus(right.number, -1) if left.number and right.number else None
+        return (f"span:{one[0] - other[0]}",) if difference and difference.value == one[0] - other[0] else ()
+    a, b = _integer(left), _integer(right)
+    if a is None or b is None or (left.is_known and right.is_known):
+        return ()
+    return (f"span:{a + b if isinstance(op, ast.Add) else a - b}",)
 
 
 def kept(*values: Value) -> tuple[str, ...]:
     """The marks of the one counted number among these, as of `min(start + length, total)` and `int(number)`."""
-    marks = {mark for value in values for mark in value.marks if mark.startswith(("grid:", "cell:"))}
+    marks = {mark for value in values for mark in value.marks if mark.startswith(("grid:", "cell:", "span:"))}
     return tuple(marks) if len(marks) == 1 else ()
 
 
+def larger_apart(values: Sequence[Value]) -> tuple[str, ...]:
+    """The mark of the larger of some numbers that are the same for all that is counted."""
+    each = [_integer(value) for value in values]
+    known = [number for number in each if number is not None]
+    return (f"span:{max(known)}",) if len(known) == len(values) > 1 and any(value.at for value in values) else ()
+
+
 def edges(values: Iterable[Value | None]) -> tuple[str, ...]:
-    """The marks that say from which counted numbers the ends of a slice were computed."""
-    return tuple(
-        mark for value in values if value is not None and value.marks for mark in value.marks if mark[:5] == "edge:"
-    )
+    """The marks that say from which counted numbers the ends of a slice were computed, and whose windows they cut."""
+    marks = (mark for value in values if value is not None and value.marks for mark in value.marks)
+    return tuple(mark for mark in marks if mark.startswith(("edge:", "drawer:")))
 
 
 def cells(index: Value) -> tuple[str, ...]:
@@ -82,7 +112,8 @@ def of_comparison(op: ast.cmpop, left: Value, right: Value) -> tuple[str, ...]:
     """The marks of a condition that a window is of the chunk that a loop goes through."""
     for one, other in ((left, right), (right, left)):
         if isinstance(op, ast.Eq) and (_grid(other) or (0, 0))[1] == 1 and (found := cells(one)):
-            return found
+            number = other.number.value if other.number is not None else None
+            return found if number is None else (*found, f"drawer:{number}")
     return ()
 
 
@@ -93,6 +124,24 @@ def filed(machine: Machine, under: Value, window: Value) -> None:
         first, step, size = (int(part) for part in found[0].split(":")[1:])
         if step == grid[1]:
             machine.trace.filings.append(Filing(machine.place, grid[0], step, size, first - grid[0]))
+            machine.trace.drawers |= {ref.id for ref in under.refs if isinstance(ref, Listed)}
+
+
+def drawer_of(machine: Machine, found: Value, index: Value) -> tuple[str, ...]:
+    """The mark of the windows that are filed under a chunk, taken out of where they are filed by its number."""
+    number = index.number.value if index.number is not None else None
+    filed_here = any(isinstance(ref, Listed) and ref.id in machine.trace.drawers for ref in found.refs)
+    return (f"drawer:{number}",) if filed_here and number is not None else ()
+
+
+def drawers(value: Value) -> tuple[str, ...]:
+    """The marks that say under which chunk windows are filed."""
+    return drawers_in(value.marks) if value.marks else ()
+
+
+def drawers_in(marks: frozenset[str]) -> tuple[str, ...]:
+    """Those of some marks that say so."""
+    return tuple(mark for mark in marks if mark.startswith("drawer:"))
 
 
 @dataclass(frozen=True)
@@ -161,3 +210,44 @@ def _left_over(learned: Evaluation, filing: Filing, length: int) -> int:
     before = max((first for first in own if filing.size - 2 * length < first < filing.size), default=filing.size)
     rows = -(-before // length) if before < filing.size else filing.size // length
     return filing.size - rows * length
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """Learning, in the iteration that scores the windows of a chunk, from targets that no window up to there scores."""
+
+    filing: Filing
+    score: Evaluation
+    update: Update
+    targets: int
+
+
+def learned_ahead(trace: Trace, scored: Sequence[Evaluation]) -> Iterator[Ahead]:
+    """Learning behind the score of a chunk's windows that goes on beyond what they score."""
+    for filing in {filing.place: filing for filing in trace.filings}.values():
+        for score in scored:
+            chunks = [int(mark[7:]) for mark in drawers_in(score.marks)]
+            ends = [first for first, step in _edges_of(score) if step == filing.step]
+            length = max(ends, default=0) - 1 - filing.start
+            if len(chunks) != 1 or length < filing.step:
+                continue
+            last = (chunks[0] + 1) * filing.size - filing.delta + length  # no window of the chunk ends later
+            for update in trace.updates:
+                together = update.kind != "table" and update.time > score.time and {*score.loops[:1]} & {*update.loops}
+                if together and (targets := _end_of(update, score) - 1 - last) > 0:
+                    yield Ahead(filing, score, update, targets)
+
+
+def _end_of(update: Update, score: Evaluation) -> int:
+    """Where the validation tokens end that were certainly learned from in the loops around a score; 0: not known."""
+    ends, around = [0], {loop for loop, _ in score.loops}
+    for part in update.tokens:
+        if part.source != "val" or part.via != "tokens" or part.piece or part.low is None or part.high is None:
+            continue
+        if "low" in part.loose or part.is_rough:
+            continue
+        if "high" not in part.loose:
+            ends.append((part.low if part.is_within else part.high).value or 0)
+        if part.reach is not None and part.reach[0] not in around:
+            ends.append(part.reach[1].value or 0)
+    return max(ends)

@@ -11,6 +11,7 @@ import ast
 from collections.abc import Sequence
 from dataclasses import replace
 
+from trainer.audit.effects.shares_of_ranks import RANKS, WORLDS
 from trainer.audit.facts.machine import Machine
 from trainer.audit.facts.polynomial import Polynomial
 from trainer.audit.facts.tokens import Tokens
@@ -117,6 +118,8 @@ def numbers_of(
     if left.number is None:
         return None, None
     if isinstance(op, ast.FloorDiv):
+        if machine.is_alone and (own := _of_one_process(left.number, right.number)) is not None:
+            return own, None
         both = (left.number.value, right.number.value if right.number is not None else None)
         if both[0] is not None and both[1] and not result.tokens:
             return Polynomial.constant(both[0] // both[1]), None
@@ -132,6 +135,16 @@ def numbers_of(
     ends = (side.last[1] if side.last is not None and side.last[0] == loop else side.number for side in (left, right))
     last = _computed(op, *ends)  # type: ignore[arg-type]
     return number, (loop, last) if last is not None else None
+
+
+def _of_one_process(left: Polynomial, right: Polynomial | None) -> Polynomial | None:
+    """The end of a rank's share, as `count * (rank + 1) // ranks`: what it comes to where there is one process."""
+    names = {name for monomial, _ in right.terms for name in monomial} if right is not None else set()
+    if right is None or len(right.terms) != 1 or not names or not names <= WORLDS:
+        return None
+    first = Polynomial.of({monomial: factor for monomial, factor in left.terms if not RANKS & {*monomial}})
+    left_over = {name for monomial, _ in first.terms for name in monomial} if first is not None else WORLDS
+    return first if first != left and not left_over & WORLDS else None
 
 
 def _computed(op: ast.operator, left: Polynomial, right: Polynomial) -> Polynomial | None:

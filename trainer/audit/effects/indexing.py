@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from trainer.audit.effects import rows
 from trainer.audit.effects.choices import choice
-from trainer.audit.effects.chunk_borders import cells
+from trainer.audit.effects.chunk_borders import cells, drawer_of, drawers
 from trainer.audit.effects.containers import chosen_first
 from trainer.audit.effects.document_lengths import is_whole, measured
 from trainer.audit.effects.extremes import is_share, length_of
@@ -144,6 +144,8 @@ def _many(machine: Machine, base: Value, parts: list[ast.expr], frame: Frame) ->
     plain = full(base)
     result, key, last, by_tokens = plain, UNKNOWN, UNKNOWN, 0
     for part in parts:
+        if isinstance(part, ast.Constant) and part.value in (None, ...):  # an axis more, or all axes between
+            continue
         if isinstance(part, ast.Slice):
             low = machine.evaluate(part.lower, frame) if part.lower else None
             high = machine.evaluate(part.upper, frame) if part.upper else None
@@ -294,6 +296,7 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
             found = changed(found, tokens=tokens, objects=found.objects | ids, marks=found.marks | {"lookup"})
         elif index.tokens and not index.scores and not any(isinstance(ref, Instance | Optimizer) for ref in found.refs):
             found = found.with_marks("bytes", f"sized:{machine.place.line}", *paid_for(index), *piece_of(base, index))
+        found = found.with_marks(*drawers(base), *drawer_of(machine, found, index))
         return found.with_marks(*decisions(base), *decisions(index), *cells(index))
     if "shape" in base.marks and index.const == 0:
         return changed(base, marks=base.marks - {"shape"})

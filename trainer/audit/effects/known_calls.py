@@ -12,6 +12,7 @@ from trainer.audit.effects.arithmetic import mixed_in
 from trainer.audit.effects.buffers import copied_to
 from trainer.audit.effects.choices import largest, smallest
 from trainer.audit.effects.chunk_borders import kept as kept_counting
+from trainer.audit.effects.chunk_borders import larger_apart
 from trainer.audit.effects.clocks import clock
 from trainer.audit.effects.containers import (
     arange_of,
@@ -409,7 +410,9 @@ HANDLERS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     "min": lambda machine, arguments, keywords: smallest(machine, arguments, keywords).with_marks(
         *kept_counting(*arguments)
     ),
-    "max": largest,
+    "max": lambda machine, arguments, keywords: largest(machine, arguments, keywords).with_marks(
+        *larger_apart(arguments)
+    ),
     **dict.fromkeys(("time.perf_counter", "time.monotonic", "time.time"), clock),
     **dict.fromkeys(("np.copyto", "numpy.copyto"), copied_to),
     "np.add.at": _add_at,

@@ -254,7 +254,7 @@ def _fills(trace: Trace, report: Reported, gap: Polynomial, number: int, score: 
 def _in_its_row(score: Evaluation) -> Evaluation:
     """The evaluation; one of a single row of a batch, in a loop that goes through its rows, with that row's tokens."""
     places = {part.at for part in score.tokens if part.source == "val" and part.via == "tokens"}
-    laid = {loop for at in places for loop, _ in at ^ next(iter(places))}  # by which the rows were filled in
+    laid = {loop for at in places for loop, _ in at ^ next(iter(places)) if loop < DIVIDED}  # that fill in the rows
     read = [(loop, k) for loop, k in score.loops if laid and loop > max(laid)]  # by which they are gone through
     if not read or not all(read[0] in at for at in places):
         return score

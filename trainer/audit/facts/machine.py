@@ -46,6 +46,8 @@ class Machine(ABC):
         self.trace = Trace()
         self.given: Mapping[str, Any] = {}
         """Settings that this walk is given other than their defaults, by name."""
+        self.is_alone = False
+        """Whether the shares of ranks are computed as of a single process, whose share is all."""
         self.left_out: dict[str, Any] = {}
         """Settings whose default leaves something out, and the value that switches it on."""
         self.switches: dict[str, str] = {}

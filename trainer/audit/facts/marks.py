@@ -24,6 +24,7 @@ OF_THE_VALUE: Mapping[str, str] = {
     # positions that loops count (effects/chunk_borders.py)
     "grid": "grid:FIRST:STEP, FIRST more than a multiple of STEP; of each of the values that it may be",
     "cell": "cell:FIRST:STEP:SIZE, the number of the chunk of SIZE in which such a position lies; of each value",
+    "span": "span:NUMBER, how far two such numbers lie apart; of each value",
     # distributions over the vocabulary (effects/mixtures.py, effects/gates.py)
     "probability": "a distribution, or its part at some tokens",
     "logs": "the logarithm of one",
@@ -80,6 +81,7 @@ STAYING: Mapping[str, str] = {
     "remainder": "computed from the remainder of a counted position (effects/strides.py)",
     "rows": "rows:NUMBER, windows put together, whose places the trace keeps under that number (effects/rows.py)",
     "goals": "goals:NUMBER, scores of which such rows are the targets",
+    "drawer": "drawer:NUMBER, what comes out of the list of windows that are filed under that chunk",
     "row": "the distribution of one row of a table, or its entry at the target",
     "border": "the positions where documents begin",
     "measured": "the length of a document",
@@ -138,5 +140,5 @@ STAYING: Mapping[str, str] = {
     "share": "share:LINE, one rank's share",
     "clock": "clock:UNITS, a time of a clock that counts so many units a second",
 }
-COUNTED = ("grid:", "cell:")
+COUNTED = ("grid:", "cell:", "span:")
 """Marks of a number that are true only where they are of each of the values that it may be."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from trainer.audit.effects.chunk_borders import late_windows
+from trainer.audit.effects.chunk_borders import late_windows, learned_ahead
 from trainer.audit.effects.clocks import calibrated_late
 from trainer.audit.effects.document_lengths import lines_left_out
 from trainer.audit.effects.positions import counted, seams
@@ -55,6 +55,7 @@ def findings(trace: Trace) -> list[Finding]:
         *_shares(trace),
         *_late(trace, scored),
         *_calibrated_late(trace),
+        *learned_beyond(trace, scored),
         *_rank_order(trace, scored),
     ]
     kept: dict[tuple[str, Place], Finding] = {}
@@ -381,6 +382,18 @@ def _calibrated_late(trace: Trace) -> Iterator[Finding]:
     for late, limit in calibrated_late(trace):
         detail = f"the clock in line {limit.place.line} ends training at {limit.seconds:.0f} seconds, with no reserve"
         yield _finding("calibration-after-the-clock", late, detail, (limit,), sure=False)
+
+
+def learned_beyond(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
+    """Learning behind the score of the windows that are filed under a chunk, from more than they score."""
+    for ahead in learned_ahead(trace, scored):
+        later = [one for one in scored if one.place == ahead.score.place and affects(trace, ahead.update, one)]
+        if later:
+            detail = (
+                f"the chunk of {ahead.filing.size} tokens is scored in line {ahead.score.place.line}; learned are "
+                f"{ahead.targets} targets or more that are scored with the next one"
+            )
+            yield _finding("chunk-trained-before-score", ahead.update, detail, later[:1])
 
 
 def _shares(trace: Trace) -> Iterator[Finding]:
