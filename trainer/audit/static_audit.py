@@ -18,9 +18,10 @@ from trainer.audit.facts.machine import MOST_SECONDS
 from trainer.audit.facts.trace import Place
 from trainer.audit.findings.audit_rules import RULES
 from trainer.audit.findings.byte_rules import Miscount, miscounts
-from trainer.audit.findings.judgement import Finding, doubts, findings, learned_beyond, scores_of
+from trainer.audit.findings.judgement import Finding, doubts, findings, learned_beyond
 from trainer.audit.findings.neighbours import Neighbour, look_aheads, look_backs, unmasked
 from trainer.audit.findings.remarks import remarks
+from trainer.audit.findings.scored import scores_of
 from trainer.audit.findings.static_report import StaticReport, Verdict
 from trainer.audit.source.unwrap import read_source, unwrap
 from trainer.audit.walk.interpreter import Interpreter

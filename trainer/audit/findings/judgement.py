@@ -9,18 +9,15 @@ from typing import Literal
 from trainer.audit.effects.chunk_borders import late_windows, learned_ahead
 from trainer.audit.effects.clocks import calibrated_late
 from trainer.audit.effects.document_lengths import lines_left_out
-from trainer.audit.effects.positions import counted, seams
+from trainer.audit.effects.positions import seams
 from trainer.audit.effects.shares_of_ranks import shares_lost
 from trainer.audit.facts.tokens import Tokens
-from trainer.audit.facts.trace import Evaluation, Event, Load, Place, Reported, Trace, Update
+from trainer.audit.facts.trace import Evaluation, Event, Place, Reported, Trace, Update
 from trainer.audit.findings.audit_rules import RULES, Rule
 from trainer.audit.findings.passes import takes_the_best
+from trainer.audit.findings.scored import OWN, affects, overlap, scores_of, targets_of
 
 Confidence = Literal["high", "medium", "low"]
-MOST_COPIES = 4
-"""How often weights that are copied from one model to the next are followed."""
-OWN = ("tokens", "activation")
-"""How the tokens that are scored get into an evaluation; what a table or a gradient brings in is something else."""
 ONCE = ("calibration", "val-in-artifact")
 """Of these the first line is reported: what is packed, written and loaded afterwards is the same."""
 ORDER = ("rescored-after-training", "last-epoch-score", "chunk-trained-before-score", "trained-before-scoring")
@@ -77,44 +74,6 @@ def doubts(found: list[Finding]) -> Iterator[str]:
             )
 
 
-def scores_of(trace: Trace) -> list[Evaluation]:
-    """The evaluations that are part of the score: those turned into bits, else those recorded."""
-    levels = trace.reported
-    for least in (2, 1):
-        chosen = [
-            counted(trace, number, one) for number, one in trace.evaluations.items() if levels.get(number, 0) >= least
-        ]
-        if least == 1 and any(not one.with_gradient for one in chosen):
-            chosen = [one for one in chosen if not one.with_gradient]
-        if chosen:
-            return chosen
-    return []
-
-
-def affects(trace: Trace, update: Update, score: Evaluation) -> bool:
-    """Whether what learned is what scored later, and was not replaced in between."""
-    if update.time >= score.time or not update.happens_with(score):
-        return False
-    if not update.objects:
-        return True
-    loads = [load for load in trace.loads if load.off <= update.off | score.off]
-    return any(_reaches(loads, update, number, score.time, MOST_COPIES) for number in score.objects)
-
-
-def _reaches(every: list[Load], update: Update, number: int, before: int, depth: int) -> bool:
-    loads = [load for load in every if number in load.objects and load.time < before]
-    last = max((load.time for load in loads if not load.adds), default=-1)
-    if last < update.time and number in update.objects:
-        return True
-    return depth > 0 and any(
-        update.time < load.snapshot and _reaches(every, update, source, load.snapshot, depth - 1)
-        for load in loads
-        if load.time >= last
-        for source in load.sources
-        if source != number or load.is_copy  # its own weights, packed and read again
-    )
-
-
 def _updates(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
     first_training = min(
         (update.time for update in trace.updates if {part.source for part in update.tokens} == {"train"}), default=None
@@ -145,26 +104,9 @@ def _order(rank: int, finding: Finding) -> tuple[bool, bool, int]:
     return finding.confidence == "low", bool(finding.only_when), rank
 
 
-def overlap(update: Update, score: Evaluation, *, surely: bool = False) -> bool:
-    """Whether an update saw tokens that are scored; surely: as told by parts that are followed exactly."""
-    around = {loop for loop, _ in score.loops}
-    learned = [
-        replace(part, reach=None) if part.reach is not None and part.reach[0] in around else part
-        for part in update.tokens
-        if part.source == "val" and not (surely and part.is_rough)
-    ]
-    own = [part for part in targets_of(score) if not (surely and part.is_rough)]
-    return any(part.overlaps(other) for part in learned for other in own)
-
-
 def _are_same(one: Evaluation, other: Evaluation) -> bool:
     """Whether both scored the same targets, as far as it is known which."""
     return any(part.overlaps(own) for part in targets_of(one) for own in targets_of(other))
-
-
-def targets_of(score: Evaluation) -> Iterable[Tokens]:
-    """The tokens that are scored, or the window in which they are."""
-    return score.targets or [part for part in score.tokens if part.via in OWN]
 
 
 def _kind(trace: Trace, update: Update, score: Evaluation, scored: list[Evaluation], first_training: int | None) -> str:

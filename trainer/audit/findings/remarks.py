@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from trainer.audit.effects import clocks
 from trainer.audit.facts.trace import Evaluation, Trace, Update
-from trainer.audit.findings.judgement import affects, overlap, scores_of
 from trainer.audit.findings.passes import reports_the_lower
+from trainer.audit.findings.scored import affects, overlap, scores_of
 
 
 def remarks(trace: Trace) -> Iterator[str]:

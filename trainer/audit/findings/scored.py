@@ -1,0 +1,70 @@
+"""Which evaluations of a script make up its score, and which updates reach them: by weights, and by tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from trainer.audit.effects.positions import counted
+from trainer.audit.facts.tokens import Tokens
+from trainer.audit.facts.trace import Evaluation, Load, Trace, Update
+
+MOST_COPIES = 4
+"""How often weights that are copied from one model to the next are followed."""
+OWN = ("tokens", "activation")
+"""How the tokens that are scored get into an evaluation; what a table or a gradient brings in is something else."""
+
+
+def scores_of(trace: Trace) -> list[Evaluation]:
+    """The evaluations that are part of the score: those turned into bits, else those recorded."""
+    levels = trace.reported
+    for least in (2, 1):
+        chosen = [
+            counted(trace, number, one) for number, one in trace.evaluations.items() if levels.get(number, 0) >= least
+        ]
+        if least == 1 and any(not one.with_gradient for one in chosen):
+            chosen = [one for one in chosen if not one.with_gradient]
+        if chosen:
+            return chosen
+    return []
+
+
+def affects(trace: Trace, update: Update, score: Evaluation) -> bool:
+    """Whether what learned is what scored later, and was not replaced in between."""
+    if update.time >= score.time or not update.happens_with(score):
+        return False
+    if not update.objects:
+        return True
+    loads = [load for load in trace.loads if load.off <= update.off | score.off]
+    return any(_reaches(loads, update, number, score.time, MOST_COPIES) for number in score.objects)
+
+
+def _reaches(every: list[Load], update: Update, number: int, before: int, depth: int) -> bool:
+    loads = [load for load in every if number in load.objects and load.time < before]
+    last = max((load.time for load in loads if not load.adds), default=-1)
+    if last < update.time and number in update.objects:
+        return True
+    return depth > 0 and any(
+        update.time < load.snapshot and _reaches(every, update, source, load.snapshot, depth - 1)
+        for load in loads
+        if load.time >= last
+        for source in load.sources
+        if source != number or load.is_copy  # its own weights, packed and read again
+    )
+
+
+def overlap(update: Update, score: Evaluation, *, surely: bool = False) -> bool:
+    """Whether an update saw tokens that are scored; surely: as told by parts that are followed exactly."""
+    around = {loop for loop, _ in score.loops}
+    learned = [
+        replace(part, reach=None) if part.reach is not None and part.reach[0] in around else part
+        for part in update.tokens
+        if part.source == "val" and not (surely and part.is_rough)
+    ]
+    own = [part for part in targets_of(score) if not (surely and part.is_rough)]
+    return any(part.overlaps(other) for part in learned for other in own)
+
+
+def targets_of(score: Evaluation) -> Iterable[Tokens]:
+    """The tokens that are scored, or the window in which they are."""
+    return score.targets or [part for part in score.tokens if part.via in OWN]
