@@ -128,7 +128,16 @@ def _repeated(call: Any, value: Value, loop: int) -> Iterated:
     return Iterated(tuple(with_iteration(call(k), frozenset([(loop, k)])) for k in (0, 1)))
 
 
-def _of_range(machine: Machine, steps: Steps, loop: int) -> Iterated:
+def few_of(machine: Machine, value: Value, loop: int) -> tuple[Value, ...]:
+    """All numbers of a range of known ends that has few; none of anything else."""
+    only = value.refs[0] if len(value.refs) == 1 else None
+    ends = [end.const for end in (only.start, only.stop, only.step)] if isinstance(only, Steps) else []
+    if not isinstance(only, Steps) or not all(isinstance(end, int) for end in ends) or not ends[2]:
+        return ()
+    return _of_range(machine, only, loop, MOST_EXACT).elements if 0 < len(range(*ends)) <= MOST_EXACT else ()
+
+
+def _of_range(machine: Machine, steps: Steps, loop: int, most: int = 2) -> Iterated:
     at = later(later(steps.start.at, steps.stop.at), steps.step.at)
     cut = share(machine.place.line, steps.start, steps.stop, steps.step)
     cut = (*cut, *counted_by(steps.start, steps.step), *edges((steps.start, steps.stop)))
@@ -138,7 +147,7 @@ def _of_range(machine: Machine, steps: Steps, loop: int) -> Iterated:
         numbers = range(*bounds)  # type: ignore[arg-type]
         if not numbers:
             return Iterated((_counter(loop, 0, at),), env or frozenset(["an empty range"]))
-        chosen = list(numbers) if len(numbers) <= 2 else [numbers[0], numbers[-1]]
+        chosen = list(numbers) if len(numbers) <= most else [numbers[0], numbers[-1]]
         env = env if len(numbers) == 1 else frozenset()  # which of several iterations it is, no setting switches
         each = (constant(n, env, later(at, frozenset([(loop, k)]))) for k, n in enumerate(chosen))
         return Iterated(tuple(value.with_marks(*cut) for value in each))

@@ -30,7 +30,7 @@ from trainer.audit.effects.indexing import (
     element,
     item,
 )
-from trainer.audit.effects.iteration import any_of, chosen_by, iterated
+from trainer.audit.effects.iteration import any_of, chosen_by, few_of, iterated
 from trainer.audit.effects.parts_yielded import told_from_others
 from trainer.audit.effects.positions import some_by_one
 from trainer.audit.effects.settings import switched
@@ -180,10 +180,12 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
             return
         first, *others = generators
         over = machine.evaluate(first.iter, inner)
-        exact = exact and any(isinstance(ref, Sequence) and ref.rest is None for ref in over.refs) and not first.ifs
         reordered = reordered or any(isinstance(ref, Sequence) and ref.reordered for ref in over.refs)
         loop = machine.new_id()
-        elements = iterated(machine, over, loop).elements
+        whole = few_of(machine, over, loop)
+        listed = any(isinstance(ref, Sequence) and ref.rest is None for ref in over.refs)
+        exact = exact and (bool(whole) or listed) and not first.ifs
+        elements = whole or iterated(machine, over, loop).elements
         for k, value in enumerate(elements):
             machine.loops.append((loop, k))
             machine.assign(first.target, value, inner)
