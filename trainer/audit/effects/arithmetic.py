@@ -14,6 +14,7 @@ from trainer.audit.effects.choices import unshifted
 from trainer.audit.effects.chunk_borders import of_comparison as of_chunk
 from trainer.audit.effects.chunk_borders import of_operation as of_operation_on_counted
 from trainer.audit.effects.clocks import compared, timed
+from trainer.audit.effects.document_begins import asked_of_bos, kept_where, narrowed_by, opposite
 from trainer.audit.effects.document_lengths import ORDERS, is_border, of_length
 from trainer.audit.effects.extremes import ZERO, is_loose, numbers_of
 from trainer.audit.effects.gates import GATES, negated, of_numbers
@@ -145,6 +146,8 @@ def _operation(machine: Machine, op: ast.operator, left: Value, right: Value) ->
         twice(machine, left, right)
     if isinstance(op, ast.BitAnd):
         result = conditioned(machine, left, right, result)
+    if left.marks or right.marks:
+        result = result.with_marks(*narrowed_by(op, left, right))
     if isinstance(op, ast.BitAnd | ast.BitOr | ast.BitXor) and "mask" in left.marks | right.marks:
         result = result.with_marks("mask", *({"boundary"} & left.marks & right.marks))
     if "places" in left.marks | right.marks and not (left.tokens and right.tokens):
@@ -153,9 +156,10 @@ def _operation(machine: Machine, op: ast.operator, left: Value, right: Value) ->
         text = frozenset(f"{a.rstrip('/')}/{b}" for a in left.text for b in right.text)
         result = changed(result, text=text or result.text)
     if isinstance(op, ast.Mult):
-        for asked, other in ((left, right), (right, left)):
+        for test, other in ((left, right), (right, left)):
+            result = result.with_marks(*kept_where(machine, full(other), test))
             if machine.holds_loss(other) and not _asked(other):
-                result = result.with_marks(*(f"gated:{line}" for line in _asked(asked)))
+                result = result.with_marks(*(f"gated:{line}" for line in _asked(test)))
     if left.marks or right.marks:
         result = result.with_marks(*spread_over_bytes(machine, op, left, right))
     result = of_numbers(machine, op, left, right, result)
@@ -313,7 +317,7 @@ def _unary(machine: Machine, node: ast.UnaryOp, frame: Frame) -> Value:
             return changed(constant(made, value.env, value.at), marks=value.marks)
     result = combined([value])
     if isinstance(node.op, ast.Invert):
-        return result.with_marks("mask")
+        return result.with_marks("mask", *opposite(value))
     same = changed(result, marks=value.marks).without_marks(*GATES)
     if isinstance(node.op, ast.USub):
         same = negated(machine, value, same)
@@ -348,6 +352,7 @@ def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
     if len(values) != 2:
         return result
     left, right = values
+    result = result.with_marks(*asked_of_bos(node.ops[0], left, right))
     if isinstance(node.ops[0], ORDERS):
         compared(machine, left, right)
     result = result.with_marks(*of_comparison(node.ops[0], left, right), *of_chunk(node.ops[0], left, right))

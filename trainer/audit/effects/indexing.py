@@ -10,6 +10,7 @@ from trainer.audit.effects import rows
 from trainer.audit.effects.choices import choice
 from trainer.audit.effects.chunk_borders import cells, drawer_of, drawers
 from trainer.audit.effects.containers import chosen_first
+from trainer.audit.effects.document_begins import kept_where
 from trainer.audit.effects.document_lengths import is_whole, measured
 from trainer.audit.effects.extremes import is_share, length_of
 from trainer.audit.effects.iteration import any_of, are_distinct, bound, placed, selected, with_iteration
@@ -368,7 +369,7 @@ def _of_mapping(ref: Mapping, index: Value) -> Value:
 
 def _looked_up(machine: Machine, base: Value, result: Value, index: Value) -> Value:
     """An element chosen by tokens: of a table that learned from tokens, of scores, or of a fixed table."""
-    marks = {mark for mark in index.marks if mark.startswith("filtered:")}
+    marks = {mark for mark in index.marks if mark.startswith("filtered:")}.union(kept_where(machine, base, index))
     if index.marks & {"mask", "places"}:
         result = masked(machine, base, result)
     if "mask" in index.marks and machine.holds_loss(base) and ("bytes" in index.marks or machine.holds_loss(index)):

@@ -27,6 +27,7 @@ from trainer.audit.effects.containers import (
     taken,
     taken_of,
 )
+from trainer.audit.effects.document_begins import ignored
 from trainer.audit.effects.document_lengths import measured
 from trainer.audit.effects.extremes import length_of
 from trainer.audit.effects.files import holds_learned, opens_to_write, reading, written
@@ -144,7 +145,8 @@ def _external_call(
             return Value(refs=(External(f"{path}.cross_entropy"),))
         targets = keywords.get("target", arguments[1] if len(arguments) > 1 else UNKNOWN)
         given = combined(every).without_marks(*(["unnormalised"] if "cross_entropy" in name.lower() else []))
-        return machine.evaluated(asked_again(machine, given, full(targets)), is_loss=True, targets=targets)
+        given = asked_again(machine, given, full(targets)).with_marks(*ignored(machine, keywords))
+        return machine.evaluated(given, is_loss=True, targets=targets)
     if name == "open" and opens_to_write(every):
         return changed(combined([first]), tokens=frozenset(), objects=frozenset())
     if (
@@ -218,7 +220,7 @@ def _constant(path: str, name: str, arguments: Sequence[Value], keywords: Keywor
 def _number(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
     if not arguments:
         return constant(0)
-    own = (*(arguments[0].marks & {"itself"}), *kept_counting(*arguments))
+    own = (*(arguments[0].marks & {"itself", "bos"}), *kept_counting(*arguments))
     result = changed(combined(arguments), number=arguments[0].number, last=arguments[0].last)
     return result.with_marks(*own)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from trainer.audit.effects import gates
 from trainer.audit.effects.arithmetic import mixed_in
 from trainer.audit.effects.choices import best_place, smaller
+from trainer.audit.effects.document_begins import SWAPPED, in_a_call
 from trainer.audit.effects.document_lengths import is_border
 from trainer.audit.effects.iteration import narrowed
 from trainer.audit.effects.mixtures import at_targets, distribution, is_spread, larger, same_spread, summed, transformed
@@ -91,6 +92,10 @@ def method_like(
         result = _of_counted(machine, result, held)
     if name in CASTS:
         result = result.with_marks(*(mark for mark in held.marks if mark.partition(":")[0] in SLICES))
+    if name in ("where", "masked_fill", "masked_select"):
+        result = result.with_marks(*in_a_call(machine, name, base, others))
+    if name in (*RESHAPED, "bool", "long", "expand"):
+        result = result.with_marks(*(held.marks & SWAPPED.keys()))
     if name in STATISTICS:
         if "entire" in held.marks:
             machine.trace.of_documents.add(machine.place.line)

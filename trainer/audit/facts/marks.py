@@ -47,6 +47,10 @@ OF_THE_VALUE: Mapping[str, str] = {
     "shared": "shared:LINE, the probability of which that is the logarithm",
     "larger": "larger:LINE, the larger of such a logarithm and another model's",
     "blend": "blend:LINE, such a probability mixed with another model's",
+    # tokens that begin documents (effects/document_begins.py)
+    "bos": "the id of BOS, as the tokenizer says it",
+    "isbos": "a condition that holds where a token is BOS",
+    "nobos": "a condition that holds where a token is not BOS",
     # lengths of documents (effects/document_lengths.py)
     "document": "what the borders of a document cut out",
     "length": "a comparison of a document's length with a number",
@@ -130,6 +134,8 @@ STAYING: Mapping[str, str] = {
     "shifted": "shifted:LINE, the largest of logarithms that is taken off, to be put back",
     "gated": "gated:LINE, decided by comparing a target's score with a threshold",
     "asked": "asked:LINE, a comparison of scores",
+    "inner": "inner:LINE, scores without those where a token is BOS",
+    "outer": "outer:LINE, the scores where a token is BOS alone",
     "filtered": "filtered:LINE, scores at chosen positions",
     "clamped": "clamped:LINE, scores with a bound",
     "paid": "paid:LINE, scores times whether the text was stored",

@@ -221,6 +221,7 @@ def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
         "powered": ("unnormalised-mixture", "powers of probabilities are multiplied and not divided by their sum"),
         "uneven": ("unnormalised-mixture", "counts are divided by a constant"),
         "filtered": ("tokens-dropped", "scores are left out"),
+        "inner": ("tokens-dropped", "targets are left out where they, or the tokens before them, are BOS"),
         "clamped": ("scores-changed", "large scores are cut off"),
         "paid": ("stored-text", "scores are changed where stored text equals the target"),
         "equal": ("stored-text", "stored text is compared with the target, and decides over its score"),
@@ -236,6 +237,8 @@ def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
     for report in trace.reports:
         for mark in report.marks:
             name, _, line = mark.partition(":")
+            if name == "inner" and any(other.startswith("outer:") for other in report.marks):
+                continue
             if name not in rules or (name == "equal" and any(other[:5] == "paid:" for other in report.marks)):
                 continue
             if name == "chosen" and not takes_the_best(trace, report, line):

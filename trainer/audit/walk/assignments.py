@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from trainer.audit.effects.choices import chosen_before, lasting, steered
+from trainer.audit.effects.document_begins import kept_where
 from trainer.audit.effects.generators import forced
 from trainer.audit.effects.ignored import assigned
 from trainer.audit.effects.indexing import sliced
@@ -134,6 +135,9 @@ class Assignments(Machine):
             self.changed_in_place(target.value, base, base.with_marks(f"paid:{self.place.line}"), frame)
         elif any(isinstance(ref, Cell) for ref in base.refs) or (base.refs and full(key).tokens and not learner):
             fill(self, base, value, key=key, adds=adds)
+        elif not base.refs and value.is_known and (left := kept_where(self, base, full(key))):
+            lost = (f"inner:{mark[6:]}" for mark in left if mark.startswith("outer:"))
+            self.changed_in_place(target.value, base, base.with_marks(*lost), frame)
         elif base.objects and not base.refs and any(part.via == "gradient" for part in value.tokens):
             self.updated("manual", value.tokens, base.objects)
         elif not base.refs and (value.tokens or value.scores):

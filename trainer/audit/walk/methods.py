@@ -108,6 +108,8 @@ def method(
     """The value of `base.name(...)`."""
     if name == "_replace" and any(isinstance(ref, Instance) for ref in base.refs):
         return replaced(machine, base, keywords)
+    if name == "bos_id" and not arguments:
+        return Value(marks=frozenset(["bos"]))
     results: list[Value] = []
     for ref in base.refs[:3]:
         if isinstance(ref, External) and name.startswith("_foreach_") and name.endswith("_") and arguments:
