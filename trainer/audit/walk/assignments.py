@@ -9,8 +9,8 @@ from trainer.audit.effects.document_begins import kept_where
 from trainer.audit.effects.generators import forced
 from trainer.audit.effects.ignored import assigned
 from trainer.audit.effects.indexing import sliced
-from trainer.audit.effects.known_calls import fill
 from trainer.audit.effects.positions import some_by_one
+from trainer.audit.effects.tables_of_tokens import fill
 from trainer.audit.facts.machine import (
     Class,
     Frame,

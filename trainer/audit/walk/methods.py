@@ -15,20 +15,17 @@ from trainer.audit.effects.document_lengths import kept, measured
 from trainer.audit.effects.extremes import length_of
 from trainer.audit.effects.generators import Generator, forced
 from trainer.audit.effects.iteration import chosen_by, without_numbers
-from trainer.audit.effects.known_calls import (
-    COUNTS,
-    external_call,
-    fill,
-    mapped,
-    method_like,
-    next_of,
-)
+from trainer.audit.effects.known_builtins import mapped, next_of
+from trainer.audit.effects.known_calls import external_call
 from trainer.audit.effects.positions import some_by_one
 from trainer.audit.effects.records import replaced
 from trainer.audit.effects.settings import option
 from trainer.audit.effects.shares_of_ranks import handed_on
 from trainer.audit.effects.spread_over_bytes import of_call
 from trainer.audit.effects.strides import appended
+from trainer.audit.effects.tables_of_tokens import fill
+from trainer.audit.effects.tensor_calls import method_like
+from trainer.audit.facts.known_names import COUNTS
 from trainer.audit.facts.machine import Class, Function, Instance, Keywords, Machine, Namespace
 from trainer.audit.facts.tokens import in_number
 from trainer.audit.facts.trace import Event
