@@ -18,6 +18,7 @@ from trainer.audit.facts.machine import MOST_SECONDS
 from trainer.audit.facts.trace import Place
 from trainer.audit.findings.audit_rules import RULES
 from trainer.audit.findings.byte_rules import Miscount, miscounts
+from trainer.audit.findings.clamped_targets import clamped_targets
 from trainer.audit.findings.judgement import Finding, doubts, findings, learned_beyond
 from trainer.audit.findings.neighbours import Neighbour, look_aheads, look_backs, unmasked
 from trainer.audit.findings.remarks import remarks
@@ -82,7 +83,7 @@ def audit_text(text: str, name: str, helpers: Any = lambda name: None) -> Static
         lines=unwrapped.text.count("\n") + 1,
         code_bytes=len(text.encode("utf-8")),
         scores=tuple(sorted({score.place.line for score in scored})),
-        remarks=() if found else (*remarks(trace), *_attention(tree)),
+        remarks=() if found else (*remarks(trace), *_attention(tree), *_clamped(tree)),
     )
 
 
@@ -152,6 +153,14 @@ def _attention(tree: ast.Module) -> Iterator[str]:
         yield (
             f"line {line}: attention that is told of no mask; whether a position sees those behind it, its target "
             "among them, is not told (E1)"
+        )
+
+
+def _clamped(tree: ast.Module) -> Iterator[str]:
+    for line in clamped_targets(tree):
+        yield (
+            f"line {line}: targets are clamped before they are scored; an id of the text above that is scored as "
+            "another token (E9, E2), so say that there is none"
         )
 
 
