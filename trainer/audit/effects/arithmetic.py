@@ -365,7 +365,7 @@ def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
     compare = COMPARISONS.get(type(node.ops[0]), lambda a, b: NOTHING)
     if left.is_known and right.is_known:
         with suppress(Exception):
-            known = constant(bool(compare(left.const, right.const)), left.env | right.env)
+            known = constant(bool(compare(left.const, right.const)), left.env | right.env, later(left.at, right.at))
             return known.with_marks(*decisions(left), *decisions(right))
     if left.const in RANKS | WORLDS and isinstance(node.ops[0], ast.In | ast.NotIn):
         return result.with_marks("world")

@@ -271,7 +271,7 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
                 taken, other = other, []
             on = switched(self, test)
             if not (test.env and other):
-                with self.guarded(off=on):
+                with self.guarded(self._of_iteration(test, known), off=on):
                     return self.run_body(taken, frame)
             switch = self._switch(node, test.env)
             with self._decided(Guard(switch, 0)):
@@ -306,6 +306,14 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
         back_together(names_then, told)
         joined_frames(frame.names, names_then)
         return None
+
+    def _of_iteration(self, test: Value, known: bool) -> Guard | None:
+        """A condition that this iteration passes, and another of the same loop perhaps not."""
+        if not test.at:
+            return None
+        guard = Guard(self.new_id(), int(known))
+        self.trace.depends[guard.condition] = frozenset(loop for loop, _ in test.at)
+        return guard
 
     def _switch(self, node: ast.If, env: frozenset[str]) -> int:
         """A number for a condition on settings; of one setting that is on or off always the same."""
