@@ -348,7 +348,10 @@ def names_asked(value: Value) -> list[str]:
 
 def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
     values = [machine.evaluate(part, frame) for part in (node.left, *node.comparators)]
-    result = combined(values).without_marks(*UNEVEN).with_marks("mask")
+    result = combined(values)
+    if any(mark.startswith(UNEVEN) for mark in result.marks):
+        result = result.without_marks(*UNEVEN)
+    result = result.with_marks("mask")
     if len(values) != 2:
         return result
     left, right = values

@@ -31,7 +31,7 @@ def cut(machine: Machine, base: Value, result: Value, index: ast.Slice, frame: F
     if (index.lower is None and index.upper is None) or not (of_loss or is_text):
         return result
     number = machine.new_id()
-    machine.lengths[number] = (machine.place.line, _length(index), frame)
+    machine.slices[number] = (machine.place.line, index, frame)
     return result.with_marks(f"{'extent' if of_loss else 'cutout'}:{number}")
 
 
@@ -53,11 +53,12 @@ def compare(machine: Machine, score: Value, other: Value) -> None:
     for mark in other.marks - score.marks:
         if not mark.startswith("carried:"):
             continue
-        line, length, frame = machine.lengths[int(mark[8:])]
-        losses = [machine.lengths[int(own[7:])] for own in score.marks if own.startswith("extent:")]
+        line, index, frame = machine.slices[int(mark[8:])]
+        losses = [machine.slices[int(own[7:])] for own in score.marks if own.startswith("extent:")]
         more = None
         if losses:
-            beside = [lost for _, lost, around in losses if around is frame and lost is not None]
+            lengths = [_length(one) for _, one, around in losses if around is frame]
+            length, beside = _length(index), [one for one in lengths if one is not None]
             if length is not None and len(beside) == len(losses) and all(lost == beside[0] for lost in beside):
                 more = _difference(length, beside[0])
         elif not any(True for _ in parts_in(machine.trace, score.marks)):
@@ -106,6 +107,8 @@ def _length(index: ast.Slice) -> Counter[str] | None:
 def _difference(one: Counter[str], other: Counter[str]) -> int | None:
     left = Counter(one)
     left.subtract(other)
+    if not other.keys() - {WHOLE_NUMBER}:  # rows of a batch, as well as positions
+        return None
     return left[WHOLE_NUMBER] if all(not factor for name, factor in left.items() if name != WHOLE_NUMBER) else None
 
 

@@ -91,7 +91,8 @@ def twice(machine: Machine, left: Value, right: Value) -> None:
     """Notes where the spaces before pieces are added by the same table with a condition and without one."""
     for one, other in ((left, right), (right, left)):
         tables = {f"table:{mark[6:]}" for mark in one.marks if mark.startswith("space:")}
-        if tables & other.marks and not any(mark.startswith("space:") for mark in other.marks):
+        plain = not any(mark.startswith("space:") for mark in other.marks)
+        if plain and tables & other.marks and not (one.scores or other.scores):
             machine.note("bytes-miscounted", "spaces before pieces are added with a condition and without one")
 
 

@@ -14,6 +14,7 @@ from trainer.audit.facts.machine import Machine
 from trainer.audit.facts.values import Value, full
 
 KINDS = ("spread", "shared", "larger", "blend")
+PREFIXES = tuple(f"{kind}:" for kind in KINDS)
 SAME = frozenset(
     ["float", "double", "item", "cpu", "numpy", "tolist", "abs", "fabs", "array", "asarray", "tensor", "as_tensor",
      "from_numpy", "repeat", "repeat_interleave", "concatenate", "cat", "stack", "reshape", "view", "flatten", "to",
@@ -41,7 +42,7 @@ def _of(value: Value, kind: str) -> bool:
 
 
 def _is_any(value: Value) -> bool:
-    return any(_of(value, kind) for kind in KINDS)
+    return any(mark.startswith(PREFIXES) for mark in value.marks)
 
 
 def _is_other(value: Value) -> bool:

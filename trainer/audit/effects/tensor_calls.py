@@ -97,6 +97,8 @@ def method_like(
     if name in (*RESHAPED, "bool", "long", "expand"):
         result = result.with_marks(*(held.marks & SWAPPED.keys()))
     if name in STATISTICS:
+        if not name.startswith("unique"):  # which also sorts out what to compute
+            machine.trace.counting_lines.add(machine.place.line)
         if "entire" in held.marks:
             machine.trace.of_documents.add(machine.place.line)
         if name in ("bincount", "unique", "histc", "histogram", "Counter", "quantile", "percentile") or not held.scores:

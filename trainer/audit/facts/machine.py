@@ -9,7 +9,6 @@ import ast
 import itertools
 import time
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -76,8 +75,8 @@ class Machine(ABC):
         self.choosing: list[tuple[str, ...]] = []
         self.deciding: dict[int, frozenset[int]] = {}
         """Evaluations that decided last, by the line of the choice."""
-        self.lengths: dict[int, tuple[int, Counter[str] | None, Frame]] = {}
-        """Slices of texts and losses: their lines, how long they are as multiples of names, and where these are."""
+        self.slices: dict[int, tuple[int, ast.Slice, Frame]] = {}
+        """Slices of texts and losses: their lines, how they are written, and what their names are of."""
         self.pools: dict[int, tuple[int, frozenset[Tokens], tuple[tuple[int, int], ...]]] = {}
         """Means of losses: where they were taken, of which targets, in which loops."""
         """Marks of what conditions on a validation score around the present statement decide."""

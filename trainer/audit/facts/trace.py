@@ -182,6 +182,8 @@ class Trace:
     limits: list[Limit] = field(default_factory=list)
     calibrated: list[Event] = field(default_factory=list)
     """Where hooks look at what a model computes of training tokens, or weights are computed from it."""
+    counting_lines: set[int] = field(default_factory=set)
+    """Lines where tokens are counted or averaged."""
     of_documents: set[int] = field(default_factory=set)
     """Lines where statistics of a document are computed, all of its tokens included."""
     text_ends: dict[str, int] = field(default_factory=dict)

@@ -73,14 +73,16 @@ class Value:
 
 
 UNKNOWN = Value()
-FIELDS = tuple(Value.__slots__)
 
 
 def changed(value: Value, **changes: Any) -> Value:
     """The value with other fields: `dataclasses.replace`, for the many calls of a walk."""
     made = object.__new__(Value)
-    for name in FIELDS:
-        setattr(made, name, changes[name] if name in changes else getattr(value, name))
+    made.refs, made.tokens, made.objects, made.scores = value.refs, value.tokens, value.objects, value.scores
+    made.at, made.number, made.last, made.const = value.at, value.number, value.last, value.const
+    made.env, made.text, made.marks, made.snapshot = value.env, value.text, value.marks, value.snapshot
+    for name, one in changes.items():
+        setattr(made, name, one)
     if "number" in changes and "last" not in changes:
         made.last = None
     return made

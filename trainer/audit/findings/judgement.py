@@ -373,6 +373,6 @@ def _holds(trace: Trace, counted: Tokens, target: Tokens) -> bool:
     """Whether statistics are certainly of these targets too: of the same slice in the same iterations, or document."""
     if counted.line in trace.of_documents and counted.at:
         return counted.at <= target.at
-    known = counted.piece > 0 or counted.low is not None
+    known = counted.line in trace.counting_lines and (counted.piece > 0 or counted.low is not None)
     places = ((part.at, part.piece, part.low, part.high) for part in (counted, target))
     return known and len({*places}) == 1
