@@ -111,8 +111,13 @@ def steered(machine: Machine, value: Value) -> None:
 def unshifted(op: ast.operator, left: Value, right: Value, result: Value) -> Value:
     """The result; the largest of logarithms that is taken off and put back, as in a sum of them, decides nothing."""
     if isinstance(op, ast.Sub):
+        if put_back := _lines(left, "greater") & _lines(right, "shifted"):  # of negative logarithms
+            return changed(
+                result, marks=result.marks - {f"{n}:{at}" for at in put_back for n in ("greater", "shifted")}
+            )
         names = LARGEST if "logs" in left.marks else LARGEST[:1]
         lines = _lines(right, *names) - _lines(left, *names)
+        lines |= _lines(left, "greater") - _lines(right, "greater") if "costs" in right.marks else set()
         gone = {f"{name}:{line}" for line in lines for name in (*LARGEST, "finished")}
         return changed(result, marks=(result.marks - gone) | {f"shifted:{line}" for line in lines}) if lines else result
     if isinstance(op, ast.Add):

@@ -65,9 +65,21 @@ def in_a_call(machine: Machine, name: str, base: Value, others: Sequence[Value])
         if machine.holds_loss(first) is not machine.holds_loss(second):
             kept, condition = (first, full(base)) if machine.holds_loss(first) else (second, _not(full(base)))
             return kept_where(machine, kept, condition)
-    if name in ("masked_fill", "masked_fill_") and len(others) > 1 and not full(others[1]).tokens:
-        return kept_where(machine, full(base), _not(full(others[0])))
+        for one, other, condition in ((first, second, full(base)), (second, first, _not(full(base)))):
+            if hidden := overwritten(machine, other, condition, one):
+                return hidden
+    if name == "masked_fill" and len(others) > 1 and not full(others[1]).tokens:
+        return overwritten(machine, full(base), full(others[0]), full(others[1]))
     return kept_where(machine, full(base), full(others[0])) if name == "masked_select" and others else ()
+
+
+def overwritten(machine: Machine, base: Value, condition: Value, value: Value) -> tuple[str, ...]:
+    """The mark of losses, or of targets, that get a value where a condition holds: a negative target has no loss."""
+    if machine.holds_loss(base):
+        return tuple(mark for mark in kept_where(machine, base, _not(condition)) if value.is_known)
+    is_text = bool(base.tokens) and not base.scores and all(part.via == "tokens" for part in base.tokens)
+    negative = isinstance(value.const, int) and value.const < 0
+    return (f"inner:{machine.place.line}",) if is_text and negative and "isbos" in condition.marks else ()
 
 
 def _not(value: Value) -> Value:

@@ -19,6 +19,7 @@ from trainer.audit.effects.files import holds_learned, opens_to_write, reading, 
 from trainer.audit.effects.generators import forced
 from trainer.audit.effects.iteration import forgotten
 from trainer.audit.effects.known_builtins import BUILTINS
+from trainer.audit.effects.mixtures import stacked
 from trainer.audit.effects.own_losses import asked_again
 from trainer.audit.effects.rows import together
 from trainer.audit.effects.settings import setting
@@ -144,7 +145,7 @@ def _external_call(
     result = combined(every)
     if name in TOGETHER:
         parts = [part for value in arguments for ref in value.refs if isinstance(ref, Listed) for part in parts_of(ref)]
-        result = mixed_in(machine, parts, result)
+        result = stacked(machine, parts, mixed_in(machine, parts, result))
         return together(machine, name, arguments, forgotten(machine, changed(result, refs=())))
     if name in BLANK:
         return Value(refs=(Cell(machine.new_id()),))

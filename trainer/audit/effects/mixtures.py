@@ -81,6 +81,18 @@ def larger(machine: Machine, values: Sequence[Value], result: Value) -> Value:
     return result
 
 
+def smallest_cost(machine: Machine, values: Sequence[Value], result: Value) -> Value:
+    """The smaller of several values: of two negative logarithms it is as the larger of two logarithms."""
+    costs = [value for value in map(full, values) if "costs" in value.marks]
+    return result.with_marks(f"greater:{machine.place.line}") if len(costs) > 1 else result
+
+
+def stacked(machine: Machine, parts: Sequence[Value], result: Value) -> Value:
+    """The result of `stack` and its like: marked where several probabilities of the same targets stand in it."""
+    told = [part for part in parts if is_spread(part) and "logs" not in part.marks and _is_told(machine, part)]
+    return result.with_marks("several") if len(told) > 1 else result
+
+
 def of_power(machine: Machine, op: ast.operator, left: Value, right: Value, result: Value) -> Value:
     """The result; a logarithm times a number, or a distribution to a power, is `power`; several of them `powered`."""
     if any("power" in value.marks for value in (left, right)):

@@ -8,7 +8,16 @@ from trainer.audit.effects.choices import best_place, smaller
 from trainer.audit.effects.document_begins import SWAPPED, in_a_call
 from trainer.audit.effects.document_lengths import is_border
 from trainer.audit.effects.iteration import narrowed
-from trainer.audit.effects.mixtures import at_targets, distribution, is_spread, larger, same_spread, summed, transformed
+from trainer.audit.effects.mixtures import (
+    at_targets,
+    distribution,
+    is_spread,
+    larger,
+    same_spread,
+    smallest_cost,
+    summed,
+    transformed,
+)
 from trainer.audit.effects.own_losses import pooled
 from trainer.audit.effects.positions import masked
 from trainer.audit.effects.rows import unfolded
@@ -121,7 +130,9 @@ def method_like(
     if name in ("argmin", "argmax", "argsort"):
         return best_place(machine, held, result)
     if name in ("minimum", "fmin", "amin") or (name == "min" and (others or keywords)):
-        return smaller(machine, [base, *others], result)
+        return smaller(machine, [base, *others], smallest_cost(machine, [base, *others], result))
+    if name in ("max", "amax") and "several" in held.marks:
+        return result.with_marks(f"greater:{machine.place.line}")
     if name in ("maximum", "fmax", "max") and others and is_spread(full(others[0])):
         return larger(machine, [base, *others], result)
     if name == "where" and others:

@@ -62,6 +62,7 @@ OF_THE_VALUE: Mapping[str, str] = {
     "batch": "windows put together, of which the first dimension counts rows",
     # tables (effects/indexing.py)
     "pair": "looked up by two tokens",
+    "several": "distributions put together (effects/mixtures.py)",
     # bytes that a file holds for each token (effects/side_cars.py)
     "cutout": "cutout:NUMBER, the slice of a text whose length the machine keeps under that number",
     # ranks (effects/shares_of_ranks.py)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from trainer.audit.effects.choices import chosen_before, lasting, steered
-from trainer.audit.effects.document_begins import kept_where
+from trainer.audit.effects.document_begins import overwritten
 from trainer.audit.effects.generators import forced
 from trainer.audit.effects.ignored import assigned
 from trainer.audit.effects.indexing import sliced
@@ -133,11 +133,13 @@ class Assignments(Machine):
         base = assigned(self, target, base, value, frame)
         if base.scores and not base.refs and any(mark.startswith("equal:") for mark in full(key).marks):
             self.changed_in_place(target.value, base, base.with_marks(f"paid:{self.place.line}"), frame)
+        elif lost := overwritten(self, full(base), full(key), value):
+            self.changed_in_place(target.value, base, base.with_marks(*lost), frame)
+            for ref in base.refs:
+                if isinstance(ref, Cell):
+                    ref.content = ref.content.with_marks(*lost)
         elif any(isinstance(ref, Cell) for ref in base.refs) or (base.refs and full(key).tokens and not learner):
             fill(self, base, value, key=key, adds=adds)
-        elif not base.refs and value.is_known and (left := kept_where(self, base, full(key))):
-            lost = (f"inner:{mark[6:]}" for mark in left if mark.startswith("outer:"))
-            self.changed_in_place(target.value, base, base.with_marks(*lost), frame)
         elif base.objects and not base.refs and any(part.via == "gradient" for part in value.tokens):
             self.updated("manual", value.tokens, base.objects)
         elif not base.refs and (value.tokens or value.scores):
