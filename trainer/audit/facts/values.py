@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from trainer.audit.facts.marks import COUNTED, STAYING
@@ -132,6 +133,7 @@ def decisions(value: Value) -> Iterator[str]:
     return (mark for mark in value.marks if mark.startswith(("chosen:", "finished:")))
 
 
+@lru_cache(maxsize=4096)
 def sticky(marks: frozenset[str]) -> frozenset[str]:
     """The marks that a computed value bears too."""
     return frozenset(mark for mark in marks if mark.partition(":")[0] in STAYING) if marks else marks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from trainer.audit.facts.machine import Class, Frame, Function, Instance
 from trainer.audit.facts.tokens import Iterations, later
@@ -17,7 +18,7 @@ from trainer.audit.facts.values import Sequence as Listed
 
 def carried_attributes(body: Sequence[ast.stmt], frame: Frame) -> Iterator[tuple[Instance, str, Value]]:
     """Numbers and texts in attributes of objects that a loop's body, or methods that it calls on them, change."""
-    nodes = [node for statement in body for node in ast.walk(statement)]
+    nodes = _nodes_in(tuple(body))
     called = {node.func.attr for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}
     seen: set[int] = set()
     for name in sorted({node.id for node in nodes if isinstance(node, ast.Name)}):
@@ -28,6 +29,12 @@ def carried_attributes(body: Sequence[ast.stmt], frame: Frame) -> Iterator[tuple
                     held = ref.attributes.get(attribute) or ref.kind.find(attribute)
                     if held is not None and _is_plain(held):
                         yield ref, attribute, changed(held, at=later(held.at, among))
+
+
+@lru_cache(maxsize=256)
+def _nodes_in(body: tuple[ast.stmt, ...]) -> list[ast.AST]:
+    """Every node of a loop's body, which is walked once for each of the iterations."""
+    return [node for statement in body for node in ast.walk(statement)]
 
 
 def _objects(value: Value) -> Iterator[tuple[Instance, Iterations]]:

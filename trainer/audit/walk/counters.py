@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import lru_cache
 
 
 def restarted_counters(loop: ast.While) -> frozenset[str]:
@@ -22,6 +23,7 @@ def restarted_counters(loop: ast.While) -> frozenset[str]:
     return frozenset(found)
 
 
+@lru_cache(maxsize=256)
 def changed_by_recursion(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> frozenset[str]:
     """Parameters that a call of the function within itself gives another value."""
     if isinstance(node, ast.Lambda):
