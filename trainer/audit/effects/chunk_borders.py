@@ -223,19 +223,30 @@ class Ahead:
 
 
 def learned_ahead(trace: Trace, scored: Sequence[Evaluation]) -> Iterator[Ahead]:
-    """Learning behind the score of a chunk's windows that goes on beyond what they score."""
+    """Learning behind the score of chunks' windows that goes on beyond all that they score."""
     for filing in {filing.place: filing for filing in trace.filings}.values():
-        for score in scored:
-            chunks = [int(mark[7:]) for mark in drawers_in(score.marks)]
-            ends = [first for first, step in _edges_of(score) if step == filing.step]
-            length = max(ends, default=0) - 1 - filing.start
-            if len(chunks) != 1 or length < filing.step:
-                continue
-            last = (chunks[0] + 1) * filing.size - filing.delta + length  # no window of the chunk ends later
-            for update in trace.updates:
-                together = update.kind != "table" and update.time > score.time and {*score.loops[:1]} & {*update.loops}
-                if together and (targets := _end_of(update, score) - 1 - last) > 0:
+        ends = [(end, score) for score in scored if (end := _end_of_chunk(filing, score))]
+        for update in trace.updates:
+            before = [(end, score) for end, score in ends if update.kind != "table" and _goes_before(score, update)]
+            if before:
+                last, score = max(before, key=lambda one: one[0])
+                if (targets := _end_of(update, score) - 1 - last) > 0:
                     yield Ahead(filing, score, update, targets)
+
+
+def _goes_before(score: Evaluation, update: Update) -> bool:
+    """Whether a score is taken earlier within the same outermost loop."""
+    together = bool(score.loops and update.loops) and score.loops[0][0] == update.loops[0][0]
+    return together and score.time < update.time
+
+
+def _end_of_chunk(filing: Filing, score: Evaluation) -> int:
+    """Behind which target no window ends that is filed under the chunk of a score; 0 if that is not known."""
+    chunks = [int(mark[7:]) for mark in drawers_in(score.marks)]
+    length = max((first for first, step in _edges_of(score) if step == filing.step), default=0) - 1 - filing.start
+    if len(chunks) != 1 or length < filing.step:
+        return 0
+    return (chunks[0] + 1) * filing.size - filing.delta + length
 
 
 def _end_of(update: Update, score: Evaluation) -> int:
