@@ -117,8 +117,8 @@ def _is_other(part: ast.expr, place: int, looped: _Yield, before: bool) -> bool:
 
 def _begins(node: ast.AST) -> set[str]:
     """The names that an expression depends on; of a slice or range those of where it begins."""
-    if isinstance(node, ast.Name):
-        return {node.id}
+    if (name := _name(node)) is not None:
+        return {name}
     if isinstance(node, ast.Slice):
         return _begins(node.lower) if node.lower is not None else set()
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
@@ -126,8 +126,17 @@ def _begins(node: ast.AST) -> set[str]:
     return set().union(*(_begins(inner) for inner in ast.iter_child_nodes(node)))
 
 
+def _name(node: ast.AST) -> str | None:
+    """A name, or one of an object's, as `self.group`; None for anything else."""
+    if isinstance(node, ast.Attribute):
+        return f"{node.value.id}.{node.attr}" if isinstance(node.value, ast.Name) else None
+    return node.id if isinstance(node, ast.Name) else None
+
+
 def _names(node: ast.AST) -> set[str]:
-    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+    if (name := _name(node)) is not None:
+        return {name}
+    return set().union(*(_names(inner) for inner in ast.iter_child_nodes(node)))
 
 
 def _moved(looped: _Yield) -> set[str]:
@@ -167,7 +176,7 @@ def _emptied(statement: ast.stmt) -> set[str]:
         both = [(target, statement.value)]
         if isinstance(target, ast.Tuple) and isinstance(statement.value, ast.Tuple):
             both = list(zip(target.elts, statement.value.elts, strict=False))
-        found |= {one.id for one, value in both if isinstance(one, ast.Name) and _is_empty(value)}
+        found |= {name for one, value in both if (name := _name(one)) is not None and _is_empty(value)}
     return found
 
 
