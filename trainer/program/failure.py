@@ -41,8 +41,9 @@ OF_TORCHRUN = re.compile(r"[EW]\d{4} [\d:.]+ +\d+ .*torch/distributed/elastic/mu
 ERROR_LINE = re.compile(
     r"(?:\[rank\d+\]: ?)?(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b|[\w./-]+\.py(?: [\w-]+)*: error: )"
 )
-ASKS = re.compile(r"^EOFError\b|^Aborted!$", re.MULTILINE)
-"""What `input`, `getpass` and click's prompts end with where nobody answers."""
+ASKS = re.compile(r"^EOFError: EOF when reading a line|getpass\.py(?s:.)*^EOFError$|^Aborted!$", re.MULTILINE)
+"""What `input`, `getpass` and click's prompts end with where nobody answers; a bare one is any end of a file."""
+ASKS_TERMINAL = re.compile(r"^(?:OSError|termios\.error)\b.*Inappropriate ioctl for device", re.MULTILINE)
 NO_MODULE = re.compile(r"No module named ['\"]([^'\"]+)['\"]")
 FLAG_WITH_VALUE = re.compile(r"argument (\S+): ignored explicit argument '(?:True|False)'")
 NO_ARGUMENT = re.compile(r"unrecognized arguments: (.+)")
@@ -117,7 +118,7 @@ def hint(program: Program, folder: Path, log: Path) -> str:
                 return above
     if ASKS.search(text):
         return "; it asks for input, and a run has none: its standard input is empty"
-    if "Inappropriate ioctl for device" in text:
+    if ASKS_TERMINAL.search(text):
         return "; it asks the terminal, and a run has none: its output goes to a log"
     for module in NO_MODULE.findall(text):
         name = f"{module.replace('.', '/')}.py"
