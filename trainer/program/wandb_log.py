@@ -102,6 +102,11 @@ def _items(history: bytes) -> Iterator[tuple[str, Any]]:
             parts += [text] if field in (KEY, NESTED_KEY) and text else []
             value = text if field == VALUE else value
         try:
-            yield ".".join(parts), json.loads(value)
+            told = json.loads(value)
         except ValueError:
             continue
+        name = ".".join(parts)
+        if isinstance(told, dict):  # {"max": 0.9}, of `define_metric(..., summary="max")`
+            yield from ((f"{name}.{below}", part) for below, part in told.items())
+        else:
+            yield name, told

@@ -60,6 +60,11 @@ def test_the_last_value_of_each_name_is_told(keep):
     assert summary_in(folder) == {"val/loss": 1.25, "step": 0, "best": 1.0, "note": "x"}
 
 
+def test_what_define_metric_keeps_is_told_beside_the_last_value(keep):
+    folder = keep(log(record(3, acc={"max": 0.9}), record(2, acc=0.9), record(3, acc={"max": 0.9}), record(2, acc=0.7)))
+    assert summary_in(folder) == {"acc": 0.7, "acc.max": 0.9}
+
+
 def test_records_in_pieces_over_blocks_are_put_together(keep):
     many = [record(2, text="x" * size, loss=size) for size in (10, 40_000, 100_000, 32_741, 3)]
     assert summary_in(keep(log(*many)))["loss"] == 3
