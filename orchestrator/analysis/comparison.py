@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from orchestrator.analysis.named_configuration import find_configuration, words_of
 from orchestrator.analysis.sweep_table import baseline_of, ranking_of, rows_of
 from orchestrator.search.race_state import is_paired, measure_of, rule_of
 from orchestrator.space.sections import Compare
@@ -186,14 +187,16 @@ def evidence_of(sweep: Sweep, frame: pd.DataFrame, attempts: Sequence[Attempt] =
 
 def reference_of(sweep: Sweep, baseline: str, store: Path, exact: bool = False) -> str | pd.DataFrame | float:
     """A configuration of this sweep, the best of another one, a published record, or with `exact` a number."""
-    known = [item.id for item in sweep.asked()]
-    if baseline in known:
-        return baseline
+    if (found := find_configuration(sweep, baseline)) is not None:
+        return found.id
     reference = external_reference(baseline, store, exact, sweep.name, sweep.space.measure.column)
     if reference is None:
+        words = words_of(sweep)
+        known = ", ".join(f"{config} ({text})" for config, text in words.items())
         raise UserError(
-            f"--baseline {baseline} is no configuration of sweep '{sweep.name}'{did_you_mean(baseline, known)}; "
-            f"known: {', '.join(known)}; or sweep:NAME (its best), record:PR, record:frontier, or a number with --exact"
+            f"--baseline {baseline} is no configuration of sweep '{sweep.name}'"
+            f"{did_you_mean(baseline, [*words, *words.values()])}; known: {known}; "
+            "or sweep:NAME (its best), record:PR, record:frontier, or a number with --exact"
         )
     return reference
 

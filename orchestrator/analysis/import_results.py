@@ -13,6 +13,7 @@ import pandas as pd
 from rich.console import Console
 
 from orchestrator.analysis.comparison import external_reference
+from orchestrator.analysis.named_configuration import BASELINE
 from orchestrator.analysis.verdict_table import MOST_SHOWN, reason_lines, verdict_table, warning_lines
 from orchestrator.output import PIPED_WIDTH, console_for, print_rows, say
 from orchestrator.sweep.imported import ImportedSweep
@@ -96,6 +97,8 @@ def reference_of_import(sweep: ImportedSweep, baseline: str | None, exact: bool)
     """What `--baseline` names: a configuration, another sweep, a record, or a number."""
     if baseline is None or baseline in sweep.configs:
         return baseline
+    if baseline == BASELINE:
+        return sweep.header.baseline
     reference = external_reference(baseline, sweep.store, exact, sweep.name, sweep.measure.column)
     if reference is None:
         known = ", ".join(sweep.configs[:5])

@@ -33,10 +33,17 @@ def named_configuration(sweep: Sweep, word: str, option: str = "", among: Collec
     found = find_configuration(sweep, word)
     ids = [item.id for item in sweep.asked() if item.rung == 1 and (not among or item.id in among)]
     if found is None or found.id not in ids:
-        words = {item.id: label(item, sweep.space) for item in sweep.asked()}
-        known = ", ".join(f"{config} ({words[config]})" for config in dict.fromkeys(ids))
-        nearest = did_you_mean(word, (BEST, BASELINE, *words, *words.values()))
-        raise UserError(
-            f"{option}'{word}' is no configuration of sweep '{sweep.name}'{nearest}; known: {BEST}, {BASELINE}, {known}"
-        )
+        words = words_of(sweep, ids)
+        names = [BEST, *([BASELINE] if any(item.is_baseline and item.id in ids for item in sweep.asked()) else [])]
+        known = ", ".join([*names, *(f"{config} ({text})" for config, text in words.items())])
+        if found:
+            raise UserError(f"{option}'{word}' may not be named here; known: {known}")
+        nearest = did_you_mean(word, (*names, *words, *words.values()))
+        raise UserError(f"{option}'{word}' is no configuration of sweep '{sweep.name}'{nearest}; known: {known}")
     return found
+
+
+def words_of(sweep: Sweep, ids: Collection[str] = ()) -> dict[str, str]:
+    """The words of each configuration of full length, by its id; of these alone where some are named."""
+    asked = (item for item in sweep.asked() if item.rung == 1 and (not ids or item.id in ids))
+    return {item.id: label(item, sweep.space) for item in asked}

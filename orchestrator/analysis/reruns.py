@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from orchestrator.analysis.comparison import rows_named
+from orchestrator.analysis.named_configuration import find_configuration
 from orchestrator.analysis.step_curves import StepCurves
 from orchestrator.analysis.sweep_table import rows_of
 from orchestrator.output import console_for, print_rows, say
@@ -79,6 +80,9 @@ def _rows_of(store: Path, name: str | None) -> tuple[pd.DataFrame | None, Measur
 def _arm(text: str, option: str, frame: pd.DataFrame | None, measure: Measure, store: Path, name: str | None) -> Runs:
     """A configuration of the sweep, `record:PR`, `sweep:NAME`, scores, or MEAN,SD,N of what is published."""
     known = [] if frame is None else list(frame["config"].unique())
+    if frame is not None and name and text not in known and not find_import(store, name):
+        found = find_configuration(find_sweep(store, name), text)
+        text = found.id if found else text
     if text in known and frame is not None:
         return _runs(text, frame[frame["config"] == text], measure)
     if ":" in text:

@@ -11,6 +11,7 @@ from rich.table import Table
 from orchestrator.commands.options import Address, Store, TextOrJson
 from orchestrator.output import console_for, print_rows
 from trainer.spec.exit_status import EXIT_FAILED
+from trainer.spec.units import human_count
 from trainer.store.mirror import USUAL_STORE
 
 cluster = typer.Typer(no_args_is_help=True, help="Check the nodes of a cluster; start and end one by Ray's launcher.")
@@ -55,7 +56,7 @@ def _print_nodes(rows: list[dict[str, Any]]) -> None:
         for fault in row["faults"]:
             out.print(f"{row['node']}: {fault}", style="red", soft_wrap=True, markup=False, highlight=False)
     if not any(row["faults"] for row in rows):
-        out.print(f"{len(rows)} nodes can compute")
+        out.print(f"{human_count(len(rows), 'node')} can compute")
 
 
 @cluster.command(epilog="Example: orchestrator cluster up orchestrator/cluster/aws.yaml")

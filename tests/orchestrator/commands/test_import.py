@@ -274,3 +274,9 @@ def test_files_of_no_kind_are_told_every_kind(call, tmp_path):
         "known: .csv, .tsv, .jsonl, .ndjson, .json, .parquet, .journal, .log, .db"
         in call("import", "runs.py", "--name", "x")[2]
     )
+
+
+def test_the_baseline_of_an_import_may_be_called_so(call, tmp_path):
+    (tmp_path / "runs.csv").write_text("config,seed,val_loss\na,1,1.0\na,2,1.1\nb,1,1.2\nb,2,1.3\n")
+    call("import", "runs.csv", "--name", "x")
+    assert call("compare", "x", "--baseline", "baseline") == call("compare", "x")

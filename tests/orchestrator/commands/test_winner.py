@@ -226,3 +226,23 @@ def test_a_baseline_elsewhere_may_be_taken_as_exact(call):
     status, out = call("compare", "small", "--baseline", "record:1413", "--exact", "--margin", "0.003", "--unit", "bpb")
     assert status == 0
     assert "ttt.lr=0.004" in out
+
+
+@pytest.mark.parametrize("words", ["baseline", "ttt.lr=0.004"])
+def test_a_baseline_is_named_as_tables_name_it(call, sweep, words):
+    status, out = call("compare", "small", "--baseline", words)
+    assert status == 0, out
+    wanted = "ttt.lr=0.004" if words == "baseline" else "the baseline"
+    assert any(line.startswith(wanted) for line in out.splitlines())
+    assert call("reproduce", "small", "--original", "baseline", "--rerun", words)[0] == 0
+
+
+def test_an_unknown_baseline_is_told_ids_and_words(call, sweep):
+    _, out = call("compare", "small", "--baseline", "ttt.lr=0.005")
+    assert f"did you mean 'ttt.lr=0.004'?; known: {sweep.asked()[0].id} (baseline), {winner_of(sweep)} (ttt" in out
+
+
+def test_the_baseline_is_no_winner_to_confirm_and_is_not_offered(call):
+    _, out = call("confirm", "small", "--config", "baseline", "--inline")
+    assert "--config 'baseline' may not be named here; known: best, " in out
+    assert "did you mean" not in out
