@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from orchestrator.analysis.named_configuration import find_configuration, words_of
+from orchestrator.analysis.named_configuration import find_configuration, listed, words_of
 from orchestrator.analysis.sweep_table import baseline_of, ranking_of, rows_of
 from orchestrator.search.race_state import is_paired, measure_of, rule_of
 from orchestrator.space.sections import Compare
@@ -192,10 +192,9 @@ def reference_of(sweep: Sweep, baseline: str, store: Path, exact: bool = False) 
     reference = external_reference(baseline, store, exact, sweep.name, sweep.space.measure.column)
     if reference is None:
         words = words_of(sweep)
-        known = ", ".join(f"{config} ({text})" for config, text in words.items())
         raise UserError(
             f"--baseline {baseline} is no configuration of sweep '{sweep.name}'"
-            f"{did_you_mean(baseline, [*words, *words.values()])}; known: {known}; "
+            f"{did_you_mean(baseline, [*words, *words.values()])}; known: {listed(words)}; "
             "or sweep:NAME (its best), record:PR, record:frontier, or a number with --exact"
         )
     return reference

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import itertools
+from collections.abc import Collection, Mapping
 
 from orchestrator.space.configuration import Configuration, label
 from orchestrator.sweep.sweep import Sweep
 from trainer.spec.errors import UserError, did_you_mean
 
+MOST_LISTED = 20
+"""Configurations that one message names."""
 BEST, BASELINE = "best", "baseline"
 """What may stand for a configuration's id."""
 
@@ -35,12 +38,19 @@ def named_configuration(sweep: Sweep, word: str, option: str = "", among: Collec
     if found is None or found.id not in ids:
         words = words_of(sweep, ids)
         names = [BEST, *([BASELINE] if any(item.is_baseline and item.id in ids for item in sweep.asked()) else [])]
-        known = ", ".join([*names, *(f"{config} ({text})" for config, text in words.items())])
+        known = ", ".join([*names, listed(words)])
         if found:
             raise UserError(f"{option}'{word}' may not be named here; known: {known}")
         nearest = did_you_mean(word, (*names, *words, *words.values()))
         raise UserError(f"{option}'{word}' is no configuration of sweep '{sweep.name}'{nearest}; known: {known}")
     return found
+
+
+def listed(words: Mapping[str, str]) -> str:
+    """'a1b2c3d4e5 (LR=0.1), ...' of the first MOST_LISTED, and how many others there are."""
+    first = [f"{config} ({text})" for config, text in itertools.islice(words.items(), MOST_LISTED)]
+    others = len(words) - len(first)
+    return ", ".join(first) + (f" and {others:,} others: orchestrator table" if others else "")
 
 
 def words_of(sweep: Sweep, ids: Collection[str] = ()) -> dict[str, str]:

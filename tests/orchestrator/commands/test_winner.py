@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.analysis.best import best_of, write_recipe
+from orchestrator.analysis.named_configuration import listed
 from orchestrator.analysis.one_run import bars
 from orchestrator.cli import main
 from orchestrator.commands.app import app
@@ -246,3 +247,9 @@ def test_the_baseline_is_no_winner_to_confirm_and_is_not_offered(call):
     _, out = call("confirm", "small", "--config", "baseline", "--inline")
     assert "--config 'baseline' may not be named here; known: best, " in out
     assert "did you mean" not in out
+
+
+def test_a_sweep_of_many_configurations_names_some_of_them():
+    said = listed({str(number): f"LR={number}" for number in range(1200)})
+    assert said.startswith("0 (LR=0), 1 (LR=1), ")
+    assert said.endswith("19 (LR=19) and 1,180 others: orchestrator table")
