@@ -70,7 +70,9 @@ class Head:
 
     def submit(self, *words: str, wait: bool = True, name: str = "") -> tuple[int, str]:
         options = [*([] if wait else ["--no-wait"]), *(["--submission-id", name] if name else [])]
-        done = self.job("submit", *options, "--working-dir", ".", "--", "python", "-m", "trainer", *words)
+        store = () if "--store" in words else ("--store", str(self.folder / "runs"))
+        command = ("python", "-m", "trainer", *words, *store)
+        done = self.job("submit", *options, "--working-dir", ".", "--", *command)
         return done.returncode, done.stdout + done.stderr
 
     def jobs(self, path: str = "") -> str:
@@ -142,6 +144,12 @@ def test_the_exit_status_follows_the_run(head):
     code, out = head.submit("run", "tinny")
     assert code != 0
     assert "did you mean 'tiny'" in out
+
+
+def test_a_store_in_the_copy_that_ray_removes_is_refused(head):
+    code, out = head.submit("run", "tiny", "--store", "runs")
+    assert code != 0
+    assert "store runs lies in this Ray job's copy of the folder" in out
 
 
 def test_a_stopped_job_leaves_no_process_behind(head):
