@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,18 @@ MOST_CHARACTERS = 200_000
 
 NOTHING = "{}"
 """The text of a document that nobody wrote, which stands in where values come from elsewhere."""
+
+
+def _hint(text: str, line: int) -> str:
+    """What is wrong with a line as people see it, where YAML's own words do not say."""
+    shown = next(iter(text.splitlines()[line : line + 1]), "")
+    if "\u00a0" in shown:
+        return "; the line holds a no-break space, which looks like a space and is none"
+    if re.match(r"\s*[\w.-]+:[\[{'\"]", shown):
+        return "; a space is missing after ':'"
+    if re.match(r" *\t", shown):
+        return "; indent with spaces, not with a tab"
+    return ""
 
 
 class YamlText:
@@ -59,7 +72,8 @@ def _tree_of(text: str, source: str) -> Any:
         place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
         problem = str(error.problem or error.context or "not readable")
         what = " ".join(f"{error.context}, {problem}".split() if problem.startswith("but ") else problem.split())
-        raise ProblemsError(source, [f"{place}: not valid YAML: {what}"]) from None
+        hint = _hint(text, mark.line) if mark else ""
+        raise ProblemsError(source, [f"{place}: not valid YAML: {what}{hint}"]) from None
     except (YAMLError, ValueError) as error:
         raise _not_valid(error, source) from None
 

@@ -79,3 +79,15 @@ def test_the_nano_sibling_of_a_preset_is_offered_too(tmp_path):
 def test_two_documents_in_a_file_are_said_to_be_two(tmp_path):
     message = complaints(tmp_path, f"{TTT}---\n{TTT}")
     assert "not valid YAML: expected a single document in the stream, but found another document" in message
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "hint"),
+    [
+        ("ttt.epochs: {values: [1, 2, 3]}", "ttt.epochs:{values: [1]}", "; a space is missing after ':'"),
+        ("ttt.epochs: {values: [1, 2, 3]}", "ttt.epochs:\u00a0{values: [1]}", "; the line holds a no-break space"),
+        ("  ttt.epochs: {values: [1, 2, 3]}", "\tttt.epochs: {values: [1]}", "; indent with spaces, not with a tab"),
+    ],
+)
+def test_what_nobody_sees_in_a_line_is_said(tmp_path, written, instead, hint):
+    assert hint in complaints(tmp_path, TTT.replace(written, instead))
