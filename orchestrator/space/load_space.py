@@ -285,7 +285,8 @@ def _complaints(item: Mapping[str, Any], place: Sequence[str | int], own: bool) 
         isinstance(item["input"], str) and item["type"].startswith(("int", "float")) and reads_as_number(item["input"])
     )
     hint = f"; it is text, so remove the quotes: {loc[-1]}: {item['input']}" if quoted else ""
-    return [f"{key} = {item['input']!r} {expected(key, item)}{hint}"]
+    written = "null" if item["input"] is None else repr(item["input"])
+    return [f"{key} = {written} {expected(key, item)}{hint}"]
 
 
 def _joined(key: str, line: str) -> str:
@@ -339,7 +340,8 @@ def _base(file: SpaceFile, overrides: dict[str, Any], places: Places, problems: 
         flag = "--seeds" if "seed" in overrides else "seeds: [1, 2, 3]"
         problems.append(f"{said['seed']}: a sweep declares its seeds; use {flag}" + places.where(("set", "seed")))
     if file.preset is None:
-        problems.append("preset is missing; for example: preset: tiny, or --preset tiny")
+        if not any(line.startswith("preset = ") for line in problems):  # it is there, and was dropped
+            problems.append("preset is missing; for example: preset: tiny, or --preset tiny")
         return None
     try:
         return load_preset(file.preset, changes).recipe

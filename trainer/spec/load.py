@@ -287,7 +287,8 @@ def _complaints(item: Mapping[str, Any], text: YamlText, overridden: Mapping[str
     if item["type"] == "value_error":
         lines = str(item["ctx"]["error"]).split("\n")
         return [f"{key}.{line}{at}" if key else f"{line}{at}" for line in lines]
-    return [f"{key} = {item['input']!r} {_expectation(key, item)}{at}"]
+    written = "null" if item["input"] is None else repr(item["input"])
+    return [f"{key} = {written} {_expectation(key, item)}{at}"]
 
 
 def _is_union_branch(part: Any) -> bool:

@@ -247,7 +247,7 @@ def test_code_listed_files_and_machine_change_every_stage_but_patterns_and_limit
         (("pass: env", "limits: 60"), "limits = 60 must be a mapping; for example: {seconds: 600}"),
         (("pass: env", "constraints: {val_loss: 3}"), "must be a mapping; for example: {max: 3}"),
         (("pass: env", "curve: 'step (\\d+)'"), "curve needs the groups step and loss: (?P<step>"),
-        (("{value: 64}", ""), "parameters.WIDTH = None must be a mapping; for example: {values: [1, 2]}"),
+        (("{value: 64}", ""), "parameters.WIDTH = null must be a mapping; for example: {values: [1, 2]}"),
         (("seeds:", "seed:"), "seed is unknown; did you mean 'seeds'?"),
         (("program:", "progra:"), "progra is unknown; did you mean 'program'? ("),
         (("pass: env", "metrics: {val_loss: 'loss ([0-9'}"), "is no regular expression"),

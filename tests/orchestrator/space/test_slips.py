@@ -91,3 +91,13 @@ def test_two_documents_in_a_file_are_said_to_be_two(tmp_path):
 )
 def test_what_nobody_sees_in_a_line_is_said(tmp_path, written, instead, hint):
     assert hint in complaints(tmp_path, TTT.replace(written, instead))
+
+
+def test_a_preset_of_another_kind_is_not_said_to_be_missing_too(tmp_path):
+    message = complaints(tmp_path, TTT.replace("preset: tiny", "preset: 150"))
+    assert "preset = 150 must be a text" in message
+    assert "missing" not in message
+
+
+def test_nothing_is_spelled_as_in_the_file(tmp_path):
+    assert "parameters.ttt.epochs = null must be" in complaints(tmp_path, TTT.replace("{values: [1, 2, 3]}", ""))

@@ -109,3 +109,7 @@ def test_a_search_space_in_place_of_a_recipe_is_told_its_own_command(tmp_path):
     (tmp_path / "mine.yaml").write_text("preset: tiny\nseeds: [1, 2]\n")
     with pytest.raises(RecipeError, match=r"is a search space.*; to run it: orchestrator sweep .*mine\.yaml"):
         load_preset(str(tmp_path / "mine.yaml"))
+
+
+def test_nothing_is_spelled_as_in_the_file():
+    assert "model.num_layers = null must be an integer" in complaint(model__num_layers=None)
