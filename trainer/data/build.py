@@ -84,8 +84,9 @@ def build_from_files(paths: Sequence[Path], vocab_size: int, out: Path, name: st
             "validation text; expected at least 2 different ones: each file is one, so cut a long text into several"
             + _in_words(skipped)
         )
+    trained = train_tokenizer(train, vocab_size)
     tokenizer.parent.mkdir(parents=True, exist_ok=True)
-    tokenizer.write_bytes(train_tokenizer(train, vocab_size))
+    tokenizer.write_bytes(trained)
     data = _write(out, tokenizer, train, val, name)
     return Built(name, data, vocab_size, len(ordered), skipped)
 
@@ -97,9 +98,9 @@ def rebuild(documents: Path, tokenizer: Path, out: Path, val_documents: int = 50
     Raises DataError for a line without text or with a zero byte in it, and for too few documents.
     """
     copy = out / "tokenizers" / tokenizer.name
-    copy.parent.mkdir(parents=True, exist_ok=True)
     if not tokenizer.is_file():
         raise DataError(f"{tokenizer} is no file; expected a SentencePiece model")
+    copy.parent.mkdir(parents=True, exist_ok=True)
     if copy.resolve() != tokenizer.resolve():
         shutil.copyfile(tokenizer, copy)
     lines = _json_lines(documents)
@@ -191,6 +192,8 @@ def _in_words(skipped: Mapping[Path, str]) -> str:
 
 
 def _read_text(path: Path) -> str:
+    if path.is_fifo() and not path.is_relative_to("/dev"):  # there a shell puts `<(command)`, which does write
+        raise DataError(f"{path} is no regular file, and would be waited for")
     try:
         return _without_zero_bytes(path.read_bytes().decode(), str(path))
     except OSError as error:

@@ -214,3 +214,24 @@ def test_own_text_is_named_after_its_folder_skips_what_is_no_text_and_ends_in_a_
     data = load_preset(str(preset)).recipe.data
     assert (data.source, data.vocab_size, Path(data.folder).name) == ("shards", 320, "my-notes_sp320")
     assert Path(data.tokenizer).is_file()
+
+
+def test_a_pipe_that_nobody_writes_to_is_refused_and_a_shell_s_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    done = trainer("data", "build", "--from", tmp_path / "pipe", "--out", tmp_path / "d")
+    assert "pipe is no regular file, and would be waited for" in str(done.exception)
+    reading, writing = os.pipe()
+    os.write(writing, b"one text")
+    os.close(writing)
+    done = trainer("data", "build", "--from", f"/dev/fd/{reading}", "--out", tmp_path / "d")
+    assert "1 document with text cannot be split" in str(done.exception)
+
+
+def test_what_cannot_be_built_leaves_no_folder(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text(f"short {name}")
+    sources = ("--from", tmp_path / "a.txt", "--from", tmp_path / "b.txt")
+    done = trainer("data", "build", *sources, "--out", tmp_path / "d")
+    assert "cannot be trained" in str(done.exception)
+    trainer("data", "rebuild", tmp_path / "a.txt", "--tokenizer", tmp_path / "none.model", "--out", tmp_path / "d")
+    assert not (tmp_path / "d").exists()
