@@ -3,7 +3,7 @@
 A window that ends behind the border of two chunks scores targets of both. Where it is filed under the later chunk, the
 earlier one is learned before. Followed are numbers that a range with a known stride counts: `grid:O:S` marks a number
 that is O more than a multiple of the stride S, `edge:O:S` what was computed from such a number, `cell:O:S:C` the
-number of the chunk of C tokens that holds it, `span:N` how far two such numbers lie apart, and `drawer:K` what comes
+number of the chunk of C tokens that holds it, `span:N` how far two such numbers lie apart, and `under:K` what comes
 from the windows that are filed under chunk K.
 """
 
@@ -100,7 +100,7 @@ def larger_apart(values: Sequence[Value]) -> tuple[str, ...]:
 def edges(values: Iterable[Value | None]) -> tuple[str, ...]:
     """The marks that say from which counted numbers the ends of a slice were computed, and whose windows they cut."""
     marks = (mark for value in values if value is not None and value.marks for mark in value.marks)
-    return tuple(mark for mark in marks if mark.startswith(("edge:", "drawer:")))
+    return tuple(mark for mark in marks if mark.startswith(("edge:", "under:")))
 
 
 def cells(index: Value) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ def of_comparison(op: ast.cmpop, left: Value, right: Value) -> tuple[str, ...]:
     for one, other in ((left, right), (right, left)):
         if isinstance(op, ast.Eq) and (_grid(other) or (0, 0))[1] == 1 and (found := cells(one)):
             number = other.number.value if other.number is not None else None
-            return found if number is None else (*found, f"drawer:{number}")
+            return found if number is None else (*found, f"under:{number}")
     return ()
 
 
@@ -124,24 +124,24 @@ def filed(machine: Machine, under: Value, window: Value) -> None:
         first, step, size = (int(part) for part in found[0].split(":")[1:])
         if step == grid[1]:
             machine.trace.filings.append(Filing(machine.place, grid[0], step, size, first - grid[0]))
-            machine.trace.drawers |= {ref.id for ref in under.refs if isinstance(ref, Listed)}
+            machine.trace.filed_lists |= {ref.id for ref in under.refs if isinstance(ref, Listed)}
 
 
-def drawer_of(machine: Machine, found: Value, index: Value) -> tuple[str, ...]:
+def filed_under(machine: Machine, found: Value, index: Value) -> tuple[str, ...]:
     """The mark of the windows that are filed under a chunk, taken out of where they are filed by its number."""
     number = index.number.value if index.number is not None else None
-    filed_here = any(isinstance(ref, Listed) and ref.id in machine.trace.drawers for ref in found.refs)
-    return (f"drawer:{number}",) if filed_here and number is not None else ()
+    filed_here = any(isinstance(ref, Listed) and ref.id in machine.trace.filed_lists for ref in found.refs)
+    return (f"under:{number}",) if filed_here and number is not None else ()
 
 
-def drawers(value: Value) -> tuple[str, ...]:
+def kept_under(value: Value) -> tuple[str, ...]:
     """The marks that say under which chunk windows are filed."""
-    return drawers_in(value.marks) if value.marks else ()
+    return under_in(value.marks) if value.marks else ()
 
 
-def drawers_in(marks: frozenset[str]) -> tuple[str, ...]:
+def under_in(marks: frozenset[str]) -> tuple[str, ...]:
     """Those of some marks that say so."""
-    return tuple(mark for mark in marks if mark.startswith("drawer:"))
+    return tuple(mark for mark in marks if mark.startswith("under:"))
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def _goes_before(score: Evaluation, update: Update) -> bool:
 
 def _end_of_chunk(filing: Filing, score: Evaluation) -> int:
     """Behind which target no window ends that is filed under the chunk of a score; 0 if that is not known."""
-    chunks = [int(mark[7:]) for mark in drawers_in(score.marks)]
+    chunks = [int(mark[6:]) for mark in under_in(score.marks)]
     length = max((first for first, step in _edges_of(score) if step == filing.step), default=0) - 1 - filing.start
     if len(chunks) != 1 or length < filing.step:
         return 0

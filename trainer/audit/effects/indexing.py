@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from trainer.audit.effects import rows
 from trainer.audit.effects.choices import choice
-from trainer.audit.effects.chunk_borders import cells, drawer_of, drawers
+from trainer.audit.effects.chunk_borders import cells, filed_under, kept_under
 from trainer.audit.effects.containers import chosen_first
 from trainer.audit.effects.document_begins import kept_where
 from trainer.audit.effects.document_lengths import is_whole, measured
@@ -297,7 +297,7 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
             found = changed(found, tokens=tokens, objects=found.objects | ids, marks=found.marks | {"lookup"})
         elif index.tokens and not index.scores and not any(isinstance(ref, Instance | Optimizer) for ref in found.refs):
             found = found.with_marks("bytes", f"sized:{machine.place.line}", *paid_for(index), *piece_of(base, index))
-        found = found.with_marks(*drawers(base), *drawer_of(machine, found, index))
+        found = found.with_marks(*kept_under(base), *filed_under(machine, found, index))
         return found.with_marks(*decisions(base), *decisions(index), *cells(index))
     if "shape" in base.marks and index.const == 0:
         return changed(base, marks=base.marks - {"shape"})

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainer.audit.effects.chunk_borders import counted_by, drawer_of, drawers, edges
+from trainer.audit.effects.chunk_borders import counted_by, edges, filed_under, kept_under
 from trainer.audit.effects.extremes import cut_again, cut_to, is_share, last_of
 from trainer.audit.effects.generators import Generator, generator_of
 from trainer.audit.effects.shares_of_ranks import share, shares
@@ -182,9 +182,9 @@ def _element(machine: Machine, value: Value, sequences: list[Sequence], loop: in
     at = later(value.at, placed(frozenset([(loop, k)]), value))
     if len(sequences) == 1 and k < len(sequences[0].elements):
         found = with_iteration(sequences[0].elements[k], at)
-        return found.with_marks(*drawers(value), *drawer_of(machine, found, _counter(loop, k)))
+        return found.with_marks(*kept_under(value), *filed_under(machine, found, _counter(loop, k)))
     each = [part for ref in sequences for part in (*ref.elements, *([ref.rest] if ref.rest is not None else []))]
-    return with_iteration(forgotten(machine, any_of(each)), at).with_marks(*drawers(value))
+    return with_iteration(forgotten(machine, any_of(each)), at).with_marks(*kept_under(value))
 
 
 def are_distinct(ref: Sequence) -> bool:

@@ -86,7 +86,7 @@ STAYING: Mapping[str, str] = {
     "remainder": "computed from the remainder of a counted position (effects/strides.py)",
     "rows": "rows:NUMBER, windows put together, whose places the trace keeps under that number (effects/rows.py)",
     "goals": "goals:NUMBER, scores of which such rows are the targets",
-    "drawer": "drawer:NUMBER, what comes out of the list of windows that are filed under that chunk",
+    "under": "under:NUMBER, windows that are filed under the chunk of that number",
     "row": "the distribution of one row of a table, or its entry at the target",
     "border": "the positions where documents begin",
     "measured": "the length of a document",

@@ -165,7 +165,7 @@ class Trace:
     """Conditions that depend on whether there are other ranks, or how many."""
     filings: list[Filing] = field(default_factory=list)
     """Where windows are sorted into chunks."""
-    drawers: set[int] = field(default_factory=set)
+    filed_lists: set[int] = field(default_factory=set)
     """The lists that they are put into."""
     is_grouped: bool = False
     """Whether the ranks make each other's acquaintance."""

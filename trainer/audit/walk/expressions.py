@@ -19,7 +19,7 @@ from trainer.audit.effects.arithmetic import (
     truth,
 )
 from trainer.audit.effects.choices import chosen_before, chosen_branch, gate, is_score, kept_by
-from trainer.audit.effects.chunk_borders import drawers, filed
+from trainer.audit.effects.chunk_borders import filed, kept_under
 from trainer.audit.effects.document_lengths import filtered, kept, told_apart
 from trainer.audit.effects.files import source_of
 from trainer.audit.effects.generators import forced, generator_of
@@ -174,7 +174,7 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
                     found[-1][1].with_marks(
                         *kept_by(machine, asked, node.lineno),
                         *turns(asked, node.lineno),
-                        *(mark for test in asked for mark in drawers(test)),
+                        *(mark for test in asked for mark in kept_under(test)),
                     ),
                 )
             return
