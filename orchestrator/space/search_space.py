@@ -316,7 +316,10 @@ class SearchSpace(Section):
         return Tested(space or own, not self.exploratory, self.compare.attempts, self.compare.alpha)
 
     def _stopping_identity(self) -> dict[str, Any] | None:
-        """A race's thresholds, and declared pairs, decide what is run, so they are part of the identity."""
+        """A race's thresholds, and declared pairs, decide what is run, so they are part of the identity.
+
+        The unit is left out where it is the usual one: races that began before it was part of it stay the same.
+        """
         if self.stopping is None:
             return None
         named = self.stopping.model_dump(mode="json")
@@ -324,7 +327,8 @@ class SearchSpace(Section):
             return named
         pairs = {"blocks": self.compare.blocks} if self.compare.blocks in ("seed", "none") else {}
         terms = {name: getattr(self.compare, name) for name in ("margin", "alpha") if named[name] is None}
-        return named | terms | pairs | {"unit": self.compare.unit}
+        unit = {"unit": self.compare.unit} if self.compare.unit != Compare.model_fields["unit"].default else {}
+        return named | terms | pairs | unit
 
     def identity_digest(self) -> str:
         """Hash of `identity`, as the journal keeps it."""
