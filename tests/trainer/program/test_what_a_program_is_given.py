@@ -29,8 +29,10 @@ for place, folders, names in os.walk("."):
         kind = "link" if os.path.islink(path) else "folder" if os.path.isdir(path) else open(path).read(200)
         files[os.path.relpath(path)] = kind
 print(json.dumps({
-    "arguments": sys.argv, "variables": dict(os.environ), "files": files, "ignored signals": status["SigIgn"].strip(),
-    "blocked signals": status["SigBlk"].strip(), "open files": sorted(map(int, os.listdir("/proc/self/fd")))[:-1],
+    "arguments": sys.argv, "variables": dict(os.environ), "files": files,
+    **{f"{kind} signals": f"{int(status[name], 16) & ~(0b11 << 31):016x}" for kind, name in  # but the C library's own
+       (("ignored", "SigIgn"), ("blocked", "SigBlk"))},
+    "open files": sorted(map(int, os.listdir("/proc/self/fd")))[:-1],
     "input": sys.stdin.read(), "terminals": [os.isatty(end) for end in range(3)],
     "leads its session": os.getsid(0) == os.getpid(), "folder": os.getcwd(),
     "temporary": os.listdir(os.environ["TMPDIR"]),
