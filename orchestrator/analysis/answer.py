@@ -233,7 +233,7 @@ def next_command(answer: Answer) -> tuple[str, str] | None:
 
     declared = list(answer.declared.values()) or answer.verdicts
     shown = answer.best is not None and answer.best.headline == "better" and not answer.best.exploratory
-    step = urgent_step(answer.sweep, declared, answer.table, may_search=not shown)
+    step = urgent_step(answer.sweep, answer.frame, declared, answer.table, may_search=not shown)
     return None if step is None else (step.command, _cost(step))
 
 

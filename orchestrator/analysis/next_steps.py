@@ -148,23 +148,26 @@ def steps_of(sweep: Sweep) -> Iterator[Step]:
     if state.missing_runs:
         yield _finish(sweep, state)
     elif sweep.purpose == "sweep":
-        yield from _confirm(sweep)
+        frame = rows_of(sweep)
+        yield from _confirm(sweep, frame, (), table_of(sweep, frame))
         for step, next_space in _search(sweep):
             yield replace(step, configurations=_known_beforehand(sweep, next_space))
 
 
-def urgent_step(sweep: Sweep, verdicts: Sequence[Verdict], table: pd.DataFrame, may_search: bool) -> Step | None:
+def urgent_step(
+    sweep: Sweep, frame: pd.DataFrame, verdicts: Sequence[Verdict], table: pd.DataFrame, may_search: bool
+) -> Step | None:
     """The first of these steps; None if there is none. It names no configurations of a search, which takes Optuna.
 
-    verdicts, table:  of its configurations, by its declared terms
-    may_search:       whether more configurations may be suggested
+    frame, verdicts, table:  of its runs and configurations, by its declared terms
+    may_search:              whether more configurations may be suggested
     """
     state = sweep.state()
     if state.missing_runs:
         return _finish(sweep, state)
     if sweep.purpose != "sweep":
         return None
-    confirmation = next(_confirm(sweep, verdicts, table), None)
+    confirmation = next(_confirm(sweep, frame, verdicts, table), None)
     if confirmation is not None or not may_search:
         return confirmation
     return next((step for step, _ in _search(sweep)), None)
@@ -186,10 +189,9 @@ def _finish(sweep: Sweep, state: SweepState) -> Step:
     )
 
 
-def _confirm(sweep: Sweep, verdicts: Sequence[Verdict] = (), table: pd.DataFrame | None = None) -> Iterator[Step]:
+def _confirm(sweep: Sweep, frame: pd.DataFrame, verdicts: Sequence[Verdict], table: pd.DataFrame) -> Iterator[Step]:
     """The best configuration, if more than the margin is expected of it and no confirmation has shown it yet."""
-    frame, space = rows_of(sweep), sweep.space
-    table = table_of(sweep, frame) if table is None else table
+    space = sweep.space
     if table[table["rank"].notna() & ~table["is_baseline"]].empty or _is_outdone(sweep, table):
         return
     winner = winner_of(sweep, frame, table=table)

@@ -201,4 +201,5 @@ def test_fresh_seeds_cost_what_their_plan_says_without_reading_the_text(text_sto
     assert confirm.seconds == planned.seconds
     monkeypatch.setattr("orchestrator.plan.estimate.text_digests", lambda data: pytest.fail("the text was read"))
     frame = rows_of(finished)
-    assert urgent_step(finished, verdicts_of(finished, frame), table_of(finished, frame), may_search=False) == confirm
+    state = frame, verdicts_of(finished, frame), table_of(finished, frame)
+    assert urgent_step(finished, *state, may_search=False) == confirm
