@@ -6,8 +6,9 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from trainer.audit.findings.sized_pieces import EXPECTED, SPACE, sizes_of
+
 PIECES = frozenset(["id_to_piece", "IdToPiece", "id_to_token", "convert_ids_to_tokens"])
-SPACE = "\u2581"
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,13 @@ class Miscount:
 def miscounts(tree: ast.Module) -> Iterator[Miscount]:
     """Wrong ways of counting bytes that were seen in entries."""
     for body in _bodies(tree):
+        sized = [one for node in ast.walk(body) if isinstance(node, ast.For) and (one := sizes_of(node))]
+        for line, found in sized:
+            wrong = next((piece for piece, size in found.items() if size != EXPECTED[piece]), None)
+            if wrong is not None:
+                yield Miscount(line, f"the piece {wrong!r} counts {found[wrong]} bytes, and has {EXPECTED[wrong]}")
+        if sized:
+            continue
         calls = [node for node in ast.walk(body) if isinstance(node, ast.Call)]
         names = {_name(node.func) for node in calls}
         sizes = [node.lineno for node in calls if _name(node.func) == "len" and _encodes(node)]
