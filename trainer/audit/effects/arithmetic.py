@@ -355,6 +355,8 @@ def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
     if len(values) != 2:
         return result
     left, right = values
+    if any(isinstance(one.const, int) and one.const < 0 for one in values):  # where a place of a row is filled up
+        result = result.without_marks("bytes")
     result = result.with_marks(*asked_of_bos(node.ops[0], left, right))
     if isinstance(node.ops[0], ORDERS):
         compared(machine, left, right)
