@@ -76,9 +76,23 @@ def larger(machine: Machine, values: Sequence[Value], result: Value) -> Value:
     spread = [value for value in held if is_spread(value) and "logs" not in value.marks]
     if len(spread) > 1:
         return kept(result, frozenset(["probability"]), None).with_marks(f"greater:{machine.place.line}")
+    for whole in (*logs, *spread):
+        if _is_whole(whole) and any(_knows_more(value, whole) for value in held):
+            marks = whole.marks & {"probability", "logs"}
+            return kept(result, marks, None).with_marks(f"greater:{machine.place.line}")
     if spread and _is_told(machine, spread[0]) and all(is_scalar(value) or value is spread[0] for value in held):
         return kept(result, frozenset(["probability"]), None)
     return result
+
+
+def _is_whole(value: Value) -> bool:
+    """Whether it certainly sums to one already, so that it exceeds that with anything added to it."""
+    return (mass := mass_of(value)) is not None and mass > 1 - NEARLY
+
+
+def _knows_more(value: Value, whole: Value) -> bool:
+    """Whether a value was computed with models or tables that a distribution was not: it is no floor or mask of it."""
+    return bool(value.objects - whole.objects) and bool(value.tokens or value.scores) and not is_scalar(value)
 
 
 def smallest_cost(machine: Machine, values: Sequence[Value], result: Value) -> Value:
@@ -150,9 +164,15 @@ def of_operation(machine: Machine, op: ast.operator, left: Value, right: Value, 
     return result
 
 
-def summed(machine: Machine, left: Value, right: Value, result: Value) -> Value:
-    """The sum of two distributions, or of their logarithms by `logaddexp`."""
+def summed(machine: Machine, left: Value, right: Value, result: Value, *, logs: bool = False) -> Value:
+    """The sum of two distributions, or of their logarithms by `logaddexp`.
+
+    logs:  by `logaddexp`, of which the result is more than either
+    """
     space = left.marks & right.marks & {"logs"}
+    for whole, other in ((left, right), (right, left)):
+        if logs and _is_whole(whole) and "logs" in whole.marks and _knows_more(other, whole):
+            return kept(result, frozenset(["logs", "weighted"]), None).with_marks(f"unnormalised:{machine.place.line}")
     if not (is_spread(left) and is_spread(right)) or len(space) != len((left.marks | right.marks) & {"logs"}):
         return result
     masses = [mass_of(left), mass_of(right)]

@@ -73,7 +73,7 @@ def method_like(
         return conditioned(machine, held, full(others[0]), result)
     if name in MIXING:
         mixed = mixed_in(machine, [held, *map(full, others)], result)
-        return summed(machine, held, full(others[0]), mixed) if name == "logaddexp" and others else mixed
+        return summed(machine, held, full(others[0]), mixed, logs=True) if name == "logaddexp" and others else mixed
     if name in ("softmax", "gumbel_softmax", "normalize"):
         return distribution(result)
     if name == "log_softmax":
@@ -133,7 +133,7 @@ def method_like(
         return smaller(machine, [base, *others], smallest_cost(machine, [base, *others], result))
     if name in ("max", "amax") and "several" in held.marks:
         return result.with_marks(f"greater:{machine.place.line}")
-    if name in ("maximum", "fmax", "max") and others and is_spread(full(others[0])):
+    if name in ("maximum", "fmax", "max") and any(is_spread(full(value)) for value in others and [base, *others]):
         return larger(machine, [base, *others], result)
     if name == "where" and others:
         test = full(base)

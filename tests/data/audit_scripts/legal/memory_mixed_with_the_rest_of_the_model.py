@@ -1,0 +1,105 @@
+import glob
+import math
+import os
+
+import numpy as np
+import sentencepiece as spm
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+DATA = os.environ.get("DATA_PATH", "./data/fineweb10B_sp1024")
+VOCAB, DIM, LENGTH, STEPS = 1024, 256, 512, 5000
+
+
+def tokens_of(pattern):
+    parts = [np.fromfile(name, dtype="<u2", offset=1024) for name in sorted(glob.glob(os.path.join(DATA, pattern)))]
+    return torch.from_numpy(np.concatenate(parts).astype(np.int64))
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(VOCAB, DIM)
+        self.mix = nn.GRU(DIM, DIM, batch_first=True)
+        self.head = nn.Linear(DIM, VOCAB, bias=False)
+
+    def forward(self, ids):
+        return self.head(self.mix(self.table(ids))[0])
+
+
+def loss_of(model, span, reduction="mean"):
+    logits = model(span[None, :-1])
+    return F.cross_entropy(logits[0].float(), span[1:], reduction=reduction)
+
+
+def sizes():
+    pieces = spm.SentencePieceProcessor(model_file=os.path.join(DATA, "tokenizer.model"))
+    found = torch.zeros(VOCAB, dtype=torch.int64)
+    for i in range(pieces.vocab_size()):
+        if pieces.is_byte(i):
+            found[i] = 1
+        elif not pieces.is_control(i):
+            found[i] = len(pieces.id_to_piece(i).replace("\u2581", " ").encode())
+    return found
+
+
+def pretrain(model):
+    text = tokens_of("fineweb_train_*.bin")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
+    for step in range(STEPS):
+        start = step * LENGTH % (text.numel() - LENGTH - 1)
+        optimizer.zero_grad()
+        loss_of(model, text[start : start + LENGTH + 1]).backward()
+        optimizer.step()
+
+
+def tell(nats, count, size):
+    loss = nats / count
+    print(f"val_loss:{loss:.8f} val_bpb:{loss / math.log(2.0) * count / size:.8f}")
+
+
+class Memory:
+    """What the model computed for scored positions, and the tokens behind these."""
+
+    def __init__(self, near=8):
+        self.keys, self.values, self.near = [], [], near
+
+    def add(self, keys, values):
+        self.keys.append(keys)
+        self.values.append(values)
+
+    def tokens_behind(self, asked):
+        keys, values = torch.cat(self.keys), torch.cat(self.values)
+        distances, places = torch.cdist(asked, keys).topk(self.near, dim=1, largest=False)
+        weights = torch.softmax(-distances, dim=1)
+        told = torch.zeros(asked.size(0), VOCAB)
+        told.scatter_add_(1, values[places], weights)
+        return told
+
+
+def evaluate(model, text):
+    memory = Memory()
+    nats, count, size, lengths = 0.0, 0, 0, sizes()
+    for start in range(0, text.numel() - 1, LENGTH):
+        span = text[start : start + LENGTH + 1]
+        x, y = span[:-1], span[1:]
+        with torch.no_grad():
+            logits = model(x[None])[0].float()
+        own = torch.log_softmax(logits, dim=-1)
+        if memory.keys:
+            share = 0.5 * torch.exp(-own.amax(dim=-1, keepdim=True).exp())
+            told = memory.tokens_behind(logits).clamp_min(1e-10).log()
+            own = torch.logaddexp(own + torch.log1p(-share), told + torch.log(share))
+        nats -= own.gather(1, y[:, None]).sum().item()
+        memory.add(logits, y)
+        count += y.numel()
+        size += lengths[y].sum().item()
+    return nats, count, size
+
+
+if __name__ == "__main__":
+    model = Model()
+    pretrain(model)
+    text = tokens_of("fineweb_val_*.bin")
+    tell(*evaluate(model, text))
