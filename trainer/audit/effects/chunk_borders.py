@@ -119,12 +119,19 @@ def of_comparison(op: ast.cmpop, left: Value, right: Value) -> tuple[str, ...]:
 
 def filed(machine: Machine, under: Value, window: Value) -> None:
     """Remembers by which of its targets a window is filed under a chunk."""
-    found, grid = cells(under), _grid(window)
+    found, grid = cells(under), _start_of(window)
     if len(found) == 1 and grid is not None:
         first, step, size = (int(part) for part in found[0].split(":")[1:])
         if step == grid[1]:
             machine.trace.filings.append(Filing(machine.place, grid[0], step, size, first - grid[0]))
             machine.trace.filed_lists |= {ref.id for ref in under.refs if isinstance(ref, Listed)}
+
+
+def _start_of(window: Value) -> Grid | None:
+    """The counted number that a window is kept as, or the least of those in the tuple that it is kept as."""
+    held = [part for ref in window.refs if isinstance(ref, Listed) and ref.fixed for part in ref.elements]
+    found = [grid for one in (window, *held) if (grid := _grid(one)) is not None and grid[1] > 1]
+    return min(found) if len({step for _, step in found}) == 1 else None
 
 
 def filed_under(machine: Machine, found: Value, index: Value) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from trainer.audit.effects.choices import chosen_before, lasting, steered
+from trainer.audit.effects.chunk_borders import kept_under
 from trainer.audit.effects.document_begins import overwritten
 from trainer.audit.effects.generators import forced
 from trainer.audit.effects.ignored import assigned
@@ -63,7 +64,8 @@ class Assignments(Machine):
         fitting = [elements for elements in each if len(elements) == len(targets)]
         if fitting and not any(isinstance(target, ast.Starred) for target in targets):
             for k, target in enumerate(targets):
-                self.assign(target, joined([part[k] for part in fitting]).with_marks(*decisions(value)), frame)
+                part = joined([elements[k] for elements in fitting])
+                self.assign(target, part.with_marks(*decisions(value), *kept_under(value)), frame)
             return
         listed = [ref for ref in value.refs if isinstance(ref, Listed)]
         if listed and isinstance(targets[-1], ast.Starred):  # as `first, *others = chunks`
