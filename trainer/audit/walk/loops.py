@@ -10,9 +10,9 @@ from trainer.audit.effects.generators import Finished, Generator, put_back
 from trainer.audit.effects.iteration import generated, iterated, with_iteration
 from trainer.audit.facts.machine import Frame, Function, Machine
 from trainer.audit.facts.tokens import later
-from trainer.audit.facts.values import NOTHING, Value, changed, is_scalar
+from trainer.audit.facts.values import NOTHING, Value, changed, full, is_scalar
 from trainer.audit.walk.carried import carried_attributes, in_iteration
-from trainer.audit.walk.counters import restarted_counters
+from trainer.audit.walk.counters import restarted_counters, set_for_the_next
 from trainer.audit.walk.expressions import truth
 
 
@@ -101,6 +101,8 @@ class Loops(Machine):
                         *["restarted"] * restarted, *["scalar"] * is_scalar(held)
                     )
                     frame.assign(name, changed(held, at=at, const=NOTHING))
+                elif held is not None and name in set_for_the_next(node) and _is_of_numbers(held):
+                    frame.assign(name, with_iteration(held, frozenset([(loop, k)])))
             for instance, name, held in carried_attributes(node.body, frame):
                 instance.attributes[name] = in_iteration(held, frozenset([(loop, k)]))
             if value is not None and isinstance(node, ast.For | ast.AsyncFor):
@@ -130,3 +132,9 @@ class Loops(Machine):
 
 def _is_function(value: Value) -> bool:
     return any(isinstance(ref, Function) for ref in value.refs)
+
+
+def _is_of_numbers(value: Value) -> bool:
+    """Whether it holds nothing that was computed from tokens or a model."""
+    held = full(value)
+    return not (held.tokens or held.scores or held.objects)
