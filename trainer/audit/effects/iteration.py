@@ -16,6 +16,7 @@ from trainer.audit.facts.polynomial import Polynomial
 from trainer.audit.facts.tokens import (
     Iterations,
     Tokens,
+    in_order,
     later,
 )
 from trainer.audit.facts.values import (
@@ -304,7 +305,7 @@ def selected(
     found = set()
     is_prefix = is_slice and not at and _is_prefix(low, high)
     is_rough = any("restarted" in end.marks for end in (low, high) if end is not None)
-    for part in value.tokens:
+    for part in in_order(value.tokens):  # those without a number get one
         if part.via == "statistic" and not at:  # its elements are no positions of the text
             found.add(part)
             continue

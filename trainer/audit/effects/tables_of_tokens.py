@@ -63,7 +63,7 @@ def _mixed(old: Value, new: Value, adds: bool, row: Iterations) -> Value:
     row:  iterations that decide which row is filled
     """
     if not adds:
-        fresh = {loop: k for part in new.tokens for loop, k in part.at}
+        fresh = dict(sorted({pair for part in new.tokens for pair in part.at}))  # of each loop the latest
         stale = [
             part
             for part in old.tokens

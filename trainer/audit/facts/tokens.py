@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from trainer.audit.facts.polynomial import Polynomial
 
@@ -177,6 +177,16 @@ def later(a: Iterations, b: Iterations) -> Iterations:
         pairs = sorted(iterations.items())
         return frozenset(pairs[: MOST_LOOPS // 3] + pairs[-MOST_LOOPS // 3 :])
     return frozenset(iterations.items())
+
+
+def in_order(tokens: frozenset[Tokens]) -> list[Tokens]:
+    """The parts in an order that is the same in every process, as that of a set is not."""
+    return sorted(tokens, key=_key) if len(tokens) > 1 else [*tokens]
+
+
+def _key(part: Tokens) -> tuple[Any, ...]:
+    sets = sorted(part.at), sorted(part.loose)
+    return part.source, part.via, *sets, part.piece, part.line, repr((part.low, part.high, part.counted, part.reach))
 
 
 def fewer(tokens: frozenset[Tokens]) -> frozenset[Tokens]:

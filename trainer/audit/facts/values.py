@@ -193,7 +193,9 @@ def latest(scores: frozenset[int]) -> frozenset[int]:
 
 def shorter(texts: frozenset[str]) -> frozenset[str]:
     """At most so many texts."""
-    return texts if len(texts) <= MOST_TEXTS else frozenset(sorted(texts, key=len)[:MOST_TEXTS])
+    if len(texts) <= MOST_TEXTS:
+        return texts
+    return frozenset(sorted(texts, key=lambda text: (len(text), text))[:MOST_TEXTS])
 
 
 @dataclass(eq=False, slots=True)
