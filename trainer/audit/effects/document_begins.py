@@ -13,7 +13,7 @@ import ast
 from collections.abc import Sequence
 
 from trainer.audit.facts.machine import Keywords, Machine
-from trainer.audit.facts.values import UNKNOWN, Value, full
+from trainer.audit.facts.values import UNKNOWN, Value, full, is_text
 
 BOS = 1
 SWAPPED = {"nobos": "isbos", "isbos": "nobos"}
@@ -29,8 +29,7 @@ def asked_of_bos(op: ast.cmpop, left: Value, right: Value) -> tuple[str, ...]:
     if not isinstance(op, ast.Eq | ast.NotEq):
         return ()
     for one, other in ((left, right), (right, left)):
-        text = one.tokens and not one.scores and all(part.via == "tokens" for part in one.tokens)
-        if text and is_bos(other) and any(part.source == "val" for part in one.tokens):
+        if is_text(one) and is_bos(other) and any(part.source == "val" for part in one.tokens):
             return ("isbos",) if isinstance(op, ast.Eq) else ("nobos",)
     return ()
 
@@ -77,9 +76,8 @@ def overwritten(machine: Machine, base: Value, condition: Value, value: Value) -
     """The mark of losses, or of targets, that get a value where a condition holds: a negative target has no loss."""
     if machine.holds_loss(base):
         return tuple(mark for mark in kept_where(machine, base, _not(condition)) if value.is_known)
-    is_text = bool(base.tokens) and not base.scores and all(part.via == "tokens" for part in base.tokens)
     negative = isinstance(value.const, int) and value.const < 0
-    return (f"inner:{machine.place.line}",) if is_text and negative and "isbos" in condition.marks else ()
+    return (f"inner:{machine.place.line}",) if is_text(base) and negative and "isbos" in condition.marks else ()
 
 
 def _not(value: Value) -> Value:

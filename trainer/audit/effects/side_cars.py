@@ -14,7 +14,7 @@ from trainer.audit.effects.positions import parts_in
 from trainer.audit.facts.machine import Frame, Machine
 from trainer.audit.facts.polynomial import Polynomial
 from trainer.audit.facts.tokens import Tokens
-from trainer.audit.facts.values import Value
+from trainer.audit.facts.values import Value, is_text
 
 CASTS = ("long", "int", "astype", "type", "numpy", "clone")
 """Methods after which a slice is the same slice."""
@@ -27,8 +27,8 @@ WHOLE_NUMBER = ""
 def cut(machine: Machine, base: Value, result: Value, index: ast.Slice, frame: Frame) -> Value:
     """`base[index]`: marked where it is a slice of a text, or of losses."""
     of_loss = machine.holds_loss(base)
-    is_text = _is_text(base) and all(part.is_placed for part in base.tokens)
-    if (index.lower is None and index.upper is None) or not (of_loss or is_text):
+    placed = is_text(base) and all(part.is_placed for part in base.tokens)
+    if (index.lower is None and index.upper is None) or not (of_loss or placed):
         return result
     number = machine.new_id()
     machine.slices[number] = (machine.place.line, index, frame)
@@ -44,7 +44,7 @@ def another(base: Value, part: Value) -> Value:
 
 def added_as_it_is(held: Value, result: Value) -> Value:
     """The sum of a slice of a text, which so holds no ids."""
-    numbers = [mark[7:] for mark in held.marks if mark.startswith("cutout:")] if _is_text(held) else []
+    numbers = [mark[7:] for mark in held.marks if mark.startswith("cutout:")] if is_text(held) else []
     return result.with_marks(*(f"carried:{number}" for number in numbers))
 
 
@@ -87,10 +87,6 @@ def _apart(part: Tokens, own: Tokens) -> Polynomial | None:
     if len(lengths) != 2 or lengths[0] is None or lengths[1] is None:
         return None
     return lengths[0].plus(lengths[1], -1)
-
-
-def _is_text(value: Value) -> bool:
-    return bool(value.tokens) and not value.scores and all(part.via == "tokens" for part in value.tokens)
 
 
 def _length(index: ast.Slice) -> Counter[str] | None:

@@ -35,6 +35,7 @@ from trainer.audit.facts.values import (
     changed,
     combined,
     full,
+    is_text,
     joined,
 )
 
@@ -54,7 +55,7 @@ def method_like(
 ) -> Value:
     """What `x.name(...)` and `torch.name(x, ...)` have in common."""
     held = full(base)
-    if name in PARTED and _is_text(held) and keywords.get("dim", UNKNOWN).const in (NOTHING, 0):
+    if name in PARTED and is_text(held) and keywords.get("dim", UNKNOWN).const in (NOTHING, 0):
         loop = machine.new_id()
         parts = [narrowed(held, frozenset([(loop, k)])) for k in (0, 1)]
         world = {"world"} & frozenset().union(*(value.marks for value in others))
@@ -63,7 +64,7 @@ def method_like(
         return unfolded(machine, held, *others[1:])
     if name in (*PARTED, "unbind", "split_with_sizes") and machine.holds_loss(held):
         return masked(machine, held, result)
-    if name in ("max", "amax") and not (others or keywords) and _is_text(held):  # the largest id: how many there are
+    if name in ("max", "amax") and not (others or keywords) and is_text(held):  # the largest id: how many there are
         return Value(at=held.at, number=Polynomial.unknown(f"n{machine.new_id()}"))
     if name == "roll" and _shift(others, keywords) == 1:
         return moved_back(result)
@@ -172,11 +173,6 @@ def _of_counted(machine: Machine, result: Value, held: Value) -> Value:
 def _shift(others: list[Value], keywords: Keywords) -> object:
     """How far `roll` moves."""
     return keywords.get("shifts", keywords.get("shift", others[0] if others else UNKNOWN)).const
-
-
-def _is_text(value: Value) -> bool:
-    """Whether it is a part of a text, and nothing that was computed from it."""
-    return bool(value.tokens) and not value.scores and all(part.via == "tokens" for part in value.tokens)
 
 
 def _cuts(others: list[Value], keywords: Keywords) -> bool:

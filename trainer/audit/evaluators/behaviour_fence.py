@@ -15,7 +15,6 @@ import sys
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 LARGEST_FILE_BYTES = 512 * 1024 * 1024
-NO_NETWORK = "no network"
 OPEN_NETWORK = "this system lets no process leave the network"
 
 

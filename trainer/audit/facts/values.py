@@ -73,6 +73,11 @@ class Value:
         return seen.without_marks("mean") if via == "gradient" else seen  # a gradient says itself of which tokens
 
 
+def is_text(value: Value) -> bool:
+    """Whether it is a part of a text, and nothing that was computed from it."""
+    return bool(value.tokens) and not value.scores and all(part.via == "tokens" for part in value.tokens)
+
+
 UNKNOWN = Value()
 
 
