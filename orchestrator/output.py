@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -111,6 +112,17 @@ PIPED_WIDTH = 140
 def shown_width(console: Console) -> int:
     """Characters of a line."""
     return console.width if console.is_terminal else PIPED_WIDTH
+
+
+def print_lines(console: Console, lines: Iterable[str]) -> None:
+    """Prints one line each; on a terminal what does not fit is broken between words and stands two columns further."""
+    for line in lines:
+        folded = [line]
+        if console.is_terminal:
+            folded = textwrap.wrap(
+                line, console.width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+            )
+        console.print(Text("\n".join(folded)), soft_wrap=True)
 
 
 def say(console: Console, sentence: str, style: str = "", indent: int = 2) -> None:

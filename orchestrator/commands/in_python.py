@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.commands.sweep import run_sweep
 from orchestrator.output import console_for
+from trainer.spec.errors import UserError
 from trainer.store.mirror import store_folder
 
 if TYPE_CHECKING:
     from orchestrator.analysis.opened import OpenedSweep
     from orchestrator.plan.plan import Plan
+
+
+def _file(space: object, function: str) -> Path:
+    """The path of the search space. Raises UserError for anything else, as a mapping: a sweep keeps its file's text."""
+    if isinstance(space, str | PathLike):
+        return Path(space)
+    raise UserError(
+        f"{function}() takes the path of a search space file, not a {type(space).__name__}; write it to a file first, "
+        f'for one: Path("mine.yaml").write_text(yaml.safe_dump(...)), then {function}("mine.yaml")'
+    )
 
 
 def plan(
@@ -33,7 +45,7 @@ def plan(
     from orchestrator.plan.estimate import plan_here
     from orchestrator.space.load_space import load_space
 
-    read = load_space(space, preset=preset, overrides=set, seeds=seeds, trials=trials)
+    read = load_space(_file(space, "plan"), preset=preset, overrides=set, seeds=seeds, trials=trials)
     return plan_here(read, slots, None, store_folder(store))
 
 
@@ -64,7 +76,7 @@ def sweep(
     from orchestrator.sweep.warm_start import precedents_of
 
     folder = store_folder(store)
-    read = load_space(space, preset=preset, overrides=set, seeds=seeds, trials=trials)
+    read = load_space(_file(space, "sweep"), preset=preset, overrides=set, seeds=seeds, trials=trials)
     lag = default_lag(read, slots)
     opened = open_sweep(folder, read, name=name, lag=lag, precedents=lambda: precedents_of(folder, read))
     options = DriveOptions(slots, None, None, not on_ray, check=check)

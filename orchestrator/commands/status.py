@@ -11,7 +11,7 @@ from orchestrator.commands.options import (
     Store,
     TextOrJson,
 )
-from orchestrator.output import console_for, print_rows
+from orchestrator.output import console_for, print_lines, print_rows
 from trainer.spec.errors import UserError
 from trainer.store.mirror import USUAL_STORE, store_name, store_option
 
@@ -33,7 +33,7 @@ def status(
         if format == "json":
             print_rows([row])
         else:
-            console_for().print(listing_line(row), soft_wrap=True)
+            print_lines(console_for(), [listing_line(row)])
         return
     if name is None and not list_sweeps(store):
         raise UserError(
@@ -60,7 +60,7 @@ def list_(
         if format == "json":
             print_rows(rows)
         else:
-            console_for().print("\n".join(lines), soft_wrap=True)
+            print_lines(console_for(), lines)
         return
     from orchestrator.status.status import listing_line, standing, standing_of_import
     from orchestrator.sweep.imported import list_imports
@@ -77,7 +77,7 @@ def list_(
     else:
         none = f"{store_name(store)}: no sweeps yet; start one: orchestrator sweep FILE{store_option(store)}"
         lines = [listing_line(row) for row in rows] or ([] if damaged else [none])
-        console_for().print("\n".join(lines), soft_wrap=True)
+        print_lines(console_for(), lines)
     demand_undamaged(damaged)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +21,8 @@ from trainer.spec.record import run_id_of
 from trainer.spec.units import human_bytes, human_count, human_seconds
 
 UNKNOWN = "?"
+WIDEST = 1_000
+"""Characters: more than any table of stages takes."""
 MODES = {
     "steps": "training ends by steps: different machines compute the same thing",
     "clock": "training ends by the clock: the result depends on the hardware, so keep to machines of one kind",
@@ -127,11 +129,6 @@ def plan_text(plan: Plan, gain: float | None = None) -> RenderableType:
 
     gain:  beyond the margin, whose number of seeds is wanted
     """
-    table = Table(box=None, pad_edge=False)
-    for head in ("stage", "runs", "needed", "cached", "missing", "each", "together", "from"):
-        table.add_column(head, justify="left" if head in ("stage", "from") else "right", no_wrap=True)
-    for stage in plan.stages:
-        table.add_row(*_cells(stage))
     lines = [Text(line) for line in (*_price_lines(plan), *_notes(plan))]
     lines += [Text(line, style="bold yellow" if warns else "") for line, warns in _size_lines(plan)]
     if plan.over_budget:
@@ -140,7 +137,35 @@ def plan_text(plan: Plan, gain: float | None = None) -> RenderableType:
     if plan.evidence:
         lines += [Text(line) for line in evidence_lines(plan.evidence, gain)]
     lines += [Text(note) for note in plan.notes]
-    return Group(Text(str(plan.space)), *_configuration_lines(plan), "", table, "", *lines)
+    return Group(Text(str(plan.space)), *_configuration_lines(plan), "", _Stages(plan.stages), "", *lines)
+
+
+class _Stages:
+    """A table of the stages, or, where the line is too short for it, two lines of words for each."""
+
+    def __init__(self, stages: Sequence[StagePlan]) -> None:
+        self._stages = stages
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = _stage_table(self._stages)
+        fits = console.measure(table, options=options.update(width=WIDEST)).maximum <= options.max_width
+        yield from [table] if fits else map(_in_words, self._stages)
+
+
+def _stage_table(stages: Sequence[StagePlan]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for head in ("stage", "runs", "needed", "cached", "missing", "each", "together", "from"):
+        table.add_column(head, justify="left" if head in ("stage", "from") else "right", no_wrap=True)
+    for stage in stages:
+        table.add_row(*_cells(stage))
+    return table
+
+
+def _in_words(stage: StagePlan) -> Text:
+    name, runs, needed, cached, missing, each, together, source = _cells(stage)
+    where = f" ({source})" if source else ""
+    counted = f"{name}: of {runs} runs {needed} needed, {cached} cached, {missing} missing"
+    return Text(f"{counted};\n  {each} each, {together} together{where}")
 
 
 def runs_text(plan: Plan) -> RenderableType:

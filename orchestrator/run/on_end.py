@@ -44,6 +44,7 @@ class EndCommand:
 
     def run(self, facts: Mapping[str, object], console: Console) -> None:
         """Runs it with FAIRWAY_NAME for each fact in its environment; a fault of it is said, and changes nothing."""
+        say(console, f"--on-end: {self.words[0]} runs, for at most {WITHIN_S:g} s", "dim", indent=0)
         variables = {f"{PREFIX}{name.upper()}": str(value).replace("\0", "") for name, value in facts.items()}
         try:
             done = subprocess.run(  # noqa: S603  the user's own command

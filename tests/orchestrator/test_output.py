@@ -6,13 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+import orchestrator
 from orchestrator.cli import main
-from orchestrator.output import COLUMNS, print_rows
+from orchestrator.output import COLUMNS, print_lines, print_rows
 from orchestrator.sweep.imported import read_files, write_import
 from orchestrator.sweep.sweep import open_sweep
 from results.rows.imported_rows import ImportTerms
 from tests.orchestrator.spaces import TTT, leave_runs, score, space_of
+from trainer.spec.errors import UserError
 
 KINDS = {
     "string": str, "number": (int, float), "integer": int, "boolean": bool,
@@ -126,3 +129,17 @@ def test_a_wrong_request_leaves_stdout_empty(call, line):
 def test_what_is_not_finite_is_null(capsys):
     print_rows([{"a": math.nan, "b": (1.0, -math.inf), "c": {"d": math.inf}}])
     assert json.loads(capsys.readouterr().out) == [{"a": None, "b": [1.0, None], "c": {"d": None}}]
+
+
+def test_lines_are_broken_between_words_on_a_terminal_and_whole_in_a_pipe(capsys):
+    line = "pr150_v21   the preset of PR #150 without its test-time training"
+    print_lines(Console(width=40, force_terminal=True, color_system=None), [line])
+    print_lines(Console(width=40), [line])
+    folded = "pr150_v21   the preset of PR #150\n  without its test-time training\n"
+    assert capsys.readouterr().out == f"{folded}{line}\n"
+
+
+@pytest.mark.parametrize("function", ["plan", "sweep"])
+def test_python_functions_refuse_what_is_no_path_in_words(function):
+    with pytest.raises(UserError, match=rf"{function}\(\) takes the path of a search space file, not a dict"):
+        getattr(orchestrator, function)({"name": "mine"})

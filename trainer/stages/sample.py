@@ -68,7 +68,10 @@ def _read(file: Path) -> Artifact:
         raise ArtifactError(f"{file} is no file; orchestrator best NAME prints where a sweep's artifact is")
     if file.stat().st_size > LARGEST_CONTENT_BYTES:
         raise ArtifactError(f"{file} is larger than {human_bytes(LARGEST_CONTENT_BYTES)}; that is not read")
-    return decode_artifact(file.read_bytes())
+    try:
+        return decode_artifact(file.read_bytes())
+    except ArtifactError as fault:
+        raise ArtifactError(f"{file}: {fault}; orchestrator best NAME prints where a sweep's artifact is") from None
 
 
 def _model_of(file: Path, artifact: Artifact) -> GPT:

@@ -32,6 +32,13 @@ def test_it_gets_the_outcome_as_it_is_and_no_shell_reads_anything(tmp_path):
     assert (tmp_path / "said").read_text() == "a\nb; `rm` $(x)"
 
 
+def test_what_it_waits_for_is_said(capsys):
+    command = EndCommand.of(f"{sys.executable} -V")
+    assert command is not None
+    command.run({}, Console(width=200))
+    assert f"--on-end: {sys.executable} runs, for at most {on_end.WITHIN_S:g} s" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("code", "within_s", "expected"),
     [

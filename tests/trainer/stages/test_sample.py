@@ -31,6 +31,14 @@ def store(tmp_path_factory):
     return store
 
 
+def test_a_file_that_is_no_artifact_is_named_with_what_it_begins_with(tmp_path):
+    other = tmp_path / "notes.txt"
+    other.write_text("hello")
+    message = str(trainer("sample", str(other)).exception)
+    assert str(other) in message
+    assert "the bytes start with b'hello'" in message
+
+
 def test_the_same_seed_continues_the_prompt_alike_and_another_one_does_not(store):
     artifact = store / "export" / "f" / ARTIFACT_FILE
     texts = [sample_text(artifact, "the cat", None, 30, 1.0, seed) for seed in (1, 1, 2)]
