@@ -21,7 +21,9 @@ def as_yaml(space: SearchSpace) -> bytes:
     elif space.overrides:
         plain["set"] = dict(space.overrides)
     text = io.StringIO()
-    YAML(typ="safe", pure=True).dump(plain, text)
+    yaml = YAML(typ="safe", pure=True)
+    yaml.sort_base_mapping_type_on_output = False  # the order of the user's own file
+    yaml.dump(plain, text)
     return text.getvalue().encode()
 
 

@@ -67,7 +67,10 @@ def test_a_sweep_resumes_without_its_file_and_its_preset(tmp_path):
 def test_the_kept_copy_of_a_search_space_loads_as_the_same_one(tmp_path):
     space = space_of(tmp_path, TTT + "constraints: {eval_s: {max: 600}}")
     sweep = open_sweep(tmp_path, space)
-    assert load_space(sweep.folder / "space.yaml").difference(space) == ""
+    kept = load_space(sweep.folder / "space.yaml")
+    assert kept.difference(space) == ""
+    for made in (kept, find_sweep(tmp_path, "ttt").space):
+        assert list(made.parameters) == list(space.parameters)  # people read it in the order in which they wrote it
 
 
 def test_a_torn_last_line_is_neither_read_nor_built_upon(tmp_path):
