@@ -92,6 +92,13 @@ def truth(value: Value) -> bool | None:
     return bool(number) if number is not None and not is_loose(value) else None
 
 
+def is_new(value: Value) -> bool:
+    """Whether it is a list that nothing was put into yet, as what a loop gathers is in the first iteration."""
+    return bool(value.refs) and all(
+        isinstance(ref, Sequence) and not (ref.elements or ref.rest or ref.taken or ref.cleared) for ref in value.refs
+    )
+
+
 def _binary(machine: Machine, node: ast.BinOp, frame: Frame) -> Value:
     left, right = machine.evaluate(node.left, frame), machine.evaluate(node.right, frame)
     return operation(machine, node.op, left, right)
@@ -326,7 +333,7 @@ def _unary(machine: Machine, node: ast.UnaryOp, frame: Frame) -> Value:
 
 def _boolean(machine: Machine, node: ast.BoolOp, frame: Frame) -> Value:
     values = [machine.evaluate(part, frame) for part in node.values]
-    known = [truth(value) for value in values]
+    known = [False if is_new(value) else truth(value) for value in values]
     deciding = isinstance(node.op, ast.Or)
     for value, holds in zip(values, known, strict=True):
         if holds is deciding:

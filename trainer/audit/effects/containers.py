@@ -134,6 +134,14 @@ def from_keys(machine: Machine, arguments: Sequence[Value], keywords: Keywords) 
     return Value(refs=(Mapping(machine.new_id(), dict.fromkeys(known, arguments[1]), arguments[1]),))
 
 
+def elements_of(value: Value) -> Value:
+    """One of the elements of a list, which is not known; what else is gone through, with all that it holds."""
+    each = [part for ref in value.refs if isinstance(ref, Listed) for part in parts_of(ref)]
+    if not each or not all(isinstance(ref, Listed) for ref in value.refs):
+        return full(value)
+    return with_iteration(any_of(each), value.at)
+
+
 def taken(machine: Machine, base: Value, ref: Listed) -> Value:
     """The next element of a queue; past those that were put in, any of them."""
     ref.taken += 1

@@ -91,7 +91,7 @@ def _ln2(value: Value) -> Value:
 def _of_instance(machine: Machine, instance: Instance, value: Value, name: str) -> Value:
     if name in instance.attributes:
         held = instance.attributes[name]
-        if value.at and any(isinstance(ref, Sequence) for ref in value.refs):  # a named tuple out of a list
+        if value.at and instance.kind is not None and instance.kind.kind == "plain":  # a record out of a list
             return with_iteration(held, value.at)
         if instance.kind is not None and instance.kind.kind == "module":
             return changed(held, objects=held.objects | {instance.id})

@@ -189,7 +189,10 @@ def _element(machine: Machine, value: Value, sequences: list[Sequence], loop: in
 
 
 def are_distinct(ref: Sequence) -> bool:
-    """Whether each element of a list holds other tokens than the others."""
+    """Whether each element of a list holds other tokens than the others, or is an object of its own."""
+    objects = [part.refs[0] for part in ref.elements if len(part.refs) == 1 and isinstance(part.refs[0], Instance)]
+    if len(objects) == len(ref.elements) > 1:
+        return len({id(one) for one in objects}) == len(objects)
     held = [part.tokens for part in ref.elements]
     return len(held) > 1 and all(held) and len(set(held)) == len(held)
 

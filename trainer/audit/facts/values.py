@@ -238,6 +238,8 @@ class Sequence:
     """Whether its first elements are of iterations that follow one another, as of a comprehension over a range."""
     taken: int = 0
     """Of a queue: how many elements were taken out."""
+    cleared: bool = False
+    """Whether all its elements were taken out, perhaps under a condition."""
 
 
 @dataclass(eq=False, slots=True)

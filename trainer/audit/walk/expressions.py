@@ -14,6 +14,7 @@ from trainer.audit.effects.arithmetic import (
     _boolean,
     _comparison,
     _unary,
+    is_new,
     names_asked,
     operation,
     truth,
@@ -305,4 +306,4 @@ HANDLERS: dict[type[ast.expr], Callable[[Machine, Any, Frame], Value]] = {
     ast.Starred: _inner,
 }
 
-__all__ = ["Cell", "attribute", "element", "item", "operation", "store", "truth", "value_of"]
+__all__ = ["Cell", "attribute", "element", "is_new", "item", "operation", "store", "truth", "value_of"]

@@ -40,7 +40,7 @@ from trainer.audit.walk.calls import call, call_of
 from trainer.audit.walk.contexts import Contexts
 from trainer.audit.walk.counters import changed_by_recursion
 from trainer.audit.walk.definitions import Definitions, Helpers
-from trainer.audit.walk.expressions import truth, value_of
+from trainer.audit.walk.expressions import is_new, truth, value_of
 from trainer.audit.walk.loops import Loops
 
 
@@ -264,7 +264,7 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
 
     def _branches(self, node: ast.If, frame: Frame, test: Value, judged: tuple[str, ...]) -> str | Guard | None:
         """Walks the branches of a condition, of which scores decide what is marked so."""
-        known = truth(test)
+        known = False if is_new(test) else truth(test)
         if known is not None:
             taken, other = (node.body, node.orelse) if known else (node.orelse, node.body)
             if test.env and taken and _refuses(taken[-1]):  # it does not run at the default: the setting is given

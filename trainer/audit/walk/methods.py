@@ -10,7 +10,7 @@ from trainer.audit.effects.arithmetic import fills
 from trainer.audit.effects.buffers import INTO, contents, read_into
 from trainer.audit.effects.choices import choice, finally_chosen, is_score, lasting, marks_by
 from trainer.audit.effects.chunk_borders import cells, filed
-from trainer.audit.effects.containers import container_of, taken
+from trainer.audit.effects.containers import container_of, elements_of, taken
 from trainer.audit.effects.document_lengths import kept, measured
 from trainer.audit.effects.extremes import length_of
 from trainer.audit.effects.generators import Generator, forced
@@ -178,13 +178,13 @@ def _of_list(
             ref.rest = added if ref.rest is None else joined([ref.rest, added])
         return UNKNOWN
     if name in ("extend", "update"):
-        held = full(first)
+        held = elements_of(first) if name == "extend" else full(first)
         ref.rest = held if ref.rest is None else joined([ref.rest, held])
         return UNKNOWN
     if name in ("pop", "popleft", "get", "get_nowait"):
         return taken(machine, base, ref)
     if name == "clear":
-        ref.elements, ref.rest, ref.taken = [], None, 0
+        ref.elements, ref.rest, ref.taken, ref.cleared = [], None, 0, True
         return UNKNOWN
     if name == "copy":
         return changed(base, refs=(replace(ref, id=machine.new_id(), elements=[*ref.elements]),))
