@@ -158,6 +158,21 @@ class Assignments(Machine):
         if node.value is not None:
             self.assign(node.target, self.evaluate(node.value, frame), frame)
 
+    def _Delete(self, node: ast.Delete, frame: Frame) -> None:
+        """`del work[:n]`, `del work[0]`: the list is what is left behind them."""
+        for target in node.targets:
+            if not isinstance(target, ast.Subscript):
+                continue
+            held = self.evaluate(target.value, frame)
+            index = target.slice
+            if isinstance(index, ast.Constant) and index.value == 0:
+                end: ast.expr | None = ast.Constant(1)
+            else:
+                from_start = isinstance(index, ast.Slice) and getattr(index.lower, "value", 0) == 0
+                end = index.upper if isinstance(index, ast.Slice) and from_start and index.step is None else None
+            if end is not None and any(isinstance(ref, Listed) for ref in held.refs):
+                self.changed_in_place(target.value, held, element(self, held, ast.Slice(lower=end), frame), frame)
+
     def _AugAssign(self, node: ast.AugAssign, frame: Frame) -> None:
         value = some_by_one(self, self.evaluate(node.value, frame))
         if value.scores:
