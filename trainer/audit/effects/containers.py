@@ -145,7 +145,8 @@ def elements_of(value: Value) -> Value:
 def taken(machine: Machine, base: Value, ref: Listed) -> Value:
     """The next element of a queue; past those that were put in, any of them."""
     ref.taken += 1
+    at = later(base.at, frozenset([(ref.id, ref.taken)]))
     if ref.taken <= len(ref.elements):
-        return with_iteration(ref.elements[ref.taken - 1], later(base.at, frozenset([(ref.id, ref.taken)])))
-    at = later(base.at, placed(frozenset(machine.loops[-1:]), base))
+        return with_iteration(ref.elements[ref.taken - 1], at)
+    at = later(at, placed(frozenset(machine.loops[-1:]), base))
     return with_iteration(forgotten(machine, any_of(parts_of(ref))), at)
