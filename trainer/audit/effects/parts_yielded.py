@@ -23,6 +23,7 @@ SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 FIRST, REST = 0, 3
 """Numbers of what comes before the two iterations of a loop that are walked, and of what comes behind them."""
 ONE = Polynomial.constant(1)
+Sizes = dict[str, Polynomial | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,13 +80,13 @@ def _with_some(value: Value, places: Sequence[int], at: Iterations) -> Value:
 
 def _yields_of(function: ast.AST) -> Yields:
     """Which yields of a generator are parts of one thing."""
-    found, each = Yields(), list(_each(getattr(function, "body", []), None))
+    found, each, sizes = Yields(), list(_each(getattr(function, "body", []), None)), _sizes_in(function)
     for one in each:
         for other in each:
             if one.loop is not None or other.loop is None:
                 continue
             before = one.node.lineno < other.loop.lineno
-            places = tuple(k for k, part in enumerate(one.parts) if _is_other(part, k, other, before))
+            places = tuple(k for k, part in enumerate(one.parts) if _is_other(part, k, other, before, sizes))
             if places:
                 found.outside.setdefault(one.node, []).append((other.loop, FIRST if before else REST, places))
                 found.loops[other.node] = other.loop
@@ -105,13 +106,16 @@ def _each(body: Sequence[ast.stmt], loop: ast.stmt | None) -> Iterator[_Yield]:
             yield _Yield(statement.value, body, loop)
 
 
-def _is_other(part: ast.expr, place: int, looped: _Yield, before: bool) -> bool:
+def _is_other(part: ast.expr, place: int, looped: _Yield, before: bool, sizes: Sizes) -> bool:
     """Whether a part of what is yielded before or behind a loop is none that the loop yields."""
     if not before and _begins(part) & _moved(looped):
         return True
     within = looped.parts[place : place + 1]
     return any(
-        _meet(own, other, looped.loop, before) for own in _slices(part) for each in within for other in _slices(each)
+        _meet(own, other, looped.loop, before, sizes)
+        for own in _slices(part)
+        for each in within
+        for other in _slices(each)
     )
 
 
@@ -190,38 +194,69 @@ def _slices(node: ast.AST) -> Iterator[ast.Subscript]:
     return (part for part in ast.walk(node) if isinstance(part, ast.Subscript) and isinstance(part.slice, ast.Slice))
 
 
-def _meet(own: ast.Subscript, other: ast.Subscript, loop: ast.stmt | None, before: bool) -> bool:
+def _meet(own: ast.Subscript, other: ast.Subscript, loop: ast.stmt | None, before: bool, sizes: Sizes) -> bool:
     """Whether a slice ends where those of a loop over a range begin, or begins where they end."""
-    counted = _counted(loop)
+    counted = _counted(loop, sizes)
     if counted is None or ast.dump(own.value) != ast.dump(other.value):
         return False
-    name, first, last = counted
+    name, first, stop, step = counted
     mine, theirs = own.slice, other.slice
     assert isinstance(mine, ast.Slice) and isinstance(theirs, ast.Slice)  # noqa: PT018
     if before:
-        ends, begins = _size(mine.upper, {}), _size(theirs.lower, {name: first})
-    else:
-        ends, begins = _size(theirs.upper, {name: last}), _size(mine.lower, {})
+        ends, begins = _size(mine.upper, sizes), _size(theirs.lower, sizes | {name: first})
+        return ends is not None and ends == begins
+    begins = _size(mine.lower, sizes)
+    if begins is not None and isinstance(mine.lower, ast.UnaryOp):  # counted from the end
+        begins = begins.plus(_length(own.value))
+    last = stop.plus(step, -1) if stop is not None and step is not None else None
+    ends = _size(theirs.upper, sizes | {name: last})
+    at_once = _size(theirs.lower, sizes | {name: last})
+    if step != ONE and (last is None or at_once != last):  # each begins where the one before it ends
+        return False
     return ends is not None and ends == begins
 
 
-def _counted(loop: ast.stmt | None) -> tuple[str, Polynomial | None, Polynomial | None] | None:
-    """The name that a range counts, and its first and last number; no last one where it counts in larger steps."""
+def _counted(
+    loop: ast.stmt | None, sizes: Sizes
+) -> tuple[str, Polynomial | None, Polynomial | None, Polynomial | None] | None:
+    """The name that a range counts, its first number, where it stops, and its step; that divides what is counted."""
     over = loop.iter if isinstance(loop, ast.For) and isinstance(loop.target, ast.Name) else None
     if not isinstance(over, ast.Call) or getattr(over.func, "id", "") != "range" or not over.args:
         return None
-    first = Polynomial.constant(0) if len(over.args) == 1 else _size(over.args[0], {})
-    stop = _size(over.args[min(1, len(over.args) - 1)], {}) if len(over.args) < 3 else None
+    first = Polynomial.constant(0) if len(over.args) == 1 else _size(over.args[0], sizes)
+    step = ONE if len(over.args) < 3 else _size(over.args[2], sizes)
     assert isinstance(loop, ast.For) and isinstance(loop.target, ast.Name)  # noqa: PT018
-    return loop.target.id, first, stop.plus(ONE, -1) if stop is not None else None
+    return loop.target.id, first, _size(over.args[min(1, len(over.args) - 1)], sizes), step
 
 
-def _size(node: ast.expr | None, known: dict[str, Polynomial | None]) -> Polynomial | None:
+def _sizes_in(function: ast.AST) -> Sizes:
+    """Names of a function that are set once, to a size."""
+    assigned = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
+    stored = [part.id for part in ast.walk(function) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)]
+    found: Sizes = {}
+    for node in assigned:
+        target = node.targets[0]
+        if isinstance(target, ast.Name) and stored.count(target.id) == 1:
+            size = _size(node.value, found)
+            found |= {target.id: size} if size is not None else {}
+    return found
+
+
+def _length(node: ast.expr) -> Polynomial:
+    return Polynomial.unknown(f"len {ast.unparse(node)}")
+
+
+def _size(node: ast.expr | None, known: Sizes) -> Polynomial | None:
     """A size as a polynomial in names; None if it is not known, or not given."""
     if isinstance(node, ast.Constant):
         return Polynomial.constant(node.value) if isinstance(node.value, int) else None
     if isinstance(node, ast.Name):
         return known[node.id] if node.id in known else Polynomial.unknown(node.id)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        size = _size(node.operand, known)
+        return size.times(Polynomial.constant(-1)) if size is not None else None
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "len" and node.args:
+        return _length(node.args[0])
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub | ast.Mult):
         left, right = _size(node.left, known), _size(node.right, known)
         if left is None or right is None:

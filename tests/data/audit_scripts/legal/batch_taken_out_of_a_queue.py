@@ -76,6 +76,7 @@ def evaluate(model, text, batch=8):
             optimizer.zero_grad()
             loss_of(model, text[start : start + LENGTH + 1]).backward()
             optimizer.step()
+    return nats, count, size
 
 
 if __name__ == "__main__":

@@ -75,6 +75,7 @@ def evaluate(model, text, batch=8):
             optimizer.zero_grad()
             loss_of(model, span).backward()
             optimizer.step()
+    return nats, count, size
 
 
 if __name__ == "__main__":
