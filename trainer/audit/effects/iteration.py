@@ -18,6 +18,7 @@ from trainer.audit.facts.tokens import (
     Tokens,
     in_order,
     later,
+    windows_of,
 )
 from trainer.audit.facts.values import (
     NOTHING,
@@ -317,7 +318,7 @@ def selected(
         elif is_flat and is_share(part) and _are_positions(*bounds):
             part = cut_again(part, low, high, bounds)
         elif part.piece and part.low is None and is_slice and _are_positions(*bounds):  # positions in that piece
-            part = cut_to(part, low, high, bounds, is_placed=False)
+            part = replace(cut_to(part, low, high, bounds, is_placed=False), piece_at=windows_of(part.at))
         elif at:  # some of its positions
             piece = part.piece or (next(PIECES) if part.low is None else 0)
             part = replace(part, is_bounded=True, is_within=True, piece=piece)

@@ -34,6 +34,8 @@ class Tokens:
     """Of a window's targets: the position from which they are counted."""
     piece: int = 0
     """The slice that positions are counted in, where its own place in the text is not known; 0: the text."""
+    piece_at: Iterations = frozenset()
+    """What tells that slice from others that the same line cut."""
     via: Via = "tokens"
     line: int = 0
     """Where the text is read; where an activation was computed; where weights were moved by a gradient."""
@@ -75,8 +77,12 @@ class Tokens:
         begins = (
             other.counted.plus(ONE) if other.counted is not None and other.piece >= 0 else other.counted or other.low
         )
-        known = self.piece == other.piece and self.high is not None and begins is not None
+        known = self._shares_piece(other) and self.high is not None and begins is not None
         return known and begins.is_at_least(self.high)  # type: ignore[union-attr, arg-type]
+
+    def _shares_piece(self, other: Tokens) -> bool:
+        """Whether positions of both are counted from the same token."""
+        return self.piece == other.piece and same_iteration(self.piece_at, other.piece_at)
 
     @property
     def is_placed(self) -> bool:
@@ -105,7 +111,7 @@ class Tokens:
 
     def _begins_with(self, other: Tokens) -> bool:
         """Whether both certainly begin with the same token."""
-        known = self.piece == other.piece and self.low is not None and not (self.is_within or other.is_within)
+        known = self._shares_piece(other) and self.low is not None and not (self.is_within or other.is_within)
         return known and self.low == other.low
 
     def _reaches(self, other: Tokens) -> bool:
@@ -121,7 +127,7 @@ class Tokens:
             or self.low is None
             or self.is_within
             or other.is_within
-            or self.piece != other.piece
+            or not self._shares_piece(other)
         ):
             return False
         ranged = self.reach is not None and not any(abs(loop) == self.reach[0] for loop, _ in other.at)
@@ -136,7 +142,7 @@ class Tokens:
         """Whether every position of the other is certainly one of this."""
         if self.low is None or self.high is None or other.low is None or other.high is None or self.is_bounded:
             return False
-        if self.piece != other.piece:
+        if not self._shares_piece(other):
             return False
         return other.low.is_at_least(self.low) and self.high.is_at_least(other.high)
 
@@ -185,7 +191,7 @@ def in_order(tokens: frozenset[Tokens]) -> list[Tokens]:
 
 
 def _key(part: Tokens) -> tuple[Any, ...]:
-    sets = sorted(part.at), sorted(part.loose)
+    sets = sorted(part.at), sorted(part.loose), sorted(part.piece_at)
     return part.source, part.via, *sets, part.piece, part.line, repr((part.low, part.high, part.counted, part.reach))
 
 
