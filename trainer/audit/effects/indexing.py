@@ -10,6 +10,7 @@ from trainer.audit.effects import rows
 from trainer.audit.effects.choices import choice
 from trainer.audit.effects.chunk_borders import cells, filed_under, kept_under
 from trainer.audit.effects.containers import chosen_first
+from trainer.audit.effects.cut_short import of_slice, of_text
 from trainer.audit.effects.document_begins import kept_where
 from trainer.audit.effects.document_lengths import is_whole, measured
 from trainer.audit.effects.extremes import is_share, length_of
@@ -175,21 +176,12 @@ def sliced(machine: Machine, base: Value, low: Value | None, high: Value | None)
     sequences = [ref for ref in base.refs if isinstance(ref, Sequence)]
     ends = [bound_value.const if bound_value else None for bound_value in (low, high)]
     if sequences:
-        return _slice_of_list(machine, base, sequences, low, high)
+        return _slice_of_list(machine, base, sequences, low, high).with_marks(*of_slice(machine, base, high))
     if base.is_known and isinstance(base.const, str | tuple) and all(isinstance(end, int | None) for end in ends):
         return constant(base.const[ends[0] : ends[1]], base.env, base.at)
     plain = full(base)
     marks = plain.marks
-    limit = high.const if high is not None else NOTHING
-    whole = {part for part in plain.tokens if part.source == "val" and not part.at and part.is_text}
-    if (
-        any(part.low is None for part in whole)
-        and isinstance(limit, int)
-        and limit > 0
-        and high is not None
-        and not high.at
-    ):
-        marks = marks | {f"cut:{machine.place.line}"}
+    marks = marks.union(of_text(machine, plain, low, high), of_slice(machine, base, high))
     tokens = selected(plain, low, high, is_slice=True, is_flat="flat" in marks)
     marks = marks - {"flat"} | ({"flat"} if is_share_of(plain, tokens) else frozenset())
     at = (high.at if high is not None else frozenset()) or (low.at if low is not None else frozenset())
@@ -199,6 +191,7 @@ def sliced(machine: Machine, base: Value, low: Value | None, high: Value | None)
         marks = marks | {f"drawn:{machine.place.line}"}
     if plain.tokens and any("border" in end.marks for end in (low, high) if end is not None):
         marks = marks | {"document"}
+        machine.trace.of_borders |= {abs(loop) for end in (low, high) if end is not None for loop, _ in end.at}
     at = later(plain.at, at)
     result = changed(plain, refs=(), tokens=tokens, marks=marks, const=NOTHING, number=None, at=at)
     if "batch" in marks:

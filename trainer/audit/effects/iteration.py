@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer.audit.effects.chunk_borders import counted_by, edges, filed_under, kept_under
+from trainer.audit.effects.cut_short import remember
 from trainer.audit.effects.extremes import cut_again, cut_to, is_share, last_of
 from trainer.audit.effects.generators import Generator, generator_of
 from trainer.audit.effects.shares_of_ranks import share, shares
@@ -52,6 +53,7 @@ class Iterated:
 
 def iterated(machine: Machine, value: Value, loop: int) -> Iterated:
     """The elements of two iterations of a loop over `value`; all of a short list."""
+    remember(machine, value, loop)
     found, marks = _iterated(machine, value, loop), (*decisions(value), *shares(value.marks))
     return replace(found, elements=tuple(part.with_marks(*marks) for part in found.elements)) if marks else found
 
@@ -154,11 +156,13 @@ def _of_range(machine: Machine, steps: Steps, loop: int, most: int = 2) -> Itera
         each = (constant(n, env, later(at, frozenset([(loop, k)]))) for k, n in enumerate(chosen))
         return Iterated(tuple(value.with_marks(*cut) for value in each))
     machine.trace.counting[loop] = machine.place.line
-    found = []
+    found, start = [], steps.start.number
+    if start is None and "rank" in steps.start.marks:  # where a rank's share begins
+        start = Polynomial.unknown(f"n{machine.new_id()}")
     for k in (0, 1):
         number = None
-        if steps.start.number is not None and steps.step.number is not None:
-            number = steps.start.number.plus(steps.step.number, k)
+        if start is not None and steps.step.number is not None:
+            number = start.plus(steps.step.number, k)
         if k and number is not None and _is_over(steps, number):
             break
         last = last_of(steps, loop)

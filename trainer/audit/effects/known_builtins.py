@@ -20,6 +20,7 @@ from trainer.audit.effects.containers import (
     taken,
     taken_of,
 )
+from trainer.audit.effects.cut_short import of_largest, of_least
 from trainer.audit.effects.document_lengths import measured
 from trainer.audit.effects.extremes import length_of
 from trainer.audit.effects.generators import forced
@@ -48,7 +49,8 @@ from trainer.audit.facts.values import Sequence as Listed
 def _number(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
     if not arguments:
         return constant(0)
-    own = (*(arguments[0].marks & {"itself", "bos"}), *kept_counting(*arguments))
+    limited = (mark for mark in arguments[0].marks if mark.startswith("most:"))
+    own = (*(arguments[0].marks & {"itself", "bos"}), *limited, *kept_counting(*arguments))
     result = changed(combined(arguments), number=arguments[0].number, last=arguments[0].last)
     return result.with_marks(*own)
 
@@ -60,7 +62,8 @@ def _length(machine: Machine, arguments: Sequence[Value], keywords: Keywords) ->
         return constant(len(exact[0].elements))
     of = arguments[0] if arguments else UNKNOWN
     number = prefix_length(of) or length_of(machine, of)
-    return Value(at=in_number(of.at), number=number, marks=measured(of).union(size_of(of)))
+    limited = [mark for mark in of.marks if mark.startswith("most:")]
+    return Value(at=in_number(of.at), number=number, marks=measured(of).union(size_of(of), limited))
 
 
 def _range(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
@@ -198,9 +201,9 @@ BUILTINS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     "setattr": _setattr,
     "isinstance": is_instance,
     "min": lambda machine, arguments, keywords: smallest(machine, arguments, keywords).with_marks(
-        *kept_counting(*arguments)
+        *kept_counting(*arguments), *of_least(machine, arguments)
     ),
     "max": lambda machine, arguments, keywords: largest(machine, arguments, keywords).with_marks(
-        *larger_apart(arguments)
+        *larger_apart(arguments), *of_largest(arguments)
     ),
 }

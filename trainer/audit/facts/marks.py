@@ -57,6 +57,8 @@ OF_THE_VALUE: Mapping[str, str] = {
     "long": "long:TOKENS, such a comparison, true of documents of at least so many",
     "brief": "brief:TOKENS, such a comparison, true of shorter ones",
     "entire": "the slice of a text from one border of documents to the next",
+    # limits of what is scored (effects/cut_short.py)
+    "most": "most:LINE:NUMBER, a number or the length of a list that a limit in LINE keeps from more",
     # windows in a batch (effects/rows.py)
     "flat": "a share of the text, in which positions are counted from its start",
     "batch": "windows put together, of which the first dimension counts rows",

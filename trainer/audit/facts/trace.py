@@ -128,6 +128,18 @@ class Filing(NamedTuple):
     delta: int
 
 
+class Few(NamedTuple):
+    """A loop that goes through no more than a fixed number of windows or documents."""
+
+    line: int
+    most: int
+    step: int
+    """By how much each iteration comes closer to that number."""
+    is_list: bool
+    """Whether it is a list that has no more elements, not a counter that goes no further."""
+    is_of_documents: bool
+
+
 @dataclass
 class Trace:
     """Everything that happened."""
@@ -151,6 +163,12 @@ class Trace:
     """Loops of which two iterations that follow one another are walked, and their lines."""
     left_out: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Conditions on the length of a document of which one branch does nothing; their lines and other branches."""
+    few: dict[int, Few] = field(default_factory=dict)
+    """Loops that end after a fixed number of windows or documents."""
+    begun: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    """What a condition that may end a loop compares in its first iteration, by loop, line and column."""
+    of_borders: set[int] = field(default_factory=set)
+    """Loops that decide which document is cut out of a text."""
     depends: dict[int, frozenset[int]] = field(default_factory=dict)
     """Loops that conditions depend on."""
     by_rank: set[int] = field(default_factory=set)

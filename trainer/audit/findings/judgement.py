@@ -8,6 +8,7 @@ from typing import Literal
 
 from trainer.audit.effects.chunk_borders import late_windows, learned_ahead
 from trainer.audit.effects.clocks import calibrated_late
+from trainer.audit.effects.cut_short import cut_short
 from trainer.audit.effects.document_lengths import lines_left_out
 from trainer.audit.effects.positions import seams
 from trainer.audit.effects.shares_of_ranks import shares_lost
@@ -49,6 +50,7 @@ def findings(trace: Trace) -> list[Finding]:
         *_statistics(trace, scored),
         *_positions(trace),
         *_left_out(trace),
+        *_cut_short(trace),
         *_shares(trace),
         *_late(trace, scored),
         *_calibrated_late(trace),
@@ -311,6 +313,12 @@ def _left_out(trace: Trace) -> Iterator[Finding]:
         off = tuple(sorted(report.off))
         detail = "documents are left out by their length"
         yield Finding(RULES["tokens-dropped"], place, detail, "high", off, report.calls, (report.place,))
+
+
+def _cut_short(trace: Trace) -> Iterator[Finding]:
+    for cut in cut_short(trace):
+        place = cut.report.place._replace(line=cut.line)
+        yield Finding(RULES["tokens-dropped"], place, cut.detail, "medium", (), cut.report.calls, (cut.report.place,))
 
 
 def _late(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from trainer.audit.effects import strides
 from trainer.audit.effects.choices import chosen_branch, finally_chosen, gate, steered
+from trainer.audit.effects.cut_short import ended_by
 from trainer.audit.effects.document_lengths import back_together, remember, told_apart
 from trainer.audit.effects.generators import Finished, Generator, is_lazy, is_manager
 from trainer.audit.effects.iteration import any_of, with_iteration
@@ -252,6 +253,8 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
 
     def _If(self, node: ast.If, frame: Frame) -> str | Guard | None:
         test = self.evaluate(node.test, frame)
+        if isinstance(node.body[-1], ast.Break):
+            ended_by(self, node.test, frame, goes_on=False)
         judges = "mask" in test.marks and self._judges(test)
         marks = gate(self, test, node.lineno) if judges else (*chosen_branch(test), *finally_chosen(self))
         self.choosing += [marks] if marks else []

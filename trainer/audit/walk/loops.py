@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable
 from contextlib import suppress
 
+from trainer.audit.effects.cut_short import ended_by
 from trainer.audit.effects.generators import Finished, Generator, put_back
 from trainer.audit.effects.iteration import generated, iterated, with_iteration
 from trainer.audit.facts.machine import Frame, Function, Machine
@@ -79,6 +80,7 @@ class Loops(Machine):
         for k in (0, 1):
             self.loops.append((loop, k))
             known = truth(test := self.evaluate(node.test, frame))
+            ended_by(self, node.test, frame, goes_on=True)
             self.loops.pop()
             if known is False and not test.env and k == 0 and not isinstance(node.test, ast.Compare):
                 return None

@@ -1,0 +1,252 @@
+"""Scores that end after a fixed number of windows or documents, or that count a part of the text alone.
+
+A limit is a number of the script's own: `min(windows, 500)`, `documents[:10_000]`, `if step >= 200: break`. It is a cut
+where it certainly comes to less than the published text (docs/recipe.md 1.2). What a setting's default leaves out is no
+cut.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from trainer.audit.facts.machine import Frame, Machine
+from trainer.audit.facts.tokens import DIVIDED, Tokens
+from trainer.audit.facts.trace import Evaluation, Few, Reported, Trace
+from trainer.audit.facts.values import UNKNOWN, Steps, Value, Zipped, is_text, parts_of
+
+MOST_TOKENS = 20_000_000
+"""Fewer than these are not all of the split: each of its published exports has 40 million tokens or more."""
+ALL_DOCUMENTS = 50_000
+"""Documents of the split."""
+HEADER = 4096
+"""What begins a file, and is no text, is shorter."""
+UPWARDS = (ast.Gt, ast.GtE, ast.Eq)
+DOWNWARDS = (ast.Lt, ast.LtE, ast.NotEq)
+
+
+def _is_off(machine: Machine) -> bool:
+    """Whether the walk is in what a setting's default leaves out."""
+    return bool(machine.given) or any(machine.off)
+
+
+def limit_of(value: Value) -> tuple[int, int] | None:
+    """The line that limits a number, or the length of a list, and to how much."""
+    found = [tuple(int(part) for part in mark[5:].split(":")) for mark in value.marks if mark.startswith("most:")]
+    return min(((line, most) for line, most in found), key=lambda one: one[::-1], default=None)
+
+
+def _marked(limit: tuple[int, int] | None, most: int | None = None) -> tuple[str, ...]:
+    return (f"most:{limit[0]}:{limit[1] if most is None else most}",) if limit is not None else ()
+
+
+def of_least(machine: Machine, arguments: Sequence[Value]) -> tuple[str, ...]:
+    """The mark of `min(...)`: no more than the least of its numbers."""
+    if len(arguments) < 2 or _is_off(machine) or any(value.tokens or value.scores for value in arguments):
+        return ()
+    limits = [limit for value in arguments if (limit := limit_of(value)) is not None]
+    numbers = [value.const for value in arguments if type(value.const) is int and value.const > 0]
+    if len(numbers) < len(arguments):
+        limits += [(machine.place.line, min(numbers))] if numbers else []
+    return _marked(min(limits, key=lambda one: one[1], default=None))
+
+
+def of_largest(arguments: Sequence[Value]) -> tuple[str, ...]:
+    """The mark of `max(1, n)` of a limited number."""
+    limits = [limit for value in arguments if (limit := limit_of(value)) is not None]
+    known = [value.const for value in arguments if type(value.const) is int]
+    if len(limits) != 1 or len(known) != len(arguments) - 1:
+        return ()
+    return _marked(limits[0], max([limits[0][1], *known]))
+
+
+def of_operation(op: ast.operator, left: Value, right: Value) -> tuple[str, ...]:
+    """The mark of `left op right`, where one of them is limited; of a rank's share, what all ranks have."""
+    limit = limit_of(left)
+    number, of_ranks = right.const, bool({"rank", "world"} & right.marks)
+    if limit is None and isinstance(op, ast.Add | ast.Mult):
+        limit, number, of_ranks = limit_of(right), left.const, bool({"rank", "world"} & left.marks)
+    if limit is None:
+        return ()
+    if of_ranks or isinstance(op, ast.Sub):
+        return _marked(limit)
+    if type(number) is not int or number < 1:
+        return ()
+    if isinstance(op, ast.FloorDiv):
+        return _marked(limit, -(-limit[1] // number))
+    return (
+        _marked(limit, limit[1] + number if isinstance(op, ast.Add) else limit[1] * number)
+        if isinstance(op, ast.Add | ast.Mult)
+        else ()
+    )
+
+
+def of_slice(machine: Machine, base: Value, high: Value | None) -> tuple[str, ...]:
+    """The mark of `list[:n]`: of no more than n elements."""
+    if high is None or high.at or _is_off(machine) or is_text(base) or base.scores:
+        return ()
+    known = high.const if type(high.const) is int else None
+    return _marked((machine.place.line, known)) if known is not None and known > 0 else _marked(limit_of(high))
+
+
+def of_text(machine: Machine, text: Value, low: Value | None, high: Value | None) -> tuple[str, ...]:
+    """The mark of `text[low:high]`, where it certainly is not all of the text."""
+    whole = [part for part in text.tokens if part.source == "val" and not part.at and part.is_text]
+    if machine.given or not any(part.low is None for part in whole):
+        return ()
+    if low is not None and not low.at and type(low.const) is int and low.const >= HEADER:
+        return (f"cut:{machine.place.line}",)
+    if high is None or high.at:
+        return ()
+    limit = limit_of(high)
+    if (type(high.const) is int and high.const > 0) or (limit is not None and limit[1] < MOST_TOKENS):
+        return (f"cut:{machine.place.line}",)
+    return ()
+
+
+def remember(machine: Machine, over: Value, loop: int) -> None:
+    """Remembers a loop over a limited list, or over a range to a limited number."""
+    if _is_off(machine):
+        return
+    if (limit := limit_of(over)) is not None:
+        machine.trace.few[loop] = Few(limit[0], limit[1], 1, True, _holds_documents(over))
+        return
+    for ref in over.refs:
+        if isinstance(ref, Zipped):
+            for column in ref.columns:
+                remember(machine, column, loop)
+        if isinstance(ref, Steps):
+            step = ref.step.const if type(ref.step.const) is int and ref.step.const > 0 else None
+            known = ref.stop.const if type(ref.stop.const) is int and not ref.start.at else None
+            limit = (machine.place.line, known) if known is not None and known > 0 else limit_of(ref.stop)
+            if limit is not None and step is not None:
+                machine.trace.few[loop] = Few(limit[0], limit[1], step, False, False)
+
+
+def _holds_documents(value: Value, depth: int = 3) -> bool:
+    """Whether it is a list of documents, or of where they begin."""
+    if {"document", "border"} & value.marks:
+        return True
+    return depth > 0 and any(_holds_documents(part, depth - 1) for ref in value.refs for part in parts_of(ref))
+
+
+def ended_by(machine: Machine, test: ast.expr, frame: Frame, *, goes_on: bool) -> None:
+    """Remembers a loop that a condition ends at a fixed number: `if n >= 500: break`, or `while n < 500`.
+
+    goes_on: whether the loop goes on where the condition holds
+    """
+    if _is_off(machine) or not machine.loops:
+        return
+    if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And if goes_on else ast.Or):
+        for part in test.values:
+            ended_by(machine, part, frame, goes_on=goes_on)
+        return
+    if isinstance(test, ast.BoolOp) and not goes_on:  # `if limit and n >= limit`
+        others = [part for part in test.values if not isinstance(part, ast.Compare)]
+        compared = [part for part in test.values if isinstance(part, ast.Compare)]
+        known = [machine.evaluate(part, frame) if _is_plain(part) else UNKNOWN for part in others]
+        if len(compared) == 1 and all(value.is_known and value.const for value in known):
+            ended_by(machine, compared[0], frame, goes_on=False)
+        return
+    if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not _is_plain(test):
+        return
+    loop, k = machine.loops[-1]
+    left, right = machine.evaluate(test.left, frame), machine.evaluate(test.comparators[0], frame)
+    up, down = (left, right) if isinstance(test.ops[0], DOWNWARDS if goes_on else UPWARDS) else (right, left)
+    if not isinstance(test.ops[0], (*UPWARDS, *DOWNWARDS)) or up.number is None or (value := up.number.value) is None:
+        return
+    limit = (machine.place.line, down.const) if type(down.const) is int else limit_of(down)
+    key = (loop, test.lineno, test.col_offset)
+    first = machine.trace.begun.setdefault(key, value)
+    if k == 1 and limit is not None and value > first and limit[1] > 0:
+        machine.trace.few[loop] = Few(limit[0], limit[1] + value - first, value - first, False, False)
+
+
+def _is_plain(test: ast.expr) -> bool:
+    """Whether it may be evaluated once more: nothing in it changes anything."""
+    called = (node.func for node in ast.walk(test) if isinstance(node, ast.Call))
+    changes = any(isinstance(node, ast.NamedExpr | ast.Await | ast.Yield) for node in ast.walk(test))
+    return not changes and all(getattr(name, "id", "") in ("min", "max", "len", "int") for name in called)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A report of scores that end early."""
+
+    line: int
+    detail: str
+    report: Reported
+
+
+def cut_short(trace: Trace) -> Iterator[Cut]:
+    """The last report, where it and all others outside of loops end after a fixed number of windows or documents.
+
+    Where each report is in a loop, as that of training, all of them.
+    """
+    reports = [report for report in trace.reports if not report.off] if trace.few else []
+    last = [report for report in reports if not report.loops] or reports
+    each = [_cut(trace, report) for report in last]
+    if each and (found := each[-1]) is not None and None not in each:
+        yield found
+
+
+def _cut(trace: Trace, report: Reported) -> Cut | None:
+    losses = [one for number in sorted(report.scores) if (one := trace.evaluations[number]).is_loss]
+    found: dict[int, list[tuple[Evaluation, Tokens]]] = {}
+    for score in losses:
+        parts = [part for part in score.tokens if part.source == "val" and part.via == "tokens"]
+        loops = {_limited_by(report, score, part, trace.few) for part in parts}
+        loop = loops.pop() if len(loops) == 1 else None
+        if loop is None:
+            return None
+        found.setdefault(loop, []).extend((score, part) for part in parts)
+    if len(found) != 1:
+        return None
+    loop, parts_found = next(iter(found.items()))
+    few = trace.few[loop]
+    each_alone = all(_is_single(score, part, loop) for score, part in parts_found)
+    of_borders = any(abs(k) in trace.of_borders for _, part in parts_found for k, _ in part.at)
+    if few.is_of_documents or (of_borders and each_alone):
+        if few.most >= ALL_DOCUMENTS:
+            return None
+        return Cut(few.line, f"no more than {few.most} documents are scored, of {ALL_DOCUMENTS}", report)
+    most = _tokens_at_most(few, loop, parts_found) if each_alone or not of_borders else None
+    if most is None or most >= MOST_TOKENS:
+        return None
+    return Cut(few.line, f"no more than {most} tokens are scored", report)
+
+
+def _limited_by(report: Reported, score: Evaluation, part: Tokens, few: Mapping[int, Few]) -> int | None:
+    """The limited loop that decides a part, around which none but the report's own goes on."""
+    around = {loop for loop, _ in report.loops}
+    first = next((loop for loop, _ in score.loops if loop not in around), None)
+    own = sorted({abs(loop) for loop, _ in part.at if abs(loop) < DIVIDED})
+    return next((loop for loop in own if loop in few and (first is None or loop <= first)), None)
+
+
+def _is_single(score: Evaluation, part: Tokens, loop: int) -> bool:
+    """Whether no other loop that goes on decides a part, so that each iteration holds one."""
+    return not any(abs(k) != loop and abs(k) == other for k, _ in part.at for other, _ in score.loops)
+
+
+def _tokens_at_most(few: Few, loop: int, found: list[tuple[Evaluation, Tokens]]) -> int | None:
+    """How many tokens the windows of a limited loop hold at most; None if it is not known."""
+    lows: dict[int, set[int]] = {0: set(), 1: set()}
+    lengths = set()
+    for _, part in found:
+        if part.low is None or part.high is None or part.piece:
+            return None
+        length = part.high.plus(part.low, -1)
+        if length is None or length.value is None:
+            return None
+        lengths.add(length.value)
+        if part.low.value is not None:
+            lows[next(k for number, k in part.at if abs(number) == loop)].add(part.low.value)
+    longest = max(lengths)
+    single = all(_is_single(score, part, loop) for score, part in found)
+    bounds = [few.most * longest] if single or few.is_list else []
+    follows = lows[0] and lows[1] and max(lows[0]) <= min(lows[1])  # not rounds that each go through all of the text
+    if follows and (step := max(lows[1]) - min(lows[0])) > 0:
+        bounds.append(-(-few.most // few.step) * step + longest)
+    return min(bounds, default=None)
