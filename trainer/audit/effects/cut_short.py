@@ -211,6 +211,9 @@ def _cut(trace: Trace, report: Reported) -> Cut | None:
         if few.most >= ALL_DOCUMENTS:
             return None
         return Cut(few.line, f"no more than {few.most} documents are scored, of {ALL_DOCUMENTS}", report)
+    inner = (trace.few.get(abs(k)) for _, part in parts_found for k, _ in part.at)
+    if any(one is not None and one.is_list and one.line == few.line for one in inner):  # batches of one list
+        few = few._replace(is_list=True)
     most = _tokens_at_most(few, loop, parts_found) if each_alone or not of_borders else None
     if most is None or most >= MOST_TOKENS:
         return None
