@@ -22,6 +22,7 @@ from trainer.audit.effects.arithmetic import (
 from trainer.audit.effects.choices import chosen_before, chosen_branch, gate, is_score, kept_by
 from trainer.audit.effects.chunk_borders import filed, kept_under
 from trainer.audit.effects.document_lengths import filtered, kept, told_apart
+from trainer.audit.effects.extremes import is_loose
 from trainer.audit.effects.files import source_of
 from trainer.audit.effects.generators import forced, generator_of
 from trainer.audit.effects.indexing import (
@@ -37,6 +38,7 @@ from trainer.audit.effects.positions import some_by_one
 from trainer.audit.effects.settings import switched
 from trainer.audit.effects.shares_of_ranks import turns
 from trainer.audit.facts.machine import Frame, Function, Machine
+from trainer.audit.facts.polynomial import Polynomial
 from trainer.audit.facts.tokens import Iterations
 from trainer.audit.facts.values import (
     NOTHING,
@@ -92,7 +94,24 @@ def _either(machine: Machine, node: ast.IfExp, frame: Frame) -> Value:
         chosen = values[0] if known else values[1]
         return changed(chosen, env=chosen.env | test.env)
     result = joined(values)
+    if result.number is None and (behind := _is_behind_the_first(machine, node.test, frame)) is not None:
+        result = changed(result, number=values[0 if behind else 1].number)
     return _chosen(machine, test, result)
+
+
+def _is_behind_the_first(machine: Machine, test: ast.expr, frame: Frame) -> bool | None:
+    """Whether a condition holds of windows that begin behind the text's start, as those of a rank's share.
+
+    None where it asks something else, or where the share is not known to begin at a number of its own.
+    """
+    if not (isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.left, ast.Name)):
+        return None
+    place, other = machine.evaluate(test.left, frame), machine.evaluate(test.comparators[0], frame)
+    if other.const != 0 or not place.at or place.tokens or place.number is None or place.number.value is not None:
+        return None
+    if is_loose(place) or not place.number.is_at_least(Polynomial.constant(1)):
+        return None
+    return {ast.Eq: False, ast.LtE: False, ast.Gt: True, ast.NotEq: True}.get(type(test.ops[0]))
 
 
 def _chosen(machine: Machine, test: Value, result: Value) -> Value:
