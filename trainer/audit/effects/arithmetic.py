@@ -14,6 +14,7 @@ from trainer.audit.effects.choices import unshifted
 from trainer.audit.effects.chunk_borders import of_comparison as of_chunk
 from trainer.audit.effects.chunk_borders import of_operation as of_operation_on_counted
 from trainer.audit.effects.clocks import compared, timed
+from trainer.audit.effects.cut_short import of_chunks
 from trainer.audit.effects.cut_short import of_operation as of_limited
 from trainer.audit.effects.document_begins import asked_of_bos, kept_where, narrowed_by, opposite
 from trainer.audit.effects.document_lengths import ORDERS, is_border, of_length
@@ -110,6 +111,7 @@ def operation(machine: Machine, op: ast.operator, left: Value, right: Value) -> 
     result = _operation(machine, op, left, right)
     result = result.with_marks(*of_operation_on_counted(op, left, right)) if left.marks or right.marks else result
     result = result.with_marks(*of_limited(op, left, right)) if left.marks or right.marks else result
+    result = result.with_marks(*of_chunks(machine, op, left, right))
     return result.with_marks(*of_remainder(left, right)) if isinstance(op, ast.Mod) else result
 
 

@@ -10,16 +10,20 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from trainer.audit.facts.machine import Frame, Machine
+from trainer.audit.facts.polynomial import Polynomial
 from trainer.audit.facts.tokens import DIVIDED, Tokens
-from trainer.audit.facts.trace import Evaluation, Few, Reported, Trace
+from trainer.audit.facts.trace import Evaluation, Few, Place, Reported, Trace
 from trainer.audit.facts.values import UNKNOWN, Steps, Value, Zipped, is_text, parts_of
 
 MOST_TOKENS = 20_000_000
 """Fewer than these are not all of the split: each of its published exports has 40 million tokens or more."""
 ALL_DOCUMENTS = 50_000
 """Documents of the split."""
+LONG = 16_384
+"""Chunks of so many tokens are no sequences of a model: what is left behind the last one may not be dropped."""
 HEADER = 4096
 """What begins a file, and is no text, is shorter."""
 UPWARDS = (ast.Gt, ast.GtE, ast.Eq)
@@ -53,12 +57,34 @@ def of_least(machine: Machine, arguments: Sequence[Value]) -> tuple[str, ...]:
 
 
 def of_largest(arguments: Sequence[Value]) -> tuple[str, ...]:
-    """The mark of `max(1, n)` of a limited number."""
+    """The mark of `max(1, n)` of a limited number, or of a number of chunks."""
+    tails = [mark for value in arguments for mark in value.marks if mark.startswith("tail:")]
+    if tails and len(arguments) == 2 and any(value.const == 1 for value in arguments):  # of a text of less than one
+        return tuple(tails)
     limits = [limit for value in arguments if (limit := limit_of(value)) is not None]
     known = [value.const for value in arguments if type(value.const) is int]
     if len(limits) != 1 or len(known) != len(arguments) - 1:
         return ()
     return _marked(limits[0], max([limits[0][1], *known]))
+
+
+def of_chunks(machine: Machine, op: ast.operator, left: Value, right: Value) -> tuple[str, ...]:
+    """The mark of `total // size`: how many whole chunks of a text there are, where they are long."""
+    size = right.const
+    if not isinstance(op, ast.FloorDiv) or type(size) is not int or size < LONG:
+        return ()
+    more = _behind_the_end(machine.trace, left.number)
+    return (f"tail:{machine.place.line}:{size}",) if more is not None and more <= 1 else ()
+
+
+def _behind_the_end(trace: Trace, number: Polynomial | None) -> int | None:
+    """By how much a number is more than the size of the text; None if that is not known."""
+    terms = dict(number.terms) if number is not None else {}
+    more = terms.pop((), 0)
+    only = next(iter(terms.items())) if len(terms) == 1 else None
+    if only is None or only[1] != 1 or len(only[0]) != 1 or trace.text_ends.get(only[0][0]) != 0:
+        return None
+    return more
 
 
 def of_operation(op: ast.operator, left: Value, right: Value) -> tuple[str, ...]:
@@ -120,6 +146,12 @@ def remember(machine: Machine, over: Value, loop: int) -> None:
             step = ref.step.const if type(ref.step.const) is int and ref.step.const > 0 else None
             known = ref.stop.const if type(ref.stop.const) is int and not ref.start.at else None
             limit = (machine.place.line, known) if known is not None and known > 0 else limit_of(ref.stop)
+            whole = [mark[5:].split(":") for mark in ref.stop.marks if mark.startswith("tail:")]
+            more = _behind_the_end(machine.trace, ref.stop.number)
+            if ref.start.const == 0 and whole and step == 1:
+                machine.trace.tails[loop] = (int(whole[0][0]), int(whole[0][1]))
+            if ref.start.const == 0 and step is not None and step >= LONG and more is not None and more <= 1 - step:
+                machine.trace.tails[loop] = (machine.place.line, step)
             if limit is not None and step is not None:
                 machine.trace.few[loop] = Few(limit[0], limit[1], step, False, False)
 
@@ -159,8 +191,13 @@ def ended_by(machine: Machine, test: ast.expr, frame: Frame, *, goes_on: bool) -
     limit = (machine.place.line, down.const) if type(down.const) is int else limit_of(down)
     key = (loop, test.lineno, test.col_offset)
     first = machine.trace.begun.setdefault(key, value)
-    if k == 1 and limit is not None and value > first and limit[1] > 0:
-        machine.trace.few[loop] = Few(limit[0], limit[1] + value - first, value - first, False, False)
+    more = _behind_the_end(machine.trace, down.number)
+    is_scored = any((loop, k) in one.loops for one in machine.trace.evaluations.values())  # before it is asked
+    step = value - first
+    if k == 1 and more is not None and not is_scored and step >= LONG and first - more >= step - 1:
+        machine.trace.tails[loop] = (machine.place.line, step)
+    if k == 1 and limit is not None and step > 0 and limit[1] > 0:
+        machine.trace.few[loop] = Few(limit[0], limit[1] + step, step, False, False)
 
 
 def _is_plain(test: ast.expr) -> bool:
@@ -182,13 +219,42 @@ class Cut:
 def cut_short(trace: Trace) -> Iterator[Cut]:
     """The last report, where it and all others outside of loops end after a fixed number of windows or documents.
 
-    Where each report is in a loop, as that of training, all of them.
+    Where each report is in a loop, as that of training, all of them. Of reports that leave out what is behind the last
+    chunk the last one that is of one score, whatever was reported before.
     """
-    reports = [report for report in trace.reports if not report.off] if trace.few else []
+    reports = [report for report in trace.reports if not report.off] if trace.few or trace.tails else []
     last = [report for report in reports if not report.loops] or reports
     each = [_cut(trace, report) for report in last]
     if each and (found := each[-1]) is not None and None not in each:
         yield found
+    of_one = [report for report in last if len(_places(trace, report)) == 1]
+    if of_one and (found := _without_the_tail(trace, of_one[-1])) is not None:
+        yield found
+
+
+def _places(trace: Trace, report: Reported) -> set[Place]:
+    """Where losses of a report are computed."""
+    return {trace.evaluations[number].place for number in report.scores if trace.evaluations[number].is_loss}
+
+
+def _without_the_tail(trace: Trace, report: Reported) -> Cut | None:
+    """A report of all whole chunks of the text, and of nothing else."""
+    losses = [one for number in sorted(report.scores) if (one := trace.evaluations[number]).is_loss]
+    found = [
+        (score, part) for score in losses for part in score.tokens if part.source == "val" and part.via == "tokens"
+    ]
+    loops = {_limited_by(report, score, part, trace.tails) for score, part in found}
+    loop = loops.pop() if len(loops) == 1 else None
+    if loop is None:
+        return None
+    line, size = trace.tails[loop]
+    for score, part in found:
+        k = next(k for number, k in part.at if abs(number) == loop)
+        length = part.high.plus(part.low, -1) if part.low is not None and part.high is not None else None
+        own = part.low is not None and part.low.value in (k * size, k * size + 1) and not part.piece
+        if not own or length is None or length.value not in (size, size + 1) or not _is_single(score, part, loop):
+            return None
+    return Cut(line, f"what is behind the last whole chunk of {size} tokens is not scored", report)
 
 
 def _cut(trace: Trace, report: Reported) -> Cut | None:
@@ -220,7 +286,7 @@ def _cut(trace: Trace, report: Reported) -> Cut | None:
     return Cut(few.line, f"no more than {most} tokens are scored", report)
 
 
-def _limited_by(report: Reported, score: Evaluation, part: Tokens, few: Mapping[int, Few]) -> int | None:
+def _limited_by(report: Reported, score: Evaluation, part: Tokens, few: Mapping[int, Any]) -> int | None:
     """The limited loop that decides a part, around which none but the report's own goes on."""
     around = {loop for loop, _ in report.loops}
     first = next((loop for loop, _ in score.loops if loop not in around), None)

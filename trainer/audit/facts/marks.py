@@ -59,6 +59,7 @@ OF_THE_VALUE: Mapping[str, str] = {
     "entire": "the slice of a text from one border of documents to the next",
     # limits of what is scored (effects/cut_short.py)
     "most": "most:LINE:NUMBER, a number or the length of a list that a limit in LINE keeps from more",
+    "tail": "tail:LINE:SIZE, how many whole chunks of SIZE a text has; of each value",
     # windows in a batch (effects/rows.py)
     "flat": "a share of the text, in which positions are counted from its start",
     "batch": "windows put together, of which the first dimension counts rows",
@@ -149,5 +150,5 @@ STAYING: Mapping[str, str] = {
     "share": "share:LINE, one rank's share",
     "clock": "clock:UNITS, a time of a clock that counts so many units a second",
 }
-COUNTED = ("grid:", "cell:", "span:")
+COUNTED = ("grid:", "cell:", "span:", "most:", "tail:")
 """Marks of a number that are true only where they are of each of the values that it may be."""

@@ -165,6 +165,8 @@ class Trace:
     """Conditions on the length of a document of which one branch does nothing; their lines and other branches."""
     few: dict[int, Few] = field(default_factory=dict)
     """Loops that end after a fixed number of windows or documents."""
+    tails: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Loops over the whole chunks of a text; their lines, and the size of a chunk."""
     begun: dict[tuple[int, int, int], int] = field(default_factory=dict)
     """What a condition that may end a loop compares in its first iteration, by loop, line and column."""
     of_borders: set[int] = field(default_factory=set)
