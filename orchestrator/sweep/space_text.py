@@ -22,7 +22,7 @@ def as_yaml(space: SearchSpace) -> bytes:
         plain["set"] = dict(space.overrides)
     text = io.StringIO()
     yaml = YAML(typ="safe", pure=True)
-    yaml.sort_base_mapping_type_on_output = False  # the order of the user's own file
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # the order of the user's own file
     yaml.dump(plain, text)
     return text.getvalue().encode()
 
