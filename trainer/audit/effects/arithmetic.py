@@ -115,6 +115,11 @@ def operation(machine: Machine, op: ast.operator, left: Value, right: Value) -> 
     return result.with_marks(*of_remainder(left, right)) if isinstance(op, ast.Mod) else result
 
 
+def _smoothed(counts: Value, total: Value) -> tuple[str, ...]:
+    """The mark that counts lose over the total of their own table: a prior was added to each."""
+    return ("keyed",) if "total" in total.marks and counts.objects & total.objects else ()
+
+
 def _operation(machine: Machine, op: ast.operator, left: Value, right: Value) -> Value:
     """What `step % 100` is differs between the iterations that are walked and those that are not."""
     if left.is_known and right.is_known and not (isinstance(op, ast.Mod) and left.at):
@@ -130,11 +135,15 @@ def _operation(machine: Machine, op: ast.operator, left: Value, right: Value) ->
     table = "lookup" not in left.marks and any(part.via == "table" for part in full(left).tokens)
     if isinstance(op, ast.Div) and table and "total" in right.marks:  # all rows at once
         return combined([left, right]).without_marks("total", *UNEVEN).with_marks("probability")
+    if (
+        isinstance(op, ast.Sub) and "lookup" in left.marks and "total" in right.marks
+    ):  # logarithms of counts, and of all
+        plain = combined([left, right]).without_marks("lookup", "total", "picked", *_smoothed(left, right))
+        return plain.with_marks("logs", *(["row"] if "picked" in left.marks else []))
     if isinstance(op, ast.Div) and "lookup" in left.marks and ("total" in right.marks or "picked" in left.marks):
         constant_total = {"picked", "pair"} <= left.marks and right.is_known
         row = ("row",) if "picked" in left.marks else ()  # a row of counts over its sum, or its entry at the target
-        smoothed = ("keyed",) if "total" in right.marks and left.objects & right.objects else ()  # a prior was added
-        plain = combined([left, right]).without_marks("lookup", "total", "picked", *smoothed)
+        plain = combined([left, right]).without_marks("lookup", "total", "picked", *_smoothed(left, right))
         return plain.with_marks("probability", *row, *([f"constant:{machine.place.line}"] if constant_total else []))
     result = _moved(machine, op, left, right, combined([left, right]))
     result = meet(machine, left, right, result)

@@ -382,7 +382,7 @@ def _looked_up(machine: Machine, base: Value, result: Value, index: Value) -> Va
     learned = [part for part in base.tokens if part.via == "table" or (part.source == "val" and part.via != "tokens")]
     counted = "probability" in base.marks and any(part.via == "statistic" for part in learned)
     if learned and (base.objects or counted):
-        if "probability" in base.marks and "hashed" not in index.marks:
+        if base.marks & {"probability", "logs"} and "hashed" not in index.marks:
             return same_spread(combined([result, index]), base).with_marks("row", *marks)
         exact = () if "hashed" in index.marks else ("picked",)
         return combined([result, index]).with_marks("lookup", *exact, *marks)

@@ -102,9 +102,20 @@ def smallest_cost(machine: Machine, values: Sequence[Value], result: Value) -> V
 
 
 def stacked(machine: Machine, parts: Sequence[Value], result: Value) -> Value:
-    """The result of `stack` and its like: marked where several probabilities of the same targets stand in it."""
+    """The result of `stack` and its like: marked where several probabilities of the same targets stand in it, or the
+    logarithms of two distributions that sum to more than one."""
     told = [part for part in parts if is_spread(part) and "logs" not in part.marks and _is_told(machine, part)]
-    return result.with_marks("several") if len(told) > 1 else result
+    result = result.with_marks("several") if len(told) > 1 else result
+    if len(parts) != 2 or not all("logs" in part.marks for part in parts):
+        return result
+    both = summed(machine, parts[0], parts[1], Value(), logs=True)
+    return result.with_marks(*(f"exceeds:{mark[13:]}" for mark in both.marks if mark.startswith("unnormalised:")))
+
+
+def of_stacked(held: Value, result: Value) -> Value:
+    """The logarithm of the sum of the distributions whose logarithms were stacked."""
+    lines = [mark[8:] for mark in held.marks if mark.startswith("exceeds:")]
+    return result.without_marks("exceeds").with_marks(*(f"unnormalised:{line}" for line in lines))
 
 
 def of_power(machine: Machine, op: ast.operator, left: Value, right: Value, result: Value) -> Value:

@@ -320,12 +320,10 @@ def _extent(trace: Trace, report: Reported, number: int, score: Evaluation) -> _
 def _parts_of(trace: Trace, report: Reported, number: int, score: Evaluation) -> list[Part]:
     """The different slices of its losses or targets that a report counts."""
     own = set(parts_in(trace, score.marks))
-    found = {
-        (part.low, part.high, part.unknown): part
-        for part, scores in (*parts_in(trace, report.marks), *own)
-        if number in scores or (part, scores) in own
-    }
-    return list(found.values())
+    every = [*parts_in(trace, report.marks), *own]
+    found = [part for part, scores in every if number in scores or (part, scores) in own]
+    found = found or [part for part, scores in every if part.of_loss and not scores]  # of several losses at once
+    return list({(part.low, part.high, part.unknown): part for part in found}.values())
 
 
 def _counted_of(windows: Collection[Tokens], parts: Sequence[Part], targets: Collection[Tokens] = ()) -> _Extent | None:

@@ -13,6 +13,7 @@ from trainer.audit.effects.mixtures import (
     distribution,
     is_spread,
     larger,
+    of_stacked,
     same_spread,
     smallest_cost,
     summed,
@@ -80,7 +81,7 @@ def method_like(
     if name == "log_softmax":
         return distribution(changed(result, refs=()), logs=True)
     if name == "logsumexp":
-        return changed(result, refs=())
+        return of_stacked(held, changed(result, refs=()))
     if name in (*gates.SAME, "log") and gates.by(held):
         return gates.same_gate(held, result)
     if name in TRANSFORMS and is_spread(held):
@@ -125,8 +126,9 @@ def method_like(
             return at_targets(held, machine.evaluated(result.without_marks("lookup"), is_loss=True, targets=index))
         learned = any(part.source == "val" and part.via in ("table", "statistic") for part in held.tokens)
         if index.tokens and learned and held.objects and not held.scores:
-            spread = at_targets(held, result)
-            return spread.with_marks("row") if "probability" in held.marks else result.with_marks("lookup", "picked")
+            if held.marks & {"probability", "logs"}:
+                return at_targets(held, result).without_marks("lookup", "picked").with_marks("row")
+            return result.with_marks("lookup", "picked")
         return result
     if name in ("argmin", "argmax", "argsort"):
         return best_place(machine, held, result)

@@ -125,6 +125,7 @@ STAYING: Mapping[str, str] = {
     "hinted": "a model's own probability of what a table says comes next",
     "keyed": "keyed:LINE, a score that what was looked up for its target alone went into",
     "unnormalised": "unnormalised:LINE, of a distribution that does not sum to one",
+    "exceeds": "exceeds:LINE, the logarithms of two distributions, put together, that sum to more than one",
     "greater": "greater:LINE, the larger of two distributions",
     "powered": "powered:LINE, powers of distributions multiplied, at the targets",
     "constant": "constant:LINE, a count divided by a constant",
