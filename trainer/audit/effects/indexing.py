@@ -337,10 +337,10 @@ def _row(machine: Machine, base: Value, index: Value) -> frozenset[Tokens]:
 def _at_place(ref: Sequence, index: Value) -> Value | None:
     """The element of a list of chunks at a place that a loop counts; None if the place or its chunk is not known."""
     if isinstance(index.const, int) and not index.at and ref.rest is not None and not ref.reordered:
-        there = index.const + ref.shift
+        first = index.const + ref.shift
         own = {(part.tokens, part.number, part.at) for part in ref.elements}
-        known = ref.shift <= there < len(ref.elements) and (len(own) == len(ref.elements) > 1 or are_distinct(ref))
-        return with_iteration(ref.elements[there], frozenset([(ref.id, there)])) if known else None
+        known = ref.shift <= first < len(ref.elements) and (len(own) == len(ref.elements) > 1 or are_distinct(ref))
+        return with_iteration(ref.elements[first], frozenset([(ref.id, first)])) if known else None
     place = index.number.value if index.number is not None and not index.is_known else None
     if place is None or ref.reordered or ref.shift or "restarted" in index.marks or not 0 <= place < len(ref.elements):
         return None

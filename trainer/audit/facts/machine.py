@@ -15,7 +15,7 @@ from typing import Any
 
 from trainer.audit.facts.frames import Class, Frame, Function, Gradient, Instance, Keywords, Namespace, Resume
 from trainer.audit.facts.model_losses import LossOf
-from trainer.audit.facts.tokens import Iterations, Tokens, fewer, later, still_whole
+from trainer.audit.facts.tokens import OWN, Iterations, Tokens, fewer, later, still_whole
 from trainer.audit.facts.trace import Evaluation, Event, Guard, Load, Note, Place, Reported, Trace, Update, UpdateKind
 from trainer.audit.facts.values import (
     UNKNOWN,
@@ -235,12 +235,13 @@ class Machine(ABC):
 
     def still_open(self, marks: frozenset[str], targets: frozenset[Tokens]) -> frozenset[str]:
         """The marks without those of a choice by parts of the score that come before these targets, and hold none."""
-        gone = set()
+        gone, own = set(), [part for part in targets if part.via in OWN] or [*targets]
         for mark in marks:
             if f"finished:{mark.partition(':')[2]}" not in marks:
                 scores = [self.trace.evaluations[number] for number in self.decided_by(mark)]
                 seen = [part for one in scores for part in (one.targets or one.tokens)]
-                gone |= {mark} if seen and not any(a.overlaps(b) for a in seen for b in targets) else set()
+                seen = [part for part in seen if part.via in OWN] or seen
+                gone |= {mark} if seen and not any(a.overlaps(b) for a in seen for b in own) else set()
         return marks - gone
 
     def updated(self, kind: UpdateKind, tokens: frozenset[Tokens], objects: frozenset[int]) -> None:

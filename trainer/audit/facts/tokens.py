@@ -13,6 +13,8 @@ Via = Literal["tokens", "activation", "statistic", "gradient", "table"]
 Iterations = frozenset[tuple[int, int]]
 """Pairs (loop, iteration) whose variables decided which part it is."""
 
+OWN: tuple[Via, ...] = ("tokens", "activation")
+"""How the tokens that are scored get into an evaluation; what a table or a gradient brings in is something else."""
 DIVIDED = 1 << 40
 """Numbers from here on stand for no loop, but for a place at which windows are divided in two."""
 SORTED = 1 << 41

@@ -12,11 +12,11 @@ from trainer.audit.effects.cut_short import cut_short
 from trainer.audit.effects.document_lengths import lines_left_out
 from trainer.audit.effects.positions import seams
 from trainer.audit.effects.shares_of_ranks import shares_lost
-from trainer.audit.facts.tokens import Tokens
+from trainer.audit.facts.tokens import OWN, Tokens
 from trainer.audit.facts.trace import Evaluation, Event, Place, Reported, Trace, Update
 from trainer.audit.findings.audit_rules import RULES, Rule
 from trainer.audit.findings.passes import takes_the_best
-from trainer.audit.findings.scored import OWN, affects, overlap, scores_of, targets_of
+from trainer.audit.findings.scored import affects, overlap, scores_of, targets_of
 
 Confidence = Literal["high", "medium", "low"]
 ONCE = ("calibration", "val-in-artifact")

@@ -6,13 +6,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from trainer.audit.effects.positions import counted
-from trainer.audit.facts.tokens import Tokens
+from trainer.audit.facts.tokens import OWN, Tokens
 from trainer.audit.facts.trace import Evaluation, Load, Trace, Update
 
 MOST_COPIES = 4
 """How often weights that are copied from one model to the next are followed."""
-OWN = ("tokens", "activation")
-"""How the tokens that are scored get into an evaluation; what a table or a gradient brings in is something else."""
 
 
 def scores_of(trace: Trace) -> list[Evaluation]:
