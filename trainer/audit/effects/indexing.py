@@ -368,7 +368,8 @@ def _of_mapping(ref: Mapping, index: Value) -> Value:
 def _looked_up(machine: Machine, base: Value, result: Value, index: Value) -> Value:
     """An element chosen by tokens: of a table that learned from tokens, of scores, or of a fixed table."""
     marks = {mark for mark in index.marks if mark.startswith("filtered:")}.union(kept_where(machine, base, index))
-    if index.marks & {"mask", "places"}:
+    filled = machine.holds_loss(base) and any(isinstance(ref, Cell) and not ref.listed for ref in index.refs)
+    if filled or index.marks & {"mask", "places"}:
         result = masked(machine, base, result)
     if "mask" in index.marks and machine.holds_loss(base) and ("bytes" in index.marks or machine.holds_loss(index)):
         marks |= {f"filtered:{machine.place.line}"}
