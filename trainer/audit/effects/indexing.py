@@ -16,7 +16,7 @@ from trainer.audit.effects.document_lengths import is_whole, measured
 from trainer.audit.effects.extremes import is_share, length_of
 from trainer.audit.effects.iteration import any_of, are_distinct, bound, placed, selected, with_iteration
 from trainer.audit.effects.mixtures import at_targets, same_spread
-from trainer.audit.effects.positions import masked, partly
+from trainer.audit.effects.positions import masked, partly, sorts_out
 from trainer.audit.effects.shares_of_ranks import RANKS, WORLDS, cut_out, setting_of
 from trainer.audit.effects.side_cars import another, cut
 from trainer.audit.effects.sides import cut_in_two, paid_for
@@ -371,7 +371,7 @@ def _looked_up(machine: Machine, base: Value, result: Value, index: Value) -> Va
     filled = machine.holds_loss(base) and any(isinstance(ref, Cell) and not ref.listed for ref in index.refs)
     if filled or index.marks & {"mask", "places"}:
         result = masked(machine, base, result)
-    if "mask" in index.marks and machine.holds_loss(base) and ("bytes" in index.marks or machine.holds_loss(index)):
+    if "mask" in index.marks and machine.holds_loss(base) and sorts_out(machine, index):
         marks |= {f"filtered:{machine.place.line}"}
     if not index.tokens or index.scores or "places" in index.marks | base.marks:
         return result.with_marks(*marks) if marks else result

@@ -11,6 +11,7 @@ from trainer.audit.effects.arithmetic import mixed_in
 from trainer.audit.effects.buffers import copied_to
 from trainer.audit.effects.clocks import clock
 from trainer.audit.effects.containers import (
+    drawn_of,
     is_exact,
 )
 from trainer.audit.effects.document_begins import ignored
@@ -88,6 +89,8 @@ def _external_call(
         return known
     if (of_ranks := called_of_ranks(machine, name, path, arguments)) is not None:
         return of_ranks
+    if (drawn := drawn_of(machine, path, arguments)) is not None:
+        return drawn
     if handler := HANDLERS.get(path) or HANDLERS.get(name):
         return handler(machine, arguments, keywords)
     if path in ("exec", "eval", "__import__", "importlib.import_module", "runpy.run_path") and arguments:

@@ -92,6 +92,11 @@ def masked(machine: Machine, base: Value, result: Value) -> Value:
     return _remembered(machine, base, result, part)
 
 
+def sorts_out(machine: Machine, condition: Value) -> bool:
+    """Whether a mask depends on what is scored: on losses, or on what kind of token each is."""
+    return "bytes" in condition.marks or machine.holds_loss(condition)
+
+
 def _remembered(machine: Machine, base: Value, result: Value, part: Part) -> Value:
     scores = base.scores if len(base.scores) == 1 else frozenset()
     number = machine.trace.slices.setdefault((part, scores), len(machine.trace.slices))

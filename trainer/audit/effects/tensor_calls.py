@@ -20,7 +20,7 @@ from trainer.audit.effects.mixtures import (
     transformed,
 )
 from trainer.audit.effects.own_losses import pooled
-from trainer.audit.effects.positions import masked
+from trainer.audit.effects.positions import masked, sorts_out
 from trainer.audit.effects.rows import unfolded
 from trainer.audit.effects.side_cars import CASTS, SLICES, added_as_it_is
 from trainer.audit.effects.sides import conditioned, moved_back, told_by_target
@@ -153,6 +153,8 @@ def method_like(
         return same_spread(result, held).with_marks(f"{kind}:{machine.place.line}")
     if name in ("masked_select", "masked_fill", "take", "index_select", "narrow", "cumsum"):
         result = masked(machine, held, result)
+    if name == "masked_select" and not any(sorts_out(machine, full(value)) for value in others):
+        return result
     if name in ("topk", "kthvalue", "masked_select", "quantile") and machine.holds_loss(held):
         return result.with_marks(f"filtered:{machine.place.line}") if name != "quantile" else result
     if name in ("clone", "copy"):
