@@ -8,9 +8,9 @@ cut.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from trainer.audit.facts.machine import Frame, Machine
 from trainer.audit.facts.polynomial import Polynomial
@@ -35,14 +35,29 @@ def _is_off(machine: Machine) -> bool:
     return bool(machine.given) or any(machine.off)
 
 
-def limit_of(value: Value) -> tuple[int, int] | None:
-    """The line that limits a number, or the length of a list, and to how much."""
-    found = [tuple(int(part) for part in mark[5:].split(":")) for mark in value.marks if mark.startswith("most:")]
-    return min(((line, most) for line, most in found), key=lambda one: one[::-1], default=None)
+class Limit(NamedTuple):
+    """What a number, or the length of a list, is kept from exceeding."""
+
+    line: int
+    most: int
+    of_documents: bool = False
 
 
-def _marked(limit: tuple[int, int] | None, most: int | None = None) -> tuple[str, ...]:
-    return (f"most:{limit[0]}:{limit[1] if most is None else most}",) if limit is not None else ()
+def limit_of(value: Value) -> Limit | None:
+    """The limit of a number, or of the length of a list."""
+    found = (mark.split(":") for mark in value.marks if mark.startswith("most:"))
+    return _least(Limit(int(line), int(most), kind == "documents") for _, line, most, kind in found)
+
+
+def _least(limits: Iterable[Limit]) -> Limit | None:
+    return min(limits, key=lambda one: (one.most, one), default=None)
+
+
+def _marked(limit: Limit | None, most: int | None = None) -> tuple[str, ...]:
+    if limit is None:
+        return ()
+    kind = "documents" if limit.of_documents else "windows"
+    return (f"most:{limit.line}:{limit.most if most is None else most}:{kind}",)
 
 
 def of_least(machine: Machine, arguments: Sequence[Value]) -> tuple[str, ...]:
@@ -52,8 +67,8 @@ def of_least(machine: Machine, arguments: Sequence[Value]) -> tuple[str, ...]:
     limits = [limit for value in arguments if (limit := limit_of(value)) is not None]
     numbers = [value.const for value in arguments if type(value.const) is int and value.const > 0]
     if len(numbers) < len(arguments):
-        limits += [(machine.place.line, min(numbers))] if numbers else []
-    return _marked(min(limits, key=lambda one: one[1], default=None))
+        limits += [Limit(machine.place.line, min(numbers))] if numbers else []
+    return _marked(_least(limits))
 
 
 def of_largest(arguments: Sequence[Value]) -> tuple[str, ...]:
@@ -65,7 +80,7 @@ def of_largest(arguments: Sequence[Value]) -> tuple[str, ...]:
     known = [value.const for value in arguments if type(value.const) is int]
     if len(limits) != 1 or len(known) != len(arguments) - 1:
         return ()
-    return _marked(limits[0], max([limits[0][1], *known]))
+    return _marked(limits[0], max([limits[0].most, *known]))
 
 
 def of_chunks(machine: Machine, op: ast.operator, left: Value, right: Value) -> tuple[str, ...]:
@@ -100,9 +115,9 @@ def of_operation(op: ast.operator, left: Value, right: Value) -> tuple[str, ...]
     if type(number) is not int or number < 1:
         return ()
     if isinstance(op, ast.FloorDiv):
-        return _marked(limit, -(-limit[1] // number))
+        return _marked(limit, -(-limit.most // number))
     return (
-        _marked(limit, limit[1] + number if isinstance(op, ast.Add) else limit[1] * number)
+        _marked(limit, limit.most + number if isinstance(op, ast.Add) else limit.most * number)
         if isinstance(op, ast.Add | ast.Mult)
         else ()
     )
@@ -113,7 +128,8 @@ def of_slice(machine: Machine, base: Value, high: Value | None) -> tuple[str, ..
     if high is None or high.at or _is_off(machine) or is_text(base) or base.scores:
         return ()
     known = high.const if type(high.const) is int else None
-    return _marked((machine.place.line, known)) if known is not None and known > 0 else _marked(limit_of(high))
+    limit = Limit(machine.place.line, known) if known is not None and known > 0 else limit_of(high)
+    return _marked(limit._replace(of_documents=_holds_documents(base)) if limit is not None else None)
 
 
 def of_text(machine: Machine, text: Value, low: Value | None, high: Value | None) -> tuple[str, ...]:
@@ -126,7 +142,7 @@ def of_text(machine: Machine, text: Value, low: Value | None, high: Value | None
     if high is None or high.at:
         return ()
     limit = limit_of(high)
-    if (type(high.const) is int and high.const > 0) or (limit is not None and limit[1] < MOST_TOKENS):
+    if (type(high.const) is int and high.const > 0) or (limit is not None and limit.most < MOST_TOKENS):
         return (f"cut:{machine.place.line}",)
     return ()
 
@@ -136,7 +152,7 @@ def remember(machine: Machine, over: Value, loop: int) -> None:
     if _is_off(machine):
         return
     if (limit := limit_of(over)) is not None:
-        machine.trace.few[loop] = Few(limit[0], limit[1], 1, True, _holds_documents(over))
+        machine.trace.few[loop] = Few(limit.line, limit.most, 1, True, limit.of_documents or _holds_documents(over))
         return
     for ref in over.refs:
         if isinstance(ref, Zipped):
@@ -145,15 +161,15 @@ def remember(machine: Machine, over: Value, loop: int) -> None:
         if isinstance(ref, Steps):
             step = ref.step.const if type(ref.step.const) is int and ref.step.const > 0 else None
             known = ref.stop.const if type(ref.stop.const) is int and not ref.start.at else None
-            limit = (machine.place.line, known) if known is not None and known > 0 else limit_of(ref.stop)
+            limit = Limit(machine.place.line, known) if known is not None and known > 0 else limit_of(ref.stop)
             whole = [mark[5:].split(":") for mark in ref.stop.marks if mark.startswith("tail:")]
             more = _behind_the_end(machine.trace, ref.stop.number)
             if ref.start.const == 0 and whole and step == 1:
                 machine.trace.tails[loop] = (int(whole[0][0]), int(whole[0][1]))
             if ref.start.const == 0 and step is not None and step >= LONG and more is not None and more <= 1 - step:
                 machine.trace.tails[loop] = (machine.place.line, step)
-            if limit is not None and step is not None:
-                machine.trace.few[loop] = Few(limit[0], limit[1], step, False, False)
+            if limit is not None and (step is not None or limit.of_documents):
+                machine.trace.few[loop] = Few(limit.line, limit.most, step or 1, False, limit.of_documents)
 
 
 def _holds_documents(value: Value, depth: int = 3) -> bool:
@@ -188,7 +204,7 @@ def ended_by(machine: Machine, test: ast.expr, frame: Frame, *, goes_on: bool) -
     up, down = (left, right) if isinstance(test.ops[0], DOWNWARDS if goes_on else UPWARDS) else (right, left)
     if not isinstance(test.ops[0], (*UPWARDS, *DOWNWARDS)) or up.number is None or (value := up.number.value) is None:
         return
-    limit = (machine.place.line, down.const) if type(down.const) is int else limit_of(down)
+    limit = Limit(machine.place.line, down.const) if type(down.const) is int else limit_of(down)
     key = (loop, test.lineno, test.col_offset)
     first = machine.trace.begun.setdefault(key, value)
     more = _behind_the_end(machine.trace, down.number)
@@ -196,8 +212,8 @@ def ended_by(machine: Machine, test: ast.expr, frame: Frame, *, goes_on: bool) -
     step = value - first
     if k == 1 and more is not None and not is_scored and step >= LONG and first - more >= step - 1:
         machine.trace.tails[loop] = (machine.place.line, step)
-    if k == 1 and limit is not None and step > 0 and limit[1] > 0:
-        machine.trace.few[loop] = Few(limit[0], limit[1] + step, step, False, False)
+    if k == 1 and limit is not None and step > 0 and limit.most > 0:
+        machine.trace.few[loop] = Few(limit.line, limit.most + step, step, False, False)
 
 
 def _is_plain(test: ast.expr) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from trainer.audit.effects.iteration import with_iteration
 from trainer.audit.facts.machine import Machine
 from trainer.audit.facts.tokens import SORTED, Iterations
 from trainer.audit.facts.trace import Evaluation, Guards, Trace
-from trainer.audit.facts.values import Value, full
+from trainer.audit.facts.values import Sequence as Listed
+from trainer.audit.facts.values import Value, changed, full
 
 FEWEST = 8
 """Shorter documents may be left out: those that have no target."""
@@ -105,22 +107,39 @@ def kept(machine: Machine, value: Value) -> Value:
     told = any(mark.startswith("short:") for mark in value.marks)
     if machine.trace.left_out and not (lines or told) and value.tokens and not value.scores:
         machine.trace.left_out[0] = (0, 0)
-    return value.with_marks(*(f"short:{line}" for line in lines)) if lines else value
+    return _kept_by(value, lines) if lines else value
 
 
-def filtered(machine: Machine, tests: Sequence[Value], line: int, value: Value) -> Value:
+def _kept_by(value: Value, lines: Collection[int]) -> Value:
+    """The value, marked; of a tuple, as of a document's border and length, what it holds too."""
+    marks = [f"short:{line}" for line in lines]
+    refs = tuple(
+        replace(ref, elements=[part.with_marks(*marks) for part in ref.elements])
+        if isinstance(ref, Listed) and ref.fixed
+        else ref
+        for ref in value.refs
+    )
+    return changed(value, refs=refs).with_marks(*marks)
+
+
+def of_ends(ends: Iterable[Value | None]) -> frozenset[str]:
+    """The marks of what is cut out of a text at borders that such a condition kept."""
+    return frozenset(mark for end in ends if end is not None for mark in end.marks if mark.startswith("short:"))
+
+
+def filtered(machine: Machine, tests: Sequence[Value], node: ast.expr, value: Value) -> Value:
     """An element of a comprehension that such a condition keeps; other conditions may keep what it leaves out."""
     if not any("length" in test.marks for test in tests):
         if tests and "document" in value.marks:
             machine.trace.left_out[0] = (0, 0)
         return value
-    machine.trace.left_out[-line] = (line, 1)
-    return value.with_marks(f"short:{line}")
+    machine.trace.left_out[-(node.lineno << 10) - node.col_offset] = (node.lineno, 1)  # one line may hold several
+    return _kept_by(value, [node.lineno])
 
 
 def lines_left_out(trace: Trace) -> Iterator[int]:
     """Lines of conditions without which nothing is scored; none where there are several: one may mend the other."""
-    if len({line for line, _ in trace.left_out.values()}) == 1 and trace.reports:
+    if len({(line, min(number, 0)) for number, (line, _) in trace.left_out.items()}) == 1 and trace.reports:
         scores = [trace.evaluations[number] for number in trace.reports[-1].scores]
         losses = [_of(trace, score) for score in scores if score.is_loss]
         if losses and all(losses):

@@ -12,7 +12,7 @@ from trainer.audit.effects.chunk_borders import cells, filed_under, kept_under
 from trainer.audit.effects.containers import chosen_first
 from trainer.audit.effects.cut_short import of_slice, of_text
 from trainer.audit.effects.document_begins import kept_where
-from trainer.audit.effects.document_lengths import is_whole, measured
+from trainer.audit.effects.document_lengths import is_whole, measured, of_ends
 from trainer.audit.effects.extremes import is_share, length_of
 from trainer.audit.effects.iteration import any_of, are_distinct, bound, placed, selected, with_iteration
 from trainer.audit.effects.mixtures import at_targets, same_spread
@@ -181,7 +181,7 @@ def sliced(machine: Machine, base: Value, low: Value | None, high: Value | None)
         return constant(base.const[ends[0] : ends[1]], base.env, base.at)
     plain = full(base)
     marks = plain.marks
-    marks = marks.union(of_text(machine, plain, low, high), of_slice(machine, base, high))
+    marks = marks.union(of_text(machine, plain, low, high), of_slice(machine, base, high), of_ends((low, high)))
     tokens = selected(plain, low, high, is_slice=True, is_flat="flat" in marks)
     marks = marks - {"flat"} | ({"flat"} if is_share_of(plain, tokens) else frozenset())
     at = (high.at if high is not None else frozenset()) or (low.at if low is not None else frozenset())

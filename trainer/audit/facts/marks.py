@@ -58,7 +58,7 @@ OF_THE_VALUE: Mapping[str, str] = {
     "brief": "brief:TOKENS, such a comparison, true of shorter ones",
     "entire": "the slice of a text from one border of documents to the next",
     # limits of what is scored (effects/cut_short.py)
-    "most": "most:LINE:NUMBER, a number or the length of a list that a limit in LINE keeps from more",
+    "most": "most:LINE:NUMBER:KIND, a number or the length of a list of KIND that a limit keeps from more",
     "tail": "tail:LINE:SIZE, how many whole chunks of SIZE a text has; of each value",
     # windows in a batch (effects/rows.py)
     "flat": "a share of the text, in which positions are counted from its start",

@@ -188,7 +188,7 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
             else:
                 value = some_by_one(machine, machine.evaluate(node.elt, inner), asked)
                 found.append((UNKNOWN, chosen_by(value, conditions)))
-                found[-1] = (UNKNOWN, filtered(machine, asked, node.lineno, found[-1][1]))
+                found[-1] = (UNKNOWN, filtered(machine, asked, node, found[-1][1]))
                 found[-1] = (
                     UNKNOWN,
                     found[-1][1].with_marks(
