@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from trainer.audit.facts.machine import Frame, Machine
@@ -162,7 +162,7 @@ def remember(machine: Machine, over: Value, loop: int) -> None:
             step = ref.step.const if type(ref.step.const) is int and ref.step.const > 0 else None
             known = ref.stop.const if type(ref.stop.const) is int and not ref.start.at else None
             limit = Limit(machine.place.line, known) if known is not None and known > 0 else limit_of(ref.stop)
-            whole = [mark[5:].split(":") for mark in ref.stop.marks if mark.startswith("tail:")]
+            whole = [mark[5:].split(":") for mark in sorted(ref.stop.marks) if mark.startswith("tail:")]
             more = _behind_the_end(machine.trace, ref.stop.number)
             if ref.start.const == 0 and whole and step == 1:
                 machine.trace.tails[loop] = (int(whole[0][0]), int(whole[0][1]))
@@ -230,22 +230,22 @@ class Cut:
     line: int
     detail: str
     report: Reported
+    is_sure: bool = True
 
 
 def cut_short(trace: Trace) -> Iterator[Cut]:
-    """The last report, where it and all others outside of loops end after a fixed number of windows or documents.
+    """The last report that is of one score, where it ends early or leaves out what is behind the last chunk.
 
-    Where each report is in a loop, as that of training, all of them. Of reports that leave out what is behind the last
-    chunk the last one that is of one score, whatever was reported before.
+    It is sure that this is the score only where no other report outside of loops is of more windows or documents; where
+    each report is in a loop, as that of training, all of them count.
     """
     reports = [report for report in trace.reports if not report.off] if trace.few or trace.tails else []
     last = [report for report in reports if not report.loops] or reports
-    each = [_cut(trace, report) for report in last]
-    if each and (found := each[-1]) is not None and None not in each:
-        yield found
     of_one = [report for report in last if len(_places(trace, report)) == 1]
     if of_one and (found := _without_the_tail(trace, of_one[-1])) is not None:
         yield found
+    if of_one and (found := _cut(trace, of_one[-1])) is not None:
+        yield replace(found, is_sure=all(_cut(trace, report) for report in last))
 
 
 def _places(trace: Trace, report: Reported) -> set[Place]:
@@ -265,7 +265,7 @@ def _without_the_tail(trace: Trace, report: Reported) -> Cut | None:
         return None
     line, size = trace.tails[loop]
     for score, part in found:
-        k = next(k for number, k in part.at if abs(number) == loop)
+        k = min(k for number, k in part.at if abs(number) == loop)
         length = part.high.plus(part.low, -1) if part.low is not None and part.high is not None else None
         own = part.low is not None and part.low.value in (k * size, k * size + 1) and not part.piece
         if not own or length is None or length.value not in (size, size + 1) or not _is_single(score, part, loop):
@@ -327,7 +327,7 @@ def _tokens_at_most(few: Few, loop: int, found: list[tuple[Evaluation, Tokens]])
             return None
         lengths.add(length.value)
         if part.low.value is not None:
-            lows[next(k for number, k in part.at if abs(number) == loop)].add(part.low.value)
+            lows[min(k for number, k in part.at if abs(number) == loop)].add(part.low.value)
     longest = max(lengths)
     single = all(_is_single(score, part, loop) for score, part in found)
     bounds = [few.most * longest] if single or few.is_list else []

@@ -318,7 +318,15 @@ def _left_out(trace: Trace) -> Iterator[Finding]:
 def _cut_short(trace: Trace) -> Iterator[Finding]:
     for cut in cut_short(trace):
         place = cut.report.place._replace(line=cut.line)
-        yield Finding(RULES["tokens-dropped"], place, cut.detail, "medium", (), cut.report.calls, (cut.report.place,))
+        yield Finding(
+            RULES["tokens-dropped"],
+            place,
+            cut.detail,
+            "medium" if cut.is_sure else "low",
+            (),
+            cut.report.calls,
+            (cut.report.place,),
+        )
 
 
 def _late(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
