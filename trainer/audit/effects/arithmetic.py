@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from trainer.audit.effects.bent_logits import of_two
 from trainer.audit.effects.choices import unshifted
 from trainer.audit.effects.chunk_borders import of_comparison as of_chunk
 from trainer.audit.effects.chunk_borders import of_operation as of_operation_on_counted
@@ -246,7 +247,7 @@ def _of_scores(machine: Machine, op: ast.operator, left: Value, right: Value, re
             low, high = (1.5, 6.0) if isinstance(op, ast.Div) else (0.15, 0.65)
             if isinstance(other.const, float) and low < other.const < high and not other.env:
                 result = result.with_marks(f"fixed:{machine.place.line}")
-    result = of_operation(machine, op, left, right, result)
+    result = of_operation(machine, op, left, right, of_two(machine, left, right, result))
     if isinstance(op, ast.Add | ast.Sub) and not any("ln2" in one.marks for one in (left, right) if not one.is_known):
         result = result.without_marks("ln2")  # a probability is halved or doubled
     if result.scores and "ln2" in result.marks:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from trainer.audit.effects import rows
+from trainer.audit.effects.bent_logits import found_at, scored
 from trainer.audit.effects.choices import choice
 from trainer.audit.effects.chunk_borders import cells, filed_under, kept_under
 from trainer.audit.effects.containers import chosen_first
@@ -138,7 +139,7 @@ def element(machine: Machine, base: Value, index: ast.expr, frame: Frame) -> Val
     if isinstance(index, ast.Tuple) and not any(isinstance(ref, Mapping) for ref in base.refs):
         return _many(machine, base, index.elts, frame)
     place = machine.evaluate(index, frame)
-    part = another(base, item(machine, base, place))
+    part = another(base, found_at(machine, base, place, item(machine, base, place)))
     return cut_out(machine, base, part, place, *([base] if "rank" in place.marks else []))
 
 
@@ -378,7 +379,7 @@ def _looked_up(machine: Machine, base: Value, result: Value, index: Value) -> Va
     if base.scores:
         if machine.holds_loss(base) or "mask" in index.marks:
             return result.with_marks(*marks) if marks else result
-        picked = combined([result, index]).without_marks("lookup")
+        picked = scored(machine, combined([result, index]).without_marks("lookup"), index)
         return at_targets(base, machine.evaluated(picked, is_loss=True, targets=index))
     learned = [part for part in base.tokens if part.via == "table" or (part.source == "val" and part.via != "tokens")]
     counted = "probability" in base.marks and any(part.via == "statistic" for part in learned)

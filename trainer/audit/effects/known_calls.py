@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from trainer.audit.effects.arithmetic import mixed_in
+from trainer.audit.effects.bent_logits import scored
 from trainer.audit.effects.buffers import copied_to
 from trainer.audit.effects.clocks import clock
 from trainer.audit.effects.containers import (
@@ -129,7 +130,9 @@ def _external_call(
             return Value(refs=(External(f"{path}.cross_entropy"),))
         targets = keywords.get("target", arguments[1] if len(arguments) > 1 else UNKNOWN)
         given = combined(every).without_marks(*(["unnormalised"] if "cross_entropy" in name.lower() else []))
-        given = asked_again(machine, given, full(targets)).with_marks(*ignored(machine, keywords))
+        given = scored(machine, asked_again(machine, given, full(targets)), targets).with_marks(
+            *ignored(machine, keywords)
+        )
         return machine.evaluated(given, is_loss=True, targets=targets)
     if name == "open" and opens_to_write(every):
         return changed(combined([first]), tokens=frozenset(), objects=frozenset())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trainer.audit.effects import gates
 from trainer.audit.effects.arithmetic import mixed_in
+from trainer.audit.effects.bent_logits import chosen, of_two, reduced, scored, searched
 from trainer.audit.effects.choices import best_place, smaller
 from trainer.audit.effects.document_begins import SWAPPED, in_a_call
 from trainer.audit.effects.document_lengths import is_border
@@ -40,6 +41,8 @@ from trainer.audit.facts.values import (
     joined,
 )
 
+COMBINING = ("mul", "div", "add", "sub", "true_divide", "divide", "multiply", "subtract", "addcmul")
+"""Methods that do arithmetic on two tensors."""
 TRANSFORMS = ("log", "log2", "neg", "float", "double", "exp")
 PARTED = ("split", "chunk", "tensor_split", "array_split")
 """What cuts a text into a list of parts."""
@@ -55,6 +58,15 @@ def method_like(
     machine: Machine, name: str, base: Value, others: list[Value], keywords: Keywords, result: Value
 ) -> Value:
     """What `x.name(...)` and `torch.name(x, ...)` have in common."""
+    made = _method_like(machine, name, base, others, keywords, result)
+    if name in COMBINING and others:
+        made = of_two(machine, full(base), full(others[0]), made)
+    return searched(machine, name, base, reduced(name, made))
+
+
+def _method_like(
+    machine: Machine, name: str, base: Value, others: list[Value], keywords: Keywords, result: Value
+) -> Value:
     held = full(base)
     if name in PARTED and is_text(held) and keywords.get("dim", UNKNOWN).const in (NOTHING, 0):
         loop = machine.new_id()
@@ -123,7 +135,8 @@ def method_like(
                 result = result.with_marks(f"unnormalised:{machine.place.line}")
             if "lookup" in index.marks:  # the model's own probability of what a table says comes next
                 result = result.with_marks("hinted")
-            return at_targets(held, machine.evaluated(result.without_marks("lookup"), is_loss=True, targets=index))
+            given = scored(machine, result.without_marks("lookup"), index)
+            return at_targets(held, machine.evaluated(given, is_loss=True, targets=index))
         learned = any(part.source == "val" and part.via in ("table", "statistic") for part in held.tokens)
         if index.tokens and learned and held.objects and not held.scores:
             if held.marks & {"probability", "logs"}:
@@ -145,6 +158,7 @@ def method_like(
             return smaller(machine, others, result)
         if told_by_target(test, [full(value) for value in others[:2]]):
             result = result.with_marks(f"told:{machine.place.line}")
+        result = chosen(machine, test, others, result)
         return changed(result, refs=joined(others).refs if not result.tokens else ())
     if name in ("clamp", "clip", "clamp_max") and machine.holds_loss(held) and _cuts(others, keywords):
         return result.with_marks(f"clamped:{machine.place.line}")

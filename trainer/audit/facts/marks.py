@@ -68,6 +68,8 @@ OF_THE_VALUE: Mapping[str, str] = {
     "several": "distributions put together (effects/mixtures.py)",
     # bytes that a file holds for each token (effects/side_cars.py)
     "cutout": "cutout:NUMBER, the slice of a text whose length the machine keeps under that number",
+    # where the next document begins (effects/bent_logits.py)
+    "following": "following:NUMBER, the place of the next border in the table of that number",
     # ranks (effects/shares_of_ranks.py)
     "itself": "the number of this rank, not something computed from it",
     "alone": "alone:BRANCH, a condition of which one rank alone takes that branch",
@@ -133,6 +135,10 @@ STAYING: Mapping[str, str] = {
     "mean": "mean:NUMBER, a mean or sum over the targets that the machine keeps under that number",
     "own": "own:LINE, a score that such a mean of its own targets went into",
     "told": "told:LINE, chosen by whether the target was found",
+    # what changes logits (effects/bent_logits.py)
+    "ahead": "computed from where the next document begins",
+    "bent": "bent:NUMBER:LINE, logits that the value of that number was multiplied with or added to",
+    "shaped": "shaped:LINE, a score whose logits were changed by their targets",
     # what became of scores (effects/choices.py, effects/arithmetic.py)
     "chosen": "chosen:LINE, a score decided there",
     "finished": "finished:LINE, the score that decided was a whole evaluation's",

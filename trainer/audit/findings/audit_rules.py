@@ -78,6 +78,13 @@ _RULES = (
         "decide by the context alone, before the target is looked at",
     ),
     Rule(
+        "logits-by-target",
+        ("E14", "E2", "E1"),
+        ("#779", "#1017"),
+        "logits are scaled or shifted by what their target is, or by where the next document begins",
+        "change logits by the context alone, as by the token before the target",
+    ),
+    Rule(
         "unnormalised-mixture",
         ("E2",),
         ("#1017",),

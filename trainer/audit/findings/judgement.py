@@ -229,6 +229,7 @@ def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
         "equal": ("stored-text", "stored text is compared with the target, and decides over its score"),
         "fixed": ("bytes-miscounted", "a constant stands for the bytes of a token"),
         "gated": ("target-gate", "the condition on the target's score is asked"),
+        "shaped": ("logits-by-target", "the logits are changed"),
         "told": ("target-gate", "the condition asks a table for the target"),
         "own": (
             "chunk-trained-before-score",

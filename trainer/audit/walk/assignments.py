@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from trainer.audit.effects.bent_logits import of_places
 from trainer.audit.effects.choices import chosen_before, lasting, steered
 from trainer.audit.effects.chunk_borders import kept_under
 from trainer.audit.effects.document_begins import overwritten
@@ -133,6 +134,8 @@ class Assignments(Machine):
                 else:
                     ref.rest = value if ref.rest is None else joined([ref.rest, value])
         base = assigned(self, target, base, value, frame)
+        if value.scores and not base.refs:
+            base = of_places(self, base, key)
         if base.scores and not base.refs and any(mark.startswith("equal:") for mark in full(key).marks):
             self.changed_in_place(target.value, base, base.with_marks(f"paid:{self.place.line}"), frame)
         elif lost := overwritten(self, full(base), full(key), value):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 
-from trainer.audit.effects import gates, ignored
+from trainer.audit.effects import bent_logits, gates, ignored
 from trainer.audit.effects.arithmetic import truth
 from trainer.audit.effects.buffers import FILLING, whole_of
 from trainer.audit.effects.generators import forced
@@ -51,6 +51,9 @@ def call_of(machine: Machine, node: ast.Call, frame: Frame) -> Value:
         machine.count(node, frame)
         ignored.called(machine, node, frame)
         result = method(machine, base, node.func.attr, arguments, keywords, node)
+        if (new := bent_logits.changed_there(machine, node.func.attr, base, arguments)) is not base:
+            machine.changed_in_place(node.func.value, base, new, frame)
+            return new
         return gates.called(machine, node, arguments or [base], result)
     result = machine.call(machine.evaluate(node.func, frame), arguments, keywords, node)
     return gates.called(machine, node, arguments, result)
