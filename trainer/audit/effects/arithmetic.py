@@ -21,6 +21,7 @@ from trainer.audit.effects.document_begins import asked_of_bos, kept_where, narr
 from trainer.audit.effects.document_lengths import ORDERS, is_border, of_length
 from trainer.audit.effects.extremes import ZERO, is_loose, numbers_of
 from trainer.audit.effects.gates import GATES, negated, of_numbers
+from trainer.audit.effects.iteration import method_of
 from trainer.audit.effects.mixtures import SPREAD, UNEVEN, mixed_with, of_operation
 from trainer.audit.effects.own_losses import come_back
 from trainer.audit.effects.positions import compare_bytes, weighed
@@ -109,6 +110,8 @@ def _binary(machine: Machine, node: ast.BinOp, frame: Frame) -> Value:
 
 def operation(machine: Machine, op: ast.operator, left: Value, right: Value) -> Value:
     """`left op right`."""
+    if left.refs and isinstance(op, ast.Add) and (own := method_of(left, "__add__")) is not None:
+        return machine.call(own, [right], {})
     result = _operation(machine, op, left, right)
     result = result.with_marks(*of_operation_on_counted(op, left, right)) if left.marks or right.marks else result
     result = result.with_marks(*of_limited(op, left, right)) if left.marks or right.marks else result

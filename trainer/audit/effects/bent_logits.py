@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trainer.audit.effects.mixtures import is_spread
 from trainer.audit.facts.machine import Machine
 from trainer.audit.facts.values import Value, changed, combined, full
 
@@ -28,8 +29,11 @@ def is_logits(machine: Machine, value: Value) -> bool:
 
 
 def bent(machine: Machine, logits: Value, other: Value, result: Value) -> Value:
-    """The result of logits and of something else that may have been computed from their targets."""
-    if not is_logits(machine, logits) or other.scores or "mask" in other.marks:  # a mask: which are kept at all
+    """The result of logits and of something else that may have been computed from their targets.
+
+    Not a distribution that they are mixed with, and not a mask, which says what is kept at all.
+    """
+    if not is_logits(machine, logits) or other.scores or is_spread(other) or "mask" in other.marks:
         return result
     other = changed(other, marks=other.marks - logits.marks)
     if not (other.tokens or "ahead" in other.marks):

@@ -109,7 +109,7 @@ def _of_instance(machine: Machine, instance: Instance, value: Value, name: str) 
                 return bound(found, Value(refs=(instance.kind,)))
             if isinstance(ref, Function) and any(_last(item) == "staticmethod" for item in _decorators(ref)):
                 return found
-        return bound(found, changed(value, refs=(instance,)))
+        return bound(found, changed(value, refs=(instance, *instance.held)))
     return Value(objects=value.objects, at=value.at, marks=frozenset([f"named:{name}"]))
 
 

@@ -128,6 +128,14 @@ def bound(method: Value, instance: Value) -> Value:
     return changed(method, refs=refs)
 
 
+def method_of(value: Value, name: str) -> Value | None:
+    """This method of an object of the script's own class; None if it has none."""
+    for ref in value.refs:
+        if isinstance(ref, Instance) and ref.kind is not None and (found := ref.kind.find(name)) is not None:
+            return bound(found, value)
+    return None
+
+
 def _repeated(call: Any, value: Value, loop: int) -> Iterated:
     return Iterated(tuple(with_iteration(call(k), frozenset([(loop, k)])) for k in (0, 1)))
 

@@ -27,7 +27,7 @@ from trainer.audit.effects.generators import forced
 from trainer.audit.effects.indexing import attribute
 from trainer.audit.effects.iteration import iterated, prefix_length
 from trainer.audit.effects.patterns import is_instance
-from trainer.audit.effects.records import named_tuple, replaced
+from trainer.audit.effects.records import as_dictionary, as_tuple, named_tuple, replaced
 from trainer.audit.effects.spread_over_bytes import size_of
 from trainer.audit.facts.machine import Function, Instance, Keywords, Machine
 from trainer.audit.facts.tokens import in_number
@@ -174,6 +174,8 @@ BUILTINS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     "functools.reduce": _reduce,
     "reduce": _reduce,
     "namedtuple": named_tuple,
+    "astuple": as_tuple,
+    "asdict": as_dictionary,
     "dataclasses.replace": lambda machine, arguments, keywords: replaced(machine, arguments[0], keywords),
     **dict.fromkeys(("torch.arange", "np.arange", "numpy.arange"), arange_of),
     "list": container_of,

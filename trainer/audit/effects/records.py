@@ -1,4 +1,4 @@
-"""Named tuples, and copies of records with other fields."""
+"""Named tuples, copies of records with other fields, and what their fields hold."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 from collections.abc import Sequence
 
 from trainer.audit.facts.machine import Class, Frame, Instance, Keywords, Machine
-from trainer.audit.facts.values import UNKNOWN, External, Value, changed, joined, parts_of
+from trainer.audit.facts.values import UNKNOWN, External, Mapping, Value, changed, combined, joined, parts_of
 from trainer.audit.facts.values import Sequence as Listed
 
 RECORD = Value(refs=(External("typing.NamedTuple"),))
@@ -41,3 +41,28 @@ def replaced(machine: Machine, record: Value, keywords: Keywords) -> Value:
                 refs = (copy, Listed(machine.new_id(), list(copy.attributes.values())))
             made.append(changed(record, refs=refs))
     return joined(made) if made else UNKNOWN
+
+
+def as_tuple(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`dataclasses.astuple(record)`: what its fields hold, in their order."""
+    made = [Listed(machine.new_id(), [*fields.values()], fixed=True) for fields in _fields(arguments)]
+    return Value(refs=tuple(made)) if made else combined(arguments)
+
+
+def as_dictionary(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`dataclasses.asdict(record)`."""
+    made = [Mapping(machine.new_id(), {**fields}) for fields in _fields(arguments)]
+    return Value(refs=tuple(made)) if made else combined(arguments)
+
+
+def _fields(arguments: Sequence[Value]) -> list[dict[str, Value]]:
+    """The fields of each record that the argument may be: those of its class first, in their order."""
+    found = []
+    for ref in arguments[0].refs if arguments else ():
+        if isinstance(ref, Instance):
+            body = ref.kind.node.body if ref.kind is not None else []
+            named = [node.target.id for node in body if isinstance(node, ast.AnnAssign)
+                     and isinstance(node.target, ast.Name)]  # fmt: skip
+            first = {name: ref.attributes.get(name, UNKNOWN) for name in named}
+            found.append({**first, **ref.attributes})
+    return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.audit.facts.tokens import Tokens
-from trainer.audit.facts.values import UNKNOWN, Value
+from trainer.audit.facts.values import UNKNOWN, Mapping, Value
 
 Keywords = dict[str, Value]
 Resume = Callable[[Value], None]
@@ -109,6 +109,8 @@ class Instance:
     attributes: dict[str, Value] = field(default_factory=dict)
     given: Value = UNKNOWN
     """What a model was built from, besides sizes."""
+    held: tuple[Mapping, ...] = ()
+    """Of an object of a kind of `dict`: what it holds as one."""
 
 
 @dataclass(eq=False)

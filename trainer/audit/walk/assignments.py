@@ -11,6 +11,7 @@ from trainer.audit.effects.document_begins import overwritten
 from trainer.audit.effects.generators import forced
 from trainer.audit.effects.ignored import assigned
 from trainer.audit.effects.indexing import sliced
+from trainer.audit.effects.iteration import method_of
 from trainer.audit.effects.positions import some_by_one
 from trainer.audit.effects.tables_of_tokens import fill
 from trainer.audit.facts.machine import (
@@ -59,6 +60,8 @@ class Assignments(Machine):
             self._set_item(target, value, frame, adds=False)
 
     def _unpack(self, targets: list[ast.expr], value: Value, frame: Frame) -> None:
+        if (own := method_of(value, "__iter__")) is not None:
+            value = self.call(own, [], {})
         value = forced(self, value)
         exact = [ref for ref in value.refs if isinstance(ref, Listed) and ref.rest is None]
         each = [*(ref.elements for ref in exact), *(ref.listed for ref in value.refs if isinstance(ref, Cell))]

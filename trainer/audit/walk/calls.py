@@ -32,6 +32,7 @@ from trainer.audit.facts.values import Sequence as Listed
 from trainer.audit.walk.methods import method
 from trainer.audit.walk.ownership import kept_parameters
 
+MAPPINGS = ("dict", "defaultdict", "OrderedDict", "Counter", "UserDict")
 ACTING = frozenset(["backward", "step", "grad", "load_state_dict", "copy_", "scatter_add_", "index_add_", "index_put_"])
 
 
@@ -123,7 +124,7 @@ def _instance_call(
     if "ddp" in called.marks and not machine.without_gradient:  # whose backward pass averages over the ranks
         machine.trace.collectives.append(machine.tick())
     name = "forward" if instance.kind.kind == "module" else "__call__"
-    found = instance.kind.find(name)
+    found = instance.kind.find(name) or instance.kind.find("forward")
     if found is None:
         return machine.evaluated(combined([called, *arguments, *keywords.values()]), is_loss=False)
     return machine.call(bound(found, changed(called, refs=(instance,))), arguments, keywords)
@@ -237,13 +238,19 @@ def _kept(kind: Class, arguments: Sequence[Value], keywords: Keywords) -> Iterat
     yield from (value for name, value in keywords.items() if name in kept)
 
 
+def is_mapping(kind: Class) -> bool:
+    """Whether a class of the script is a kind of `dict`."""
+    refs = [ref for base in kind.bases for ref in base.refs]
+    return any(is_mapping(ref) if isinstance(ref, Class) else getattr(ref, "name", "") in MAPPINGS for ref in refs)
+
+
 def instance_of(machine: Machine, kind: Class, arguments: Sequence[Value], keywords: Keywords) -> Value:
     """A new object of a class of the script."""
     every = [*arguments, *keywords.values()]
     if kind.kind == "optimizer":
         return optimizer(machine, combined(every))
-    instance = Instance(machine.new_id(), kind)
-    value = Value(refs=(instance,))
+    instance = Instance(machine.new_id(), kind, held=(Mapping(machine.new_id()),) if is_mapping(kind) else ())
+    value = Value(refs=(instance, *instance.held))
     if kind.kind == "module":
         value = changed(value, objects=frozenset([instance.id]))
         machine.models.add(instance.id)

@@ -89,7 +89,7 @@ class Definitions(Machine):
         bases = [self.evaluate(base, frame) for base in node.bases]
         body = Frame(outer=frame, module=frame.module, file=frame.file, function="<class>")
         self.run_body(node.body, body)
-        frame.assign(node.name, Value(refs=(Class(node, body, bases, _kind(bases)),)))
+        frame.assign(node.name, Value(refs=(Class(node, body, bases, _kind(node, bases)),)))
 
     def _Import(self, node: ast.Import, frame: Frame) -> None:
         for name in node.names:
@@ -146,13 +146,31 @@ def _registered_with(decorator: ast.expr) -> str:
     return ""
 
 
-def _kind(bases: Sequence[Value]) -> str:
+def _keeps_sums(node: ast.ClassDef) -> bool:
+    """Whether a class adds up numbers in its own attributes, and makes no layers or weights: no model, if a module."""
+    calls = [part for part in ast.walk(node) if isinstance(part, ast.Call)]
+    names = [getattr(call.func, "attr", getattr(call.func, "id", "")) for call in calls]
+    made = [name for name in names if name[:1].isupper() or name in ("register_parameter", "randn", "empty")]
+    return not made and any(
+        isinstance(part, ast.AugAssign) and isinstance(part.op, ast.Add) and _is_own(part.target)
+        for part in ast.walk(node)
+    )
+
+
+def _is_own(target: ast.expr) -> bool:
+    """Whether it is an attribute of `self`, or an element of one."""
+    inner = target.value if isinstance(target, ast.Subscript) else target
+    return isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name) and inner.value.id == "self"
+
+
+def _kind(node: ast.ClassDef, bases: Sequence[Value]) -> str:
     for base in bases:
         for ref in base.refs:
             if isinstance(ref, Class) and ref.kind != "plain":
                 return ref.kind
+            if isinstance(ref, External) and ref.name == "Module":
+                return "plain" if _keeps_sums(node) else "module"
             if isinstance(ref, External) and ref.name in (
-                "Module",
                 "ModuleList",
                 "ModuleDict",
                 "Sequential",

@@ -105,10 +105,15 @@ def method(
     """The value of `base.name(...)`."""
     if name == "_replace" and any(isinstance(ref, Instance) for ref in base.refs):
         return replaced(machine, base, keywords)
+    if name == "register_buffer" and len(arguments) > 1 and isinstance(arguments[0].const, str):
+        for ref in base.refs:
+            if isinstance(ref, Instance) and ref.kind is not None and ref.kind.kind == "plain":
+                ref.attributes[arguments[0].const] = arguments[1]
     if name == "bos_id" and not arguments:
         return Value(marks=frozenset(["bos"]))
     results: list[Value] = []
-    for ref in base.refs[:3]:
+    own = [ref for ref in base.refs if isinstance(ref, Instance) and ref.held and _has(ref, name)]
+    for ref in own or base.refs[:3]:
         if isinstance(ref, External) and name.startswith("_foreach_") and name.endswith("_") and arguments:
             _in_each(machine, arguments[0], name.removeprefix("_foreach_"), arguments[1:], keywords)
             results.append(UNKNOWN)
