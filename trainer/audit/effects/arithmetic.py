@@ -139,9 +139,8 @@ def _operation(machine: Machine, op: ast.operator, left: Value, right: Value) ->
     table = "lookup" not in left.marks and any(part.via == "table" for part in full(left).tokens)
     if isinstance(op, ast.Div) and table and "total" in right.marks:  # all rows at once
         return combined([left, right]).without_marks("total", *UNEVEN).with_marks("probability")
-    if (
-        isinstance(op, ast.Sub) and "lookup" in left.marks and "total" in right.marks
-    ):  # logarithms of counts, and of all
+    of_counts = "lookup" in left.marks and "total" in right.marks and not (left.scores or right.scores)
+    if isinstance(op, ast.Sub) and of_counts:  # the logarithms of a count and of all
         plain = combined([left, right]).without_marks("lookup", "total", "picked", *_smoothed(left, right))
         return plain.with_marks("logs", *(["row"] if "picked" in left.marks else []))
     if isinstance(op, ast.Div) and "lookup" in left.marks and ("total" in right.marks or "picked" in left.marks):

@@ -98,7 +98,8 @@ def sorts_out(machine: Machine, condition: Value) -> bool:
 
 
 def _remembered(machine: Machine, base: Value, result: Value, part: Part) -> Value:
-    scores = base.scores if len(base.scores) == 1 else frozenset()
+    same = {machine.trace.evaluations[score].loops for score in base.scores}
+    scores = base.scores if len(same) == 1 else frozenset()  # of one window, by one model or by several
     number = machine.trace.slices.setdefault((part, scores), len(machine.trace.slices))
     return result.with_marks(f"part:{number}")
 
@@ -325,10 +326,12 @@ def _extent(trace: Trace, report: Reported, number: int, score: Evaluation) -> _
 def _parts_of(trace: Trace, report: Reported, number: int, score: Evaluation) -> list[Part]:
     """The different slices of its losses or targets that a report counts."""
     own = set(parts_in(trace, score.marks))
-    every = [*parts_in(trace, report.marks), *own]
-    found = [part for part, scores in every if number in scores or (part, scores) in own]
-    found = found or [part for part, scores in every if part.of_loss and not scores]  # of several losses at once
-    return list({(part.low, part.high, part.unknown): part for part in found}.values())
+    found = {
+        (part.low, part.high, part.unknown): part
+        for part, scores in (*parts_in(trace, report.marks), *own)
+        if number in scores or (part, scores) in own
+    }
+    return list(found.values())
 
 
 def _counted_of(windows: Collection[Tokens], parts: Sequence[Part], targets: Collection[Tokens] = ()) -> _Extent | None:
