@@ -68,11 +68,17 @@ class Hub:
 
     def fetch(self, name: str, target: Path) -> None:
         from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url  # late: only a download needs it
+        from huggingface_hub.errors import LocalEntryNotFoundError
 
         path, staging = f"{ROOT}/{name}", target.parent / ".fetching"
         try:
             downloaded = Path(hf_hub_download(self.repository, path, repo_type="dataset", local_dir=staging))
             expected = get_hf_file_metadata(hf_hub_url(self.repository, path, repo_type="dataset")).etag or ""
+        except LocalEntryNotFoundError as error:
+            raise DataError(
+                f"{name} cannot be fetched: the hub that holds {self.repository} is not reached; check the network and "
+                "try again, the download resumes; or take the files from a folder: --mirror FOLDER"
+            ) from error
         except Exception as error:  # the types of error differ between versions of the client
             raise DataError(
                 f"{name} cannot be fetched from {self.repository}: {error}; try again, the download resumes"

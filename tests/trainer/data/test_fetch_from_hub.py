@@ -9,12 +9,16 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 
+from trainer.data import fetch
 from trainer.data.fetch import REPOSITORY, ROOT
 from trainer.data.shards import write_split
+from trainer.spec.errors import DataError
 
 TRAIN = "fineweb_train_000000.bin"
 LARGE_TOKENS = 12_000_000
@@ -133,3 +137,10 @@ def test_a_file_the_hub_does_not_have_is_named(hub, mirror, tmp_path):
     assert done.returncode == 2
     assert f"{TRAIN} cannot be fetched" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_hub_that_is_not_reached_is_said_in_one_sentence(tmp_path, monkeypatch):
+    unreached = Mock(side_effect=LocalEntryNotFoundError("Please check your connection and try again"))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", unreached)
+    with pytest.raises(DataError, match=r"is not reached; check the network .* --mirror FOLDER$"):
+        fetch.Hub().fetch("manifest.json", tmp_path / "manifest.json")
