@@ -11,7 +11,8 @@ TRAINING = ("sweep", "resume", "confirm")
 """Commands that may train in this process, whose tensors are to be freed as soon as ever."""
 READING = ("table", "compare", "best", "show", "curves", "report", "status", "list", "next", "records")
 """Commands that read a store, multiply no large matrix and start no process: NumPy's one thread is enough for them, and
-to start the others takes a tenth of their processor time."""
+to start the others takes a tenth of their processor time. Nor do their tables need pyarrow, which pandas imports where
+it is installed, another tenth, unless they read or write Parquet."""
 COLLECT_EVERY = 200_000
 """New objects after which the others look for cycles; a command imports 100,000 objects, hardly any of them in a cycle
 that could be freed, and looking after every 700 takes up to a seventh of its time."""
@@ -38,6 +39,8 @@ def _run_command_line() -> None:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if sys.argv[1:] and sys.argv[1] in READING:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        if not any("parquet" in word.lower() for word in sys.argv):
+            sys.modules.setdefault("pyarrow", None)  # type: ignore[arg-type]  # to pandas it is not installed
     exit_for_people(app_for(sys.argv[1:]))
 
 

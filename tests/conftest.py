@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow  # noqa: F401  a command that reads a store, run in this process, would hide it from pandas otherwise
 import pytest
 import torch
 from filelock import FileLock

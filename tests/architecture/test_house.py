@@ -228,9 +228,9 @@ NEVER = HEAVY - {"pydantic", "numpy", "pandas"} | {"unittest", "numpy.f2py.crack
         ("--help", HEAVY),
         ("sweep --help", HEAVY - {"pydantic"}),  # Typer itself checks arguments by it
         ("list", HEAVY - {"pydantic", "numpy"}),
-        ("table small", NEVER),
+        ("table small", NEVER | {"pyarrow.lib"}),
         ("table bought", NEVER | {"results.verdicts.compare", "orchestrator.space.search_space"}),
-        ("compare small", NEVER | {"optuna", "orchestrator.analysis.explanation"}),
+        ("compare small", NEVER | {"pyarrow.lib", "optuna", "orchestrator.analysis.explanation"}),
         ("compare small --format json", NEVER | {"orchestrator.analysis.next_steps"}),
         ("plan {space}", NEVER | {"pandas"}),
         ("plan {space} --store {empty}", NEVER | {"pandas"}),
