@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from trainer.audit.effects.gates import by, independent
 from trainer.audit.facts.machine import Machine
-from trainer.audit.facts.values import Value, changed, full, is_scalar
+from trainer.audit.facts.values import NOTHING, Value, changed, full, is_scalar
 
 SPREAD = ("probability", "weighted", "logs")
 UNEVEN = ("greater", "powered", "uneven", "constant")
@@ -154,6 +154,7 @@ def mixed_with(machine: Machine, score: Value, counted: Value, result: Value) ->
 
 def of_operation(machine: Machine, op: ast.operator, left: Value, right: Value, result: Value) -> Value:
     """The result, marked if it is a distribution, a weighted one, or a sum whose weights do not add up to one."""
+    left, right = _as_switched_on(machine, left), _as_switched_on(machine, right)
     result = of_power(machine, op, left, right, result)
     if isinstance(op, ast.Sub) and (right.tokens or right.scores) and not machine.holds_loss(right):
         result = result.without_marks(*UNEVEN)  # the logarithm of a total
@@ -173,6 +174,12 @@ def of_operation(machine: Machine, op: ast.operator, left: Value, right: Value, 
     if isinstance(op, ast.Mult) and not all(spread):
         return _weighed(left, right, result) if spread[0] else _weighed(right, left, result)
     return result
+
+
+def _as_switched_on(machine: Machine, value: Value) -> Value:
+    """A value without the number that a setting's default gave it, where that setting is switched on."""
+    off = frozenset().union(*machine.off) & value.env if machine.off else frozenset()
+    return changed(value, const=NOTHING, number=None) if value.is_known and off else value
 
 
 def summed(machine: Machine, left: Value, right: Value, result: Value, *, logs: bool = False) -> Value:
