@@ -132,10 +132,17 @@ def of_slice(machine: Machine, base: Value, high: Value | None) -> tuple[str, ..
     return _marked(limit._replace(of_documents=_holds_documents(base)) if limit is not None else None)
 
 
+def _reaches_its_end(part: Tokens) -> bool:
+    """Whether tokens are all of the text, or all but a remainder: from its beginning to an end that is not known."""
+    if part.low is None:
+        return True
+    return part.low.value == 0 and (part.high is None or part.high.value is None)
+
+
 def of_text(machine: Machine, text: Value, low: Value | None, high: Value | None) -> tuple[str, ...]:
     """The mark of `text[low:high]`, where it certainly is not all of the text."""
     whole = [part for part in text.tokens if part.source == "val" and not part.at and part.is_text]
-    if machine.given or not any(part.low is None for part in whole):
+    if machine.given or not any(_reaches_its_end(part) for part in whole):
         return ()
     if low is not None and not low.at and type(low.const) is int and low.const >= HEADER:
         return (f"cut:{machine.place.line}",)

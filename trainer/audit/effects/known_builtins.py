@@ -20,10 +20,10 @@ from trainer.audit.effects.containers import (
     taken,
     taken_of,
 )
-from trainer.audit.effects.cut_short import of_largest, of_least
+from trainer.audit.effects.cut_short import of_largest, of_least, of_slice
 from trainer.audit.effects.document_lengths import measured
 from trainer.audit.effects.extremes import length_of
-from trainer.audit.effects.generators import forced
+from trainer.audit.effects.generators import forced, generator_of
 from trainer.audit.effects.indexing import attribute
 from trainer.audit.effects.iteration import iterated, prefix_length
 from trainer.audit.effects.patterns import is_instance
@@ -75,6 +75,14 @@ def _range(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> 
 def _enumerate(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
     counter = Value(refs=(Steps(constant(0), UNKNOWN, constant(1)),))
     return Value(refs=(Zipped((counter, arguments[0])),)) if arguments else UNKNOWN
+
+
+def _first_of(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    """`itertools.islice(list, n)`: no more than n of its elements."""
+    if len(arguments) != 2 or generator_of(arguments[0]) is not None:
+        return arguments[0] if arguments else UNKNOWN
+    made = container_of(machine, arguments[:1], {})
+    return made.with_marks(*of_slice(machine, made, arguments[1]))
 
 
 def _zip(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
@@ -168,6 +176,7 @@ BUILTINS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     "trange": _range,
     "enumerate": _enumerate,
     "zip": _zip,
+    "islice": _first_of,
     "pairwise": pairwise,
     "next": next_of,
     "map": mapped,
