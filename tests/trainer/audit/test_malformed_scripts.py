@@ -101,6 +101,11 @@ def test_a_script_that_is_too_branched_is_not_walked_again_with_settings_switche
     assert fault_of("\n".join(lines)) == ""
 
 
+def test_a_yield_outside_of_a_function_is_walked():
+    """Python parses it, and refuses it later."""
+    assert fault_of("for i in range(3):\n    yield [i]\n") == ""
+
+
 @pytest.mark.parametrize("line", ["x = x + x", "y = (x + x) + (x + x)", "y = BOMB", "y = x.strip() + x"])
 def test_texts_that_grow_at_every_line_take_little_time_and_memory(line):
     """A text doubled sixty times took all memory of the machine."""

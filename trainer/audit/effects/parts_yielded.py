@@ -54,7 +54,7 @@ class Yields:
 def told_from_others(machine: Machine, value: Value, node: ast.Yield, frame: Frame) -> Value:
     """What is yielded; where it is a part of one thing, told from the parts that other statements yield."""
     if frame.yields is None:
-        frame.yields = _yields_of(machine.active[-1])
+        frame.yields = _yields_of(machine.active[-1]) if machine.active else Yields()  # no function: Python refuses it
     yields: Yields = frame.yields
     inner = machine.loops[frame.depth :]
     if inner and node in yields.loops:
