@@ -289,25 +289,6 @@ def test_rows_add_up_to_the_total_and_are_plain_json(tmp_path, store):
         assert total[name] == pytest.approx(sum(row[name] for row in rows))
 
 
-@pytest.mark.parametrize("columns", [40, 60, 79])
-def test_a_narrow_terminal_reads_every_number_of_a_stage(tmp_path, store, columns):
-    console = Console(width=columns, record=True)
-    console.print(plan_text(make_plan(space_of(tmp_path, TTT), store, TEXTS, "")))
-    text = console.export_text()
-    assert "…" not in text
-    assert "adapt" in text
-    assert "≤ 10" in text
-
-
-def test_people_read_bounds_unknowns_and_the_test(tmp_path, store):
-    console = Console(width=100, record=True)
-    console.print(plan_text(make_plan(space_of(tmp_path, TTT), store, TEXTS, "")))
-    text = console.export_text()
-    assert "≤ 10" in text
-    assert "12 runs, 0 of them recorded already" in text
-    assert "comparison: paired; every configuration scores the same trained artifact of each seed" in text
-
-
 def test_every_shipped_search_space_is_planned_in_seconds_without_torch_ray_or_optuna(tmp_path):
     code = f"""
 import sys

@@ -30,6 +30,7 @@ from trainer.audit.effects.side_cars import compare as compare_side_cars
 from trainer.audit.effects.sides import ask_whose, conditioned, twice
 from trainer.audit.effects.spread_over_bytes import of_operation as spread_over_bytes
 from trainer.audit.effects.strides import of_remainder
+from trainer.audit.effects.tables_of_tokens import over_total
 from trainer.audit.facts.machine import Class, Frame, Function, Instance, Machine, Namespace
 from trainer.audit.facts.tokens import Tokens, later
 from trainer.audit.facts.values import (
@@ -119,11 +120,6 @@ def operation(machine: Machine, op: ast.operator, left: Value, right: Value) -> 
     return result.with_marks(*of_remainder(left, right)) if isinstance(op, ast.Mod) else result
 
 
-def _smoothed(counts: Value, total: Value) -> tuple[str, ...]:
-    """The mark that counts lose over the total of their own table: a prior was added to each."""
-    return ("keyed",) if "total" in total.marks and counts.objects & total.objects else ()
-
-
 def _operation(machine: Machine, op: ast.operator, left: Value, right: Value) -> Value:
     """What `step % 100` is differs between the iterations that are walked and those that are not."""
     if left.is_known and right.is_known and not (isinstance(op, ast.Mod) and left.at):
@@ -136,18 +132,8 @@ def _operation(machine: Machine, op: ast.operator, left: Value, right: Value) ->
         return both
     if isinstance(op, ast.Mult) and (repeated := _repeated(left, right)):
         return repeated
-    table = "lookup" not in left.marks and any(part.via == "table" for part in full(left).tokens)
-    if isinstance(op, ast.Div) and table and "total" in right.marks:  # all rows at once
-        return combined([left, right]).without_marks("total", *UNEVEN).with_marks("probability")
-    of_counts = "lookup" in left.marks and "total" in right.marks and not (left.scores or right.scores)
-    if isinstance(op, ast.Sub) and of_counts:  # the logarithms of a count and of all
-        plain = combined([left, right]).without_marks("lookup", "total", "picked", *_smoothed(left, right))
-        return plain.with_marks("logs", *(["row"] if "picked" in left.marks else []))
-    if isinstance(op, ast.Div) and "lookup" in left.marks and ("total" in right.marks or "picked" in left.marks):
-        constant_total = {"picked", "pair"} <= left.marks and right.is_known
-        row = ("row",) if "picked" in left.marks else ()  # a row of counts over its sum, or its entry at the target
-        plain = combined([left, right]).without_marks("lookup", "total", "picked", *_smoothed(left, right))
-        return plain.with_marks("probability", *row, *([f"constant:{machine.place.line}"] if constant_total else []))
+    if (shares := over_total(machine, op, left, right)) is not None:
+        return shares
     result = _moved(machine, op, left, right, combined([left, right]))
     result = meet(machine, left, right, result)
     if isinstance(op, HASHING) and result.tokens:

@@ -145,7 +145,7 @@ def of_text(machine: Machine, text: Value, low: Value | None, high: Value | None
     if machine.given or not any(_reaches_its_end(part) for part in whole):
         return ()
     if low is not None and not low.at and type(low.const) is int and low.const >= HEADER:
-        return (f"cut:{machine.place.line}",)
+        return (f"behind:{machine.place.line}",)
     if high is None or high.at:
         return ()
     limit = limit_of(high)

@@ -1,7 +1,11 @@
-"""Arrays and dictionaries that are changed in place, and when that means that they learned from tokens."""
+"""Arrays and dictionaries that are changed in place, when that means that they learned from tokens, and their counts
+over the sum of them."""
 
 from __future__ import annotations
 
+import ast
+
+from trainer.audit.effects.mixtures import UNEVEN
 from trainer.audit.effects.sides import added_up
 from trainer.audit.facts.machine import Machine
 from trainer.audit.facts.tokens import Iterations, same_iteration
@@ -71,3 +75,26 @@ def _mixed(old: Value, new: Value, adds: bool, row: Iterations) -> Value:
         ]
         old = changed(old, tokens=old.tokens - frozenset(stale))
     return combined([old, new])
+
+
+def over_total(machine: Machine, op: ast.operator, counts: Value, total: Value) -> Value | None:
+    """Counts of a table over their sum, or the logarithms of both, one less the other: a distribution, or its part.
+
+    None for anything else.
+    """
+    looked_up, of_all = "lookup" in counts.marks, "total" in total.marks
+    if not of_all and "picked" not in counts.marks:
+        return None
+    is_table = not looked_up and any(part.via == "table" for part in full(counts).tokens)
+    both = combined([counts, total])
+    if isinstance(op, ast.Div) and is_table and of_all:  # all rows at once
+        return both.without_marks("total", *UNEVEN).with_marks("probability")
+    smoothed = ("keyed",) if of_all and counts.objects & total.objects else ()  # a prior was added to each
+    plain = both.without_marks("lookup", "total", "picked", *smoothed)
+    row = ("row",) if "picked" in counts.marks else ()  # a row of counts over its sum, or its entry at the target
+    if isinstance(op, ast.Sub) and looked_up and of_all and not (counts.scores or total.scores):
+        return plain.with_marks("logs", *row)
+    if isinstance(op, ast.Div) and looked_up and (of_all or row):
+        by_constant = {"picked", "pair"} <= counts.marks and total.is_known
+        return plain.with_marks("probability", *row, *([f"constant:{machine.place.line}"] if by_constant else []))
+    return None

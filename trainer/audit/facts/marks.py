@@ -83,6 +83,7 @@ OF_THE_VALUE: Mapping[str, str] = {
 STAYING: Mapping[str, str] = {
     # where its tokens come from, and which of them it is of (effects/indexing.py, positions.py, chunk_borders.py)
     "cut": "cut:LINE, the whole text up to a fixed position",
+    "behind": "behind:LINE, the text behind a fixed position",
     "drawn": "drawn:LINE, a random part of a text",
     "random": "a random number",
     "window": "window:LINE, cut out of a text there",
