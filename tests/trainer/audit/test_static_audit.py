@@ -218,7 +218,7 @@ def test_quotes_within_quotes_of_newer_pythons_are_read():
 
 def test_what_is_not_told_apart_is_a_doubt_and_no_accusation(monkeypatch):
     monkeypatch.setattr("trainer.audit.facts.tokens.MOST_TOKENS", 2)
-    report = audit_file(FOLDER / "legal" / "drawn_from_pieces_kept.py")
+    report = audit_file(FOLDER / "legal" / "documents_gathered_token_by_token.py")
     assert report.verdict == "cannot tell"
     assert {found.confidence for found in report.findings} == {"low"}
     assert any("which part of the text" in reason for reason in report.reasons)

@@ -24,6 +24,7 @@ from trainer.audit.effects.gates import GATES, negated, of_numbers
 from trainer.audit.effects.iteration import method_of
 from trainer.audit.effects.mixtures import SPREAD, UNEVEN, mixed_with, of_operation
 from trainer.audit.effects.own_losses import come_back
+from trainer.audit.effects.portions import of_operation as of_portion
 from trainer.audit.effects.positions import compare_bytes, weighed
 from trainer.audit.effects.shares_of_ranks import RANKS, WORLDS, meet, of_boolean, of_comparison, of_not
 from trainer.audit.effects.side_cars import compare as compare_side_cars
@@ -116,7 +117,7 @@ def operation(machine: Machine, op: ast.operator, left: Value, right: Value) -> 
     result = _operation(machine, op, left, right)
     result = result.with_marks(*of_operation_on_counted(op, left, right)) if left.marks or right.marks else result
     result = result.with_marks(*of_limited(op, left, right)) if left.marks or right.marks else result
-    result = result.with_marks(*of_chunks(machine, op, left, right))
+    result = result.with_marks(*of_chunks(machine, op, left, right), *of_portion(machine, op, left, right))
     return result.with_marks(*of_remainder(left, right)) if isinstance(op, ast.Mod) else result
 
 

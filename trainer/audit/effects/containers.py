@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from trainer.audit.effects.choices import is_score, marks_by
+from trainer.audit.effects.cut_short import of_slice
 from trainer.audit.effects.generators import forced
 from trainer.audit.effects.iteration import any_of, forgotten, iterated, placed, with_iteration
-from trainer.audit.facts.machine import Class, Function, Instance, Keywords, Machine
+from trainer.audit.facts.machine import Class, Function, Keywords, Machine
 from trainer.audit.facts.tokens import later
 from trainer.audit.facts.values import (
     NOTHING,
@@ -96,14 +97,15 @@ def shuffle(machine: Machine, arguments: Sequence[Value], keywords: Keywords) ->
 
 
 def drawn_of(machine: Machine, path: str, arguments: Sequence[Value]) -> Value | None:
-    """`random.sample(records, n)`, `random.choices(records)`: some objects of a list, not told which."""
+    """`random.sample(list, n)`, `random.choices(list)`: some elements of a list, not told which."""
     if path not in ("random.sample", "random.choices"):
         return None
     listed = [ref for ref in arguments[0].refs if isinstance(ref, Listed)] if arguments else []
     each = [part for ref in listed for part in parts_of(ref)]
-    if not each or not all(isinstance(ref, Instance) for part in each for ref in part.refs or (None,)):
+    if not each:
         return None
-    return Value(refs=(Listed(machine.new_id(), [], forgotten(machine, any_of(each)), reordered=True),))
+    drawn = Value(refs=(Listed(machine.new_id(), [], forgotten(machine, any_of(each)), reordered=True),))
+    return drawn.with_marks(*of_slice(machine, arguments[0], None, arguments[1])) if len(arguments) > 1 else drawn
 
 
 def queue_of(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:

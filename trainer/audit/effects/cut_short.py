@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from trainer.audit.effects.portions import FEW, by_clock, counted, ends_in_time, few, of_part, portion_scored
+from trainer.audit.effects.skipped import passed_over
 from trainer.audit.facts.machine import Frame, Machine
 from trainer.audit.facts.polynomial import Polynomial
 from trainer.audit.facts.tokens import DIVIDED, Tokens
@@ -22,10 +24,16 @@ MOST_TOKENS = 20_000_000
 """Fewer than these are not all of the split: each of its published exports has 40 million tokens or more."""
 ALL_DOCUMENTS = 50_000
 """Documents of the split."""
+FEW_WINDOWS = 2000
+"""So many windows, of 8,192 tokens, are not all of the split."""
+FEW_CHUNKS = 300
+"""Nor so many chunks, of 65,536 tokens."""
 LONG = 16_384
 """Chunks of so many tokens are no sequences of a model: what is left behind the last one may not be dropped."""
 HEADER = 4096
 """What begins a file, and is no text, is shorter."""
+HARMLESS = ("min", "max", "len", "int", "time", "perf_counter", "monotonic")
+"""Functions that change nothing."""
 UPWARDS = (ast.Gt, ast.GtE, ast.Eq)
 DOWNWARDS = (ast.Lt, ast.LtE, ast.NotEq)
 
@@ -123,13 +131,27 @@ def of_operation(op: ast.operator, left: Value, right: Value) -> tuple[str, ...]
     )
 
 
-def of_slice(machine: Machine, base: Value, high: Value | None) -> tuple[str, ...]:
-    """The mark of `list[:n]`: of no more than n elements."""
-    if high is None or high.at or _is_off(machine) or is_text(base) or base.scores:
+def of_slice(
+    machine: Machine, base: Value, low: Value | None, high: Value | None, step: Value | None = None
+) -> tuple[str, ...]:
+    """The marks of `list[low:high:step]`: of no more than so many elements, or of a part of them."""
+    if _is_off(machine) or is_text(base) or base.scores:
+        return ()
+    if portion := of_part(machine, low, high, step):
+        return portion
+    if high is None or high.at:
         return ()
     known = high.const if type(high.const) is int else None
     limit = Limit(machine.place.line, known) if known is not None and known > 0 else limit_of(high)
-    return _marked(limit._replace(of_documents=_holds_documents(base)) if limit is not None else None)
+    if limit is None:
+        return ()
+    limit = limit._replace(of_documents=_holds_documents(base))
+    return (*_marked(limit), *(few(limit.line) if _is_few(machine, limit) else ()))
+
+
+def _is_few(machine: Machine, limit: Limit) -> bool:
+    """Whether a limit that holds for a whole evaluation leaves out most of the text, however long windows are."""
+    return not machine.loops and limit.most < (ALL_DOCUMENTS if limit.of_documents else FEW_WINDOWS)
 
 
 def _reaches_its_end(part: Tokens) -> bool:
@@ -157,6 +179,9 @@ def of_text(machine: Machine, text: Value, low: Value | None, high: Value | None
 def remember(machine: Machine, over: Value, loop: int) -> None:
     """Remembers a loop over a limited list, or over a range to a limited number."""
     if _is_off(machine):
+        return
+    if (portion := counted(machine, over)) is not None:
+        machine.trace.few[loop] = portion
         return
     if (limit := limit_of(over)) is not None:
         machine.trace.few[loop] = Few(limit.line, limit.most, 1, True, limit.of_documents or _holds_documents(over))
@@ -208,6 +233,9 @@ def ended_by(machine: Machine, test: ast.expr, frame: Frame, *, goes_on: bool) -
         return
     loop, k = machine.loops[-1]
     left, right = machine.evaluate(test.left, frame), machine.evaluate(test.comparators[0], frame)
+    if not goes_on and ends_in_time(left, right):
+        machine.trace.few[loop] = by_clock(machine.place.line)
+        return
     up, down = (left, right) if isinstance(test.ops[0], DOWNWARDS if goes_on else UPWARDS) else (right, left)
     if not isinstance(test.ops[0], (*UPWARDS, *DOWNWARDS)) or up.number is None or (value := up.number.value) is None:
         return
@@ -220,14 +248,23 @@ def ended_by(machine: Machine, test: ast.expr, frame: Frame, *, goes_on: bool) -
     if k == 1 and more is not None and not is_scored and step >= LONG and first - more >= step - 1:
         machine.trace.tails[loop] = (machine.place.line, step)
     if k == 1 and limit is not None and step > 0 and limit.most > 0:
-        machine.trace.few[loop] = Few(limit.line, limit.most + step, step, False, False)
+        most = FEW_WINDOWS if step > 1 else FEW_CHUNKS  # batches of windows are counted, or what may be chunks
+        is_few = not _in_another(machine) and limit.most < most
+        what = f"the loop that scores ends after {limit.most} of its iterations' windows or chunks"
+        machine.trace.few[loop] = Few(limit.line, limit.most + step, step, False, False, FEW if is_few else 0, what)
+
+
+def _in_another(machine: Machine) -> bool:
+    """Whether another loop is around the one that is walked."""
+    return len({loop for loop, _ in machine.loops}) > 1
 
 
 def _is_plain(test: ast.expr) -> bool:
     """Whether it may be evaluated once more: nothing in it changes anything."""
     called = (node.func for node in ast.walk(test) if isinstance(node, ast.Call))
     changes = any(isinstance(node, ast.NamedExpr | ast.Await | ast.Yield) for node in ast.walk(test))
-    return not changes and all(getattr(name, "id", "") in ("min", "max", "len", "int") for name in called)
+    names = (name.attr if isinstance(name, ast.Attribute) else getattr(name, "id", "") for name in called)
+    return not changes and all(name in HARMLESS for name in names)
 
 
 @dataclass(frozen=True)
@@ -246,11 +283,15 @@ def cut_short(trace: Trace) -> Iterator[Cut]:
     It is sure that this is the score only where no other report outside of loops is of more windows or documents; where
     each report is in a loop, as that of training, all of them count.
     """
-    reports = [report for report in trace.reports if not report.off] if trace.few or trace.tails else []
+    reports = [report for report in trace.reports if not report.off]
     last = [report for report in reports if not report.loops] or reports
     of_one = [report for report in last if len(_places(trace, report)) == 1]
     if of_one and (found := _without_the_tail(trace, of_one[-1])) is not None:
         yield found
+    if last and (line := passed_over(trace, last[-1])) is not None:
+        yield Cut(line, "windows are left out where scoring them raises", last[-1])
+    if last and (portion := portion_scored(trace, last[-1])) is not None:
+        yield Cut(*portion, last[-1])
     if of_one and (found := _cut(trace, of_one[-1])) is not None:
         yield replace(found, is_sure=all(_cut(trace, report) for report in last))
 
@@ -294,6 +335,8 @@ def _cut(trace: Trace, report: Reported) -> Cut | None:
         return None
     loop, parts_found = next(iter(found.items()))
     few = trace.few[loop]
+    if not few.most:
+        return None
     each_alone = all(_is_single(score, part, loop) for score, part in parts_found)
     of_borders = any(abs(k) in trace.of_borders for _, part in parts_found for k, _ in part.at)
     if few.is_of_documents or (of_borders and each_alone):

@@ -6,7 +6,7 @@ import ast
 from contextlib import suppress
 from dataclasses import replace
 
-from trainer.audit.effects import rows
+from trainer.audit.effects import portions, rows
 from trainer.audit.effects.bent_logits import found_at, scored
 from trainer.audit.effects.choices import choice
 from trainer.audit.effects.chunk_borders import cells, filed_under, kept_under
@@ -94,7 +94,7 @@ def _of_instance(machine: Machine, instance: Instance, value: Value, name: str) 
     if name in instance.attributes:
         held = instance.attributes[name]
         if value.at and instance.kind is not None and instance.kind.kind == "plain":  # a record out of a list
-            return with_iteration(held, value.at)
+            return with_iteration(held, value.at).with_marks(*portions.of_ends([value]))
         if instance.kind is not None and instance.kind.kind == "module":
             return changed(held, objects=held.objects | {instance.id})
         return held
@@ -132,7 +132,10 @@ def element(machine: Machine, base: Value, index: ast.expr, frame: Frame) -> Val
         low = machine.evaluate(index.lower, frame) if index.lower else None
         high = machine.evaluate(index.upper, frame) if index.upper else None
         step = machine.evaluate(index.step, frame) if index.step else None
-        part = another(base, stepped(sliced(machine, base, low, high), step))
+        every = (
+            step if isinstance(index.step, ast.Constant) else None
+        )  # a computed step is that of windows that overlap
+        part = another(base, stepped(sliced(machine, base, low, high, every), step))
         part = part.with_marks("entire") if part.tokens and is_whole(index, low, high) else part
         part = cut(machine, full(base), part, index, frame)
         return cut_out(machine, base, part, low, high, step)
@@ -172,17 +175,18 @@ def _many(machine: Machine, base: Value, parts: list[ast.expr], frame: Frame) ->
     return found.with_marks("pair") if by_tokens > 1 else found
 
 
-def sliced(machine: Machine, base: Value, low: Value | None, high: Value | None) -> Value:
-    """`base[low:high]`."""
+def sliced(machine: Machine, base: Value, low: Value | None, high: Value | None, step: Value | None = None) -> Value:
+    """`base[low:high:step]`; the step tells here how large a portion of a list it is, and nothing else."""
     sequences = [ref for ref in base.refs if isinstance(ref, Sequence)]
     ends = [bound_value.const if bound_value else None for bound_value in (low, high)]
     if sequences:
-        return _slice_of_list(machine, base, sequences, low, high).with_marks(*of_slice(machine, base, high))
+        return _slice_of_list(machine, base, sequences, low, high).with_marks(*of_slice(machine, base, low, high, step))
     if base.is_known and isinstance(base.const, str | tuple) and all(isinstance(end, int | None) for end in ends):
         return constant(base.const[ends[0] : ends[1]], base.env, base.at)
     plain = full(base)
     marks = plain.marks
-    marks = marks.union(of_text(machine, plain, low, high), of_slice(machine, base, high), of_ends((low, high)))
+    marks = marks.union(of_text(machine, plain, low, high), of_slice(machine, base, None, high), of_ends((low, high)))
+    marks = marks.union(portions.of_text(plain, low, high))
     tokens = selected(plain, low, high, is_slice=True, is_flat="flat" in marks)
     marks = marks - {"flat"} | ({"flat"} if is_share_of(plain, tokens) else frozenset())
     at = (high.at if high is not None else frozenset()) or (low.at if low is not None else frozenset())
@@ -279,6 +283,7 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
             held.append(ref.listed[index.const])
     if held:
         found = joined(held)
+        found = rows.marked(found, own) if (own := portions.partial(base)) else found
         at = later(base.at, placed(index.at, base))
         keyed = any(getattr(ref, "keyed", False) for ref in base.refs)
         found = with_iteration(found, at) if at else found

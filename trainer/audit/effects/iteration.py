@@ -11,6 +11,8 @@ from trainer.audit.effects.chunk_borders import counted_by, edges, filed_under, 
 from trainer.audit.effects.cut_short import remember
 from trainer.audit.effects.extremes import cut_again, cut_to, is_share, last_of
 from trainer.audit.effects.generators import Generator, generator_of
+from trainer.audit.effects.portions import partial
+from trainer.audit.effects.rows import marked
 from trainer.audit.effects.shares_of_ranks import share, shares
 from trainer.audit.facts.machine import Instance, Machine
 from trainer.audit.facts.polynomial import Polynomial
@@ -55,6 +57,8 @@ def iterated(machine: Machine, value: Value, loop: int) -> Iterated:
     """The elements of two iterations of a loop over `value`; all of a short list."""
     remember(machine, value, loop)
     found, marks = _iterated(machine, value, loop), (*decisions(value), *shares(value.marks))
+    if own := partial(value):
+        found = replace(found, elements=tuple(marked(part, own) for part in found.elements))
     return replace(found, elements=tuple(part.with_marks(*marks) for part in found.elements)) if marks else found
 
 

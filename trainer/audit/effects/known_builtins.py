@@ -27,6 +27,7 @@ from trainer.audit.effects.generators import forced, generator_of
 from trainer.audit.effects.indexing import attribute
 from trainer.audit.effects.iteration import iterated, prefix_length
 from trainer.audit.effects.patterns import is_instance
+from trainer.audit.effects.portions import is_list, kept
 from trainer.audit.effects.records import as_dictionary, as_tuple, named_tuple, replaced
 from trainer.audit.effects.spread_over_bytes import size_of
 from trainer.audit.facts.machine import Function, Instance, Keywords, Machine
@@ -50,7 +51,7 @@ def _number(machine: Machine, arguments: Sequence[Value], keywords: Keywords) ->
     if not arguments:
         return constant(0)
     limited = (mark for mark in arguments[0].marks if mark.startswith("most:"))
-    own = (*(arguments[0].marks & {"itself", "bos"}), *limited, *kept_counting(*arguments))
+    own = (*(arguments[0].marks & {"itself", "bos"}), *limited, *kept(arguments[0]), *kept_counting(*arguments))
     result = changed(combined(arguments), number=arguments[0].number, last=arguments[0].last)
     return result.with_marks(*own)
 
@@ -63,6 +64,8 @@ def _length(machine: Machine, arguments: Sequence[Value], keywords: Keywords) ->
     of = arguments[0] if arguments else UNKNOWN
     number = prefix_length(of) or length_of(machine, of)
     limited = [mark for mark in of.marks if mark.startswith("most:")]
+    if is_list(of):
+        limited += ["size", *kept(of)]
     return Value(at=in_number(of.at), number=number, marks=measured(of).union(size_of(of), limited))
 
 
@@ -82,7 +85,7 @@ def _first_of(machine: Machine, arguments: Sequence[Value], keywords: Keywords) 
     if len(arguments) != 2 or generator_of(arguments[0]) is not None:
         return arguments[0] if arguments else UNKNOWN
     made = container_of(machine, arguments[:1], {})
-    return made.with_marks(*of_slice(machine, made, arguments[1]))
+    return made.with_marks(*of_slice(machine, made, None, arguments[1]))
 
 
 def _zip(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:

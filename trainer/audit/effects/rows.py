@@ -42,9 +42,7 @@ def some_of(machine: Machine, base: Value, result: Value, low: Value | None, hig
     if not marks:
         return result
     refs = (
-        replace(ref, rest=_marked(ref.rest, marks))
-        if isinstance(ref, Listed) and ref.rest and not ref.elements
-        else ref
+        replace(ref, rest=marked(ref.rest, marks)) if isinstance(ref, Listed) and ref.rest and not ref.elements else ref
         for ref in result.refs
     )
     return changed(result, refs=tuple(refs))
@@ -85,10 +83,10 @@ def _mark(machine: Machine, rows: Iterable[Tokens]) -> str:
     return f"rows:{number}"
 
 
-def _marked(value: Value, marks: tuple[str, ...]) -> Value:
-    """The value, or what a tuple holds, marked."""
+def marked(value: Value, marks: tuple[str, ...]) -> Value:
+    """The value, and what it holds if it is a tuple, marked."""
     refs = tuple(
-        replace(ref, elements=[_marked(part, marks) for part in ref.elements])
+        replace(ref, elements=[marked(part, marks) for part in ref.elements])
         if isinstance(ref, Listed) and ref.fixed
         else ref
         for ref in value.refs

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trainer.audit.effects.chunk_borders import edges
+from trainer.audit.effects.portions import of_ends
 from trainer.audit.facts.machine import Machine
 from trainer.audit.facts.polynomial import Polynomial
 from trainer.audit.facts.trace import Evaluation, Guards, Reported, Trace
@@ -88,9 +89,8 @@ def meet(machine: Machine, left: Value, right: Value, result: Value) -> Value:
 
 def cut_out(machine: Machine, base: Value, result: Value, *ends: Value | None) -> Value:
     """What these ends cut out of a text or list, marked where it is a rank's share; not of what a model computed."""
-    marks = (
-        (*share(machine.place.line, *ends), *edges(ends)) if any(end is not None and end.marks for end in ends) else ()
-    )
+    marked = [end for end in ends if end is not None and end.marks]
+    marks = (*share(machine.place.line, *ends), *edges(ends), *of_ends(marked)) if marked else ()
     return result.with_marks(*marks) if marks and not base.scores else result
 
 

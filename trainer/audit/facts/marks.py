@@ -59,6 +59,9 @@ OF_THE_VALUE: Mapping[str, str] = {
     "entire": "the slice of a text from one border of documents to the next",
     # limits of what is scored (effects/cut_short.py)
     "most": "most:LINE:NUMBER:KIND, a number or the length of a list of KIND that a limit keeps from more",
+    "size": "the length of a list (effects/portions.py)",
+    "chunks": "how many chunks a text has, with the last one (effects/portions.py)",
+    "portion": "portion:LINE:RATIO:OF, a part of such a length or size, or a list cut to it; of each value",
     "tail": "tail:LINE:SIZE, how many whole chunks of SIZE a text has; of each value",
     # windows in a batch (effects/rows.py)
     "flat": "a share of the text, in which positions are counted from its start",
@@ -85,6 +88,7 @@ STAYING: Mapping[str, str] = {
     "cut": "cut:LINE, the whole text up to a fixed position",
     "behind": "behind:LINE, the text behind a fixed position",
     "drawn": "drawn:LINE, a random part of a text",
+    "partial": "partial:LINE:OF, of an element of a list that is a portion there (effects/portions.py)",
     "random": "a random number",
     "window": "window:LINE, cut out of a text there",
     "part": "part:NUMBER, of a part of a window's losses or targets, which the trace keeps under that number",
@@ -158,5 +162,5 @@ STAYING: Mapping[str, str] = {
     "share": "share:LINE, one rank's share",
     "clock": "clock:UNITS, a time of a clock that counts so many units a second",
 }
-COUNTED = ("grid:", "cell:", "span:", "most:", "tail:")
+COUNTED = ("grid:", "cell:", "span:", "most:", "portion:", "tail:")
 """Marks of a number that are true only where they are of each of the values that it may be."""

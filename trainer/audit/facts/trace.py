@@ -138,6 +138,10 @@ class Few(NamedTuple):
     is_list: bool
     """Whether it is a list that has no more elements, not a counter that goes no further."""
     is_of_documents: bool
+    portion: float = 0
+    """How much of the list or the text it goes through at most, in place of `most`; 0: not known, or all of it."""
+    what: str = ""
+    """What that means, as a finding says it."""
 
 
 @dataclass
@@ -167,6 +171,8 @@ class Trace:
     """Loops that end after a fixed number of windows or documents."""
     tails: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Loops over the whole chunks of a text; their lines, and the size of a chunk."""
+    passed_over: list[tuple[int, int, int]] = field(default_factory=list)
+    """Lines that pass over what raises in a loop, and the numbers between which are those of its evaluations."""
     begun: dict[tuple[int, int, int], int] = field(default_factory=dict)
     """What a condition that may end a loop compares in its first iteration, by loop, line and column."""
     of_borders: set[int] = field(default_factory=set)

@@ -251,8 +251,8 @@ def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             yield Finding(RULES[rule], place, what, "high", tuple(sorted(report.off)), report.calls, (report.place,))
     val = [report for report in trace.reports if not report.off]
     for name, what in (
-        ("cut:", "the text is cut to a fixed number of tokens"),
-        ("behind:", "a fixed number of tokens at the text's beginning is left out"),
+        ("cut:", "the text is cut to a fixed number of tokens, or to a share of them"),
+        ("behind:", "a number of tokens at the text's beginning is left out"),
         ("drawn:", "windows are drawn at random"),
     ):
         found = [_of_all_scores(trace, report, name) for report in val]

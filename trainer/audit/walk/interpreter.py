@@ -18,6 +18,7 @@ from trainer.audit.effects.iteration import any_of, with_iteration
 from trainer.audit.effects.patterns import fits
 from trainer.audit.effects.settings import ON_OR_OFF, switched
 from trainer.audit.effects.shares_of_ranks import asked
+from trainer.audit.effects.skipped import may_raise
 from trainer.audit.facts.machine import (
     MOST_CALLS,
     Frame,
@@ -354,7 +355,9 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
         del frame.returned[returned:]
 
     def _Try(self, node: ast.Try, frame: Frame) -> str | None:
-        ended = self.run_body(node.body, frame) or self.run_body(node.orelse, frame)
+        with may_raise(self, node):
+            ended = self.run_body(node.body, frame)
+        ended = ended or self.run_body(node.orelse, frame)
         for handler in node.handlers:
             before = dict(frame.names)
             with self.guarded(Guard(self.new_id(), 1)):
