@@ -30,7 +30,7 @@ from trainer.audit.effects.shares_of_ranks import RANKS, WORLDS, meet, of_boolea
 from trainer.audit.effects.side_cars import compare as compare_side_cars
 from trainer.audit.effects.sides import ask_whose, conditioned, twice
 from trainer.audit.effects.spread_over_bytes import of_operation as spread_over_bytes
-from trainer.audit.effects.strides import of_remainder
+from trainer.audit.effects.strides import of_difference, of_remainder
 from trainer.audit.effects.tables_of_tokens import over_total
 from trainer.audit.facts.machine import Class, Frame, Function, Instance, Machine, Namespace
 from trainer.audit.facts.tokens import Tokens, later
@@ -116,7 +116,8 @@ def operation(machine: Machine, op: ast.operator, left: Value, right: Value) -> 
         return machine.call(own, [right], {})
     result = _operation(machine, op, left, right)
     result = result.with_marks(*of_operation_on_counted(op, left, right)) if left.marks or right.marks else result
-    result = result.with_marks(*of_limited(op, left, right)) if left.marks or right.marks else result
+    limited = (*of_limited(op, left, right), *of_difference(op, left, right)) if left.marks or right.marks else ()
+    result = result.with_marks(*limited)
     result = result.with_marks(*of_chunks(machine, op, left, right), *of_portion(machine, op, left, right))
     return result.with_marks(*of_remainder(left, right)) if isinstance(op, ast.Mod) else result
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from trainer.audit.effects.portions import FEW, by_clock, counted, ends_in_time, few, of_part, portion_scored
 from trainer.audit.effects.skipped import passed_over
+from trainer.audit.effects.strides import gap
 from trainer.audit.facts.machine import Frame, Machine
 from trainer.audit.facts.polynomial import Polynomial
 from trainer.audit.facts.tokens import DIVIDED, Tokens
@@ -290,6 +291,8 @@ def cut_short(trace: Trace) -> Iterator[Cut]:
         yield found
     if last and (line := passed_over(trace, last[-1])) is not None:
         yield Cut(line, "windows are left out where scoring them raises", last[-1])
+    if last and (apart := gap(trace, last[-1])) is not None:
+        yield Cut(apart[0], f"{apart[1]} targets between two windows", last[-1])
     if last and (portion := portion_scored(trace, last[-1])) is not None:
         yield Cut(*portion, last[-1])
     if of_one and (found := _cut(trace, of_one[-1])) is not None:

@@ -30,6 +30,7 @@ from trainer.audit.effects.patterns import is_instance
 from trainer.audit.effects.portions import is_list, kept
 from trainer.audit.effects.records import as_dictionary, as_tuple, named_tuple, replaced
 from trainer.audit.effects.spread_over_bytes import size_of
+from trainer.audit.effects.strides import kept_back
 from trainer.audit.facts.machine import Function, Instance, Keywords, Machine
 from trainer.audit.facts.tokens import in_number
 from trainer.audit.facts.values import (
@@ -218,6 +219,6 @@ BUILTINS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
         *kept_counting(*arguments), *of_least(machine, arguments)
     ),
     "max": lambda machine, arguments, keywords: largest(machine, arguments, keywords).with_marks(
-        *larger_apart(arguments), *of_largest(arguments)
+        *larger_apart(arguments), *of_largest(arguments), *kept_back(arguments)
     ),
 }

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from trainer.audit.effects.extremes import is_loose
 from trainer.audit.effects.rows import by_place, first_of, is_batch, last_of, targets_in, windows_in
-from trainer.audit.effects.strides import may_skip
+from trainer.audit.effects.strides import may_skip, most_of, of_scored
 from trainer.audit.facts.machine import Machine
 from trainer.audit.facts.polynomial import Polynomial
 from trainer.audit.facts.slices import Part
@@ -34,6 +34,7 @@ def partly(machine: Machine, base: Value, result: Value, low: Value | None, high
     of_share = "flat" in base.marks and not any(part.is_within for part in result.tokens)
     if not of_loss and (of_share or all(part.is_placed for part in base.tokens)):
         return result.with_marks(f"window:{machine.place.line}") if base.tokens else result
+    result = result.with_marks(*of_scored(machine, base, low, high))
     ends = [(side, end) for side, end in ((1, low), (0, high)) if end is not None and not _is_small(end)]
     sides = frozenset((_division(machine, end), side) for side, end in ends)
     if not of_loss and sides:
@@ -43,7 +44,7 @@ def partly(machine: Machine, base: Value, result: Value, low: Value | None, high
     if base.scores and not of_loss:  # what a model computed of a window
         return result
     unknown = any(end is not None and end.number is None for end in (low, high))
-    sometimes = _at_most(low) if high is None and low is not None and low.number is None else 0
+    sometimes = most_of(low) if high is None and low is not None and low.number is None else 0
     if not unknown and all(number is None or _is_shift(number) for number in numbers):
         return result
     part = Part(
@@ -57,11 +58,6 @@ def partly(machine: Machine, base: Value, result: Value, low: Value | None, high
         is_loose=is_loose(low),
     )
     return _remembered(machine, base, result, part)
-
-
-def _at_most(end: Value) -> int:
-    """The largest of the known numbers that a condition chooses among; 0 if they are not known."""
-    return max((int(mark[7:]) for mark in end.marks if mark.startswith("either:")), default=0)
 
 
 def weighed(machine: Machine, base: Value, other: Value, result: Value) -> Value:

@@ -208,7 +208,8 @@ class Machine(ABC):
         asked = frozenset(part for part in full(targets).tokens if part.source == "val" and part.via == "tokens")
         if not asked and earlier and all(one.targets for one in earlier if one.is_loss):
             asked = still_whole(asked.union(*(one.targets for one in earlier)), val)
-        goals = (mark.replace("rows", "goals") for mark in targets.marks if mark.startswith("rows:"))
+        goals = [mark.replace("rows", "goals") for mark in targets.marks if mark.startswith("rows:")]
+        goals += [mark.replace("apart", "gap") for mark in targets.marks if mark.startswith("apart:")]
         number, marks = self.new_id(), self.still_open(value.marks, asked or val).union(goals)
         self.trace.evaluations[number] = Evaluation(
             tokens=val,

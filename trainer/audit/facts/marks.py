@@ -63,6 +63,7 @@ OF_THE_VALUE: Mapping[str, str] = {
     "chunks": "how many chunks a text has, with the last one (effects/portions.py)",
     "portion": "portion:LINE:RATIO:OF, a part of such a length or size, or a list cut to it; of each value",
     "tail": "tail:LINE:SIZE, how many whole chunks of SIZE a text has; of each value",
+    "back": "back:NUMBER, so many places before the end of a window (effects/strides.py)",
     # windows in a batch (effects/rows.py)
     "flat": "a share of the text, in which positions are counted from its start",
     "batch": "windows put together, of which the first dimension counts rows",
@@ -94,6 +95,8 @@ STAYING: Mapping[str, str] = {
     "part": "part:NUMBER, of a part of a window's losses or targets, which the trace keeps under that number",
     "edge": "edge:FIRST:STEP, of a slice that begins or ends at such a counted position",
     "remainder": "computed from the remainder of a counted position (effects/strides.py)",
+    "apart": "apart:LINE:MISSING, a part of a window, so many fewer tokens than windows are apart",
+    "gap": "gap:LINE:MISSING, losses of windows that leave so many targets between them",
     "rows": "rows:NUMBER, windows put together, whose places the trace keeps under that number (effects/rows.py)",
     "goals": "goals:NUMBER, scores of which such rows are the targets",
     "under": "under:NUMBER, windows that are filed under the chunk of that number",
