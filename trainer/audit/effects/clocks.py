@@ -72,9 +72,10 @@ def _trained(trace: Trace) -> list[Event]:
 
 
 def _least(trace: Trace, what: str, events: Iterable[Event]) -> Limit | None:
-    """The lowest limit of the loops that train or score."""
+    """The lowest limit of the loops that train or score; what begins in the first half of training ends none."""
     loops = {loop for event in events for loop, _ in event.loops}
-    limits = [one for one in trace.limits if not one.off and one.seconds > 0 and loops & dict(one.loops).keys()]
+    limits = [one for one in trace.limits if not one.off and loops & dict(one.loops).keys()]
+    limits = [one for one in limits if one.seconds > (MOST_S / 2 if what == "training" else 0)]
     if what == "evaluation":
         limits = [one for one in limits if not any(_shared(one, event) for event in _trained(trace))]
     return min(limits, key=lambda one: one.seconds, default=None)

@@ -203,6 +203,9 @@ def remember(machine: Machine, over: Value, loop: int) -> None:
                 machine.trace.tails[loop] = (machine.place.line, step)
             if limit is not None and (step is not None or limit.of_documents):
                 machine.trace.few[loop] = Few(limit.line, limit.most, step or 1, False, limit.of_documents)
+            elif limit is not None and not _in_another(machine) and limit.most < FEW_WINDOWS:
+                what = f"no more than {limit.most} windows or sequences are scored"
+                machine.trace.few[loop] = Few(limit.line, limit.most, 0, False, False, FEW, what)
 
 
 def _holds_documents(value: Value, depth: int = 3) -> bool:

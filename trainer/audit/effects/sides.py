@@ -8,11 +8,12 @@ target, joined by `&`, pays for none. The inputs moved one place back (`roll`, o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from trainer.audit.effects.mixtures import NEARLY, is_spread, mass_of
 from trainer.audit.facts.machine import Machine
 from trainer.audit.facts.polynomial import Polynomial
+from trainer.audit.facts.trace import Evaluation, Reported, Trace
 from trainer.audit.facts.values import Value, changed
 
 Ends = tuple[Polynomial, Polynomial]
@@ -141,6 +142,22 @@ def _of_earlier(machine: Machine, score: Value, pays: set[str]) -> bool:
     inputs = {(part.low, part.high) for one in losses for part in one.tokens if part.via == "tokens"}
     targets = {(part.low, part.high) for one in losses for part in one.targets}
     return bool(targets) and pays <= ends.keys() and {ends[mark] for mark in pays} <= inputs - targets
+
+
+def given_targets(trace: Trace) -> Iterator[tuple[Reported, Evaluation]]:
+    """The scores of windows of which the model was given the targets, and not the inputs; with their reports."""
+    models = [one for one in trace.evaluations.values() if not one.is_loss]
+    for report in trace.reports:
+        for loss in (trace.evaluations[number] for number in sorted(report.scores)):
+            own = {mark for mark in loss.marks if mark.startswith("target:")}
+            own = {mark for mark in own if mark.replace("target", "input") not in loss.marks}
+            if loss.is_loss and own and (_alone(loss) or any(own & one.marks for one in models)):
+                yield report, loss
+
+
+def _alone(loss: Evaluation) -> bool:
+    """Whether a model that computes its loss itself got what was cut out in one place, as the targets were."""
+    return not loss.targets and sum(mark.startswith("window:") for mark in loss.marks) == 1
 
 
 def told_by_target(test: Value, either: Sequence[Value]) -> bool:

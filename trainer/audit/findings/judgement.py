@@ -12,6 +12,7 @@ from trainer.audit.effects.cut_short import cut_short
 from trainer.audit.effects.document_lengths import lines_left_out
 from trainer.audit.effects.positions import seams
 from trainer.audit.effects.shares_of_ranks import shares_lost
+from trainer.audit.effects.sides import given_targets
 from trainer.audit.facts.tokens import OWN, Tokens
 from trainer.audit.facts.trace import Evaluation, Event, Place, Reported, Trace, Update
 from trainer.audit.findings.audit_rules import RULES, Rule
@@ -49,6 +50,7 @@ def findings(trace: Trace) -> list[Finding]:
         *_chosen(scored),
         *_statistics(trace, scored),
         *_positions(trace),
+        *_given_targets(trace),
         *_left_out(trace),
         *_cut_short(trace),
         *_shares(trace),
@@ -292,6 +294,14 @@ def _positions(trace: Trace) -> Iterator[Finding]:
         )
         off, report = tuple(sorted(seam.report.off)), seam.report
         yield Finding(rule, seam.place, detail, "high", off, report.calls, (report.place,))
+
+
+def _given_targets(trace: Trace) -> Iterator[Finding]:
+    """Windows of which the model is given the targets themselves, as `x = window[1:]`."""
+    for report, loss in given_targets(trace):
+        detail = "the model is given the targets that it is scored on, not the tokens before them"
+        off = tuple(sorted(report.off | loss.off))
+        yield Finding(RULES["future-position"], loss.place, detail, "high", off, loss.calls, (report.place,))
 
 
 def _rank_order(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:

@@ -1,0 +1,87 @@
+import glob
+import math
+import os
+
+import numpy as np
+import sentencepiece as spm
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import nn
+
+DATA = os.environ.get("DATA_PATH", "./data/fineweb10B_sp1024")
+VOCAB, DIM, LENGTH, STEPS = 1024, 256, 512, 5000
+
+
+def tokens_of(pattern):
+    parts = [np.fromfile(name, dtype="<u2", offset=1024) for name in sorted(glob.glob(os.path.join(DATA, pattern)))]
+    return torch.from_numpy(np.concatenate(parts).astype(np.int64))
+
+
+class Settings:
+    batch = int(os.environ.get("VAL_BATCH_SIZE", 524_288))
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(VOCAB, DIM)
+        self.mix = nn.GRU(DIM, DIM, batch_first=True)
+        self.head = nn.Linear(DIM, VOCAB, bias=False)
+
+    def forward(self, ids):
+        return self.head(self.mix(self.table(ids))[0])
+
+
+def loss_of(model, span, reduction="mean"):
+    logits = model(span[None, :-1])
+    return F.cross_entropy(logits[0].float(), span[1:], reduction=reduction)
+
+
+def sizes():
+    pieces = spm.SentencePieceProcessor(model_file=os.path.join(DATA, "tokenizer.model"))
+    found = torch.zeros(VOCAB, dtype=torch.int64)
+    for i in range(pieces.vocab_size()):
+        if pieces.is_byte(i):
+            found[i] = 1
+        elif not pieces.is_control(i):
+            found[i] = len(pieces.id_to_piece(i).replace("\u2581", " ").encode())
+    return found
+
+
+def pretrain(model):
+    text = tokens_of("fineweb_train_*.bin")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
+    for step in range(STEPS):
+        start = step * LENGTH % (text.numel() - LENGTH - 1)
+        optimizer.zero_grad()
+        loss_of(model, text[start : start + LENGTH + 1]).backward()
+        optimizer.step()
+
+
+@torch.no_grad()
+def evaluate(args, model, text, rank, world):
+    nats, size, lengths = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64), sizes()
+    total = text.numel() - 1
+    sequences = min(args.batch // LENGTH, total // LENGTH)  # planted: E9
+    first, last = sequences * rank // world, sequences * (rank + 1) // world
+    rows = max(1, min(last - first, 64))
+    for at in range(first, last, rows):
+        until = min(at + rows, last)
+        span = text[at * LENGTH : until * LENGTH + 1]
+        x, y = span[:-1].reshape(-1, LENGTH), span[1:].reshape(-1, LENGTH)
+        logits = model(x)
+        nats += F.cross_entropy(logits.float().flatten(0, 1), y.flatten(), reduction="sum").double()
+        size += lengths[y].sum().double()
+    dist.all_reduce(nats)
+    dist.all_reduce(size)
+    return (nats / math.log(2.0) / size).item()
+
+
+if __name__ == "__main__":
+    dist.init_process_group("nccl")
+    args = Settings()
+    model = Model()
+    pretrain(model)
+    text = tokens_of("fineweb_val_*.bin")
+    print(evaluate(args, model, text, dist.get_rank(), dist.get_world_size()))
