@@ -58,7 +58,8 @@ def gap(trace: Trace, report: Reported) -> tuple[int, int] | None:
     found = [mark.split(":") for mark in sorted(report.marks) if mark.startswith("gap:")]
     losses = (one for number in report.scores if (one := trace.evaluations[number]).is_loss)
     edges = [mark.split(":") for one in losses for mark in one.marks if mark.startswith("edge:")]
-    if len(found) != 1 or any(int(first) % int(step) > 1 for _, first, step in edges):
+    shifts = {int(first) % int(step) for _, first, step in edges}
+    if len(found) != 1 or not shifts or max(shifts) - min(shifts) > 1:
         return None
     return int(found[0][1]), int(found[0][2])
 

@@ -24,6 +24,23 @@ def restarted_counters(loop: ast.While) -> frozenset[str]:
 
 
 @lru_cache(maxsize=256)
+def steady_counters(loop: ast.While) -> dict[str, ast.expr]:
+    """Names that a loop's body changes in one place alone, where it adds something to them; and what it adds."""
+    if any(map(_goes_on_early, loop.body)):
+        return {}
+    stored = [name for node in loop.body for name in _names(node, ast.Store)]
+    return {
+        node.target.id: node.value
+        for node in loop.body
+        if isinstance(node, ast.AugAssign)
+        and isinstance(node.op, ast.Add)
+        and isinstance(node.target, ast.Name)
+        and isinstance(node.value, ast.Name | ast.Attribute | ast.Constant | ast.BinOp)
+        and stored.count(node.target.id) == 1
+    }
+
+
+@lru_cache(maxsize=256)
 def set_for_the_next(loop: ast.For | ast.AsyncFor | ast.While) -> frozenset[str]:
     """Names that a loop's body reads, and sets behind that from where its counter stands in the next iteration.
 

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable
 from contextlib import suppress
 
+from trainer.audit.effects.chunk_borders import counted_by
 from trainer.audit.effects.cut_short import ended_by
 from trainer.audit.effects.generators import Finished, Generator, put_back
 from trainer.audit.effects.iteration import generated, iterated, with_iteration
@@ -13,7 +14,7 @@ from trainer.audit.facts.machine import Frame, Function, Machine
 from trainer.audit.facts.tokens import later
 from trainer.audit.facts.values import NOTHING, Value, changed, full, is_scalar
 from trainer.audit.walk.carried import carried_attributes, in_iteration
-from trainer.audit.walk.counters import restarted_counters, set_for_the_next
+from trainer.audit.walk.counters import restarted_counters, set_for_the_next, steady_counters
 from trainer.audit.walk.expressions import truth
 
 
@@ -77,7 +78,11 @@ class Loops(Machine):
     def _While(self, node: ast.While, frame: Frame) -> str | None:
         loop = self.new_id()
         self.trace.counting[loop] = node.lineno
+        counted = self._counted_by(node, frame)
         for k in (0, 1):
+            for name, marks in counted.items():
+                if (held := frame.find(name)) is not None:
+                    frame.assign(name, held.without_marks("grid", "edge", "cell").with_marks(*marks))
             self.loops.append((loop, k))
             known = truth(test := self.evaluate(node.test, frame))
             ended_by(self, node.test, frame, goes_on=True)
@@ -94,12 +99,13 @@ class Loops(Machine):
     ) -> str | None:
         self.loops.append((loop, k))
         try:
+            steady = steady_counters(node) if isinstance(node, ast.While) else {}
             for name in self._carried_by(node):
                 held = frame.find(name)
                 if held is not None and not (held.tokens or held.refs or held.scores):
                     restarted = name in self._restarted_in(node)
                     at = held.at if restarted else later(held.at, frozenset([(loop, k)]))
-                    held = held.without_marks("grid", "cell").with_marks(
+                    held = held.without_marks(*[] if name in steady else ("grid", "cell")).with_marks(
                         *["restarted"] * restarted, *["scalar"] * is_scalar(held)
                     )
                     frame.assign(name, changed(held, at=at, const=NOTHING))
@@ -112,6 +118,15 @@ class Loops(Machine):
             return self.run_body(node.body, frame)
         finally:
             self.loops.pop()
+
+    def _counted_by(self, node: ast.While, frame: Frame) -> dict[str, tuple[str, ...]]:
+        """The marks of what a loop counts by a known step from a known number."""
+        counted = {}
+        for name, added in steady_counters(node).items():
+            first, step = frame.find(name), self.evaluate(added, frame)
+            if first is not None and (marks := counted_by(first, step)):
+                counted[name] = marks
+        return counted
 
     def _carried_by(self, node: ast.For | ast.While | ast.AsyncFor) -> frozenset[str]:
         """Names that one iteration may leave to the next."""
