@@ -31,7 +31,8 @@ def miscounts(tree: ast.Module) -> Iterator[Miscount]:
             continue
         calls = [node for node in ast.walk(body) if isinstance(node, ast.Call)]
         names = {_name(node.func) for node in calls}
-        sizes = [node.lineno for node in calls if _name(node.func) == "len" and _encodes(node)]
+        encoded = _encoded(body)
+        sizes = [node.lineno for node in calls if _name(node.func) == "len" and (_encodes(node) or encoded & _read(node))]
         if not names & PIECES or not sizes:
             continue
         texts = [
@@ -91,5 +92,15 @@ def _name(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
-def _encodes(node: ast.Call) -> bool:
+def _encoded(body: ast.AST) -> set[str]:
+    """Names that hold encoded text."""
+    made = (node for node in ast.walk(body) if isinstance(node, ast.Assign) and _encodes(node.value))
+    return {target.id for node in made for target in node.targets if isinstance(target, ast.Name)}
+
+
+def _read(node: ast.Call) -> set[str]:
+    return {given.id for given in node.args if isinstance(given, ast.Name)}
+
+
+def _encodes(node: ast.expr) -> bool:
     return any(isinstance(part, ast.Call) and _name(part.func) == "encode" for part in ast.walk(node))

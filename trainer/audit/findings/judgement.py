@@ -268,7 +268,11 @@ def _chosen(scored: list[Evaluation]) -> Iterator[Finding]:
     for score in scored:
         for mark in sorted(score.marks):
             if mark.startswith("chosen:"):
-                yield _finding("selection-by-score", score, f"a validation score chose in line {mark[7:]}")
+                found = _finding("selection-by-score", score, f"a validation score chose in line {mark[7:]}")
+                yield found
+                detail = f"what is chosen here by a validation score is used for the score of line {score.place.line}"
+                place = score.place._replace(line=int(mark[7:]))
+                yield replace(found, place=place, detail=detail, evidence=(score.place,))
 
 
 def _of_all_scores(trace: Trace, report: Reported, name: str) -> list[str]:

@@ -77,7 +77,7 @@ def fitted(model, text):
     best, least = 1.0, float("inf")
     for temperature in (0.8, 0.9, 1.0, 1.1):
         nats = scored_at(model, text[: text.numel() // 10], temperature)[0]
-        if nats < least:
+        if nats < least:  # planted: E6
             best, least = temperature, nats
     return best
 
