@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from trainer.audit.facts.machine import MOST_SECONDS
-from trainer.audit.facts.trace import Place
+from trainer.audit.facts.trace import Place, Trace
 from trainer.audit.findings.audit_rules import RULES
 from trainer.audit.findings.byte_rules import Miscount, miscounts
 from trainer.audit.findings.clamped_targets import clamped_targets
 from trainer.audit.findings.judgement import Finding, doubts, findings, learned_beyond
-from trainer.audit.findings.neighbours import Neighbour, look_aheads, look_backs, unmasked
+from trainer.audit.findings.neighbours import Neighbour, look_aheads, look_backs
 from trainer.audit.findings.remarks import remarks
 from trainer.audit.findings.scored import scores_of
 from trainer.audit.findings.static_report import StaticReport, Verdict
+from trainer.audit.findings.unmasked_attention import Uncovered, uncovered, unmasked
 from trainer.audit.source.unwrap import read_source, unwrap
 from trainer.audit.walk.interpreter import Interpreter
 
@@ -56,7 +57,7 @@ def audit_text(text: str, name: str, helpers: Any = lambda name: None) -> Static
     tree = unwrapped.tree
     walk = _walked(tree, name, helpers, {}, MOST_SECONDS)
     trace = walk.trace
-    found = [*findings(trace), *_by_form(tree, name)]
+    found = [*findings(trace), *_by_form(tree, name, trace)]
     ends_s = min(time.process_time() + MOST_SECONDS_SWITCHED, started_s + MOST_SECONDS_TOGETHER)
     if trace.filings and trace.is_grouped:  # which tokens a rank learns from is told where there is one rank alone
         left_s = started_s + MOST_SECONDS_TOGETHER - time.process_time()
@@ -136,12 +137,13 @@ def _key(finding: Finding) -> tuple[str, Place]:
     return finding.rule.name, finding.place
 
 
-def _by_form(tree: ast.Module, name: str) -> Iterator[Finding]:
+def _by_form(tree: ast.Module, name: str, trace: Trace) -> Iterator[Finding]:
     """What is told by the form of a function alone."""
-    kinds: list[tuple[str, Iterator[Miscount] | Iterator[Neighbour]]] = [
+    kinds: list[tuple[str, Iterator[Miscount] | Iterator[Neighbour] | Iterator[Uncovered]]] = [
         ("bytes-miscounted", miscounts(tree)),
         ("state-across-documents", look_backs(tree)),
         ("future-position", look_aheads(tree)),
+        ("future-position", uncovered(tree, trace)),
     ]
     for rule, each in kinds:
         for found in each:

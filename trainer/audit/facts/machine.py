@@ -220,6 +220,7 @@ class Machine(ABC):
             marks=marks,
             **where,
         )
+        self.trace.methods[number] = frozenset().union(*(self.trace.methods[score] for score in value.scores))
         return Value(
             tokens=value.tokens,
             objects=value.objects,

@@ -5,6 +5,7 @@ Loops are walked for two of their iterations, so an order in the trace is an ord
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -214,6 +215,8 @@ class Trace:
     """Lines where statistics of a document are computed, all of its tokens included."""
     text_ends: dict[str, int] = field(default_factory=dict)
     """Unknown sizes that are those of a text: of the whole one (0) or of a piece."""
+    methods: dict[int, frozenset[tuple[ast.ClassDef, ast.FunctionDef]]] = field(default_factory=dict)
+    """The methods of models that an evaluation called with its inputs."""
     parts: dict[int, frozenset[int]] = field(default_factory=dict)
     """Models that a model was built from."""
 

@@ -194,7 +194,7 @@ _RULES = (
         ("E1", "E3"),
         ("#1017",),
         "the model mixes what comes behind a position into it, and so sees the token that is scored",
-        "shift the other way, so that a position gets what came before it",
+        "shift the other way, so that a position gets what came before it; tell attention of a causal mask",
     ),
     Rule(
         "state-across-documents",

@@ -21,10 +21,6 @@ BORDERS = re.compile(
 """Names of what may close a gate at a border."""
 OF_IDS = re.compile(r"hash|gram|bitwise|byte", re.IGNORECASE)
 """Names in functions that look at the ids before, not at what the model computed."""
-
-
-ATTENTION = {"scaled_dot_product_attention": 4, "flash_attn_func": 4}
-"""Functions of attention, and how many arguments by place may say a mask."""
 OF_TARGETS = re.compile(r"target|label|tgt|ids|token|mtp|aux|loss|cross_entropy|^y\d*$", re.IGNORECASE)
 """Names beside what predicts further tokens in training."""
 
@@ -48,18 +44,6 @@ def look_backs(tree: ast.Module) -> Iterator[Neighbour]:
             if not any(BORDERS.search(name) or OF_IDS.search(name) for name in names):
                 yield Neighbour(shifted.lineno, f"{ast.unparse(shifted)} is mixed into the position behind it")
                 break
-
-
-def unmasked(tree: ast.Module) -> Iterator[int]:
-    """Lines of attention that is told of no mask, so that each position may see those behind it."""
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call):
-            continue
-        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-        given = {keyword.arg: getattr(keyword.value, "value", True) for keyword in node.keywords}
-        masks = [given.get(mask) for mask in ("is_causal", "causal", "attn_mask", "mask")]
-        if name in ATTENTION and not any(masks) and None not in given and len(node.args) < ATTENTION[name]:
-            yield node.lineno
 
 
 def look_aheads(tree: ast.Module) -> Iterator[Neighbour]:

@@ -26,6 +26,7 @@ from trainer.audit.facts.values import (
     Value,
     changed,
     combined,
+    full,
     joined,
 )
 from trainer.audit.facts.values import Sequence as Listed
@@ -126,7 +127,11 @@ def _instance_call(
     name = "forward" if instance.kind.kind == "module" else "__call__"
     found = instance.kind.find(name) or instance.kind.find("forward")
     if found is None:
-        return machine.evaluated(combined([called, *arguments, *keywords.values()]), is_loss=False)
+        result = machine.evaluated(combined([called, *arguments, *keywords.values()]), is_loss=False)
+        for ref in (instance.kind.find("__call__") or UNKNOWN).refs:
+            if isinstance(ref, Function):
+                _remember(machine, result, arguments, instance.kind, ref.node)
+        return result
     return machine.call(bound(found, changed(called, refs=(instance,))), arguments, keywords)
 
 
@@ -192,14 +197,23 @@ def _model_call(machine: Machine, function: Function, arguments: Sequence[Value]
             seen = changed(inputs.seen_via("activation", machine.place.line), scores=frozenset())
             machine.call(hook, [UNKNOWN, Value(refs=(Listed(machine.new_id(), [seen]),)), seen], {})
         machine.hooks = hooks
+    kind = next((ref.kind for ref in function.bound.refs if isinstance(ref, Instance)), None)
     if function.node not in machine.losses:
-        kind = next((ref.kind for ref in function.bound.refs if isinstance(ref, Instance)), None)
         machine.losses[function.node] = loss_of(kind, function.node)
     loss = machine.losses[function.node]
     is_loss = loss.is_loss and read is None and (len(arguments) > 1 or len(keywords) > 0)
     result = machine.evaluated(value, is_loss=is_loss)
+    _remember(machine, result, given, kind, function.node)
     by_name = dict(zip(names, arguments, strict=False)) | keywords
     return masked(machine, result, result) if is_loss and loss.leaves_out(by_name) else result
+
+
+def _remember(machine: Machine, result: Value, given: Sequence[Value], kind: Class | None, method: ast.AST) -> None:
+    """Notes which method an evaluation called, beside those that computed its first argument."""
+    before = [machine.trace.methods[score] for value in given[:1] for score in full(value).scores]
+    if kind is not None and isinstance(method, ast.FunctionDef):
+        for number in result.scores:
+            machine.trace.methods[number] = frozenset([(kind.node, method)]).union(*before)
 
 
 def _read_before_the_loss(function: Function, keywords: Keywords) -> set[str] | None:

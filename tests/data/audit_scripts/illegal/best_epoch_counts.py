@@ -42,7 +42,7 @@ class Net(nn.Module):
     def forward(self, ids, targets=None):
         x = self.emb(ids)
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x, nn.Transformer.generate_square_subsequent_mask(x.size(1)).to(x))
         logits = self.head(x)
         if targets is None:
             return logits
