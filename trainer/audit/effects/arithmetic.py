@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from trainer.audit.effects import factors
 from trainer.audit.effects.bent_logits import of_two
 from trainer.audit.effects.choices import unshifted
 from trainer.audit.effects.chunk_borders import of_comparison as of_chunk
@@ -107,7 +108,7 @@ def is_new(value: Value) -> bool:
 
 def _binary(machine: Machine, node: ast.BinOp, frame: Frame) -> Value:
     left, right = machine.evaluate(node.left, frame), machine.evaluate(node.right, frame)
-    return operation(machine, node.op, left, right)
+    return factors.widened(machine, node.op, left, right, operation(machine, node.op, left, right))
 
 
 def operation(machine: Machine, op: ast.operator, left: Value, right: Value) -> Value:
@@ -119,6 +120,7 @@ def operation(machine: Machine, op: ast.operator, left: Value, right: Value) -> 
     limited = (*of_limited(op, left, right), *of_difference(op, left, right)) if left.marks or right.marks else ()
     result = result.with_marks(*limited)
     result = result.with_marks(*of_chunks(machine, op, left, right), *of_portion(machine, op, left, right))
+    result = factors.of_operation(machine, op, left, right, result)
     return result.with_marks(*of_remainder(left, right)) if isinstance(op, ast.Mod) else result
 
 

@@ -23,6 +23,7 @@ from trainer.audit.effects.containers import (
 from trainer.audit.effects.cut_short import of_largest, of_least, of_slice
 from trainer.audit.effects.document_lengths import measured
 from trainer.audit.effects.extremes import length_of
+from trainer.audit.effects.factors import as_position
 from trainer.audit.effects.generators import forced, generator_of
 from trainer.audit.effects.indexing import attribute
 from trainer.audit.effects.iteration import iterated, prefix_length
@@ -54,7 +55,7 @@ def _number(machine: Machine, arguments: Sequence[Value], keywords: Keywords) ->
     limited = (mark for mark in arguments[0].marks if mark.startswith("most:"))
     own = (*(arguments[0].marks & {"itself", "bos"}), *limited, *kept(arguments[0]), *kept_counting(*arguments))
     result = changed(combined(arguments), number=arguments[0].number, last=arguments[0].last)
-    return result.with_marks(*own)
+    return as_position("int", result.with_marks(*own))
 
 
 def _length(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:

@@ -82,6 +82,7 @@ def conditioned(machine: Machine, left: Value, right: Value, result: Value) -> V
         if early & of_target or _is_two_before(machine, of_target, of_previous):
             detail = "whether a space counts is asked of the token two places before the target, not of the one before"
             machine.note("bytes-miscounted", detail)
+    machine.trace.asks_for_spaces = True
     plain = changed(result, marks=frozenset(mark for mark in result.marks if not mark.startswith("pays:")))
     begins = [side for side in (left, right) if "mask" not in side.marks]
     tables = [mark[6:] for mark in begins[0].marks if mark.startswith("table:")] if len(begins) == 1 else []

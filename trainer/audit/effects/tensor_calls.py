@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainer.audit.effects import gates
+from trainer.audit.effects import factors, gates
 from trainer.audit.effects.arithmetic import mixed_in
 from trainer.audit.effects.bent_logits import chosen, of_two, reduced, scored, searched
 from trainer.audit.effects.choices import best_place, smaller
@@ -58,7 +58,7 @@ def method_like(
     machine: Machine, name: str, base: Value, others: list[Value], keywords: Keywords, result: Value
 ) -> Value:
     """What `x.name(...)` and `torch.name(x, ...)` have in common."""
-    made = _method_like(machine, name, base, others, keywords, result)
+    made = factors.as_position(name, _method_like(machine, name, base, others, keywords, result))
     if name in COMBINING and others:
         made = of_two(machine, full(base), full(others[0]), made)
     return searched(machine, name, base, reduced(name, made))
@@ -153,7 +153,7 @@ def _method_like(
         return larger(machine, [base, *others], result)
     if name == "where" and others:
         test = full(base)
-        result = masked(machine, combined(others), result)
+        result = factors.either(masked(machine, combined(others), result))
         if machine.holds_loss(test) and all(machine.holds_loss(full(value)) for value in others[:2]):
             return smaller(machine, others, result)
         if told_by_target(test, [full(value) for value in others[:2]]):

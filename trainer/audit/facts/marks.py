@@ -124,6 +124,9 @@ STAYING: Mapping[str, str] = {
     "table": "table:TABLE, looked up in that list",
     "space": "space:TABLE, an entry of that list where a condition on the token before it holds",
     "ln2": "computed with the logarithm of two",
+    "multiplied": "multiplied:KIND:LINE, a count of that kind times a number (effects/factors.py)",
+    "widened": "widened:LINE, the bytes of each token and a number (effects/factors.py)",
+    "rescaled": "rescaled:LINE, bits times a number (effects/factors.py)",
     "fixed": "fixed:LINE, bits divided by a fixed number of bytes per token",
     # tables and mixtures (effects/tensor_calls.py, tables_of_tokens.py, mixtures.py)
     "lookup": "looked up in a table by tokens",

@@ -116,6 +116,15 @@ class Reported(Event):
     marks: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaled(Event):
+    """A score, or the count that divides it, was multiplied with a number; its place is where."""
+
+    rule: str
+    detail: str
+    scores: frozenset[int]
+
+
 class Filing(NamedTuple):
     """Windows that are sorted into chunks: each by the chunk of its target `delta` behind its start."""
 
@@ -207,6 +216,10 @@ class Trace:
     is_read_back: bool = False
     """Whether anything that was written is read again."""
     limits: list[Limit] = field(default_factory=list)
+    scaled: list[Scaled] = field(default_factory=list)
+    """Where scores are multiplied with a number, or divided by counts that were."""
+    asks_for_spaces: bool = False
+    """Whether the bytes of spaces are added by a condition on the token before."""
     calibrated: list[Event] = field(default_factory=list)
     """Where hooks look at what a model computes of training tokens, or weights are computed from it."""
     counting_lines: set[int] = field(default_factory=set)

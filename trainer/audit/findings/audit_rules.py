@@ -179,7 +179,7 @@ _RULES = (
         "scores-changed",
         ("E4", "E2"),
         ("#1017",),
-        "scores are cut off before they are added",
+        "scores are cut off before they are added, or multiplied with a number",
         "add the scores as they are",
     ),
     Rule(
@@ -188,6 +188,13 @@ _RULES = (
         ("#1017",),
         "the bytes of the text are not counted as the pieces' bytes",
         "count bytes as docs/recipe.md 1.2 does",
+    ),
+    Rule(
+        "tokens-miscounted",
+        ("E9",),
+        ("#1017",),
+        "the tokens that divide the score are not counted one by one",
+        "count each target once",
     ),
     Rule(
         "future-position",

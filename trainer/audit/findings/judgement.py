@@ -55,6 +55,7 @@ def findings(trace: Trace) -> list[Finding]:
         *_cut_short(trace),
         *_shares(trace),
         *_late(trace, scored),
+        *_scaled(trace, scored),
         *_calibrated_late(trace),
         *learned_beyond(trace, scored),
         *_rank_order(trace, scored),
@@ -353,6 +354,14 @@ def _late(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
         )
         found = _finding("chunk-trained-before-score", late.score, detail, (late.learned,))
         yield replace(found, place=late.filing.place, evidence=(late.score.place, late.learned.place))
+
+
+def _scaled(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
+    own = {(one.time, one.place) for one in scored}
+    for scaled in trace.scaled:
+        each = (trace.evaluations[number] for number in scaled.scores)
+        if any((one.time, one.place) in own for one in each):
+            yield _finding(scaled.rule, scaled, scaled.detail)
 
 
 def _calibrated_late(trace: Trace) -> Iterator[Finding]:

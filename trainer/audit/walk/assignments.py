@@ -8,6 +8,7 @@ from trainer.audit.effects.bent_logits import of_places
 from trainer.audit.effects.choices import chosen_before, lasting, steered
 from trainer.audit.effects.chunk_borders import kept_under
 from trainer.audit.effects.document_begins import overwritten
+from trainer.audit.effects.factors import either
 from trainer.audit.effects.generators import forced
 from trainer.audit.effects.ignored import assigned
 from trainer.audit.effects.indexing import sliced
@@ -119,6 +120,7 @@ class Assignments(Machine):
             key = combined([self.evaluate(part, frame) for part in parts])
         else:
             key = self.evaluate(target.slice, frame)
+        value = either(value) if "mask" in key.marks else value
         learner = any(isinstance(ref, Instance | Optimizer) for ref in value.refs)
         if key.at and key.number is not None and "lookup" in value.marks and not (key.tokens or value.scores):
             value = value.with_marks("apiece")  # what a table says of each position, kept before the text is scored

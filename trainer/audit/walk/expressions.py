@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from trainer.audit.effects import strides
+from trainer.audit.effects import factors, strides
 from trainer.audit.effects.arithmetic import (
     _binary,
     _boolean,
@@ -93,7 +93,7 @@ def _either(machine: Machine, node: ast.IfExp, frame: Frame) -> Value:
         switched(machine, test)
         chosen = values[0] if known else values[1]
         return changed(chosen, env=chosen.env | test.env)
-    result = joined(values)
+    result = factors.either(joined(values))
     if result.number is None and (behind := _is_behind_the_first(machine, node.test, frame)) is not None:
         result = changed(result, number=values[0 if behind else 1].number)
     return _chosen(machine, test, result)

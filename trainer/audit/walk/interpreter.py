@@ -9,7 +9,7 @@ import ast
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from trainer.audit.effects import strides
+from trainer.audit.effects import factors, strides
 from trainer.audit.effects.choices import chosen_branch, finally_chosen, gate, steered
 from trainer.audit.effects.cut_short import ended_by
 from trainer.audit.effects.document_lengths import back_together, remember, told_apart
@@ -224,6 +224,7 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
         value = self.evaluate(node.value, frame)
         if value.scores:
             self.report(value, 1)
+        factors.returned(self, value)
         frame.returned.append(value.with_marks(*finally_chosen(self, frame.choosing)))
         return "return"
 
