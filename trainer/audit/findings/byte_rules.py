@@ -32,7 +32,8 @@ def miscounts(tree: ast.Module) -> Iterator[Miscount]:
         calls = [node for node in ast.walk(body) if isinstance(node, ast.Call)]
         names = {_name(node.func) for node in calls}
         encoded = _encoded(body)
-        sizes = [node.lineno for node in calls if _name(node.func) == "len" and (_encodes(node) or encoded & _read(node))]
+        lengths = [node for node in calls if _name(node.func) == "len"]
+        sizes = [node.lineno for node in lengths if _encodes(node) or encoded & _read(node)]
         if not names & PIECES or not sizes:
             continue
         texts = [
