@@ -86,7 +86,7 @@ def _updates(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
     best: dict[Place, tuple[int, Finding]] = {}
     for update in trace.updates:
         for score in scored:
-            if not affects(trace, update, score) or not overlap(update, score):
+            if not affects(trace, update, score) or not overlap(trace, update, score):
                 continue
             name = _kind(trace, update, score, scored, first_training)
             finding = _finding(name, update, f"the score of line {score.place.line} comes after", (score,))
@@ -95,7 +95,7 @@ def _updates(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             unknown = update.kind == "step" and not update.objects
             if update.kind == "table" and "apiece" in score.marks:  # it may have been asked before it learned the token
                 unknown = not {loop for loop, _ in update.loops} & {loop for loop, _ in score.loops}
-            if unknown or not overlap(update, score, surely=True):
+            if unknown or not overlap(trace, update, score, surely=True):
                 finding = replace(finding, confidence="low")
             rank = update.time
             known = best.get(update.place)
@@ -124,14 +124,14 @@ def _kind(trace: Trace, update: Update, score: Evaluation, scored: list[Evaluati
         return "val-in-training"
     data = _loops_of(update.tokens) & _loops_of(score.tokens)
     mine, theirs = dict(update.loops), dict(score.loops)
-    earlier = [one for one in scored if one.time < update.time and overlap(update, one)]
+    earlier = [one for one in scored if one.time < update.time and overlap(trace, update, one)]
     around = [one for one in earlier if {loop for loop, _ in one.loops} & mine.keys()]  # not one before it all
     again = [one for one in around if one.place == score.place and _are_same(one, score)]
     if any(one.calls[-1:] == score.calls[-1:] or one.loops[:1] == score.loops[:1] for one in again):
         return "rescored-after-training"
     if any(loop in theirs and mine[loop] != theirs[loop] and loop not in data for loop in mine):
         taken = [one for one in trace.evaluations.values() if one.place == score.place and one.time < update.time]
-        return "last-epoch-score" if any(overlap(update, one) for one in taken) else "chunk-trained-before-score"
+        return "last-epoch-score" if any(overlap(trace, update, one) for one in taken) else "chunk-trained-before-score"
     if data & mine.keys() & theirs.keys():
         return "chunk-trained-before-score"
     if mine.keys() & theirs.keys() or any(_are_added(trace, one, score) for one in around):
@@ -314,7 +314,7 @@ def _rank_order(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
     for update in trace.updates:
         for score in scored:
             alone = {guard for guard in score.guards if guard.condition in trace.by_rank} - set(update.guards)
-            if update.kind != "step" or not alone or score.time > update.time or not overlap(update, score):
+            if update.kind != "step" or not alone or score.time > update.time or not overlap(trace, update, score):
                 continue
             if not any(score.time < time < update.time for time in trace.collectives):
                 yield _finding(

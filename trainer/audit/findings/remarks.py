@@ -31,7 +31,7 @@ def remarks(trace: Trace) -> Iterator[str]:
             f"line {line}: validation tokens are learned from before they are scored, by weights that no score uses "
             "(E6): no score changes; random tokens would do for a warm-up"
         )
-    for line in sorted({update.place.line for update in trace.updates if _is_too_late(update, scored)}):
+    for line in sorted({update.place.line for update in trace.updates if _is_too_late(trace, update, scored)}):
         yield (
             f"line {line}: nothing keeps it from learning the last chunk too, after which nothing is scored (E5): no "
             "score changes, seconds are lost"
@@ -42,16 +42,16 @@ def _is_thrown_away(trace: Trace, update: Update, scored: list[Evaluation]) -> b
     """Whether weights learned from validation tokens that are scored later, though not with them."""
     if update.kind == "table" or update.off or not update.objects:
         return False
-    later = [one for one in scored if one.time > update.time and overlap(update, one)]
-    before = any(one.time < update.time and _shared(one, update) and overlap(update, one) for one in scored)
+    later = [one for one in scored if one.time > update.time and overlap(trace, update, one)]
+    before = any(one.time < update.time and _shared(one, update) and overlap(trace, update, one) for one in scored)
     return bool(later) and not before and not any(affects(trace, update, one) for one in later)
 
 
-def _is_too_late(update: Update, scored: list[Evaluation]) -> bool:
+def _is_too_late(trace: Trace, update: Update, scored: list[Evaluation]) -> bool:
     """Whether weights learn from each chunk behind its score, the last one included."""
     if update.kind == "table" or update.off:
         return False
-    before = [one for one in scored if one.time < update.time and _shared(one, update) and overlap(update, one)]
+    before = [one for one in scored if one.time < update.time and _shared(one, update) and overlap(trace, update, one)]
     return any(set(update.guards) <= set(one.guards) for one in before)
 
 

@@ -11,6 +11,8 @@ from trainer.audit.facts.trace import Evaluation, Load, Trace, Update
 
 MOST_COPIES = 4
 """How often weights that are copied from one model to the next are followed."""
+MOST_LEFT = 1 << 17
+"""Tokens at the end of a text that a loop may leave out and still have gone through it."""
 
 
 def scores_of(trace: Trace) -> list[Evaluation]:
@@ -51,7 +53,7 @@ def _reaches(every: list[Load], update: Update, number: int, before: int, depth:
     )
 
 
-def overlap(update: Update, score: Evaluation, *, surely: bool = False) -> bool:
+def overlap(trace: Trace, update: Update, score: Evaluation, *, surely: bool = False) -> bool:
     """Whether an update saw tokens that are scored; surely: as told by parts that are followed exactly."""
     around = {loop for loop, _ in score.loops}
     learned = [
@@ -60,7 +62,26 @@ def overlap(update: Update, score: Evaluation, *, surely: bool = False) -> bool:
         if part.source == "val" and not (surely and part.is_rough)
     ]
     own = [part for part in targets_of(score) if not (surely and part.is_rough)]
+    if any(_goes_through(trace, part) for part in learned) and any(part.source == "val" for part in own):
+        return True
     return any(part.overlaps(other) for part in learned for other in own)
+
+
+def _goes_through(trace: Trace, part: Tokens) -> bool:
+    """Whether a loop has gone through the text from its first tokens to its last ones, without a gap.
+
+    Told by the second of its parts: it begins where the first one ended, which began with the text.
+    """
+    if part.reach is None or (part.reach[0], 1) not in part.at or part.piece or part.is_within or part.loose:
+        return False
+    ends = dict(part.reach[1].terms)
+    behind = ends.pop((), 0)
+    to_the_end = [trace.text_ends.get(name) for (name, *more), factor in ends.items() if not more and factor == 1]
+    if part.low is None or part.high is None or to_the_end != [0] or len(ends) > 1 or behind < -MOST_LEFT:
+        return False
+    twice = part.low.plus(part.low)
+    gap = twice.plus(part.high, -1) if twice is not None else None
+    return gap is not None and gap.value is not None and gap.value <= 1
 
 
 def targets_of(score: Evaluation) -> Iterable[Tokens]:
