@@ -125,7 +125,7 @@ def called(machine: Machine, name: str, path: str, arguments: Sequence[Value]) -
         machine.trace.is_grouped = True
     if name == "destroy_process_group":
         machine.trace.torn.append(machine.event())
-    if ADDING.search(name) and not path.startswith(ELSEWHERE) and path != name:
+    if ADDING.search(name) and not path.startswith(ELSEWHERE) and path != name and not _are_weights(arguments):
         machine.trace.added.append(machine.event())
         return None if name != "reduce" else UNKNOWN
     if path.partition(".")[0] in machine.absent and any(full(value).scores for value in arguments):
@@ -133,6 +133,12 @@ def called(machine: Machine, name: str, path: str, arguments: Sequence[Value]) -
     if name == "is_initialized":
         return constant(False) if _is_torn(machine) else Value(marks=frozenset(["world"]))
     return None
+
+
+def _are_weights(arguments: Sequence[Value]) -> bool:
+    """Whether weights or their gradients are brought together, not scores."""
+    held = full(arguments[0]) if arguments else UNKNOWN
+    return bool(held.objects) and not held.scores and all(part.via == "gradient" for part in held.tokens)
 
 
 def handed_on(machine: Machine, name: str, value: Value) -> None:
