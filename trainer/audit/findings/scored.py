@@ -62,7 +62,9 @@ def overlap(trace: Trace, update: Update, score: Evaluation, *, surely: bool = F
         if part.source == "val" and not (surely and part.is_rough)
     ]
     own = [part for part in targets_of(score) if not (surely and part.is_rough)]
-    if any(_goes_through(trace, part) for part in learned) and any(part.source == "val" for part in own):
+    within = {loop for loop, _ in update.loops}
+    over = [part for part in learned if part.reach is not None and part.reach[0] in within and not within & around]
+    if any(_goes_through(trace, part) for part in over) and any(part.source == "val" for part in own):
         return True
     return any(part.overlaps(other) for part in learned for other in own)
 
