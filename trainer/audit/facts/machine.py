@@ -16,7 +16,19 @@ from typing import Any
 from trainer.audit.facts.frames import Class, Frame, Function, Gradient, Instance, Keywords, Namespace, Resume
 from trainer.audit.facts.model_losses import LossOf
 from trainer.audit.facts.tokens import OWN, Iterations, Tokens, fewer, later, still_whole
-from trainer.audit.facts.trace import Evaluation, Event, Guard, Load, Note, Place, Reported, Trace, Update, UpdateKind
+from trainer.audit.facts.trace import (
+    Evaluation,
+    Event,
+    Guard,
+    Load,
+    Note,
+    Place,
+    Reported,
+    Saved,
+    Trace,
+    Update,
+    UpdateKind,
+)
 from trainer.audit.facts.values import (
     UNKNOWN,
     Value,
@@ -298,7 +310,8 @@ class Machine(ABC):
         if value.objects or value.tokens:
             kept = Value(tokens=value.tokens, objects=value.objects, marks=value.marks, snapshot=self.tick())
             self.files.append((names, kept))
-            self.trace.saved += [(self.place, value.objects)] if value.objects and not value.scores else []
+            if value.objects and not value.scores:
+                self.trace.saved.append(Saved(self.place, value.objects, self.tick()))
 
     def stored(self, names: frozenset[str]) -> Value:
         """What a file of this name holds, as far as the names tell files apart; each file, if no name fits."""

@@ -154,6 +154,14 @@ class Few(NamedTuple):
     """What that means, as a finding says it."""
 
 
+class Saved(NamedTuple):
+    """Models are written to a file."""
+
+    place: Place
+    objects: frozenset[int]
+    time: int
+
+
 @dataclass
 class Trace:
     """Everything that happened."""
@@ -211,7 +219,7 @@ class Trace:
     """Where scores of several ranks may be brought together."""
     collectives: list[int] = field(default_factory=list)
     """Times at which the ranks wait for each other."""
-    saved: list[tuple[Place, frozenset[int]]] = field(default_factory=list)
+    saved: list[Saved] = field(default_factory=list)
     """Where models are written to files."""
     is_read_back: bool = False
     """Whether anything that was written is read again."""

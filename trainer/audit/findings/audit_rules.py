@@ -155,6 +155,13 @@ _RULES = (
         "show that what is written is a log or a score, not part of the artifact",
     ),
     Rule(
+        "artifact-not-scored",
+        ("E15",),
+        ("#1017",),
+        "the model in memory is scored after it was written, and what was written is never read",
+        "score the weights that are read back from the artifact",
+    ),
+    Rule(
         "stored-text",
         ("E7", "E14", "E2", "E15"),
         ("#168", "#1017"),

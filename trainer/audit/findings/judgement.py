@@ -17,7 +17,7 @@ from trainer.audit.facts.tokens import OWN, Tokens
 from trainer.audit.facts.trace import Evaluation, Event, Place, Reported, Trace, Update
 from trainer.audit.findings.audit_rules import RULES, Rule
 from trainer.audit.findings.passes import takes_the_best
-from trainer.audit.findings.scored import affects, overlap, scores_of, targets_of
+from trainer.audit.findings.scored import affects, not_read_back, overlap, scores_of, targets_of
 
 Confidence = Literal["high", "medium", "low"]
 ONCE = ("calibration", "val-in-artifact")
@@ -51,6 +51,7 @@ def findings(trace: Trace) -> list[Finding]:
         *_statistics(trace, scored),
         *_positions(trace),
         *_given_targets(trace),
+        *_not_read_back(trace),
         *_left_out(trace),
         *_cut_short(trace),
         *_shares(trace),
@@ -307,6 +308,13 @@ def _given_targets(trace: Trace) -> Iterator[Finding]:
         detail = "the model is given the targets that it is scored on, not the tokens before them"
         off = tuple(sorted(report.off | loss.off))
         yield Finding(RULES["future-position"], loss.place, detail, "high", off, loss.calls, (report.place,))
+
+
+def _not_read_back(trace: Trace) -> Iterator[Finding]:
+    if (found := not_read_back(trace)) is not None:
+        saved, report = found
+        detail = f"the score of line {report.place.line} is of the model in memory"
+        yield Finding(RULES["artifact-not-scored"], saved.place, detail, "medium", (), report.calls, (report.place,))
 
 
 def _rank_order(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from trainer.audit.effects import clocks
 from trainer.audit.facts.trace import Evaluation, Trace, Update
 from trainer.audit.findings.passes import reports_the_lower
-from trainer.audit.findings.scored import affects, overlap, scores_of
+from trainer.audit.findings.scored import affects, not_read_back, overlap, scores_of
 
 
 def remarks(trace: Trace) -> Iterator[str]:
@@ -20,8 +20,8 @@ def remarks(trace: Trace) -> Iterator[str]:
             "all of them"
         )
     models = {number for one in scored for number in one.objects}
-    saved = [place for place, objects in trace.saved if objects & models]
-    if saved and not trace.is_read_back:
+    saved = [one.place for one in trace.saved if one.objects & models]
+    if saved and not trace.is_read_back and not_read_back(trace) is None:
         yield (
             f"line {saved[-1].line}: what is written here is never read back, so whether the score is that of the "
             "artifact is not told (E15)"

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from trainer.audit.effects.positions import counted
 from trainer.audit.facts.tokens import OWN, Tokens
-from trainer.audit.facts.trace import Evaluation, Load, Trace, Update
+from trainer.audit.facts.trace import Evaluation, Load, Reported, Saved, Trace, Update
 
 MOST_COPIES = 4
 """How often weights that are copied from one model to the next are followed."""
@@ -89,3 +89,20 @@ def _goes_through(trace: Trace, part: Tokens) -> bool:
 def targets_of(score: Evaluation) -> Iterable[Tokens]:
     """The tokens that are scored, or the window in which they are."""
     return score.targets or [part for part in score.tokens if part.via in OWN]
+
+
+def not_read_back(trace: Trace) -> tuple[Saved, Reported] | None:
+    """What is written and never read, where the last score of the script is of the same model as it is in memory.
+
+    Weights that were loaded since then may come from what was written, and are not told apart from it.
+    """
+    reports = [report for report in trace.reports if not (report.off or report.loops)]
+    if trace.is_read_back or not reports:
+        return None
+    losses = [one for number in reports[-1].scores if (one := trace.evaluations[number]).is_loss]
+    models = frozenset().union(*(one.objects for one in losses))
+    saved = [one for one in trace.saved if one.objects & models]
+    if not saved or not all(one.time > saved[-1].time for one in losses):
+        return None
+    loaded = any(load.time > saved[0].time and load.objects & models for load in trace.loads)
+    return None if loaded else (saved[-1], reports[-1])
