@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from trainer.audit.facts.machine import Class, Frame, Instance, Keywords, Machine
 from trainer.audit.facts.values import UNKNOWN, External, Mapping, Value, changed, combined, joined, parts_of
@@ -28,6 +28,17 @@ def _names(value: Value) -> list[str]:
         return value.const.replace(",", " ").split()
     parts = [part.const for ref in value.refs if isinstance(ref, Listed) for part in parts_of(ref)]
     return [part for part in parts if isinstance(part, str)]
+
+
+def made_defaults(machine: Machine, kind: Class, given: Collection[str]) -> dict[str, Value]:
+    """What the fields of a new record hold that are not given, where `field(default_factory=...)` makes it anew."""
+    found = {}
+    for node in kind.node.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and isinstance(node.value, ast.Call):
+            makers = [word.value for word in node.value.keywords if word.arg in ("default_factory", "factory")]
+            if makers and node.target.id not in given:
+                found[node.target.id] = machine.call(machine.evaluate(makers[0], kind.frame), [], {})
+    return found
 
 
 def replaced(machine: Machine, record: Value, keywords: Keywords) -> Value:

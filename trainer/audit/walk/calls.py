@@ -15,6 +15,7 @@ from trainer.audit.effects.known_calls import (
     optimizer,
 )
 from trainer.audit.effects.positions import masked
+from trainer.audit.effects.records import made_defaults
 from trainer.audit.facts.machine import Class, Frame, Function, Instance, Keywords, Machine
 from trainer.audit.facts.model_losses import computes_loss, loss_of
 from trainer.audit.facts.trace import Event
@@ -281,7 +282,8 @@ def instance_of(machine: Machine, kind: Class, arguments: Sequence[Value], keywo
         return value
     fields = [node.target.id for node in kind.node.body if isinstance(node, ast.AnnAssign)
               and isinstance(node.target, ast.Name)]  # fmt: skip
-    instance.attributes |= dict(zip(fields, arguments, strict=False)) | keywords
+    given = dict(zip(fields, arguments, strict=False)) | keywords
+    instance.attributes |= made_defaults(machine, kind, given) | given
     if (after := kind.find("__post_init__")) is not None:
         machine.call(bound(after, value), [], {})
     if any(isinstance(ref, External) and ref.name == "NamedTuple" for base in kind.bases for ref in base.refs):
