@@ -124,7 +124,7 @@ def dictionary_of(machine: Machine, arguments: Sequence[Value], keywords: Keywor
             elif isinstance(ref, Zipped) and len(ref.columns) == 2:  # dict(model.named_parameters())
                 made.rest = ref.columns[1]
             elif isinstance(ref, Function | Class | External):
-                made.rest = machine.call(value, [], {})
+                made.rest, made.blank = machine.call(value, [], {}), not made.entries
     if arguments and arguments[0].tokens:  # Counter(tokens)
         made.rest, made.keyed = arguments[0].seen_via("statistic"), True
     return Value(refs=(made,)).with_marks(*(mark for value in arguments for mark in decisions(value)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from trainer.audit.effects import portions, rows
 from trainer.audit.effects.bent_logits import found_at, scored
@@ -294,7 +295,7 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
             ids = frozenset(ref.id for ref in base.refs if isinstance(ref, Sequence | Mapping))
             tokens = found.tokens | index.tokens
             found = changed(found, tokens=tokens, objects=found.objects | ids, marks=found.marks | {"lookup"})
-        elif index.tokens and not index.scores and not any(isinstance(ref, Instance | Optimizer) for ref in found.refs):
+        elif index.tokens and not index.scores and not any(map(_is_no_size, (*base.refs, *found.refs))):
             found = found.with_marks("bytes", f"sized:{machine.place.line}", *paid_for(index), *piece_of(base, index))
         found = found.with_marks(*kept_under(base), *filed_under(machine, found, index))
         return found.with_marks(*decisions(base), *decisions(index), *cells(index))
@@ -308,6 +309,11 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
     result = changed(plain, tokens=tokens, refs=(), const=NOTHING, number=None).without_marks("batch", "rows", "flat")
     result = _counted_back(machine, plain, index, result)
     return _looked_up(machine, plain, changed(result, at=later(plain.at, index.at)), index)
+
+
+def _is_no_size(ref: Any) -> bool:
+    """Whether what tokens look up there is no size of theirs: an object, or what nothing was filled in yet."""
+    return isinstance(ref, Instance | Optimizer) or getattr(ref, "blank", False)
 
 
 def _counted_back(machine: Machine, base: Value, index: Value, result: Value) -> Value:
@@ -395,7 +401,7 @@ def _looked_up(machine: Machine, base: Value, result: Value, index: Value) -> Va
         return combined([result, index]).with_marks("lookup", *exact, *marks)
     if "mask" in index.marks and not base.tokens:
         return result  # places that a condition leaves
-    if not base.tokens:
+    if not base.tokens and not any(map(_is_no_size, base.refs)):
         marks |= {"bytes", f"sized:{machine.place.line}", *paid_for(index)}
         if len(base.refs) == 1 and isinstance(base.refs[0], Cell):
             marks.add(f"table:{base.refs[0].id}")

@@ -154,7 +154,7 @@ def _external_call(
         result = stacked(machine, parts, mixed_in(machine, parts, result))
         return together(machine, name, arguments, forgotten(machine, changed(result, refs=())))
     if name in BLANK:
-        return Value(refs=(Cell(machine.new_id()),))
+        return Value(refs=(Cell(machine.new_id(), blank=True),))
     if name in MAKERS:
         listed = tuple(first.refs[0].elements) if is_exact(first) else ()
         return Value(refs=(Cell(machine.new_id(), changed(result, refs=()), listed=listed),), marks=result.marks)

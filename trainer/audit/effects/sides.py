@@ -142,6 +142,8 @@ def _of_earlier(machine: Machine, score: Value, pays: set[str]) -> bool:
     losses = [one for number in score.scores if (one := machine.trace.evaluations[number]).is_loss]
     inputs = {(part.low, part.high) for one in losses for part in one.tokens if part.via == "tokens"}
     targets = {(part.low, part.high) for one in losses for part in one.targets}
+    if any(part.piece for one in losses for part in one.targets):
+        return False  # elements or parts of such a slice, counted from its start
     return bool(targets) and pays <= ends.keys() and {ends[mark] for mark in pays} <= inputs - targets
 
 

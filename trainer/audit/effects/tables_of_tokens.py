@@ -37,7 +37,7 @@ def fill(
     learned = frozenset(part for part in place.tokens) if by_tokens else counted
     for ref in base.refs:
         if isinstance(ref, Cell):
-            ref.listed = ()
+            ref.listed, ref.blank = (), False
             content = combined([held, changed(place, scores=frozenset())]) if by_tokens else held
             content = content.seen_via("table") if learned or by_hand else added_up(content) if adds else content
             ref.keyed = ref.keyed or bool(learned)

@@ -213,6 +213,8 @@ class Cell:
     """Whether it was filled at places that tokens decide."""
     listed: tuple[Value, ...] = ()
     """The numbers that it was made of one by one, while nothing else was filled in."""
+    blank: bool = False
+    """Whether it was made of zeros, or of another number, and nothing was filled in: no sizes of pieces."""
 
 
 @dataclass(eq=False, slots=True)
@@ -250,6 +252,8 @@ class Mapping:
     entries: dict[Any, Value] = field(default_factory=dict)
     rest: Value | None = None
     keyed: bool = False
+    blank: bool = False
+    """Whether it holds nothing yet but what a missing key is given."""
 
 
 @dataclass(eq=False, slots=True)

@@ -112,14 +112,7 @@ class Assignments(Machine):
 
     def _set_item(self, target: ast.Subscript, value: Value, frame: Frame, *, adds: bool) -> None:
         base = self.evaluate(target.value, frame)
-        if isinstance(target.slice, ast.Slice):
-            self.evaluate(target.slice, frame)
-            key = UNKNOWN
-        elif isinstance(target.slice, ast.Tuple):
-            parts = [part for part in target.slice.elts if not isinstance(part, ast.Slice)]
-            key = combined([self.evaluate(part, frame) for part in parts])
-        else:
-            key = self.evaluate(target.slice, frame)
+        key = self._key(target.slice, frame)
         value = either(value) if "mask" in key.marks else value
         learner = any(isinstance(ref, Instance | Optimizer) for ref in value.refs)
         if key.at and key.number is not None and "lookup" in value.marks and not (key.tokens or value.scores):
@@ -157,6 +150,16 @@ class Assignments(Machine):
             mixed = combined([base, value.without_marks("filtered") if put_back else value])
             self.changed_in_place(target.value, base, changed(mixed, marks=mixed.marks | base.marks), frame)
 
+    def _key(self, index: ast.expr, frame: Frame) -> Value:
+        """What the places that are given other values depend on, besides slices."""
+        if isinstance(index, ast.Slice):
+            self.evaluate(index, frame)
+            return UNKNOWN
+        if isinstance(index, ast.Tuple):
+            parts = [part for part in index.elts if not isinstance(part, ast.Slice)]
+            return combined([self.evaluate(part, frame) for part in parts])
+        return self.evaluate(index, frame)
+
     def _Assign(self, node: ast.Assign, frame: Frame) -> None:
         value = self.evaluate(node.value, frame)
         for target in node.targets:
@@ -190,9 +193,7 @@ class Assignments(Machine):
         if gradients and old.objects:
             self.updated("manual", gradients, old.objects)
         if any(isinstance(ref, Cell) for ref in old.refs):
-            key = UNKNOWN
-            if isinstance(node.target, ast.Subscript) and not isinstance(node.target.slice, ast.Slice | ast.Tuple):
-                key = self.evaluate(node.target.slice, frame)
+            key = self._key(node.target.slice, frame) if isinstance(node.target, ast.Subscript) else UNKNOWN
             operation(self, node.op, old, value)
             fill(self, old, value, key=key, adds=True, subtracts=isinstance(node.op, ast.Sub))
         elif isinstance(node.target, ast.Subscript):

@@ -165,6 +165,7 @@ def _dict(machine: Machine, node: ast.Dict, frame: Frame) -> Value:
 
 def store(mapping: Mapping, key: Value, value: Value) -> None:
     """`mapping[key] = value`."""
+    mapping.blank = False
     with suppress(TypeError):
         if key.is_known:
             mapping.entries[key.const] = value
