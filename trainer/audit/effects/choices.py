@@ -17,6 +17,7 @@ from trainer.audit.facts.machine import Function, Keywords, Machine
 from trainer.audit.facts.values import UNKNOWN, External, Mapping, Value, changed, combined, decisions, full, joined
 
 Marks = tuple[str, ...]
+SMALL = 1e-6
 LARGEST = ("chosen", "greater")
 """Marks of the smaller of several scores, and of the larger of several logarithms of probabilities."""
 
@@ -99,6 +100,22 @@ def gate(machine: Machine, test: Value, line: int) -> Marks:
     """The marks of what a condition on scores decides: `gated` where it compares a target's score with a threshold."""
     marks = choice(machine, [test], line=line)
     return (f"gated:{line}",) if "threshold" in test.marks and len(marks) == 1 else marks
+
+
+def only_divides(test: ast.expr, does: Sequence[ast.AST]) -> bool:
+    """Whether a condition asks if a total is above zero, and what is done then is only to divide by it."""
+    if not (isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Gt | ast.NotEq)):
+        return False
+    least = getattr(test.comparators[0], "value", None)
+    total = ast.dump(test.left)
+    return isinstance(least, int | float) and 0 <= least <= SMALL and all(_divides_by(node, total) for node in does)
+
+
+def _divides_by(node: ast.AST, total: str) -> bool:
+    if isinstance(node, ast.AugAssign):
+        return isinstance(node.op, ast.Div) and ast.dump(node.value) == total
+    made = node.value if isinstance(node, ast.Assign) else node
+    return isinstance(made, ast.BinOp) and isinstance(made.op, ast.Div) and ast.dump(made.right) == total
 
 
 def steered(machine: Machine, value: Value) -> None:

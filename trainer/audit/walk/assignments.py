@@ -188,7 +188,7 @@ class Assignments(Machine):
         value = some_by_one(self, self.evaluate(node.value, frame))
         if value.scores:
             self.report(value, 1)
-        old = self._old(node.target, frame)
+        old = self._of_this_place(node.target, self._old(node.target, frame), frame)
         gradients = frozenset(part for part in value.tokens if part.via == "gradient")
         if gradients and old.objects:
             self.updated("manual", gradients, old.objects)
@@ -200,6 +200,16 @@ class Assignments(Machine):
             self._set_item(node.target, operation(self, node.op, old, value), frame, adds=True)
         else:
             self.assign(node.target, operation(self, node.op, old, value), frame)
+
+    def _of_this_place(self, target: ast.expr, old: Value, frame: Frame) -> Value:
+        """An element at a place that loops count: what their other iterations put in is not in it."""
+        if not isinstance(target, ast.Subscript) or isinstance(target.slice, ast.Slice | ast.Tuple) or not old.scores:
+            return old
+        place = self.evaluate(target.slice, frame)
+        counted = dict(place.at) if not place.tokens else {}
+        around = {number: self.trace.evaluations[number].loops for number in old.scores}
+        others = {number for number, loops in around.items() if any(counted.get(loop, k) != k for loop, k in loops)}
+        return changed(old, scores=old.scores - others) if others else old
 
     def _old(self, target: ast.expr, frame: Frame) -> Value:
         if isinstance(target, ast.Subscript):

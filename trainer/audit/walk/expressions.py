@@ -19,7 +19,7 @@ from trainer.audit.effects.arithmetic import (
     operation,
     truth,
 )
-from trainer.audit.effects.choices import chosen_before, chosen_branch, gate, is_score, kept_by
+from trainer.audit.effects.choices import chosen_before, chosen_branch, gate, is_score, kept_by, only_divides
 from trainer.audit.effects.chunk_borders import filed, kept_under
 from trainer.audit.effects.document_lengths import filtered, kept, told_apart
 from trainer.audit.effects.extremes import is_loose
@@ -96,7 +96,7 @@ def _either(machine: Machine, node: ast.IfExp, frame: Frame) -> Value:
     result = factors.either(joined(values))
     if result.number is None and (behind := _is_behind_the_first(machine, node.test, frame)) is not None:
         result = changed(result, number=values[0 if behind else 1].number)
-    return _chosen(machine, test, result)
+    return result if only_divides(node.test, [node.body]) else _chosen(machine, test, result)
 
 
 def _is_behind_the_first(machine: Machine, test: ast.expr, frame: Frame) -> bool | None:
