@@ -85,7 +85,8 @@ def _is_theirs(machine: Machine, other: Value, targets: Value) -> bool:
     own = {part for part in targets.tokens if part.via == "tokens"}
     if "ahead" in other.marks or (own & other.tokens and _sides(other) & _sides(targets)):
         return True
-    later = [part for part in other.tokens if own and all(target.is_before(part) for target in own)]
+    texts = {target.source for target in own}
+    later = [part for part in other.tokens if texts == {part.source} and all(one.is_before(part) for one in own)]
     earlier = [one for one in machine.trace.evaluations.values() if one.is_loss and later]
     return any(not any(part.overlaps(seen) for one in earlier for seen in one.targets) for part in later)
 

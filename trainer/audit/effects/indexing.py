@@ -308,7 +308,8 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
     tokens = _row(machine, base, index) or selected(plain, index, None, is_slice=False)
     result = changed(plain, tokens=tokens, refs=(), const=NOTHING, number=None).without_marks("batch", "rows", "flat")
     result = _counted_back(machine, plain, index, result)
-    return _looked_up(machine, plain, changed(result, at=later(plain.at, index.at)), index)
+    found = _looked_up(machine, plain, changed(result, at=later(plain.at, index.at)), index)
+    return found.with_marks(*decisions(index))
 
 
 def _is_no_size(ref: Any) -> bool:
