@@ -142,8 +142,8 @@ def filed_under(machine: Machine, found: Value, index: Value) -> tuple[str, ...]
 
 
 def kept_under(value: Value) -> tuple[str, ...]:
-    """The marks that say under which chunk windows are filed."""
-    return under_in(value.marks) if value.marks else ()
+    """The marks of a list that its elements bear too: under which chunk windows are filed, and whose share they are."""
+    return tuple(mark for mark in value.marks if mark.startswith(("under:", "share:"))) if value.marks else ()
 
 
 def under_in(marks: frozenset[str]) -> tuple[str, ...]:
