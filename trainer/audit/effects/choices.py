@@ -32,9 +32,16 @@ def is_score(machine: Machine, value: Value) -> bool:
     return bool(value.scores) and has_val(value) and machine.holds_loss(value)
 
 
+def is_pooled(value: Value) -> bool:
+    """Whether a mean, sum or spread over targets is in a value."""
+    return any(mark.startswith("mean:") for mark in value.marks)
+
+
 def smaller(machine: Machine, values: list[Value], result: Value, *, of_tensors: bool = True) -> Value:
     """The smaller of several scores of validation tokens: of each element of tensors, or of numbers."""
     scored = [value for value in map(full, values) if is_score(machine, value)]
+    if len(values) == len(scored) == 2 and is_pooled(scored[0]) is not is_pooled(scored[1]):
+        return result.with_marks(f"clamped:{machine.place.line}")  # no other pass: a bound that losses gave
     if len(scored) > 1 or (len(values) == 1 and scored):
         return result.with_marks(*choice(machine, scored, of_tensors=of_tensors))
     return result

@@ -16,8 +16,9 @@ ALONG = (1, -1)
 
 
 def pooled(machine: Machine, name: str, held: Value, others: list[Value], keywords: Keywords, result: Value) -> Value:
-    """The result of `mean` or `sum` of losses: marked where it is one over targets."""
-    along = keywords.get("dim", keywords.get("axis", others[0] if others else None))
+    """The result of `mean`, `sum` and their like of losses: marked where it is one over targets."""
+    given = others[1:] if name == "quantile" else others
+    along = keywords.get("dim", keywords.get("axis", given[0] if given else None))
     over_targets = along is None or (name == "mean" and along.const in ALONG)
     targets = _now(machine, held) if over_targets and machine.holds_loss(held) else None
     if not targets:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from trainer.audit.effects import factors, gates
 from trainer.audit.effects.arithmetic import mixed_in
 from trainer.audit.effects.bent_logits import chosen, of_two, reduced, scored, searched
-from trainer.audit.effects.choices import best_place, smaller
+from trainer.audit.effects.choices import best_place, is_pooled, smaller
 from trainer.audit.effects.document_begins import SWAPPED, in_a_call
 from trainer.audit.effects.document_lengths import is_border
 from trainer.audit.effects.iteration import narrowed
@@ -48,6 +48,8 @@ PARTED = ("split", "chunk", "tensor_split", "array_split")
 """What cuts a text into a list of parts."""
 EQUAL = ("eq", "equal", "isin", "in1d")
 """What asks where a text holds a token."""
+POOLING = ("sum", "mean", "std", "var", "median", "quantile")
+"""What makes one number of the losses of many targets."""
 LEAST_PROBABILITY, LEAST_LOG = 1e-5, -15.0
 """Floors of probabilities and of their logarithms up to these guard against a logarithm of zero."""
 RESHAPED = ("squeeze", "unsqueeze", "view", "reshape", "flatten", "detach")
@@ -102,7 +104,7 @@ def _method_like(
         return same_spread(result, held)
     if name == "sum" and not others:
         result = added_as_it_is(held, result)
-    if name in ("sum", "mean"):
+    if name in POOLING:
         result = pooled(machine, name, held, others, keywords, result)
     if name == "sum" and ("lookup" in held.marks or any(part.via == "table" for part in held.tokens)):
         return result.with_marks("total", "summed")
@@ -160,7 +162,7 @@ def _method_like(
             result = result.with_marks(f"told:{machine.place.line}")
         result = chosen(machine, test, others, result)
         return changed(result, refs=joined(others).refs if not result.tokens else ())
-    if name in ("clamp", "clip", "clamp_max") and machine.holds_loss(held) and _cuts(others, keywords):
+    if name in ("clamp", "clip", "clamp_max") and machine.holds_loss(held) and _cuts(name, others, keywords):
         return result.with_marks(f"clamped:{machine.place.line}")
     if is_spread(held) and (floor := _floor(name, others, keywords)) is not None and _lifts(floor, held):
         kind = "clamped" if machine.holds_loss(held) else "unnormalised"
@@ -193,10 +195,11 @@ def _shift(others: list[Value], keywords: Keywords) -> object:
     return keywords.get("shifts", keywords.get("shift", others[0] if others else UNKNOWN)).const
 
 
-def _cuts(others: list[Value], keywords: Keywords) -> bool:
-    """Whether `clamp` bounds scores from above; 1 bounds a probability."""
-    highest = keywords.get("max", others[1] if len(others) > 1 else UNKNOWN)
-    return isinstance(highest.const, int | float) and highest.const > 1
+def _cuts(name: str, others: list[Value], keywords: Keywords) -> bool:
+    """Whether `clamp` bounds scores from above, by a number or by what losses gave; 1 bounds a probability."""
+    place = 0 if name == "clamp_max" else 1
+    highest = keywords.get("max", others[place] if len(others) > place else UNKNOWN)
+    return is_pooled(full(highest)) or (isinstance(highest.const, int | float) and highest.const > 1)
 
 
 def _floor(name: str, others: list[Value], keywords: Keywords) -> float | None:
