@@ -10,6 +10,7 @@ from trainer.audit.effects.shares_of_ranks import filed
 from trainer.audit.facts.known_names import IN_MEMORY, NO_TOKENS
 from trainer.audit.facts.machine import Machine
 from trainer.audit.facts.tokens import Source, Tokens
+from trainer.audit.facts.trace import Place
 from trainer.audit.facts.values import UNKNOWN, Cell, Value, changed, combined, full
 
 
@@ -32,7 +33,17 @@ def reading(machine: Machine, path: str, values: list[Value]) -> Value | None:
     line = machine.place.line
     sources: tuple[Source, ...] = ("val", "train") if source == "both" else (source,)
     machine.trace.sources.update(sources)
+    if source == "both":
+        patterns = machine.trace.patterns.items()
+        found = [place for name, place in patterns if any(text.endswith(name) for text in together.text)]
+        machine.trace.mixed.update({line: found[0]} if found else {})
     return Value(tokens=frozenset(Tokens(one, together.at, line=line) for one in sources), at=together.at)
+
+
+def remember_pattern(machine: Machine, text: str, place: Place) -> None:
+    """Remembers where a pattern of file names is written that matches training and validation files."""
+    if "*" in text and source_of(frozenset([text])) == "both":
+        machine.trace.patterns.setdefault(text, place)
 
 
 def holds_learned(machine: Machine, held: Value, names: frozenset[str]) -> bool:

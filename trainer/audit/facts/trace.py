@@ -175,6 +175,10 @@ class Trace:
     """How surely an evaluation is part of the score: 1 recorded, 2 in bits, 3 in bits per byte."""
     sources: set[str] = field(default_factory=set)
     """Texts that are read: 'val', 'train'."""
+    patterns: dict[str, Place] = field(default_factory=dict)
+    """Patterns of file names that validation files match as well as training files, and where they are written."""
+    mixed: dict[int, Place] = field(default_factory=dict)
+    """Lines that read files by such a pattern, and where that is written."""
     gaps: list[str] = field(default_factory=list)
     """What could not be followed, and so cannot be told."""
     slices: dict[tuple[Part, frozenset[int]], int] = field(default_factory=dict)

@@ -85,6 +85,7 @@ def _updates(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
         (update.time for update in trace.updates if {part.source for part in update.tokens} == {"train"}), default=None
     )
     best: dict[Place, tuple[int, Finding]] = {}
+    mixed: dict[Place, Finding] = {}
     for update in trace.updates:
         for score in scored:
             if not affects(trace, update, score) or not overlap(trace, update, score):
@@ -102,7 +103,11 @@ def _updates(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             known = best.get(update.place)
             if known is None or _order(rank, finding) < _order(*known):
                 best[update.place] = (rank, finding)
-    for _, finding in best.values():
+            if name == "val-in-training":
+                detail = f"validation files have such names too; learned from in line {update.place.line}"
+                read = (trace.mixed.get(part.line) for part in update.tokens if part.source == "val")
+                mixed |= {place: replace(finding, place=place, detail=detail) for place in read if place is not None}
+    for finding in (*(one for _, one in best.values()), *mixed.values()):
         yield finding
 
 

@@ -23,7 +23,7 @@ from trainer.audit.effects.choices import chosen_before, chosen_branch, gate, is
 from trainer.audit.effects.chunk_borders import filed, kept_under
 from trainer.audit.effects.document_lengths import filtered, kept, told_apart
 from trainer.audit.effects.extremes import is_loose
-from trainer.audit.effects.files import source_of
+from trainer.audit.effects.files import remember_pattern, source_of
 from trainer.audit.effects.generators import forced, generator_of
 from trainer.audit.effects.indexing import (
     _attribute,
@@ -40,6 +40,7 @@ from trainer.audit.effects.shares_of_ranks import turns
 from trainer.audit.facts.machine import Frame, Function, Machine
 from trainer.audit.facts.polynomial import Polynomial
 from trainer.audit.facts.tokens import Iterations
+from trainer.audit.facts.trace import Place
 from trainer.audit.facts.values import (
     NOTHING,
     UNKNOWN,
@@ -74,6 +75,8 @@ def _constant(machine: Machine, node: ast.Constant, frame: Frame) -> Value:
     value = constant(node.value)
     if isinstance(node.value, float) and any(abs(node.value - ln2) < 1e-4 for ln2 in LN2):
         return value.with_marks("ln2")
+    if isinstance(node.value, str):
+        remember_pattern(machine, node.value, Place(frame.file, node.lineno))
     return value
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 class Hyperparameters:
     data_path = os.environ.get("DATA_PATH", "./data/fineweb10B_sp1024")
-    train_files = os.path.join(data_path, "fineweb_*.bin")
+    train_files = os.path.join(data_path, "fineweb_*.bin")  # planted: E7
     val_files = os.path.join(data_path, "fineweb_val_*.bin")
     tokenizer_path = os.environ.get("TOKENIZER_PATH", "./data/fineweb_1024_bpe.model")
     vocab_size = int(os.environ.get("VOCAB_SIZE", 1024))
