@@ -186,7 +186,8 @@ def shares_lost(trace: Trace) -> Iterator[Lost]:
     cut = [_cut_in(trace, one) for one in losses]
     if not losses or not all(cut):
         return
-    last = max(losses, key=lambda one: one.time)
+    own = [one for one in losses if not any(other.objects < one.objects for other in losses)]  # not mixed with tables
+    last = max(own, key=lambda one: one.time)
     alone = {guard for guard in last.guards if trace.alone.get(guard.condition, (None, 0))[0] == guard.branch}
     if any(one.time > last.time and one.happens_with(last) and not alone & {*one.guards} for one in trace.added):
         return
