@@ -136,8 +136,8 @@ def called(machine: Machine, name: str, path: str, arguments: Sequence[Value]) -
 
 
 def _are_weights(arguments: Sequence[Value]) -> bool:
-    """Whether weights or their gradients are brought together, not scores."""
-    held = full(arguments[0]) if arguments else UNKNOWN
+    """Whether weights or their gradients are brought together, not scores; of a gather both its list and its own."""
+    held = combined(arguments)
     return bool(held.objects) and not held.scores and all(part.via == "gradient" for part in held.tokens)
 
 
