@@ -19,7 +19,8 @@ from trainer.audit.facts.trace import Place, Trace
 from trainer.audit.findings.audit_rules import RULES
 from trainer.audit.findings.byte_rules import Miscount, miscounts
 from trainer.audit.findings.clamped_targets import clamped_targets
-from trainer.audit.findings.judgement import Finding, doubts, findings, learned_beyond
+from trainer.audit.findings.finding import Finding
+from trainer.audit.findings.judgement import doubts, findings, learned_beyond
 from trainer.audit.findings.neighbours import Neighbour, look_aheads, look_backs
 from trainer.audit.findings.remarks import remarks
 from trainer.audit.findings.scored import scores_of

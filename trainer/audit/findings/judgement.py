@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from collections.abc import Iterator
+from dataclasses import replace
 
 from trainer.audit.effects.chunk_borders import late_windows, learned_ahead
 from trainer.audit.effects.clocks import calibrated_late
@@ -14,30 +13,16 @@ from trainer.audit.effects.positions import seams
 from trainer.audit.effects.shares_of_ranks import shares_lost
 from trainer.audit.effects.sides import given_targets
 from trainer.audit.facts.tokens import OWN, Tokens
-from trainer.audit.facts.trace import Evaluation, Event, Place, Reported, Trace, Update
-from trainer.audit.findings.audit_rules import RULES, Rule
-from trainer.audit.findings.passes import takes_the_best
+from trainer.audit.facts.trace import Evaluation, Event, Place, Trace, Update
+from trainer.audit.findings.audit_rules import RULES
+from trainer.audit.findings.finding import Finding, finding_of
+from trainer.audit.findings.marked import chosen, marked
 from trainer.audit.findings.scored import affects, not_read_back, overlap, scores_of, targets_of
 
-Confidence = Literal["high", "medium", "low"]
 ONCE = ("calibration", "val-in-artifact")
 """Of these the first line is reported: what is packed, written and loaded afterwards is the same."""
 ORDER = ("rescored-after-training", "last-epoch-score", "chunk-trained-before-score", "trained-before-scoring")
 LEARNING = (*ORDER, "table-of-unscored-tokens", "val-in-training")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A breach of a rule at a line."""
-
-    rule: Rule
-    place: Place
-    detail: str
-    confidence: Confidence
-    only_when: tuple[str, ...] = ()
-    """Settings that are off by default, without which it does not happen; as NAME=DEFAULT."""
-    calls: tuple[Place, ...] = ()
-    evidence: tuple[Place, ...] = field(default=())
 
 
 def findings(trace: Trace) -> list[Finding]:
@@ -46,8 +31,8 @@ def findings(trace: Trace) -> list[Finding]:
     found = [
         *_updates(trace, scored),
         *_notes(trace, scored),
-        *_marks(trace, scored),
-        *_chosen(scored),
+        *marked(trace),
+        *chosen(scored),
         *_statistics(trace, scored),
         *_positions(trace),
         *_given_targets(trace),
@@ -91,7 +76,7 @@ def _updates(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             if not affects(trace, update, score) or not overlap(trace, update, score):
                 continue
             name = _kind(trace, update, score, scored, first_training)
-            finding = _finding(name, update, f"the score of line {score.place.line} comes after", (score,))
+            finding = finding_of(name, update, f"the score of line {score.place.line} comes after", (score,))
             if name == "rescored-after-training" and _is_a_pass_of_its_own(trace, update, score):
                 finding = _at_the_second_score(finding, update, score)
             unknown = update.kind == "step" and not update.objects
@@ -177,19 +162,6 @@ def _loops_of(tokens: frozenset[Tokens]) -> set[int]:
     return {abs(loop) for part in tokens for loop, _ in part.at}
 
 
-def _finding(name: str, event: Event, detail: str, others: Iterable[Event] = (), *, sure: bool = True) -> Finding:
-    off = event.off.union(*(other.off for other in others))
-    return Finding(
-        RULES[name],
-        event.place,
-        detail,
-        "high" if sure else "medium",
-        tuple(sorted(off)),
-        event.calls,
-        tuple(other.place for other in others),
-    )
-
-
 def _notes(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
     seen: set[str] = set()
     for note in trace.notes:
@@ -209,7 +181,7 @@ def _notes(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             one.time > note.time for one in scored
         ):
             continue
-        found = _finding(note.rule, note, note.detail, sure=note.sure)
+        found = finding_of(note.rule, note, note.detail, sure=note.sure)
         yield found if note.sure else replace(found, confidence="low")
 
 
@@ -218,79 +190,6 @@ def _trains_around(trace: Trace, note: Event) -> bool:
     around = {loop for loop, _ in note.loops}
     trained = (one for one in trace.updates if any(part.source == "train" for part in one.tokens))
     return any(around & {loop for loop, _ in one.loops} for one in trained)
-
-
-def _marks(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
-    rules = {
-        "keyed": ("target-keyed-lookup", "mixed into the score of the target"),
-        "blend": (
-            "unnormalised-mixture",
-            "a target's log-probability, spread over its bytes, is mixed with that of bytes",
-        ),
-        "unnormalised": ("unnormalised-mixture", "the mixture is made"),
-        "greater": ("unnormalised-mixture", "the larger of two probabilities is taken"),
-        "powered": ("unnormalised-mixture", "powers of probabilities are multiplied and not divided by their sum"),
-        "uneven": ("unnormalised-mixture", "counts are divided by a constant"),
-        "filtered": ("tokens-dropped", "scores are left out"),
-        "inner": ("tokens-dropped", "targets are left out where they, or the tokens before them, are BOS"),
-        "clamped": ("scores-changed", "large scores are cut off"),
-        "paid": ("stored-text", "scores are changed where stored text equals the target"),
-        "equal": ("stored-text", "stored text is compared with the target, and decides over its score"),
-        "fixed": ("bytes-miscounted", "a constant stands for the bytes of a token"),
-        "gated": ("target-gate", "the condition on the target's score is asked"),
-        "shaped": ("logits-by-target", "the logits are changed"),
-        "told": ("target-gate", "the condition asks a table for the target"),
-        "own": (
-            "chunk-trained-before-score",
-            "what weighs the scores learned from losses of the same targets",
-        ),
-        "chosen": ("best-of-passes", "the choice is made"),
-    }
-    for report in trace.reports:
-        for mark in report.marks:
-            name, _, line = mark.partition(":")
-            if name == "inner" and any(other.startswith("outer:") for other in report.marks):
-                continue
-            if name not in rules or (name == "equal" and any(other[:5] == "paid:" for other in report.marks)):
-                continue
-            if name == "chosen" and not takes_the_best(trace, report, line):
-                continue
-            rule, what = rules[name]
-            place = Place(report.place.file, int(line))
-            yield Finding(RULES[rule], place, what, "high", tuple(sorted(report.off)), report.calls, (report.place,))
-    val = [report for report in trace.reports if not report.off]
-    for name, what in (
-        ("cut:", "the text is cut to a fixed number of tokens, or to a share of them"),
-        ("behind:", "a number of tokens at the text's beginning is left out"),
-        ("drawn:", "windows are drawn at random"),
-    ):
-        found = [_of_all_scores(trace, report, name) for report in val]
-        if val and all(found):
-            place = Place(val[-1].place.file, int(found[-1][0].partition(":")[2]))
-            yield Finding(RULES["tokens-dropped"], place, what, "medium", (), val[-1].calls, (val[-1].place,))
-
-
-def _chosen(scored: list[Evaluation]) -> Iterator[Finding]:
-    """Scores that were computed with what another validation score chose."""
-    for score in scored:
-        for mark in sorted(score.marks):
-            if mark.startswith("chosen:"):
-                found = _finding("selection-by-score", score, f"a validation score chose in line {mark[7:]}")
-                yield found
-                detail = f"what is chosen here by a validation score is used for the score of line {score.place.line}"
-                place = score.place._replace(line=int(mark[7:]))
-                yield replace(found, place=place, detail=detail, evidence=(score.place,))
-
-
-def _of_all_scores(trace: Trace, report: Reported, name: str) -> list[str]:
-    """Marks of a report of this kind; none where some of its scores were computed without one, some with."""
-    marks = [mark for mark in report.marks if mark.startswith(name)]
-    bearing = [
-        any(mark.startswith(name) for mark in one.marks)
-        for number in report.scores
-        if (one := trace.evaluations[number]).is_loss
-    ]
-    return marks if all(bearing) or not any(bearing) else []
 
 
 def _positions(trace: Trace) -> Iterator[Finding]:
@@ -330,7 +229,7 @@ def _rank_order(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             if update.kind != "step" or not alone or score.time > update.time or not overlap(trace, update, score):
                 continue
             if not any(score.time < time < update.time for time in trace.collectives):
-                yield _finding(
+                yield finding_of(
                     "rank-order", update, f"one rank scored them in line {score.place.line}", (score,), sure=False
                 )
                 break
@@ -365,7 +264,7 @@ def _late(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             f"windows {late.filing.step} apart are scored with the chunk of {late.filing.size} tokens they end in: "
             f"up to {late.targets} of their targets were learned with the chunk before"
         )
-        found = _finding("chunk-trained-before-score", late.score, detail, (late.learned,))
+        found = finding_of("chunk-trained-before-score", late.score, detail, (late.learned,))
         yield replace(found, place=late.filing.place, evidence=(late.score.place, late.learned.place))
 
 
@@ -374,13 +273,13 @@ def _scaled(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
     for scaled in trace.scaled:
         each = (trace.evaluations[number] for number in scaled.scores)
         if any((one.time, one.place) in own for one in each):
-            yield _finding(scaled.rule, scaled, scaled.detail)
+            yield finding_of(scaled.rule, scaled, scaled.detail)
 
 
 def _calibrated_late(trace: Trace) -> Iterator[Finding]:
     for late, limit in calibrated_late(trace):
         detail = f"the clock in line {limit.place.line} ends training at {limit.seconds:.0f} seconds, with no reserve"
-        yield _finding("calibration-after-the-clock", late, detail, (limit,), sure=False)
+        yield finding_of("calibration-after-the-clock", late, detail, (limit,), sure=False)
 
 
 def learned_beyond(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
@@ -392,12 +291,12 @@ def learned_beyond(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
                 f"the chunk of {ahead.filing.size} tokens is scored in line {ahead.score.place.line}; learned are "
                 f"{ahead.targets} targets or more that are scored with the next one"
             )
-            yield _finding("chunk-trained-before-score", ahead.update, detail, later[:1])
+            yield finding_of("chunk-trained-before-score", ahead.update, detail, later[:1])
 
 
 def _shares(trace: Trace) -> Iterator[Finding]:
     for lost in shares_lost(trace):
-        found = _finding("tokens-dropped", lost.score, lost.detail, (lost.report,))
+        found = finding_of("tokens-dropped", lost.score, lost.detail, (lost.report,))
         places = (lost.score.place, *(lost.score.place._replace(line=line) for line in lost.lines))
         yield replace(found, place=lost.score.place._replace(line=lost.line), evidence=places)
 
@@ -413,13 +312,15 @@ def _statistics(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             around = {loop for loop, _ in score.loops}
             name = "chunk-trained-before-score" if any(abs(loop) in around for loop, _ in step.at) else ORDER[-1]
             detail = f"the weights of the score in line {score.place.line} were moved by gradients of the same tokens"
-            yield replace(_finding(name, score, detail), place=score.place._replace(line=step.line))
+            yield replace(finding_of(name, score, detail), place=score.place._replace(line=step.line))
         own = [part for part in statistics if any(_holds(trace, part, target) for target in score.targets)]
         if own:
-            found = _finding("table-of-unscored-tokens", score, f"they enter the score of line {score.place.line}")
+            found = finding_of("table-of-unscored-tokens", score, f"they enter the score of line {score.place.line}")
             yield replace(found, place=score.place._replace(line=own[0].line))
         if narrow and wide:
-            found = _finding("statistics-of-the-whole-text", score, f"they enter the score of line {score.place.line}")
+            found = finding_of(
+                "statistics-of-the-whole-text", score, f"they enter the score of line {score.place.line}"
+            )
             yield replace(found, place=score.place._replace(line=wide[0].line))
 
 

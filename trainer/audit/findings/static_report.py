@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trainer.audit.findings.judgement import Finding
+from trainer.audit.findings.finding import Finding
 from trainer.spec.printable import printable
 
 Verdict = Literal["illegal", "illegal when switched on", "no breach found", "cannot tell"]

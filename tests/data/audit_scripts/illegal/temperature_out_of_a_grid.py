@@ -64,7 +64,7 @@ def fitted(model, text, parts=64):
             logits = model(window[None, :-1])[0].float()
             for place in range(grid.numel()):
                 costs[place] += F.cross_entropy(logits / grid[place], window[1:], reduction="sum").double()
-    return grid[costs.argmin()].item()
+    return grid[costs.argmin()].item()  # planted: E6
 
 
 def evaluate(model, text, temperature):
