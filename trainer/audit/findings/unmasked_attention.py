@@ -24,6 +24,7 @@ from trainer.audit.findings.model_calls import (
     name_of,
 )
 from trainer.audit.findings.scored import scores_of
+from trainer.audit.findings.time_averages import averages
 
 ATTENTION = {"scaled_dot_product_attention": 4, "flash_attn_func": 4}
 """Functions of attention, and how many arguments by place may say a mask."""
@@ -80,7 +81,11 @@ def uncovered(tree: ast.Module, trace: Trace) -> Iterator[Uncovered]:
         parameters = [one.arg for one in function.args.args][1:2]
         calls.follow(kind, function, frozenset(parameters))
     if not calls.is_cut:
-        yield from sorted({*_in_calls(_Told(calls), calls)}, key=lambda one: one.line)
+        mixed = (
+            Uncovered(line, f"{average} is taken over all positions, and mixed into each")
+            for line, average in averages(calls)
+        )
+        yield from sorted({*_in_calls(_Told(calls), calls), *mixed}, key=lambda one: one.line)
 
 
 def _are_inputs_moved(one: Evaluation) -> bool:
