@@ -27,9 +27,11 @@ def clock(machine: Machine, arguments: object, keywords: Keywords) -> Value:
 def timed(op: ast.operator, left: Value, right: Value, result: Value) -> Value:
     """The result of arithmetic on clocks: a difference is a time too, a share or a rate is none."""
     unit = {mark for mark in left.marks | right.marks if mark.startswith("clock:")}
+    plain = result.without_marks("clock")
+    if isinstance(op, ast.Sub) and unit and not unit & left.marks:  # what is left of a limit begins a phase, ends none
+        return plain
     if not unit or isinstance(op, ast.Add | ast.Sub):
         return result
-    plain = result.without_marks("clock")
     factor = right.const if unit & left.marks else left.const
     if factor == 1000 and isinstance(op, ast.Mult) and unit == {SECONDS}:
         return plain.with_marks(MILLISECONDS)
