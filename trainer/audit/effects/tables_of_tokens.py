@@ -31,7 +31,7 @@ def fill(
     """
     held = full(value)
     by_hand = subtracts and bool(held.scores) and not machine.holds_loss(held)
-    place = full(key)
+    place = full(key).without_marks("part")  # which part of a window says what it learns, not what is scored
     by_tokens = is_by_tokens(place)
     counted = frozenset(part for part in held.tokens if part.via == "statistic")
     learned = frozenset(part for part in place.tokens) if by_tokens else counted

@@ -294,6 +294,8 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
         with self.guarded(Guard(condition, 1)):
             ended_then = self.run_body(node.body, frame)
         self.conditions.pop()
+        if ended_then == "break" and self.left:
+            self.left[-1].append({name: one for name, one in frame.names.items() if before.get(name) is not one})
         names_then, frame.names = frame.names, before
         told_else = told_apart(frame.names, test, False)
         with self.guarded(Guard(condition, 0)):

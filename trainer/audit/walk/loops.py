@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from trainer.audit.effects.chunk_borders import counted_by
 from trainer.audit.effects.cut_short import ended_by
 from trainer.audit.effects.generators import Finished, Generator, put_back
 from trainer.audit.effects.iteration import generated, iterated, with_iteration
-from trainer.audit.facts.machine import Frame, Function, Machine
+from trainer.audit.facts.machine import Frame, Function, Machine, joined_frames
 from trainer.audit.facts.tokens import later
 from trainer.audit.facts.values import NOTHING, Value, changed, full, is_scalar
 from trainer.audit.walk.carried import carried_attributes, in_iteration
@@ -24,9 +24,25 @@ class Loops(Machine):
     def __init__(self) -> None:
         super().__init__()
         self._carried: dict[ast.AST, frozenset[str]] = {}
+        self.left: list[list[dict[str, Value]]] = []
+        """Of each loop: what branches that end it gave to names."""
         self._restarted: dict[ast.AST, frozenset[str]] = {}
 
+    @contextmanager
+    def _joining(self, frame: Frame) -> Iterator[None]:
+        """Behind a loop, names may hold what a branch gave them that ended it."""
+        self.left.append([])
+        try:
+            yield
+        finally:
+            for names in self.left.pop():
+                joined_frames(frame.names, names)
+
     def _For(self, node: ast.For, frame: Frame) -> str | None:
+        with self._joining(frame):
+            return self._for(node, frame)
+
+    def _for(self, node: ast.For, frame: Frame) -> str | None:
         over = self.evaluate(node.iter, frame)
         loop = self.new_id()
         if through := generated(self, over, loop):
@@ -76,6 +92,10 @@ class Loops(Machine):
         return self.run_body(node.orelse, frame)
 
     def _While(self, node: ast.While, frame: Frame) -> str | None:
+        with self._joining(frame):
+            return self._while(node, frame)
+
+    def _while(self, node: ast.While, frame: Frame) -> str | None:
         loop = self.new_id()
         self.trace.counting[loop] = node.lineno
         counted = self._counted_by(node, frame)
