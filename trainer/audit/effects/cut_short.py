@@ -1,5 +1,7 @@
 """Scores that end after a fixed number of windows or documents, or that count a part of the text alone.
 
+What is a share of the text or of a list is told in `portions`; here is what all of it comes to.
+
 A limit is a number of the script's own: `min(windows, 500)`, `documents[:10_000]`, `if step >= 200: break`. It is a cut
 where it certainly comes to less than the published text (docs/recipe.md 1.2). What a setting's default leaves out is no
 cut.
@@ -181,7 +183,7 @@ def remember(machine: Machine, over: Value, loop: int) -> None:
     """Remembers a loop over a limited list, or over a range to a limited number."""
     if _is_off(machine):
         return
-    if (portion := counted(machine, over)) is not None:
+    if (portion := counted(over)) is not None:
         machine.trace.few[loop] = portion
         return
     if (limit := limit_of(over)) is not None:

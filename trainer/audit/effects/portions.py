@@ -32,6 +32,7 @@ class Portion(NamedTuple):
     line: int
     ratio: float
     of: str
+    """'text'; 'list', or 'rest' of a list behind its first part; 'chunks', of which the last is left out."""
 
 
 def portion_of(value: Value) -> Portion | None:
@@ -90,7 +91,7 @@ def of_operation(machine: Machine, op: ast.operator, left: Value, right: Value) 
         return ()
     if isinstance(op, ast.Add) or (isinstance(op, ast.Sub) and part is of_left):
         return _marked(*part)
-    if isinstance(op, ast.Mult) and number > 0:
+    if isinstance(op, ast.Mult) and 0 < number < LONG:
         return _marked(part.line, part.ratio * number, part.of)
     is_divided = isinstance(op, ast.FloorDiv | ast.Div) and part is of_left
     return _marked(part.line, part.ratio / number, part.of) if is_divided and 0 < number < LONG else ()
@@ -131,17 +132,15 @@ def of_text(text: Value, low: Value | None, high: Value | None) -> tuple[str, ..
     return (f"cut:{last.line}",) if high is not None and (last := portion_of(high)) is not None else ()
 
 
-def counted(machine: Machine, over: Value) -> Few | None:
+def counted(over: Value) -> Few | None:
     """A range whose end is a portion of the text's size, as a loop goes through it; None if it is none."""
     for ref in over.refs:
-        step = ref.step.const if isinstance(ref, Steps) and ref.start.const == 0 else None
-        if isinstance(ref, Steps) and type(step) is int and step > 0 and (portion := portion_of(ref.stop)) is not None:
+        if not isinstance(ref, Steps) or ref.start.const != 0 or type(ref.step.const) is not int:
+            continue
+        portion = portion_of(ref.stop)
+        if portion is not None and portion.of in ("text", "chunks") and ref.step.const > 0:
             what = "the last chunk is not scored" if portion.of == "chunks" else "a part of the text alone is scored"
-            return (
-                Few(portion.line, 0, step, False, False, portion.ratio, what)
-                if portion.of in ("text", "chunks")
-                else None
-            )
+            return Few(portion.line, 0, ref.step.const, False, False, portion.ratio, what)
     return None
 
 
