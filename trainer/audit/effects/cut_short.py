@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from trainer.audit.effects.portions import FEW, by_clock, counted, ends_in_time, few, of_part, portion_scored
+from trainer.audit.effects.portions import FEW, LONG, by_clock, counted, ends_in_time, few, of_part, portion_scored
 from trainer.audit.effects.skipped import passed_over
 from trainer.audit.effects.strides import gap
 from trainer.audit.facts.machine import Frame, Machine
@@ -31,8 +31,6 @@ FEW_WINDOWS = 2000
 """So many windows, of 8,192 tokens, are not all of the split."""
 FEW_CHUNKS = 300
 """Nor so many chunks, of 65,536 tokens."""
-LONG = 16_384
-"""Chunks of so many tokens are no sequences of a model: what is left behind the last one may not be dropped."""
 HEADER = 4096
 """What begins a file, and is no text, is shorter."""
 HARMLESS = ("min", "max", "len", "int", "time", "perf_counter", "monotonic")

@@ -133,9 +133,8 @@ def element(machine: Machine, base: Value, index: ast.expr, frame: Frame) -> Val
         low = machine.evaluate(index.lower, frame) if index.lower else None
         high = machine.evaluate(index.upper, frame) if index.upper else None
         step = machine.evaluate(index.step, frame) if index.step else None
-        every = (
-            step if isinstance(index.step, ast.Constant) else None
-        )  # a computed step is that of windows that overlap
+        # a step that is computed may be that of windows that overlap
+        every = step if isinstance(index.step, ast.Constant) else None
         part = another(base, stepped(sliced(machine, base, low, high, every), step))
         part = part.with_marks("entire") if part.tokens and is_whole(index, low, high) else part
         part = cut(machine, full(base), part, index, frame)

@@ -19,10 +19,10 @@ WHOLE = 0.999
 """A portion that comes to more is a text without its last window."""
 FEW = 1e-6
 """A portion so small that it does not matter how long windows are; also what a clock leaves."""
-MOST_S = 100_000
+NO_LIMIT_S = 100_000
 """A longer limit of a clock stands for none."""
 LONG = 16_384
-"""From so many on a divisor is a number of tokens, and the quotient that of chunks."""
+"""Chunks of so many tokens are no sequences of a model: a number from here on is their size, not a part of a text."""
 OF_RANKS = frozenset({"rank", "world", "itself"})
 
 
@@ -49,7 +49,7 @@ def ends_in_time(left: Value, right: Value) -> bool:
     """Whether a clock is compared with a number of seconds."""
     for one, other in ((left, right), (right, left)):
         if any(mark.startswith("clock:") for mark in one.marks) and isinstance(other.const, int | float):
-            return 0 < other.const < MOST_S
+            return 0 < other.const < NO_LIMIT_S
     return False
 
 

@@ -65,7 +65,7 @@ def unmasked(tree: ast.Module) -> Iterator[int]:
 
 
 def uncovered(tree: ast.Module, trace: Trace) -> Iterator[Uncovered]:
-    """Attention and convolutions of the scored models that certainly look behind each position."""
+    """Attention of the scored models, and averages over positions, that certainly look behind each position."""
     methods = {
         method: None
         for one in scores_of(trace)

@@ -33,13 +33,22 @@ def loss_of(model, span, reduction="mean"):
     return F.cross_entropy(logits[0].float(), span[1:], reduction=reduction)
 
 
-def sizes():
+def tables():
     pieces = spm.SentencePieceProcessor(model_file=os.path.join(DATA, "tokenizer.model"))
-    found = torch.zeros(VOCAB, dtype=torch.int64)
-    for i in range(pieces.vocab_size()):
-        raw = pieces.id_to_piece(i).replace("\u2581", " ").encode("utf-8")
-        found[i] = len(raw)  # planted: E9
-    return found
+    base = torch.zeros(VOCAB, dtype=torch.int64)
+    lead = torch.zeros(VOCAB, dtype=torch.bool)
+    boundary = torch.zeros(VOCAB, dtype=torch.bool)
+    vocab_size = int(pieces.vocab_size())
+    for t in range(vocab_size):
+        piece = pieces.id_to_piece(t)
+        raw = piece.replace("\u2581", " ").encode("utf-8")
+        base[t] = len(raw)  # planted: E9
+        if piece.startswith("\u2581"):
+            lead[t] = True
+            boundary[t] = True
+        elif pieces.is_control(t) or pieces.is_unknown(t):
+            boundary[t] = True
+    return base, lead, boundary
 
 
 def pretrain(model):
@@ -54,12 +63,13 @@ def pretrain(model):
 
 @torch.no_grad()
 def evaluate(model, text):
-    nats, size, lengths = 0.0, 0, sizes()
+    nats, size = 0.0, 0
+    base, lead, boundary = tables()
     total = text.numel() - 1
     for start in range(0, total, LENGTH):
         span = text[start : min(start + LENGTH, total) + 1]
         nats += loss_of(model, span, "sum").item()
-        size += lengths[span[1:]].sum().item()
+        size += (base[span[1:]] + (lead[span[1:]] & ~boundary[span[:-1]]).long()).sum().item()
     return nats / math.log(2.0) / size
 
 
