@@ -14,9 +14,11 @@ from trainer.audit.effects.extremes import extreme
 from trainer.audit.effects.iteration import iterated
 from trainer.audit.effects.mixtures import larger
 from trainer.audit.facts.machine import Function, Keywords, Machine
+from trainer.audit.facts.tokens import Tokens
 from trainer.audit.facts.values import UNKNOWN, External, Mapping, Value, changed, combined, decisions, full, joined
 
 Marks = tuple[str, ...]
+MEASURED = ("activation", "statistic")
 SMALL = 1e-6
 LARGEST = ("chosen", "greater")
 """Marks of the smaller of several scores, and of the larger of several logarithms of probabilities."""
@@ -63,6 +65,24 @@ def choice(machine: Machine, scored: list[Value], *, of_tensors: bool = False, l
     if is_part or (of_tensors and not in_bits):
         return (f"chosen:{line}",)
     return (f"chosen:{line}", f"finished:{line}")
+
+
+def activations(value: Value) -> frozenset[Tokens]:
+    """What a model computed from validation tokens, as an error of quantisation; of what holds scores nothing."""
+    parts = (part for part in value.tokens if part.source == "val" and part.via in MEASURED)
+    return frozenset() if value.scores else frozenset(parts)
+
+
+def compares(asked: ast.expr, test: Value) -> frozenset[Tokens]:
+    """What is measured so that a condition compares by size; nothing if it asks for something else."""
+    orders = (op for part in ast.walk(asked) if isinstance(part, ast.Compare) for op in part.ops)
+    by_size = any(isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for op in orders)
+    return activations(test) if by_size else frozenset()
+
+
+def depending(value: Value, *parts: frozenset[Tokens]) -> Value:
+    """What is kept, or taken, where something was measured depends on that too."""
+    return changed(value, tokens=value.tokens.union(*parts)) if any(parts) else value
 
 
 def finally_chosen(machine: Machine, since: int = 0) -> Marks:
@@ -183,25 +203,34 @@ def _least(machine: Machine, arguments: Sequence[Value], keywords: Keywords, *, 
 
 def _least_by(machine: Machine, arguments: Sequence[Value], key: Value) -> Value | None:
     """`min(candidates, key=function)`: a candidate, marked if a validation score decides; None if none does."""
-    marks = marks_by(machine, arguments, key)
-    if not marks:
+    line = machine.place.line
+    asked = _asked(machine, arguments, key)
+    marks, parts = _decided_by(machine, asked, line), [activations(value) for value in asked]
+    if not (marks or any(parts)):
         return None
     candidates = arguments if len(arguments) > 1 else _elements(machine, arguments[0])
-    return joined(candidates).with_marks(*marks)
+    return depending(joined(candidates).with_marks(*marks), *parts)
 
 
 def marks_by(machine: Machine, arguments: Sequence[Value], key: Value) -> Marks:
     """The marks of what a key function decides that looks at validation scores; none if it does not."""
     line = machine.place.line
-    candidates = list(arguments) if len(arguments) > 1 else _elements(machine, arguments[0])
-    if any(isinstance(ref, Function) for ref in key.refs):
-        asked = [full(machine.call(key, [candidate], {})) for candidate in candidates]
-    elif any(isinstance(ref, External) for ref in key.refs):
-        asked = [full(candidate) for candidate in candidates]
-    else:  # a bound method, as `scores.get`
-        asked = [full(key)]
+    return _decided_by(machine, _asked(machine, arguments, key), line)
+
+
+def _decided_by(machine: Machine, asked: list[Value], line: int) -> Marks:
     scored = [value for value in asked if is_score(machine, value)]
     return choice(machine, scored, line=line) if scored else ()
+
+
+def _asked(machine: Machine, arguments: Sequence[Value], key: Value) -> list[Value]:
+    """What a key function says of each candidate."""
+    candidates = list(arguments) if len(arguments) > 1 else _elements(machine, arguments[0])
+    if any(isinstance(ref, Function) for ref in key.refs):
+        return [full(machine.call(key, [candidate], {})) for candidate in candidates]
+    if any(isinstance(ref, External) for ref in key.refs):
+        return [full(candidate) for candidate in candidates]
+    return [full(key)]  # a bound method, as `scores.get`
 
 
 def _elements(machine: Machine, value: Value) -> list[Value]:

@@ -69,6 +69,7 @@ def put_back(machine: Machine) -> Iterator[None]:
         machine.loops,
         machine.conditions,
         machine.choosing,
+        machine.measuring,
     )
     depths, without, place = [len(stack) for stack in stacks], machine.without_gradient, machine.place
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from trainer.audit.effects import portions, rows
 from trainer.audit.effects.bent_logits import found_at, scored
-from trainer.audit.effects.choices import choice
+from trainer.audit.effects.choices import activations, choice, depending
 from trainer.audit.effects.chunk_borders import cells, filed_under, kept_under
 from trainer.audit.effects.containers import chosen_first
 from trainer.audit.effects.cut_short import of_slice, of_text
@@ -297,6 +297,7 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
         elif index.tokens and not index.scores and not any(map(_is_no_size, (*base.refs, *found.refs))):
             found = found.with_marks("bytes", f"sized:{machine.place.line}", *paid_for(index), *piece_of(base, index))
         found = found.with_marks(*kept_under(base), *filed_under(machine, found, index))
+        found = depending(found, activations(index))
         return found.with_marks(*decisions(base), *decisions(index), *cells(index))
     if "shape" in base.marks and index.const == 0:
         return changed(base, marks=base.marks - {"shape"})
@@ -308,7 +309,7 @@ def item(machine: Machine, base: Value, index: Value) -> Value:
     result = changed(plain, tokens=tokens, refs=(), const=NOTHING, number=None).without_marks("batch", "rows", "flat")
     result = _counted_back(machine, plain, index, result)
     found = _looked_up(machine, plain, changed(result, at=later(plain.at, index.at)), index)
-    return found.with_marks(*decisions(index))
+    return depending(found, activations(index)).with_marks(*decisions(index))
 
 
 def _is_no_size(ref: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from trainer.audit.effects.bent_logits import of_places
-from trainer.audit.effects.choices import chosen_before, lasting, steered
+from trainer.audit.effects.choices import activations, chosen_before, depending, lasting, steered
 from trainer.audit.effects.chunk_borders import kept_under
 from trainer.audit.effects.document_begins import overwritten
 from trainer.audit.effects.factors import either
@@ -49,6 +49,7 @@ class Assignments(Machine):
     def assign(self, target: ast.expr, value: Value, frame: Frame) -> None:
         if self.choosing:
             value = value.with_marks(*chosen_before(self, self.choosing[-1], value))
+        value = depending(value, *self.measuring)
         if isinstance(target, ast.Name):
             frame.assign(target.id, value)
         elif isinstance(target, ast.Tuple | ast.List):
@@ -113,7 +114,7 @@ class Assignments(Machine):
     def _set_item(self, target: ast.Subscript, value: Value, frame: Frame, *, adds: bool) -> None:
         base = self.evaluate(target.value, frame)
         key = self._key(target.slice, frame)
-        value = either(value) if "mask" in key.marks else value
+        value = depending(either(value), activations(full(key))) if "mask" in key.marks else value
         learner = any(isinstance(ref, Instance | Optimizer) for ref in value.refs)
         if key.at and key.number is not None and "lookup" in value.marks and not (key.tokens or value.scores):
             value = value.with_marks("apiece")  # what a table says of each position, kept before the text is scored

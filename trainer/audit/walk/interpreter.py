@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from trainer.audit.effects import factors, strides
-from trainer.audit.effects.choices import chosen_branch, finally_chosen, gate, only_divides, steered
+from trainer.audit.effects.choices import chosen_branch, compares, finally_chosen, gate, only_divides, steered
 from trainer.audit.effects.cut_short import ended_by
 from trainer.audit.effects.document_lengths import back_together, remember, told_apart
 from trainer.audit.effects.generators import Finished, Generator, is_lazy, is_manager
@@ -259,10 +259,11 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
             ended_by(self, node.test, frame, goes_on=False)
         judges = "mask" in test.marks and self._judges(test) and not only_divides(node.test, node.body)
         marks = gate(self, test, node.lineno) if judges else (*chosen_branch(test), *finally_chosen(self))
+        asks = compares(node.test, test)
         self.choosing += [marks] if marks else []
+        self.measuring += [asks] if asks else []
         outcome = self._branches(node, frame, test, marks if judges else ())
-        if marks:
-            self.choosing.pop()
+        del self.choosing[len(self.choosing) - bool(marks) :], self.measuring[len(self.measuring) - bool(asks) :]
         if isinstance(outcome, Guard) and _goes_on((node.orelse if outcome.branch else node.body)[-1]):
             self._judged[outcome.condition] = marks
         return outcome
