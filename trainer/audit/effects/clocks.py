@@ -69,6 +69,21 @@ def calibrated_late(trace: Trace) -> Iterator[tuple[Event, Limit]]:
     yield from ((event, least) for event in trace.calibrated[:1] if event.time > end)
 
 
+def trained_late(trace: Trace) -> Iterator[tuple[Event, Limit]]:
+    """Where training goes on, by no clock, after training that a clock of all the seconds ended; and that clock."""
+    trained = _trained(trace)
+    least = _least(trace, "training", trained)
+    if least is None or least.seconds != MOST_S:
+        return
+    timed = [update for update in trained if _shared(least, update)]
+    end = max(update.time for update in timed)
+    own = [one for one in trace.limits if not one.off]
+    for update in trained:
+        if update.time > end and not update.off and not any(_shared(one, update) for one in own):
+            yield update, least
+            return
+
+
 def _trained(trace: Trace) -> list[Event]:
     return [update for update in trace.updates if any(part.source == "train" for part in update.tokens)]
 

@@ -269,8 +269,17 @@ class Machine(ABC):
         now = self.where()
         snapshot = source.snapshot if source.snapshot is not None else now["time"]
         is_copy = source.snapshot is not None
-        load = Load(objects=objects, sources=source.objects, snapshot=snapshot, is_copy=is_copy, adds=adds, **now)
-        self.trace.loads.append(load)
+        self.trace.loads.append(
+            Load(
+                objects=objects,
+                sources=source.objects,
+                snapshot=snapshot,
+                is_copy=is_copy,
+                adds=adds,
+                is_stored="stored" in source.marks,
+                **now,
+            )
+        )
 
     def selected(self, detail: str, marks: frozenset[str]) -> None:
         """Something of a model was chosen by the scores that these marks name."""

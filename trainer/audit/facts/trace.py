@@ -87,6 +87,8 @@ class Load(Event):
     """Whether it is known to be a copy of that time, not the weights as they are now."""
     adds: bool
     """Whether what the model had stays too, as in a moving average."""
+    is_stored: bool
+    """Whether the weights were read from a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

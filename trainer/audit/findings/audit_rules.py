@@ -148,6 +148,13 @@ _RULES = (
         "end training earlier, by a reserve in which calibration fits",
     ),
     Rule(
+        "training-after-the-clock",
+        ("E16", "E8"),
+        ("#677", "#1017"),
+        "training goes on, by no clock, after a training clock that takes all 600 seconds",
+        "train within the clock, or end it earlier by what the further steps take",
+    ),
+    Rule(
         "val-in-artifact",
         ("E7", "E15"),
         ("#402",),

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from trainer.audit.effects.chunk_borders import late_windows, learned_ahead
-from trainer.audit.effects.clocks import calibrated_late
+from trainer.audit.effects.clocks import calibrated_late, trained_late
 from trainer.audit.effects.cut_short import cut_short
 from trainer.audit.effects.document_lengths import lines_left_out
 from trainer.audit.effects.positions import seams
 from trainer.audit.effects.shares_of_ranks import shares_lost
 from trainer.audit.effects.sides import given_targets
 from trainer.audit.facts.tokens import OWN, Tokens
-from trainer.audit.facts.trace import Evaluation, Event, Place, Trace, Update
+from trainer.audit.facts.trace import Evaluation, Event, Place, Reported, Trace, Update
 from trainer.audit.findings.audit_rules import RULES
 from trainer.audit.findings.finding import Finding, finding_of
 from trainer.audit.findings.marked import chosen, marked
@@ -42,7 +42,7 @@ def findings(trace: Trace) -> list[Finding]:
         *_shares(trace),
         *_late(trace, scored),
         *_scaled(trace, scored),
-        *_calibrated_late(trace),
+        *_behind_the_clock(trace),
         *learned_beyond(trace, scored),
         *_rank_order(trace, scored),
     ]
@@ -218,7 +218,18 @@ def _not_read_back(trace: Trace) -> Iterator[Finding]:
     if (found := not_read_back(trace)) is not None:
         saved, report = found
         detail = f"the score of line {report.place.line} is of the model in memory"
-        yield Finding(RULES["artifact-not-scored"], saved.place, detail, "medium", (), report.calls, (report.place,))
+        rule, others = RULES["artifact-not-scored"], _called(trace, report)
+        if trace.is_read_back:  # an earlier score is of the artifact: the place is where the last one is asked for
+            detail += f", not of what line {saved.place.line} writes"
+            asked = next((call for call in report.calls if call not in others), report.place)
+            yield Finding(rule, asked, detail, "medium", (), (), (saved.place, report.place))
+        else:
+            yield Finding(rule, saved.place, detail, "medium", (), report.calls, (report.place,))
+
+
+def _called(trace: Trace, report: Reported) -> set[Place]:
+    """The calls that lead to other scores."""
+    return {call for one in trace.reports if not one.scores & report.scores for call in one.calls}
 
 
 def _rank_order(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
@@ -276,10 +287,11 @@ def _scaled(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             yield finding_of(scaled.rule, scaled, scaled.detail)
 
 
-def _calibrated_late(trace: Trace) -> Iterator[Finding]:
-    for late, limit in calibrated_late(trace):
-        detail = f"the clock in line {limit.place.line} ends training at {limit.seconds:.0f} seconds, with no reserve"
-        yield finding_of("calibration-after-the-clock", late, detail, (limit,), sure=False)
+def _behind_the_clock(trace: Trace) -> Iterator[Finding]:
+    for name, found in (("calibration", calibrated_late(trace)), ("training", trained_late(trace))):
+        for late, limit in found:
+            detail = f"the clock in line {limit.place.line} ends training at {limit.seconds:.0f} seconds"
+            yield finding_of(f"{name}-after-the-clock", late, f"{detail}, with no reserve", (limit,), sure=False)
 
 
 def learned_beyond(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:

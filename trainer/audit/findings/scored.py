@@ -29,8 +29,8 @@ def scores_of(trace: Trace) -> list[Evaluation]:
     return []
 
 
-def affects(trace: Trace, update: Update, score: Evaluation) -> bool:
-    """Whether what learned is what scored later, and was not replaced in between."""
+def affects(trace: Trace, update: Update | Load, score: Evaluation) -> bool:
+    """Whether what learned, or got other weights, is what scored later, and was not replaced in between."""
     if update.time >= score.time or not update.happens_with(score):
         return False
     if not update.objects:
@@ -39,10 +39,10 @@ def affects(trace: Trace, update: Update, score: Evaluation) -> bool:
     return any(_reaches(loads, update, number, score.time, MOST_COPIES) for number in score.objects)
 
 
-def _reaches(every: list[Load], update: Update, number: int, before: int, depth: int) -> bool:
+def _reaches(every: list[Load], update: Update | Load, number: int, before: int, depth: int) -> bool:
     loads = [load for load in every if number in load.objects and load.time < before]
     last = max((load.time for load in loads if not load.adds), default=-1)
-    if last < update.time and number in update.objects:
+    if number in update.objects and (last < update.time or update in loads):
         return True
     return depth > 0 and any(
         update.time < load.snapshot and _reaches(every, update, source, load.snapshot, depth - 1)
@@ -92,17 +92,26 @@ def targets_of(score: Evaluation) -> Iterable[Tokens]:
 
 
 def not_read_back(trace: Trace) -> tuple[Saved, Reported] | None:
-    """What is written and never read, where the last score of the script is of the same model as it is in memory.
+    """What is written and not read, where the last score of the script is of the same model as it is in memory.
 
-    Weights that were loaded since then may come from what was written, and are not told apart from it.
+    Weights that were loaded since then may come from what was written, and are not told apart from it. An earlier score
+    may be of what was read back.
     """
     reports = [report for report in trace.reports if not (report.off or report.loops)]
-    if trace.is_read_back or not reports:
+    if not reports:
         return None
-    losses = [one for number in reports[-1].scores if (one := trace.evaluations[number]).is_loss]
+    losses = _losses(trace, reports[-1])
     models = frozenset().union(*(one.objects for one in losses))
     saved = [one for one in trace.saved if one.objects & models]
     if not saved or not all(one.time > saved[-1].time for one in losses):
         return None
+    read = [load for load in trace.loads if load.is_stored and not load.off]
+    is_read = trace.is_read_back and not any(
+        affects(trace, load, one) for load in read for report in reports[:-1] for one in _losses(trace, report)
+    )
     loaded = any(load.time > saved[0].time and load.objects & models for load in trace.loads)
-    return None if loaded else (saved[-1], reports[-1])
+    return None if is_read or loaded else (saved[-1], reports[-1])
+
+
+def _losses(trace: Trace, report: Reported) -> list[Evaluation]:
+    return [one for number in report.scores if (one := trace.evaluations[number]).is_loss]
