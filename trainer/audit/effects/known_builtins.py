@@ -166,6 +166,8 @@ def _getattr(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -
 
 
 def _setattr(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
+    if len(arguments) == 3:
+        machine.trace.gives(arguments[0].objects & machine.models, full(arguments[2]).objects)
     if len(arguments) == 3 and isinstance(arguments[1].const, str):
         for ref in arguments[0].refs:
             if isinstance(ref, Instance):

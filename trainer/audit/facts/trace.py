@@ -252,6 +252,12 @@ class Trace:
         if sentence not in self.gaps:
             self.gaps.append(sentence)
 
+    def gives(self, models: frozenset[int], parts: frozenset[int]) -> None:
+        """Models get further parts, as adapters that are attached to their layers."""
+        for model in models:
+            if parts - {model}:
+                self.parts[model] = self.parts.get(model, frozenset()) | (parts - {model})
+
     def whole(self, objects: frozenset[int]) -> frozenset[int]:
         """The objects and those they were built from."""
         seen, waiting = set(objects), list(objects)

@@ -93,6 +93,7 @@ class Assignments(Machine):
                 ref.frame.names[name] = value
             elif isinstance(ref, Mapping):
                 ref.entries[name] = value
+        self.trace.gives(base.objects & self.models, full(value).objects)
         if name == "grad":
             if value.tokens or not self.guards or value.const is None:  # else only where there are none
                 self.zero_gradients(full(base).objects)
