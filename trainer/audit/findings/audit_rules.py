@@ -169,6 +169,13 @@ _RULES = (
         "score the weights that are read back from the artifact",
     ),
     Rule(
+        "table-beside-the-artifact",
+        ("E15", "E8"),
+        ("#1017",),
+        "a table of training tokens is used by the scores and is not in the file of the weights",
+        "write the table into the artifact, with its bytes, and score with what is read back",
+    ),
+    Rule(
         "stored-text",
         ("E7", "E14", "E2", "E15"),
         ("#168", "#1017"),

@@ -17,7 +17,7 @@ from trainer.audit.facts.trace import Evaluation, Event, Place, Reported, Trace,
 from trainer.audit.findings.audit_rules import RULES
 from trainer.audit.findings.finding import Finding, finding_of
 from trainer.audit.findings.marked import chosen, marked
-from trainer.audit.findings.scored import affects, not_read_back, overlap, scores_of, targets_of
+from trainer.audit.findings.scored import affects, counted_beside, not_read_back, overlap, scores_of, targets_of
 
 ONCE = ("calibration", "val-in-artifact")
 """Of these the first line is reported: what is packed, written and loaded afterwards is the same."""
@@ -37,6 +37,7 @@ def findings(trace: Trace) -> list[Finding]:
         *_positions(trace),
         *_given_targets(trace),
         *_not_read_back(trace),
+        *_counted_beside(trace, scored),
         *_left_out(trace),
         *_cut_short(trace),
         *_shares(trace),
@@ -225,6 +226,14 @@ def _not_read_back(trace: Trace) -> Iterator[Finding]:
             yield Finding(rule, asked, detail, "medium", (), (), (saved.place, report.place))
         else:
             yield Finding(rule, saved.place, detail, "medium", (), report.calls, (report.place,))
+
+
+def _counted_beside(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
+    if (found := counted_beside(trace, scored)) is not None:
+        update, saved, score = found
+        detail = f"what line {saved.place.line} writes does not hold it; the score of line {score.place.line} uses it"
+        found_at = finding_of("table-beside-the-artifact", update, detail, (score,), sure=False)
+        yield replace(found_at, evidence=(saved.place, score.place))
 
 
 def _called(trace: Trace, report: Reported) -> set[Place]:

@@ -113,5 +113,23 @@ def not_read_back(trace: Trace) -> tuple[Saved, Reported] | None:
     return None if is_read or loaded else (saved[-1], reports[-1])
 
 
+def counted_beside(trace: Trace, scored: Iterable[Evaluation]) -> tuple[Update, Saved, Evaluation] | None:
+    """A table of training tokens that scores use, and that no file holds beside the trained weights."""
+    trained = {number for one in trace.updates if one.kind == "step" for number in one.objects}
+    for score in scored:
+        files = [one for one in trace.saved if one.time < score.time and one.objects & trained]
+        for update in trace.updates if files else ():
+            filled = update.kind == "table" and {part.source for part in update.tokens} == {"train"}
+            if filled and not any(_holds(trace, one, update) for one in files) and affects(trace, update, score):
+                return update, files[-1], score
+    return None
+
+
+def _holds(trace: Trace, saved: Saved, update: Update) -> bool:
+    """Whether a file holds what learned, or a model that it was copied to before."""
+    reached = (_reaches(trace.loads, update, number, saved.time, MOST_COPIES) for number in saved.objects)
+    return bool(saved.objects & update.objects) or any(reached)
+
+
 def _losses(trace: Trace, report: Reported) -> list[Evaluation]:
     return [one for number in report.scores if (one := trace.evaluations[number]).is_loss]
