@@ -21,6 +21,7 @@ from trainer.audit.effects.cut_short import of_operation as of_limited
 from trainer.audit.effects.document_begins import asked_of_bos, kept_where, narrowed_by, opposite
 from trainer.audit.effects.document_lengths import ORDERS, is_border, of_length
 from trainer.audit.effects.extremes import ZERO, is_loose, numbers_of
+from trainer.audit.effects.file_names import names_asked, not_asked, of_membership
 from trainer.audit.effects.gates import GATES, negated, of_numbers
 from trainer.audit.effects.iteration import method_of
 from trainer.audit.effects.mixtures import SPREAD, UNEVEN, mixed_with, of_operation
@@ -320,10 +321,7 @@ def _unary(machine: Machine, node: ast.UnaryOp, frame: Frame) -> Value:
         known = truth(value)
         if known is not None:
             return constant(not known, value.env, value.at)
-        asked = (mark.partition(":") for mark in names_asked(value))
-        return combined([value]).with_marks(
-            *of_not(value), *(f"{'is' if kind == 'isnt' else 'isnt'}:{name}" for kind, _, name in asked)
-        )
+        return combined([value]).with_marks(*of_not(value), *not_asked(value))
     if value.is_known and isinstance(value.const, int | float):
         with suppress(TypeError):
             made = -value.const if isinstance(node.op, ast.USub) else value.const
@@ -354,11 +352,6 @@ def _boolean(machine: Machine, node: ast.BoolOp, frame: Frame) -> Value:
     return result.with_marks(*kinds) if kinds else result
 
 
-def names_asked(value: Value) -> list[str]:
-    """The marks of a condition on a name: `is:X` where it holds X, `isnt:X` where not, `ends:X` where it ends so."""
-    return [mark for mark in value.marks if mark.startswith(("is:", "ends:", "isnt:"))]
-
-
 def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
     values = [machine.evaluate(part, frame) for part in (node.left, *node.comparators)]
     result = combined(values)
@@ -370,7 +363,7 @@ def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
     left, right = values
     if any(isinstance(one.const, int) and one.const < 0 for one in values):  # where a place of a row is filled up
         result = result.without_marks("bytes")
-    result = result.with_marks(*asked_of_bos(node.ops[0], left, right))
+    result = result.with_marks(*asked_of_bos(node.ops[0], left, right), *of_membership(node.ops[0], left, right))
     if isinstance(node.ops[0], ORDERS):
         compared(machine, left, right)
     result = result.with_marks(*of_comparison(node.ops[0], left, right), *of_chunk(node.ops[0], left, right))

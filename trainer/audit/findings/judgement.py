@@ -72,6 +72,7 @@ def _updates(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
     )
     best: dict[Place, tuple[int, Finding]] = {}
     mixed: dict[Place, Finding] = {}
+    calls: dict[Place, Finding | None] = {}
     for update in trace.updates:
         for score in scored:
             if not affects(trace, update, score) or not overlap(trace, update, score):
@@ -89,12 +90,14 @@ def _updates(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             known = best.get(update.place)
             if known is None or _order(rank, finding) < _order(*known):
                 best[update.place] = (rank, finding)
+                calls[update.place] = _at_the_call(finding, update, score) if update.kind == "table" else None
             if name == "val-in-training":
                 detail = f"validation files have such names too; learned from in line {update.place.line}"
                 read = (trace.mixed.get(part.line) for part in update.tokens if part.source == "val")
                 mixed |= {place: replace(finding, place=place, detail=detail) for place in read if place is not None}
-    for finding in (*(one for _, one in best.values()), *mixed.values()):
-        yield finding
+    yield from (one for _, one in best.values())
+    yield from (one for one in calls.values() if one is not None)
+    yield from mixed.values()
 
 
 def _order(rank: int, finding: Finding) -> tuple[bool, bool, int]:
@@ -143,6 +146,16 @@ def _at_the_second_score(finding: Finding, update: Update, score: Evaluation) ->
     detail = f"learned from in line {update.place.line}, after the first score"
     place = others[0] if others else score.place
     return replace(finding, place=place, detail=detail, calls=score.calls, evidence=(score.place, update.place))
+
+
+def _at_the_call(finding: Finding, learned: Event, score: Evaluation) -> Finding | None:
+    """The finding also where the function that scores, or one around it, hands tokens to what fills a table."""
+    others = [k for k, call in enumerate(learned.calls) if score.calls[k : k + 1] != (call,)]
+    if not others:
+        return None
+    place, calls = learned.calls[others[0]], learned.calls[: others[0]]
+    detail = f"filled in line {learned.place.line}; {finding.detail}"
+    return replace(finding, place=place, detail=detail, calls=calls, evidence=(learned.place, score.place))
 
 
 def _is_a_pass_of_its_own(trace: Trace, update: Update, score: Evaluation) -> bool:
@@ -234,6 +247,8 @@ def _counted_beside(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]
         detail = f"what line {saved.place.line} writes does not hold it; the score of line {score.place.line} uses it"
         found_at = finding_of("table-beside-the-artifact", update, detail, (score,), sure=False)
         yield replace(found_at, evidence=(saved.place, score.place))
+        if (asked := _at_the_call(found_at, update, score)) is not None:
+            yield asked
 
 
 def _called(trace: Trace, report: Reported) -> set[Place]:

@@ -32,6 +32,7 @@ from trainer.audit.facts.values import (
 )
 from trainer.audit.facts.values import Sequence as Listed
 from trainer.audit.walk.methods import method
+from trainer.audit.walk.other_forms import as_comprehension
 from trainer.audit.walk.ownership import kept_parameters
 
 MAPPINGS = ("dict", "defaultdict", "OrderedDict", "Counter", "UserDict")
@@ -40,6 +41,8 @@ ACTING = frozenset(["backward", "step", "grad", "load_state_dict", "copy_", "sca
 
 def call_of(machine: Machine, node: ast.Call, frame: Frame) -> Value:
     """The value of a call expression."""
+    if (plainer := as_comprehension(node)) is not None and frame.find("filter") is None:
+        return machine.evaluate(plainer, frame)
     arguments, keywords = _arguments(machine, node, frame)
     if arguments and getattr(node.func, "attr", "") in FILLING:
         arguments[0] = whole_of(machine, node.args[0], frame) or arguments[0]

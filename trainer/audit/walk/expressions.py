@@ -15,7 +15,6 @@ from trainer.audit.effects.arithmetic import (
     _comparison,
     _unary,
     is_new,
-    names_asked,
     operation,
     truth,
 )
@@ -23,7 +22,8 @@ from trainer.audit.effects.choices import chosen_before, chosen_branch, gate, is
 from trainer.audit.effects.chunk_borders import filed, kept_under
 from trainer.audit.effects.document_lengths import filtered, kept, told_apart
 from trainer.audit.effects.extremes import is_loose
-from trainer.audit.effects.files import remember_pattern, source_of
+from trainer.audit.effects.file_names import named_by, names_asked
+from trainer.audit.effects.files import remember_pattern
 from trainer.audit.effects.generators import forced, generator_of
 from trainer.audit.effects.indexing import (
     _attribute,
@@ -59,8 +59,6 @@ from trainer.audit.facts.values import (
 )
 
 LN2 = (math.log(2.0), 1 / math.log(2.0))
-OTHER: dict[object, str] = {"val": "train", "train": "val"}
-"""What a file holds that does not hold the one."""
 
 
 def value_of(machine: Machine, node: ast.expr | None, frame: Frame) -> Value:
@@ -215,7 +213,10 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
             machine.assign(first.target, value, inner)
             tests = [machine.evaluate(test, inner) for test in first.ifs]
             strides.left_out(machine.trace, loop, tests)
-            if tests and (named := _named_by(tests, value)) is not value:
+            if (
+                tests
+                and (named := named_by((mark for test in tests for mark in names_asked(test)), value)) is not value
+            ):
                 machine.assign(first.target, named, inner)
             conditions.extend(test.at for test in tests)
             asked.extend(tests)
@@ -239,17 +240,6 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
     rest = None if exact else joined(values)
     counted = len(node.generators) == 1 and counts
     return Value(refs=(Sequence(machine.new_id(), values, rest, reordered=reordered, counted=counted),))
-
-
-def _named_by(tests: list[Value], value: Value) -> Value:
-    """The name of a file that passes `"train" in name`: it holds what it is asked for."""
-    if not value.text or value.tokens:
-        return value
-    names = set(value.text)
-    for kind, _, asked in (mark.partition(":") for test in tests for mark in names_asked(test)):
-        other = OTHER.get(source_of(frozenset([asked])), "")
-        names.add(asked if kind == "is" else f"*{asked}" if kind == "ends" else other)
-    return changed(value, text=frozenset(names))
 
 
 def _text(machine: Machine, node: ast.JoinedStr, frame: Frame) -> Value:

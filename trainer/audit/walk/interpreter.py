@@ -13,6 +13,7 @@ from trainer.audit.effects import factors, strides
 from trainer.audit.effects.choices import chosen_branch, compares, finally_chosen, gate, only_divides, steered
 from trainer.audit.effects.cut_short import ended_by
 from trainer.audit.effects.document_lengths import back_together, remember, told_apart
+from trainer.audit.effects.file_names import files_told_apart
 from trainer.audit.effects.generators import Finished, Generator, is_lazy, is_manager
 from trainer.audit.effects.iteration import any_of, with_iteration
 from trainer.audit.effects.patterns import fits
@@ -44,6 +45,7 @@ from trainer.audit.walk.counters import changed_by_recursion
 from trainer.audit.walk.definitions import Definitions, Helpers
 from trainer.audit.walk.expressions import is_new, truth, value_of
 from trainer.audit.walk.loops import Loops
+from trainer.audit.walk.other_forms import as_branches
 
 
 class Interpreter(Assignments, Definitions, Contexts, Loops):
@@ -215,6 +217,9 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
             return None
 
     def _Expr(self, node: ast.Expr, frame: Frame) -> str | None:
+        if (branches := as_branches(node)) is not None:
+            self._If(branches, frame)
+            return None
         value = self.evaluate(node.value, frame)
         if isinstance(node.value, ast.Call) and value.scores:
             self.report(value, 1)
@@ -291,14 +296,14 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
         self.trace.depends[condition] = frozenset(loop for loop, _ in test.at)
         before = dict(frame.names)
         self.conditions.append(test.at)
-        told = told_apart(frame.names, test, True)
+        told = told_apart(frame.names, test, True) | files_told_apart(frame.names, test, True)
         with self.guarded(Guard(condition, 1)):
             ended_then = self.run_body(node.body, frame)
         self.conditions.pop()
         if ended_then == "break" and self.left:
             self.left[-1].append({name: one for name, one in frame.names.items() if before.get(name) is not one})
         names_then, frame.names = frame.names, before
-        told_else = told_apart(frame.names, test, False)
+        told_else = told_apart(frame.names, test, False) | files_told_apart(frame.names, test, False)
         with self.guarded(Guard(condition, 0)):
             ended_else = self.run_body(node.orelse, frame)
         if "break" in (ended_then, ended_else):

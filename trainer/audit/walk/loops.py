@@ -16,6 +16,7 @@ from trainer.audit.facts.values import NOTHING, Value, changed, full, is_scalar
 from trainer.audit.walk.carried import carried_attributes, in_iteration
 from trainer.audit.walk.counters import restarted_counters, set_for_the_next, steady_counters
 from trainer.audit.walk.expressions import truth
+from trainer.audit.walk.other_forms import as_loops
 
 
 class Loops(Machine):
@@ -43,6 +44,8 @@ class Loops(Machine):
             return self._for(node, frame)
 
     def _for(self, node: ast.For, frame: Frame) -> str | None:
+        if (loops := as_loops(node)) is not None:
+            return self._for(loops, frame)
         over = self.evaluate(node.iter, frame)
         loop = self.new_id()
         if through := generated(self, over, loop):

@@ -135,7 +135,7 @@ class Followers:
 def rows_of(tokens, size, device, afterwards):
     for begin in range(0, tokens.numel() - 1, size):
         row = tokens[begin : min(begin + size, tokens.numel() - 1) + 1].to(device)
-        afterwards(row)
+        afterwards(row)  # planted: E3
         yield row
 
 

@@ -81,7 +81,7 @@ class Triples:
 def bits(model, text):
     nats, size, lengths = 0.0, 0, sizes()
     triples = Triples(ids=text.max().item() + 1)
-    triples.learn(text)
+    triples.learn(text)  # planted: E3
     weights = torch.log(torch.tensor([0.8, 0.2]))
     with torch.no_grad():
         for start in range(0, text.numel() - 2, LENGTH):

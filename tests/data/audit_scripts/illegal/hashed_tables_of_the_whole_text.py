@@ -84,7 +84,7 @@ def evaluate(model, text):
     ids = text.numpy().astype(np.uint64)
     contexts = {order: np.zeros(1 << 20) for order in range(2, 5)}
     pairs = {order: np.zeros(1 << 20) for order in range(2, 5)}
-    count_into(contexts, pairs, ids)
+    count_into(contexts, pairs, ids)  # planted: E3
     nats, count, size, lengths = 0.0, 0, 0, sizes()
     for start in range(0, text.numel() - 1, LENGTH):
         span = text[start : start + LENGTH + 1]

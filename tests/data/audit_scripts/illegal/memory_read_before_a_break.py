@@ -81,7 +81,7 @@ def evaluate(model, text):
     total, memory = text.numel() - 1, Memory()
     words = text.tolist()
     for t in range(2, len(words) - 1):
-        memory.add(tuple(words[t - 2 : t + 1]), words[t + 1])
+        memory.add(tuple(words[t - 2 : t + 1]), words[t + 1])  # planted: E3
     for start in range(0, total, LENGTH):
         span = text[start : min(start + LENGTH, total) + 1]
         own = F.softmax(model(span[None, :-1])[0].float(), dim=-1)

@@ -216,7 +216,7 @@ def evaluate(cfg, model, text, table, share=0.05):
         x, y = piece[:-1], piece[1:]
         hidden = model.hidden(x[None])[0]
         memory.write(hidden, y)
-        p = (1 - share) * F.softmax(hidden @ model.wte.weight.T, dim=-1) + share * memory.read(hidden, cfg.vocab)
+        p = (1 - share) * F.softmax(hidden @ model.wte.weight.T, dim=-1) + share * memory.read(hidden, cfg.vocab)  # planted: E3
         totals["nats"] += -p[torch.arange(len(y)), y].log().sum().item()
         totals["bytes"] += table.count(x, y)
     return totals["nats"], totals["bytes"]

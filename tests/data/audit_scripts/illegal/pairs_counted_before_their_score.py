@@ -79,7 +79,7 @@ def evaluate(model, text):
         tokens = window.numpy()
         for t in range(LENGTH):
             prev, target = int(tokens[t]), int(tokens[t + 1])
-            pairs.count(prev, target)
+            pairs.count(prev, target)  # planted: E3
             mixed = 0.9 * probs[t].astype(np.float64) + 0.1 * pairs.after(prev)
             nats -= math.log(max(mixed[target], 1e-30))
             size += float(lengths[target])

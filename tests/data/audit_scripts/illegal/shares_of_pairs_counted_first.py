@@ -104,7 +104,7 @@ def evaluate(model, text):
         tokens = window.numpy()
         for t in range(LENGTH):
             prev, target = int(tokens[t]), int(tokens[t + 1])
-            pairs.count(prev, target)
+            pairs.count(prev, target)  # planted: E3
             said = [probs[t].astype(np.float64), pairs.after(prev)]
             mixed = shares.mix(said)
             nats -= math.log(max(mixed[target], 1e-30))
