@@ -6,12 +6,23 @@ import ast
 import re
 from collections.abc import Iterator
 
+from trainer.audit.facts.machine import Function
+from trainer.audit.facts.values import Value, full
+
 A_SIZE = re.compile(
     r"dim|size|num|shape|len|features|vocab|rank|width|depth|^n_|^ndim$|dtype|device|config|cfg|args|training"
 )
 """Names of attributes and methods that are no part of a model."""
 KEEPING = frozenset(["append", "extend", "insert", "add_module", "register_module", "setattr", "update", "__init__"])
 """Functions that give an object what they are called with."""
+
+
+def captured(value: Value) -> frozenset[int]:
+    """What functions compute with that were made elsewhere, as the adapters of a `forward` that replaces a layer's."""
+    functions = [ref for ref in value.refs if isinstance(ref, Function)]
+    names = ((ref, part.id) for ref in functions for part in ast.walk(ref.node) if isinstance(part, ast.Name))
+    held = (ref.frame.names.get(name) for ref, name in names)
+    return frozenset().union(*(full(one).objects for one in held if one is not None))
 
 
 def kept_parameters(made: ast.FunctionDef | ast.AsyncFunctionDef) -> frozenset[str]:
