@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -13,8 +14,8 @@ from trainer.audit.facts.trace import Evaluation, Guards, Trace
 from trainer.audit.facts.values import Sequence as Listed
 from trainer.audit.facts.values import Value, changed, full
 
-FEWEST = 8
-"""Shorter documents may be left out: those that have no target."""
+FEWEST = 4
+"""By a lower bound documents are left out that have no target, or two of them at most."""
 FOUND = frozenset(["stored", "lookup", "drawn", "random"])
 """Marks of what is no number that the script names: text that was stored, found in a table or drawn."""
 ORDERS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
@@ -138,12 +139,15 @@ def filtered(machine: Machine, tests: Sequence[Value], node: ast.expr, value: Va
 
 
 def lines_left_out(trace: Trace) -> Iterator[int]:
-    """Lines of conditions without which nothing is scored; none where there are several: one may mend the other."""
-    if len({(line, min(number, 0)) for number, (line, _) in trace.left_out.items()}) == 1 and trace.reports:
-        scores = [trace.evaluations[number] for number in trace.reports[-1].scores]
-        losses = [_of(trace, score) for score in scores if score.is_loss]
-        if losses and all(losses):
-            yield losses[0].pop()
+    """The line of the one condition under which all is scored; none where another one may mend it."""
+    if not trace.reports or 0 in trace.left_out:
+        return
+    scores = [trace.evaluations[number] for number in trace.reports[-1].scores]
+    each = [_of(trace, score) for score in scores if score.is_loss]
+    lines = Counter(line for line, _ in {(line, min(number, 0)) for number, (line, _) in trace.left_out.items()})
+    common = set.intersection(*each) if each else set()
+    if len(common) == 1 and lines.keys() == set.union(*each) and all(lines[line] == 1 for line in common):
+        yield from common
 
 
 def _of(trace: Trace, score: Evaluation) -> set[int]:
