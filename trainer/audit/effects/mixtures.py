@@ -95,6 +95,11 @@ def _knows_more(value: Value, whole: Value) -> bool:
     return bool(value.objects - whole.objects) and bool(value.tokens or value.scores) and not is_scalar(value)
 
 
+def _is_added_to(whole: Value, other: Value) -> bool:
+    """Whether something that other models or tables say is added to what sums to one, and nothing was taken off it."""
+    return is_spread(whole) and _is_whole(whole) and _knows_more(other, whole) and "difference" not in other.marks
+
+
 def smallest_cost(machine: Machine, values: Sequence[Value], result: Value) -> Value:
     """The smaller of several values: of two negative logarithms it is as the larger of two logarithms."""
     costs = [value for value in map(full, values) if "costs" in value.marks]
@@ -165,9 +170,13 @@ def of_operation(machine: Machine, op: ast.operator, left: Value, right: Value, 
         return kept(result, frozenset(["probability"]), None if "scaled" in left.marks else 1.0)
     if not any(spread):
         return result
+    if isinstance(op, ast.Sub):
+        return result.with_marks("difference")
     if isinstance(op, ast.Add):
         if all(spread):
             return summed(machine, left, right, result)
+        if any(_is_added_to(whole, other) for whole, other in ((left, right), (right, left))):
+            return kept(result, frozenset(["weighted"]), None).with_marks(f"unnormalised:{machine.place.line}")
         return result.without_marks("unnormalised").with_marks("probability")
     if isinstance(op, ast.Div) and spread[0]:
         return _divided(left, right, result)

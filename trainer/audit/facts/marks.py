@@ -129,6 +129,7 @@ STAYING: Mapping[str, str] = {
     "rescaled": "rescaled:LINE, bits times a number (effects/factors.py)",
     "fixed": "fixed:LINE, bits divided by a fixed number of bytes per token",
     # tables and mixtures (effects/tensor_calls.py, tables_of_tokens.py, mixtures.py)
+    "difference": "something taken off a distribution, or that off something",
     "lookup": "looked up in a table by tokens",
     "picked": "looked up at the tokens themselves, not by their hash",
     "apiece": "what a table says of each position, kept before the text is scored",
