@@ -85,3 +85,12 @@ def test_a_clock_of_the_evaluation_is_read_too(seconds, is_said):
     )
     report = audit_text(timed.replace("import math\n", "import math\nimport time\n", 1), "slow.py")
     assert any("evaluation may take 1,200 seconds" in remark for remark in report.remarks) is is_said
+
+
+@pytest.mark.parametrize(("limit", "is_said"), [("16 * 1024 * 1024", True), ("16_000_000", False), ("1 << 25", False)])
+def test_a_limit_of_the_artifacts_size_above_the_budget_is_said(limit, is_said):
+    text = (FOLDER / "legal" / "pairs_of_training_text_in_the_artifact.py").read_text()
+    checked = f'    if Path("model.ptz").stat().st_size > {limit}:\n        raise SystemExit("too large")\n    stored ='
+    report = audit_text(text.replace("    stored =", checked), "sized.py")
+    assert report.verdict == "no breach found"
+    assert any("16,777,216" in remark and "(E16)" in remark for remark in report.remarks) == is_said

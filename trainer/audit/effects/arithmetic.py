@@ -31,6 +31,7 @@ from trainer.audit.effects.positions import compare_bytes, weighed
 from trainer.audit.effects.shares_of_ranks import RANKS, WORLDS, meet, of_boolean, of_comparison, of_not
 from trainer.audit.effects.side_cars import compare as compare_side_cars
 from trainer.audit.effects.sides import ask_whose, conditioned, twice
+from trainer.audit.effects.size_limits import compared_size
 from trainer.audit.effects.spread_over_bytes import of_operation as spread_over_bytes
 from trainer.audit.effects.strides import of_difference, of_remainder
 from trainer.audit.effects.tables_of_tokens import over_total
@@ -366,6 +367,7 @@ def _comparison(machine: Machine, node: ast.Compare, frame: Frame) -> Value:
     result = result.with_marks(*asked_of_bos(node.ops[0], left, right), *of_membership(node.ops[0], left, right))
     if isinstance(node.ops[0], ORDERS):
         compared(machine, left, right)
+        compared_size(machine, left, right)
     result = result.with_marks(*of_comparison(node.ops[0], left, right), *of_chunk(node.ops[0], left, right))
     if machine.holds_loss(left) or machine.holds_loss(right):
         result = result.with_marks(f"asked:{machine.place.line}")

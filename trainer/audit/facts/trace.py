@@ -230,6 +230,8 @@ class Trace:
     is_read_back: bool = False
     """Whether anything that was written is read again."""
     limits: list[Limit] = field(default_factory=list)
+    large: dict[Place, int] = field(default_factory=dict)
+    """Where a size is compared with more bytes than an artifact may have."""
     scaled: list[Scaled] = field(default_factory=list)
     """Where scores are multiplied with a number, or divided by counts that were."""
     asks_for_spaces: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainer.audit.effects import clocks
+from trainer.audit.effects import clocks, size_limits
 from trainer.audit.facts.trace import Evaluation, Trace, Update
 from trainer.audit.findings.passes import reports_the_lower
 from trainer.audit.findings.scored import affects, not_read_back, overlap, scores_of
@@ -14,6 +14,7 @@ def remarks(trace: Trace) -> Iterator[str]:
     """The sentences, in no order."""
     scored = scores_of(trace)
     yield from clocks.remarks(trace, scored)
+    yield from size_limits.remarks(trace)
     for line in sorted({line for report in trace.reports if (line := reports_the_lower(trace, report)) is not None}):
         yield (
             f"line {line}: the lower of several finished scores is reported; each is a score of its own, so say "
