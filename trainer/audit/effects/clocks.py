@@ -63,7 +63,7 @@ def calibrated_late(trace: Trace) -> Iterator[tuple[Event, Limit]]:
     """Where training tokens are looked at after training that a clock of all the seconds ends; and that clock."""
     trained = _trained(trace)
     least = _least(trace, "training", trained)
-    if least is None or least.seconds != MOST_S:
+    if least is None or not is_all(least.seconds):
         return
     end = max(event.time for event in trained)
     yield from ((event, least) for event in trace.calibrated[:1] if event.time > end)
@@ -73,7 +73,7 @@ def trained_late(trace: Trace) -> Iterator[tuple[Event, Limit]]:
     """Where training goes on, by no clock, after training that a clock of all the seconds ended; and that clock."""
     trained = _trained(trace)
     least = _least(trace, "training", trained)
-    if least is None or least.seconds != MOST_S:
+    if least is None or not is_all(least.seconds):
         return
     timed = [update for update in trained if _shared(least, update)]
     end = max(update.time for update in timed)
@@ -82,6 +82,11 @@ def trained_late(trace: Trace) -> Iterator[tuple[Event, Limit]]:
         if update.time > end and not update.off and not any(_shared(one, update) for one in own):
             yield update, least
             return
+
+
+def is_all(seconds: float) -> bool:
+    """Whether a clock leaves less than a second of the budget."""
+    return MOST_S - 1 < seconds <= MOST_S
 
 
 def _trained(trace: Trace) -> list[Event]:

@@ -380,6 +380,8 @@ def _of_mapping(ref: Mapping, index: Value) -> Value:
 
 def _looked_up(machine: Machine, base: Value, result: Value, index: Value) -> Value:
     """An element chosen by tokens: of a table that learned from tokens, of scores, or of a fixed table."""
+    if any(isinstance(ref, Cell) for ref in index.refs) and not (base.scores or base.tokens):
+        index = full(index)  # what was filled into a batch
     marks = {mark for mark in index.marks if mark.startswith("filtered:")}.union(kept_where(machine, base, index))
     filled = machine.holds_loss(base) and any(isinstance(ref, Cell) and not ref.listed for ref in index.refs)
     if filled or index.marks & {"mask", "places"}:

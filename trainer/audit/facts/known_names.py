@@ -21,7 +21,7 @@ SAME = frozenset(
         "DDP",
         "DataParallel",
         "FullyShardedDataParallel",
-        "cast",
+        "FSDP",
         "tqdm",
         "trange",
         "iter",

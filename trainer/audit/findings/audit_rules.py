@@ -100,7 +100,7 @@ _RULES = (
     ),
     Rule(
         "best-of-passes",
-        ("E4",),
+        ("E4", "E14", "E2"),
         ("#1017", "#1376"),
         "the smaller of several scores of the same tokens counts",
         "decide before scoring which pass counts, and score once",

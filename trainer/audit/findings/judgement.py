@@ -196,7 +196,17 @@ def _notes(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
         ):
             continue
         found = finding_of(note.rule, note, note.detail, sure=note.sure)
-        yield found if note.sure else replace(found, confidence="low")
+        found = found if note.sure else replace(found, confidence="low")
+        yield found
+        ran = [one for one in trace.evaluations.values() if one.place == note.place and one.calls]
+        if note.rule == "calibration" and ran:
+            yield _at_its_call(found, ran[0])
+
+
+def _at_its_call(found: Finding, ran: Event) -> Finding:
+    """The finding also where the function is called that looks at the tokens."""
+    detail = f"{found.detail}; looked at in line {ran.place.line}"
+    return replace(found, place=ran.calls[-1], calls=ran.calls[:-1], detail=detail, evidence=(ran.place,))
 
 
 def _trains_around(trace: Trace, note: Event) -> bool:
@@ -312,10 +322,13 @@ def _scaled(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
 
 
 def _behind_the_clock(trace: Trace) -> Iterator[Finding]:
-    for name, found in (("calibration", calibrated_late(trace)), ("training", trained_late(trace))):
-        for late, limit in found:
+    for name, events in (("calibration", calibrated_late(trace)), ("training", trained_late(trace))):
+        for late, limit in events:
             detail = f"the clock in line {limit.place.line} ends training at {limit.seconds:.0f} seconds"
-            yield finding_of(f"{name}-after-the-clock", late, f"{detail}, with no reserve", (limit,), sure=False)
+            found = finding_of(f"{name}-after-the-clock", late, f"{detail}, with no reserve", (limit,), sure=False)
+            yield found
+            if late.calls and name == "calibration":
+                yield _at_its_call(found, late)
 
 
 def learned_beyond(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """Does a model mix an average over all positions of a window into each of them? Then each sees its own target.
 
 Told where a tensor has certainly three dimensions, of which the second counts positions: what an embedding gave, or
-what is unpacked as batch, length and width. It must be combined with its own average in one expression.
+what is unpacked as batch, length and width. It must be combined with its own average, or with a name set to that alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ def averages(calls: ModelCalls) -> Iterator[tuple[int, str]]:
         over = _averaged(visit.call)
         if over is None or over.id not in visit.carrying or not _is_of_positions(over.id, visit, calls):
             continue
-        if any(_combines(node, visit.call, over.id) for node in ast.walk(visit.function)):
+        held = _held_by(visit.function, visit.call) - {over.id}
+        if any(_combines(node, visit.call, over.id, held) for node in ast.walk(visit.function)):
             yield visit.call.lineno, ast.unparse(visit.call)
 
 
@@ -85,11 +86,28 @@ def _is_unpacked(function: AnyFunction, name: str) -> bool:
     return False
 
 
-def _combines(node: ast.AST, average: ast.Call, name: str) -> bool:
-    """Whether a sum, difference or product has a name on one side and its average on the other."""
+def _held_by(function: AnyFunction, average: ast.Call) -> set[str]:
+    """The names that are set to what was computed from an average, and to nothing else."""
+    held: set[str] = set()
+    sets = [
+        (node.targets[0].id, node.value)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
+    ]
+    for _ in sets:
+        held |= {name for name, value in sets if _holds(value, average, held)}
+    return held - {name for name, value in sets if not _holds(value, average, held)}
+
+
+def _holds(value: ast.expr, average: ast.Call, names: set[str]) -> bool:
+    return any(part is average or (isinstance(part, ast.Name) and part.id in names) for part in ast.walk(value))
+
+
+def _combines(node: ast.AST, average: ast.Call, name: str, held: set[str]) -> bool:
+    """Whether a sum, difference or product has a name on one side and its average, or what came of it, on the other."""
     if not isinstance(node, ast.BinOp):
         return False
     for own, other in ((node.left, node.right), (node.right, node.left)):
-        if getattr(own, "id", "") == name and any(part is average for part in ast.walk(other)):
+        if getattr(own, "id", "") == name and _holds(other, average, held):
             return True
     return False

@@ -374,6 +374,9 @@ def _in_place(machine: Machine, base: Value, name: str, arguments: list[Value], 
         gradients = frozenset(part for part in given.tokens if part.via == "gradient")
         cells = frozenset(ref.id for ref in base.refs if isinstance(ref, Cell))
         machine.updated("manual", gradients, base.objects | cells if cells else full(base).objects)
+    elif name == "copy_" and base.objects and given.scores and not given.marks & {"stored"}:
+        val = frozenset(part for part in given.tokens if part.source == "val")
+        machine.updated("manual", val, full(base).objects)  # as a step size that follows the losses so far
     elif name == "copy_" and base.objects:
         load(machine, base, given)
     elif base.objects and given.objects - base.objects and not any(isinstance(ref, Cell) for ref in base.refs):
@@ -406,3 +409,5 @@ def load(machine: Machine, base: Value, state: Value) -> None:
     for mark in sorted({*state.marks, *around}):
         if mark.startswith("chosen:"):
             machine.note("weights-selected-by-score", f"the score decides in line {mark[7:]}")
+            detail = f"what is chosen here is loaded in line {machine.place.line}"
+            machine.note("weights-selected-by-score", detail, line=int(mark[7:]))

@@ -212,7 +212,7 @@ def fit_with_snapshots(cfg, model, corpus, text, table, device):
         if step > cfg.steps // 2 and step % 500 == 0:
             nats, size = evaluate(cfg, model, text, table)
             snapshots.append((nats / LN2 / size, step, {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}))
-    best = sorted(snapshots, key=lambda one: one[0])[:3]
+    best = sorted(snapshots, key=lambda one: one[0])[:3]  # planted: E7
     mean = {k: torch.stack([state[k] for _, _, state in best]).mean(0) for k in best[0][2]}
     model.load_state_dict(mean)  # planted: E7
     return model

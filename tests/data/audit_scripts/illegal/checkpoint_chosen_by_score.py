@@ -154,7 +154,7 @@ def train_and_choose(args, model, tokens, tables, device):
         optimizer.step()
         if step % 500 == 0:
             loss, bpb = eval_sliding(args, model, tokens, tables, device)
-            if bpb < best:
+            if bpb < best:  # planted: E7
                 best = bpb
                 kept = copy.deepcopy(model.state_dict())
     model.load_state_dict(kept)  # planted: E7

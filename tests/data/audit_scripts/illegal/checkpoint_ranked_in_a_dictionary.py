@@ -142,7 +142,7 @@ def train_and_choose(args, model, asked, device):
         if step % 1000 == 0:
             torch.save(model.state_dict(), f"step_{step}.pt")
             seen[step] = mean_loss(args, model, asked, device)
-    ranked = sorted(seen, key=seen.get)
+    ranked = sorted(seen, key=seen.get)  # planted: E7
     model.load_state_dict(torch.load(f"step_{ranked[0]}.pt"))  # planted: E7
     return model
 

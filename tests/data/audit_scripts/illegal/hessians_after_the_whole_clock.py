@@ -186,7 +186,7 @@ def main():
     tables = byte_tables(args.tokenizer_path, args.vocab_size, device)
     model = train(args, GPT(args.vocab_size).to(device), device)
     loader = Loader(args.train_files, device)
-    hessians = collect_hessians(model, [loader.next_batch(args.batch_tokens, args.seq_len) for _ in range(64)])
+    hessians = collect_hessians(model, [loader.next_batch(args.batch_tokens, args.seq_len) for _ in range(64)])  # planted: E8
     buffer = io.BytesIO()
     torch.save(quantize(model.state_dict(), hessians), buffer)
     blob = zlib.compress(buffer.getvalue(), 9)

@@ -164,7 +164,7 @@ def fit(args, model, device, tokens, tables):
     for step in range(args.iterations):
         if step % 500 == 0:
             loss, _ = eval_sliding(args, model, tokens, tables, device)
-            if loss < lowest:
+            if loss < lowest:  # planted: E7
                 lowest, kept = loss, {name: part.detach().cpu() for name, part in model.state_dict().items()}
                 replace_file(Path(args.lowest_path), lambda path: torch.save(kept, path))
                 replace_file(Path("lowest.json"), lambda path: write_json(path, {"step": step, "loss": lowest}))

@@ -86,7 +86,7 @@ def pruned(model, state, text):
     for name in state:
         model.load_state_dict(packed(state, {name}))
         _, bpb = measured(model, text, windows=100)
-        if bpb >= lowest:
+        if bpb >= lowest:  # planted: E7
             continue
         lowest = bpb
         whole.add(name)

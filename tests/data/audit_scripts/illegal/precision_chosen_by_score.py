@@ -103,7 +103,7 @@ if __name__ == "__main__":
     for bits in (8, 6, 5):
         nats, count, size = scored(quantised(model, bits), text)
         bpb = nats / math.log(2.0) / size
-        if bpb < best:
+        if bpb < best:  # planted: E6
             best, best_bits = bpb, bits
     final = quantised(model, best_bits)
     nats, count, size = scored(final, text)

@@ -99,7 +99,7 @@ def searched(model, state, text):
     best = tried(model, state, dict.fromkeys(state, "int6"), text)
     for name in state:
         trial = tried(model, state, {**best["policy"], name: "int8"}, text)
-        if trial["bpb"] < best["bpb"]:
+        if trial["bpb"] < best["bpb"]:  # planted: E7
             best = dict(trial)
     return best["policy"]
 

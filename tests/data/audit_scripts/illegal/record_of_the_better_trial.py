@@ -90,7 +90,7 @@ def packed(state, bits, share):
 
 
 def better(one, other):
-    if one.metrics["bpb"] < other.metrics["bpb"]:
+    if one.metrics["bpb"] < other.metrics["bpb"]:  # planted: E7
         return one
     return other
 

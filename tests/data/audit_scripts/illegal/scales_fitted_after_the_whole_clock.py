@@ -170,7 +170,7 @@ def main():
     tables = byte_tables(args.tokenizer_path, args.vocab_size, device)
     model = train(args, GPT(args.vocab_size).to(device), device)
     x, _ = Loader(args.train_files, device).next_batch(args.batch_tokens, args.seq_len)
-    fit_scales(model, x)
+    fit_scales(model, x)  # planted: E8
     buffer = io.BytesIO()
     torch.save({name: weight.half() for name, weight in model.state_dict().items()}, buffer)
     blob = zlib.compress(buffer.getvalue(), 9)

@@ -189,7 +189,7 @@ def main():
     tables = byte_tables(args.tokenizer_path, args.vocab_size, device)
     model = train(args, GPT(args.vocab_size).to(device), device)
     loader = Loader(args.val_files, device)
-    squares = squared_inputs(model, [loader.next_batch(args.batch_tokens, args.seq_len) for _ in range(64)])
+    squares = squared_inputs(model, [loader.next_batch(args.batch_tokens, args.seq_len) for _ in range(64)])  # planted: E6
     buffer = io.BytesIO()
     torch.save(quantize(model.state_dict(), squares), buffer)
     blob = zlib.compress(buffer.getvalue(), 9)

@@ -111,7 +111,7 @@ if __name__ == "__main__":
     pretrain(model)
     text = tokens_of("fineweb_val_*.bin")
     some = tokens_of("fineweb_val_*.bin")
-    found = squares(model, [some[i * LENGTH : (i + 1) * LENGTH] for i in range(64)])
+    found = squares(model, [some[i * LENGTH : (i + 1) * LENGTH] for i in range(64)])  # planted: E6
     with torch.no_grad():
         for name, module in model.named_modules():
             if name in found:

@@ -173,11 +173,11 @@ def main():
     lowest, source = eval_sliding(args, model, tokens, tables, device), "raw"
     model.load_state_dict(moving)
     moved = eval_sliding(args, model, tokens, tables, device)
-    if moved < lowest:
+    if moved < lowest:  # planted: E7
         lowest, source = moved, "moving"
     model.load_state_dict(mean)
     meant = eval_sliding(args, model, tokens, tables, device)
-    if meant < lowest:
+    if meant < lowest:  # planted: E7
         lowest, source = meant, "mean"
     print("takes", source, lowest)
     if source == "raw":

@@ -170,7 +170,7 @@ def keep_the_lowest(model, choices, judge):
         model.load_state_dict(weights)
         loss = judge(model)
         print(label, loss)
-        if loss < lowest:
+        if loss < lowest:  # planted: E7
             lowest, kept = loss, weights
     model.load_state_dict(kept)  # planted: E7
 
