@@ -77,6 +77,12 @@ def _mixed(old: Value, new: Value, adds: bool, row: Iterations) -> Value:
     return combined([old, new])
 
 
+def by_inputs(value: Value) -> bool:
+    """Whether the inputs of a window chose what was looked up, and its targets did not."""
+    inputs = (mark[6:] for mark in value.marks if mark.startswith("input:"))
+    return any(f"target:{number}" not in value.marks for number in inputs)
+
+
 def over_total(machine: Machine, op: ast.operator, counts: Value, total: Value) -> Value | None:
     """Counts of a table over their sum, or the logarithms of both, one less the other: a distribution, or its part.
 

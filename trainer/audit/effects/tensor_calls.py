@@ -25,6 +25,7 @@ from trainer.audit.effects.positions import masked, sorts_out
 from trainer.audit.effects.rows import unfolded
 from trainer.audit.effects.side_cars import CASTS, SLICES, added_as_it_is
 from trainer.audit.effects.sides import conditioned, moved_back, told_by_target
+from trainer.audit.effects.tables_of_tokens import by_inputs
 from trainer.audit.facts.known_names import MIXING, STATISTICS
 from trainer.audit.facts.machine import Keywords, Machine
 from trainer.audit.facts.polynomial import Polynomial
@@ -107,7 +108,8 @@ def _method_like(
     if name in POOLING:
         result = pooled(machine, name, held, others, keywords, result)
     if name == "sum" and ("lookup" in held.marks or any(part.via == "table" for part in held.tokens)):
-        return result.with_marks("total", "summed")
+        of_context = ("lookup", "picked") if by_inputs(held) else ()  # how often it was seen says no target
+        return result.without_marks(*of_context).with_marks("total", "summed")
     if name == "sum" or (name in ("clamp_min", "clamp") and "summed" in held.marks):
         result = _of_counted(machine, result, held) if "counted" in held.marks else result
         return result.with_marks("summed")
