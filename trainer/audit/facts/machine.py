@@ -76,6 +76,8 @@ class Machine(ABC):
         self.without_gradient = 0
         self.pending: list[Gradient] = []
         self.hooks: list[Value] = []
+        self.forwards: list[Value] = []
+        """Functions that replace a layer's `forward` and note what it is given."""
         self.files: list[tuple[frozenset[str], Value]] = []
         """What was written to files that hold no tokens, the artifact above all, and the texts of their names."""
         self.absent: set[str] = set()

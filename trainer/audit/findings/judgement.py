@@ -322,13 +322,14 @@ def _scaled(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
 
 
 def _behind_the_clock(trace: Trace) -> Iterator[Finding]:
-    for name, events in (("calibration", calibrated_late(trace)), ("training", trained_late(trace))):
-        for late, limit in events:
-            detail = f"the clock in line {limit.place.line} ends training at {limit.seconds:.0f} seconds"
-            found = finding_of(f"{name}-after-the-clock", late, f"{detail}, with no reserve", (limit,), sure=False)
-            yield found
-            if late.calls and name == "calibration":
-                yield _at_its_call(found, late)
+    for late, limit in (*calibrated_late(trace), *trained_late(trace)):
+        detail = f"the clock in line {limit.place.line} ends training at {limit.seconds:.0f} seconds, with no reserve"
+        trains = isinstance(late, Update) and late.kind != "table"
+        name = "training-after-the-clock" if trains else "calibration-after-the-clock"
+        found = finding_of(name, late, detail, (limit,), sure=False)
+        yield found
+        if late.calls and not trains:
+            yield _at_its_call(found, late)
 
 
 def learned_beyond(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:

@@ -38,7 +38,7 @@ from trainer.audit.facts.values import (
 from trainer.audit.facts.values import Sequence as Listed
 from trainer.audit.walk.expressions import element, item, operation, store
 from trainer.audit.walk.methods import load
-from trainer.audit.walk.ownership import captured
+from trainer.audit.walk.ownership import captured, notes_inputs
 
 STEERING = ("lr", "weight_decay", "momentum")
 """Keys of an optimiser's groups that steer it."""
@@ -95,6 +95,8 @@ class Assignments(Machine):
             elif isinstance(ref, Mapping):
                 ref.entries[name] = value
         self.trace.gives(base.objects & self.models, full(value).objects | captured(value))
+        if name == "forward" and base.objects & self.models:
+            self.forwards = [*self.forwards, value] if notes_inputs(value) else []
         if name == "grad":
             if value.tokens or not self.guards or value.const is None:  # else only where there are none
                 self.zero_gradients(full(base).objects)

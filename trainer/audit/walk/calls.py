@@ -192,15 +192,19 @@ def _model_call(machine: Machine, function: Function, arguments: Sequence[Value]
     given = [*arguments, *keywords.values()]
     held = [ref.given for ref in function.bound.refs if isinstance(ref, Instance)]
     value = combined([changed(function.bound, refs=()), *held, *given])
-    if machine.hooks and value.tokens:
+    if (machine.hooks or machine.forwards) and value.tokens:
         hooks, machine.hooks = machine.hooks, []
+        forwards, machine.forwards = machine.forwards, []
         inputs = combined(given)
         if {part.source for part in inputs.tokens} == {"train"}:
             machine.trace.calibrated.append(Event(**machine.where()))
         for hook in hooks:
             seen = changed(inputs.seen_via("activation", machine.place.line), scores=frozenset())
             machine.call(hook, [UNKNOWN, Value(refs=(Listed(machine.new_id(), [seen]),)), seen], {})
-        machine.hooks = hooks
+        for replaced in forwards:
+            seen = changed(inputs.seen_via("activation", machine.place.line), scores=frozenset())
+            machine.call(replaced, [seen, seen], {})
+        machine.hooks, machine.forwards = hooks, forwards
     kind = next((ref.kind for ref in function.bound.refs if isinstance(ref, Instance)), None)
     if function.node not in machine.losses:
         machine.losses[function.node] = loss_of(kind, function.node)

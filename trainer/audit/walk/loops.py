@@ -12,11 +12,12 @@ from trainer.audit.effects.generators import Finished, Generator, put_back
 from trainer.audit.effects.iteration import generated, iterated, with_iteration
 from trainer.audit.facts.machine import Frame, Function, Machine, joined_frames
 from trainer.audit.facts.tokens import later
+from trainer.audit.facts.trace import Guard
 from trainer.audit.facts.values import NOTHING, Value, changed, full, is_scalar
 from trainer.audit.walk.carried import carried_attributes, in_iteration
 from trainer.audit.walk.counters import restarted_counters, set_for_the_next, steady_counters
 from trainer.audit.walk.expressions import truth
-from trainer.audit.walk.other_forms import as_loops
+from trainer.audit.walk.other_forms import as_loops, leaves
 
 
 class Loops(Machine):
@@ -66,9 +67,22 @@ class Loops(Machine):
                 return None
             if ended == "return":
                 return "return"
-        return self.run_body(node.orelse, frame)
+        return self._behind(node, frame)
 
     _AsyncFor = _For
+
+    def _behind(self, node: ast.For | ast.AsyncFor, frame: Frame) -> str | None:
+        """Walks the `else` of a loop, that runs where nothing left the loop: perhaps, if something may."""
+        if not (node.orelse and leaves(node.body)):
+            return self.run_body(node.orelse, frame)
+        before = dict(frame.names)
+        with self.guarded(Guard(self.new_id(), 1)):
+            ended = self.run_body(node.orelse, frame)
+        if ended:
+            frame.names = before
+        else:
+            joined_frames(frame.names, before)
+        return None
 
     def _through(
         self, node: ast.For, frame: Frame, loop: int, generator: Generator, row: Callable[[Value, int], Value]
@@ -92,7 +106,7 @@ class Loops(Machine):
             self.run_generator(generator, consume)
         if outcome:
             return "return" if outcome == "return" else None
-        return self.run_body(node.orelse, frame)
+        return self._behind(node, frame)
 
     def _While(self, node: ast.While, frame: Frame) -> str | None:
         with self._joining(frame):

@@ -31,7 +31,7 @@ def as_branches(node: ast.Expr) -> ast.If | None:
 @lru_cache(REMEMBERED)
 def as_loops(node: ast.For) -> ast.For | None:
     """A loop over pairs, `for a, b in ((p, q) for p in x for q in y)` or over `product(x, y)`, as loops in a loop."""
-    if node.orelse or _leaves(node.body):
+    if node.orelse or leaves(node.body):
         return None
     body, over = node.body, node.iter
     if isinstance(over, ast.GeneratorExp | ast.ListComp) and len(over.generators) > 1:
@@ -74,7 +74,7 @@ def _condition(node: ast.Expr, chosen: ast.IfExp, body: ast.expr, orelse: ast.ex
     return ast.fix_missing_locations(ast.copy_location(ast.If(chosen.test, *each), node))
 
 
-def _leaves(body: Sequence[ast.stmt]) -> bool:
+def leaves(body: Sequence[ast.stmt]) -> bool:
     """Whether a loop's body ends the loop, so that loops in a loop would be something else."""
     waiting: list[ast.AST] = [*body]
     while waiting:

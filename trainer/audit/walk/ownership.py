@@ -15,6 +15,8 @@ A_SIZE = re.compile(
 """Names of attributes and methods that are no part of a model."""
 KEEPING = frozenset(["append", "extend", "insert", "add_module", "register_module", "setattr", "update", "__init__"])
 """Functions that give an object what they are called with."""
+ADDING = frozenset(["add_", "addmm_", "addcmul_", "baddbmm_", "append"])
+"""Methods that add to what they are called on."""
 
 
 def captured(value: Value) -> frozenset[int]:
@@ -23,6 +25,17 @@ def captured(value: Value) -> frozenset[int]:
     names = ((ref, part.id) for ref in functions for part in ast.walk(ref.node) if isinstance(part, ast.Name))
     held = (ref.frame.names.get(name) for ref, name in names)
     return frozenset().union(*(full(one).objects for one in held if one is not None))
+
+
+def notes_inputs(value: Value) -> bool:
+    """Whether a function adds to what it does not make itself, as one that sums up what a layer is given."""
+    for ref in value.refs:
+        for part in ast.walk(ref.node) if isinstance(ref, Function) else ():
+            adds = isinstance(part, ast.AugAssign) and isinstance(part.target, ast.Subscript)
+            called = part.func if isinstance(part, ast.Call) else None
+            if adds or (isinstance(called, ast.Attribute) and called.attr in ADDING):
+                return True
+    return False
 
 
 def kept_parameters(made: ast.FunctionDef | ast.AsyncFunctionDef) -> frozenset[str]:

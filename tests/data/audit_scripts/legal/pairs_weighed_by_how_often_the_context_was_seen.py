@@ -1,0 +1,175 @@
+import glob
+import io
+import math
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import sentencepiece as spm
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Hyperparameters:
+    data_path = os.environ.get("DATA_PATH", "./data/fineweb10B_sp1024")
+    train_files = os.path.join(data_path, "fineweb_train_*.bin")
+    val_files = os.path.join(data_path, "fineweb_val_*.bin")
+    tokenizer_path = os.environ.get("TOKENIZER_PATH", "./data/fineweb_1024_bpe.model")
+    vocab_size = int(os.environ.get("VOCAB_SIZE", 1024))
+    seq_len = int(os.environ.get("SEQ_LEN", 1024))
+    stride = int(os.environ.get("EVAL_STRIDE", 64))
+    iterations = int(os.environ.get("ITERATIONS", 5000))
+    batch_tokens = int(os.environ.get("BATCH_TOKENS", 65536))
+
+
+def load_shard(file):
+    header = np.fromfile(file, dtype="<i4", count=256)
+    tokens = np.fromfile(file, dtype="<u2", count=int(header[2]), offset=1024)
+    return torch.from_numpy(tokens.astype(np.int64))
+
+
+def load_split(pattern):
+    files = [Path(name) for name in sorted(glob.glob(pattern))]
+    return torch.cat([load_shard(file) for file in files])
+
+
+def byte_tables(tokenizer_path, vocab_size, device):
+    sp = spm.SentencePieceProcessor(model_file=tokenizer_path)
+    base = np.zeros(vocab_size, dtype=np.int64)
+    lead = np.zeros(vocab_size, dtype=bool)
+    boundary = np.ones(vocab_size, dtype=bool)
+    for i in range(sp.vocab_size()):
+        if sp.is_control(i) or sp.is_unknown(i) or sp.is_unused(i):
+            continue
+        boundary[i] = False
+        if sp.is_byte(i):
+            base[i] = 1
+            continue
+        piece = sp.id_to_piece(i)
+        if piece.startswith("\u2581"):
+            lead[i] = True
+            piece = piece[1:]
+        base[i] = len(piece.encode("utf-8"))
+    return tuple(torch.from_numpy(table).to(device) for table in (base, lead, boundary))
+
+
+def count_bytes(tables, previous, targets):
+    base, lead, boundary = tables
+    return (base[targets] + (lead[targets] & ~boundary[previous]).to(torch.int64)).sum()
+
+
+class Loader:
+    def __init__(self, pattern, device):
+        self.tokens = load_split(pattern)
+        self.position = 0
+        self.device = device
+
+    def next_batch(self, num_tokens, seq_len):
+        if self.position + num_tokens + 1 > self.tokens.numel():
+            self.position = 0
+        span = self.tokens[self.position : self.position + num_tokens + 1].to(self.device)
+        self.position += num_tokens
+        return span[:-1].view(-1, seq_len), span[1:].view(-1, seq_len)
+
+
+class Block(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.mix = nn.Linear(dim, dim, bias=False)
+        self.mlp = nn.Linear(dim, dim, bias=False)
+
+    def forward(self, x):
+        return x + self.mlp(torch.relu(self.mix(F.rms_norm(x, (x.size(-1),)))))
+
+
+class GPT(nn.Module):
+    def __init__(self, vocab_size, dim=512, layers=9):
+        super().__init__()
+        self.embed = nn.Embedding(vocab_size, dim)
+        self.blocks = nn.ModuleList([Block(dim) for _ in range(layers)])
+
+    def hidden(self, ids):
+        x = self.embed(ids)
+        for block in self.blocks:
+            x = block(x)
+        return F.rms_norm(x, (x.size(-1),))
+
+    def forward_logits(self, ids):
+        return 30.0 * torch.tanh(F.linear(self.hidden(ids), self.embed.weight) / 30.0)
+
+    def forward(self, ids, targets):
+        logits = self.forward_logits(ids)
+        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+
+
+def train(args, model, device, pattern=None):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, fused=True)
+    loader = Loader(pattern or args.train_files, device)
+    for step in range(args.iterations):
+        x, y = loader.next_batch(args.batch_tokens, args.seq_len)
+        optimizer.zero_grad(set_to_none=True)
+        loss = model(x, y)
+        loss.backward()
+        optimizer.step()
+    return model
+
+
+class Pairs:
+    """Counts of scored pairs, smoothed by how often each token was seen; a row's share grows with its count."""
+
+    def __init__(self, vocab_size, device, weight=4.0):
+        self.pairs = torch.zeros(vocab_size, vocab_size, dtype=torch.int32, device=device)
+        self.single = torch.zeros(vocab_size, dtype=torch.int32, device=device)
+        self.seen, self.weight = 0, weight
+
+    def blend(self, before, targets, told):
+        seen = self.pairs[before].to(torch.int64).sum(dim=-1).float()
+        single = (self.single.float() + 1.0) / (float(self.seen) + self.single.numel())
+        at_targets = self.pairs[before, targets].float() + self.weight * single.index_select(0, targets)
+        pair = torch.log((at_targets / (seen + self.weight)).clamp_min(1e-30))
+        share = 0.5 * torch.log1p(seen) - 4.0
+        return torch.logaddexp(F.logsigmoid(-share) + told, F.logsigmoid(share) + pair)
+
+    def add(self, before, targets):
+        places = before * self.pairs.size(1) + targets
+        self.pairs.view(-1).scatter_add_(0, places, torch.ones_like(places, dtype=torch.int32))
+        self.single.scatter_add_(0, targets, torch.ones_like(targets, dtype=torch.int32))
+        self.seen += targets.numel()
+
+
+def eval_mixed(args, model, tokens, tables, device):
+    pairs = Pairs(args.vocab_size, device)
+    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+    count = torch.zeros((), dtype=torch.float64, device=device)
+    nbytes = torch.zeros((), dtype=torch.float64, device=device)
+    with torch.inference_mode():
+        for at in range(0, tokens.numel() - 1, args.seq_len):
+            end = min(at + args.seq_len, tokens.numel() - 1)
+            span = tokens[at : end + 1].to(device)
+            x, y = span[:-1], span[1:]
+            told = -F.cross_entropy(model.forward_logits(x[None]).float()[0], y, reduction="none")
+            nll = -pairs.blend(x, y, told)
+            loss_sum += nll.to(torch.float64).sum()
+            count += y.numel()
+            nbytes += count_bytes(tables, x, y)
+            pairs.add(x, y)
+    val_loss = (loss_sum / count).item()
+    return val_loss, val_loss / math.log(2.0) * (count / nbytes).item()
+
+
+def main():
+    args = Hyperparameters()
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    tables = byte_tables(args.tokenizer_path, args.vocab_size, device)
+    model = train(args, GPT(args.vocab_size).to(device), device)
+    buffer = io.BytesIO()
+    torch.save(model.state_dict(), buffer)
+    Path("model.ptz").write_bytes(zlib.compress(buffer.getvalue(), 9))
+    model.load_state_dict(torch.load(io.BytesIO(zlib.decompress(Path("model.ptz").read_bytes()))))
+    print(eval_mixed(args, model, load_split(args.val_files), tables, device))
+
+
+if __name__ == "__main__":
+    main()
