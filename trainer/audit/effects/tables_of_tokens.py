@@ -21,6 +21,9 @@ from trainer.audit.facts.values import (
 )
 from trainer.audit.facts.values import Sequence as Listed
 
+OF_WINDOWS = ("part", "rows", "apart", "gap")
+"""Marks of which part of its window something is of, and how far windows lie apart."""
+
 
 def fill(
     machine: Machine, base: Value, value: Value, *, key: Value = UNKNOWN, adds: bool, subtracts: bool = False
@@ -31,8 +34,9 @@ def fill(
     """
     held = full(value)
     by_hand = subtracts and bool(held.scores) and not machine.holds_loss(held)
-    place = full(key).without_marks("part")  # which part of a window says what it learns, not what is scored
+    place = full(key).without_marks(*OF_WINDOWS)  # which part of a window says what it learns, not what is scored
     by_tokens = is_by_tokens(place)
+    held = held.without_marks(*OF_WINDOWS) if by_tokens else held
     counted = frozenset(part for part in held.tokens if part.via == "statistic")
     learned = frozenset(part for part in place.tokens) if by_tokens else counted
     for ref in base.refs:
