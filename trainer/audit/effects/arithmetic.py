@@ -20,7 +20,7 @@ from trainer.audit.effects.cut_short import of_chunks
 from trainer.audit.effects.cut_short import of_operation as of_limited
 from trainer.audit.effects.document_begins import asked_of_bos, kept_where, narrowed_by, opposite
 from trainer.audit.effects.document_lengths import ORDERS, is_border, of_length
-from trainer.audit.effects.extremes import ZERO, is_loose, numbers_of
+from trainer.audit.effects.extremes import LOOSE, ZERO, is_loose, numbers_of
 from trainer.audit.effects.file_names import names_asked, not_asked, of_membership
 from trainer.audit.effects.gates import GATES, negated, of_numbers
 from trainer.audit.effects.iteration import method_of
@@ -154,6 +154,7 @@ def _operation(machine: Machine, op: ast.operator, left: Value, right: Value) ->
     if (
         isinstance(op, ast.Sub)
         and any(mark.startswith(("capped:", "floored")) for mark in right.marks)
+        and not _are_capped_alike(left, right)
         and not (machine.is_alone and right.number == ZERO and "rank" in right.marks)
     ):
         result = result.with_marks("bounded")
@@ -203,6 +204,12 @@ def _scored(machine: Machine, value: Value) -> frozenset[Tokens]:
 def _asked(value: Value) -> list[str]:
     """Lines of the comparisons of scores that decide a value."""
     return [mark[6:] for mark in value.marks if mark.startswith("asked:")]
+
+
+def _are_capped_alike(left: Value, right: Value) -> bool:
+    """Whether the same end alone bounds both, so that their difference is smaller only where that end is reached."""
+    ends = [{mark for mark in value.marks if mark.partition(":")[0] in LOOSE} for value in (left, right)]
+    return ends[0] == ends[1] and all(mark.startswith("capped:") for mark in ends[0])
 
 
 def _moved(machine: Machine, op: ast.operator, left: Value, right: Value, result: Value) -> Value:
