@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 from trainer.audit.effects.chunk_borders import late_windows, learned_ahead
 from trainer.audit.effects.clocks import calibrated_late, trained_late
@@ -90,7 +91,9 @@ def _updates(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
             known = best.get(update.place)
             if known is None or _order(rank, finding) < _order(*known):
                 best[update.place] = (rank, finding)
-                calls[update.place] = _at_the_call(finding, update, score) if update.kind == "table" else None
+                calls[update.place] = (
+                    _where_it_is_handed_over(finding, update, score) if update.kind == "table" else None
+                )
             if name == "val-in-training":
                 detail = f"validation files have such names too; learned from in line {update.place.line}"
                 read = (trace.mixed.get(part.line) for part in update.tokens if part.source == "val")
@@ -148,7 +151,7 @@ def _at_the_second_score(finding: Finding, update: Update, score: Evaluation) ->
     return replace(finding, place=place, detail=detail, calls=score.calls, evidence=(score.place, update.place))
 
 
-def _at_the_call(finding: Finding, learned: Event, score: Evaluation) -> Finding | None:
+def _where_it_is_handed_over(finding: Finding, learned: Event, score: Evaluation) -> Finding | None:
     """The finding also where the function that scores, or one around it, hands tokens to what fills a table."""
     others = [k for k, call in enumerate(learned.calls) if score.calls[k : k + 1] != (call,)]
     if not others:
@@ -198,12 +201,12 @@ def _notes(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
         found = finding_of(note.rule, note, note.detail, sure=note.sure)
         found = found if note.sure else replace(found, confidence="low")
         yield found
-        ran = [one for one in trace.evaluations.values() if one.place == note.place and one.calls]
-        if note.rule == "calibration" and ran:
-            yield _at_its_call(found, ran[0])
+        if note.rule == "calibration":
+            ran = (one for one in trace.evaluations.values() if one.place == note.place and one.calls)
+            yield from (_where_it_is_called(found, one) for one in islice(ran, 1))
 
 
-def _at_its_call(found: Finding, ran: Event) -> Finding:
+def _where_it_is_called(found: Finding, ran: Event) -> Finding:
     """The finding also where the function is called that looks at the tokens."""
     detail = f"{found.detail}; looked at in line {ran.place.line}"
     return replace(found, place=ran.calls[-1], calls=ran.calls[:-1], detail=detail, evidence=(ran.place,))
@@ -257,7 +260,7 @@ def _counted_beside(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]
         detail = f"what line {saved.place.line} writes does not hold it; the score of line {score.place.line} uses it"
         found_at = finding_of("table-beside-the-artifact", update, detail, (score,), sure=False)
         yield replace(found_at, evidence=(saved.place, score.place))
-        if (asked := _at_the_call(found_at, update, score)) is not None:
+        if (asked := _where_it_is_handed_over(found_at, update, score)) is not None:
             yield asked
 
 
@@ -329,7 +332,7 @@ def _behind_the_clock(trace: Trace) -> Iterator[Finding]:
         found = finding_of(name, late, detail, (limit,), sure=False)
         yield found
         if late.calls and not trains:
-            yield _at_its_call(found, late)
+            yield _where_it_is_called(found, late)
 
 
 def learned_beyond(trace: Trace, scored: list[Evaluation]) -> Iterator[Finding]:
