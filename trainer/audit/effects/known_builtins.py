@@ -138,7 +138,8 @@ def _copied(machine: Machine, arguments: Sequence[Value], keywords: Keywords) ->
             copy = Instance(machine.new_id(), ref.kind, dict(ref.attributes))
             source = changed(value, refs=(), snapshot=machine.tick())
             machine.loaded(frozenset([copy.id]), source)
-            return changed(value, refs=(copy,), objects=(value.objects - {ref.id}) | {copy.id})
+            either = {one.id for one in value.refs if isinstance(one, Instance)}  # as of `a if test else b`
+            return changed(value, refs=(copy,), objects=(value.objects - either) | {copy.id})
     return changed(full(value), snapshot=machine.tick())
 
 
@@ -166,7 +167,7 @@ def _getattr(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -
 
 
 def _setattr(machine: Machine, arguments: Sequence[Value], keywords: Keywords) -> Value:
-    if len(arguments) == 3:
+    if len(arguments) == 3 and arguments[2].refs:
         machine.trace.gives(arguments[0].objects & machine.models, full(arguments[2]).objects)
     if len(arguments) == 3 and isinstance(arguments[1].const, str):
         for ref in arguments[0].refs:

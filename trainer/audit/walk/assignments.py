@@ -94,7 +94,8 @@ class Assignments(Machine):
                 ref.frame.names[name] = value
             elif isinstance(ref, Mapping):
                 ref.entries[name] = value
-        self.trace.gives(base.objects & self.models, full(value).objects | captured(value))
+        if value.refs:  # an object of its own, not a number or a size that a model holds
+            self.trace.gives(base.objects & self.models, full(value).objects | captured(value))
         if name == "forward" and base.objects & self.models:
             self.forwards = [*self.forwards, value] if notes_inputs(value) else []
         if name == "grad":
