@@ -5,7 +5,9 @@ import re
 import pytest
 
 from tests.trainer.audit.scripts import FOLDER
+from trainer.audit.effects import clocks, size_limits
 from trainer.audit.static_audit import audit_file, audit_text
+from trainer.spec.limits import Budget
 
 
 @pytest.mark.parametrize(("script", "is_said"), [("chunks_without_last_guard", True), ("score_first_sliding", False)])
@@ -94,3 +96,8 @@ def test_a_limit_of_the_artifacts_size_above_the_budget_is_said(limit, is_said):
     report = audit_text(text.replace("    stored =", checked), "sized.py")
     assert report.verdict == "no breach found"
     assert any("16,777,216" in remark and "(E16)" in remark for remark in report.remarks) == is_said
+
+
+def test_the_audit_of_scripts_has_the_budgets_of_our_own_runs():
+    budget = Budget(train_s=600)
+    assert (budget.artifact_bytes, budget.eval_s) == (size_limits.MOST_BYTES, clocks.MOST_S)

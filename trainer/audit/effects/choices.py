@@ -19,6 +19,7 @@ from trainer.audit.facts.values import UNKNOWN, External, Mapping, Value, change
 
 Marks = tuple[str, ...]
 MEASURED = ("activation", "statistic")
+"""How validation tokens reached what a model computed in passing, as the inputs of a layer."""
 SMALL = 1e-6
 LARGEST = ("chosen", "greater")
 """Marks of the smaller of several scores, and of the larger of several logarithms of probabilities."""
@@ -68,20 +69,20 @@ def choice(machine: Machine, scored: list[Value], *, of_tensors: bool = False, l
 
 
 def activations(value: Value) -> frozenset[Tokens]:
-    """What a model computed from validation tokens, as an error of quantisation; of what holds scores nothing."""
+    """The validation tokens that a value holds through activations of a model; none of a value that holds scores."""
     parts = (part for part in value.tokens if part.source == "val" and part.via in MEASURED)
     return frozenset() if value.scores else frozenset(parts)
 
 
 def compares(asked: ast.expr, test: Value) -> frozenset[Tokens]:
-    """What is measured so that a condition compares by size; nothing if it asks for something else."""
+    """These tokens, of a condition that compares by size, as `error < least`; none of another condition."""
     orders = (op for part in ast.walk(asked) if isinstance(part, ast.Compare) for op in part.ops)
     by_size = any(isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for op in orders)
     return activations(test) if by_size else frozenset()
 
 
 def depending(value: Value, *parts: frozenset[Tokens]) -> Value:
-    """What is kept, or taken, where something was measured depends on that too."""
+    """The value, which depends on these tokens as well, since they decided that it is kept or taken."""
     return changed(value, tokens=value.tokens.union(*parts)) if any(parts) else value
 
 

@@ -2,13 +2,14 @@
 
 A limit is a comparison of a clock with a number, or with a setting's default, in a loop that trains or scores. Alone it
 is no breach: a setting or the log may say otherwise, and 0 mostly means that there is no limit. Where training takes
-all the seconds, none is left for calibration on training tokens.
+all the seconds, none is left for calibration on training tokens, nor for more training.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from trainer.audit.facts.machine import Keywords, Machine
 from trainer.audit.facts.trace import Event, Limit, Trace
@@ -62,31 +63,26 @@ def remarks(trace: Trace, scored: Iterable[Event]) -> Iterator[str]:
 def calibrated_late(trace: Trace) -> Iterator[tuple[Event, Limit]]:
     """Where training tokens are looked at after training that a clock of all the seconds ends; and that clock."""
     trained = _trained(trace)
-    least = _least(trace, "training", trained)
-    if least is None or not is_all(least.seconds):
-        return
-    end = max(event.time for event in trained)
-    yield from ((event, least) for event in trace.calibrated[:1] if event.time > end)
+    if (clock_of_all := _takes_all(trace, trained)) is not None:
+        end = max(event.time for event in trained)
+        yield from ((event, clock_of_all) for event in trace.calibrated[:1] if event.time > end)
 
 
 def trained_late(trace: Trace) -> Iterator[tuple[Event, Limit]]:
     """Where training goes on, by no clock, after training that a clock of all the seconds ended; and that clock."""
     trained = _trained(trace)
-    least = _least(trace, "training", trained)
-    if least is None or not is_all(least.seconds):
+    if (clock_of_all := _takes_all(trace, trained)) is None:
         return
-    timed = [update for update in trained if _shared(least, update)]
-    end = max(update.time for update in timed)
-    own = [one for one in trace.limits if not one.off]
-    for update in trained:
-        if update.time > end and not update.off and not any(_shared(one, update) for one in own):
-            yield update, least
-            return
+    end = max(update.time for update in trained if _shared(clock_of_all, update))
+    timed = [one for one in trace.limits if not one.off]
+    late = (one for one in trained if one.time > end and not (one.off or any(_shared(limit, one) for limit in timed)))
+    yield from ((update, clock_of_all) for update in islice(late, 1))
 
 
-def is_all(seconds: float) -> bool:
-    """Whether a clock leaves less than a second of the budget."""
-    return MOST_S - 1 < seconds <= MOST_S
+def _takes_all(trace: Trace, trained: list[Event]) -> Limit | None:
+    """The clock that ends training, if it leaves less than a second of the budget."""
+    least = _least(trace, "training", trained)
+    return least if least is not None and MOST_S - 1 < least.seconds <= MOST_S else None
 
 
 def _trained(trace: Trace) -> list[Event]:

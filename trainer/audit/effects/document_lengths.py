@@ -15,7 +15,7 @@ from trainer.audit.facts.values import Sequence as Listed
 from trainer.audit.facts.values import Value, changed, full
 
 FEWEST = 4
-"""By a lower bound documents are left out that have no target, or two of them at most."""
+"""A lower bound leaves out only documents of no target, or of two at most."""
 FOUND = frozenset(["stored", "lookup", "drawn", "random"])
 """Marks of what is no number that the script names: text that was stored, found in a table or drawn."""
 ORDERS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)

@@ -9,6 +9,7 @@ from trainer.audit.effects.files import source_of
 from trainer.audit.facts.values import Sequence, Value, changed, full
 
 OTHER: dict[object, str] = {"val": "train", "train": "val"}
+"""What a file holds that does not hold the one."""
 CONDITIONS = ("is:", "ends:", "isnt:")
 Told = dict[str, tuple[Value, Value]]
 
@@ -26,13 +27,8 @@ def not_asked(value: Value) -> list[str]:
 
 def of_membership(op: ast.cmpop, left: Value, right: Value) -> list[str]:
     """The marks of `path in files` and `path not in files`, where the list says which text its files hold."""
-    if (
-        not isinstance(op, ast.In | ast.NotIn)
-        or not left.text
-        or not any(isinstance(ref, Sequence) for ref in right.refs)
-    ):
-        return []
-    source = source_of(full(right).text)
+    is_listed = any(isinstance(ref, Sequence) for ref in right.refs)
+    source = source_of(full(right).text) if is_listed and left.text and isinstance(op, ast.In | ast.NotIn) else None
     return [f"{'is' if isinstance(op, ast.In) else 'isnt'}:{source}"] if source in OTHER else []
 
 

@@ -214,7 +214,7 @@ BUILTINS: dict[str, Callable[[Machine, Sequence[Value], Keywords], Value]] = {
     "Namespace": dictionary_of,
     "Counter": dictionary_of,
     "ArgumentParser": lambda machine, arguments, keywords: Value(refs=(Mapping(machine.new_id()),)),
-    "cast": lambda machine, arguments, keywords: arguments[-1] if arguments else UNKNOWN,
+    "typing.cast": lambda machine, arguments, keywords: arguments[-1] if arguments else UNKNOWN,
     "deepcopy": _copied,
     "partial": _partial,
     "getattr": _getattr,

@@ -88,7 +88,7 @@ class Machine(ABC):
         """Bodies of `with` that wait for the context manager that is called."""
         self.choosing: list[tuple[str, ...]] = []
         self.measuring: list[frozenset[Tokens]] = []
-        """What conditions around ask for that a model computed from validation tokens, as an error of quantisation."""
+        """The validation tokens that conditions around compare by size, through activations of a model."""
         self.deciding: dict[int, frozenset[int]] = {}
         """Evaluations that decided last, by the line of the choice."""
         self.slices: dict[int, tuple[int, ast.Slice, Frame]] = {}

@@ -198,11 +198,10 @@ def _model_call(machine: Machine, function: Function, arguments: Sequence[Value]
         inputs = combined(given)
         if {part.source for part in inputs.tokens} == {"train"}:
             machine.trace.calibrated.append(Event(**machine.where()))
+        seen = changed(inputs.seen_via("activation", machine.place.line), scores=frozenset())
         for hook in hooks:
-            seen = changed(inputs.seen_via("activation", machine.place.line), scores=frozenset())
             machine.call(hook, [UNKNOWN, Value(refs=(Listed(machine.new_id(), [seen]),)), seen], {})
         for replaced in forwards:
-            seen = changed(inputs.seen_via("activation", machine.place.line), scores=frozenset())
             machine.call(replaced, [seen, seen], {})
         machine.hooks, machine.forwards = hooks, forwards
     kind = next((ref.kind for ref in function.bound.refs if isinstance(ref, Instance)), None)

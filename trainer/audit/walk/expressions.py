@@ -213,10 +213,8 @@ def _comprehension(machine: Machine, node: Any, frame: Frame) -> Value:
             machine.assign(first.target, value, inner)
             tests = [machine.evaluate(test, inner) for test in first.ifs]
             strides.left_out(machine.trace, loop, tests)
-            if (
-                tests
-                and (named := named_by((mark for test in tests for mark in names_asked(test)), value)) is not value
-            ):
+            named = named_by((mark for test in tests for mark in names_asked(test)), value)
+            if named is not value:
                 machine.assign(first.target, named, inner)
             conditions.extend(test.at for test in tests)
             asked.extend(tests)

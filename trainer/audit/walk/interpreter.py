@@ -216,10 +216,9 @@ class Interpreter(Assignments, Definitions, Contexts, Loops):
             self.trace.gap(f"line {statement.lineno} is not followed, a gap of the audit: {type(error).__name__}")
             return None
 
-    def _Expr(self, node: ast.Expr, frame: Frame) -> str | None:
+    def _Expr(self, node: ast.Expr, frame: Frame) -> str | Guard | None:
         if (branches := as_branches(node)) is not None:
-            self._If(branches, frame)
-            return None
+            return self._If(branches, frame)
         value = self.evaluate(node.value, frame)
         if isinstance(node.value, ast.Call) and value.scores:
             self.report(value, 1)

@@ -374,7 +374,7 @@ def _in_place(machine: Machine, base: Value, name: str, arguments: list[Value], 
         gradients = frozenset(part for part in given.tokens if part.via == "gradient")
         cells = frozenset(ref.id for ref in base.refs if isinstance(ref, Cell))
         machine.updated("manual", gradients, base.objects | cells if cells else full(base).objects)
-    elif name == "copy_" and base.objects and given.scores and not given.marks & {"stored"}:
+    elif name == "copy_" and base.objects and given.scores and "stored" not in given.marks:
         val = frozenset(part for part in given.tokens if part.source == "val")
         machine.updated("manual", val, full(base).objects)  # as a step size that follows the losses so far
     elif name == "copy_" and base.objects:

@@ -75,13 +75,15 @@ def _condition(node: ast.Expr, chosen: ast.IfExp, body: ast.expr, orelse: ast.ex
 
 
 def leaves(body: Sequence[ast.stmt]) -> bool:
-    """Whether a loop's body ends the loop, so that loops in a loop would be something else."""
+    """Whether a `break` in the body of a loop ends that loop."""
     waiting: list[ast.AST] = [*body]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Break):
             return True
-        if not isinstance(node, ast.For | ast.While | ast.FunctionDef | ast.Lambda | ast.ClassDef):
+        if isinstance(node, ast.For | ast.AsyncFor | ast.While):
+            waiting.extend(node.orelse)  # a `break` in their bodies ends themselves
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
             waiting.extend(ast.iter_child_nodes(node))
     return False
 
