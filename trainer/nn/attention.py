@@ -3,7 +3,8 @@
 The attention kernel is a parameter; see `attention_backend`.
 """
 
-# B batch · T positions · D width · H query heads · G key and value heads · K head width · Q query heads of one G
+# B batch · T positions · S of them, the last, that read · D width · H query heads · G key and value heads
+# K head width · Q query heads of one G
 # E = G K, width of all values
 from __future__ import annotations
 
@@ -17,6 +18,9 @@ from trainer.nn.linear import Linear, Parameters
 from trainer.nn.norm import RMS_EPS, rms_norm
 from trainer.nn.rotary import RotaryTables, rotate
 from trainer.spec import recipe
+
+NORM_EPS = 1e-12
+"""Least length that a value is divided by, as PyTorch's `normalize` has it."""
 
 
 class Attention(Parameters):
@@ -34,20 +38,29 @@ class Attention(Parameters):
         self.proj = Linear(model.model_dim, model.model_dim)
         self.q_gain = nn.Parameter(torch.zeros(model.num_heads))
 
-    def forward(self, x_BTD: Tensor, rotary: RotaryTables, extra_value_BTE: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x_BTD: Tensor, rotary: RotaryTables, extra_value_BTE: Tensor | None = None, first: int = 0
+    ) -> Tensor:
+        """What the positions from `first` on read, (B,S,D)."""
         heads = (-1, self.head_dim)
-        q_BTHK = turned_heads(self.c_q(x_BTD).unflatten(-1, heads), rotary, self.used("q_gain", self.q_gain))
+        q_BSHK = self.c_q(positions_from(x_BTD, first)).unflatten(-1, heads)
+        q_BSHK = turned_heads(q_BSHK, rotary.from_position(first), self.used("q_gain", self.q_gain))
         k_BTGK = turned_heads(self.c_k(x_BTD).unflatten(-1, heads), rotary)
         v_BTE = self.c_v(x_BTD)
         v_BTGK = (v_BTE if extra_value_BTE is None else v_BTE + extra_value_BTE).unflatten(-1, heads)
-        return self.proj(self.attended(q_BTHK, k_BTGK, v_BTGK))
+        return self.proj(self.attended(q_BSHK, k_BTGK, v_BTGK))
 
-    def attended(self, q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor) -> Tensor:
-        """What each position reads from those before it, (B,T,D)."""
-        y_BTHK = self.attention(q_BTHK, k_BTGK, v_BTGK, causal=True)
+    def attended(self, q_BSHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor) -> Tensor:
+        """What each of the last S positions reads from those up to it, (B,S,D)."""
+        y_BSHK = self.attention(q_BSHK, k_BTGK, v_BTGK, causal=True)
         if self.exclusive:
-            y_BTHK = without_own_value(y_BTHK, v_BTGK)
-        return y_BTHK.flatten(-2)
+            y_BSHK = without_own_value(y_BSHK, positions_from(v_BTGK, v_BTGK.size(1) - y_BSHK.size(1)))
+        return y_BSHK.flatten(-2)
+
+
+def positions_from(x_BTX: Tensor, first: int) -> Tensor:
+    """The positions from `first` on; from 0 the tensor itself, since autograd copies what it knows as a slice."""
+    return x_BTX[:, first:] if first else x_BTX
 
 
 def turned_heads(x_BTHK: Tensor, rotary: RotaryTables, gain_H: Tensor | None = None) -> Tensor:
@@ -61,6 +74,8 @@ def turned_heads(x_BTHK: Tensor, rotary: RotaryTables, gain_H: Tensor | None = N
 def without_own_value(y_BTHK: Tensor, v_BTGK: Tensor) -> Tensor:
     """Exclusive self-attention (XSA): each head's output less its component along its own position's value."""
     y_BTGQK = y_BTHK.unflatten(2, (v_BTGK.size(2), -1))
-    along_BTG1K = F.normalize(v_BTGK, dim=-1, eps=1e-12).unsqueeze(-2)
+    if few_passes.suits(y_BTHK):
+        return few_passes.without_own_value(y_BTGQK, v_BTGK, NORM_EPS).flatten(2, 3)
+    along_BTG1K = F.normalize(v_BTGK, dim=-1, eps=NORM_EPS).unsqueeze(-2)
     amount_BTGQ1 = (y_BTGQK * along_BTG1K).sum(-1, keepdim=True)
     return (y_BTGQK - amount_BTGQ1 * along_BTG1K).flatten(2, 3)

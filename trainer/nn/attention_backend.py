@@ -4,7 +4,7 @@ The choice depends on the machine, not on the recipe; callers record its name. E
 are chosen, so none is needed, nor a GPU.
 """
 
-# B batch · T positions · H query heads · G key and value heads · K head width
+# B batch · T positions · S of them, the last · H query heads · G key and value heads · K head width
 from __future__ import annotations
 
 import importlib
@@ -20,8 +20,9 @@ from torch import Tensor
 class AttentionFn:
     """Scaled dot-product attention by one back end.
 
-    Takes q (B,T,H,K), k and v (B,T,G,K) and whether to mask the future; returns (B,T,H,K).
+    Takes q (B,S,H,K), k and v (B,T,G,K) and whether to mask the future; returns (B,S,H,K).
     Query head h reads key and value head floor(h * G / H): consecutive query heads share one.
+    With fewer queries than keys they are the last S positions of the T, and the future is masked from there.
     """
 
     name: str
@@ -34,8 +35,18 @@ class AttentionFn:
 def _sdpa(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor, causal: bool) -> Tensor:
     q_BHTK, k_BGTK, v_BGTK = (tensor.transpose(1, 2) for tensor in (q_BTHK, k_BTGK, v_BTGK))
     shared = q_BHTK.size(1) != k_BGTK.size(1)
-    y_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BGTK, v_BGTK, is_causal=causal, enable_gqa=shared)
+    mask_ST = _mask_of_last(q_BHTK.size(2), k_BGTK) if causal and q_BHTK.size(2) < k_BGTK.size(2) else None
+    y_BHTK = F.scaled_dot_product_attention(
+        q_BHTK, k_BGTK, v_BGTK, attn_mask=mask_ST, is_causal=causal and mask_ST is None, enable_gqa=shared
+    )
     return y_BHTK.transpose(1, 2)
+
+
+def _mask_of_last(num_queries: int, k_BGTK: Tensor) -> Tensor:
+    """Which keys each of the last positions may read: PyTorch's own causal mask begins at the first key."""
+    num_keys = k_BGTK.size(2)
+    positions_T = torch.arange(num_keys, device=k_BGTK.device)
+    return positions_T <= positions_T[num_keys - num_queries :, None]
 
 
 SDPA = AttentionFn("sdpa", _sdpa)

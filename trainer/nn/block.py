@@ -1,6 +1,6 @@
 """One transformer block: attention and MLP on a residual stream that is mixed with the token embedding."""
 
-# B batch · T positions · D width · E width of all values
+# B batch · T positions · S of them, the last, that go on · D width · E width of all values
 from __future__ import annotations
 
 import torch
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.nn import few_passes
-from trainer.nn.attention import Attention
+from trainer.nn.attention import Attention, positions_from
 from trainer.nn.attention_backend import AttentionFn
 from trainer.nn.few_passes_block import AfterAttention, BeforeAttention, Settings
 from trainer.nn.linear import Linear, Parameters
@@ -56,19 +56,25 @@ class Block(Parameters):
         self.resid_mix = nn.Parameter(torch.zeros(2, model.model_dim))
 
     def forward(
-        self, x_BTD: Tensor, x0_BTD: Tensor, rotary: RotaryTables, extra_value_BTE: Tensor | None = None
+        self,
+        x_BTD: Tensor,
+        x0_BTD: Tensor,
+        rotary: RotaryTables,
+        extra_value_BTE: Tensor | None = None,
+        first: int = 0,
     ) -> Tensor:
-        if few_passes.suits(x_BTD) and torch.is_grad_enabled() and not self.parallel:
+        """The stream behind the block at the positions from `first` on, (B,S,D); keys and values come from all."""
+        if few_passes.suits(x_BTD) and torch.is_grad_enabled() and not self.parallel and not first:
             return self._in_halves(x_BTD, x0_BTD, rotary, extra_value_BTE)
         keep_D, recall_D = self.used("resid_mix", self.resid_mix).to(x_BTD.dtype)
         attn_scale_D = self.used("attn_scale", self.attn_scale).to(x_BTD.dtype)
         mlp_scale_D = self.used("mlp_scale", self.mlp_scale).to(x_BTD.dtype)
         x_BTD = (keep_D * x_BTD).add_(recall_D * x0_BTD)
         x_BTD, normed_BTD = self._norm_beside(x_BTD)
-        x_BTD = (attn_scale_D * self.attn(normed_BTD, rotary, extra_value_BTE)).add_(x_BTD)
-        if not self.parallel:
-            x_BTD, normed_BTD = self._norm_beside(x_BTD)
-        return (mlp_scale_D * self.mlp(normed_BTD)).add_(x_BTD)
+        read_BSD = self.attn(normed_BTD, rotary, extra_value_BTE, first)
+        x_BSD = (attn_scale_D * read_BSD).add_(positions_from(x_BTD, first))
+        x_BSD, normed_BSD = (x_BSD, positions_from(normed_BTD, first)) if self.parallel else self._norm_beside(x_BSD)
+        return (mlp_scale_D * self.mlp(normed_BSD)).add_(x_BSD)
 
     def _in_halves(self, x_BTD: Tensor, x0_BTD: Tensor, rotary: RotaryTables, extra_value_BTE: Tensor | None) -> Tensor:
         """The same bits, of halves that are differentiated as one."""

@@ -10,6 +10,7 @@ where these are called. A GPU's compiler fuses those itself. Gradients of gradie
 # N rows · C rows of a chunk · D width · V vocabulary
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -41,6 +42,16 @@ def squared_relu(x: Tensor, negative_slope: float) -> Tensor:
         squared: Tensor = SquaredReLU.apply(x, negative_slope)
         return squared
     return F.leaky_relu(x, negative_slope, inplace=True).square_()
+
+
+def without_own_value(y_BTGQK: Tensor, v_BTGK: Tensor, eps: float) -> Tensor:
+    """Outputs less their component along the value of their own position."""
+    if torch.is_grad_enabled():
+        result_BTGQK: Tensor = WithoutOwnValue.apply(y_BTGQK, v_BTGK, eps)
+        return result_BTGQK
+    along_BTG1K = torch.div(v_BTGK, _length(v_BTGK, eps)).unsqueeze(-2)
+    product_BTGQK, amount_BTGQ1 = _amount_along(y_BTGQK, along_BTG1K)
+    return torch.sub(y_BTGQK, torch.mul(amount_BTGQ1, along_BTG1K, out=product_BTGQK), out=product_BTGQK)
 
 
 class Norm(torch.autograd.Function):
@@ -109,6 +120,33 @@ class TurnedHeads(torch.autograd.Function):
         return norm_gradient(of_normed_BTHK, x_BTHK, inverse_BTH1), None, None, gain_gradient_H, None
 
 
+class WithoutOwnValue(torch.autograd.Function):
+    """`without_own_value`, differentiable."""
+
+    @staticmethod
+    def forward(ctx: Any, y_BTGQK: Tensor, v_BTGK: Tensor, eps: float) -> Tensor:
+        length_BTG1 = _length(v_BTGK, eps)
+        along_BTGK = v_BTGK / length_BTG1
+        along_BTG1K = along_BTGK.unsqueeze(-2)
+        product_BTGQK, amount_BTGQ1 = _amount_along(y_BTGQK, along_BTG1K)
+        ctx.save_for_backward(y_BTGQK, along_BTGK, length_BTG1, amount_BTGQ1)
+        ctx.eps = eps
+        return y_BTGQK - torch.mul(amount_BTGQ1, along_BTG1K, out=product_BTGQK)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_BTGQK: Tensor) -> tuple[Tensor, Tensor, None]:
+        y_BTGQK, along_BTGK, length_BTG1, amount_BTGQ1 = ctx.saved_tensors
+        along_BTG1K = along_BTGK.unsqueeze(-2)
+        product_BTGQK, slope_BTGQ1 = _amount_along(grad_BTGQK, along_BTG1K)
+        of_y_BTGQK = grad_BTGQK - torch.mul(slope_BTGQ1, along_BTG1K, out=product_BTGQK)
+        of_along_BTGK = torch.mul(grad_BTGQK, amount_BTGQ1, out=product_BTGQK).sum(-2)
+        of_along_BTGK += torch.mul(slope_BTGQ1, y_BTGQK, out=product_BTGQK).sum(-2)
+        of_length_BTG1 = (along_BTGK / length_BTG1).mul_(of_along_BTGK).sum(-1, keepdim=True)
+        of_length_BTG1.masked_fill_(length_BTG1 <= ctx.eps, 0)  # a shorter value is divided by a constant
+        return of_y_BTGQK, (along_BTGK * of_length_BTG1).sub_(of_along_BTGK.div_(length_BTG1)), None
+
+
 class SquaredReLU(torch.autograd.Function):
     """`squared_relu`, differentiable."""
 
@@ -159,9 +197,19 @@ class CappedCrossEntropy(torch.autograd.Function):
         return grad_NV @ weight_VD, grad_NV.T @ h_ND, None, None, None
 
 
+def _length(v_BTGK: Tensor, eps: float) -> Tensor:
+    return torch.linalg.vector_norm(v_BTGK, dim=-1, keepdim=True).clamp_min_(eps)
+
+
+def _amount_along(y_BTGQK: Tensor, along_BTG1K: Tensor) -> tuple[Tensor, Tensor]:
+    """The product, whose memory may be used again, and its sums (B,T,G,Q,1)."""
+    product_BTGQK = y_BTGQK * along_BTG1K
+    return product_BTGQK, product_BTGQK.sum(-1, keepdim=True)
+
+
 def inverse_rms(x: Tensor, eps: float) -> Tensor:
     """One over the root mean square of the last dimension."""
-    return x.pow(2).mean(-1, keepdim=True).add_(eps).rsqrt_()
+    return (x * x).sum(-1, keepdim=True).div_(number(x.size(-1))).add_(number(eps)).rsqrt_()
 
 
 def turn(x_BTHK: Tensor, cos_THM: Tensor, sin_THM: Tensor) -> Tensor:
@@ -182,7 +230,7 @@ def turned_gradient(grad_BTHK: Tensor, cos_THM: Tensor, sin_THM: Tensor) -> Tens
 
 def squared_relu_gradient(grad: Tensor, activated: Tensor, negative_slope: float) -> Tensor:
     """Gradient of x from that of the square of its activation."""
-    gradient = (activated * 2).mul_(grad)
+    gradient = (activated * number(2)).mul_(grad)
     if negative_slope:  # else it is zero already where the ReLU is
         torch.ops.aten.leaky_relu_backward(gradient, activated, negative_slope, True, grad_input=gradient)
     return gradient
@@ -193,14 +241,22 @@ def of_heads(gain_H: Tensor, x_BTHK: Tensor) -> Tensor:
     return gain_H[:, None].expand(-1, x_BTHK.size(-1)).contiguous()
 
 
+@cache
+def number(value: float) -> Tensor:
+    """A number as a tensor: an operation that is given a Python number makes one of it each time, which takes longer
+    than the operation on a column of these models."""
+    with torch.inference_mode(False):
+        return torch.tensor(value, dtype=torch.float32)
+
+
 def norm_gradient(grad: Tensor, x: Tensor, inverse: Tensor, grad_of_x: Tensor | None = None) -> Tensor:
     """Gradient of x from that of `x * inverse`, and of x itself where somebody goes on with it."""
     product = grad * x
-    slope = product.sum(-1, keepdim=True).mul_(-0.5).mul_(inverse.pow(3)).div_(x.size(-1)).mul_(2)
+    slope = product.sum(-1, keepdim=True).mul_(inverse.pow(3)).div_(number(x.size(-1)))
     gradient = grad * inverse
     if grad_of_x is not None:
         gradient.add_(grad_of_x)
-    return gradient.add_(torch.mul(x, slope, out=product))
+    return gradient.sub_(torch.mul(x, slope, out=product))
 
 
 def _num_rows(logits_NV: Tensor) -> int:

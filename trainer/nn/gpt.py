@@ -4,7 +4,7 @@ Pure PyTorch: reads no file and no environment, starts no process group and uses
 Quantisation is applied from outside, as a transform of the weights.
 """
 
-# B batch · T positions · D width · E width of all values · V vocabulary
+# B batch · T positions · S of them, the last · D width · E width of all values · V vocabulary
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -83,8 +83,12 @@ class GPT(Parameters):
         weight_VD, cap = self._head_weight(), self.model.logit_softcap
         return few_passes.CappedCrossEntropy.apply(h_BTD.flatten(0, 1), weight_VD, targets_BT.flatten(), cap, reduction)
 
-    def hidden(self, ids_BT: Tensor) -> Tensor:
-        """The normed state (B,T,D) that the head reads; position t depends on ids up to t alone."""
+    def hidden(self, ids_BT: Tensor, first: int = 0) -> Tensor:
+        """The normed states (B,S,D) that the head reads, of the S positions from `first` on.
+
+        Position t depends on ids up to t alone. The last block computes keys and values of all positions, and the rest
+        of those from `first` on.
+        """
         x_BTD = x0_BTD = self._embedded(ids_BT)
         rotary = self._rotary(ids_BT)
         values_BTE = self._extra_values(ids_BT)
@@ -99,7 +103,8 @@ class GPT(Parameters):
             if skips_BTD:
                 gate_D = None if gates_SD is None else gates_SD[place]
                 x_BTD = with_skip(x_BTD, skips_BTD.pop(), weights_SD[place], gate_D)
-            x_BTD = self.blocks[layer](x_BTD, x0_BTD, rotary, values_BTE.get(layer))
+            is_last = place == len(order.decoder) - 1
+            x_BTD = self.blocks[layer](x_BTD, x0_BTD, rotary, values_BTE.get(layer), first if is_last else 0)
         return rms_norm(x_BTD)
 
     def logits(self, h_BTD: Tensor) -> Tensor:

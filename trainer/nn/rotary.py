@@ -20,6 +20,10 @@ class RotaryTables:
     sin_TM: Tensor
     _of_heads: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
+    def from_position(self, first: int) -> RotaryTables:
+        """The tables of the positions from `first` on."""
+        return RotaryTables(self.cos_TM[first:], self.sin_TM[first:]) if first else self
+
     def of_heads(self, num_heads: int) -> tuple[Tensor, Tensor]:
         """Cosines and sines (T,H,M), written out for each head: products with numbers in a row are fast."""
         if num_heads not in self._of_heads:

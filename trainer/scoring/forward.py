@@ -1,9 +1,10 @@
-"""What scoring computes with a model: states of every position, logits of the scored ones, and a loss to learn from.
+"""What scoring computes with a model: states of positions, logits of the scored ones, and a loss to learn from.
 
-A model that splits itself into `hidden` and `logits` computes its head on scored positions alone, which with sliding
-windows are few. `stages.compiling` gives the same functions compiled.
+A model that splits itself into `hidden` and `logits` computes its head, and what of its last block no other position
+reads, on scored positions alone, which with sliding windows are few. `stages.compiling` gives the functions compiled.
 
-    B windows · T window positions · D width of the states · N scored positions · R rows to learn from · V vocabulary
+    B windows · T window positions · S of them, the last · D width of the states · N scored positions
+    R rows to learn from · V vocabulary
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from torch import Tensor, nn
 class SplitModel(Protocol):
     """A model whose head reads each position alone."""
 
-    def hidden(self, ids_BT: Tensor) -> Tensor:
-        """States (B,T,D); position t depends on ids up to t alone."""
+    def hidden(self, ids_BT: Tensor, first: int) -> Tensor:
+        """States (B,S,D) of the positions from `first` on; position t depends on ids up to t alone."""
 
     def logits(self, states: Tensor) -> Tensor:
         """Float32 logits (...,V) of states (...,D)."""
@@ -35,8 +36,8 @@ class SplitModel(Protocol):
 class Forward:
     """The functions that scoring and test-time training call."""
 
-    states: Callable[[Tensor], Tensor]
-    """ids_BT int64 → (B,T,D), or the logits themselves where the model is not split."""
+    states: Callable[[Tensor, int], Tensor]
+    """(ids_BT int64, first) → (B,S,D) of the positions from `first` on; logits of all where the model is not split."""
     head: Callable[[Tensor], Tensor]
     """States (N,D) → logits (N,V)."""
     summed_nats: Callable[[Tensor, Tensor], Tensor]
@@ -52,4 +53,4 @@ class Forward:
 
         if isinstance(model, SplitModel):
             return cls(model.hidden, model.logits, partial(model.cross_entropy, reduction="sum"))
-        return cls(model, lambda logits_NV: logits_NV, summed_nats)
+        return cls(lambda ids_BT, first: model(ids_BT), lambda logits_NV: logits_NV, summed_nats)

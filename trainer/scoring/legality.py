@@ -8,7 +8,7 @@ Enforces conditions E1-E6, E12 and E13 (docs/recipe.md 1.4).
 The ledger cannot check that the model is causal within a window; a perturbation test does.
 
     P positions (position p reads token p and is scored on token p + 1) · N scored positions of a batch
-    B windows · T window positions · V vocabulary · Q rows of T tokens
+    B windows · T window positions · S of them, the last · V vocabulary · Q rows of T tokens
 """
 
 from __future__ import annotations
@@ -54,10 +54,17 @@ class Issue:
     """int64 inputs, short windows padded on the right."""
     parameters: Tensor
     """Digest of the model's parameters at the issue; it is that of the last commit if nothing was written since."""
+    first: int
+    """The least place in a window that is scored: no window scores what lies before it."""
     positions_N: Tensor
     """int64, the positions that are scored, on the CPU."""
     cells_N: Tensor
-    """int64, their places among the B T cells, on the device."""
+    """int64, their places among the B S cells that lie from `first` on, on the device."""
+
+    def scored(self, outputs_BSX: Tensor) -> Tensor:
+        """(N,X), the outputs at the scored positions; they may be given for all T places of a window."""
+        num_places = self.ids_BT.size(1) - self.first
+        return outputs_BSX[:, outputs_BSX.size(1) - num_places :].flatten(0, 1)[self.cells_N]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +96,13 @@ class Score:
 WORDS_OF_ROW = 1024
 
 
-def parameter_digest(model: nn.Module) -> Tensor:
-    """A checksum of every bit of the parameters and buffers: int64, one element, on their device.
+def state_tensors(model: nn.Module) -> tuple[Tensor, ...]:
+    """What a model computes with: its parameters and buffers."""
+    return (*model.parameters(), *model.buffers())
+
+
+def parameter_digest(tensors: Sequence[Tensor]) -> Tensor:
+    """A checksum of every bit of some tensors, a model's parameters and buffers: int64, one element, on their device.
 
     A sum of 32-bit words times odd weights 1, 3, 5, ... modulo 2^64: one changed bit or two swapped words always
     change it, since neither difference can be a multiple of 2^64. It detects mistakes, not deliberate collisions.
@@ -99,7 +111,7 @@ def parameter_digest(model: nn.Module) -> Tensor:
     which hold them exactly: they stay below 2^31 C^2 = 2^51.
     """
     with torch.no_grad():
-        words_RC = _words((*model.parameters(), *model.buffers())).view(-1, WORDS_OF_ROW)
+        words_RC = _words(tensors).view(-1, WORDS_OF_ROW)
     columns_C = torch.arange(WORDS_OF_ROW, dtype=torch.float64, device=words_RC.device)
     weights_C2 = torch.stack([torch.ones_like(columns_C), 2 * columns_C + 1], dim=1)
     plain_R, weighted_R = (words_RC.to(torch.float64) @ weights_C2).to(torch.int64).unbind(dim=1)
@@ -107,12 +119,11 @@ def parameter_digest(model: nn.Module) -> Tensor:
     return (weighted_R + 2 * WORDS_OF_ROW * rows_R * plain_R).sum()
 
 
-def _writes(model: nn.Module) -> list[tuple[object, ...]]:
+def _writes(tensors: Sequence[Tensor]) -> list[tuple[object, ...]]:
     """For each parameter and buffer its identity, its memory and how often it was written; read without a digest.
 
     Writes through `.data` are not counted by torch. An inference tensor counts none, so it never equals an earlier one.
     """
-    tensors = (*model.parameters(), *model.buffers())
     return [(id(t), t.data_ptr(), object() if t.is_inference() else t._version) for t in tensors]
 
 
@@ -194,29 +205,32 @@ class Ledger:
                 raise LegalityError(f"{window} scores nothing or leaves the text of {self.num_positions} positions")
         positions_BT, inside_BT, scored_BT = _layout(windows, window_tokens)
         ids_BT = self._tokens[positions_BT.where(inside_BT, 0)].where(inside_BT, 0)
-        cells_N = scored_BT.flatten().nonzero().squeeze(1)
-        positions_N = positions_BT.flatten()[cells_N]
+        first = int(scored_BT.any(0).to(torch.uint8).argmax())
+        cells_N = scored_BT[:, first:].flatten().nonzero().squeeze(1)
+        positions_N = positions_BT[scored_BT]
         self._refuse_scored(positions_N)
         _refuse_overlap(windows)
         packed = torch.cat([ids_BT.flatten(), cells_N.to(torch.int32), self._tokens[positions_N + 1]])  # one upload
         parts = self._ranks.to_device(packed).to(torch.int64).split([ids_BT.numel(), len(cells_N), len(cells_N)])
         ids_BT, cells_N, self._targets_N = parts[0].view(ids_BT.shape), parts[1], parts[2]
         committed = self._committed_parameters  # no other digest is allowed until training rows are granted
-        unwritten = committed is not None and self._committed_writes == _writes(model)
-        parameters = committed if unwritten and committed is not None else parameter_digest(model)
-        self._open_issue = Issue(tuple(windows), ids_BT, parameters, positions_N, cells_N)
+        tensors = state_tensors(model)
+        unwritten = committed is not None and self._committed_writes == _writes(tensors)
+        parameters = committed if unwritten and committed is not None else parameter_digest(tensors)
+        self._open_issue = Issue(tuple(windows), ids_BT, parameters, first, positions_N, cells_N)
         return self._open_issue
 
     def commit(
         self,
         issue: Issue,
         model: nn.Module,
-        outputs_BTX: Tensor,
+        outputs_BSX: Tensor,
         head: Callable[[Tensor], Tensor] = lambda logits_NV: logits_NV,
     ) -> None:
         """Scores the windows of the open issue; scores are final.
 
-        outputs_BTX:  float logits (B,T,V), or states that `head` turns into logits
+        outputs_BSX:  float logits (B,T,V), or states that `head` turns into logits, of all places of a window or of the
+                      S from `issue.first` on
         head:         (N,X) → (N,V), called on scored positions alone and with one row per position, so that it cannot
                       carry anything from one to another without being seen by the perturbation test
         The ledger itself applies log-softmax in float32 and picks the targets. On a GPU the values arrive while the
@@ -227,15 +241,17 @@ class Ledger:
         if issue is not self._open_issue:
             raise LegalityError("this issue is not open: it was committed before, or another ledger made it")
         expected = (*issue.ids_BT.shape, self._vocab_size)
-        if outputs_BTX.shape[:2] != expected[:2]:
-            raise LegalityError(f"outputs have shape {tuple(outputs_BTX.shape)}, expected {expected}")
+        num_windows, num_places = issue.ids_BT.shape
+        if outputs_BSX.shape[:2] not in ((num_windows, num_places), (num_windows, num_places - issue.first)):
+            raise LegalityError(f"outputs have shape {tuple(outputs_BSX.shape)}, expected {expected}")
         with torch.no_grad():
-            logits_NV = head(outputs_BTX.detach().flatten(0, 1)[issue.cells_N])
+            logits_NV = head(issue.scored(outputs_BSX.detach()))
             if tuple(logits_NV.shape) != (len(issue.cells_N), self._vocab_size):
-                shape = (*outputs_BTX.shape[:2], *logits_NV.shape[1:])
+                shape = (*outputs_BSX.shape[:2], *logits_NV.shape[1:])
                 raise LegalityError(f"logits have shape {shape}, expected {expected}")
             nll_N = _nats(logits_NV, self._targets_N)
-            self._committed_parameters, self._committed_writes = parameter_digest(model), _writes(model)
+            tensors = state_tensors(model)
+            self._committed_parameters, self._committed_writes = parameter_digest(tensors), _writes(tensors)
             parameters_2 = torch.stack([issue.parameters, self._committed_parameters])
             nll_N, parameters_2, wait = self._ranks.download(nll_N, parameters_2)
         self._settle()

@@ -82,7 +82,7 @@ class Scorer:
             begin = share_first + done
             if batch := self.windows[begin : max(begin, min(begin + self.batch_windows, share_last))]:
                 issue = self.ledger.issue(self.model, batch, self.windows.window_tokens)
-                self.ledger.commit(issue, self.model, forward.states(issue.ids_BT), forward.head)
+                self.ledger.commit(issue, self.model, forward.states(issue.ids_BT, issue.first), forward.head)
             if self.progress is not None:
                 num_done = min(done + self.batch_windows, largest_share) / largest_share * (last - first)
                 self.progress((first + num_done) / len(self.windows))

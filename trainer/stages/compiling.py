@@ -155,8 +155,9 @@ class Graphs:
 def scoring_forward(model: GPT, recipe: Recipe, num_positions: int, ranks: Ranks) -> Forward:
     """The model's functions for scoring a text: compiled on a GPU where the text is long enough to repay it.
 
-    Compiled states are computed for `evaluation.batch_windows` rows always, the last batch padded, so that one graph
-    serves all batches. Compilation counts as evaluation time.
+    Compiled states are computed for `evaluation.batch_windows` rows always, the last batch padded, and from the first
+    position that windows score, so that one graph serves all batches; but for that of the text's first window, which
+    scores all it sees and is not compiled. Compilation counts as evaluation time.
     """
     evaluation = recipe.evaluation
     plain = Forward.of(model)
@@ -167,9 +168,11 @@ def scoring_forward(model: GPT, recipe: Recipe, num_positions: int, ranks: Ranks
     _make_room(("scoring", model.model, evaluation), SCORING_GRAPHS)
     hidden = torch.compile(model.hidden, fullgraph=True, dynamic=False)
 
-    def states(ids_BT: Tensor) -> Tensor:
+    def states(ids_BT: Tensor, first: int) -> Tensor:
+        if first != evaluation.window_tokens - evaluation.stride_tokens:
+            return plain.states(ids_BT, first)
         missing_rows = evaluation.batch_windows - len(ids_BT)
-        return hidden(functional.pad(ids_BT, (0, 0, 0, missing_rows)))[: len(ids_BT)]
+        return hidden(functional.pad(ids_BT, (0, 0, 0, missing_rows)), first)[: len(ids_BT)]
 
     def summed_nats(ids_RT: Tensor, targets_RT: Tensor) -> Tensor:
         return model.cross_entropy(ids_RT, targets_RT, "sum")

@@ -143,3 +143,11 @@ def test_a_step_with_an_extension_is_one_graph_with_the_gradients_of_pytorchs_ow
         loss.backward()
         results.append([loss.detach(), *(parameter.grad for parameter in model.parameters())])
     torch.testing.assert_close(*results)
+
+
+def test_fewer_queries_than_keys_are_the_last_positions():
+    q, k, v = (torch.randn(2, 7, heads, 8, generator=torch.Generator().manual_seed(heads)) for heads in (4, 2, 2))
+    whole = SDPA(q, k, v, causal=True)
+    for first in (1, 4, 6):
+        torch.testing.assert_close(SDPA(q[:, first:], k, v, causal=True), whole[:, first:])
+    torch.testing.assert_close(SDPA(q[:, 4:], k, v, causal=False), SDPA(q, k, v, causal=False)[:, 4:])

@@ -5,6 +5,7 @@ import torch
 
 from tests.trainer.nn.test_gpt import VOCAB_SIZE, changed, draw_ids, lively
 from trainer.nn import few_passes
+from trainer.nn.attention import without_own_value
 from trainer.spec.recipe import Model
 
 MODELS = {
@@ -50,3 +51,35 @@ def test_a_model_in_bfloat16_takes_the_plain_forms():
     assert few_passes.suits(torch.zeros(1))
     assert not few_passes.suits(torch.zeros(1, dtype=torch.bfloat16))
     assert not few_passes.suits(torch.zeros(1, device="meta"))
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_states_of_the_last_positions_alone_are_those_of_all(monkeypatch, name, plain):
+    if plain:
+        monkeypatch.setattr(few_passes, "suits", lambda x: False)
+    gpt, ids_BT = lively(MODELS[name]), draw_ids(4, 64)
+    with torch.inference_mode():
+        whole = gpt.hidden(ids_BT)
+        for first in (0, 1, 20, 48, 63):
+            torch.testing.assert_close(gpt.hidden(ids_BT, first), whole[:, first:], rtol=1e-5, atol=1e-5)
+
+
+def test_a_value_of_length_zero_is_left_out_and_has_no_gradient_of_its_direction(monkeypatch):
+    def results() -> list[torch.Tensor]:
+        y_BTHK = draw(2, 5, 4, 8)
+        v_BTGK = draw(2, 5, 2, 8)
+        with torch.no_grad():
+            v_BTGK[:, 3] = 0
+            v_BTGK[:, 4] *= 1e-20
+        out_BTHK = without_own_value(y_BTHK.requires_grad_(), v_BTGK.requires_grad_())
+        (out_BTHK * draw(2, 5, 4, 8)).sum().backward()
+        return [out_BTHK, y_BTHK.grad, v_BTGK.grad]
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+    ours = results()
+    monkeypatch.setattr(few_passes, "suits", lambda x: False)
+    plain = results()
+    assert all(torch.equal(one, two) for one, two in zip(ours, plain, strict=True))

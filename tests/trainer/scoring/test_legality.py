@@ -15,7 +15,7 @@ from tests.fakes import VOCAB_SIZE, OneByteEach, TinyModel
 from trainer.ranks import Ranks
 from trainer.scoring import legality
 from trainer.scoring.bits_per_byte import NothingScored
-from trainer.scoring.legality import Issue, Ledger, Window, parameter_digest
+from trainer.scoring.legality import Issue, Ledger, Window, parameter_digest, state_tensors
 from trainer.spec.errors import LegalityError
 
 TOKENS = torch.randint(VOCAB_SIZE, (41,), generator=torch.Generator().manual_seed(0))
@@ -111,7 +111,7 @@ def test_weights_may_not_change_between_commits_unless_rows_were_granted():
 
 def test_weights_are_digested_once_a_batch_and_once_more_after_rows_were_granted(monkeypatch):
     digested = []
-    monkeypatch.setattr(legality, "parameter_digest", lambda model: digested.append(1) or parameter_digest(model))
+    monkeypatch.setattr(legality, "parameter_digest", lambda tensors: digested.append(1) or parameter_digest(tensors))
     ledger, model = ledger_over(), TinyModel()
     for window in (FIRST, SECOND, Window(16, 32, 24)):
         commit(ledger, model, window)
@@ -239,7 +239,7 @@ def model_of_every_dtype() -> torch.nn.Module:
 
 
 def test_the_parameter_digest_sees_one_bit_anywhere():
-    reference = int(parameter_digest(model_of_every_dtype()))
+    reference = int(parameter_digest(state_tensors(model_of_every_dtype())))
     model = model_of_every_dtype()
     tensors = [*model.parameters(), *(buffer for buffer in model.buffers() if buffer.dtype != torch.bool)]
     for tensor in tensors:
@@ -247,17 +247,17 @@ def test_the_parameter_digest_sees_one_bit_anywhere():
         for byte in (0, len(raw) // 2, len(raw) - 1):
             for bit in (1, 128):
                 raw[byte] ^= bit
-                assert int(parameter_digest(model)) != reference
+                assert int(parameter_digest(state_tensors(model))) != reference
                 raw[byte] ^= bit
-    assert int(parameter_digest(model)) == reference
+    assert int(parameter_digest(state_tensors(model))) == reference
 
 
 def test_the_parameter_digest_sees_swapped_values():
     model = TinyModel()
-    reference = int(parameter_digest(model))
+    reference = int(parameter_digest(state_tensors(model)))
     with torch.no_grad():
         model.head.weight[[0, 5]] = model.head.weight[[5, 0]].clone()
-    assert int(parameter_digest(model)) != reference
+    assert int(parameter_digest(state_tensors(model))) != reference
 
 
 def test_an_issue_gives_a_scorer_no_token_behind_its_last_position():
@@ -269,3 +269,24 @@ def test_an_issue_gives_a_scorer_no_token_behind_its_last_position():
     for name in Issue.__dataclass_fields__:
         one, two = (getattr(issue, name) for issue in issues)
         assert torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two
+
+
+def test_outputs_may_be_those_of_the_scored_places_alone():
+    scores = []
+    for cut in (False, True):
+        ledger, model = ledger_over(TOKENS[:25]), TinyModel()
+        commit(ledger, model, FIRST)
+        issue = ledger.issue(model, [SECOND])
+        assert issue.first == 8
+        logits_BTV = model(issue.ids_BT)
+        ledger.commit(issue, model, logits_BTV[:, 8:] if cut else logits_BTV)
+        scores.append(ledger.close())
+    assert torch.equal(scores[0].nll_P, scores[1].nll_P)
+
+
+def test_outputs_begin_where_any_window_of_the_batch_is_scored():
+    ledger, model = ledger_over(TOKENS[:25]), TinyModel()
+    issue = ledger.issue(model, [FIRST, SECOND])
+    assert issue.first == 0
+    with pytest.raises(LegalityError, match="outputs have shape"):
+        ledger.commit(issue, model, model(issue.ids_BT)[:, 8:])

@@ -10,7 +10,7 @@ import torch.multiprocessing as mp
 
 from tests.fakes import VOCAB_SIZE, OneByteEach, TinyModel
 from trainer.ranks import Ranks
-from trainer.scoring.legality import Ledger, Window, parameter_digest
+from trainer.scoring.legality import Ledger, Window, parameter_digest, state_tensors
 from trainer.scoring.sliding import score
 from trainer.scoring.ttt import score_first
 from trainer.spec.errors import BudgetExceeded, LegalityError
@@ -40,7 +40,7 @@ def findings(ranks: Ranks) -> dict:
         "plain_bpb": plain.val_bpb,
         "ttt_nll": ttt.nll_P,
         "ttt_bpb": ttt.val_bpb,
-        "parameters": int(parameter_digest(model)),
+        "parameters": int(parameter_digest(state_tensors(model))),
         "digests": (plain_ledger.digest, ttt_ledger.digest),
         "stopped": _stops_when_only_the_last_rank_is_out_of_time(ranks),
         "unscored_elsewhere": _asks_for_what_no_other_rank_scored(ranks),

@@ -144,8 +144,7 @@ class Peeking(Ledger):
 
     def commit(self, issue, model, states, head):
         super().commit(issue, model, states, head)
-        for row, window in zip(head(states), issue.windows, strict=True):
-            self.logits |= {p: row[p - window.start].clone() for p in range(window.first_scored, window.end)}
+        self.logits |= dict(zip(issue.positions_N.tolist(), head(issue.scored(states)), strict=True))
 
 
 @pytest.mark.parametrize("target", [1, 40, 149])

@@ -165,6 +165,21 @@ def test_scoring_computes_the_head_on_scored_positions_alone():
     assert ledger.close().num_tokens == len(tokens) - 1
 
 
+def test_the_last_block_is_computed_on_scored_positions_alone():
+    recipe = load_preset("pr150_v21_nano").recipe
+    evaluation, model = recipe.evaluation, GPT(recipe.model, recipe.data.vocab_size).eval()
+    rows = defaultdict(list)
+    for layer, block in enumerate(model.blocks):
+        block.mlp.fc.register_forward_hook(lambda module, x, y, layer=layer: rows[layer].append(y.shape[:-1].numel()))
+    windows = 3 * evaluation.batch_windows
+    tokens = torch.zeros(windows * evaluation.stride_tokens + evaluation.window_tokens, dtype=torch.int64)
+    score(Ledger(tokens, OneByteEach(), recipe.data.vocab_size, Ranks()), model, evaluation, Ranks())
+    *before, last = rows.values()
+    whole, scored = (evaluation.batch_windows * n for n in (evaluation.window_tokens, evaluation.stride_tokens))
+    assert all(counts[1:3] == [whole] * 2 for counts in before)
+    assert last[1:3] == [scored] * 2
+
+
 @dataclass(frozen=True)
 class DistantRanks(Ranks):
     """A rank whose device is `meta`; what is downloaded from it is zero, and each wait of the host is noted."""

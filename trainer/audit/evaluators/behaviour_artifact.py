@@ -98,12 +98,12 @@ def _watching(recipe: Recipe, positions: frozenset[int], seen: dict[int, Tensor]
     kind = Ledger if recipe.ttt.mode == "off" else PROCEDURES[recipe.ttt.mode][0]
 
     class Watching(kind):  # type: ignore[valid-type,misc]
-        def commit(self, issue: Issue, model, outputs_BTX, head=lambda logits_NV: logits_NV) -> None:
-            super().commit(issue, model, outputs_BTX, head)
+        def commit(self, issue: Issue, model, outputs_BSX, head=lambda logits_NV: logits_NV) -> None:
+            super().commit(issue, model, outputs_BSX, head)
             rows = [number for number, p in enumerate(issue.positions_N.tolist()) if p in positions]
             if rows:
                 with torch.no_grad():
-                    logits_NV = head(outputs_BTX.detach().flatten(0, 1)[issue.cells_N[rows]])
+                    logits_NV = head(issue.scored(outputs_BSX.detach())[rows])
                 seen.update(zip(issue.positions_N[rows].tolist(), logits_NV, strict=True))
 
     return Watching
