@@ -6,7 +6,7 @@ over NCCL. Other modules receive a `Ranks` and never use the process group thems
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -114,6 +114,14 @@ class Ranks:
         if self.size > 1:
             dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
         return tensor
+
+    def summed(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Sums over ranks, sent as one; the tensors themselves where there is one rank."""
+        if self.size == 1:
+            return tensors
+        flat = self.sum_(torch.cat([tensor.flatten() for tensor in tensors]))
+        parts = zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True)
+        return [part.view_as(tensor) for tensor, part in parts]
 
     def start_gather(self, tensor: Tensor) -> Callable[[], Tensor]:
         """Begins to send this rank's tensor, of one shape on all ranks, while the device goes on.

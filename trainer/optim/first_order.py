@@ -84,6 +84,7 @@ class SGD(Optimizer):
                 dampening=0.0,
                 nesterov=False,
                 maximize=False,
+                foreach=True,
             )
             for parameter, buffer in zip(moved, buffers, strict=True):
                 self.state[parameter]["momentum_buffer"] = buffer

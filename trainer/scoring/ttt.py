@@ -82,6 +82,7 @@ def score_first(
 def learn_rows(scorer: Scorer, optimizer: Optimizer, inputs_QT: Tensor, targets_QT: Tensor, ttt: TTT) -> None:
     """Trains the scorer's model on some rows for `ttt.epochs` passes, `ttt.batch_rows` rows a step over all ranks."""
     summed_nats = (scorer.forward or Forward.of(scorer.model)).summed_nats
+    optimizer.zero_grad()
     for _ in range(ttt.epochs if len(inputs_QT) else 0):
         for ids_RT, targets_RT in zip(inputs_QT.split(ttt.batch_rows), targets_QT.split(ttt.batch_rows), strict=True):
             scorer.check_time()
@@ -110,15 +111,12 @@ def _step(
     """One optimiser step with the gradient of the mean loss over all tokens; rows are divided among the ranks."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     first, last = ranks.span(len(ids_RT))
-    gradients: list[Tensor | None] = [None] * len(parameters)
     if first < last:  # a rank without rows contributes zeros to the sum
-        summed = summed_nats(ids_RT[first:last], targets_RT[first:last])
-        gradients = list(torch.autograd.grad(summed / targets_RT.numel(), parameters, allow_unused=True))
-    pairs = zip(parameters, gradients, strict=True)
-    flat = torch.cat([torch.zeros_like(p).flatten() if g is None else g.flatten() for p, g in pairs])
-    ranks.sum_(flat)
-    for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-        parameter.grad = gradient.view_as(parameter)
+        loss = summed_nats(ids_RT[first:last], targets_RT[first:last]) / targets_RT.numel()
+        loss.backward(inputs=parameters)
+    own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    for parameter, gradient in zip(parameters, ranks.summed(own), strict=True):
+        parameter.grad = gradient
     if grad_clip > 0:
         clip_grad_norm_(parameters, grad_clip)
     optimizer.step()

@@ -160,3 +160,29 @@ def test_running_out_of_time_stops_while_learning_too():
     with pytest.raises(BudgetExceeded):
         score_first(ledger, model, SETTINGS, EVALUATION, sgd, Ranks(), stop=stop)
     assert not torch.equal(model.head.weight, TinyModel().head.weight)
+
+
+class SharedGradient(TinyModel):
+    """Two parameters that are added, whose gradients autograd hands out as one tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = (torch.nn.Parameter(torch.zeros(VOCAB_SIZE)) for _ in range(2))
+
+    def forward(self, ids_BT: torch.Tensor) -> torch.Tensor:
+        return super().forward(ids_BT) + (self.one + self.two)
+
+
+def test_gradients_that_share_memory_are_clipped_once():
+    model = SharedGradient()
+    expected = slow_adapted_nll(SharedGradient(), TOKENS, SETTINGS, 8, 3)
+    assert adapted(model).nll_P.tolist() == pytest.approx(expected, rel=1e-4)
+    assert torch.equal(model.one, model.two)
+    assert model.one.abs().max() > 0
+
+
+def test_gradients_left_by_others_are_forgotten():
+    model, other = TinyModel(), TinyModel()
+    for parameter in other.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    assert torch.equal(adapted(model).nll_P, adapted(other).nll_P)
