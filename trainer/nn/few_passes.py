@@ -10,6 +10,7 @@ where these are called. A GPU's compiler fuses those itself. Gradients of gradie
 # N rows · C rows of a chunk · D width · V vocabulary
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -161,40 +162,53 @@ class SquaredReLU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (activated,) = ctx.saved_tensors
-        return squared_relu_gradient(grad, activated, ctx.negative_slope), None
+        return squared_relu_gradient(grad * number(2), activated, ctx.negative_slope), None
 
 
 class CappedCrossEntropy(torch.autograd.Function):
     """Cross-entropy of softly capped logits; arguments (h_ND, weight_VD, targets_N, cap, 'mean' or 'sum').
 
-    Holds two arrays of the logits' size, where autograd makes eight.
+    Holds one array of the logits' size, where autograd makes eight: the forward turns each part of it into the
+    gradient while a core has it near. That gradient is the mean's; half of it or a quarter, as of micro-batches, has
+    the same digits, and for any other multiple of it the backward computes it again.
     """
 
     @staticmethod
     def forward(ctx: Any, h_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, cap: float, reduction: str) -> Tensor:
-        tanh_NV = F.linear(h_ND, weight_VD)
-        log_p_NV = torch.empty_like(tanh_NV)
-        for tanh_CV, log_p_CV in zip(_chunks(tanh_NV), _chunks(log_p_NV), strict=True):
-            torch.mul(tanh_CV.div_(cap).tanh_(), cap, out=log_p_CV)
-            torch.log_softmax(log_p_CV, -1, out=log_p_CV)
-        ctx.save_for_backward(h_ND, weight_VD, targets_N, tanh_NV, log_p_NV)
+        of_target = -torch.ones((), dtype=h_ND.dtype).div_(len(targets_N))
+        nll_N, grad_NV = nats_and_gradient(h_ND, weight_VD, targets_N, cap, of_target)
+        ctx.save_for_backward(h_ND, weight_VD, targets_N, of_target, grad_NV)
         ctx.cap, ctx.num_averaged = cap, len(targets_N) if reduction == "mean" else 1
-        return F.nll_loss(log_p_NV, targets_N, reduction=reduction)
+        return F.nll_loss(nll_N[:, None], torch.zeros_like(targets_N), reduction=reduction)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        h_ND, weight_VD, targets_N, tanh_NV, log_p_NV = ctx.saved_tensors
-        grad_NV, of_target = log_p_NV, -(grad / ctx.num_averaged)
-        for tanh_CV, grad_CV, targets_C1 in zip(
-            _chunks(tanh_NV), _chunks(grad_NV), targets_N[:, None].split(_num_rows(tanh_NV)), strict=True
-        ):
-            of_nats_CV = torch.zeros_like(grad_CV).scatter_(1, targets_C1, of_target.expand(targets_C1.shape))
-            torch.ops.aten._log_softmax_backward_data(of_nats_CV, grad_CV, -1, grad_CV.dtype, out=grad_CV)
-            grad_CV.mul_(ctx.cap)
-            torch.ops.aten.tanh_backward(grad_CV, tanh_CV, grad_input=grad_CV)
-            grad_CV.div_(ctx.cap)
-        return grad_NV @ weight_VD, grad_NV.T @ h_ND, None, None, None
+        h_ND, weight_VD, targets_N, of_target, grad_NV = ctx.saved_tensors
+        wanted = -(grad / ctx.num_averaged)
+        times = float(wanted / of_target)
+        if math.frexp(times)[0] != 0.5:  # no power of two
+            times, (_, grad_NV) = 1.0, nats_and_gradient(h_ND, weight_VD, targets_N, ctx.cap, wanted)
+        return (grad_NV @ weight_VD).mul_(times), (grad_NV.T @ h_ND).mul_(times), None, None, None
+
+
+def nats_and_gradient(
+    h_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, cap: float, of_target: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Log-likelihoods (N) of the targets, and the gradient (N,V) of their sum times `of_target` by uncapped logits."""
+    z_NV = F.linear(h_ND, weight_VD)
+    rows = max(CHUNK_ELEMENTS // z_NV.size(1), 1)
+    log_p_N, caps = z_NV.new_empty(len(z_NV), 1), number(cap)
+    parts = zip(z_NV.split(rows), log_p_N.split(rows), targets_N[:, None].split(rows), strict=True)
+    for z_CV, log_p_C1, targets_C1 in parts:
+        tanh_CV = z_CV.div_(caps).tanh_()
+        grad_CV = tanh_CV * caps
+        torch.log_softmax(grad_CV, -1, out=grad_CV)
+        torch.gather(grad_CV, 1, targets_C1, out=log_p_C1)
+        of_nats_CV = torch.zeros_like(grad_CV).scatter_(1, targets_C1, of_target.expand(targets_C1.shape))
+        torch.ops.aten._log_softmax_backward_data(of_nats_CV, grad_CV, -1, grad_CV.dtype, out=grad_CV)
+        torch.ops.aten.tanh_backward(grad_CV.mul_(caps), tanh_CV, grad_input=z_CV).div_(caps)
+    return log_p_N.squeeze(1), z_NV
 
 
 def _length(v_BTGK: Tensor, eps: float) -> Tensor:
@@ -215,22 +229,36 @@ def inverse_rms(x: Tensor, eps: float) -> Tensor:
 def turn(x_BTHK: Tensor, cos_THM: Tensor, sin_THM: Tensor) -> Tensor:
     """Turns heads in place."""
     head_BTHM = x_BTHK[..., : cos_THM.size(-1)]
-    swapped_BTHM = head_BTHM.roll(cos_THM.size(-1) // 2, dims=-1).mul_(sin_THM)
+    swapped_BTHM = halves_swapped(head_BTHM).mul_(sin_THM)
     head_BTHM.mul_(cos_THM).add_(swapped_BTHM)
     return x_BTHK
+
+
+def halves_swapped(x_BTHM: Tensor) -> Tensor:
+    """A copy in which the halves of the last dimension change places: a product, since to move a few numbers at a time
+    takes twice as long."""
+    num_dims = x_BTHM.size(-1)
+    swapped = torch.mm(x_BTHM.reshape(-1, num_dims), _swapping(num_dims))
+    return swapped.view(x_BTHM.shape)
+
+
+@cache
+def _swapping(num_dims: int) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.eye(num_dims).roll(num_dims // 2, dims=1)
 
 
 def turned_gradient(grad_BTHK: Tensor, cos_THM: Tensor, sin_THM: Tensor) -> Tensor:
     """Turns the gradient of `turn` back, in place."""
     head_BTHM = grad_BTHK[..., : cos_THM.size(-1)]
-    swapped_BTHM = (head_BTHM * sin_THM).roll(-(cos_THM.size(-1) // 2), dims=-1)
+    swapped_BTHM = halves_swapped(head_BTHM * sin_THM)
     head_BTHM.mul_(cos_THM).add_(swapped_BTHM)
     return grad_BTHK
 
 
-def squared_relu_gradient(grad: Tensor, activated: Tensor, negative_slope: float) -> Tensor:
-    """Gradient of x from that of the square of its activation."""
-    gradient = (activated * number(2)).mul_(grad)
+def squared_relu_gradient(twice_grad: Tensor, activated: Tensor, negative_slope: float) -> Tensor:
+    """Gradient of x from twice that of the square of its activation, in whose place it is written."""
+    gradient = twice_grad.mul_(activated)
     if negative_slope:  # else it is zero already where the ReLU is
         torch.ops.aten.leaky_relu_backward(gradient, activated, negative_slope, True, grad_input=gradient)
     return gradient

@@ -16,7 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from trainer.nn.few_passes import inverse_rms, norm_gradient, of_heads, squared_relu_gradient, turn, turned_gradient
+from trainer.nn.few_passes import (
+    inverse_rms,
+    norm_gradient,
+    number,
+    of_heads,
+    squared_relu_gradient,
+    turn,
+    turned_gradient,
+)
 
 
 class Settings(NamedTuple):
@@ -144,7 +152,8 @@ class AfterAttention(torch.autograd.Function):
         of_mlp_scale_D = product_ND.sum(0)
         of_out_ND = torch.mul(grad_ND, mlp_scale_D, out=product_ND)
         of_narrow_DM = of_out_ND.t() @ squared_NM
-        of_wide_NM = squared_relu_gradient(of_out_ND @ narrow_DM, activated_NM, ctx.settings.negative_slope)
+        twice_of_squared_NM = of_out_ND.mul_(number(2)) @ narrow_DM
+        of_wide_NM = squared_relu_gradient(twice_of_squared_NM, activated_NM, ctx.settings.negative_slope)
         of_wide_MD = of_wide_NM.t() @ normed_ND
         of_normed_ND = of_wide_NM @ wide_MD
         if ctx.settings.input_scale != 1.0:

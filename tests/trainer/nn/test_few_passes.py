@@ -18,22 +18,26 @@ MODELS = {
 }
 
 
-def loss_and_gradients(model: Model, reduction: str) -> list[torch.Tensor]:
+def loss_and_gradients(model: Model, reduction: str, divisor: int) -> list[torch.Tensor]:
     """Of two micro-batches, the second added to the first, with more logits than are worked on at once."""
     gpt = lively(model)
     ids_BT = draw_ids(44, 33)
     for _ in range(2):
-        loss = gpt.cross_entropy(ids_BT[:, :-1], ids_BT[:, 1:], reduction) / 3
+        loss = gpt.cross_entropy(ids_BT[:, :-1], ids_BT[:, 1:], reduction) / divisor
         loss.backward()
     return [loss, *(parameter.grad for parameter in gpt.parameters())]
 
 
-@pytest.mark.parametrize(("name", "reduction"), [("usual", "sum"), *((name, "mean") for name in MODELS)])
-def test_loss_and_gradients_have_the_bits_of_the_plain_forms(monkeypatch, name, reduction):
+TIMES = [("sum", 1), ("sum", 44 * 32), ("mean", 1), ("mean", 3), ("mean", 4)]
+CASES = [*(("usual", *times) for times in TIMES), *((name, "mean", 2) for name in MODELS)]
+
+
+@pytest.mark.parametrize(("name", "reduction", "divisor"), CASES)
+def test_loss_and_gradients_have_the_bits_of_the_plain_forms(monkeypatch, name, reduction, divisor):
     assert 44 * 32 * VOCAB_SIZE > few_passes.CHUNK_ELEMENTS
-    ours = loss_and_gradients(MODELS[name], reduction)
+    ours = loss_and_gradients(MODELS[name], reduction, divisor)
     monkeypatch.setattr(few_passes, "suits", lambda x: False)
-    plain = loss_and_gradients(MODELS[name], reduction)
+    plain = loss_and_gradients(MODELS[name], reduction, divisor)
     assert all(torch.equal(one, two) for one, two in zip(ours, plain, strict=True))
 
 
