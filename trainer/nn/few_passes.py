@@ -24,8 +24,9 @@ CHUNK_ELEMENTS = 2**16
 
 
 def suits(x: Tensor) -> bool:
-    """Whether a tensor is worked on by these functions."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.compiler.is_compiling()
+    """Whether a tensor is worked on by these functions: one that holds numbers, no subclass that stands for one."""
+    plain = type(x) is Tensor and not torch.compiler.is_compiling()
+    return plain and x.device.type == "cpu" and x.dtype == torch.float32
 
 
 def turned_heads(x_BTHK: Tensor, cos_THM: Tensor, sin_THM: Tensor, gain_H: Tensor | None, eps: float) -> Tensor:
@@ -175,7 +176,7 @@ class CappedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, h_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, cap: float, reduction: str) -> Tensor:
-        of_target = -torch.ones((), dtype=h_ND.dtype).div_(len(targets_N))
+        of_target = -(number(1) / len(targets_N))
         nll_N, grad_NV = nats_and_gradient(h_ND, weight_VD, targets_N, cap, of_target)
         ctx.save_for_backward(h_ND, weight_VD, targets_N, of_target, grad_NV)
         ctx.cap, ctx.num_averaged = cap, len(targets_N) if reduction == "mean" else 1
@@ -235,8 +236,7 @@ def turn(x_BTHK: Tensor, cos_THM: Tensor, sin_THM: Tensor) -> Tensor:
 
 
 def halves_swapped(x_BTHM: Tensor) -> Tensor:
-    """A copy in which the halves of the last dimension change places: a product, since to move a few numbers at a time
-    takes twice as long."""
+    """A copy in which the halves of the last dimension change places: a product, since `roll` of few is slower."""
     num_dims = x_BTHM.size(-1)
     swapped = torch.mm(x_BTHM.reshape(-1, num_dims), _swapping(num_dims))
     return swapped.view(x_BTHM.shape)
@@ -245,7 +245,7 @@ def halves_swapped(x_BTHM: Tensor) -> Tensor:
 @cache
 def _swapping(num_dims: int) -> Tensor:
     with torch.inference_mode(False):
-        return torch.eye(num_dims).roll(num_dims // 2, dims=1)
+        return torch.eye(num_dims, device="cpu").roll(num_dims // 2, dims=1)
 
 
 def turned_gradient(grad_BTHK: Tensor, cos_THM: Tensor, sin_THM: Tensor) -> Tensor:
@@ -271,10 +271,9 @@ def of_heads(gain_H: Tensor, x_BTHK: Tensor) -> Tensor:
 
 @cache
 def number(value: float) -> Tensor:
-    """A number as a tensor: an operation that is given a Python number makes one of it each time, which takes longer
-    than the operation on a column of these models."""
+    """A number as a tensor: operations make one of a Python number each time, which takes longer than many of them."""
     with torch.inference_mode(False):
-        return torch.tensor(value, dtype=torch.float32)
+        return torch.tensor(value, dtype=torch.float32, device="cpu")
 
 
 def norm_gradient(grad: Tensor, x: Tensor, inverse: Tensor, grad_of_x: Tensor | None = None) -> Tensor:
@@ -285,11 +284,3 @@ def norm_gradient(grad: Tensor, x: Tensor, inverse: Tensor, grad_of_x: Tensor | 
     if grad_of_x is not None:
         gradient.add_(grad_of_x)
     return gradient.sub_(torch.mul(x, slope, out=product))
-
-
-def _num_rows(logits_NV: Tensor) -> int:
-    return max(CHUNK_ELEMENTS // logits_NV.size(1), 1)
-
-
-def _chunks(logits_NV: Tensor) -> tuple[Tensor, ...]:
-    return logits_NV.split(_num_rows(logits_NV))

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.trainer.nn.test_gpt import VOCAB_SIZE, changed, draw_ids, lively
 from trainer.nn import few_passes
 from trainer.nn.attention import without_own_value
+from trainer.nn.norm import norm_beside
 from trainer.spec.recipe import Model
 
 MODELS = {
@@ -55,6 +57,16 @@ def test_a_model_in_bfloat16_takes_the_plain_forms():
     assert few_passes.suits(torch.zeros(1))
     assert not few_passes.suits(torch.zeros(1, dtype=torch.bfloat16))
     assert not few_passes.suits(torch.zeros(1, device="meta"))
+
+
+def test_a_tensor_without_numbers_takes_the_plain_forms_and_leaves_none_behind():
+    gpt, ids_BT = lively(), draw_ids(2, 8)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        fake = mode.from_tensor(torch.zeros(2, 3, 7, 8))
+        assert not few_passes.suits(fake)
+        few_passes.number.cache_clear()
+        norm_beside(fake)
+    assert torch.isfinite(gpt(ids_BT)).all()
 
 
 @pytest.mark.parametrize("plain", [False, True])
