@@ -90,9 +90,7 @@ class BeforeAttention(torch.autograd.Function):
         of_q = norm_gradient(turned_gradient(grad_q * gain_HK, cos_THM, sin_THM), q_BTHK, inverse_q)
         of_k = norm_gradient(turned_gradient(grad_k.clone(), cos_TGM, sin_TGM), k_BTGK, inverse_k)
         of_q, of_k, of_v = of_q.view(num_rows, -1), of_k.view(num_rows, -1), grad_v.reshape(num_rows, -1)
-        of_normed_ND = of_v @ weight_v
-        of_normed_ND += of_k @ weight_k
-        of_normed_ND += of_q @ weight_q
+        of_normed_ND = (of_v @ weight_v).addmm_(of_k, weight_k).addmm_(of_q, weight_q)
         if ctx.settings.input_scale != 1.0:
             of_normed_ND.mul_(ctx.settings.input_scale)
         of_weights = [of_heads_NE.t() @ normed_ND for of_heads_NE in (of_q, of_k, of_v)]
