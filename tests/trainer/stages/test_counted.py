@@ -1,17 +1,12 @@
-"""What a step launches on an accelerator, counted on torch's meta device, on which reading a value fails.
+"""What a step launches on an accelerator, counted on torch's meta device (tests/counting.py)."""
 
-A kernel is an operator call that makes or changes a tensor; a `foreach` call counts once, though a GPU may need a few.
-"""
-
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from collections import defaultdict
 from functools import partial
 
 import pytest
 import torch
-from torch.testing._internal.distributed.fake_pg import FakeStore
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.counting import META, Count, DistantRanks, Exchanges, one_rank_of
 from tests.fakes import HandClock, OneByteEach
 from trainer.data.loader import make_loader
 from trainer.nn.gpt import GPT, num_parameters
@@ -28,30 +23,6 @@ from trainer.stages.context import StageContext
 from trainer.stages.train import Decision, accumulate_gradients, end_step, update
 from trainer.stages.training import Training
 from trainer.store.local import StageStore
-
-META = torch.device("meta")
-VIEWS = {
-    *("view", "_unsafe_view", "reshape", "unbind", "split", "split_with_sizes", "slice", "select", "as_strided"),
-    *("transpose", "permute", "t", "expand", "unsqueeze", "squeeze", "detach", "alias", "lift_fresh", "empty"),
-}
-
-
-class Count(TorchDispatchMode):
-    """Counts operators by name, views left out."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kernels: Counter[str] = Counter()
-        self.rows_of_width: defaultdict[int, set[int]] = defaultdict(set)
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        if name not in VIEWS and not name.startswith("_record_function"):
-            self.kernels[name] += 1
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, torch.Tensor) and result.ndim:
-            self.rows_of_width[result.size(-1)].add(result.shape[:-1].numel())
-        return result
 
 
 @pytest.fixture(params=["pr150_v21", "pr1413"])
@@ -105,26 +76,11 @@ def test_gradients_loss_and_clipping_wait_for_nothing(recipe, model):
         loss.item()
 
 
-class Exchanges(TorchDispatchMode):
-    """Lists collectives by name, with the bytes that this rank brings."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sent: list[tuple[str, int]] = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func.namespace == "c10d":
-            own = args[1] if func.overloadpacket.__name__.startswith("_allgather") else args[0][0]
-            self.sent.append((func.overloadpacket.__name__.strip("_"), own.numel() * own.element_size()))
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.fixture(params=[0, 7])
 def one_of_eight(request):
     """The first and the last rank, in torch's process group that sends nothing."""
-    torch.distributed.init_process_group("fake", store=FakeStore(), rank=request.param, world_size=8)
-    yield DistantRanks(request.param, 8)
-    torch.distributed.destroy_process_group()
+    with one_rank_of(8, request.param) as ranks:
+        yield ranks
 
 
 def of_every_weight(model, x_BT, y_BT) -> torch.Tensor:
@@ -178,26 +134,6 @@ def test_the_last_block_is_computed_on_scored_positions_alone():
     whole, scored = (evaluation.batch_windows * n for n in (evaluation.window_tokens, evaluation.stride_tokens))
     assert all(counts[1:3] == [whole] * 2 for counts in before)
     assert last[1:3] == [scored] * 2
-
-
-@dataclass(frozen=True)
-class DistantRanks(Ranks):
-    """A rank whose device is `meta`; what is downloaded from it is zero, and each wait of the host is noted."""
-
-    device: torch.device = META
-    waits: list[int] = field(default_factory=list)
-
-    def synchronize(self) -> None:
-        self.waits.append(1)
-
-    def to_host(self, tensor: torch.Tensor) -> torch.Tensor:
-        return torch.zeros_like(tensor, device="cpu")
-
-    def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(META)
-
-    def download(self, *tensors: torch.Tensor):
-        return *(torch.zeros_like(tensor, device="cpu") for tensor in tensors), lambda: self.waits.append(1)
 
 
 def test_scoring_waits_once_for_each_batch_and_for_nothing_else(recipe, model):

@@ -1,0 +1,86 @@
+"""What a computation launches and exchanges, counted without an accelerator.
+
+A kernel is an operator call that makes or changes a tensor; a `foreach` call counts once, though a GPU may need a few.
+On torch's meta device, reading a value fails, so that what runs there waits for nothing.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.testing._internal.distributed.fake_pg import FakeStore
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from trainer.ranks import Ranks
+
+META = torch.device("meta")
+VIEWS = {
+    *("view", "_unsafe_view", "reshape", "unbind", "split", "split_with_sizes", "slice", "select", "as_strided"),
+    *("transpose", "permute", "t", "expand", "unsqueeze", "squeeze", "detach", "alias", "lift_fresh", "empty"),
+}
+"""Operators that launch no kernel."""
+
+
+class Count(TorchDispatchMode):
+    """Counts operators by name, views left out, and notes the rows of each tensor by its width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernels: Counter[str] = Counter()
+        self.rows_of_width: defaultdict[int, set[int]] = defaultdict(set)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name not in VIEWS and not name.startswith("_record_function"):
+            self.kernels[name] += 1
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.ndim:
+            self.rows_of_width[result.size(-1)].add(result.shape[:-1].numel())
+        return result
+
+
+class Exchanges(TorchDispatchMode):
+    """Lists collectives by name, with the bytes that this rank brings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[tuple[str, int]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace == "c10d":
+            own = args[1] if func.overloadpacket.__name__.startswith("_allgather") else args[0][0]
+            self.sent.append((func.overloadpacket.__name__.strip("_"), own.numel() * own.element_size()))
+        return func(*args, **(kwargs or {}))
+
+
+@dataclass(frozen=True)
+class DistantRanks(Ranks):
+    """A rank whose device is `meta`; what is downloaded from it is zero, and each wait of the host is noted."""
+
+    device: torch.device = META
+    waits: list[int] = field(default_factory=list)
+
+    def synchronize(self) -> None:
+        self.waits.append(1)
+
+    def to_host(self, tensor: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(tensor, device="cpu")
+
+    def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(META)
+
+    def download(self, *tensors: torch.Tensor) -> Any:
+        return *(torch.zeros_like(tensor, device="cpu") for tensor in tensors), lambda: self.waits.append(1)
+
+
+@contextmanager
+def one_rank_of(num_ranks: int, rank: int = 0) -> Iterator[DistantRanks]:
+    """One rank of several, in torch's process group that sends nothing."""
+    torch.distributed.init_process_group("fake", store=FakeStore(), rank=rank, world_size=num_ranks)
+    try:
+        yield DistantRanks(rank, num_ranks)
+    finally:
+        torch.distributed.destroy_process_group()
