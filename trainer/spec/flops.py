@@ -1,4 +1,4 @@
-"""Floating point operations of training, and how much of a GPU's peak they use (MFU). Imports no torch."""
+"""Floating point operations of training and scoring, and how much of a GPU's peak they use (MFU). Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,16 +18,45 @@ PEAK_FLOPS = {
 def flops_per_token(recipe: Recipe, looped: bool = True) -> float:
     """Operations of a forward pass per token, a multiply-add counted as two; backward takes twice that.
 
-    2 per weight of every matrix product, each time its layer runs, the head included; attention 2 T D per layer, since
-    a causal position sees T / 2 others on average, in two products of 2 D each.
+    2 per weight of every matrix product, each time its layer runs, the head and the projections of embedding tables
+    included; attention 2 T D per layer, since a causal position sees T / 2 others on average, in two products of 2 D
+    each.
     looped:  whether recurrent layers run again; in training they do so from a certain step on
     """
     model = recipe.model
     visits = model.num_layers + (_repeated_layers(model) if looped else 0)
-    dim, kv_dim = model.model_dim, model.num_kv_heads * model.model_dim // model.num_heads
-    layer = dim * (2 * dim + 2 * kv_dim + 2 * model.mlp_hidden)
-    attention = 2 * recipe.data.train_seq_len * dim
-    return 2.0 * (visits * layer + dim * recipe.data.vocab_size) + visits * attention
+    attention = 2 * recipe.data.train_seq_len * model.model_dim
+    weights = _embedding_weights(model) + visits * sum(_layer_weights(model)) + model.model_dim * recipe.data.vocab_size
+    return 2.0 * weights + visits * attention
+
+
+def scoring_flops(recipe: Recipe, num_windows: int, scored_tokens: int) -> float:
+    """Operations of a forward pass over windows of T = `evaluation.window_tokens` that score their last S positions.
+
+    As `flops_per_token` counts them. The last layer computes keys and values of T positions, and for S alone queries,
+    attention (each sees T - S / 2 on average), projection and MLP; the head runs on S.
+    """
+    model, tokens = recipe.model, recipe.evaluation.window_tokens
+    of_scored, of_all = _layer_weights(model)
+    layers_before = model.num_layers + _repeated_layers(model) - 1
+    everywhere = _embedding_weights(model) + layers_before * (of_scored + of_all) + of_all
+    products = tokens * everywhere + scored_tokens * (of_scored + model.model_dim * recipe.data.vocab_size)
+    seen = layers_before * tokens**2 / 2 + scored_tokens * (tokens - scored_tokens / 2)
+    return num_windows * (2.0 * products + 4 * model.model_dim * seen)
+
+
+def _layer_weights(model: Model) -> tuple[int, int]:
+    """Weights of a layer's queries, projection and MLP, and of its keys and values."""
+    kv_dim = model.num_kv_heads * model.model_dim // model.num_heads
+    return 2 * model.model_dim * (model.model_dim + model.mlp_hidden), 2 * model.model_dim * kv_dim
+
+
+def _embedding_weights(model: Model) -> int:
+    """Weights of the projections behind embedding tables; a table of the width it is added to has none."""
+    kv_dim = model.num_kv_heads * model.model_dim // model.num_heads
+    bigram = bool(model.bigram_buckets) and model.bigram_dim != model.model_dim
+    values = bool(model.value_embed_layers) and model.value_embed_dim not in (0, kv_dim)
+    return bigram * model.bigram_dim * model.model_dim + values * model.value_embed_dim * kv_dim
 
 
 def _repeated_layers(model: Model) -> int:

@@ -1,24 +1,67 @@
 """MFU: operations by the usual count, against what the GPUs could do."""
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from trainer.nn.depth import layer_order
-from trainer.spec.flops import flops_per_token, mfu
+from trainer.nn.gpt import GPT
+from trainer.spec.flops import flops_per_token, mfu, scoring_flops
 from trainer.spec.load import load_preset
+from trainer.spec.recipe import Recipe
 
 
 def test_operations_of_a_token_by_hand():
     recipe = load_preset("tiny", {"data.train_seq_len": 64}).recipe
     # 4 layers: queries and output 64 x 64 each, keys and values 64 x 32 each, two MLP matrices 64 x 192; and the head
     matrices = 4 * (2 * 64 * 64 + 2 * 64 * 32 + 2 * 64 * 192)
+    bigram = 32 * 64  # behind its table, which is narrower than the model
     attention = 4 * 2 * 64 * 64  # width x positions, halved since attention is causal, in two products
-    assert flops_per_token(recipe) == 2 * (matrices + recipe.data.vocab_size * 64) + attention
+    assert flops_per_token(recipe) == 2 * (matrices + bigram + recipe.data.vocab_size * 64) + attention
+
+
+PRODUCTS, ATTENTION = (torch.ops.aten.mm, torch.ops.aten.addmm), torch.ops.aten.bmm
+
+
+def counted(work) -> tuple[int, int]:
+    """Operations of linear maps, and of the products of attention, which torch counts as if none were masked."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    counts = counter.get_flop_counts()["Global"]
+    assert set(counts) <= {*PRODUCTS, ATTENTION}, counts
+    return sum(counts.get(product, 0) for product in PRODUCTS), counts.get(ATTENTION, 0)
+
+
+def on_meta(preset: str) -> tuple[Recipe, GPT]:
+    recipe = load_preset(preset).recipe
+    with torch.device("meta"):
+        return recipe, GPT(recipe.model, recipe.data.vocab_size)
+
+
+@pytest.mark.parametrize("preset", ["tiny", "pr549", "pr1413", "pr549_nano", "baseline"])
+def test_operations_of_training_are_those_that_torch_counts(preset):
+    recipe, model = on_meta(preset)
+    ids_BT = torch.zeros(2, recipe.data.train_seq_len, dtype=torch.int64, device="meta")
+    products, attention = counted(lambda: model(ids_BT))
+    assert flops_per_token(recipe) * ids_BT.numel() == products + attention / 2
+
+
+@pytest.mark.parametrize("preset", ["tiny", "pr549", "pr1413", "pr549_nano", "baseline"])
+def test_operations_of_scoring_are_those_that_torch_counts_on_scored_positions(preset):
+    recipe, model = on_meta(preset)
+    tokens, dim = recipe.evaluation.window_tokens, recipe.model.model_dim
+    for scored in (tokens, tokens // 2, tokens // 8):
+        ids_BT = torch.zeros(3, tokens, dtype=torch.int64, device="meta")
+        products, attention = counted(lambda: model.logits(model.hidden(ids_BT, tokens - scored)))  # noqa: B023
+        of_last = 3 * 4 * dim * scored * tokens
+        causal = (attention - of_last) / 2 + of_last * (1 - scored / tokens / 2)
+        assert scoring_flops(recipe, 3, scored) == products + causal
 
 
 def test_layers_that_run_again_count_again():
     once = load_preset("tiny", {"model.recur_loops": 0}).recipe
     twice = load_preset("tiny", {"model.recur_loops": 1, "model.recur_first": 1, "model.recur_last": 2}).recipe
-    head = 2 * once.data.vocab_size * 64
+    head = 2 * (once.data.vocab_size * 64 + 32 * 64)  # and the projection of bigrams
     assert flops_per_token(twice) - head == pytest.approx((flops_per_token(once) - head) * 6 / 4)
     assert flops_per_token(twice, looped=False) == flops_per_token(once)
     for looped in (True, False):
