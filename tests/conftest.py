@@ -1,5 +1,6 @@
 """One thread for torch: the bits of a test do not depend on the machine's cores."""
 
+import contextlib
 import gc
 import os
 import uuid
@@ -7,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow  # noqa: F401  a command that reads a store, run in this process, would hide it from pandas otherwise
 import pytest
 import torch
 from filelock import FileLock
@@ -16,6 +16,8 @@ from tests.s3_server import S3Server
 from trainer.store.bucket import Bucket
 
 torch.set_num_threads(1)
+with contextlib.suppress(ImportError):  # a machine with a GPU may lack it
+    import pyarrow  # noqa: F401  a command that reads a store, run in this process, would hide it from pandas otherwise
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,26 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
+from torch import Tensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.fakes import HandClock
+from trainer.data.loader import make_loader
+from trainer.nn.gpt import GPT
+from trainer.optim.averaging import EMA
+from trainer.optim.optimizers import make_optimizers
 from trainer.ranks import Ranks
+from trainer.spec.recipe import Recipe
+from trainer.stages.context import StageContext
+from trainer.stages.train import Decision, end_step, update
+from trainer.stages.training import Training
+from trainer.store.local import StageStore
 
 META = torch.device("meta")
 VIEWS = {
@@ -84,3 +97,32 @@ def one_rank_of(num_ranks: int, rank: int = 0) -> Iterator[DistantRanks]:
         yield DistantRanks(rank, num_ranks)
     finally:
         torch.distributed.destroy_process_group()
+
+
+def meta_model(recipe: Recipe) -> GPT:
+    """The recipe's model on the meta device."""
+    with META:
+        return GPT(recipe.model, recipe.data.vocab_size)
+
+
+def exchanged_by_a_step(recipe: Recipe, model: GPT, ranks: DistantRanks, folder: Path) -> list[tuple[str, int]]:
+    """The collectives of one training step by name, with the bytes that this rank brings; `ranks` notes its waits.
+
+    model:   on the meta device, where reading a value fails
+    folder:  an empty one
+    The loss is the sum of all weights, whose gradient takes no time, and Adam, whose kernel meta has not, is left out.
+    """
+    tokens = torch.zeros(recipe.data.train_batch_tokens + 100_000, dtype=torch.int64).numpy()
+    optimizers = make_optimizers(dict(model.named_parameters()), recipe.optimizer, ranks)
+    training = Training(model, optimizers, make_loader(recipe.data, 0, [tokens], ranks, META), None, EMA(0.99))
+    context = StageContext(recipe, "run", StageStore(folder), {}, ranks, clock=HandClock())
+    training.clock.start(context.settled_on_first()[0])
+    ranks.waits.clear()
+    with patch.object(optimizers.adam, "step"), Exchanges() as exchanges:
+        decision = Decision.of(recipe, training.step, training.clock)
+        end_step(context, training, decision, update(training, recipe, decision, ranks, _sum_of_weights))
+    return exchanges.sent
+
+
+def _sum_of_weights(model: GPT, x_BT: Tensor, y_BT: Tensor) -> Tensor:
+    return sum((parameter.sum() for parameter in model.parameters()), torch.zeros((), device=META))

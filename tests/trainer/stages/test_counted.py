@@ -6,23 +6,20 @@ from functools import partial
 import pytest
 import torch
 
-from tests.counting import META, Count, DistantRanks, Exchanges, one_rank_of
-from tests.fakes import HandClock, OneByteEach
+from tests.counting import META, Count, DistantRanks, exchanged_by_a_step, meta_model, one_rank_of
+from tests.fakes import OneByteEach
 from trainer.data.loader import make_loader
 from trainer.nn.gpt import GPT, num_parameters
 from trainer.optim.averaging import EMA, SWA
 from trainer.optim.muon import Muon
-from trainer.optim.optimizers import clip_gradients, make_optimizers
+from trainer.optim.optimizers import clip_gradients
 from trainer.ranks import Ranks
 from trainer.scoring.legality import Ledger
 from trainer.scoring.sliding import score
 from trainer.scoring.ttt import _step
 from trainer.spec.load import load_preset
 from trainer.stages.adapt import make_sgd
-from trainer.stages.context import StageContext
-from trainer.stages.train import Decision, accumulate_gradients, end_step, update
-from trainer.stages.training import Training
-from trainer.store.local import StageStore
+from trainer.stages.train import accumulate_gradients
 
 
 @pytest.fixture(params=["pr150_v21", "pr1413"])
@@ -32,8 +29,7 @@ def recipe(request):
 
 @pytest.fixture
 def model(recipe):
-    with META:
-        model = GPT(recipe.model, recipe.data.vocab_size)
+    model = meta_model(recipe)
     for parameter in model.parameters():
         parameter.grad = torch.empty_like(parameter)
     return model
@@ -83,25 +79,11 @@ def one_of_eight(request):
         yield ranks
 
 
-def of_every_weight(model, x_BT, y_BT) -> torch.Tensor:
-    """A loss whose gradient takes no time."""
-    return sum(parameter.sum() for parameter in model.parameters())
-
-
-def test_a_step_of_eight_ranks_exchanges_three_times_and_waits_once(recipe, model, one_of_eight, tmp_path, monkeypatch):
-    ranks, tokens = one_of_eight, torch.zeros(900_000, dtype=torch.int64).numpy()
-    optimizers = make_optimizers(dict(model.named_parameters()), recipe.optimizer, ranks)
-    monkeypatch.setattr(optimizers.adam, "step", lambda: None)  # its kernel is one that meta has not
-    training = Training(model, optimizers, make_loader(recipe.data, 0, [tokens], ranks, META), None, EMA(0.99))
-    context = StageContext(recipe, "run", StageStore(tmp_path), {}, ranks, clock=HandClock())
-    training.clock.start(context.settled_on_first()[0])
-    ranks.waits.clear()
-    with Exchanges() as exchanges:  # on meta, reading a value raises
-        decision = Decision.of(recipe, training.step, training.clock)
-        end_step(context, training, decision, update(training, recipe, decision, ranks, of_every_weight))
-    names, num_bytes = zip(*exchanges.sent, strict=True)
+def test_a_step_of_eight_ranks_exchanges_three_times_and_waits_once(recipe, model, one_of_eight, tmp_path):
+    ranks, sent = one_of_eight, exchanged_by_a_step(recipe, model, one_of_eight, tmp_path)
+    names, num_bytes = zip(*sent, strict=True)
     assert names == ("allreduce", "allgather_base", "broadcast")
-    matrices = sum(matrix.numel() for matrix in training.optimizers.muon.param_groups[0]["params"])
+    matrices = sum(matrix.numel() for matrix in make_muon(recipe, model).param_groups[0]["params"])
     assert num_bytes[0] == 4 * (num_parameters(model) + 1)  # gradients and loss
     assert matrices / 8 <= num_bytes[1] / 2 <= 1.1 * matrices / 8  # updates in bfloat16, the longest share of all
     assert num_bytes[2] == 2 * 8  # seconds and stop
