@@ -4,9 +4,9 @@
     python -m tests.benchmarks.device pr1413 --log results/LOG.md
     python -m tests.benchmarks.device pr150_v21:compiled+ttt   # some sections only
 
-Times one rank's share of a training step on one device (an eighth of the preset's batch on a GPU), against `plain`, a
-straight transcription in PyTorch, in the same process. Text is random tokens: speed does not depend on them. FLOPs are
-counted by `flops_per_token`; MFU divides them by the rate of a large matrix product measured here first.
+Times one rank's share of a training step on one device (an eighth of the preset's batch on a GPU), and in turn with it
+`plain`, a straight transcription in PyTorch, in the same process. Text is random tokens: speed does not depend on them.
+A section under way when the process is told to end is cut off, and the table is written without the rest of it.
 """
 
 from __future__ import annotations
@@ -14,35 +14,33 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import platform
+import signal
+import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
-from statistics import median
 
 import torch
 
-from tests.benchmarks.device_sections import SECTIONS, Bench, Figure
-from trainer.ranks import Ranks
+from tests.benchmarks.device_bench import Bench, Figure, device_at_hand, matrix_rate
+from tests.benchmarks.device_sections import SECTIONS
+from trainer.stages.train import peak_memory_bytes
 
 GPU_PRESETS = ("pr150_v21", "pr549", "pr1413")
 CPU_PRESETS = ("tiny", "pr150_v21_nano", "pr549_nano", "pr1413_nano")
-
-
-def matrix_rate(device: torch.device) -> float:
-    """FLOP/s of a large matrix product, bfloat16 on a GPU and float32 on a CPU."""
-    size, dtype = (8192, torch.bfloat16) if device.type == "cuda" else (1024, torch.float32)
-    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    seconds = []
-    for _ in range(10):
-        Ranks(device=device).synchronize()
-        started_s = time.perf_counter()
-        a @ b
-        Ranks(device=device).synchronize()
-        seconds.append(time.perf_counter() - started_s)
-    return 2 * size**3 / median(seconds)
+LEGEND = """\
+FLOPs of a token's forward pass: 2 per weight of every matrix product each time its layer runs, the head included, and
+2 T D per layer for causal attention; training takes three times that. Scoring: the last layer's queries, attention,
+projection and MLP and the head on scored positions alone (`trainer/spec/flops.py`). MFU is their share of the rate of
+the large matrix product above. *Alone*: a part by itself and awaited, so that parts do not add up to the step.
+*Counted*: without a clock, on 8 ranks in a process group that sends nothing; a single device has nobody to send to, so
+communication takes no time here. *Plain over ours* is the median ratio of turns in which both are timed. On a CPU
+seconds are those of the processor, but for a cold start: on a quiet machine the clock's.
+"""
 
 
 def figures_of(
@@ -66,6 +64,10 @@ def figures_of(
         bench.forget_memory()
 
 
+def shown_number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def table(figures: Sequence[Figure]) -> str:
     """A Markdown table: a row per quantity, a column per preset."""
     presets = list(dict.fromkeys(figure.preset for figure in figures))
@@ -73,9 +75,23 @@ def table(figures: Sequence[Figure]) -> str:
     lines = [f"| | {' | '.join(presets)} |", f"|---{'|---' * len(presets)}|"]
     for what, unit in dict.fromkeys((figure.what, figure.unit) for figure in figures):
         row = [cells.get((what, unit, preset)) for preset in presets]
-        shown = ["" if value is None else f"{value:,.4g}" for value in row]
+        shown = ["" if value is None else shown_number(value) for value in row]
         lines.append(f"| {what}{f', {unit}' if unit else ''} | {' | '.join(shown)} |")
     return "\n".join(lines)
+
+
+def kept(figures: Iterable[Figure], where: Path | None) -> list[Figure]:
+    """Prints figures as they come, and writes them to a file; those so far where the process is told to end."""
+    known: list[Figure] = []
+    try:
+        for figure in figures:
+            print(f"{figure.preset:<14} {figure.what:<62} {shown_number(figure.value):>12} {figure.unit}", flush=True)
+            known.append(figure)
+            if where:
+                where.write_text(json.dumps([vars(figure) for figure in known], indent=1))
+    except KeyboardInterrupt:
+        print("told to end: the table holds what was measured", flush=True)
+    return known
 
 
 def main() -> None:
@@ -86,29 +102,34 @@ def main() -> None:
     parser.add_argument("--log", type=Path, help="append the table to this file")
     parser.add_argument("--json", type=Path, help="write the figures to this file as they are measured")
     arguments = parser.parse_args()
-    device = Ranks.alone().device
-    usual = [section for section in SECTIONS if device.type == "cuda" or section != "compiled"]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     started_s = time.monotonic()
+    device = device_at_hand()
     rate = matrix_rate(device)
     where = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()
-    title = f"{where}, torch {torch.__version__}, matrix product {rate / 1e12:.3g} TFLOP/s"
+    threads = "" if device.type == "cuda" else f", {torch.get_num_threads()} thread of {os.cpu_count()} cores"
+    title = f"{where}{threads}, torch {torch.__version__}, matrix product {rate / 1e12:.3g} TFLOP/s"
     print(title, flush=True)
-    figures: list[Figure] = []
-    for wanted in arguments.presets or (GPU_PRESETS if device.type == "cuda" else CPU_PRESETS):
-        name, _, chosen = wanted.partition(":")
-        sections = chosen.split("+") if chosen else usual
-        for figure in figures_of(
-            name, device, rate, sections, lambda: time.monotonic() - started_s > arguments.seconds
-        ):
-            print(f"{figure.preset:<14} {figure.what:<62} {figure.value:>12,.4g} {figure.unit}", flush=True)
-            figures.append(figure)
-            if arguments.json:
-                arguments.json.write_text(json.dumps([vars(figure) for figure in figures], indent=1))
-    text = f"\n## {date.today()} How fast is this device?\n\n`python -m tests.benchmarks.device`: {title}.\n\n"
+    usual = [section for section in SECTIONS if device.type == "cuda" or section != "compiled"]
+
+    def figures() -> Iterator[Figure]:
+        for wanted in arguments.presets or (GPU_PRESETS if device.type == "cuda" else CPU_PRESETS):
+            name, _, chosen = wanted.partition(":")
+            sections = chosen.split("+") if chosen else usual
+            yield from figures_of(
+                name, device, rate, sections, lambda: time.monotonic() - started_s > arguments.seconds
+            )
+
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache  # nothing is compiled before the first process, all of it after
+        measured = kept(figures(), arguments.json)
+    peak = f"Peak memory of the benchmark's own process: {peak_memory_bytes(torch.device('cpu')) / 2**30:.2f} GiB."
+    heading = f"\n## {date.today()} How fast is this device?\n\n`python -m tests.benchmarks.device`: {title}."
+    text = f"{heading}\n{LEGEND}{peak}\n\n"
     if arguments.log:
         with arguments.log.open("a", encoding="utf-8") as log:
-            log.write(text + table(figures) + "\n")
-    print(text + table(figures))
+            log.write(text + table(measured) + "\n")
+    print(text + table(measured))
 
 
 if __name__ == "__main__":
