@@ -128,7 +128,7 @@ def main() -> None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache  # nothing is compiled before the first process, all of it after
         measured = kept(figures(), arguments.json)
     peak = f"Peak memory of the benchmark's own process: {peak_memory_bytes(torch.device('cpu')) / 2**30:.2f} GiB."
-    heading = f"\n## {date.today()} How fast is this device?\n\n`python -m tests.benchmarks.device`: {title}."
+    heading = f"\n## {date.today()} · How fast is this device?\n\n`python -m tests.benchmarks.device`: {title}."
     text = f"{heading}\n{LEGEND}{peak}\n\n"
     if arguments.log:
         with arguments.log.open("a", encoding="utf-8") as log:

@@ -46,7 +46,8 @@ def training(bench: Bench, compiled: bool) -> Iterator[Figure]:
     yield bench.figure(f"training, {label}", tokens / seconds, "tokens/s")
     yield bench.figure(f"training, {label}", 100 * flops / seconds / bench.matrix_rate, "% MFU")
     yield from bench.peak_memory(f"training, {label}")
-    yield from bench.profiled(step, f"training, {label}", seconds)
+    if bench.on_gpu or not compiled:  # compiled functions of a CPU are no operators
+        yield from bench.profiled(step, f"training, {label}", seconds)
     if not compiled:
         yield from bench.counted(step)
     yield from _parts(bench, state, loss_of, label, seconds)
