@@ -42,7 +42,7 @@ fuzz: $(VENV)/.installed  ## every reader of files and arguments on 10,000 mutat
 mutations: $(VENV)/.installed  ## each guard of docs/legality.md is removed in a copy: the tests it names must fail; about 5 minutes
 	$(BIN)/python -m tests.mutations.run
 
-# The table comes first, so that no failing ratio swallows it: two to three minutes on a CPU of 2 cores. The rest takes hours.
+# The table comes first, so that no failing ratio swallows it: a minute and a half on a quiet CPU. The rest takes hours.
 bench: $(VENV)/.installed  ## a table of this device, appended to results/LOG.md, then the figures of the README, as ratios from one run
 	$(BIN)/python -m tests.benchmarks.device --log results/LOG.md
 	$(BIN)/python -m pytest -m bench tests/benchmarks -s
