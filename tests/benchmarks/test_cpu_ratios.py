@@ -4,7 +4,7 @@
 
 Both sides are measured in turn, many times, in processor seconds; a ratio is the median over the turns, so that other
 work on the machine meets both alike. The bound is what the arithmetic alone takes: the counted FLOPs at the rate of a
-large float32 product, measured here. Matrices as narrow as these do not reach that rate. About ten minutes.
+large float32 product, measured here. Matrices as narrow as these do not reach that rate. Five minutes.
 """
 
 from functools import partial
