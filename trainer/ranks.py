@@ -179,10 +179,20 @@ class Ranks:
         return box
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set on any rank; the same result on every rank."""
+        """Whether the flag is set on any rank; the same result on every rank. Waits for the device."""
+        return self.start_any(flag)()
+
+    def start_any(self, flag: bool) -> Callable[[], bool]:
+        """Begins to ask every rank; returns the function that says what `any` would, which waits for no later work."""
         if self.size == 1:
-            return flag
-        return bool(self.max_(torch.tensor([int(flag)], device=self.device)).item())
+            return lambda: flag
+        answer, wait = self.download(self.max_(self.to_device(torch.tensor([int(flag)]))))
+
+        def finish() -> bool:
+            wait()
+            return bool(answer)
+
+        return finish
 
     def barrier(self) -> None:
         """Returns once every rank has called it."""

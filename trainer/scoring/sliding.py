@@ -9,7 +9,7 @@ here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -53,7 +53,7 @@ class Windows(Sequence[Window]):
         return Window(start, end, start + self._context_tokens if start else 0)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Scorer:
     """Scores ranges of windows with one model, divided among ranks."""
 
@@ -67,6 +67,8 @@ class Scorer:
     progress: Progress | None = None
     forward: Forward | None = None
     """The model's functions, compiled or not; None takes them as they are."""
+    _asked: Callable[[], bool] | None = field(default=None, init=False)
+    """What the ranks said when they were asked last whether to stop."""
 
     @torch.inference_mode()
     def score(self, first: int, last: int) -> None:
@@ -88,8 +90,15 @@ class Scorer:
                 self.progress((first + num_done) / len(self.windows))
 
     def check_time(self) -> None:
-        """Raises BudgetExceeded on every rank once `stop` is true on any."""
-        if self.stop is not None and self.ranks.any(self.stop()):
+        """Raises BudgetExceeded on every rank once `stop` is true on any: with several, at the call after that.
+
+        The device is busy between two calls; an answer that is read at once would wait until it is done.
+        """
+        if self.stop is None:
+            return
+        before, self._asked = self._asked, self.ranks.start_any(self.stop())
+        answer = self._asked if self.ranks.size == 1 else before
+        if answer is not None and answer():
             raise BudgetExceeded(
                 f"evaluation: its time is used up before every position was scored, {self.ledger.num_scored:,} of "
                 f"{self.ledger.num_positions:,} by this rank; raise evaluation.stride_tokens or lower ttt.epochs"

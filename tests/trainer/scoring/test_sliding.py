@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
+
 import pytest
 import torch
 from hypothesis import example, given
@@ -10,8 +12,9 @@ from torch.nn.functional import log_softmax
 
 from tests.fakes import VOCAB_SIZE, HandClock, OneByteEach, TinyModel
 from trainer.ranks import Ranks
+from trainer.scoring.forward import Forward
 from trainer.scoring.legality import Ledger, Score, Window
-from trainer.scoring.sliding import Windows, score
+from trainer.scoring.sliding import Scorer, Windows, score
 from trainer.spec.errors import BudgetExceeded
 from trainer.spec.recipe import Evaluation
 
@@ -101,6 +104,41 @@ def test_running_out_of_time_stops_between_batches():
         score(ledger, TinyModel(), EVALUATION, Ranks(), stop=lambda: clock() >= 2.0, progress=progress)
     num_windows = len(Windows(101, 16, 6))
     assert fractions == pytest.approx([3 / num_windows, 6 / num_windows])
+
+
+@dataclass(frozen=True)
+class OneOfTwo(Ranks):
+    """The first of two ranks whose other never has work or wishes; notes when it is asked and when that is read."""
+
+    size: int = 2
+    events: list[str] = field(default_factory=list)
+
+    def span(self, count: int) -> tuple[int, int]:
+        return 0, count
+
+    def start_any(self, flag: bool):
+        self.events.append("asked")
+        return lambda: self.events.append("read") or flag
+
+
+def test_ranks_read_whether_to_stop_while_the_next_batch_is_computed():
+    ranks, model = OneOfTwo(), TinyModel()
+
+    def states(ids_BT: torch.Tensor, first: int) -> torch.Tensor:
+        ranks.events.append("computed")
+        return model(ids_BT)
+
+    def run(stop) -> None:
+        windows = Windows(100, 16, 6)
+        forward = replace(Forward.of(model), states=states)
+        Scorer(ledger_over(TOKENS), model, windows, 4, ranks, stop, forward=forward).score(0, len(windows))
+
+    run(lambda: False)
+    assert ranks.events == ["asked", "computed", "asked", "read", "computed"]
+    ranks.events.clear()
+    with pytest.raises(BudgetExceeded):
+        run(lambda: True)
+    assert ranks.events == ["asked", "computed", "asked", "read"]
 
 
 def test_progress_ends_at_one():
