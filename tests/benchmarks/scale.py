@@ -64,9 +64,6 @@ BYTES_PER_S = 350e9
 """Assumed of collectives between GPUs of one node (NVLink): bytes that each rank sends in a second."""
 START_MS = 0.05
 """Assumed of every collective, beside its bytes: starting it, and waiting for ranks that are on time."""
-ISSUE_MS = 1.2
-"""Host's work to give out 32 windows, one thread of the CPU of 2026-11-28. Over several ranks it is assumed to come on
-top of the device's: each batch asks all ranks whether to stop, and the host waits for the answer."""
 COMPILE_S = 16.0
 """Compiling what scores, once on each rank; one H100, docs/speed.md."""
 
@@ -204,12 +201,8 @@ def sliding_s(gpu: str, name: str, num_ranks: int) -> float:
     evaluation = recipe_of(name).evaluation
     num_windows = len(Windows(num_tokens(name), evaluation.window_tokens, evaluation.stride_tokens))
     num_batches = ceil(num_windows / num_ranks / evaluation.batch_windows)
-    return num_batches * (batch_ms(gpu, name) + _asking_ms(num_ranks)) / 1e3 + COMPILE_S
-
-
-def _asking_ms(num_ranks: int) -> float:
-    """Before a batch of windows: whether any rank wants to stop, and the host's work that then hides behind nothing."""
-    return collective_ms("allreduce", 8, num_ranks) + ISSUE_MS if num_ranks > 1 else 0.0
+    asking_ms = collective_ms("allreduce", 8, num_ranks)  # whether any rank wants to stop, before each batch
+    return num_batches * (batch_ms(gpu, name) + asking_ms) / 1e3 + COMPILE_S
 
 
 def adaptation_s(gpu: str, name: str, num_ranks: int) -> float:
@@ -218,7 +211,7 @@ def adaptation_s(gpu: str, name: str, num_ranks: int) -> float:
     num_chunks = ceil(num_tokens(name) / recipe.ttt.chunk_tokens)
     windows = recipe.ttt.chunk_tokens // recipe.evaluation.stride_tokens
     num_batches = ceil(windows / num_ranks / recipe.evaluation.batch_windows)
-    hidden_ms = num_batches * (batch_ms(gpu, name) + (ISSUE_MS if num_ranks > 1 else 0.0))
+    hidden_ms = num_batches * batch_ms(gpu, name)
     steps_ms = recipe.ttt.epochs * learning_ms(gpu, name) / num_ranks
     return num_chunks * (hidden_ms + steps_ms + all_ms(of_a_chunk(name, num_ranks), num_ranks)) / 1e3 + COMPILE_S
 
