@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
+from tests.fakes import HandClock
 from tests.trainer.stages.conftest import fitted, small
+from trainer.optim.first_order import AdamW
 from trainer.spec.budget import RESERVED_CODE_BYTES
 from trainer.spec.errors import UserError
 from trainer.stages.compiling import Compiler, Variant, compiler_for, drop_graphs, is_compiled, variants
@@ -55,6 +57,20 @@ def test_the_next_training_of_a_slot_compiles_nothing(text_store, tmp_path, eage
     files, metrics = trained(text_store, tmp_path / "second", "on")
     assert (metrics["graphs"], metrics["graphs_inside_clock"]) == (0, 0)
     assert files == eager
+
+
+def test_neither_compiling_nor_the_steps_of_the_warm_up_count_as_training(text_store, tmp_path, monkeypatch):
+    clock = HandClock()
+
+    def takes(seconds, method):
+        return lambda *arguments: (clock.advance(seconds), method(*arguments))[1]
+
+    monkeypatch.setattr(Compiler, "__call__", takes(100.0, Compiler.__call__))
+    monkeypatch.setattr(AdamW, "step", takes(1.0, AdamW.step))
+    drop_graphs()
+    metrics = trained(text_store, tmp_path / "c", "on", clock=clock)[1]
+    assert metrics["train_s"] == metrics["steps"] == 6
+    assert clock.now_s == 2 * 100 + 2 + 6
 
 
 def test_a_compiler_sees_the_rotary_tables_of_all_layers_as_one_operation():

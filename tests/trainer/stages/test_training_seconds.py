@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from tests.fakes import AsynchronousRanks, on_ranks
+from tests.fakes import AsynchronousRanks, HandClock, on_ranks
 from tests.trainer.stages.conftest import small
 from tests.trainer.stages.test_training_clock import TINIEST, WALL_CLOCK
 from trainer.nn.block import Block
@@ -74,6 +74,22 @@ def test_a_budget_of_seconds_is_kept_by_the_device_not_by_the_host(
     metrics, true_s = trained(text_store, tmp_path, optimizers_take_time, num_ranks, **budget)
     assert metrics["train_s"] == pytest.approx(true_s, rel=0.01)
     assert 0.97 * 4.0 < metrics["train_s"] <= 4.0
+
+
+def test_snapshots_between_two_steps_count_as_training(text_store, tmp_path, monkeypatch):
+    recipe, clock, save = small(**TINIEST | STEPS), HandClock(), torch.save
+
+    def save_on_a_slow_disk(*arguments):
+        save(*arguments)
+        clock.advance(2.0)
+
+    monkeypatch.setattr(torch, "save", save_on_a_slow_disk)
+    model = initial_model(recipe, torch.device("cpu"))
+    model.tok_emb.register_forward_pre_hook(lambda *_: clock.advance(1.0))
+    stages = fingerprints_of(recipe, 1) | {"train": "with_snapshots"}
+    context = StageContext(recipe, "run", StageStore(text_store), stages, clock=clock, snapshot_every_s=0.0)
+    metrics = train_model(context, tmp_path, model)
+    assert metrics["train_s"] == 20 * 1.0 + 19 * 2.0  # that of the last step follows the end of training
 
 
 def test_seconds_of_calibration_are_those_of_the_device(text_store, tmp_path):
