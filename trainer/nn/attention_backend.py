@@ -2,6 +2,10 @@
 
 The choice depends on the machine, not on the recipe; callers record its name. Extensions are imported only when they
 are chosen, so none is needed, nor a GPU.
+
+FlashAttention 3 is the package `flash_attn_3` with the module `flash_attn_interface`. A build from December 2025 or later
+is needed to compile: only pull request 1769 of its repository told a compiler what its operators return; until July 2025
+they were not even registered in every build.
 """
 
 # B batch · T positions · S of them, the last · H query heads · G key and value heads · K head width
@@ -59,7 +63,7 @@ def flash_attention(name: str, module_name: str) -> AttentionFn:
 
     def kernel(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor, causal: bool) -> Tensor:
         result = flash_attn_func(q_BTHK, k_BTGK, v_BTGK, causal=causal)
-        return result[0] if isinstance(result, tuple) else result  # some versions add the log-sum-exp
+        return result[0] if isinstance(result, tuple) else result  # with the log-sum-exp, as version 3 did at first
 
     return AttentionFn(name, kernel)
 

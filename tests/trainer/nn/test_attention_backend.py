@@ -1,4 +1,5 @@
 import sys
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
@@ -19,21 +20,67 @@ def machine(monkeypatch):
     def set_up(generation: tuple[int, int], installed: dict[str, bool]) -> None:
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: generation)
         for module_name in FLASH:
-            stand_in = flash_module(installed[module_name]) if module_name in installed else None
+            there = module_name in installed
+            stand_in = flash_module(module_name, with_zeros, installed[module_name]) if there else None
             monkeypatch.setitem(sys.modules, module_name, stand_in)
 
     return set_up
 
 
-def flash_module(returns_lse: bool) -> ModuleType:
-    """flash_attn_func(q, k, v, causal=...) over (B,T,H,K), with or without the log-sum-exp beside its result."""
+def with_zeros(q, k, v, causal):
+    """Attention, and zeros for the log-sum-exp."""
+    return SDPA(q.float(), k.float(), v.float(), causal).to(q.dtype), torch.zeros(1)
 
-    def flash_attn_func(q, k, v, dropout_p=0.0, softmax_scale=None, causal=False):
-        y = SDPA(q.float(), k.float(), v.float(), causal).to(q.dtype)
-        return (y, torch.zeros(1)) if returns_lse else y
 
-    module = ModuleType("flash")
-    module.flash_attn_func = flash_attn_func
+def flash_module(name: str, attend: Callable, returns_lse: bool) -> ModuleType:
+    """An extension's module with `flash_attn_func` over (B,T,H,K), of its parameters, which differ in their order.
+
+    attend:       (q, k, v, causal) → result and log-sum-exp
+    returns_lse:  whether both are returned though nobody asks, as version 3 did at first
+    """
+
+    def version_3(
+        q,
+        k,
+        v,
+        softmax_scale=None,
+        causal=False,
+        qv=None,
+        q_descale=None,
+        k_descale=None,
+        v_descale=None,
+        window_size=(-1, -1),
+        attention_chunk=0,
+        softcap=0.0,
+        num_splits=1,
+        pack_gqa=None,
+        deterministic=False,
+        sm_margin=0,
+        return_attn_probs=False,
+    ):
+        assert softmax_scale is None
+        both = attend(q, k, v, causal)
+        return both if returns_lse or return_attn_probs else both[0]
+
+    def version_2(
+        q,
+        k,
+        v,
+        dropout_p=0.0,
+        softmax_scale=None,
+        causal=False,
+        window_size=(-1, -1),
+        softcap=0.0,
+        alibi_slopes=None,
+        deterministic=False,
+        return_attn_probs=False,
+    ):
+        assert dropout_p == 0.0
+        both = attend(q, k, v, causal)
+        return both if returns_lse or return_attn_probs else both[0]
+
+    module = ModuleType(name)
+    module.flash_attn_func = {"flash_attention_3": version_3, "flash_attention_2": version_2}[FLASH[name]]
     return module
 
 
@@ -70,8 +117,8 @@ def test_adapters_agree_with_pytorchs_own(machine, module_name, returns_lse):
 
 
 @pytest.fixture(scope="module")
-def flash_attention_3():
-    """`flash_attn_func` as version 3 makes it: two custom operators that a compiler cannot look into, in a Function."""
+def attend_on_a_gpu():
+    """Attention as version 3 computes it: two custom operators that a compiler cannot look into, in a Function."""
 
     @torch.library.custom_op("tests_flash_attn_3::forward", mutates_args=())
     def forward(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -112,28 +159,32 @@ def flash_attention_3():
         def forward(ctx, q, k, v, causal):
             ctx.save_for_backward(q, k, v)
             ctx.causal = causal
-            return forward(q, k, v, causal)[0]
+            return forward(q, k, v, causal)
 
         @staticmethod
-        def backward(ctx, dy):
+        def backward(ctx, dy, of_lse):
             gradients = [torch.empty_like(tensor) for tensor in ctx.saved_tensors]
             backward(dy, *ctx.saved_tensors, *gradients, ctx.causal)
             return *gradients, None
 
-    module = ModuleType("flash_attn_interface")
-    module.flash_attn_func = lambda q, k, v, causal=False: Attend.apply(q, k, v, causal)
-    return module
+    return Attend.apply
 
 
+@pytest.mark.parametrize(
+    ("module_name", "generation", "returns_lse"),
+    [("flash_attn_interface", (9, 0), False), ("flash_attn_interface", (9, 0), True), ("flash_attn", (8, 0), False)],
+)
 def test_a_step_with_an_extension_is_one_graph_with_the_gradients_of_pytorchs_own(
-    machine, monkeypatch, flash_attention_3
+    machine, monkeypatch, attend_on_a_gpu, module_name, generation, returns_lse
 ):
-    machine((9, 0), {})
-    monkeypatch.setitem(sys.modules, "flash_attn_interface", flash_attention_3)
+    machine(generation, {})
+    monkeypatch.setitem(sys.modules, module_name, flash_module(module_name, attend_on_a_gpu, returns_lse))
     recipe = load_preset("tiny_nano", {"model.num_layers": 1}).recipe
     ids_BT = torch.randint(0, recipe.data.vocab_size, (2, 9), generator=torch.Generator().manual_seed(0))
     results = []
-    for attention, compiled in ((SDPA, False), (attention_backend(GPU, torch.bfloat16), True)):
+    extension = attention_backend(GPU, torch.bfloat16)
+    assert extension.name == FLASH[module_name]
+    for attention, compiled in ((SDPA, False), (extension, True)):
         model = GPT(recipe.model, recipe.data.vocab_size, attention)
         model.init_weights(torch.Generator().manual_seed(0))
         loss_of = model.cross_entropy

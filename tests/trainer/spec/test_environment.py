@@ -1,6 +1,7 @@
 import os
 import shutil
 import subprocess
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,23 @@ def test_the_commit_is_told_without_any_lock_on_the_checkout(tmp_path, monkeypat
     assert environment.commit.__wrapped__() == f"{clean}+"
     git("add", ".")
     assert environment.commit.__wrapped__() == f"{clean}+"
+
+
+@pytest.mark.parametrize("package", ["flash-attn-3", "flash-attn", "torch"])
+def test_another_version_of_what_computes_is_recorded_and_another_environment(monkeypatch, package):
+    uncached = environment.packages.__wrapped__
+
+    def told(number: str) -> tuple[str, str]:
+        def version(name: str) -> str:
+            if name == package:
+                return number
+            raise PackageNotFoundError(name)
+
+        monkeypatch.setattr(environment, "version", version)
+        monkeypatch.setattr(environment, "packages", uncached)
+        return environment.machine_facts()[package], environment.environment(8)
+
+    (first, before), (second, after) = told("3.0.0b1"), told("3.0.0b2")
+    assert (first, second) == ("3.0.0b1", "3.0.0b2")
+    assert f"{package} 3.0.0b1" in before
+    assert before != after
