@@ -3,9 +3,9 @@
 The choice depends on the machine, not on the recipe; callers record its name. Extensions are imported only when they
 are chosen, so none is needed, nor a GPU.
 
-FlashAttention 3 is the package `flash_attn_3` with the module `flash_attn_interface`. A build from December 2025 or later
-is needed to compile: only pull request 1769 of its repository told a compiler what its operators return; until July 2025
-they were not even registered in every build.
+FlashAttention 3 is the package `flash_attn_3` with the module `flash_attn_interface`. To compile, a build from December
+2025 or later is needed: only pull request 1769 of its repository told a compiler what its operators return, and until
+July 2025 not every build registered them.
 """
 
 # B batch · T positions · S of them, the last · H query heads · G key and value heads · K head width

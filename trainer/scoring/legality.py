@@ -14,7 +14,7 @@ The ledger cannot check that the model is causal within a window; a perturbation
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -94,6 +94,8 @@ class Score:
 
 
 WORDS_OF_ROW = 1024
+PIECE_WORDS = 1024 * WORDS_OF_ROW
+"""Of a model's bits, what is copied at once for their checksum: as doubles no more than a batch's logits take."""
 
 
 def state_tensors(model: nn.Module) -> tuple[Tensor, ...]:
@@ -110,12 +112,13 @@ def parameter_digest(tensors: Sequence[Tensor]) -> Tensor:
     Computed in rows of C words: word c of row r weighs 2c + 1 and 2Cr more. The sums of a row are products of doubles,
     which hold them exactly: they stay below 2^31 C^2 = 2^51.
     """
-    with torch.no_grad():
-        words_RC = _words(tensors).view(-1, WORDS_OF_ROW)
-    columns_C = torch.arange(WORDS_OF_ROW, dtype=torch.float64, device=words_RC.device)
+    device = tensors[0].device
+    columns_C = torch.arange(WORDS_OF_ROW, dtype=torch.float64, device=device)
     weights_C2 = torch.stack([torch.ones_like(columns_C), 2 * columns_C + 1], dim=1)
-    plain_R, weighted_R = (words_RC.to(torch.float64) @ weights_C2).to(torch.int64).unbind(dim=1)
-    rows_R = torch.arange(len(words_RC), device=words_RC.device)
+    with torch.no_grad():
+        sums_R2 = torch.cat([words_RC.to(torch.float64) @ weights_C2 for words_RC in _words(tensors)])
+    plain_R, weighted_R = sums_R2.to(torch.int64).unbind(dim=1)
+    rows_R = torch.arange(len(plain_R), device=device)
     return (weighted_R + 2 * WORDS_OF_ROW * rows_R * plain_R).sum()
 
 
@@ -390,8 +393,8 @@ def _layout(windows: Sequence[Window], window_tokens: int) -> tuple[Tensor, Tens
     return positions_BT, inside_BT, inside_BT & (positions_BT >= firsts_B1)
 
 
-def _words(tensors: Sequence[Tensor]) -> Tensor:
-    """All bits of some tensors as int32, in order, and zeros up to a whole row.
+def _words(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
+    """All bits of some tensors as int32 (R,C), in order, in pieces of `PIECE_WORDS`, and zeros up to a whole row.
 
     Elements of one or two bytes make a word each.
     """
@@ -399,5 +402,16 @@ def _words(tensors: Sequence[Tensor]) -> Tensor:
     if not all(part.dtype == torch.float32 for part in parts):
         sizes = {1: torch.int8, 2: torch.int16}
         parts = [part.view(sizes.get(part.element_size(), torch.int32)).to(torch.int32) for part in parts]
-    missing = -sum(map(len, parts)) % WORDS_OF_ROW
-    return torch.cat([*parts, parts[0].new_zeros(missing)]).view(torch.int32)
+    piece: list[Tensor] = []
+    room = PIECE_WORDS
+    for part in parts:
+        while (length := len(part)) >= room:
+            piece.append(part[:room])
+            yield torch.cat(piece).view(torch.int32).view(-1, WORDS_OF_ROW)
+            part, piece, room = part[room:], [], PIECE_WORDS
+        piece.append(part)
+        room -= length
+    if missing := room % WORDS_OF_ROW:
+        piece.append(parts[0].new_zeros(missing))
+    if room < PIECE_WORDS:
+        yield torch.cat(piece).view(torch.int32).view(-1, WORDS_OF_ROW)

@@ -15,7 +15,7 @@ from tests.fakes import VOCAB_SIZE, OneByteEach, TinyModel
 from trainer.ranks import Ranks
 from trainer.scoring import legality
 from trainer.scoring.bits_per_byte import NothingScored
-from trainer.scoring.legality import Issue, Ledger, Window, parameter_digest, state_tensors
+from trainer.scoring.legality import WORDS_OF_ROW, Issue, Ledger, Window, parameter_digest, state_tensors
 from trainer.spec.errors import LegalityError
 
 TOKENS = torch.randint(VOCAB_SIZE, (41,), generator=torch.Generator().manual_seed(0))
@@ -250,6 +250,16 @@ def test_the_parameter_digest_sees_one_bit_anywhere():
                 assert int(parameter_digest(state_tensors(model))) != reference
                 raw[byte] ^= bit
     assert int(parameter_digest(state_tensors(model))) == reference
+
+
+@pytest.mark.parametrize("piece_rows", [1, 2, 3, 1024])
+@pytest.mark.parametrize("lengths", [(5000,), (1024, 2048), (1, 3000, 70, 3071), (3,)])
+def test_the_parameter_digest_is_the_weighted_sum_of_all_words_however_they_are_cut(monkeypatch, piece_rows, lengths):
+    monkeypatch.setattr(legality, "PIECE_WORDS", piece_rows * WORDS_OF_ROW)
+    tensors = [torch.randn(length, generator=torch.Generator().manual_seed(length)) for length in lengths]
+    words = torch.cat(tensors).view(torch.int32).tolist()
+    digest = sum((2 * place + 1) * word for place, word in enumerate(words))
+    assert (int(parameter_digest(tensors)) - digest) % 2**64 == 0
 
 
 def test_the_parameter_digest_sees_swapped_values():
