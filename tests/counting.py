@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from tests.fakes import HandClock
 from trainer.data.loader import make_loader
@@ -69,12 +70,37 @@ class Exchanges(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+class Largest(TorchDispatchMode):
+    """Notes the largest tensor of each dtype that is made on the meta device, in bytes; those inside operators too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_bytes: defaultdict[torch.dtype, int] = defaultdict(int)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with self:
+            result = func.decompose(*args, **(kwargs or {}))
+        if result is not NotImplemented:
+            return result
+        result = func(*args, **(kwargs or {}))
+        given = {_memory(value) for value in tree_leaves((args, kwargs)) if isinstance(value, torch.Tensor)}
+        for made in tree_leaves(result):
+            if isinstance(made, torch.Tensor) and made.is_meta and _memory(made) not in given:
+                self.num_bytes[made.dtype] = max(self.num_bytes[made.dtype], made.numel() * made.element_size())
+        return result
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
 @dataclass(frozen=True)
 class DistantRanks(Ranks):
     """A rank whose device is `meta`; what is downloaded from it is zero, and each wait of the host is noted."""
 
     device: torch.device = META
-    waits: list[int] = field(default_factory=list)
+    waits: list[Any] = field(default_factory=list)
+    uploads: list[torch.dtype] = field(default_factory=list)
 
     def synchronize(self) -> None:
         self.waits.append(1)
@@ -83,6 +109,7 @@ class DistantRanks(Ranks):
         return torch.zeros_like(tensor, device="cpu")
 
     def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
+        self.uploads.append(tensor.dtype)
         return tensor.to(META)
 
     def download(self, *tensors: torch.Tensor) -> Any:

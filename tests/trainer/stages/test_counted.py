@@ -1,25 +1,23 @@
 """What a step launches on an accelerator, counted on torch's meta device (tests/counting.py)."""
 
-from collections import defaultdict
+from dataclasses import dataclass
 from functools import partial
 
 import pytest
 import torch
 
-from tests.counting import META, Count, DistantRanks, exchanged_by_a_step, meta_model, one_rank_of
-from tests.fakes import OneByteEach
+from tests.counting import META, Count, DistantRanks, Exchanges, exchanged_by_a_step, meta_model, one_rank_of
 from trainer.data.loader import make_loader
 from trainer.nn.gpt import GPT, num_parameters
 from trainer.optim.averaging import EMA, SWA
 from trainer.optim.muon import Muon
-from trainer.optim.optimizers import clip_gradients
+from trainer.optim.optimizers import clip_gradients, make_optimizers
 from trainer.ranks import Ranks
-from trainer.scoring.legality import Ledger
-from trainer.scoring.sliding import score
 from trainer.scoring.ttt import _step
 from trainer.spec.load import load_preset
 from trainer.stages.adapt import make_sgd
-from trainer.stages.train import accumulate_gradients
+from trainer.stages.train import AT_WARM_UP, accumulate_gradients, update
+from trainer.stages.training import Training
 
 
 @pytest.fixture(params=["pr150_v21", "pr1413"])
@@ -72,6 +70,32 @@ def test_gradients_loss_and_clipping_wait_for_nothing(recipe, model):
         loss.item()
 
 
+def test_gradients_are_clipped_together():
+    """On the CPU: for meta torch takes a path of its own."""
+    recipe = load_preset("pr1413_nano").recipe
+    parameters = list(GPT(recipe.model, recipe.data.vocab_size).parameters())
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    with Count() as count:
+        clip_gradients(parameters, 0.3)
+    assert count.kernels["_foreach_norm"] == count.kernels["_foreach_mul_"] == 1
+    assert count.kernels.total() <= 10, count.kernels
+
+
+def test_a_step_leaves_the_next_batch_on_its_way_as_16_bit_integers(recipe, model):
+    ranks, tokens = DistantRanks(), torch.zeros(1_000_000, dtype=torch.uint16).numpy()
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"micro_batches": 1})})
+    loader = make_loader(recipe.data, 0, [tokens], ranks, torch.device("cuda"))
+    optimizers = make_optimizers(dict(model.blocks[0].named_parameters(prefix="blocks.0")), recipe.optimizer)
+    model.zero_grad()
+    training = Training(model, optimizers, loader, swa=None, ema=None)
+    update(training, recipe, AT_WARM_UP, ranks, lambda model, x_BT, y_BT: model.blocks[0].attn.c_q.weight.sum())
+    assert ranks.uploads == 2 * [torch.uint16] * 2  # inputs and targets of two batches
+    for ids_BT in loader.next_micro_batch():
+        assert (ids_BT.dtype, ids_BT.device) == (torch.int64, META)
+    assert len(ranks.uploads) == 4  # they were there
+
+
 @pytest.fixture(params=[0, 7])
 def one_of_eight(request):
     """The first and the last rank, in torch's process group that sends nothing."""
@@ -90,41 +114,34 @@ def test_a_step_of_eight_ranks_exchanges_three_times_and_waits_once(recipe, mode
     assert len(ranks.waits) == 1
 
 
-def test_scoring_computes_the_head_on_scored_positions_alone():
-    recipe = load_preset("pr150_v21_nano").recipe
-    vocab_size, window = recipe.data.vocab_size + 3, recipe.evaluation.window_tokens  # a width no other tensor has
-    model = GPT(recipe.model, vocab_size).eval()
-    tokens = torch.randint(0, vocab_size, (4 * window,), generator=torch.Generator().manual_seed(0))
-    ledger = Ledger(tokens, OneByteEach(), vocab_size, Ranks())
-    with Count() as count:
-        score(ledger, model, recipe.evaluation, Ranks())
-    batch = recipe.evaluation.batch_windows * recipe.evaluation.stride_tokens + window
-    assert 0 < max(count.rows_of_width[vocab_size]) <= batch
-    assert ledger.close().num_tokens == len(tokens) - 1
+@dataclass(frozen=True)
+class NotingRanks(DistantRanks):
+    """Notes when updates are sent and when they are awaited."""
+
+    def start_gather(self, tensor):
+        self.waits.append("sent")
+        finish = super().start_gather(tensor)
+        return lambda: (self.waits.append("awaited"), finish())[1]
 
 
-def test_the_last_block_is_computed_on_scored_positions_alone():
-    recipe = load_preset("pr150_v21_nano").recipe
-    evaluation, model = recipe.evaluation, GPT(recipe.model, recipe.data.vocab_size).eval()
-    rows = defaultdict(list)
-    for layer, block in enumerate(model.blocks):
-        block.mlp.fc.register_forward_hook(lambda module, x, y, layer=layer: rows[layer].append(y.shape[:-1].numel()))
-    windows = 3 * evaluation.batch_windows
-    tokens = torch.zeros(windows * evaluation.stride_tokens + evaluation.window_tokens, dtype=torch.int64)
-    score(Ledger(tokens, OneByteEach(), recipe.data.vocab_size, Ranks()), model, evaluation, Ranks())
-    *before, last = rows.values()
-    whole, scored = (evaluation.batch_windows * n for n in (evaluation.window_tokens, evaluation.stride_tokens))
-    assert all(counts[1:3] == [whole] * 2 for counts in before)
-    assert last[1:3] == [scored] * 2
+def test_adam_steps_while_the_updates_optimizers_travel(recipe, model, one_of_eight, monkeypatch):
+    ranks = NotingRanks(one_of_eight.rank, 8)
+    optimizers = make_optimizers(dict(model.named_parameters()), recipe.optimizer, ranks)
+    monkeypatch.setattr(optimizers.adam, "step", lambda: ranks.waits.append("adam"))
+    optimizers.step(1.0, 0)
+    assert ranks.waits == ["sent", "adam", "awaited"]
 
 
-def test_scoring_waits_once_for_each_batch_and_for_nothing_else(recipe, model):
-    ranks, evaluation = DistantRanks(), recipe.evaluation.model_copy(update={"batch_windows": 2})
-    tokens = torch.zeros(2 * 2 * evaluation.stride_tokens + evaluation.window_tokens, dtype=torch.int64)
-    ledger = Ledger(tokens, OneByteEach(), recipe.data.vocab_size, ranks)
-    score(ledger, model, evaluation, ranks)  # on meta, reading a value raises
-    ledger.close()
-    assert len(ranks.waits) == 3  # batches of 5 windows
+@pytest.mark.parametrize("recipe", ["pr150_v21"], indirect=True)
+def test_a_step_of_test_time_training_sums_all_gradients_at_once(recipe, model, one_of_eight):
+    """One of the two ranks has rows, and one has none."""
+    optimizer = make_sgd(list(model.parameters()), 0.002, 0.9)
+    optimizer.zero_grad()
+    ids_RT = torch.zeros(2, 16, dtype=torch.int64, device=META)
+    with Exchanges() as exchanges:
+        _step(partial(model.cross_entropy, reduction="sum"), optimizer, ids_RT, ids_RT, 1.0, one_of_eight)
+    assert exchanges.sent == [("allreduce", 4 * num_parameters(model))]
+    assert one_of_eight.waits == []
 
 
 @pytest.mark.parametrize("recipe", ["pr150_v21"], indirect=True)
