@@ -1,6 +1,6 @@
-"""What torch's compiler makes of a loss and its gradient, without compiling C++ and without a GPU.
+"""What torch's compiler makes of a function and its gradient, without compiling C++ and without a GPU.
 
-The loss is traced, differentiated, divided into a forward and a backward, and scheduled as for a CPU, on tensors
+The function is traced, differentiated, divided into a forward and a backward, and scheduled as for a CPU, on tensors
 without memory. A GPU's schedule differs where its compiler fuses otherwise.
 """
 
@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -37,6 +38,8 @@ class Lowered:
     """Operators that are called as they are, such as matrix products, by name."""
     outputs: list[tuple[torch.dtype, tuple[int, ...]]]
     """dtype and shape of what is handed out: by a forward, what its backward reads, too."""
+    made: list[tuple[torch.dtype, tuple[int, ...]]]
+    """dtype and shape of everything that is written to memory."""
 
     @classmethod
     def of(cls, graph: GraphLowering) -> Lowered:
@@ -50,6 +53,7 @@ class Lowered:
             functions=sum(not call and before for before, call in zip([True, *is_call], is_call, strict=False)),
             calls=Counter(name.removesuffix(".default").rsplit(".", 1)[-1] for name in names),
             outputs=[(output.get_dtype(), tuple(map(int, output.get_size()))) for output in handed_out],
+            made=[(made.get_dtype(), tuple(map(int, made.get_size()))) for made in _written(graph)],
         )
 
     @property
@@ -58,12 +62,17 @@ class Lowered:
         return self.functions + self.calls.total()
 
 
+def _written(graph: GraphLowering) -> list[Any]:
+    buffers = [output.node for node in graph.scheduler.nodes for output in node.get_outputs()]
+    return [buffer for buffer in buffers if hasattr(buffer.get_output_spec(), "dtype")]
+
+
 class _Lowered(Exception):
     """Raised where the forward would run."""
 
 
-def lowered(make: Callable[[], Callable[[], Tensor]]) -> tuple[Lowered, Lowered]:
-    """The forward and the backward of the loss that `make` returns, called where tensors have no memory."""
+def lowered(make: Callable[[], Callable[[], Tensor]]) -> list[Lowered]:
+    """The forward, and the backward if there is one, of what `make` returns where tensors have no memory."""
     noted: list[Lowered] = []
 
     def run(arguments: list[Tensor]) -> None:
@@ -82,5 +91,4 @@ def lowered(make: Callable[[], Callable[[], Tensor]]) -> tuple[Lowered, Lowered]
         contextlib.suppress(_Lowered),
     ):
         torch.compile(make(), fullgraph=True, dynamic=False)()
-    forward, backward = noted
-    return forward, backward
+    return noted

@@ -1,5 +1,7 @@
 """Graphs of compiled steps: how many, what they launch, and what they keep; no C++ compiler and no GPU."""
 
+import math
+
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ ROWS, TOKENS = 2, 2048
 """Of a step of test-time training on one of eight ranks."""
 
 
-def of_step(preset: str, changes: dict[str, object] | None = None) -> tuple[Lowered, Lowered]:
+def of_step(preset: str, changes: dict[str, object] | None = None) -> list[Lowered]:
     """Forward and backward of a step of test-time training."""
     recipe = load_preset(preset, changes).recipe
 
@@ -45,6 +47,27 @@ def test_a_step_of_one_layer_launches_at_most_50_functions_and_calls(of_one_laye
 
 def test_no_float32_logits_are_kept_for_the_backward(of_one_layer):
     assert logits_kept(of_one_layer[0], 1024) == [torch.bfloat16]
+
+
+def test_compiled_scoring_writes_no_float32_tensor_larger_than_the_logits_of_scored_positions():
+    """Eager norms do; the largest of all are the states inside of the MLP, in bfloat16."""
+    recipe = load_preset("pr150_v21", {"model.num_layers": 2}).recipe
+    evaluation = recipe.evaluation
+
+    def make():
+        model = GPT(recipe.model, recipe.data.vocab_size).eval()
+        ids_BT = torch.zeros(evaluation.batch_windows, evaluation.window_tokens, dtype=torch.int64)
+        return lambda: model.hidden(ids_BT, evaluation.window_tokens - evaluation.stride_tokens)
+
+    with torch.no_grad():
+        (forward,) = lowered(make)
+    numbers = {
+        dtype: max(math.prod(shape) for made, shape in forward.made if made == dtype)
+        for dtype in (torch.float32, torch.bfloat16)
+    }
+    num_scored = evaluation.batch_windows * evaluation.stride_tokens
+    assert numbers[torch.float32] <= num_scored * recipe.data.vocab_size
+    assert numbers[torch.bfloat16] == evaluation.batch_windows * evaluation.window_tokens * recipe.model.mlp_hidden
 
 
 @pytest.mark.slow
