@@ -70,16 +70,28 @@ def test_gradients_loss_and_clipping_wait_for_nothing(recipe, model):
         loss.item()
 
 
-def test_gradients_are_clipped_together():
-    """On the CPU: for meta torch takes a path of its own."""
+@pytest.fixture
+def on_a_cpu():
+    """Parameters with gradients: for meta torch clips in a way of its own."""
     recipe = load_preset("pr1413_nano").recipe
     parameters = list(GPT(recipe.model, recipe.data.vocab_size).parameters())
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
+    return parameters
+
+
+def test_gradients_are_clipped_together(on_a_cpu):
     with Count() as count:
-        clip_gradients(parameters, 0.3)
+        clip_gradients(on_a_cpu, 0.3)
     assert count.kernels["_foreach_norm"] == count.kernels["_foreach_mul_"] == 1
     assert count.kernels.total() <= 10, count.kernels
+
+
+def test_gradients_of_test_time_training_are_clipped_together(on_a_cpu):
+    ids_RT, optimizer = torch.zeros(1, 8, dtype=torch.int64), make_sgd(on_a_cpu, 0.002, 0.0)
+    with Count() as count:
+        _step(lambda ids_RT, targets_RT: sum(p.sum() for p in on_a_cpu), optimizer, ids_RT, ids_RT, 1.0, Ranks())
+    assert count.kernels["_foreach_norm"] == count.kernels["_foreach_mul_"] == count.kernels["_foreach_add_"] == 1
 
 
 def test_a_step_leaves_the_next_batch_on_its_way_as_16_bit_integers(recipe, model):
