@@ -16,7 +16,6 @@ from packaging.utils import canonicalize_name
 
 from tests.benchmarks import device
 from tests.benchmarks.device_bench import Bench, Figure, device_at_hand
-from trainer.stages.cpu import prepare_cpu
 
 ROOT = Path(device.__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -130,7 +129,6 @@ def test_a_table_has_a_column_per_preset_and_no_number_where_nothing_was_measure
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the device at hand is a GPU")
 def test_a_cpu_is_prepared_as_for_a_run():
-    prepare_cpu.cache_clear()
     torch.set_num_threads(2)
     try:
         assert device_at_hand() == torch.device("cpu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 from functools import cache
 
 import torch
@@ -19,14 +20,18 @@ ADVISED_BYTES = 2**28
 """Of the memory that arrays come from, more than a step of a small model holds."""
 
 
-@cache
 def prepare_cpu() -> None:
-    """To be called before anything is computed; again, it does nothing.
+    """To be called before anything is computed, each time: others in the process may have set another number.
 
-    One thread gives a fixed order of summation: results do not depend on the number of cores. Where the C library is
-    not glibc, memory is given back as before; results are the same.
+    One thread gives a fixed order of summation: results do not depend on the number of cores.
     """
     torch.set_num_threads(1)
+    _prepare_memory()
+
+
+@cache
+def _prepare_memory() -> None:
+    """Where the C library is not glibc, memory is given back as before; results are the same."""
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
         library.mallopt(M_MMAP_THRESHOLD, LARGEST_BYTES)
@@ -39,13 +44,13 @@ def _advise_large_pages(library: ctypes.CDLL) -> None:
 
     The memory is reserved and freed again, so that the process takes no more of it than it writes to.
     """
-    library.malloc.restype = ctypes.c_void_p
+    library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     library.free.argtypes = [ctypes.c_void_p]
     library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     block_bytes = LARGEST_BYTES // 2  # below what would be given back when freed
     blocks = [address for _ in range(ADVISED_BYTES // block_bytes) if (address := library.malloc(block_bytes))]
     for address in blocks:
-        begin = -(-address // 4096) * 4096
+        begin = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
         library.madvise(begin, address + block_bytes - begin, MADV_HUGEPAGE)
     for address in blocks:
         library.free(address)
