@@ -3,7 +3,7 @@
 The attention kernel is a parameter; see `attention_backend`.
 """
 
-# B batch · T positions · S of them, the last, that read · D width · H query heads · G key and value heads
+# B batch · T positions, of which the last S are computed · D width · H query heads · G key and value heads
 # K head width · Q query heads of one G
 # E = G K, width of all values
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Attention(Parameters):
 
 
 def positions_from(x_BTX: Tensor, first: int) -> Tensor:
-    """The positions from `first` on; from 0 the tensor itself, since autograd copies what it knows as a slice."""
+    """The positions from `first` on; from 0 the tensor itself: the gradient of a slice would be copied."""
     return x_BTX[:, first:] if first else x_BTX
 
 

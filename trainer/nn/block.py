@@ -1,6 +1,6 @@
 """One transformer block: attention and MLP on a residual stream that is mixed with the token embedding."""
 
-# B batch · T positions · S of them, the last, that go on · D width · E width of all values
+# B batch · T positions, of which the last S are computed · D width · E width of all values
 from __future__ import annotations
 
 import torch

@@ -1,12 +1,13 @@
-"""Norms, turned heads, squared ReLU and cross-entropy in few passes over memory, for eager float32 on a CPU.
+"""Layers and cross-entropy in few passes over memory, for eager float32 on a CPU.
 
 There a pass over activations costs as much as a product of a narrow model, and autograd makes several for each
 operation and its gradient. These functions do the same arithmetic, operation by operation and added in autograd's
-order, in place where nobody reads a value again: values and gradients have the bits of the plain forms, which stand
-where these are called. A GPU's compiler fuses those itself. Gradients of gradients are not defined.
+order, in place where nobody reads a value again: values and gradients have the bits of the plain forms, which are
+written beside each call of these. A GPU's compiler fuses those itself. Gradients of gradients are not defined.
 """
 
-# B batch · T positions · H heads · K head width · M rotated dimensions, the first of K
+# B batch · T positions · H heads · G key and value heads · Q query heads of one G · K head width
+# M rotated dimensions, the first of K
 # N rows · C rows of a chunk · D width · V vocabulary
 from __future__ import annotations
 
@@ -20,11 +21,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 CHUNK_ELEMENTS = 2**16
-"""Logits that are worked on at once: what a core keeps near while it makes several passes over them."""
+"""Logits that are worked on at once: they stay in a core's cache over several passes."""
 
 
 def suits(x: Tensor) -> bool:
-    """Whether a tensor is worked on by these functions: one that holds numbers, no subclass that stands for one."""
+    """Whether these functions take a tensor: not a subclass, such as the tensors without values of a tracer."""
     plain = type(x) is Tensor and not torch.compiler.is_compiling()
     return plain and x.device.type == "cpu" and x.dtype == torch.float32
 
@@ -170,8 +171,8 @@ class CappedCrossEntropy(torch.autograd.Function):
     """Cross-entropy of softly capped logits; arguments (h_ND, weight_VD, targets_N, cap, 'mean' or 'sum').
 
     Holds one array of the logits' size, where autograd makes eight: the forward turns each part of it into the
-    gradient while a core has it near. That gradient is the mean's; half of it or a quarter, as of micro-batches, has
-    the same digits, and for any other multiple of it the backward computes it again.
+    gradient while it is in the cache. That is the gradient of the mean. Half of it or a quarter, as of micro-batches,
+    has the same digits; for a factor that is no power of two the backward computes it again.
     """
 
     @staticmethod
@@ -236,7 +237,10 @@ def turn(x_BTHK: Tensor, cos_THM: Tensor, sin_THM: Tensor) -> Tensor:
 
 
 def halves_swapped(x_BTHM: Tensor) -> Tensor:
-    """A copy in which the halves of the last dimension change places: a product, since `roll` of few is slower."""
+    """A copy in which the halves of the last dimension change places, exactly.
+
+    By a product, since `roll` takes twice as long. A value that is not finite makes the whole row NaN.
+    """
     num_dims = x_BTHM.size(-1)
     swapped = torch.mm(x_BTHM.reshape(-1, num_dims), _swapping(num_dims))
     return swapped.view(x_BTHM.shape)

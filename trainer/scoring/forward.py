@@ -1,7 +1,7 @@
 """What scoring computes with a model: states of positions, logits of the scored ones, and a loss to learn from.
 
-A model that splits itself into `hidden` and `logits` computes its head, and what of its last block no other position
-reads, on scored positions alone, which with sliding windows are few. `stages.compiling` gives the functions compiled.
+A model that splits itself into `hidden` and `logits` computes its head on scored positions alone, which with sliding
+windows are few, and of its last block all but keys and values. `stages.compiling` gives the functions compiled.
 
     B windows · T window positions · S of them, the last · D width of the states · N scored positions
     R rows to learn from · V vocabulary

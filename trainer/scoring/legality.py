@@ -197,7 +197,8 @@ class Ledger:
         """The inputs of some windows, to be scored by `model` as it is now.
 
         window_tokens:  length to pad to at least: what a model computes may depend on the length of its input
-                        (the NTK rescale of the rotary base), and must not depend on which windows share a batch
+                        (the NTK rescale of the rotary base), and must not depend, but for rounding, on which
+                        windows share a batch
         Raises LegalityError while an earlier issue is not committed, so no one reads ahead of the scores, and if a
         position has a score or two of the windows score it.
         """

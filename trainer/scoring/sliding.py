@@ -21,7 +21,7 @@ from trainer.spec.errors import BudgetExceeded
 from trainer.spec.recipe import Evaluation
 
 Stop = Callable[[], bool]
-"""Returns whether to stop; called between batches on every rank, and any rank's true stops all."""
+"""Returns whether this rank wants to stop; called before each batch, and any rank's true stops all."""
 Progress = Callable[[float], None]
 """Called with the fraction of windows done, 0 to 1."""
 
@@ -63,7 +63,7 @@ class Scorer:
     batch_windows: int
     ranks: Ranks
     stop: Stop | None = None
-    """Given on every rank or on none: calling it is a collective operation."""
+    """Given on every rank or on none, since `check_time` asks all of them."""
     progress: Progress | None = None
     forward: Forward | None = None
     """The model's functions, compiled or not; None takes them as they are."""
@@ -74,7 +74,7 @@ class Scorer:
     def score(self, first: int, last: int) -> None:
         """Commits the scores of this rank's part of windows [first, last).
 
-        All ranks call `stop` equally often.  Raises BudgetExceeded when it returns true.
+        All ranks call `check_time` equally often.  Raises BudgetExceeded as that does.
         """
         forward = self.forward or Forward.of(self.model)
         share_first, share_last = (first + offset for offset in self.ranks.span(last - first))
@@ -90,9 +90,10 @@ class Scorer:
                 self.progress((first + num_done) / len(self.windows))
 
     def check_time(self) -> None:
-        """Raises BudgetExceeded on every rank once `stop` is true on any: with several, at the call after that.
+        """Raises BudgetExceeded on every rank once `stop` is true on any. A collective operation.
 
-        The device is busy between two calls; an answer that is read at once would wait until it is done.
+        With several ranks it does so at the next call: to read the answer at once would wait until the device has
+        computed the last batch. The last answer is not read; the finished run is held against its limit anyway.
         """
         if self.stop is None:
             return

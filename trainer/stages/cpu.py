@@ -40,9 +40,10 @@ def _prepare_memory() -> None:
 
 
 def _advise_large_pages(library: ctypes.CDLL) -> None:
-    """Asks for pages of 2 MB where arrays will lie: a step walks through more pages of 4 kB than a core remembers.
+    """Asks for pages of 2 MB where arrays will lie: a step uses more pages of 4 kB than a core's TLB holds.
 
-    The memory is reserved and freed again, so that the process takes no more of it than it writes to.
+    The memory is reserved and freed again, so that the process takes only the pages that it writes to. Outside the main
+    thread glibc gives most of it back at once; then pages stay small.
     """
     library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     library.free.argtypes = [ctypes.c_void_p]

@@ -9,7 +9,9 @@ from its last snapshot when it was stopped or killed.
 from __future__ import annotations
 
 import math
+import re
 import resource
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -330,4 +332,8 @@ def peak_memory_bytes(device: torch.device) -> int:
     """Most memory this process ever held: on the GPU where there is one, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = Path("/proc/self/status")
+    if status.exists() and (peak := re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE)):
+        return int(peak[1]) * 1024
+    # Not on Linux, where this begins with the peak of the process that started the program.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

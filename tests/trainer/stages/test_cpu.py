@@ -1,4 +1,4 @@
-"""A CPU that is prepared: one thread, and memory in large pages that is not taken before it is written to."""
+"""A CPU that is prepared: one thread, memory in large pages that is not taken before it is written to; and its peak."""
 
 import json
 import subprocess
@@ -25,6 +25,20 @@ taken = kilobytes("Rss") - before
 arrays = [torch.ones(2**20) for _ in range(25)]
 print(json.dumps({"taken": taken, "large": kilobytes("AnonHugePages")}))
 """
+
+
+STARTED_BY_A_LARGE_PROCESS = """
+import subprocess, sys
+held = bytearray(b"1" * 2**30)
+code = "import torch; from trainer.stages.train import peak_memory_bytes; print(peak_memory_bytes(torch.device('cpu')))"
+subprocess.run([sys.executable, "-c", code], check=True)
+"""
+
+
+def test_the_peak_of_memory_is_not_that_of_the_process_that_started_this_one():
+    started = [sys.executable, "-c", STARTED_BY_A_LARGE_PROCESS]
+    told = subprocess.run(started, capture_output=True, text=True, check=True).stdout
+    assert 50e6 < int(told) < 900e6
 
 
 def test_each_call_sets_one_thread():
