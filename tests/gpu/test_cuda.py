@@ -52,6 +52,17 @@ def test_the_attention_back_end_that_is_chosen_agrees_with_pytorchs_own():
     torch.testing.assert_close(chosen(ids), plain(ids), rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_states_of_the_last_positions_alone_are_those_of_all(compiled):
+    """In bfloat16 with shared heads, as presets score; the mask of fewer queries may choose another kernel."""
+    model = model_on("cuda", model__compute_dtype="bfloat16").eval()
+    ids = torch.randint(0, 512, (32, 1024), generator=torch.Generator().manual_seed(1)).cuda()
+    hidden = torch.compile(model.hidden, fullgraph=True, dynamic=False) if compiled else model.hidden
+    with torch.inference_mode():
+        whole, last = hidden(ids, 0)[:, 960:], hidden(ids, 960)
+    torch.testing.assert_close(last.float(), whole.float(), rtol=0.05, atol=0.05)
+
+
 def test_a_whole_run_on_the_gpu_scores_as_on_the_cpu(tmp_path):
     recipe = load_preset("tiny", SMALL | TTT).recipe
     scores, used = {}, {}
