@@ -5,7 +5,7 @@ On torch's meta device, reading a value fails, so that what runs there waits for
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +92,27 @@ class Largest(TorchDispatchMode):
 
 def _memory(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
+
+
+@contextmanager
+def compiled_calls() -> Iterator[list[tuple[Any, ...]]]:
+    """Nothing is compiled inside: functions given to torch's compiler run as they are, and their calls are listed.
+
+    Each by its name, the shape of its ids and its other whole numbers.
+    """
+    calls: list[tuple[Any, ...]] = []
+
+    def recording(function: Callable[..., Any], **options: bool) -> Callable[..., Any]:
+        assert options == {"fullgraph": True, "dynamic": False}  # another shape would be another graph
+
+        def call(ids: Tensor, *rest: Any) -> Any:
+            calls.append((function.__name__, tuple(ids.shape), *(value for value in rest if isinstance(value, int))))
+            return function(ids, *rest)
+
+        return call
+
+    with patch.object(torch, "compile", recording):
+        yield calls
 
 
 @dataclass(frozen=True)

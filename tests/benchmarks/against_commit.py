@@ -27,22 +27,22 @@ BATCHES, CHUNKS, EPOCHS = 6, 4, 3
 
 
 def training_step(bench: Any) -> Callable[[], object]:
-    """Two optimiser steps."""
+    """One optimiser step."""
     from trainer.stages.train import AT_WARM_UP, update
 
     state = bench.training()
-    return lambda: [update(state, bench.recipe, AT_WARM_UP, bench.ranks) for _ in range(2)]
+    return lambda: update(state, bench.recipe, AT_WARM_UP, bench.ranks)
 
 
 def sliding_scoring(bench: Any) -> Callable[[], object]:
-    """Some batches of windows."""
+    """Some batches of windows, the text's first window in the first."""
     import torch
 
     from trainer.scoring.sliding import score
 
     evaluation, model = bench.recipe.evaluation, bench.model()
     num_windows = BATCHES * evaluation.batch_windows
-    tokens = bench.tokens[: evaluation.window_tokens + num_windows * evaluation.stride_tokens]
+    tokens = bench.tokens[: evaluation.window_tokens + (num_windows - 1) * evaluation.stride_tokens + 1]
     return lambda: score(bench.ledger(torch.from_numpy(tokens)), model, evaluation, bench.ranks)
 
 

@@ -37,10 +37,11 @@ GPU_PRESETS = (
 """What is wanted most comes first: of `make gpu`, the last do not fit into its time."""
 CPU_PRESETS = ("tiny", "pr150_v21_nano", "pr549_nano", "pr1413_nano")
 LEGEND = """\
-FLOPs of a token's forward pass: 2 per weight of every matrix product each time its layer runs, the head included, and
-2 T D per layer for causal attention; training takes three times that. Scoring: the last layer's queries, attention,
-projection and MLP and the head on scored positions alone (`trainer/spec/flops.py`). MFU is their share of the rate of
-the large matrix product above. *Alone*: a part by itself and awaited, so that parts do not add up to the step.
+FLOPs of a token's forward pass: 2 per weight of every matrix product each time its layer runs, the head and the
+projections of bigrams and value embeddings included, and 2 T D per layer for causal attention; training takes three
+times that. Scoring: the last layer's queries, attention, projection and MLP and the head on scored positions alone
+(`trainer/spec/flops.py`). MFU is their share of the rate of the large matrix product above. *Alone*: a part by itself
+and awaited, so that parts do not add up to the step.
 *Counted*: without a clock, on 8 ranks in a process group that sends nothing; a single device has nobody to send to, so
 communication takes no time here. *Plain over ours* is the median ratio of turns in which both are timed. On a CPU
 seconds are those of the processor, but for a cold start: on a quiet machine the clock's.

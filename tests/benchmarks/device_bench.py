@@ -31,7 +31,7 @@ from trainer.ranks import Ranks
 from trainer.scoring.forward import Forward
 from trainer.scoring.legality import Ledger
 from trainer.spec.load import load_preset, with_values
-from trainer.spec.recipe import Recipe
+from trainer.spec.recipe import Evaluation, Recipe
 from trainer.stages.compiling import scoring_forward
 from trainer.stages.cpu import prepare_cpu
 from trainer.stages.train import initial_model
@@ -46,7 +46,7 @@ PARTS = {
     "attention": ("flash", "fmha", "attention", "sdpa", "compute_dot_do_o"),
     "matrix products": ("gemm", "nvjet", "cutlass", "cublas"),
 }
-"""Words in the names of kernels."""
+"""Words in the names of kernels. Attention's kernels may name what they are built from: the first part counts."""
 
 
 def device_at_hand() -> torch.device:
@@ -76,6 +76,11 @@ def seconds(device: torch.device, work: Callable[[], object]) -> float:
     work()
     Ranks(device=device).synchronize()
     return clock() - started_s
+
+
+def part_of(kernel: str) -> str | None:
+    """The part of `PARTS` that a kernel of this name belongs to."""
+    return next((part for part, words in PARTS.items() if any(word in kernel.lower() for word in words)), None)
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,11 @@ class Bench:
     def figure(self, what: str, value: float, unit: str) -> Figure:
         return Figure(self.name, what, value, unit)
 
+    def text(self, num_windows: int, stride_tokens: int) -> Tensor:
+        """Tokens of so many windows, all of them full."""
+        length = self.recipe.evaluation.window_tokens + (num_windows - 1) * stride_tokens + 1
+        return torch.from_numpy(self.tokens[:length])
+
     def loader(self) -> Loader:
         return make_loader(self.recipe.data, 0, [self.tokens], self.ranks, self.device)
 
@@ -151,12 +161,13 @@ class Bench:
     def ledger(self, tokens: Tensor) -> Ledger:
         return Ledger(tokens, OneByteEach(), self.recipe.data.vocab_size, self.ranks)
 
-    def forwards(self, model: GPT) -> dict[str, Forward]:
-        """Ways to score with a model: as it is, and on a GPU compiled."""
+    def forwards(self, model: GPT, evaluation: Evaluation) -> dict[str, Forward]:
+        """Ways to score a model's windows: as it is, and on a GPU compiled for the windows of this evaluation."""
         plain = {"eager": Forward.of(model)}
-        return (
-            plain | {"compiled": scoring_forward(model, self.recipe, LONG_TEXT, self.ranks)} if self.on_gpu else plain
-        )
+        if not self.on_gpu:
+            return plain
+        recipe = self.recipe.model_copy(update={"evaluation": evaluation})
+        return plain | {"compiled": scoring_forward(model, recipe, LONG_TEXT, self.ranks)}
 
     def timed(self, work: Callable[[], object], repeats: int = REPEATS) -> float:
         """Median seconds of some repeats, the device done each time; once before, untimed."""
@@ -206,8 +217,8 @@ class Bench:
         yield self.figure(f"host waits, {label}", waits, "")
         yield self.figure(f"kernel time, {label}", total_us / 1e3, "ms")
         yield self.figure(f"host gaps: time without kernels, {label}", 100 * (1 - total_us / 1e6 / work_s), "%")
-        for part, words in PARTS.items():
-            part_us = sum(k.device_time for k in kernels if any(word in k.name.lower() for word in words))
+        for part in PARTS:
+            part_us = sum(kernel.device_time for kernel in kernels if part_of(kernel.name) == part)
             yield self.figure(f"{part}, share of kernel time, {label}", 100 * part_us / total_us, "%")
 
     def counted(self, step: Callable[[], object]) -> Iterator[Figure]:

@@ -20,7 +20,7 @@ from trainer.scoring.sliding import score
 from trainer.scoring.ttt import score_first
 from trainer.spec.flops import flops_per_token, scoring_flops
 from trainer.spec.load import with_values
-from trainer.spec.recipe import TTT, Evaluation
+from trainer.spec.recipe import TTT, Evaluation, Recipe
 from trainer.stages.adapt import make_sgd
 from trainer.stages.calibrate import layer_hessians
 from trainer.stages.compiling import Graphs, LossOf, compiler_for, mean_nats
@@ -65,8 +65,9 @@ def training(bench: Bench, compiled: bool) -> Iterator[Figure]:
 def _parts(bench: Bench, state: Training, loss_of: LossOf, label: str, step_s: float) -> Iterator[Figure]:
     """Parts of a step, each alone and awaited, as shares of the whole step; together they may be more or less than it.
 
-    Attention and MLP are the modules of all layers as they run, forward and backward, without norms and sums around
-    them; head and loss begin at the last states. They are taken uncompiled, and so shown beside an uncompiled step.
+    Attention and MLP are the modules of all layers, forward and backward, without norms and sums around them; on a CPU
+    they are left out, since a step there computes halves of blocks and no such modules. Head and loss begin at the last
+    states. All three are taken uncompiled, and so shown beside an uncompiled step.
     """
     model, micro_batches = state.model, bench.recipe.data.micro_batches
     x_BT, y_BT = state.loader.next_micro_batch()
@@ -95,8 +96,9 @@ def _parts(bench: Bench, state: Training, loss_of: LossOf, label: str, step_s: f
             with patch.object(model, "hidden", lambda ids_BT: h_BTD):
                 model.cross_entropy(x_BT, y_BT).backward()
 
-        yield share("attention", attention, micro_batches)
-        yield share("MLP", mlp, micro_batches)
+        if bench.on_gpu:
+            yield share("attention", attention, micro_batches)
+            yield share("MLP", mlp, micro_batches)
         yield share("head and loss", head_and_loss, micro_batches)
     yield share("forward and backward", loss_and_gradients, micro_batches)
     yield share("optimisers", lambda: state.optimizers.step(1.0, 1))
@@ -108,8 +110,13 @@ def _parts(bench: Bench, state: Training, loss_of: LossOf, label: str, step_s: f
 
 
 def start(bench: Bench) -> Iterator[Figure]:
-    """A process of its own: its first step, the next training's, its peak; on a GPU compiled, with graphs on disk."""
+    """A process of its own: its first step, the next training's, its peak; on a GPU compiled, with graphs on disk.
+
+    Another process has left the graphs there, whether or not section `compiled` ran before.
+    """
     how = "compiled" if bench.on_gpu else "eager"
+    if bench.on_gpu:
+        bench.start(how)
     said = bench.start(how)
     yield bench.figure("cold start: new process to the end of its first step", said["begun_s"], "s")
     disk = ", graphs on disk" if bench.on_gpu else ""
@@ -125,11 +132,11 @@ def scoring(bench: Bench) -> Iterator[Figure]:
     window, batch = evaluation.window_tokens, evaluation.batch_windows
     for label, stride in (("sliding", evaluation.stride_tokens), ("rows", window)):
         num_batches = (40 if label == "sliding" else 16) if bench.on_gpu else 2  # by rows the text ends sooner
-        num_windows = num_batches * batch - 1  # the first is there too
-        tokens = torch.from_numpy(bench.tokens[: window + num_windows * stride])
+        num_windows = num_batches * batch
+        tokens = bench.text(num_windows, stride)
         chosen, work = evaluation.model_copy(update={"stride_tokens": stride}), None
-        flops = scoring_flops(bench.recipe, 1, window) + scoring_flops(bench.recipe, num_windows, stride)
-        for how, forward in bench.forwards(model).items():
+        flops = windows_flops(bench.recipe, num_windows, stride)
+        for how, forward in bench.forwards(model, chosen).items():
             work, what = partial(scored, bench, tokens, model, chosen, forward), f"scoring, {label}, {how}"
             yield bench.figure(f"first {what}", bench.once(work), "s")
             bench.forget_memory()
@@ -138,11 +145,17 @@ def scoring(bench: Bench) -> Iterator[Figure]:
             yield bench.figure(what, 100 * flops / seconds / bench.matrix_rate, "% MFU")
             yield from bench.peak_memory(what)
             yield from bench.profiled(work, f"{what}, {num_batches} batches", seconds)
-        ids = torch.from_numpy(bench.tokens[: window + PLAIN_BATCHES * batch * stride]).to(bench.device, torch.int64)
+        ids = bench.text(PLAIN_BATCHES * batch, stride).to(bench.device, torch.int64)
         for shape, rows in (("window by window", 1), ("PR #150's batches", batch)):
             plain = partial(plainly_scored, model, ids, window, stride, rows)
-            ratio = in_turn(bench.once, work, plain, PLAIN_TURNS)[2] * (num_windows + 1) / (PLAIN_BATCHES * batch)
+            ratio = in_turn(bench.once, work, plain, PLAIN_TURNS)[2] * num_windows / (PLAIN_BATCHES * batch)
             yield bench.figure(f"scoring, {label}, a window's time in plain over ours, {shape}", ratio, "")
+
+
+def windows_flops(recipe: Recipe, num_windows: int, stride_tokens: int) -> float:
+    """Operations of scoring so many windows, the first whole and of the others what is new."""
+    first = scoring_flops(recipe, 1, recipe.evaluation.window_tokens)
+    return first + scoring_flops(recipe, num_windows - 1, stride_tokens)
 
 
 def scored(bench: Bench, tokens: Tensor, model: GPT, evaluation: Evaluation, forward: Forward | None = None) -> None:
@@ -198,7 +211,7 @@ class Adapting:
 def adaptation(bench: Bench) -> Iterator[Figure]:
     """Test-time training, and against plain forms with the same windows."""
     adapting = Adapting(bench)
-    for how, forward in bench.forwards(adapting.model).items():
+    for how, forward in bench.forwards(adapting.model, adapting.evaluation).items():
         run = partial(adapting.run, forward)
         seconds, _, ratio = in_turn(bench.once, run, adapting.run_plainly, PLAIN_TURNS)
         yield bench.figure(f"test-time training, {how}", (len(adapting.tokens) - 1) / seconds, "tokens/s")

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from tests.benchmarks.device_bench import Bench, device_at_hand, in_turn, matrix_rate, seconds
-from tests.benchmarks.device_sections import Adapting, plainly_scored, scored
-from trainer.spec.flops import flops_per_token, scoring_flops
+from tests.benchmarks.device_sections import Adapting, plainly_scored, scored, windows_flops
+from trainer.spec.flops import flops_per_token
 from trainer.spec.load import preset_names
 from trainer.spec.nano import SUFFIX
 from trainer.stages.train import AT_WARM_UP, update
@@ -41,14 +41,16 @@ def training(bench: Bench) -> Measured:
 
 
 def sliding(bench: Bench) -> Measured:
+    """Two batches of windows, the same on both sides; the text's first window is one of them."""
     evaluation, model = bench.recipe.evaluation, bench.model()
     window, stride = evaluation.window_tokens, evaluation.stride_tokens
     num_windows = 2 * evaluation.batch_windows
-    tokens = torch.from_numpy(bench.tokens[: window + num_windows * stride])
+    tokens = bench.text(num_windows, stride)
     ours = partial(scored, bench, tokens, model, evaluation)
     plain = partial(plainly_scored, model, tokens.to(torch.int64), window, stride, 1)
+    assert plain() == len(tokens) - 1  # all that our ledger has scored when it closes
     used_s, _, ratio = in_turn(partial(seconds, CPU), ours, plain, TURNS)
-    return used_s, ratio, scoring_flops(bench.recipe, num_windows, stride) + scoring_flops(bench.recipe, 1, window)
+    return used_s, ratio, windows_flops(bench.recipe, num_windows, stride)
 
 
 def adapting(bench: Bench) -> Measured:

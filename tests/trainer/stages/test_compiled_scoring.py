@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.counting import compiled_calls
 from trainer.nn.gpt import GPT
 from trainer.ranks import Ranks
 from trainer.spec.load import load_preset
@@ -32,21 +33,9 @@ def model():
 
 
 @pytest.fixture
-def compiled(monkeypatch):
-    """The shapes of ids, and the other arguments, that functions given to the compiler were called with."""
-    calls = []
-
-    def recording(function, **options):
-        assert options == {"fullgraph": True, "dynamic": False}  # another shape would be another graph
-
-        def call(ids, *rest):
-            calls.append((function.__name__, tuple(ids.shape), *(value for value in rest if isinstance(value, int))))
-            return function(ids, *rest)
-
-        return call
-
-    monkeypatch.setattr(torch, "compile", recording)
-    return calls
+def compiled():
+    with compiled_calls() as calls:
+        yield calls
 
 
 def random_ids(num_rows: int) -> torch.Tensor:
