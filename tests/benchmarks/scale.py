@@ -50,11 +50,14 @@ H200_STEP_MS = {"pr150_v21": 71.5, "pr549": 73.6, "pr1413": 121.0}
 ORTHOGONALISATION_MS = 1.8
 """`pr150_v21` on the H100, all matrices in batches: results/LOG.md. Of other presets by their counted operations."""
 PRODUCT_FLOPS = 766e12
-"""Operations a second of a large bfloat16 product on the H100 of 2026-11-26, which MFU is a share of."""
+"""Operations a second of a large bfloat16 product on that H100, which MFU is a share of: docs/speed.md, same table."""
 SLIDING = {("H100", "pr150_v21"): 118_000, ("H200", "pr150_v21"): 147_300, ("H200", "pr549"): 142_600}
 """Tokens scored a second, compiled, stride 64, one GPU: docs/speed.md for the H100, results/LOG.md, 2026-11-27."""
 TTT = {("H100", "pr150_v21"): 400_000, ("H200", "pr150_v21"): 443_000}
-"""Tokens a second of the benchmark's test-time training: stride 512, two chunks, the first learned in 3 epochs."""
+"""Tokens a second of the benchmark's test-time training: stride 512, two chunks, the first learned in 3 epochs.
+
+results/LOG.md, "The first hour on a GPU" and "The second hour on a GPU".
+"""
 TTT_STRIDE, TTT_CHUNKS, TTT_LEARNED, TTT_BATCHES = 512, 2, 1, 4
 """Of that benchmark; batches of 32 windows in both chunks."""
 VALIDATION_TOKENS = {1024: 62_021_632, 8192: 40_540_160}

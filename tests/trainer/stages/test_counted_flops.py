@@ -11,6 +11,7 @@ from trainer.data.shard_files import shard_name
 from trainer.data.shards import HEADER_WORDS, MAGIC
 from trainer.nn.depth import layer_order
 from trainer.optim.optimizers import make_optimizers
+from trainer.spec.flops import flops_per_token
 from trainer.spec.load import load_preset
 from trainer.stages.calibrate import calibration_batches, layer_hessians
 from trainer.stages.context import StageContext
@@ -51,6 +52,27 @@ def test_gram_matrices_of_calibration_are_943_tflop_on_one_rank(recipe):
     of_batch = of_grams(model, ids_BT)
     assert of_batch == 2 * ids_BT.numel() * inputs
     assert recipe.quantization.calibration_batches * of_batch == pytest.approx(943e12, rel=0.001)
+
+
+def of_forward(model, ids_BT) -> float:
+    """Operations of the states, of attention what its causal mask leaves, a half."""
+    with FlopCounterMode(display=False) as counter:
+        model.hidden(ids_BT)
+    products = counter.get_flop_counts()["Global"][torch.ops.aten.mm]
+    attention = counter.get_total_flops() - products  # meta computes it by `bmm`
+    assert attention > 0
+    return products + attention / 2
+
+
+@torch.no_grad()
+def test_forwards_of_calibration_are_742_tflop_without_the_head_and_93_on_each_of_eight_ranks(recipe, tmp_path):
+    model, ids_BT = meta_model(recipe), torch.zeros(48, 2048, dtype=torch.int64, device=META)
+    of_batch, head = of_forward(model, ids_BT), 2 * recipe.model.model_dim * recipe.data.vocab_size
+    assert recipe.quantization.calibration_batches * of_batch == pytest.approx(742e12, rel=0.001)
+    assert of_batch == (flops_per_token(recipe) - head) * ids_BT.numel()
+    with one_rank_of(8, 7) as ranks:
+        share = batches_of(recipe, ranks, tmp_path)
+    assert sum(of_forward(model, ids_BT) for ids_BT in share) == pytest.approx(93e12, rel=0.003)
 
 
 @torch.no_grad()
