@@ -26,7 +26,7 @@ PRESETS = ("tiny", "pr150_v21_nano", "pr549_nano", "pr1413_nano")
 BATCHES, CHUNKS, EPOCHS = 6, 4, 3
 
 
-def training_step(bench: Any) -> Callable[[], object]:
+def work_of_a_step(bench: Any) -> Callable[[], object]:
     """One optimiser step."""
     from trainer.stages.train import AT_WARM_UP, update
 
@@ -34,7 +34,7 @@ def training_step(bench: Any) -> Callable[[], object]:
     return lambda: update(state, bench.recipe, AT_WARM_UP, bench.ranks)
 
 
-def sliding_scoring(bench: Any) -> Callable[[], object]:
+def work_of_scoring(bench: Any) -> Callable[[], object]:
     """Some batches of windows, the text's first window in the first."""
     import torch
 
@@ -46,7 +46,7 @@ def sliding_scoring(bench: Any) -> Callable[[], object]:
     return lambda: score(bench.ledger(torch.from_numpy(tokens)), model, evaluation, bench.ranks)
 
 
-def test_time_training(bench: Any) -> Callable[[], object]:
+def work_of_adapting(bench: Any) -> Callable[[], object]:
     """Some chunks, all but the last learned; each time from the same weights."""
     import torch
 
@@ -67,9 +67,9 @@ def test_time_training(bench: Any) -> Callable[[], object]:
 
 
 PARTS = {
-    "training step": training_step,
-    "sliding scoring": sliding_scoring,
-    "test-time training": test_time_training,
+    "training step": work_of_a_step,
+    "sliding scoring": work_of_scoring,
+    "test-time training": work_of_adapting,
 }
 
 

@@ -8,7 +8,7 @@ FlashAttention 3 is the package `flash_attn_3` with the module `flash_attn_inter
 July 2025 not every build registered them.
 """
 
-# B batch · T positions · S of them, the last · H query heads · G key and value heads · K head width
+# B batch · T positions, S the last of them · H query heads · G key and value heads · K head width
 from __future__ import annotations
 
 import importlib

@@ -52,9 +52,8 @@ def without_own_value(y_BTGQK: Tensor, v_BTGK: Tensor, eps: float) -> Tensor:
     if torch.is_grad_enabled():
         result_BTGQK: Tensor = WithoutOwnValue.apply(y_BTGQK, v_BTGK, eps)
         return result_BTGQK
-    along_BTG1K = torch.div(v_BTGK, _length(v_BTGK, eps)).unsqueeze(-2)
-    product_BTGQK, amount_BTGQ1 = _amount_along(y_BTGQK, along_BTG1K)
-    return torch.sub(y_BTGQK, torch.mul(amount_BTGQ1, along_BTG1K, out=product_BTGQK), out=product_BTGQK)
+    rest_BTGQK, _ = _without(y_BTGQK, v_BTGK / _length(v_BTGK, eps))
+    return rest_BTGQK
 
 
 class Norm(torch.autograd.Function):
@@ -130,20 +129,18 @@ class WithoutOwnValue(torch.autograd.Function):
     def forward(ctx: Any, y_BTGQK: Tensor, v_BTGK: Tensor, eps: float) -> Tensor:
         length_BTG1 = _length(v_BTGK, eps)
         along_BTGK = v_BTGK / length_BTG1
-        along_BTG1K = along_BTGK.unsqueeze(-2)
-        product_BTGQK, amount_BTGQ1 = _amount_along(y_BTGQK, along_BTG1K)
+        rest_BTGQK, amount_BTGQ1 = _without(y_BTGQK, along_BTGK)
         ctx.save_for_backward(y_BTGQK, along_BTGK, length_BTG1, amount_BTGQ1)
         ctx.eps = eps
-        return y_BTGQK - torch.mul(amount_BTGQ1, along_BTG1K, out=product_BTGQK)
+        return rest_BTGQK
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_BTGQK: Tensor) -> tuple[Tensor, Tensor, None]:
         y_BTGQK, along_BTGK, length_BTG1, amount_BTGQ1 = ctx.saved_tensors
-        along_BTG1K = along_BTGK.unsqueeze(-2)
-        product_BTGQK, slope_BTGQ1 = _amount_along(grad_BTGQK, along_BTG1K)
-        of_y_BTGQK = grad_BTGQK - torch.mul(slope_BTGQ1, along_BTG1K, out=product_BTGQK)
-        of_along_BTGK = torch.mul(grad_BTGQK, amount_BTGQ1, out=product_BTGQK).sum(-2)
+        of_y_BTGQK, slope_BTGQ1 = _without(grad_BTGQK, along_BTGK)
+        product_BTGQK = grad_BTGQK * amount_BTGQ1
+        of_along_BTGK = product_BTGQK.sum(-2)
         of_along_BTGK += torch.mul(slope_BTGQ1, y_BTGQK, out=product_BTGQK).sum(-2)
         of_length_BTG1 = (along_BTGK / length_BTG1).mul_(of_along_BTGK).sum(-1, keepdim=True)
         of_length_BTG1.masked_fill_(length_BTG1 <= ctx.eps, 0)  # a shorter value is divided by a constant
@@ -217,10 +214,13 @@ def _length(v_BTGK: Tensor, eps: float) -> Tensor:
     return torch.linalg.vector_norm(v_BTGK, dim=-1, keepdim=True).clamp_min_(eps)
 
 
-def _amount_along(y_BTGQK: Tensor, along_BTG1K: Tensor) -> tuple[Tensor, Tensor]:
-    """The product, whose memory may be used again, and its sums (B,T,G,Q,1)."""
+def _without(y_BTGQK: Tensor, along_BTGK: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors less their component along others of length 1, and the length (B,T,G,Q,1) of what was taken away."""
+    along_BTG1K = along_BTGK.unsqueeze(-2)
     product_BTGQK = y_BTGQK * along_BTG1K
-    return product_BTGQK, product_BTGQK.sum(-1, keepdim=True)
+    amount_BTGQ1 = product_BTGQK.sum(-1, keepdim=True)
+    taken_BTGQK = torch.mul(amount_BTGQ1, along_BTG1K, out=product_BTGQK)
+    return torch.sub(y_BTGQK, taken_BTGQK, out=taken_BTGQK), amount_BTGQ1
 
 
 def inverse_rms(x: Tensor, eps: float) -> Tensor:

@@ -4,7 +4,7 @@ Pure PyTorch: reads no file and no environment, starts no process group and uses
 Quantisation is applied from outside, as a transform of the weights.
 """
 
-# B batch · T positions · S of them, the last · D width · E width of all values · V vocabulary
+# B batch · T positions, S the last of them · D width · E width of all values · V vocabulary
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -3,7 +3,7 @@
 A model that splits itself into `hidden` and `logits` computes its head on scored positions alone, which with sliding
 windows are few, and of its last block all but keys and values. `stages.compiling` gives the functions compiled.
 
-    B windows · T window positions · S of them, the last · D width of the states · N scored positions
+    B windows · T window positions, S the last of them · D width of the states · N scored positions
     R rows to learn from · V vocabulary
 """
 

@@ -8,13 +8,13 @@ Enforces conditions E1-E6, E12 and E13 (docs/recipe.md 1.4).
 The ledger cannot check that the model is causal within a window; a perturbation test does.
 
     P positions (position p reads token p and is scored on token p + 1) · N scored positions of a batch
-    B windows · T window positions · S of them, the last · V vocabulary · Q rows of T tokens
+    B windows · T window positions, S the last of them · V vocabulary · Q rows of T tokens
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from trainer.ranks import Ranks
 from trainer.scoring.bits_per_byte import bits_per_byte, mean_nats
 from trainer.scoring.ledger_summary import Events, digest_of
+from trainer.scoring.weights_digest import parameter_digest, state_tensors, writes
 from trainer.spec.errors import LegalityError
 
 
@@ -93,43 +94,6 @@ class Score:
     """float32, nats of each position's target, on the CPU."""
 
 
-WORDS_OF_ROW = 1024
-PIECE_WORDS = 1024 * WORDS_OF_ROW
-"""Of a model's bits, what is copied at once for their checksum: as doubles no more than a batch's logits take."""
-
-
-def state_tensors(model: nn.Module) -> tuple[Tensor, ...]:
-    """What a model computes with: its parameters and buffers."""
-    return (*model.parameters(), *model.buffers())
-
-
-def parameter_digest(tensors: Sequence[Tensor]) -> Tensor:
-    """A checksum of every bit of some tensors, a model's parameters and buffers: int64, one element, on their device.
-
-    A sum of 32-bit words times odd weights 1, 3, 5, ... modulo 2^64: one changed bit or two swapped words always
-    change it, since neither difference can be a multiple of 2^64. It detects mistakes, not deliberate collisions.
-
-    Computed in rows of C words: word c of row r weighs 2c + 1 and 2Cr more. The sums of a row are products of doubles,
-    which hold them exactly: they stay below 2^31 C^2 = 2^51.
-    """
-    device = tensors[0].device
-    columns_C = torch.arange(WORDS_OF_ROW, dtype=torch.float64, device=device)
-    weights_C2 = torch.stack([torch.ones_like(columns_C), 2 * columns_C + 1], dim=1)
-    with torch.no_grad():
-        sums_R2 = torch.cat([words_RC.to(torch.float64) @ weights_C2 for words_RC in _words(tensors)])
-    plain_R, weighted_R = sums_R2.to(torch.int64).unbind(dim=1)
-    rows_R = torch.arange(len(plain_R), device=device)
-    return (weighted_R + 2 * WORDS_OF_ROW * rows_R * plain_R).sum()
-
-
-def _writes(tensors: Sequence[Tensor]) -> list[tuple[object, ...]]:
-    """For each parameter and buffer its identity, its memory and how often it was written; read without a digest.
-
-    Writes through `.data` are not counted by torch. An inference tensor counts none, so it never equals an earlier one.
-    """
-    return [(id(t), t.data_ptr(), object() if t.is_inference() else t._version) for t in tensors]
-
-
 class Ledger:
     """Scores one text once.
 
@@ -161,7 +125,7 @@ class Ledger:
         self._committed_parameters: Tensor | None = None
         """The digest at the last commit, on the device, until training rows are granted."""
         self._committed_writes: list[tuple[object, ...]] = []
-        """`_writes` of the model at the last commit."""
+        """`writes` of the model at the last commit."""
         self._chain = hashlib.sha256(b"fairway ledger").hexdigest()
         self._events = Events()
         self.summary: dict[str, Any] = {}
@@ -219,7 +183,7 @@ class Ledger:
         ids_BT, cells_N, self._targets_N = parts[0].view(ids_BT.shape), parts[1], parts[2]
         committed = self._committed_parameters  # no other digest is allowed until training rows are granted
         tensors = state_tensors(model)
-        unwritten = committed is not None and self._committed_writes == _writes(tensors)
+        unwritten = committed is not None and self._committed_writes == writes(tensors)
         parameters = committed if unwritten and committed is not None else parameter_digest(tensors)
         self._open_issue = Issue(tuple(windows), ids_BT, parameters, first, positions_N, cells_N)
         return self._open_issue
@@ -247,7 +211,8 @@ class Ledger:
         expected = (*issue.ids_BT.shape, self._vocab_size)
         num_windows, num_places = issue.ids_BT.shape
         if outputs_BSX.shape[:2] not in ((num_windows, num_places), (num_windows, num_places - issue.first)):
-            raise LegalityError(f"outputs have shape {tuple(outputs_BSX.shape)}, expected {expected}")
+            last = f", or the last {num_places - issue.first} of the {num_places} places" if issue.first else ""
+            raise LegalityError(f"outputs have shape {tuple(outputs_BSX.shape)}, expected {expected}{last}")
         with torch.no_grad():
             logits_NV = head(issue.scored(outputs_BSX.detach()))
             if tuple(logits_NV.shape) != (len(issue.cells_N), self._vocab_size):
@@ -255,7 +220,7 @@ class Ledger:
                 raise LegalityError(f"logits have shape {shape}, expected {expected}")
             nll_N = _nats(logits_NV, self._targets_N)
             tensors = state_tensors(model)
-            self._committed_parameters, self._committed_writes = parameter_digest(tensors), _writes(tensors)
+            self._committed_parameters, self._committed_writes = parameter_digest(tensors), writes(tensors)
             parameters_2 = torch.stack([issue.parameters, self._committed_parameters])
             nll_N, parameters_2, wait = self._ranks.download(nll_N, parameters_2)
         self._settle()
@@ -392,27 +357,3 @@ def _layout(windows: Sequence[Window], window_tokens: int) -> tuple[Tensor, Tens
     positions_BT = starts_B1 + torch.arange(max(int((ends_B1 - starts_B1).max()), window_tokens))
     inside_BT = positions_BT < ends_B1
     return positions_BT, inside_BT, inside_BT & (positions_BT >= firsts_B1)
-
-
-def _words(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
-    """All bits of some tensors as int32 (R,C), in order, in pieces of `PIECE_WORDS`, and zeros up to a whole row.
-
-    Elements of one or two bytes make a word each.
-    """
-    parts = [tensor.reshape(-1) for tensor in tensors]
-    if not all(part.dtype == torch.float32 for part in parts):
-        sizes = {1: torch.int8, 2: torch.int16}
-        parts = [part.view(sizes.get(part.element_size(), torch.int32)).to(torch.int32) for part in parts]
-    piece: list[Tensor] = []
-    room = PIECE_WORDS
-    for part in parts:
-        while (length := len(part)) >= room:
-            piece.append(part[:room])
-            yield torch.cat(piece).view(torch.int32).view(-1, WORDS_OF_ROW)
-            part, piece, room = part[room:], [], PIECE_WORDS
-        piece.append(part)
-        room -= length
-    if missing := room % WORDS_OF_ROW:
-        piece.append(parts[0].new_zeros(missing))
-    if room < PIECE_WORDS:
-        yield torch.cat(piece).view(torch.int32).view(-1, WORDS_OF_ROW)

@@ -314,13 +314,11 @@ def accumulate_gradients(
 
 def _summed(parameters: list[torch.nn.Parameter], loss: Tensor, ranks: Ranks) -> Tensor:
     """The sum of the loss over ranks; every gradient becomes that of its own, a part of the buffer that was sent."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    summed = ranks.sum_(torch.cat([*(gradient.flatten() for gradient in gradients), loss[None]]))
-    parts = iter(summed.split([*(gradient.numel() for gradient in gradients), 1]))
-    for parameter in parameters:
-        if parameter.grad is not None:
-            parameter.grad = next(parts).view_as(parameter)
-    return next(parts)[0].clone()  # so that the buffer lives no longer than the gradients
+    learning = [parameter for parameter in parameters if parameter.grad is not None]
+    *gradients, summed = ranks.summed([*(parameter.grad for parameter in learning if parameter.grad is not None), loss])
+    for parameter, gradient in zip(learning, gradients, strict=True):
+        parameter.grad = gradient
+    return summed.clone()  # so that the buffer lives no longer than the gradients
 
 
 def _sees_quantized(recipe: Recipe, settled_multiplier: float) -> bool:

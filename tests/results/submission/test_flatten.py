@@ -107,7 +107,7 @@ def test_a_script_reads_as_one_file_with_a_heading_for_each_module(scripts):
     assert len(headings) > 40
     assert headings[0].split()[2] == "recipe"
     assert max(map(len, scripts["tiny"].splitlines())) < 220
-    assert "# B batch · T positions · S of them, the last · H query heads" in scripts["tiny"]
+    assert "# B batch · T positions, S the last of them · H query heads" in scripts["tiny"]
 
 
 def test_a_script_is_the_same_in_every_process(scripts):

@@ -10,9 +10,10 @@ import torch.multiprocessing as mp
 
 from tests.fakes import VOCAB_SIZE, OneByteEach, TinyModel
 from trainer.ranks import Ranks
-from trainer.scoring.legality import Ledger, Window, parameter_digest, state_tensors
+from trainer.scoring.legality import Ledger, Window
 from trainer.scoring.sliding import score
 from trainer.scoring.ttt import score_first
+from trainer.scoring.weights_digest import parameter_digest, state_tensors
 from trainer.spec.errors import BudgetExceeded, LegalityError
 from trainer.spec.recipe import TTT, Evaluation
 
