@@ -140,7 +140,7 @@ def issued(monkeypatch):
 
 
 def test_six_batches_against_a_commit_are_six(issued):
-    against_commit.sliding_scoring(SmallBench())()
+    against_commit.work_of_scoring(SmallBench())()
     assert issued == [BATCH] * 6
 
 
@@ -149,7 +149,7 @@ def test_a_training_step_against_a_commit_is_one(monkeypatch):
     state = bench.training()
     monkeypatch.setattr(bench, "training", lambda: state)
     with patch.object(state.loader, "next_micro_batch", wraps=state.loader.next_micro_batch) as read:
-        against_commit.training_step(bench)()
+        against_commit.work_of_a_step(bench)()
     assert read.call_count == bench.recipe.data.micro_batches
 
 
